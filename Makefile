@@ -1,0 +1,63 @@
+# The two commands that matter: `make demo` and `make test`. Both set everything up themselves.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+CLIENTS := .venv-clients
+UV := .venv-uv/bin/uv
+
+.PHONY: setup demo test lint bench soak proto lock clean
+
+setup: $(VENV)/.ready
+
+.venv-uv/bin/uv: 
+	$(PYTHON) -m venv .venv-uv
+	.venv-uv/bin/pip install --quiet --disable-pip-version-check uv==0.13.9
+
+$(VENV)/.ready: requirements-dev.lock pyproject.toml | .venv-uv/bin/uv
+	$(UV) venv --quiet --clear --python $(PYTHON) $(VENV)
+	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements-dev.lock
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps -e .
+	touch $@
+
+# The kserve client needs packages that would overwrite ours (see docs/adr/0002), so it lives apart.
+$(CLIENTS)/.ready: tests/e2e/clients.lock | .venv-uv/bin/uv
+	$(UV) venv --quiet --clear --python $(PYTHON) $(CLIENTS)
+	$(UV) pip install --quiet --compile-bytecode --python $(CLIENTS)/bin/python --require-hashes -r tests/e2e/clients.lock
+	touch $@
+
+demo: setup
+	$(BIN)/overbook demo
+
+test: setup $(CLIENTS)/.ready lint
+	$(BIN)/overbook runtime install mlserver
+	$(BIN)/pytest -m "not soak"
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --verbose
+	bash scripts/proto.sh --check
+
+bench: setup
+	bash scripts/system-packages.sh nginx-light wrk
+	$(BIN)/overbook runtime install mlserver
+	$(BIN)/python -m bench
+
+soak: setup
+	$(BIN)/overbook runtime install mlserver
+	$(BIN)/pytest -m soak
+
+proto: setup
+	bash scripts/proto.sh
+
+# Lock files carry hashes and no addresses: any package index serves.
+lock: .venv-uv/bin/uv
+	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes pyproject.toml -o requirements.lock
+	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes --extra dev pyproject.toml -o requirements-dev.lock
+	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes tests/e2e/clients.in -o tests/e2e/clients.lock
+	for d in src/overbook/runtimes/*/; do test -f $$d/requirements.in || continue; $(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes $$d/requirements.in -o $$d/requirements.lock; done
+
+clean:
+	rm -rf $(VENV) $(CLIENTS) .venv-uv
