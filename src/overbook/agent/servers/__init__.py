@@ -1,0 +1,1 @@
+"""Adapters to inference servers behind one protocol (`protocol.InferenceServer`)."""

@@ -1,0 +1,115 @@
+"""The one protocol behind which every inference server stands. Adapters implement it; the agent's actor uses it.
+
+No policy may live here or in an adapter: no retries of loads, no eviction, no queueing. One call at a time per
+model is the caller's promise; different models may be loaded and unloaded at the same time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Protocol
+
+
+class ServerError(Exception):
+    """Base of what an adapter raises. Catch the subclasses: they say what to do next."""
+
+
+class ModelRejected(ServerError):
+    """The server refused the model: its own reason is the message. Retrying the same artifact is pointless soon."""
+
+
+class ServerUnreachable(ServerError):
+    """The server did not answer in time or is gone: treat everything known about its memory as void."""
+
+
+class ServerStartFailed(ServerError):
+    """The process did not become live. The message has the last lines of its log."""
+
+
+class Presence(Enum):
+    """What the server's index says of a model."""
+
+    READY = "ready"
+    LOADING = "loading"
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedModel:
+    """A model as an adapter needs it. ``artifact``: the local, checked, read-only folder of its files."""
+
+    name: str
+    generation: int
+    artifact: Path
+    requirements: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the data plane reaches the server, ``host:port``."""
+
+    rest: str
+    grpc: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessMemory:
+    """Bytes of the server's process tree: proportional set size where the kernel tells, else resident size."""
+
+    bytes: int
+    processes: int
+
+
+class InferenceServer(Protocol):
+    """A running (or not yet running) inference server that holds many models."""
+
+    @property
+    def addresses(self) -> Addresses:
+        """Stable for the life of the adapter, also across restarts of the process."""
+        ...
+
+    @property
+    def pid(self) -> int | None: ...
+
+    async def start(self, *, timeout: float) -> None:
+        """Start an empty server and return once it is live with its frameworks imported. Raises ServerStartFailed."""
+        ...
+
+    async def stop(self, *, grace: float) -> None:
+        """Terminate, and kill after ``grace`` seconds. Idempotent."""
+        ...
+
+    async def wait_exit(self) -> int:
+        """Wait until the process ends by itself; its exit code (negative: the signal)."""
+        ...
+
+    async def live(self, *, timeout: float) -> bool: ...
+
+    def validate(self, model: PreparedModel) -> None:
+        """Check without the server that it could be loaded (files, settings). Raises ModelRejected with one line."""
+        ...
+
+    async def load(self, model: PreparedModel, *, timeout: float) -> None:
+        """Load, or reload in place: a failing reload leaves the old one serving. Raises ModelRejected, ServerUnreachable."""
+        ...
+
+    async def unload(self, name: str, *, timeout: float) -> None:
+        """Unload and return when the server has let go. An unknown name is success. Raises ServerUnreachable."""
+        ...
+
+    async def presence(self, name: str, *, timeout: float) -> Presence: ...
+
+    async def index(self, *, timeout: float) -> Mapping[str, Presence]: ...
+
+    async def metadata(self, name: str, *, timeout: float) -> Mapping[str, object]:
+        """OIP metadata of a loaded model, as its REST answer has it."""
+        ...
+
+    def static_metadata(self, model: PreparedModel) -> Mapping[str, object]:
+        """OIP metadata as far as the files tell, for a model that was never loaded."""
+        ...
+
+    async def memory(self) -> ProcessMemory: ...

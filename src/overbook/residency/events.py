@@ -1,0 +1,153 @@
+"""What can happen to a server replica. Values only; `core` gives them their meaning.
+
+Times are seconds on the caller's monotonic clock, sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NewType
+
+ModelName = NewType("ModelName", str)
+RequestId = NewType("RequestId", int)
+Ticket = NewType("Ticket", int)
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """A model is assigned here and its artifact is local, or its spec or artifact changed.
+
+    ``generation`` names the content to load: a higher one makes a resident copy stale, so that it is
+    reloaded in place; the same one only updates size, pin and priority.
+    ``warm`` asks for a load into room that is free anyway; nothing is evicted for it.
+    """
+
+    model: ModelName
+    size: int
+    generation: int
+    pinned: bool = False
+    priority: int = 0
+    warm: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """The model is no longer assigned here. Ends with the effect `Forgotten`."""
+
+    model: ModelName
+
+
+@dataclass(frozen=True, slots=True)
+class RequestArrived:
+    """A request needs the model. Ends with exactly one `Grant` or `Reject`, unless it leaves first.
+
+    ``suspect``: the request came back from the inference server; `core` asks for a `Verify` before granting.
+    """
+
+    request: RequestId
+    model: ModelName
+    deadline: float
+    suspect: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLeft:
+    """The caller is gone; unknown or already ended requests are ignored (the answer may have crossed it)."""
+
+    request: RequestId
+
+
+@dataclass(frozen=True, slots=True)
+class UsageSeen:
+    """What the gateways counted: requests in flight now, and the time the last one was seen to be active."""
+
+    model: ModelName
+    in_flight: int
+    last_active: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSucceeded:
+    """The load ended well. ``measured``: bytes it really took, when known."""
+
+    model: ModelName
+    measured: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailed:
+    """The load failed; the inference server gave the memory back. ``reason`` is for people."""
+
+    model: ModelName
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """All gateways took the hot route away and nothing is in flight."""
+
+    model: ModelName
+    ticket: Ticket
+
+
+@dataclass(frozen=True, slots=True)
+class Unloaded:
+    """The inference server let go of the model and the bytes were seen to be back."""
+
+    model: ModelName
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """Answer to `Verify`: is the model really in the inference server?"""
+
+    model: ModelName
+    present: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EvictRequested:
+    """A person wants the model cold."""
+
+    model: ModelName
+
+
+@dataclass(frozen=True, slots=True)
+class ServerDown:
+    """The inference server is gone; everything known about its memory is void."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerUp:
+    """A new, empty inference server is ready. Loads may begin; the hot set comes back, latest used first."""
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetChanged:
+    """The budget is now ``budget`` bytes; the surplus is evicted when it shrank."""
+
+    budget: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time passed: deadlines, backoffs and minimum residency are looked at. See `Core.next_wakeup`."""
+
+
+Event = (
+    Register
+    | Remove
+    | RequestArrived
+    | RequestLeft
+    | UsageSeen
+    | LoadSucceeded
+    | LoadFailed
+    | Drained
+    | Unloaded
+    | Verified
+    | EvictRequested
+    | ServerDown
+    | ServerUp
+    | BudgetChanged
+    | Tick
+)
