@@ -1,0 +1,180 @@
+"""Making room and handing it out, after every event: whose load begins now, and who leaves for it.
+
+Theory of operation. Bytes that are free or coming back (draining, unloading) are promised to the waiting models
+in order of arrival. A model whose promise is covered by bytes that are free begins to load; one whose promise is
+not covered names its whole victim set or, when only busy models are left, is passed over until one is idle, so
+that it blocks nobody behind it. Promises are worked out anew each time and never stored: a rescued victim, a
+waiter who left or a failed load therefore needs no bookkeeping, and draining models that nobody needs any more
+are put back.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from overbook.residency.books import Books, Entry
+from overbook.residency.effects import Cause, Refusal
+from overbook.residency.events import ModelName
+from overbook.residency.planning import Candidate, plan_victims
+from overbook.residency.sizes import in_words
+from overbook.residency.states import State
+
+# Waiting models looked at in one go. Those behind wait for the ones in front; a bound keeps an event cheap.
+_SCAN: Final = 256
+
+
+@dataclass(slots=True)
+class _Promises:
+    """Bytes not promised to anybody yet. ``spare`` counts what will come back, ``free`` only what is there."""
+
+    free: int
+    spare: int
+    reservations: int  # how many more waiting models may have room made for them now
+    blocked: float = math.inf  # the smallest need, in bytes, for which no victims were found
+    wake: float = math.inf
+
+
+def allocate(books: Books, now: float) -> float:
+    """Begin what can begin. Returns when to look again, in seconds; inf: not before the next event."""
+    if not books.up:
+        return math.inf
+    free = books.ledger.free
+    promises = _Promises(
+        free=free,
+        spare=free + books.coming_back,
+        reservations=books.limits.concurrent_loads + books.limits.lookahead,
+    )
+    if promises.spare < 0:
+        _cover_deficit(books, promises, now)
+    for model in _head(books.pending):
+        _serve_pending(books, books.entries[model], promises, now)
+    for model in _head(books.stale):
+        _serve_stale(books, books.entries[model], promises, now)
+    _put_back(books, promises)
+    _serve_warm(books, promises)
+    return promises.wake
+
+
+def _head(queue: OrderedDict[ModelName, None]) -> tuple[ModelName, ...]:
+    return tuple(islice(queue, _SCAN)) if queue else ()
+
+
+def _idle(
+    books: Books, promises: _Promises, now: float, besides: Entry | None
+) -> Iterator[Candidate]:
+    """Residents that may leave now, in eviction order; notes when a young one will be old enough (law 3)."""
+    for entry in books.residents():
+        if entry is besides or entry.pinned or entry.state is not State.RESIDENT:
+            continue
+        if entry.busy(now):
+            if entry.in_flight == 0 and not entry.verifying:
+                promises.wake = min(promises.wake, entry.busy_until)
+            continue
+        yield Candidate(entry.model, books.ledger.of(entry.model))
+
+
+def _make_room(books: Books, entry: Entry, promises: _Promises, now: float) -> bool:
+    """Promise ``entry.size`` bytes, evicting for what is missing. False: only busy models are left."""
+    shortfall = entry.size - promises.spare
+    if shortfall > 0:
+        if shortfall >= promises.blocked:
+            return False
+        victims = plan_victims(shortfall, _idle(books, promises, now, entry))
+        if victims is None:
+            promises.blocked = shortfall
+            return False
+        for victim in victims:
+            books.begin_drain(books.entries[victim.model], Cause.PRESSURE, now)
+            promises.spare += victim.size
+    promises.spare -= entry.size
+    promises.reservations -= 1
+    return True
+
+
+def _reserve(books: Books, entry: Entry, promises: _Promises, now: float) -> bool:
+    """Promise room to the model; True when its bytes are there and its load may begin at once."""
+    if promises.reservations <= 0 or not _make_room(books, entry, promises, now):
+        return False
+    if entry.size > promises.free:
+        return False
+    promises.free -= entry.size
+    return len(books.loading) < books.limits.concurrent_loads
+
+
+def _serve_pending(books: Books, entry: Entry, promises: _Promises, now: float) -> None:
+    refusal = no_room_reason(books, entry)
+    if refusal:
+        books.reject_all(entry, Refusal.NO_ROOM, refusal, 0.0)
+        return
+    if _reserve(books, entry, promises, now):
+        books.begin_load(entry)
+
+
+def _serve_stale(books: Books, entry: Entry, promises: _Promises, now: float) -> None:
+    if now < entry.retry_at:
+        promises.wake = min(promises.wake, entry.retry_at)
+        return
+    own_pinned = books.ledger.of(entry.model) if entry.pinned else 0
+    capacity = books.ledger.budget - (books.pinned_bytes - own_pinned)
+    if entry.size > capacity:
+        # The new content can never fit: the old one keeps serving and the status says why.
+        entry.reason = no_room_reason(books, entry)
+        books.stale.pop(entry.model)
+    elif entry.loaded_size + entry.size > capacity:
+        # Not both at once: requests wait for the swap.
+        books.stale.pop(entry.model)
+        books.begin_drain(entry, Cause.UPDATED, now)
+    elif _reserve(books, entry, promises, now):
+        books.begin_reload(entry)
+
+
+def no_room_reason(books: Books, entry: Entry) -> str:
+    """Why the model can never be loaded as things are, with the numbers; empty when it can."""
+    budget = books.ledger.budget
+    if entry.size > budget:
+        return (
+            f"model '{entry.model}' needs {in_words(entry.size)}, "
+            f"more than the server replica's whole budget of {in_words(budget)}"
+        )
+    own = books.ledger.of(entry.model) if entry.pinned else 0
+    pinned = books.pinned_bytes - own
+    if entry.size > budget - pinned:
+        return (
+            f"model '{entry.model}' needs {in_words(entry.size)}, but pinned models hold "
+            f"{in_words(pinned)} of the server replica's budget of {in_words(budget)}"
+        )
+    return ""
+
+
+def _cover_deficit(books: Books, promises: _Promises, now: float) -> None:
+    """The budget shrank, or a model turned out larger than charged: evict what is idle, as far as it goes."""
+    idle = tuple(_idle(books, promises, now, None))
+    for victim in plan_victims(-promises.spare, idle) or idle:
+        books.begin_drain(books.entries[victim.model], Cause.BUDGET, now)
+        promises.spare += victim.size
+
+
+def _put_back(books: Books, promises: _Promises) -> None:
+    """Rescue victims that nobody needs any more: the request they were to leave for is gone."""
+    if promises.blocked < math.inf or not books.draining:
+        return
+    for entry in reversed(tuple(books.draining.values())):
+        size = books.ledger.of(entry.model)
+        if entry.cause is Cause.PRESSURE and not entry.removed and size <= promises.spare:
+            books.rescue(entry, used=False)
+            promises.spare -= size
+
+
+def _serve_warm(books: Books, promises: _Promises) -> None:
+    """Load into room that is free anyway; one at a time, so that a request never waits behind many."""
+    while books.warm and not books.pending and not books.loading:
+        entry = books.entries[next(iter(books.warm))]
+        if entry.size <= min(promises.free, promises.spare) and not no_room_reason(books, entry):
+            books.begin_load(entry)
+        else:
+            books.warm.popitem(last=False)

@@ -1,0 +1,415 @@
+"""`Core.handle(event, now) -> effects`: the laws of memory of one server replica (DESIGN section 4).
+
+What each event means is here; the moves are in `books`, who gets room in `allocation`, the life of a model in
+`states`. An illegal event raises `IllegalEvent` and changes nothing; replaying a log gives the same effects.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from overbook.residency import events
+from overbook.residency.allocation import allocate, no_room_reason
+from overbook.residency.books import Books, Entry, Limits
+from overbook.residency.effects import Cause, Effect, Grant, Publish, Refusal, Verify
+from overbook.residency.events import Event, ModelName
+from overbook.residency.ledger import Ledger
+from overbook.residency.policy import EvictionOrder, LeastRecentlyUsed
+from overbook.residency.sizes import in_words
+from overbook.residency.states import CHARGED, SERVING, IllegalStep, State, Step
+
+
+class IllegalEvent(IllegalStep):
+    """The event cannot happen now; nothing was changed."""
+
+
+class Statistics(NamedTuple):
+    """Sums over one replica: bytes charged, bytes of budget, waiting requests, models by state."""
+
+    charged: int
+    budget: int
+    waiting: int
+    assigned: int
+    resident: int
+
+
+class Core:
+    """The residency of one server replica. Sizes in bytes, times in seconds on the caller's monotonic clock."""
+
+    __slots__ = ("_books", "_handlers", "_retry_heap", "_wake")
+
+    def __init__(
+        self, *, budget: int, limits: Limits | None = None, order: EvictionOrder | None = None
+    ) -> None:
+        self._books = Books(
+            budget=budget,
+            limits=limits if limits is not None else Limits(),
+            order=order if order is not None else LeastRecentlyUsed(),
+        )
+        self._retry_heap: list[tuple[float, ModelName]] = []
+        self._wake = math.inf
+        self._handlers: dict[type, Callable[..., None]] = {
+            events.Register: self._register,
+            events.Remove: self._remove,
+            events.RequestArrived: self._request_arrived,
+            events.RequestLeft: self._request_left,
+            events.UsageSeen: self._usage_seen,
+            events.LoadSucceeded: self._load_succeeded,
+            events.LoadFailed: self._load_failed,
+            events.Drained: self._drained,
+            events.Unloaded: self._unloaded,
+            events.Verified: self._verified,
+            events.EvictRequested: self._evict_requested,
+            events.ServerDown: self._server_down,
+            events.ServerUp: self._server_up,
+            events.BudgetChanged: self._budget_changed,
+            events.Tick: self._tick,
+        }
+
+    @property
+    def entries(self) -> Mapping[ModelName, Entry]:
+        """What is known of each assigned model. For reading."""
+        return MappingProxyType(self._books.entries)
+
+    @property
+    def ledger(self) -> Ledger:
+        """For reading."""
+        return self._books.ledger
+
+    def statistics(self) -> Statistics:
+        books = self._books
+        return Statistics(
+            charged=books.ledger.total,
+            budget=books.ledger.budget,
+            waiting=len(books.waiting),
+            assigned=len(books.entries),
+            resident=sum(1 for model in books.ledger.charges if self._serving(model)),
+        )
+
+    def _serving(self, model: ModelName) -> bool:
+        return self._books.entries[model].state in SERVING
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        """Take in what happened; the effects are to be begun in their order. Raises IllegalEvent."""
+        books = self._books
+        self._handlers[type(event)](event, now)
+        for request, model in books.waiting.expired(now):
+            books.left(model)
+            books.reject(request, Refusal.DEADLINE, self._deadline_reason(model), 1.0)
+        for entry in tuple(books.draining.values()):
+            if entry.drain_deadline <= now:
+                books.begin_unload(entry)
+        self._due_retries(now)
+        self._wake = allocate(books, now)
+        effects, books.effects = books.effects, []
+        return effects
+
+    def next_wakeup(self) -> float:
+        """When a `Tick` is due at the latest, in seconds on the same clock; inf when nothing waits for time."""
+        books = self._books
+        deadline = books.waiting.next_deadline()
+        drains = (entry.drain_deadline for entry in books.draining.values())
+        retry = self._retry_heap[0][0] if self._retry_heap else math.inf
+        return min(self._wake, math.inf if deadline is None else deadline, retry, *drains)
+
+    def _entry(self, model: ModelName) -> Entry:
+        try:
+            return self._books.entries[model]
+        except KeyError:
+            raise IllegalEvent(f"model '{model}' is not registered here") from None
+
+    def _expect(self, model: ModelName, *states: State) -> Entry:
+        entry = self._entry(model)
+        if entry.state not in states:
+            expected = " or ".join(state.value for state in states)
+            raise IllegalEvent(f"model '{model}' is {entry.state.value}; expected {expected}")
+        return entry
+
+    # -- assignments
+
+    def _register(self, event: events.Register, now: float) -> None:
+        books = self._books
+        entry = books.entries.get(event.model)
+        if entry is None:
+            entry = Entry(event.model, event.size, event.generation, False, event.priority)
+            books.entries[event.model] = entry
+            changed = True
+        else:
+            if event.generation < entry.generation:
+                raise IllegalEvent(
+                    f"model '{event.model}': generation {event.generation} after {entry.generation}"
+                )
+            changed = event.generation > entry.generation or entry.size != event.size
+            entry.removed = False
+        entry.size, entry.generation = event.size, event.generation
+        books.set_pinned(entry, event.pinned)
+        if entry.priority != event.priority:
+            entry.priority = event.priority
+            if entry.state in SERVING:
+                books.order.used(entry.model, entry.priority)
+        if entry.state is State.DRAINING and entry.cause is Cause.REMOVED:
+            books.rescue(entry, used=False)
+        if changed:
+            self._content_changed(entry, warm=event.warm)
+
+    def _content_changed(self, entry: Entry, *, warm: bool) -> None:
+        """New content or size: forget failures, and bring memory in line with it."""
+        books = self._books
+        entry.failures, entry.retry_at, entry.reason = 0, -math.inf, ""
+        if entry.state in (State.COLD, State.FAILED):
+            books.step(entry, Step.RESET)
+            if entry.size > books.ledger.budget:
+                self._refuse(entry)
+            elif warm:
+                books.warm[entry.model] = None
+        elif entry.state is State.RESIDENT:
+            if entry.stale:
+                books.stale[entry.model] = None
+            elif books.ledger.free >= entry.size - entry.loaded_size:
+                # Only the guess changed. A larger one that does not fit is charged at the next load (law 1).
+                books.recharge(entry, entry.size)
+                entry.loaded_size = entry.size
+
+    def _refuse(self, entry: Entry) -> None:
+        """Larger than the whole budget (law 2): failed until size or budget changes."""
+        self._books.step(entry, Step.REFUSE)
+        entry.reason = no_room_reason(self._books, entry)
+        entry.retry_at = math.inf
+
+    def _remove(self, event: events.Remove, now: float) -> None:
+        books = self._books
+        entry = self._entry(event.model)
+        entry.removed = True
+        reason = f"model '{event.model}' was removed"
+        books.reject_all(entry, Refusal.UNKNOWN, reason, 0.0)
+        for queue in (books.warm, books.stale, books.retries):
+            queue.pop(event.model, None)
+        if entry.state in (State.COLD, State.FAILED):
+            books.forget(entry)
+        elif entry.state is State.RESIDENT:
+            books.begin_drain(entry, Cause.REMOVED, now)
+        elif entry.state is State.DRAINING:
+            entry.cause = Cause.REMOVED
+        # Loading, reloading and unloading end first; their end looks at `removed`.
+
+    # -- requests
+
+    def _request_arrived(self, event: events.RequestArrived, now: float) -> None:
+        books = self._books
+        entry = books.entries.get(event.model)
+        if event.request in books.waiting:
+            raise IllegalEvent(f"request {event.request} waits already")
+        if entry is None or entry.removed:
+            reason = f"model '{event.model}' is not assigned to this server replica"
+            books.reject(event.request, Refusal.UNKNOWN, reason)
+            return
+        if entry.state is State.DRAINING and entry.cause in (Cause.PRESSURE, Cause.REQUESTED):
+            books.rescue(entry, used=True)
+        if entry.state is State.RESIDENT and event.suspect and books.up:
+            self._admit(event, entry)
+            if not entry.verifying and event.request in books.waiting:
+                entry.verifying = True
+                books.emit(Verify(entry.model))
+            return
+        if entry.state in SERVING:
+            books.touch(entry, now)
+            books.emit(Grant(event.request))
+            return
+        if entry.state is State.FAILED and now < entry.retry_at:
+            refusal = Refusal.NO_ROOM if entry.retry_at == math.inf else Refusal.LOAD_FAILED
+            after = 0.0 if entry.retry_at == math.inf else entry.retry_at - now
+            books.reject(event.request, refusal, entry.reason, after)
+            return
+        if self._admit(event, entry) and entry.state in (State.COLD, State.FAILED):
+            books.pending.setdefault(entry.model, None)
+
+    def _admit(self, event: events.RequestArrived, entry: Entry) -> bool:
+        books, limits = self._books, self._books.limits
+        waiting = books.waiting.waiting_for(entry.model)
+        if len(books.waiting) >= limits.max_waiting or waiting >= limits.max_waiting_per_model:
+            reason = (
+                f"{waiting} requests wait for model '{entry.model}' and {len(books.waiting)} for all models of "
+                f"this server replica; at most {limits.max_waiting_per_model} and {limits.max_waiting} may"
+            )
+            books.reject(event.request, Refusal.OVERLOADED, reason, 1.0)
+            return False
+        books.waiting.admit(event.request, entry.model, event.deadline)
+        return True
+
+    def _request_left(self, event: events.RequestLeft, now: float) -> None:
+        model = self._books.waiting.leave(event.request)
+        if model is not None:
+            self._books.left(model)
+
+    def _deadline_reason(self, model: ModelName) -> str:
+        books, entry = self._books, self._books.entries[model]
+        return (
+            f"model '{model}' ({in_words(entry.size)}) did not become resident in time: it is {entry.state.value}, "
+            f"{in_words(books.ledger.total)} of {in_words(books.ledger.budget)} are in use"
+        )
+
+    def _usage_seen(self, event: events.UsageSeen, now: float) -> None:
+        books = self._books
+        entry = books.entries.get(event.model)
+        if entry is None or entry.state not in CHARGED:
+            return  # counted just before it left
+        entry.in_flight = event.in_flight
+        if event.last_active > entry.last_used:
+            entry.last_used = event.last_active
+            if entry.state in SERVING:
+                books.order.used(entry.model, entry.priority)
+        if event.in_flight and entry.state is State.DRAINING and entry.cause is Cause.PRESSURE:
+            # It was chosen while it looked idle. Another victim, if there is one, costs nobody a wait (law 3).
+            size, idle = books.ledger.of(entry.model), 0
+            for other in books.residents():
+                if not (other.pinned or other.busy(now)) and other.state is State.RESIDENT:
+                    idle += books.ledger.of(other.model)
+                    if idle >= size:
+                        books.rescue(entry, used=True)
+                        return
+
+    # -- results of effects
+
+    def _load_succeeded(self, event: events.LoadSucceeded, now: float) -> None:
+        books = self._books
+        entry = self._expect(event.model, State.LOADING, State.RELOADING)
+        first = entry.state is State.LOADING
+        books.step(entry, Step.LOADED if first else Step.RELOADED)
+        size = entry.loading_size if event.measured is None else event.measured
+        entry.loaded_generation, entry.loaded_size = entry.loading_generation, size
+        if not entry.stale:
+            entry.size = size
+        books.recharge(entry, size)
+        entry.loads += 1
+        entry.failures, entry.retry_at, entry.reason = 0, -math.inf, ""
+        if first:
+            books.order.added_unused(entry.model, entry.priority)
+        if entry.removed:
+            books.begin_drain(entry, Cause.REMOVED, now)
+            return
+        books.emit(Publish(entry.model))
+        books.grant_all(entry, now)
+        if entry.stale:
+            books.stale[entry.model] = None
+
+    def _load_failed(self, event: events.LoadFailed, now: float) -> None:
+        books = self._books
+        entry = self._expect(event.model, State.LOADING, State.RELOADING)
+        entry.failures += 1
+        entry.reason = event.reason
+        after = books.limits.backoff(entry.failures)
+        entry.retry_at = now + after
+        if entry.state is State.RELOADING:
+            books.step(entry, Step.RELOAD_FAILED)
+            books.recharge(entry, entry.loaded_size)
+            books.order.used(entry.model, entry.priority)
+            if entry.removed:
+                books.begin_drain(entry, Cause.REMOVED, now)
+            else:
+                books.stale[entry.model] = None
+            return
+        books.step(entry, Step.LOAD_FAILED)
+        books.reject_all(entry, Refusal.LOAD_FAILED, event.reason, after)
+        if entry.removed:
+            books.forget(entry)
+        elif entry.loading_generation != entry.generation:
+            self._content_changed(entry, warm=True)  # newer content arrived meanwhile
+        else:
+            heapq.heappush(self._retry_heap, (entry.retry_at, entry.model))
+
+    def _drained(self, event: events.Drained, now: float) -> None:
+        entry = self._books.draining.get(event.model)
+        # A rescue and the gateways' answer may cross: an old ticket means nothing.
+        if entry is not None and entry.ticket == event.ticket:
+            self._books.begin_unload(entry)
+
+    def _unloaded(self, event: events.Unloaded, now: float) -> None:
+        self._books.unloaded(self._expect(event.model, State.UNLOADING))
+
+    def _verified(self, event: events.Verified, now: float) -> None:
+        books = self._books
+        entry = self._entry(event.model)
+        if not entry.verifying:
+            raise IllegalEvent(f"model '{event.model}' was not being verified")
+        entry.verifying = False
+        if entry.state not in SERVING:
+            return
+        if event.present:
+            books.grant_all(entry, now)
+            return
+        if entry.state is State.RELOADING:
+            # The copy that was serving is gone, but the new one is on its way: the waiters wait for it.
+            return
+        books.stale.pop(entry.model, None)
+        books.step(entry, Step.VANISHED)
+        if entry.removed:
+            books.forget(entry)
+        elif books.waiting.waiting_for(entry.model):
+            books.pending[entry.model] = None
+
+    # -- people and the server
+
+    def _evict_requested(self, event: events.EvictRequested, now: float) -> None:
+        entry = self._entry(event.model)
+        if entry.state is State.RESIDENT:
+            self._books.begin_drain(entry, Cause.REQUESTED, now)
+        elif entry.state is State.DRAINING and entry.cause is Cause.PRESSURE:
+            entry.cause = Cause.REQUESTED
+        self._books.warm.pop(event.model, None)
+
+    def _server_down(self, event: events.ServerDown, now: float) -> None:
+        books = self._books
+        books.up = False
+        hot = [entry.model for entry in books.residents()]
+        hot.reverse()
+        lost = [model for model in books.ledger.charges if model not in hot]
+        for model in (*hot, *lost):
+            entry = books.entries[model]
+            books.step(entry, Step.LOST)
+            entry.verifying, entry.in_flight = False, 0
+            if entry.removed:
+                books.forget(entry)
+            elif books.waiting.waiting_for(model):
+                books.pending.setdefault(model, None)
+        books.stale.clear()
+        comeback = [model for model in hot if model in books.entries]
+        comeback += [model for model in books.warm if model not in comeback]
+        books.warm.clear()
+        books.warm.update(dict.fromkeys(comeback))
+
+    def _server_up(self, event: events.ServerUp, now: float) -> None:
+        if self._books.up:
+            raise IllegalEvent("the server is up already")
+        self._books.up = True
+
+    def _budget_changed(self, event: events.BudgetChanged, now: float) -> None:
+        if event.budget <= 0:
+            raise IllegalEvent(f"budget {event.budget}: expected bytes above 0")
+        books = self._books
+        books.ledger.budget = event.budget
+        for entry in books.entries.values():
+            if entry.state is State.FAILED and entry.retry_at == math.inf:
+                if entry.size <= event.budget:
+                    self._content_changed(entry, warm=True)
+                else:
+                    entry.reason = no_room_reason(books, entry)
+            elif entry.state is State.COLD and entry.size > event.budget:
+                books.reject_all(entry, Refusal.NO_ROOM, no_room_reason(books, entry), 0.0)
+                books.warm.pop(entry.model, None)
+                self._refuse(entry)
+
+    def _tick(self, event: events.Tick, now: float) -> None:
+        """Time alone: what is due is done for every event."""
+
+    def _due_retries(self, now: float) -> None:
+        """A failed model whose backoff is over is tried again by itself, if there is room anyway (law 7)."""
+        books = self._books
+        while self._retry_heap and self._retry_heap[0][0] <= now:
+            due, model = heapq.heappop(self._retry_heap)
+            entry = books.entries.get(model)
+            if entry is not None and entry.state is State.FAILED and entry.retry_at == due:
+                books.warm.setdefault(model, None)
