@@ -1,0 +1,110 @@
+"""Texts of manifests to checked documents, every problem with the file and line of its field.
+
+Reading files is the caller's job, as is making a relative storageUri absolute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from overbook.manifests.located import Node, Unreadable, read_documents
+from overbook.manifests.problems import ManifestError, Problem
+from overbook.manifests.specs import Manifest
+from overbook.manifests.validate import validate_object
+
+# 10,000 models are about 3 MB; the text is refused before a parser sees it.
+MAX_TEXT: Final = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One text and what to call it in messages: a file's path as the user gave it, or `<stdin>`."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A checked manifest, where it began, and what its author should know about it."""
+
+    manifest: Manifest
+    source: str
+    line: int
+    warnings: tuple[Problem, ...] = ()
+
+
+def parse_sources(
+    sources: Iterable[Source], *, allow_relative: bool = True
+) -> tuple[Document, ...]:
+    """All manifests of one input, in order. Raises ManifestError with every problem of every source.
+
+    Two objects of one kind and name are an error, wherever in the input they are.
+    """
+    documents: list[Document] = []
+    problems: list[Problem] = []
+    first: dict[tuple[str, str], Document] = {}
+    for source in sources:
+        items = list(_read(source, allow_relative=allow_relative))
+        wrong = [item for item in items if isinstance(item, Problem)]
+        for item in items:
+            if isinstance(item, Problem):
+                continue
+            key = (item.manifest.kind, item.manifest.name)
+            earlier = first.setdefault(key, item)
+            if earlier is not item:
+                message = (
+                    f"{key[0]} {key[1]!r} is here twice, first at {earlier.source}:{earlier.line}; "
+                    "expected each name once"
+                )
+                wrong.append(Problem(message, ("metadata", "name"), item.source, item.line))
+            documents.append(item)
+        problems.extend(sorted(wrong, key=lambda problem: problem.line or 0))
+    if problems:
+        raise ManifestError(problems)
+    return tuple(documents)
+
+
+def _read(source: Source, *, allow_relative: bool) -> Iterator[Document | Problem]:
+    if len(source.text) > MAX_TEXT:
+        message = f"{len(source.text)} characters; expected at most {MAX_TEXT}: split the file"
+        yield Problem(message, source=source.name)
+        return
+    for item in read_documents(source.text, source.name):
+        if isinstance(item, Problem):
+            yield item
+            continue
+        for node in _objects(item):
+            yield from _check(node, source.name, allow_relative=allow_relative)
+
+
+def _objects(node: Node) -> Iterator[Node]:
+    """The manifests in a document: itself, the items of a list, or those of a Kubernetes List."""
+    if isinstance(node.value, list):
+        yield from node.value
+        return
+    if isinstance(node.value, dict) and "kind" in node.value and "items" in node.value:
+        kind, items = node.value["kind"][1].value, node.value["items"][1].value
+        if isinstance(kind, str) and kind.endswith("List") and isinstance(items, list):
+            yield from items
+            return
+    yield node
+
+
+def _check(node: Node, source: str, *, allow_relative: bool) -> Iterator[Document | Problem]:
+    try:
+        validated = validate_object(node.plain(), allow_relative=allow_relative)
+    except Unreadable as error:
+        yield Problem(str(error), (), source, error.line)
+    except ManifestError as error:
+        yield from (_placed(problem, node, source) for problem in error.problems)
+    else:
+        warnings = tuple(_placed(problem, node, source) for problem in validated.warnings)
+        line = node.line_of(("metadata", "name"))
+        yield Document(validated.manifest, source, line, warnings)
+
+
+def _placed(problem: Problem, node: Node, source: str) -> Problem:
+    return replace(problem, source=source, line=node.line_of(problem.path))

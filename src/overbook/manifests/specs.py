@@ -1,0 +1,152 @@
+"""What a Model and a Server are: frozen values with typed fields, and their JSON as users wrote it.
+
+Build them with `validate.validate_object` or `parse.parse_sources`, which report every problem with
+its field; constructing them directly raises pydantic's own error. JSON field names are camelCase.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final, Literal, TypeAlias
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
+from pydantic.alias_generators import to_camel
+
+from overbook.manifests.problems import Json
+from overbook.manifests.quantities import parse_bytes
+
+GROUP: Final = "overbook.dev/v1alpha1"
+SELDON_GROUP: Final = "mlops.seldon.io/v1alpha1"
+MAX_NAME: Final = 63
+
+_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", re.ASCII)
+_INT32_MAX: Final = 2**31 - 1
+
+
+def is_name(text: str) -> bool:
+    """Whether a Model or Server may be called so."""
+    return len(text) <= MAX_NAME and _NAME.fullmatch(text) is not None
+
+
+def has_scheme(storage_uri: str) -> bool:
+    """Whether a storageUri names a storage system (`s3://…`, or an rclone remote), not a local path."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", storage_uri, re.ASCII) is not None
+
+
+def _name(text: str) -> str:
+    if not is_name(text):
+        raise ValueError(
+            f"{text!r} is not a name; expected at most {MAX_NAME} lower-case letters, digits and "
+            "'-', beginning and ending with a letter or digit"
+        )
+    return text
+
+
+def _word(text: str) -> str:
+    if not text or not text.isprintable() or text != text.strip():
+        raise ValueError(
+            f"{text!r} is not a plain word; expected text without line breaks or outer spaces"
+        )
+    return text
+
+
+def _quantity(value: str | int | float) -> str | int | float:
+    if parse_bytes(value) == 0:
+        raise ValueError(
+            f"{value!r} is no memory at all; expected more than 0 bytes, or leave the field out"
+        )
+    return value
+
+
+Name = Annotated[StrictStr, AfterValidator(_name)]
+Word = Annotated[StrictStr, AfterValidator(_word)]
+Quantity = Annotated[StrictStr | StrictInt | StrictFloat, AfterValidator(_quantity)]
+Words = Annotated[tuple[Word, ...], Field(strict=False)]
+Replicas = Annotated[StrictInt, Field(ge=1, le=_INT32_MAX)]
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="allow", alias_generator=to_camel, populate_by_name=True
+    )
+
+
+class Metadata(_Value):
+    """Who an object is. Namespace, labels and annotations are kept and not interpreted."""
+
+    name: Name
+    namespace: StrictStr | None = None
+    labels: dict[StrictStr, StrictStr] | None = None
+    annotations: dict[StrictStr, StrictStr] | None = None
+
+
+class ModelSpec(_Value):
+    """What a Model needs. `memory` is as the user wrote it; `memory_bytes` is what it means."""
+
+    storage_uri: Word
+    artifact_version: Annotated[StrictInt, Field(ge=0, le=_INT32_MAX)] | None = None
+    model_type: Word | None = None
+    requirements: Words = ()
+    memory: Quantity | None = None
+    replicas: Replicas = 1
+    min_replicas: Annotated[StrictInt, Field(ge=0, le=_INT32_MAX)] | None = None
+    server: Name | None = None
+    pinned: bool = False
+    priority: Annotated[StrictInt, Field(ge=-_INT32_MAX, le=_INT32_MAX)] = 0
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """Declared bytes, None when the manifest leaves them to be measured."""
+        return None if self.memory is None else parse_bytes(self.memory)
+
+    @property
+    def all_requirements(self) -> tuple[str, ...]:
+        """Requirements, and Seldon's modelType, which is one more; each once, in order."""
+        extra = () if self.model_type is None else (self.model_type,)
+        return tuple(dict.fromkeys((*self.requirements, *extra)))
+
+
+class ServerSpec(_Value):
+    """A kind of inference server: `serverConfig` names the runtime, `memory` is each replica's M."""
+
+    server_config: Word
+    replicas: Annotated[StrictInt, Field(ge=0, le=_INT32_MAX)] = 1
+    memory: Quantity | None = None
+    overcommit_percentage: Annotated[StrictInt, Field(ge=0, le=_INT32_MAX)] | None = None
+    capabilities: Words | None = None
+    extra_capabilities: Words = ()
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """Budget M in bytes, None when the machine's default applies."""
+        return None if self.memory is None else parse_bytes(self.memory)
+
+
+class _Manifest(_Value):
+    api_version: Literal["overbook.dev/v1alpha1", "mlops.seldon.io/v1alpha1"]
+    metadata: Metadata
+
+    @property
+    def name(self) -> str:
+        return self.metadata.name
+
+    def to_json(self) -> dict[str, Json]:
+        """The object as the user wrote it: only the fields that were given, values untouched."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
+class ModelManifest(_Manifest):
+    """A `kind: Model` document."""
+
+    kind: Literal["Model"]
+    spec: ModelSpec
+
+
+class ServerManifest(_Manifest):
+    """A `kind: Server` document."""
+
+    kind: Literal["Server"]
+    spec: ServerSpec
+
+
+Manifest: TypeAlias = ModelManifest | ServerManifest

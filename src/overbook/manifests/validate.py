@@ -1,0 +1,208 @@
+"""Checks one object against its kind and group, and says everything that is wrong with it.
+
+Takes plain JSON values and knows no lines of files; `parse` adds those. `validate_object` is what
+the control API calls on each document.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from pydantic import ValidationError
+
+from overbook.manifests import fields
+from overbook.manifests.problems import ManifestError, Path, Problem, shown
+from overbook.manifests.specs import (
+    GROUP,
+    SELDON_GROUP,
+    Manifest,
+    ModelManifest,
+    ServerManifest,
+    has_scheme,
+)
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+_MANIFESTS: Final[dict[str, type[ModelManifest] | type[ServerManifest]]] = {
+    "Model": ModelManifest,
+    "Server": ServerManifest,
+}
+_EXPECTED: Final = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+}
+_NEEDED: Final = {
+    "storageUri": "a path or URI of the model's artifact",
+    "serverConfig": "the runtime to run, such as mlserver",
+    "name": "the name clients will use",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """A manifest that may be applied, and what its author should know about it."""
+
+    manifest: Manifest
+    warnings: tuple[Problem, ...] = ()
+
+
+def validate_object(document: object, *, allow_relative: bool = False) -> Validated:
+    """Checks one document. Raises ManifestError with all problems.
+
+    A relative storageUri is refused unless allowed: only who read the file can resolve it.
+    """
+    if not isinstance(document, Mapping):
+        raise ManifestError(
+            [Problem(f"{shown(document)} is not a manifest; expected a mapping with kind and spec")]
+        )
+    group, kind = _group_and_kind(document)
+    errors: list[Problem] = []
+    warnings: list[Problem] = []
+    unknown = errors if group == GROUP else warnings
+    kept: dict[str, object] = {"apiVersion": group, "kind": kind}
+
+    outer = set(document) - fields.TOP_LEVEL - fields.TOP_LEVEL_DROPPED
+    unknown.extend(_unknown(outer, fields.TOP_LEVEL, (), group))
+    metadata = document.get("metadata")
+    if isinstance(metadata, Mapping):
+        extra = set(metadata) - fields.METADATA - fields.METADATA_DROPPED
+        unknown.extend(_unknown(extra, fields.METADATA, ("metadata",), group))
+        kept["metadata"] = _given(metadata, fields.METADATA)
+    else:
+        errors.append(_not_a_mapping("metadata", metadata))
+    spec = document.get("spec")
+    if isinstance(spec, Mapping):
+        known = fields.SPEC[group, kind]
+        names = known.active | known.inert
+        unknown.extend(_unknown(set(spec) - names, known.active, ("spec",), group))
+        given = _given(spec, names)
+        warnings.extend(
+            Problem("has no effect in Overbook", ("spec", name))
+            for name in sorted(known.inert & set(given))
+        )
+        kept["spec"] = given
+    else:
+        errors.append(_not_a_mapping("spec", spec))
+
+    manifest = _build(kind, kept, errors)
+    if manifest is not None:
+        errors.extend(_consistency(manifest, allow_relative=allow_relative))
+    if manifest is None or errors:
+        raise ManifestError(errors)
+    return Validated(manifest, tuple(warnings))
+
+
+def _group_and_kind(document: Mapping[object, object]) -> tuple[str, str]:
+    problems = []
+    group = document.get("apiVersion")
+    if group not in (GROUP, SELDON_GROUP):
+        what = "is required" if group is None else f"{shown(group)} is not known"
+        problems.append(Problem(f"{what}; expected {GROUP} or {SELDON_GROUP}", ("apiVersion",)))
+    kind = document.get("kind")
+    if not isinstance(kind, str) or kind not in _MANIFESTS:
+        what = "is required" if kind is None else f"{shown(kind)} is not known"
+        problems.append(Problem(f"{what}; expected Model or Server", ("kind",)))
+    if problems:
+        raise ManifestError(problems)
+    return str(group), str(kind)
+
+
+def _given(values: Mapping[object, object], names: frozenset[str]) -> dict[str, object]:
+    """Known fields only; null is the same as absent, as in Kubernetes."""
+    return {
+        name: value
+        for name, value in values.items()
+        if isinstance(name, str) and name in names and value is not None
+    }
+
+
+def _unknown(extra: set[object], known: Iterable[str], where: Path, group: str) -> list[Problem]:
+    problems = []
+    for name in sorted(str(each) for each in extra):
+        close = difflib.get_close_matches(name, list(known), n=1)
+        hint = f"; did you mean {close[0]}?" if close else f"; known are {', '.join(sorted(known))}"
+        if group == SELDON_GROUP:
+            hint = f"; ignored{f' (did you mean {close[0]}?)' if close else ''}"
+            if where == ("spec",) and any(
+                name in fields.SPEC[GROUP, kind].active for kind in _MANIFESTS
+            ):
+                hint = f"; ignored, it is a field of {GROUP}"
+        problems.append(Problem(f"unknown field in {group}{hint}", (*where, name)))
+    return problems
+
+
+def _not_a_mapping(field: str, value: object) -> Problem:
+    if value is None:
+        return Problem("is required; expected a mapping", (field,))
+    return Problem(f"{shown(value)} is not a mapping", (field,))
+
+
+def _build(kind: str, kept: Mapping[str, object], errors: list[Problem]) -> Manifest | None:
+    try:
+        return _MANIFESTS[kind].model_validate(kept)
+    except ValidationError as error:
+        seen: set[Path] = set()
+        for detail in error.errors(include_url=False):
+            problem = _problem(detail)
+            missing_section = problem.path in {("metadata",), ("spec",)}
+            if problem.path not in seen and not missing_section:
+                errors.append(problem)
+            seen.add(problem.path)
+        return None
+
+
+def _problem(detail: ErrorDetails) -> Problem:
+    # Pydantic adds the member of a union that it tried; those are no fields.
+    path: Path = tuple(
+        step for step in detail["loc"] if step not in ("str", "int", "float", "[key]")
+    )
+    value, code = detail["input"], detail["type"]
+    context = detail.get("ctx", {})
+    if code == "value_error":
+        return Problem(str(context["error"]), path)
+    if code == "missing":
+        needed = _NEEDED.get(str(path[-1]), "a value")
+        return Problem(f"is required; expected {needed}", path)
+    if code in ("greater_than_equal", "less_than_equal"):
+        bound = f"at least {context['ge']}" if "ge" in context else f"at most {context['le']}"
+        return Problem(f"{shown(value)} is out of range; expected {bound}", path)
+    if path and path[-1] == "memory":
+        return Problem(
+            f"{shown(value)} is not a quantity; expected bytes such as 100Ki, 1.5Gi or 2e9", path
+        )
+    expected = _EXPECTED.get(code, detail["msg"])
+    hint = " (put it in quotes)" if code == "string_type" and isinstance(value, int | float) else ""
+    return Problem(f"{shown(value)} is not {expected}{hint}", path)
+
+
+def _consistency(manifest: Manifest, *, allow_relative: bool) -> list[Problem]:
+    """What takes more than one field, or the caller's point of view, to judge."""
+    if not isinstance(manifest, ModelManifest):
+        return []
+    problems = []
+    spec = manifest.spec
+    if spec.min_replicas is not None and spec.min_replicas > spec.replicas:
+        problems.append(
+            Problem(
+                f"{spec.min_replicas} is more than replicas; expected at most {spec.replicas}",
+                ("spec", "minReplicas"),
+            )
+        )
+    uri = spec.storage_uri
+    if not allow_relative and not uri.startswith("/") and not has_scheme(uri):
+        problems.append(
+            Problem(
+                f"{shown(uri)} is relative; expected an absolute path or a URI with a scheme",
+                ("spec", "storageUri"),
+            )
+        )
+    return problems
