@@ -1,0 +1,21 @@
+"""Which server replicas a model is assigned to, and why. Pure: values in, a verdict out.
+
+Filters say who may take a model, scores say who should, and the verdict keeps every answer with its
+numbers. Nothing here knows a clock, a store, a socket, or how the scheduler keeps its books.
+"""
+
+from overbook.placement.demand import ModelDemand, ReplicaId, ReplicaView
+from overbook.placement.filters import Refusal, Refused
+from overbook.placement.place import place
+from overbook.placement.verdict import Decision, Verdict
+
+__all__ = [
+    "Decision",
+    "ModelDemand",
+    "Refusal",
+    "Refused",
+    "ReplicaId",
+    "ReplicaView",
+    "Verdict",
+    "place",
+]

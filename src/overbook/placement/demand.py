@@ -1,0 +1,57 @@
+"""What placement is told: a model's needs and every server replica's offer. Values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class ReplicaId(NamedTuple):
+    """One process (or pod) of a Server, written ``mlserver/0``."""
+
+    server: str
+    replica: int
+
+    def __str__(self) -> str:
+        return f"{self.server}/{self.replica}"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDemand:
+    """``size``: bytes to reckon with. ``server``: the only Server it may go to, None for any."""
+
+    name: str
+    size: int
+    requirements: frozenset[str] = frozenset()
+    replicas: int = 1
+    min_replicas: int | None = None
+    server: str | None = None
+
+    @property
+    def needed(self) -> int:
+        """How many replicas make it placed: ``minReplicas`` allows fewer, none at all never."""
+        return self.replicas if self.min_replicas is None else max(1, self.min_replicas)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaView:
+    """A server replica as placement sees it.
+
+    ``registered`` is the sum in bytes of the *other* models registered there, ``models`` their number.
+    ``holds``: the model in question is assigned there already.
+    """
+
+    id: ReplicaId
+    capabilities: frozenset[str]
+    budget: int
+    overcommit_percent: int
+    registered: int = 0
+    models: int = 0
+    connected: bool = True
+    draining: bool = False
+    holds: bool = False
+
+    @property
+    def limit(self) -> int:
+        """The most that may be registered, in bytes: M·(1+p/100), rounded down."""
+        return self.budget * (100 + self.overcommit_percent) // 100

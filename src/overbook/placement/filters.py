@@ -1,0 +1,105 @@
+"""Who may take a model: one function per rule, each refusal with its reason in numbers.
+
+Order is part of the meaning: the first rule that refuses is the one people read, so what a person
+must change comes before what changes by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from overbook.manifests.quantities import format_bytes
+from overbook.placement.demand import ModelDemand, ReplicaView
+
+
+class Refusal(Enum):
+    """Which rule refused; stable words for programs."""
+
+    OTHER_SERVER = "OtherServer"
+    NOT_CONNECTED = "NotConnected"
+    MISSING_CAPABILITY = "MissingCapability"
+    DRAINING = "Draining"
+    TOO_LARGE = "TooLarge"
+    NO_ROOM = "NoRoom"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """``reason`` is for people and begins with what is wrong, not with the replica's name."""
+
+    rule: Refusal
+    reason: str
+
+
+def amount(count: int) -> str:
+    """Bytes for people and to the byte: ``10M (10000000 bytes)``."""
+    return f"{format_bytes(count)} ({count} bytes)"
+
+
+def _pinned_elsewhere(model: ModelDemand, replica: ReplicaView) -> Refused | None:
+    if model.server is None or model.server == replica.id.server:
+        return None
+    return Refused(Refusal.OTHER_SERVER, f"the model asks for server {model.server!r}")
+
+
+def _not_connected(model: ModelDemand, replica: ReplicaView) -> Refused | None:
+    # Who holds the model keeps it: an agent that restarts must not lose its models.
+    if replica.connected or replica.holds:
+        return None
+    return Refused(Refusal.NOT_CONNECTED, "its agent is not connected")
+
+
+def _missing_capability(model: ModelDemand, replica: ReplicaView) -> Refused | None:
+    # Capabilities are told by the agent; of one that is away, nothing is known.
+    if not replica.connected or model.requirements <= replica.capabilities:
+        return None
+    missing = ", ".join(sorted(model.requirements - replica.capabilities))
+    offered = ", ".join(sorted(replica.capabilities)) or "nothing"
+    return Refused(Refusal.MISSING_CAPABILITY, f"lacks {missing}; offers {offered}")
+
+
+def _draining(model: ModelDemand, replica: ReplicaView) -> Refused | None:
+    return Refused(Refusal.DRAINING, "it is being taken away") if replica.draining else None
+
+
+def _too_large(model: ModelDemand, replica: ReplicaView) -> Refused | None:
+    if model.size <= replica.budget:
+        return None
+    return Refused(
+        Refusal.TOO_LARGE,
+        f"needs {amount(model.size)}, more than the whole budget of {amount(replica.budget)}",
+    )
+
+
+def _no_room(model: ModelDemand, replica: ReplicaView) -> Refused | None:
+    limit = replica.limit
+    if replica.registered + model.size <= limit:
+        return None
+    return Refused(
+        Refusal.NO_ROOM,
+        f"{amount(replica.registered)} registered in {replica.models} models + "
+        f"{amount(model.size)} needed is more than {amount(limit)}, its budget of "
+        f"{amount(replica.budget)} with {replica.overcommit_percent} % overcommit",
+    )
+
+
+_FILTERS: Final[tuple[Callable[[ModelDemand, ReplicaView], Refused | None], ...]] = (
+    _pinned_elsewhere,
+    _draining,
+    _not_connected,
+    _missing_capability,
+    _too_large,
+    _no_room,
+)
+
+
+def refusal(model: ModelDemand, replica: ReplicaView) -> Refused | None:
+    """The first rule that keeps the model off the replica, None when it may go there."""
+    for rule in _FILTERS:
+        refused = rule(model, replica)
+        if refused is not None:
+            return refused
+    return None
