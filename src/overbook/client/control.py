@@ -1,0 +1,172 @@
+"""The REST control API, one method a call. Answers are plain JSON objects, as docs/architecture.md shows.
+
+Synchronous, on one connection, and quick to import: see `http`. Retrying and waiting for a state are
+the caller's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+from urllib.parse import quote, urlencode
+
+from overbook.client.errors import ClientError, NotFound, Refused
+from overbook.client.http import Endpoint, Json, JsonObject, Reply
+
+DEFAULT_API_URL: Final = "http://127.0.0.1:9001"
+
+Kind = Literal["model", "server"]
+Action = Literal["activate", "evict", "pin", "unpin"]
+
+# Beyond the time that the scheduler itself was asked to wait.
+_MARGIN: Final = 5.0
+_APPLY_TIMEOUT: Final = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of one document. `error` is empty unless action is `failed`."""
+
+    kind: str
+    name: str
+    generation: int
+    action: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Events in order; ask again after `last`."""
+
+    events: tuple[JsonObject, ...]
+    last: int
+
+
+class ControlClient:
+    """A running Overbook's control API. Every method may raise the errors of `errors`."""
+
+    def __init__(self, url: str = DEFAULT_API_URL, *, timeout: float = 30.0) -> None:
+        self._endpoint = Endpoint(url, setting="--api-url or OVERBOOK_API_URL")
+        self._timeout = timeout
+
+    def __enter__(self) -> ControlClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._endpoint.close()
+
+    @property
+    def url(self) -> str:
+        return self._endpoint.url
+
+    def apply(self, documents: Sequence[JsonObject]) -> tuple[Applied, ...]:
+        """Stores manifests; each stands alone, so look at every answer. Send some hundreds at a time."""
+        return self._documents("/api/v1/apply", documents)
+
+    def validate(self, documents: Sequence[JsonObject]) -> tuple[Applied, ...]:
+        """As `apply`, and nothing is stored."""
+        return self._documents("/api/v1/validate", documents)
+
+    def list(self, kind: Kind) -> tuple[JsonObject, ...]:
+        """All models or all servers."""
+        return tuple(map(_object, _array(self._get(f"/api/v1/{kind}s"))))
+
+    def get(self, kind: Kind, name: str) -> JsonObject:
+        return _object(self._get(f"/api/v1/{kind}s/{quote(name, safe='')}"))
+
+    def describe(self, kind: Kind, name: str) -> JsonObject:
+        """The object, and with it its `verdict` and recent `events`."""
+        return _object(self._get(f"/api/v1/{kind}s/{quote(name, safe='')}/describe"))
+
+    def delete(self, kind: Kind, name: str) -> None:
+        self._call("DELETE", f"/api/v1/{kind}s/{quote(name, safe='')}", timeout=self._timeout)
+
+    def act(self, action: Action, model: str, *, timeout: float) -> None:
+        """Activates, evicts, pins or unpins a model; the scheduler may take `timeout` seconds over it."""
+        path = f"/api/v1/models/{quote(model, safe='')}/{action}"
+        self._call("POST", path, {"timeout": timeout}, timeout=timeout + _MARGIN)
+
+    def events(self, *, after: int = 0, wait: float = 0.0, model: str | None = None) -> EventPage:
+        """Events later than sequence number `after`; when there are none, waits up to `wait` seconds."""
+        query: dict[str, str] = {"after": str(after)}
+        if wait:
+            query["wait"] = f"{wait:g}"
+        if model is not None:
+            query["model"] = model
+        answer = self._call(
+            "GET", f"/api/v1/events?{urlencode(query)}", timeout=wait + self._timeout
+        )
+        page = _object(answer)
+        last = page.get("last")
+        events = tuple(map(_object, _array(page.get("events"))))
+        return EventPage(events, last if isinstance(last, int) else after)
+
+    def version(self) -> str:
+        return _text(_object(self._get("/api/v1/version")), "version")
+
+    def ready(self) -> bool:
+        """Whether everything that `up` was given is serving."""
+        return self._endpoint.call("GET", "/readyz", timeout=self._timeout).status == 200
+
+    def _documents(self, path: str, documents: Sequence[JsonObject]) -> tuple[Applied, ...]:
+        body: JsonObject = {"documents": [*documents]}
+        answer = _object(self._call("POST", path, body, timeout=_APPLY_TIMEOUT))
+        results = tuple(map(_applied, map(_object, _array(answer.get("results")))))
+        if len(results) != len(documents):
+            raise ClientError(
+                f"{self.url} answered for {len(results)} of {len(documents)} documents; "
+                "is it the same version of Overbook?"
+            )
+        return results
+
+    def _get(self, path: str) -> Json:
+        return self._call("GET", path, timeout=self._timeout)
+
+    def _call(self, method: str, path: str, body: Json = None, *, timeout: float) -> Json:
+        reply = self._endpoint.call(method, path, body, timeout=timeout)
+        _raise_for(reply)
+        try:
+            return reply.json()
+        except ValueError:
+            raise Refused(
+                f"{self.url} does not answer as Overbook's control API; is it another program's port?"
+            ) from None
+
+
+def _raise_for(reply: Reply) -> None:
+    if reply.status == 404:
+        raise NotFound(reply.said())
+    if reply.status >= 300:
+        raise Refused(reply.said(), reply.status)
+
+
+def _object(value: Json) -> JsonObject:
+    if not isinstance(value, dict):
+        raise Refused("the control API's answer is not the JSON expected; is it another version?")
+    return value
+
+
+def _array(value: Json) -> list[Json]:
+    if not isinstance(value, list):
+        raise Refused("the control API's answer is not the JSON expected; is it another version?")
+    return value
+
+
+def _text(value: JsonObject, key: str) -> str:
+    found = value.get(key)
+    return found if isinstance(found, str) else ""
+
+
+def _applied(result: JsonObject) -> Applied:
+    generation = result.get("generation")
+    return Applied(
+        kind=_text(result, "kind"),
+        name=_text(result, "name"),
+        generation=generation if isinstance(generation, int) else 0,
+        action=_text(result, "action"),
+        error=_text(result, "error"),
+    )

@@ -1,0 +1,73 @@
+"""What the command line asks of the machine: options as frozen values, and where state lives by default.
+
+Only values live here, so that the command line can import it quickly. Acting on them is `up` and
+`serve`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+LOOPBACK: Final = "127.0.0.1"
+DATA_PORT: Final = 9000
+API_PORT: Final = 9001
+
+
+def default_state_dir(environment: Mapping[str, str], home: Path) -> Path:
+    """`$OVERBOOK_STATE_DIR`, else `$XDG_STATE_HOME/overbook`, else `~/.local/state/overbook`."""
+    if own := environment.get("OVERBOOK_STATE_DIR"):
+        return Path(own)
+    if state := environment.get("XDG_STATE_HOME"):
+        return Path(state) / "overbook"
+    return home / ".local" / "state" / "overbook"
+
+
+@dataclass(frozen=True, slots=True)
+class UpOptions:
+    """`overbook up`: every part on this machine. Memory in bytes; None leaves the default."""
+
+    state_dir: Path
+    manifests: tuple[str, ...] = ()
+    memory: int | None = None
+    overcommit: int | None = None
+    host: str = LOOPBACK
+    port: int = DATA_PORT
+    api_port: int = API_PORT
+
+
+@dataclass(frozen=True, slots=True)
+class ServeSchedulerOptions:
+    """One scheduler. `listen` is the gRPC target agents and gateways connect to."""
+
+    state_dir: Path
+    host: str
+    api_port: int
+    listen: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServeAgentOptions:
+    """One agent and its inference server. Memory is the budget M in bytes."""
+
+    state_dir: Path
+    scheduler: str
+    listen: str
+    server: str
+    replica: int
+    runtime: str
+    memory: int
+    overcommit: int
+    capabilities: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ServeGatewayOptions:
+    """One gateway: Envoy on host and port, its controller, and the scheduler they follow."""
+
+    state_dir: Path
+    scheduler: str
+    host: str
+    port: int
