@@ -1,0 +1,156 @@
+"""Serves the OIP endpoints and the stream relay on two Unix sockets. Decides no answer itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import grpc
+import uvicorn
+from starlette.types import ASGIApp
+
+from overbook.gateway.oip.answers import Answers
+from overbook.gateway.oip.grpc_api import build_handlers
+from overbook.gateway.oip.ports import CatalogueView, MetadataSource
+from overbook.gateway.oip.relay import StreamRelay
+from overbook.gateway.oip.rest import build_app
+
+# Tensors of 64 MiB and what surrounds them.
+MAX_MESSAGE_BYTES: Final = 68 * 1024 * 1024
+MAX_CONCURRENT_RPCS: Final = 4096
+STOP_GRACE_SECONDS: Final = 1.0
+# Only Envoy connects, and it closes what is idle for an hour. To close earlier would hit its
+# requests.
+_KEEP_ALIVE_SECONDS: Final = 2 * 3600
+_MESSAGE_OPTIONS: Final = (
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+)
+_CHANNEL_OPTIONS: Final = (
+    *_MESSAGE_OPTIONS,
+    ("grpc.use_local_subchannel_pool", 1),
+    # A retry would need the whole stream kept in memory.
+    ("grpc.enable_retries", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OipSettings:
+    """``relay_target``: Envoy's internal listener as a gRPC target, e.g. ``unix:/run/relay.sock``."""
+
+    rest_socket: Path
+    grpc_socket: Path
+    relay_target: str
+    # As long as Envoy lets a silent stream live.
+    first_message_seconds: float = 300.0
+
+
+class OipServer:
+    """Runs until cancelled. ``serving`` is set while both sockets answer."""
+
+    def __init__(
+        self, settings: OipSettings, *, catalogue: CatalogueView, metadata: MetadataSource
+    ) -> None:
+        self._settings = settings
+        self._answers = Answers(catalogue=catalogue, metadata=metadata)
+        self.serving = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until cancelled; then both sockets are gone. Raises OSError if one cannot be bound."""
+        with _bound(self._settings.rest_socket) as listener:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    rest = _RestServer(build_app(self._answers))
+                    group.create_task(rest.serve_until_cancelled(listener), name="oip rest")
+                    await rest.started_event.wait()
+                    group.create_task(self._serve_grpc(), name="oip grpc")
+            finally:
+                self.serving.clear()
+
+    async def _serve_grpc(self) -> None:
+        path = self._settings.grpc_socket
+        async with grpc.aio.insecure_channel(
+            self._settings.relay_target, options=_CHANNEL_OPTIONS
+        ) as upstream:
+            relay = StreamRelay(
+                answers=self._answers,
+                upstream=upstream,
+                first_message_seconds=self._settings.first_message_seconds,
+            )
+            server = grpc.aio.server(
+                handlers=build_handlers(self._answers, relay),
+                options=_MESSAGE_OPTIONS,
+                maximum_concurrent_rpcs=MAX_CONCURRENT_RPCS,
+            )
+            path.unlink(missing_ok=True)
+            try:
+                server.add_insecure_port(f"unix:{path}")
+            except RuntimeError as error:
+                raise OSError(f"cannot listen on Unix socket {path}: {error}") from error
+            try:
+                await server.start()
+                self.serving.set()
+                await server.wait_for_termination()
+            finally:
+                await server.stop(STOP_GRACE_SECONDS)
+                path.unlink(missing_ok=True)
+
+
+class _RestServer(uvicorn.Server):
+    """uvicorn as one task of many: it takes no signals, and it stops when its task is cancelled."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                date_header=False,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=int(STOP_GRACE_SECONDS),
+            )
+        )
+        self.started_event = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.started_event.set()
+
+    async def serve_until_cancelled(self, listener: socket.socket) -> None:
+        # Not in a task group: that would cancel uvicorn half-way, and leave its connections open.
+        serving = asyncio.create_task(self.serve(sockets=[listener]), name="oip uvicorn")
+        try:
+            await asyncio.shield(serving)
+        finally:
+            self.should_exit = True
+            await serving
+
+
+@contextlib.contextmanager
+def _bound(path: Path) -> Iterator[socket.socket]:
+    """A socket bound for this user only; what a killed process left at ``path`` is removed."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        path.unlink(missing_ok=True)
+        try:
+            listener.bind(str(path))
+        except OSError as error:
+            raise OSError(f"cannot listen on Unix socket {path}: {error}") from error
+        try:
+            path.chmod(0o600)
+            yield listener
+        finally:
+            path.unlink(missing_ok=True)

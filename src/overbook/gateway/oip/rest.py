@@ -1,0 +1,148 @@
+"""The REST side of the OIP endpoints: a Starlette application, says only what ``answers`` decides."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from overbook.gateway.oip.answers import (
+    EXTENSIONS,
+    SERVER_NAME,
+    Answers,
+    BadRequest,
+    NotAvailable,
+    Refusal,
+    UnknownModel,
+)
+
+MAX_BODY_BYTES: Final = 64 * 1024
+_MODEL: Final = "/v2/models/{name}"
+_VERSION: Final = "/v2/models/{name}/versions/{version}"
+
+_STATUS: Final[dict[type[Exception], int]] = {UnknownModel: 404, BadRequest: 400, NotAvailable: 503}
+_Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def build_app(answers: Answers) -> Starlette:
+    """The whole application. Every error has the protocol's form ``{"error": ...}``."""
+    routes = [
+        Route("/v2", _server_metadata(answers)),
+        Route("/v2/", _server_metadata(answers)),
+        Route("/v2/health/live", _fixed({"live": True})),
+        Route("/v2/health/ready", _fixed({"ready": True})),
+        Route(_MODEL, _model_metadata(answers)),
+        Route(_VERSION, _model_metadata(answers)),
+        Route(f"{_MODEL}/ready", _model_ready(answers)),
+        Route(f"{_VERSION}/ready", _model_ready(answers)),
+        Route("/v2/repository/index", _index(answers), methods=["GET", "POST"]),
+        Route("/v2/repository/models/{name}/load", _repository(answers, "load"), methods=["POST"]),
+        Route(
+            "/v2/repository/models/{name}/unload", _repository(answers, "unload"), methods=["POST"]
+        ),
+    ]
+    app = Starlette(
+        routes=routes, exception_handlers={HTTPException: _framework_error, Refusal: _refusal}
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+def _fixed(body: dict[str, bool]) -> _Endpoint:
+    async def endpoint(_: Request) -> Response:
+        return JSONResponse(body)
+
+    return endpoint
+
+
+def _server_metadata(answers: Answers) -> _Endpoint:
+    async def endpoint(_: Request) -> Response:
+        return JSONResponse(
+            {"name": SERVER_NAME, "version": answers.version, "extensions": list(EXTENSIONS)}
+        )
+
+    return endpoint
+
+
+def _model_metadata(answers: Answers) -> _Endpoint:
+    async def endpoint(request: Request) -> Response:
+        return JSONResponse(await answers.metadata(request.path_params["name"]))
+
+    return endpoint
+
+
+def _model_ready(answers: Answers) -> _Endpoint:
+    async def endpoint(request: Request) -> Response:
+        name = request.path_params["name"]
+        readiness = answers.readiness(name)
+        if readiness.ready:
+            return JSONResponse({"name": name, "ready": True})
+        # Clients look at the status only; the body is for the person who runs curl.
+        body = {"name": name, "ready": False, "error": readiness.reason}
+        return JSONResponse(body, status_code=503)
+
+    return endpoint
+
+
+def _index(answers: Answers) -> _Endpoint:
+    async def endpoint(request: Request) -> Response:
+        ready_only = _ready_only(await _bounded_body(request))
+        items = answers.index(ready_only=ready_only)
+        return JSONResponse(
+            [{"name": item.name, "state": item.state, "reason": item.reason} for item in items]
+        )
+
+    return endpoint
+
+
+def _repository(answers: Answers, verb: str) -> _Endpoint:
+    async def endpoint(request: Request) -> Response:
+        raise answers.refuse_repository(verb, request.path_params["name"])
+
+    return endpoint
+
+
+async def _bounded_body(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise BadRequest(
+                f'body is larger than {MAX_BODY_BYTES} bytes; expected {{}} or {{"ready": true}}'
+            )
+    return bytes(body)
+
+
+def _ready_only(body: bytes) -> bool:
+    if not body.strip():
+        return False
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        raise BadRequest('body is not JSON; expected nothing or {"ready": true}') from None
+    ready = document.get("ready", False) if isinstance(document, dict) else None
+    if not isinstance(ready, bool):
+        raise BadRequest('body must be an object whose field "ready" is true or false')
+    return ready
+
+
+async def _refusal(_: Request, error: Exception) -> Response:
+    status = _STATUS[type(error)]
+    return JSONResponse({"error": str(error)}, status_code=status)
+
+
+async def _framework_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    path, method = request.url.path, request.method
+    message = {
+        404: f"no such endpoint: {path}",
+        405: f"method {method} is not allowed for {path}",
+    }.get(error.status_code, error.detail)
+    return JSONResponse({"error": message}, status_code=error.status_code, headers=error.headers)

@@ -1,0 +1,318 @@
+"""Streams through the relay behave as if it were not there, but for the refusals that are its job."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+from collections.abc import AsyncIterator
+
+import grpc
+import numpy as np
+import pytest
+import tritonclient.grpc as triton_grpc
+
+from overbook.gateway.oip.grpc_api import STREAM_METHOD
+from overbook.wire import oip_pb2 as pb
+from tests.integration.oip_harness import OPTIONS, Context, Running, running
+from tests.unit.gateway.oip.catalogue import example
+
+Stream = grpc.aio.StreamStreamMultiCallable[bytes, bytes]
+
+
+def message(model: str = "iris", *, id_: str = "", payload: bytes = b"") -> bytes:
+    request = pb.ModelInferRequest(model_name=model, id=id_, raw_input_contents=[payload])
+    return request.SerializeToString()
+
+
+async def echo(context: Context) -> None:
+    while isinstance(received := await context.read(), bytes):
+        await context.write(received)
+
+
+async def echo_two_and_wait(context: Context) -> None:
+    # gRPC tells a handler that reads of a cancellation by the end of its messages, one that waits by
+    # cancelling it; the second is unmistakable.
+    for _ in range(2):
+        await context.write(await context.read())
+    await asyncio.Event().wait()
+
+
+@pytest.fixture
+async def oip() -> AsyncIterator[Running]:
+    async with running(example(), first_message_seconds=0.3) as oip:
+        yield oip
+
+
+@pytest.fixture
+async def stream(oip: Running) -> AsyncIterator[Stream]:
+    async with grpc.aio.insecure_channel(oip.grpc_target, options=OPTIONS) as channel:
+        yield channel.stream_stream(STREAM_METHOD)
+
+
+async def test_each_answer_comes_before_the_next_question(oip: Running, stream: Stream) -> None:
+    oip.upstream.script = echo
+    call = stream(timeout=10)
+    for number in range(5):
+        await call.write(message(id_=str(number)))
+        assert await call.read() == message(id_=str(number))
+    await call.done_writing()
+    assert await call.read() is grpc.aio.EOF
+    assert await call.code() is grpc.StatusCode.OK
+
+
+async def test_the_server_learns_the_model_and_the_clients_metadata(
+    oip: Running, stream: Stream
+) -> None:
+    oip.upstream.script = echo
+    sent = (
+        ("x-request-id", "r1"),
+        ("trace-bin", b"\x00\xff"),
+        ("seldon-model", "iris"),
+        ("x-overbook-model", "wine"),
+        ("x-envoy-upstream-alt", "lie"),
+    )
+    call = stream(timeout=10, metadata=sent)
+    await call.write(message())
+    await call.read()
+    await call.done_writing()
+    await call.code()
+    got = oip.upstream.metadata
+    assert [value for key, value in got if key == "x-overbook-model"] == ["iris"]
+    assert ("x-request-id", "r1") in got
+    assert ("trace-bin", b"\x00\xff") in got
+    assert not [key for key, _ in got if key.startswith("x-envoy-")]
+    assert oip.upstream.deadline is not None
+    assert 5 < oip.upstream.deadline <= 10
+
+
+async def test_a_stream_without_deadline_gets_none(oip: Running, stream: Stream) -> None:
+    oip.upstream.script = echo
+    call = stream()
+    await call.write(message())
+    await call.read()
+    await call.done_writing()
+    assert await call.code() is grpc.StatusCode.OK
+    assert oip.upstream.deadline is None
+
+
+async def test_status_details_and_both_kinds_of_metadata_come_back(
+    oip: Running, stream: Stream
+) -> None:
+    async def fail(context: Context) -> None:
+        await context.send_initial_metadata((("x-first", "1"),))
+        await context.write(message(id_="only"))
+        await context.abort(
+            grpc.StatusCode.RESOURCE_EXHAUSTED, "no room: ünable", (("x-last", "2"),)
+        )
+
+    oip.upstream.script = fail
+    call = stream(timeout=10)
+    await call.write(message())
+    assert ("x-first", "1") in tuple(await call.initial_metadata())
+    assert await call.read() == message(id_="only")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call.read()
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert caught.value.details() == "no room: ünable"
+    assert ("x-last", "2") in tuple(caught.value.trailing_metadata())
+
+
+async def test_initial_metadata_is_not_held_back_until_a_message(
+    oip: Running, stream: Stream
+) -> None:
+    go = asyncio.Event()
+
+    async def early(context: Context) -> None:
+        await context.send_initial_metadata((("x-first", "1"),))
+        await go.wait()
+
+    oip.upstream.script = early
+    call = stream(timeout=10)
+    await call.write(message())
+    assert ("x-first", "1") in tuple(await call.initial_metadata())
+    go.set()
+    assert await call.code() is grpc.StatusCode.OK
+
+
+async def test_half_close_reaches_the_server_and_it_may_answer_after(
+    oip: Running, stream: Stream
+) -> None:
+    async def count(context: Context) -> None:
+        seen = 0
+        while isinstance(await context.read(), bytes):
+            seen += 1
+        await context.write(str(seen).encode())
+
+    oip.upstream.script = count
+    call = stream(timeout=10)
+    for _ in range(3):
+        await call.write(message())
+    await call.done_writing()
+    assert await call.read() == b"3"
+    assert await call.code() is grpc.StatusCode.OK
+
+
+async def test_a_server_that_ends_early_ends_the_stream(oip: Running, stream: Stream) -> None:
+    async def one(context: Context) -> None:
+        await context.write(await context.read())
+
+    oip.upstream.script = one
+    call = stream(timeout=10)
+    await call.write(message())
+    assert await call.read() == message()
+    assert await call.read() is grpc.aio.EOF
+    assert await call.code() is grpc.StatusCode.OK
+
+
+async def test_cancellation_reaches_the_server(oip: Running, stream: Stream) -> None:
+    oip.upstream.script = echo_two_and_wait
+    call = stream(timeout=10)
+    for _ in range(2):
+        await call.write(message())
+        await call.read()
+    call.cancel()
+    async with asyncio.timeout(5):
+        await oip.upstream.cancelled.wait()
+
+
+async def test_the_deadline_ends_a_silent_server(oip: Running, stream: Stream) -> None:
+    async def silent(context: Context) -> None:
+        await asyncio.Event().wait()
+
+    oip.upstream.script = silent
+    call = stream(timeout=0.5)
+    await call.write(message())
+    assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    async with asyncio.timeout(5):
+        await oip.upstream.cancelled.wait()
+
+
+async def test_a_client_that_does_not_read_stops_the_server(oip: Running, stream: Stream) -> None:
+    written = 0
+    stuck = asyncio.Event()
+
+    async def flood(context: Context) -> None:
+        nonlocal written
+        await context.read()
+        chunk = b"x" * 1_000_000
+        for _ in range(200):
+            try:
+                async with asyncio.timeout(0.5):
+                    await context.write(chunk)
+            except TimeoutError:
+                stuck.set()
+                raise
+            written += 1
+
+    oip.upstream.script = flood
+    call = stream(timeout=20)
+    await call.write(message())
+    async with asyncio.timeout(15):
+        await stuck.wait()
+    call.cancel()
+    assert written < 60
+
+
+async def test_large_messages_pass_both_ways(oip: Running, stream: Stream) -> None:
+    oip.upstream.script = echo
+    large = message(payload=b"\x01" * (64 * 1024 * 1024))
+    call = stream(timeout=30)
+    await call.write(large)
+    assert await call.read() == large
+    await call.done_writing()
+    assert await call.code() is grpc.StatusCode.OK
+
+
+@pytest.mark.parametrize(
+    ("first", "metadata", "code", "says"),
+    [
+        (message("nobody"), (), grpc.StatusCode.NOT_FOUND, "'nobody' is not registered"),
+        (message(""), (), grpc.StatusCode.INVALID_ARGUMENT, "no model_name"),
+        (b"\x0a\x7f", (), grpc.StatusCode.INVALID_ARGUMENT, "not a ModelInferRequest"),
+        (
+            message("iris"),
+            (("seldon-model", "wine"),),
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "'wine' but the message names model 'iris'",
+        ),
+    ],
+)
+async def test_refusals_never_reach_a_server(
+    oip: Running,
+    stream: Stream,
+    first: bytes,
+    metadata: tuple[tuple[str, str], ...],
+    code: grpc.StatusCode,
+    says: str,
+) -> None:
+    call = stream(timeout=10, metadata=metadata)
+    await call.write(first)
+    assert await call.code() is code
+    assert says in (await call.details() or "")
+    assert not oip.upstream.started.is_set()
+
+
+async def test_a_later_message_of_another_model_is_refused(oip: Running, stream: Stream) -> None:
+    oip.upstream.script = echo_two_and_wait
+    call = stream(timeout=10)
+    await call.write(message("iris"))
+    await call.read()
+    await call.write(message(""))
+    assert await call.read() == message("")
+    await call.write(message("wine"))
+    assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "'wine' in a stream of model 'iris'" in (await call.details() or "")
+    async with asyncio.timeout(5):
+        await oip.upstream.cancelled.wait()
+
+
+async def test_an_empty_stream_ends_well_and_a_mute_one_is_ended(
+    oip: Running, stream: Stream
+) -> None:
+    empty = stream(timeout=10)
+    await empty.done_writing()
+    assert await empty.code() is grpc.StatusCode.OK
+    mute = stream(timeout=10)
+    assert await mute.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert "no message within 0.3 s" in (await mute.details() or "")
+    assert not oip.upstream.started.is_set()
+
+
+async def test_no_listener_behind_the_relay_is_unavailable() -> None:
+    async with running(example()) as oip:
+        (oip.rest.parent / "up.sock").unlink()
+        async with grpc.aio.insecure_channel(oip.grpc_target) as channel:
+            unreachable: Stream = channel.stream_stream(STREAM_METHOD)
+            call = unreachable(timeout=10)
+            await call.write(message())
+            assert await call.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_tritonclients_stream(oip: Running) -> None:
+    async def answer(context: Context) -> None:
+        while isinstance(received := await context.read(), bytes):
+            request = pb.ModelInferRequest.FromString(received)
+            answer = pb.ModelInferResponse(model_name=request.model_name, id=request.id)
+            # Triton wraps the answers of a stream: {error_message, infer_response}.
+            body = answer.SerializeToString()
+            await context.write(b"\x12" + bytes([len(body)]) + body)
+
+    oip.upstream.script = answer
+
+    def ask() -> list[str]:
+        answers: queue.Queue[object] = queue.Queue()
+        client = triton_grpc.InferenceServerClient(oip.grpc_target)
+        client.start_stream(callback=lambda result, error: answers.put(error or result))
+        tensor = triton_grpc.InferInput("x", [1, 4], "FP32")
+        tensor.set_data_from_numpy(np.zeros((1, 4), dtype=np.float32))
+        ids = []
+        for number in range(3):
+            client.async_stream_infer("iris", [tensor], request_id=str(number))
+            result = answers.get(timeout=5)
+            assert isinstance(result, triton_grpc.InferResult), result
+            ids.append(result.get_response().id)
+        client.stop_stream()
+        client.close()
+        return ids
+
+    assert await asyncio.to_thread(ask) == ["0", "1", "2"]

@@ -1,0 +1,50 @@
+"""A catalogue for tests: what is registered is what the test says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class FakeEntry:
+    available: bool = True
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class FakeCatalogue:
+    """``asked``: the names whose metadata was asked for."""
+
+    entries: dict[str, FakeEntry] = field(default_factory=dict)
+    metadata_of: dict[str, Mapping[str, object]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    def models(self) -> Iterable[str]:
+        return self.entries
+
+    def find(self, name: str) -> FakeEntry | None:
+        return self.entries.get(name)
+
+    async def metadata(self, name: str) -> Mapping[str, object] | None:
+        self.asked.append(name)
+        return self.metadata_of.get(name)
+
+
+def example() -> FakeCatalogue:
+    """Two models that can serve, one that was not placed."""
+    return FakeCatalogue(
+        entries={
+            "wine": FakeEntry(),
+            "iris": FakeEntry(),
+            "huge": FakeEntry(available=False, reason="needs 9 GiB, the largest budget is 2 GiB"),
+        },
+        metadata_of={
+            "iris": {
+                "name": "ignored",
+                "platform": "sklearn",
+                "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}],
+                "outputs": [],
+            }
+        },
+    )

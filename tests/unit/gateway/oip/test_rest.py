@@ -1,0 +1,150 @@
+"""The REST endpoints: statuses, bodies and errors as unmodified clients expect them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+import overbook
+from overbook.gateway.oip.answers import Answers
+from overbook.gateway.oip.rest import MAX_BODY_BYTES, build_app
+from tests.unit.gateway.oip.catalogue import FakeCatalogue, example
+
+
+@pytest.fixture
+def catalogue() -> FakeCatalogue:
+    return example()
+
+
+@pytest.fixture
+async def client(catalogue: FakeCatalogue) -> AsyncIterator[httpx.AsyncClient]:
+    app = build_app(Answers(catalogue=catalogue, metadata=catalogue.metadata))
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://overbook") as client:
+        yield client
+
+
+async def test_server_endpoints(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/v2/health/live")).json() == {"live": True}
+    assert (await client.get("/v2/health/ready")).json() == {"ready": True}
+    for path in ("/v2", "/v2/"):
+        answer = await client.get(path)
+        assert answer.json() == {
+            "name": "overbook",
+            "version": overbook.__version__,
+            "extensions": [],
+        }
+
+
+@pytest.mark.parametrize("suffix", ["", "/versions/1"])
+async def test_metadata_comes_from_the_source_under_the_asked_name(
+    client: httpx.AsyncClient, suffix: str
+) -> None:
+    answer = await client.get(f"/v2/models/iris{suffix}")
+    assert answer.status_code == 200
+    assert answer.json()["name"] == "iris"
+    assert answer.json()["inputs"][0]["shape"] == [-1, 4]
+
+
+async def test_metadata_that_nobody_can_tell_is_503_with_the_reason(
+    client: httpx.AsyncClient,
+) -> None:
+    silent = await client.get("/v2/models/wine")
+    assert silent.status_code == 503
+    assert "none of its server replicas answered" in silent.json()["error"]
+    unplaced = await client.get("/v2/models/huge")
+    assert unplaced.status_code == 503
+    assert "largest budget" in unplaced.json()["error"]
+
+
+@pytest.mark.parametrize("suffix", ["/ready", "/versions/7/ready"])
+async def test_a_registered_model_is_ready_without_asking_any_server(
+    client: httpx.AsyncClient, catalogue: FakeCatalogue, suffix: str
+) -> None:
+    answer = await client.get(f"/v2/models/wine{suffix}")
+    assert answer.status_code == 200
+    assert answer.json() == {"name": "wine", "ready": True}
+    assert catalogue.asked == []
+
+
+async def test_an_unplaced_model_is_not_ready_and_says_why(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/v2/models/huge/ready")
+    assert answer.status_code == 503
+    assert answer.json() == {
+        "name": "huge",
+        "ready": False,
+        "error": "needs 9 GiB, the largest budget is 2 GiB",
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v2/models/nobody"),
+        ("GET", "/v2/models/nobody/ready"),
+        ("GET", "/v2/models/stats"),
+        ("POST", "/v2/repository/models/nobody/load"),
+    ],
+)
+async def test_unknown_models_are_404_in_the_protocols_form(
+    client: httpx.AsyncClient, catalogue: FakeCatalogue, method: str, path: str
+) -> None:
+    answer = await client.request(method, path)
+    assert answer.status_code == 404
+    assert "is not registered" in answer.json()["error"]
+    assert catalogue.asked == []
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_the_index_lists_every_model_sorted(client: httpx.AsyncClient, method: str) -> None:
+    answer = await client.request(method, "/v2/repository/index")
+    assert answer.json() == [
+        {
+            "name": "huge",
+            "state": "UNAVAILABLE",
+            "reason": "needs 9 GiB, the largest budget is 2 GiB",
+        },
+        {"name": "iris", "state": "READY", "reason": ""},
+        {"name": "wine", "state": "READY", "reason": ""},
+    ]
+
+
+async def test_the_index_of_ready_models(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/v2/repository/index", json={"ready": True})
+    assert [item["name"] for item in answer.json()] == ["iris", "wine"]
+    everything = await client.post("/v2/repository/index", json={})
+    assert len(everything.json()) == 3
+
+
+@pytest.mark.parametrize(
+    "body", [b"{", b"[]", b'{"ready": 1}', b"[" * 50_000, b" " * (MAX_BODY_BYTES + 1)]
+)
+async def test_a_bad_index_body_is_400(client: httpx.AsyncClient, body: bytes) -> None:
+    answer = await client.post("/v2/repository/index", content=body)
+    assert answer.status_code == 400
+    assert "\n" not in answer.json()["error"]
+
+
+@pytest.mark.parametrize(("verb", "command"), [("load", "activate"), ("unload", "evict")])
+async def test_load_and_unload_are_refused_with_the_way_to_do_it(
+    client: httpx.AsyncClient, verb: str, command: str
+) -> None:
+    answer = await client.post(f"/v2/repository/models/iris/{verb}")
+    assert answer.status_code == 400
+    assert f"overbook {command} iris" in answer.json()["error"]
+
+
+async def test_what_is_not_there_and_what_is_not_allowed(client: httpx.AsyncClient) -> None:
+    missing = await client.get("/v2/models/iris/config")
+    assert (missing.status_code, missing.json()["error"]) == (
+        404,
+        "no such endpoint: /v2/models/iris/config",
+    )
+    wrong = await client.delete("/v2/models/iris")
+    assert wrong.status_code == 405
+    assert "GET" in wrong.headers["allow"]
+    assert wrong.json() == {"error": "method DELETE is not allowed for /v2/models/iris"}
+    head = await client.head("/v2/health/live")
+    assert (head.status_code, head.content) == (200, b"")
