@@ -1,0 +1,204 @@
+"""Asks an Open Inference Protocol server, over gRPC and REST, and names what went wrong.
+
+Every call has a deadline. No retries here: the caller knows what a repeated load would mean.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Final, Protocol, Self, TypeVar
+
+import grpc
+import httpx
+from google.protobuf.message import Message
+
+from overbook.agent.servers.protocol import (
+    Addresses,
+    ModelRejected,
+    Presence,
+    ServerError,
+    ServerUnreachable,
+)
+from overbook.wire import oip_pb2
+
+_SERVICE: Final = "/inference.GRPCInferenceService/"
+_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 500),
+)
+_STATES: Final = {"READY": Presence.READY, "UNAVAILABLE": Presence.ABSENT}
+_GONE: Final = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.CANCELLED,
+    }
+)
+
+Reply = TypeVar("Reply", bound=Message)
+Reply_co = TypeVar("Reply_co", bound=Message, covariant=True)
+
+
+class _MessageType(Protocol[Reply_co]):
+    """A generated message class."""
+
+    def FromString(self, data: bytes) -> Reply_co: ...  # noqa: N802
+
+
+class OipClient:
+    """Connections to one server. Use as an async context manager, or `close` it."""
+
+    def __init__(self, addresses: Addresses) -> None:
+        self._addresses = addresses
+        self._channel = grpc.aio.insecure_channel(addresses.grpc, options=_OPTIONS)
+        # Proxies of the environment are for the world outside, not for the server next door.
+        self._http = httpx.AsyncClient(base_url=f"http://{addresses.rest}", trust_env=False)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._channel.close()
+        await self._http.aclose()
+
+    async def live_rest(self, *, timeout: float) -> bool:
+        try:
+            reply = await self._http.get("/v2/health/live", timeout=timeout)
+        except httpx.HTTPError:
+            return False
+        return reply.status_code == httpx.codes.OK
+
+    async def live_grpc(self, *, timeout: float) -> bool:
+        try:
+            reply = await self._call(
+                "ServerLive",
+                oip_pb2.ServerLiveRequest(),
+                oip_pb2.ServerLiveResponse,
+                timeout=timeout,
+            )
+        except grpc.aio.AioRpcError:
+            return False
+        return reply.live
+
+    async def load(self, name: str, *, timeout: float) -> None:
+        """Raises ModelRejected with the server's words, ServerUnreachable."""
+        request = oip_pb2.RepositoryModelLoadRequest(model_name=name)
+        try:
+            await self._call(
+                "RepositoryModelLoad",
+                request,
+                oip_pb2.RepositoryModelLoadResponse,
+                timeout=timeout,
+            )
+        except grpc.aio.AioRpcError as error:
+            raise _load_error(name, error, timeout) from error
+
+    async def unload(self, name: str, *, timeout: float) -> bool:
+        """False when the server did not know the model. Raises ServerUnreachable, ModelRejected."""
+        request = oip_pb2.RepositoryModelUnloadRequest(model_name=name)
+        try:
+            await self._call(
+                "RepositoryModelUnload",
+                request,
+                oip_pb2.RepositoryModelUnloadResponse,
+                timeout=timeout,
+            )
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                return False
+            raise _load_error(name, error, timeout) from error
+        return True
+
+    async def index(self, *, timeout: float) -> dict[str, Presence]:
+        """Raises ServerUnreachable."""
+        try:
+            reply = await self._call(
+                "RepositoryIndex",
+                oip_pb2.RepositoryIndexRequest(),
+                oip_pb2.RepositoryIndexResponse,
+                timeout=timeout,
+            )
+        except grpc.aio.AioRpcError as error:
+            raise _unreachable("index", error, timeout) from error
+        return {entry.name: _presence(entry.state) for entry in reply.models}
+
+    async def presence(self, name: str, *, timeout: float) -> Presence:
+        """Raises ServerUnreachable. Only a 404 says that the model is absent: 400 is "not ready yet"."""
+        reply = await self._get(f"/v2/models/{name}/ready", timeout)
+        if reply.status_code == httpx.codes.OK:
+            return Presence.READY
+        if reply.status_code == httpx.codes.NOT_FOUND:
+            return Presence.ABSENT
+        return Presence.LOADING
+
+    async def metadata(self, name: str, *, timeout: float) -> Mapping[str, object]:
+        """Raises ModelRejected when the model is not loaded, ServerUnreachable."""
+        reply = await self._get(f"/v2/models/{name}", timeout)
+        if reply.status_code != httpx.codes.OK:
+            raise ModelRejected(f"metadata of {name}: {reply.status_code} {one_line(reply.text)}")
+        found = json.loads(reply.content)
+        if not isinstance(found, dict):
+            raise ModelRejected(
+                f"metadata of {name}: expected an object, got {one_line(reply.text)}"
+            )
+        return found
+
+    async def _get(self, path: str, timeout: float) -> httpx.Response:
+        try:
+            return await self._http.get(path, timeout=timeout)
+        except httpx.HTTPError as error:
+            raise ServerUnreachable(
+                f"GET {path} of {self._addresses.rest}: {type(error).__name__} after at most {timeout:g} s"
+            ) from error
+
+    async def _call(
+        self, method: str, request: Message, reply: _MessageType[Reply], *, timeout: float
+    ) -> Reply:
+        call = self._channel.unary_unary(
+            _SERVICE + method,
+            request_serializer=_serialised,
+            response_deserializer=reply.FromString,
+        )
+        answer: Reply = await call(request, timeout=timeout)
+        return answer
+
+
+def _presence(state: str) -> Presence:
+    # MLServer writes "State.READY" where the protocol says "READY".
+    return _STATES.get(state.rpartition(".")[2], Presence.LOADING)
+
+
+def _serialised(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
+def one_line(text: str, limit: int = 500) -> str:
+    """Whitespace collapsed, cut at ``limit`` characters."""
+    flat = " ".join(text.split())
+    return flat if len(flat) <= limit else flat[: limit - 1] + "…"
+
+
+def _load_error(name: str, error: grpc.aio.AioRpcError, timeout: float) -> ServerError:
+    if error.code() in _GONE:
+        return _unreachable(name, error, timeout)
+    return ModelRejected(one_line(error.details() or f"{error.code().name}, no reason given"))
+
+
+def _unreachable(subject: str, error: grpc.aio.AioRpcError, timeout: float) -> ServerUnreachable:
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return ServerUnreachable(f"{subject}: no answer within {timeout:g} s")
+    return ServerUnreachable(f"{subject}: {error.code().name}: {one_line(error.details() or '')}")

@@ -1,0 +1,307 @@
+"""Makes, lists and removes the runtimes' environments: one per runtime, lock file and Python version.
+
+An environment is built in a folder beside its place and published by one rename, so that whoever sees
+it sees all of it; half-made ones are removed by the next installer, which holds the lock. Afterwards
+nothing here needs a network. What a runtime *is* belongs to `catalogue`.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import uv
+
+from overbook.runtimes.catalogue import RUNTIMES, Runtime, UnknownRuntime, capabilities, runtime
+
+__all__ = [
+    "RuntimeEnvironment",
+    "RuntimeInfo",
+    "RuntimeInstallError",
+    "UnknownRuntime",
+    "capabilities",
+    "environment",
+    "install",
+    "list_runtimes",
+    "remove",
+    "runtimes_dir",
+]
+
+Progress = Callable[[str, float | None], None]
+
+_COMPLETE: Final = ".overbook-complete"
+_PARTIAL: Final = ".partial-"
+_INSTALL_SECONDS: Final = 1800.0
+# What uv reports while it works, and how far that is. Fractions are of the whole, by measured time.
+_STEPS: Final = (
+    (re.compile(r"^Resolved (\d+) packages"), "resolved {0} packages", 0.1),
+    (re.compile(r"^Prepared (\d+) packages"), "downloaded {0} packages", 0.6),
+    (re.compile(r"^Installed (\d+) packages"), "installed {0} packages", 0.7),
+    (re.compile(r"^Bytecode compiled (\d+) files"), "compiled {0} files", 0.98),
+)
+_DOWNLOADING: Final = re.compile(r"^\s*Downloading (\S+) \((\S+)\)")
+_DOWNLOADED: Final = re.compile(r"^\s*Downloaded (\S+)")
+
+
+class RuntimeInstallError(Exception):
+    """The environment is not there or could not be made. One line: what happened and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeEnvironment:
+    """An installed runtime. ``plugin`` goes on ``PYTHONPATH`` of what runs in it."""
+
+    name: str
+    python: Path
+    root: Path
+    plugin: Path
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeInfo:
+    """``path``: where it is or would be. ``size_bytes``: None when not installed."""
+
+    name: str
+    installed: bool
+    path: Path
+    size_bytes: int | None
+    packages: tuple[str, ...]
+
+
+def runtimes_dir() -> Path:
+    """The folder that holds all environments, as docs/architecture.md says."""
+    if chosen := os.environ.get("OVERBOOK_RUNTIMES_DIR"):
+        return Path(chosen).expanduser().absolute()
+    if data := os.environ.get("XDG_DATA_HOME"):
+        return Path(data) / "overbook" / "runtimes"
+    return Path.home() / ".local" / "share" / "overbook" / "runtimes"
+
+
+def list_runtimes() -> list[RuntimeInfo]:
+    """Every runtime Overbook knows, installed or not."""
+    found = []
+    for known in RUNTIMES:
+        root = _root(known)
+        installed = _is_complete(root)
+        found.append(
+            RuntimeInfo(
+                name=known.name,
+                installed=installed,
+                path=root,
+                size_bytes=_size(root) if installed else None,
+                packages=known.pinned(),
+            )
+        )
+    return found
+
+
+def environment(name: str) -> RuntimeEnvironment:
+    """The installed environment. Raises UnknownRuntime, RuntimeInstallError when it is not installed."""
+    known = runtime(name)
+    root = _root(known)
+    if not _is_complete(root):
+        raise RuntimeInstallError(
+            f"runtime {name!r} is not installed in {root.parent}; "
+            f"run: overbook runtime install {name}"
+        )
+    return RuntimeEnvironment(
+        name=name, python=root / "bin" / "python", root=root, plugin=known.plugin
+    )
+
+
+def install(name: str, progress: Progress, *, reinstall: bool = False) -> Path:
+    """Make the environment unless it is there; blocks. The root of it.
+
+    ``progress(message, fraction)``: fraction of the whole, None when unknown.
+    Raises UnknownRuntime, RuntimeInstallError.
+    """
+    known = runtime(name)
+    root = _root(known)
+    if _is_complete(root) and not reinstall:
+        return root
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(root.parent / f".{known.name}.lock", progress):
+            # Another process may have made it while this one waited.
+            if not _is_complete(root) or reinstall:
+                _build(known, root, progress)
+    except OSError as error:
+        raise RuntimeInstallError(_os_reason(name, root, error)) from error
+    progress(f"{name} is ready", 1.0)
+    return root
+
+
+def remove(name: str) -> bool:
+    """Remove every environment of the runtime, older ones too; whether there was any."""
+    known = runtime(name)
+    folder = runtimes_dir()
+    if not folder.is_dir():
+        return False
+    with _locked(folder / f".{known.name}.lock", _ignore):
+        found = [p for p in folder.glob(f"{known.name}-*") if p.is_dir()]
+        for path in found:
+            _discard(path)
+        _remove_partials(folder, known)
+    return bool(found)
+
+
+def _root(known: Runtime) -> Path:
+    return runtimes_dir() / known.folder_name()
+
+
+def _is_complete(root: Path) -> bool:
+    return (root / _COMPLETE).is_file() and (root / "bin" / "python").exists()
+
+
+def _build(known: Runtime, root: Path, progress: Progress) -> None:
+    _remove_partials(root.parent, known)
+    partial = Path(tempfile.mkdtemp(prefix=f"{_PARTIAL}{known.name}-", dir=root.parent))
+    try:
+        progress(f"making an environment for {known.name}", 0.0)
+        _uv(["venv", "--quiet", "--relocatable", "--python", sys.executable, str(partial)], known)
+        _install_packages(known, partial, progress)
+        (partial / _COMPLETE).touch()
+        if root.exists():
+            _discard(root)
+        partial.rename(root)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _install_packages(known: Runtime, partial: Path, progress: Progress) -> None:
+    command = [
+        *("pip", "install", "--require-hashes", "--compile-bytecode"),
+        *("--python", str(partial / "bin" / "python"), "-r", str(known.lock)),
+    ]
+    waiting: set[str] = set()
+
+    def on_line(line: str) -> None:
+        for pattern, text, fraction in _STEPS:
+            if match := pattern.match(line):
+                progress(text.format(match.group(1)), fraction)
+        if match := _DOWNLOADING.match(line):
+            waiting.add(match.group(1))
+            progress(f"downloading {match.group(1)} ({match.group(2)})", None)
+        elif match := _DOWNLOADED.match(line):
+            waiting.discard(match.group(1))
+            rest = f", {len(waiting)} large ones to go" if waiting else ""
+            progress(f"downloaded {match.group(1)}{rest}", None)
+
+    _uv(command, known, on_line)
+
+
+def _ignore(_message: object, _fraction: float | None = None) -> None:
+    return None
+
+
+def _uv(arguments: list[str], known: Runtime, on_line: Callable[[str], None] = _ignore) -> None:
+    """Run uv to its end; its last words become the error."""
+    env = {key: value for key, value in os.environ.items() if key not in _FOREIGN}
+    env |= {"UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
+    process = subprocess.Popen(
+        [uv.find_uv_bin(), *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env=env,
+        # Settings of whatever project the caller stands in must not apply; those of the user do.
+        cwd=runtimes_dir(),
+    )
+    deadline = threading.Timer(_INSTALL_SECONDS, process.kill)
+    deadline.daemon = True
+    deadline.start()
+    lines: list[str] = []
+    try:
+        for line in process.stderr or ():
+            lines.append(line.rstrip())
+            on_line(line)
+        code = process.wait()
+    finally:
+        deadline.cancel()
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        if process.stderr is not None:
+            process.stderr.close()
+    if code != 0:
+        raise RuntimeInstallError(_uv_reason(known.name, lines))
+
+
+_FOREIGN: Final = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "CONDA_PREFIX")
+
+
+def _uv_reason(name: str, lines: list[str]) -> str:
+    """One line from uv's error report: its outermost and innermost cause."""
+    causes = [re.sub(r"^\s*(error:|Caused by:|[×├╰─▶>-]+)\s*", "", line).strip() for line in lines]
+    causes = [cause for cause in causes if cause and not cause.startswith(("warning:", "hint:"))]
+    text = " ".join(lines)
+    if "No space left on device" in text or "Disk quota exceeded" in text:
+        advice = "no disk space: free some, or set OVERBOOK_RUNTIMES_DIR and UV_CACHE_DIR to another disk"
+    elif re.search(
+        r"dns error|connect|timed out|client error|Failed to fetch", text, re.IGNORECASE
+    ):
+        advice = (
+            "the package index cannot be reached: check the network, or UV_INDEX_URL for a mirror"
+        )
+    else:
+        advice = "uv could not install its packages"
+    detail = causes[-1] if causes else "uv said nothing"
+    return f"runtime {name!r} was not installed: {advice} ({detail})"
+
+
+def _os_reason(name: str, root: Path, error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        advice = "no disk space: free some, or set OVERBOOK_RUNTIMES_DIR to another disk"
+    else:
+        advice = (
+            f"{error.strerror or error}; set OVERBOOK_RUNTIMES_DIR to a folder that can be written"
+        )
+    return f"runtime {name!r} was not installed in {root.parent}: {advice}"
+
+
+@contextmanager
+def _locked(path: Path, progress: Progress) -> Iterator[None]:
+    """Hold the file lock; the kernel drops it when the holder dies."""
+    with open(path, "w", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress("waiting for another installation to end", None)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _discard(root: Path) -> None:
+    """Make it incomplete first: a removal that is cut short must not leave half an environment."""
+    (root / _COMPLETE).unlink(missing_ok=True)
+    shutil.rmtree(root)
+
+
+def _remove_partials(folder: Path, known: Runtime) -> None:
+    for path in folder.glob(f"{_PARTIAL}{known.name}-*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _size(root: Path) -> int:
+    total = 0
+    for folder, _folders, files in os.walk(root):
+        for name in files:
+            try:
+                total += os.lstat(os.path.join(folder, name)).st_size
+            except FileNotFoundError:
+                continue
+    return total

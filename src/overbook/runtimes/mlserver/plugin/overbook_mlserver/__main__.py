@@ -1,0 +1,50 @@
+"""``python -m overbook_mlserver``: one MLServer process for one Overbook agent.
+
+The guard starts before anything slow is imported, so that no orphan outlives its agent even when the
+agent dies while frameworks are being imported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from overbook_mlserver import guard
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="overbook_mlserver")
+    parser.add_argument("--host", required=True)
+    parser.add_argument("--rest-port", type=int, required=True)
+    parser.add_argument("--grpc-port", type=int, required=True)
+    parser.add_argument("--models", required=True, help="folder of NAME/model-settings.json")
+    parser.add_argument("--state", required=True, help="working folder of this process alone")
+    parser.add_argument("--max-message-bytes", type=int, default=256 * 1024 * 1024)
+    parser.add_argument("--parent-fd", type=int, help="pipe that closes when the agent dies")
+    parser.add_argument("--max-log-bytes", type=int, default=16 * 1024 * 1024)
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = _arguments()
+    # Models' folders are shared and read-only to us: their code must not grow a __pycache__ there.
+    sys.dont_write_bytecode = True
+    if arguments.parent_fd is not None:
+        guard.exit_with_parent(arguments.parent_fd)
+    guard.bound_log(arguments.max_log_bytes)
+
+    from overbook_mlserver import server
+
+    server.run(
+        server.Options(
+            host=arguments.host,
+            rest_port=arguments.rest_port,
+            grpc_port=arguments.grpc_port,
+            models=arguments.models,
+            state=arguments.state,
+            max_message_bytes=arguments.max_message_bytes,
+        )
+    )
+
+
+main()

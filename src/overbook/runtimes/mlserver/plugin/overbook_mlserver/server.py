@@ -1,0 +1,168 @@
+"""Builds and runs MLServer with settings made in Python, frameworks imported first.
+
+``parallel_workers`` is 0: with workers every worker process loads every model (memory times workers),
+requests that are queued behind an unload get 404, and a dead worker pool is not noticed. More processes
+are had with more server replicas, whose memory the scheduler can account for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import importlib
+import logging
+import os
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from overbook_mlserver import spaces
+
+spaces.install()
+
+import mlserver.server  # noqa: E402
+from mlserver.batching import load_batching  # noqa: E402
+from mlserver.errors import ModelNotFound, ModelNotReady  # noqa: E402
+from mlserver.model import MLModel  # noqa: E402
+from mlserver.settings import Settings  # noqa: E402
+from mlserver.utils import install_uvloop_event_loop  # noqa: E402
+
+from overbook_mlserver.registry import Registry, initialise  # noqa: E402
+from overbook_mlserver.repository import FolderRepository  # noqa: E402
+
+# Imported before the server is live, so that no first load pays for it (1 to 3 s).
+_FRAMEWORKS = (
+    "joblib",
+    "mlserver_sklearn",
+    "sklearn.cluster",
+    "sklearn.compose",
+    "sklearn.decomposition",
+    "sklearn.discriminant_analysis",
+    "sklearn.ensemble",
+    "sklearn.experimental.enable_iterative_imputer",
+    "sklearn.feature_extraction.text",
+    "sklearn.feature_selection",
+    "sklearn.impute",
+    "sklearn.isotonic",
+    "sklearn.linear_model",
+    "sklearn.mixture",
+    "sklearn.model_selection",
+    "sklearn.multiclass",
+    "sklearn.multioutput",
+    "sklearn.naive_bayes",
+    "sklearn.neighbors",
+    "sklearn.neural_network",
+    "sklearn.pipeline",
+    "sklearn.preprocessing",
+    "sklearn.svm",
+    "sklearn.tree",
+)
+# Longer than any proxy's idle timeout: the proxy closes idle connections, never the server under a request.
+_KEEP_ALIVE_SECONDS = 4000
+# Interpreter threads hand over this often: what a load may add to the latency of a hot request.
+_SWITCH_SECONDS = 0.0005
+
+
+@dataclass(frozen=True)
+class Options:
+    host: str
+    rest_port: int
+    grpc_port: int
+    models: str
+    state: str
+    max_message_bytes: int
+
+
+class OverbookServer(mlserver.server.MLServer):
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._model_repository.attach(self._model_registry)
+        # Nobody scrapes these, and they would keep one child per model name for ever.
+        silent = _NoMetric()
+        self._data_plane._ModelInferRequestSuccess = silent
+        self._data_plane._ModelInferRequestFailure = silent
+        self._data_plane._ModelInferRequestDuration = silent
+
+    def _create_model_registry(self) -> Registry:
+        return Registry(
+            on_model_load=[self.add_custom_handlers, load_batching],
+            # MLServer forgets the batching of a reloaded model.
+            on_model_reload=[self.reload_custom_handlers, _reload_batching],
+            on_model_unload=[self.remove_custom_handlers],
+            model_initialiser=initialise,
+        )
+
+
+async def _reload_batching(old: MLModel, new: MLModel) -> MLModel:
+    return await load_batching(new)
+
+
+class _NoMetric:
+    def labels(self, **_labels: Any) -> _NoMetric:
+        return self
+
+    def inc(self) -> None:
+        return None
+
+    def time(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def count_exceptions(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+class _Expected(logging.Filter):
+    """No traceback per request that raced with an eviction: routing handles those."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, (ModelNotFound, ModelNotReady))
+
+
+def run(options: Options) -> None:
+    """Import the frameworks, then serve until a signal ends the process."""
+    os.makedirs(options.state, exist_ok=True)
+    for module in _FRAMEWORKS:
+        importlib.import_module(module)
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    install_uvloop_event_loop()
+    # What is imported now lives as long as the process: the collector need not walk it after unloads.
+    gc.collect()
+    gc.freeze()
+    asyncio.run(_serve(_settings(options)))
+    # Nothing is left to save, and tearing down the imported frameworks would take another second.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+async def _serve(settings: Settings) -> None:
+    server = OverbookServer(settings)
+    for handler in logging.getLogger("mlserver").handlers:
+        handler.addFilter(_Expected())
+    await server.start([])
+
+
+def _settings(options: Options) -> Settings:
+    settings = Settings(
+        debug=False,
+        host=options.host,
+        http_port=options.rest_port,
+        grpc_port=options.grpc_port,
+        grpc_max_message_length=options.max_message_bytes,
+        parallel_workers=0,
+        metrics_endpoint=None,
+        metrics_dir=os.path.join(options.state, "metrics"),
+        environments_dir=os.path.join(options.state, "environments"),
+        model_repository_root=options.models,
+        model_repository_implementation=FolderRepository,
+        load_models_at_startup=False,
+        # Gzip would hold back streams and block the event loop for seconds on large bodies.
+        gzip_enabled=False,
+        cache_enabled=False,
+    )
+    settings._custom_rest_server_settings = {"timeout_keep_alive": _KEEP_ALIVE_SECONDS}
+    # Two processes on one port would split the traffic between them in silence.
+    settings._custom_grpc_server_settings = {"grpc.so_reuseport": 0}
+    return settings
