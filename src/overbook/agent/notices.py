@@ -1,0 +1,84 @@
+"""What happened on this replica, for the scheduler and the metrics: which models changed, and the events.
+
+Only gathers: `link` decides when it is sent. Bounded, so a scheduler that is away costs no memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from overbook import metrics
+from overbook.agent.clock import Clock
+from overbook.residency.effects import Cause
+from overbook.residency.events import ModelName
+from overbook.wire import scheduler_pb2 as pb
+
+_MAX_EVENTS: Final = 1000
+
+
+@dataclass(slots=True)
+class Notices:
+    """``dirty``: models whose state changed; ``used_only``: those of which only usage changed."""
+
+    server: str
+    replica: int
+    clock: Clock
+    dirty: set[str] = field(default_factory=set)
+    used_only: set[str] = field(default_factory=set)
+    gone: set[str] = field(default_factory=set)
+    events: deque[pb.EventReport] = field(default_factory=lambda: deque(maxlen=_MAX_EVENTS))
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    on_forgotten: Callable[[str], None] | None = None
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        return (self.server, str(self.replica))
+
+    def changed(self, model: str) -> None:
+        self.gone.discard(model)
+        self.dirty.add(model)
+        self.wake.set()
+
+    def used(self, model: str) -> None:
+        self.used_only.add(model)
+
+    def forgotten(self, model: str) -> None:
+        self.dirty.discard(model)
+        self.used_only.discard(model)
+        self.gone.add(model)
+        if self.on_forgotten is not None:
+            self.on_forgotten(model)
+        self.wake.set()
+
+    def loaded(self, model: ModelName, seconds: float) -> None:
+        metrics.LOADS.labels(*self.labels, "ok").inc()
+        self._event("ModelLoaded", model, f"loaded in {seconds * 1000:.0f} ms")
+        self.changed(model)
+
+    def load_failed(self, model: ModelName, reason: str) -> None:
+        metrics.LOADS.labels(*self.labels, "failed").inc()
+        self._event("ModelLoadFailed", model, reason, warning=True)
+        self.changed(model)
+
+    def evicted(self, model: ModelName, cause: Cause) -> None:
+        metrics.EVICTIONS.labels(*self.labels, cause.value).inc()
+        self._event("ModelEvicted", model, f"unloaded: {cause.value}")
+        self.changed(model)
+
+    def artifact_failed(self, model: str, reason: str) -> None:
+        self._event("ArtifactFailed", model, reason, warning=True)
+        self.changed(model)
+
+    def server_event(self, reason: str, message: str, *, warning: bool = False) -> None:
+        self._event(reason, "", message, warning=warning)
+        self.wake.set()
+
+    def _event(self, reason: str, model: str, message: str, *, warning: bool = False) -> None:
+        report = pb.EventReport(
+            time=self.clock.wall(), warning=warning, reason=reason, model=model, message=message
+        )
+        self.events.append(report)

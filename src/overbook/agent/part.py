@@ -1,0 +1,192 @@
+"""Puts an agent together and runs it: server, actor, assignments, service, link. Composition only."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import grpc.aio
+
+from overbook import metrics
+from overbook.agent.actor import Actor, OperationLimits
+from overbook.agent.artifacts.cache import ArtifactCache
+from overbook.agent.assignments import Assignments
+from overbook.agent.clock import Clock
+from overbook.agent.link import LinkHandlers, SchedulerLink
+from overbook.agent.notices import Notices
+from overbook.agent.reports import Reporter
+from overbook.agent.servers.factory import make_server
+from overbook.agent.servers.protocol import InferenceServer, ServerUnreachable
+from overbook.agent.service import AgentService
+from overbook.agent.supervisor import Phase, RestartLimits, Supervisor
+from overbook.residency.books import Limits
+from overbook.residency.core import Core
+from overbook.residency.events import ModelName
+from overbook.residency.states import State
+from overbook.wire import agent_pb2_grpc
+from overbook.wire import common_pb2 as common
+from overbook.wire import scheduler_pb2 as pb
+from overbook.wire.channel import SERVER_OPTIONS
+
+log = logging.getLogger(__name__)
+
+# Walking the process tree costs milliseconds, so it follows use: often while models move, seldom when idle.
+_MEMORY_BUSY: Final = 2.0
+_MEMORY_IDLE: Final = 15.0
+_STOP_GRACE: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConfig:
+    """One server replica. ``listen`` and ``scheduler`` are gRPC targets; memory is the budget M in bytes."""
+
+    state_dir: Path
+    server: str
+    replica: int
+    runtime: str
+    memory: int
+    overcommit: int
+    capabilities: tuple[str, ...]
+    listen: str
+    scheduler: str
+
+
+class AgentPart:
+    """An agent. `run` until cancelled; the inference server ends with it."""
+
+    def __init__(self, config: AgentConfig) -> None:
+        self._config = config
+        self._clock = Clock()
+        self._notices = Notices(config.server, config.replica, self._clock)
+        self._folder = config.state_dir / "agents" / f"{config.server}-{config.replica}"
+
+    async def run(self) -> None:
+        config = self._config
+        self._folder.mkdir(parents=True, exist_ok=True)
+        server = make_server(config.runtime, self._folder)
+        supervisor = Supervisor(
+            server=server, notices=self._notices, clock=self._clock, limits=RestartLimits()
+        )
+        actor = Actor(
+            server=server,
+            core=Core(budget=config.memory, limits=Limits()),
+            clock=self._clock,
+            notices=self._notices,
+            limits=OperationLimits(),
+            kill_server=supervisor.kill,
+        )
+        cache = ArtifactCache(self._folder / "cache")
+        assignments = Assignments(
+            actor=actor,
+            server=server,
+            cache=cache,
+            notices=self._notices,
+            clock=self._clock,
+        )
+        reporter = Reporter(actor, assignments, supervisor, server, self._clock)
+        self._notices.on_forgotten = assignments.left
+        link = SchedulerLink(
+            target=config.scheduler,
+            hello=self._hello(),
+            notices=self._notices,
+            handlers=LinkHandlers(
+                assignments=assignments.update,
+                command=_Commands(actor, assignments).run,
+                budget=actor.set_budget,
+                model_report=reporter.model,
+                server_report=reporter.server,
+                all_models=lambda: list(assignments.assigned),
+            ),
+        )
+        endpoint = grpc.aio.server(options=SERVER_OPTIONS)
+        agent_pb2_grpc.add_AgentServiceServicer_to_server(
+            AgentService(assignments, actor.followers), endpoint
+        )
+        endpoint.add_insecure_port(config.listen)
+        await endpoint.start()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(actor.run(), name="actor")
+                tasks.create_task(assignments.run(), name="assignments")
+                await asyncio.sleep(0)  # both own task groups that the others use
+                tasks.create_task(supervisor.run(actor), name="server supervisor")
+                tasks.create_task(link.run(), name="scheduler link")
+                tasks.create_task(
+                    self._watch_memory(server, supervisor, reporter), name="memory watch"
+                )
+                tasks.create_task(self._prune(assignments), name="cache pruning")
+        finally:
+            await endpoint.stop(_STOP_GRACE)
+
+    def _hello(self) -> pb.AgentHello:
+        config = self._config
+        return pb.AgentHello(
+            replica=common.ReplicaRef(server=config.server, replica=config.replica),
+            runtime=config.runtime,
+            capabilities=config.capabilities,
+            memory_bytes=config.memory,
+            agent_target=config.listen,
+            overcommit_percent=config.overcommit,
+        )
+
+    async def _watch_memory(
+        self, server: InferenceServer, supervisor: Supervisor, reporter: Reporter
+    ) -> None:
+        labels = self._notices.labels
+        seen = (-1, -1)
+        while True:
+            if supervisor.phase is Phase.READY:
+                try:
+                    memory = await server.memory()
+                except ServerUnreachable:
+                    pass  # it just died; the supervisor tells
+                else:
+                    reporter.process_bytes = memory.bytes
+                    metrics.PROCESS_BYTES.labels(*labels).set(memory.bytes)
+            busy = reporter.activity() != seen
+            seen = reporter.activity()
+            reporter.export(labels)
+            await asyncio.sleep(_MEMORY_BUSY if busy else _MEMORY_IDLE)
+
+    async def _prune(self, assignments: Assignments) -> None:
+        while True:
+            await asyncio.sleep(_MEMORY_BUSY)
+            await assignments.prune()
+
+
+class _Commands:
+    """What a person asks through the scheduler."""
+
+    def __init__(self, actor: Actor, assignments: Assignments) -> None:
+        self._actor = actor
+        self._assignments = assignments
+
+    async def run(self, command: pb.Command) -> str:
+        """Empty when done, else why not."""
+        model = ModelName(command.model)
+        timeout = command.timeout_seconds or 60.0
+        if command.kind == pb.Command.ACTIVATE:
+            activation = await self._assignments.activate(model, timeout=timeout, suspect=False)
+            return activation.reason if activation.refusal is not None else ""
+        if command.kind == pb.Command.EVICT:
+            return await self._evict(model, timeout)
+        return f"command {command.kind} is unknown to this agent"
+
+    async def _evict(self, model: ModelName, timeout: float) -> str:
+        entry = self._actor.entries.get(model)
+        if entry is None:
+            return f"model '{model}' is not on this server replica"
+        self._actor.evict(model)
+        try:
+            async with asyncio.timeout(timeout):
+                while self._actor.charged(model):
+                    if entry.state in (State.RESIDENT, State.RELOADING):
+                        return f"model '{model}' is in use; it was asked for while it drained"
+                    # A person waits here, not a request: a short pause is simpler than a subscription.
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            return f"model '{model}' is still {entry.state.value} after {timeout:.0f} s"
+        return ""

@@ -1,0 +1,120 @@
+"""What the scheduler, and through it people, are told of this replica: reports built from the agent's state."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+from overbook import metrics
+from overbook.agent.actor import Actor
+from overbook.agent.assignments import Assignment, Assignments
+from overbook.agent.clock import Clock
+from overbook.agent.servers.protocol import InferenceServer
+from overbook.agent.supervisor import Phase, Supervisor
+from overbook.residency.events import ModelName
+from overbook.residency.states import State
+from overbook.wire import common_pb2 as common
+from overbook.wire import scheduler_pb2 as pb
+
+_STATES: Final = {
+    State.COLD: common.COLD,
+    State.LOADING: common.LOADING,
+    State.RESIDENT: common.RESIDENT,
+    State.RELOADING: common.RESIDENT,
+    State.DRAINING: common.DRAINING,
+    State.UNLOADING: common.UNLOADING,
+    State.FAILED: common.FAILED,
+}
+
+
+class Reporter:
+    """Reads; changes nothing. ``process_bytes`` is what the memory watch measured last."""
+
+    def __init__(
+        self,
+        actor: Actor,
+        assignments: Assignments,
+        supervisor: Supervisor,
+        server: InferenceServer,
+        clock: Clock,
+    ) -> None:
+        self._actor = actor
+        self._assignments = assignments
+        self._supervisor = supervisor
+        self._server = server
+        self._clock = clock
+        self.process_bytes = 0
+
+    def model(self, name: str) -> pb.ModelReport | None:
+        """None when the model is no longer assigned here."""
+        assignment = self._assignments.assigned.get(name)
+        if assignment is None:
+            return None
+        report = pb.ModelReport(
+            name=name,
+            generation=assignment.spec.generation,
+            state=common.FAILED if assignment.failure else common.COLD,
+            available=assignment.registered and not assignment.failure,
+            size_bytes=assignment.size,
+            last_error=assignment.failure,
+            failed=bool(assignment.failure),
+        )
+        if assignment.spec.HasField("memory_bytes"):
+            report.declared_bytes = assignment.spec.memory_bytes
+        self._add_residency(report, assignment)
+        return report
+
+    def _add_residency(self, report: pb.ModelReport, assignment: Assignment) -> None:
+        entry = self._actor.entries.get(ModelName(report.name))
+        if entry is None:
+            return
+        if not (assignment.failure and entry.state is State.COLD):
+            report.state = _STATES[entry.state]
+        report.charged_bytes = self._actor.charged(entry.model)
+        report.last_used = self._clock.to_wall(entry.last_used)
+        report.in_flight = entry.in_flight
+        report.loads = entry.loads
+        report.evictions = entry.evictions
+        if entry.reason:
+            report.last_error = entry.reason
+            report.failed = entry.state is State.FAILED or entry.stale
+            # An older generation that still serves keeps the model available.
+            report.available = report.available and entry.state is not State.FAILED
+        if report.charged_bytes and entry.state is not State.LOADING:
+            report.serving_generation = entry.loaded_generation
+
+    def server(self) -> pb.ServerReport:
+        statistics = self._actor.statistics()
+        ready = self._supervisor.phase is Phase.READY
+        addresses = self._server.addresses
+        return pb.ServerReport(
+            budget_bytes=statistics.budget,
+            resident_bytes=statistics.charged,
+            process_bytes=self.process_bytes if ready else 0,
+            base_bytes=self._supervisor.base_bytes,
+            resident_models=statistics.resident,
+            state=self._supervisor.phase.value,
+            message=self._supervisor.message,
+            pid=self._server.pid or 0,
+            rest_address=addresses.rest,
+            grpc_address=addresses.grpc,
+        )
+
+    def activity(self) -> tuple[int, int]:
+        """Differs whenever models moved."""
+        statistics = self._actor.statistics()
+        return statistics.charged, statistics.resident
+
+    def export(self, labels: tuple[str, str]) -> None:
+        """Set the gauges of this replica."""
+        statistics = self._actor.statistics()
+        metrics.BUDGET_BYTES.labels(*labels).set(statistics.budget)
+        metrics.WAITING.labels(*labels).set(statistics.waiting)
+        models: Counter[State] = Counter()
+        charged: Counter[State] = Counter()
+        for entry in self._actor.entries.values():
+            models[entry.state] += 1
+            charged[entry.state] += self._actor.charged(entry.model)
+        for state in State:
+            metrics.MODELS.labels(*labels, state.value).set(models[state])
+            metrics.LEDGER_BYTES.labels(*labels, state.value).set(charged[state])

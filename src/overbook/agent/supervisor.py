@@ -1,0 +1,122 @@
+"""Keeps the inference-server process running: starts it, notices its end, starts it again with backoff.
+
+Says `server_up` and `server_down` to the actor, so that everything known about a process dies with it. Decides
+nothing about models.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from enum import Enum
+
+from overbook import metrics
+from overbook.agent.actor import Actor
+from overbook.agent.clock import Clock
+from overbook.agent.notices import Notices
+from overbook.agent.servers.protocol import InferenceServer, ServerStartFailed
+from overbook.wire import agent_pb2 as pb
+
+
+class Phase(Enum):
+    STARTING = "starting"
+    READY = "ready"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class RestartLimits:
+    """Seconds. A process that lived for ``healthy_after`` is restarted without delay when it dies."""
+
+    start: float = 120.0
+    grace: float = 5.0
+    backoff_base: float = 0.5
+    backoff_max: float = 30.0
+    healthy_after: float = 30.0
+
+
+class Supervisor:
+    """One server process and its restarts. ``base_bytes`` is its memory with no model loaded."""
+
+    def __init__(
+        self, *, server: InferenceServer, notices: Notices, clock: Clock, limits: RestartLimits
+    ) -> None:
+        self._server = server
+        self._notices = notices
+        self._clock = clock
+        self._limits = limits
+        self._epoch = 0
+        self._killed = asyncio.Event()
+        self._kill_reason = ""
+        self.phase = Phase.STARTING
+        self.message = ""
+        self.base_bytes = 0
+
+    def kill(self, reason: str) -> None:
+        """End the process: it does not answer, or holds memory that only its end gives back."""
+        self._kill_reason = reason
+        self._killed.set()
+
+    async def run(self, actor: Actor) -> None:
+        """Until cancelled; then the process is stopped."""
+        delay = 0.0
+        try:
+            while True:
+                began = self._clock.now()
+                if await self._start():
+                    self._announce(actor)
+                    reason = await self._wait_end()
+                    self._withdraw(actor, reason)
+                lived = self._clock.now() - began
+                healthy = self._epoch > 0 and lived >= self._limits.healthy_after
+                delay = 0.0 if healthy else self._longer(delay)
+                await asyncio.sleep(delay)
+        finally:
+            self.phase = Phase.STOPPED
+            await asyncio.shield(self._server.stop(grace=self._limits.grace))
+
+    def _longer(self, delay: float) -> float:
+        return min(self._limits.backoff_max, max(self._limits.backoff_base, delay * 2))
+
+    async def _start(self) -> bool:
+        self.phase = Phase.STARTING
+        if self._epoch:
+            metrics.SERVER_RESTARTS.labels(*self._notices.labels).inc()
+        try:
+            await self._server.start(timeout=self._limits.start)
+        except ServerStartFailed as error:
+            self.phase, self.message = Phase.FAILED, str(error)
+            self._notices.server_event("ServerStartFailed", str(error), warning=True)
+            return False
+        self.base_bytes = (await self._server.memory()).bytes
+        return True
+
+    def _announce(self, actor: Actor) -> None:
+        self._epoch += 1
+        self._killed.clear()
+        self.phase, self.message = Phase.READY, ""
+        addresses = self._server.addresses
+        address = pb.ServerAddress(rest=addresses.rest, grpc=addresses.grpc, epoch=self._epoch)
+        actor.followers.set_address(address)
+        actor.server_up()
+        self._notices.server_event("ServerReady", f"process {self._server.pid} serves")
+
+    async def _wait_end(self) -> str:
+        """Why the process ended, in words."""
+        async with asyncio.TaskGroup() as tasks:
+            exited = tasks.create_task(self._server.wait_exit(), name="wait for server exit")
+            killed = tasks.create_task(self._killed.wait(), name="wait for kill")
+            await asyncio.wait((exited, killed), return_when=asyncio.FIRST_COMPLETED)
+            if exited.done():
+                code = exited.result()
+                killed.cancel()
+                return f"signal {-code}" if code < 0 else f"exit code {code}"
+            exited.cancel()
+        await self._server.stop(grace=0.0)
+        return self._kill_reason
+
+    def _withdraw(self, actor: Actor, reason: str) -> None:
+        self.phase, self.message = Phase.STARTING, f"the inference server ended: {reason}"
+        self._notices.server_event("ServerDied", self.message, warning=True)
+        actor.server_down(reason)

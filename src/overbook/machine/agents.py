@@ -1,0 +1,124 @@
+"""Runs an agent for every server replica the scheduler lists, and starts again the ones that fail.
+
+On Kubernetes the operator does this job instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import grpc.aio
+
+from overbook.agent.part import AgentConfig, AgentPart
+from overbook.machine.places import socket_target
+from overbook.runtimes.catalogue import UnknownRuntime, capabilities
+from overbook.wire import scheduler_pb2 as pb
+from overbook.wire import scheduler_pb2_grpc
+from overbook.wire.channel import CHANNEL_OPTIONS
+
+log = logging.getLogger(__name__)
+
+_RESTART: Final = 2.0
+_RECONNECT: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What an agent is started with; memory is left out because it changes while the agent runs."""
+
+    server: str
+    replica: int
+    runtime: str
+    overcommit: int
+    extra: tuple[str, ...]
+
+
+class AgentSupervisor:
+    """``ensure_runtime`` installs the runtime's environment when it is missing, and raises when it cannot."""
+
+    def __init__(
+        self,
+        *,
+        state_dir: Path,
+        run_dir: Path,
+        scheduler: str,
+        ensure_runtime: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self._state_dir = state_dir
+        self._run_dir = run_dir
+        self._scheduler = scheduler
+        self._ensure_runtime = ensure_runtime
+        self._running: dict[_Wanted, asyncio.Task[None]] = {}
+        self._memory: dict[str, int] = {}
+
+    async def run(self) -> None:
+        """Follow the scheduler's list of Servers until cancelled."""
+        async with (
+            asyncio.TaskGroup() as tasks,
+            grpc.aio.insecure_channel(self._scheduler, options=CHANNEL_OPTIONS) as channel,
+        ):
+            stub = scheduler_pb2_grpc.SchedulerServiceStub(channel)
+            while True:
+                try:
+                    async for update in stub.WatchServers(pb.WatchServersRequest(machine="local")):
+                        await self._follow(update, tasks)
+                except grpc.aio.AioRpcError as error:
+                    # The agents that run go on; only changes of the list wait.
+                    log.debug("no scheduler for the list of servers: %s", error.details())
+                await asyncio.sleep(_RECONNECT)
+
+    async def _follow(self, update: pb.ServerListUpdate, tasks: asyncio.TaskGroup) -> None:
+        self._memory = {server.name: server.memory_bytes for server in update.servers}
+        wanted = {
+            _Wanted(
+                server=server.name,
+                replica=replica,
+                runtime=server.runtime,
+                overcommit=server.overcommit_percent,
+                extra=tuple(server.extra_capabilities),
+            )
+            for server in update.servers
+            for replica in range(server.replicas)
+        }
+        leaving = [self._running.pop(gone) for gone in self._running.keys() - wanted]
+        for task in leaving:
+            task.cancel("the server replica is no longer wanted")
+        if leaving:
+            # The same replica may come back with other settings: its files and ports must be free first.
+            await asyncio.wait(leaving)
+        for new in sorted(wanted - self._running.keys(), key=lambda w: (w.server, w.replica)):
+            name = f"agent {new.server}/{new.replica}"
+            self._running[new] = tasks.create_task(self._keep_running(new), name=name)
+
+    async def _keep_running(self, wanted: _Wanted) -> None:
+        name = f"{wanted.server}-{wanted.replica}"
+        while True:
+            try:
+                await self._ensure_runtime(wanted.runtime)
+                part = AgentPart(
+                    AgentConfig(
+                        state_dir=self._state_dir,
+                        server=wanted.server,
+                        replica=wanted.replica,
+                        runtime=wanted.runtime,
+                        memory=self._memory[wanted.server],
+                        overcommit=wanted.overcommit,
+                        capabilities=tuple(
+                            dict.fromkeys((*capabilities(wanted.runtime), *wanted.extra))
+                        ),
+                        listen=socket_target(self._run_dir, name),
+                        scheduler=self._scheduler,
+                    )
+                )
+                await part.run()
+            except UnknownRuntime as error:
+                log.error("server %s: %s", wanted.server, error)
+            except Exception:
+                # One replica's fault must not end the others; its models are cold until it is back.
+                log.exception("agent %s failed; starting it again in %.0f s", name, _RESTART)
+            await asyncio.sleep(_RESTART)

@@ -1,0 +1,63 @@
+"""Where things lie on this machine: state folder, socket folder, and the lock that keeps a second owner out."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+# The kernel allows 107 bytes for the path of a Unix socket; the longest name we put into the folder is 24.
+_LONGEST_FOLDER: Final = 80
+
+
+class StateInUse(Exception):
+    """Another Overbook owns the state folder. The message names it and says what to do."""
+
+
+def run_dir(state_dir: Path) -> Path:
+    """The folder for Unix sockets, made private: `run` in the state folder, or a short one elsewhere."""
+    inside = state_dir.absolute() / "run"
+    if len(str(inside).encode()) <= _LONGEST_FOLDER:
+        folder = inside
+    else:
+        digest = hashlib.sha256(str(inside).encode()).hexdigest()[:12]
+        folder = Path(tempfile.gettempdir()) / f"overbook-{os.getuid()}-{digest}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise StateInUse(f"{folder} belongs to another user; set TMPDIR to a folder of your own")
+    folder.chmod(0o700)
+    return folder
+
+
+def socket_target(folder: Path, name: str) -> str:
+    """A gRPC target on a Unix socket. A long name is replaced by its digest."""
+    short = name if len(name) <= 16 else hashlib.sha256(name.encode()).hexdigest()[:16]
+    path = folder / f"{short}.sock"
+    path.unlink(missing_ok=True)
+    return f"unix:{path}"
+
+
+@contextmanager
+def owned(state_dir: Path) -> Iterator[None]:
+    """Hold the state folder for as long as the block runs. Raises StateInUse."""
+    state_dir.mkdir(parents=True, exist_ok=True)
+    with (state_dir / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            owner = lock.read().strip() or "unknown"
+            raise StateInUse(
+                f"state folder {state_dir} is in use by process {owner}; "
+                f"stop it, or give another folder with --state-dir"
+            ) from None
+        lock.seek(0)
+        lock.truncate()
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
