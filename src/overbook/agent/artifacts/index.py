@@ -1,0 +1,82 @@
+"""Remembers which content an address had, so that a restart copies and hashes nothing again.
+
+A cache of knowledge: losing the last rows in a crash costs a copy, never a wrong answer. SQLite, one
+connection, guarded by a lock because callers come from several threads; all rows are held in memory.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from overbook.agent.artifacts.copying import Content
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS artifacts (
+  uri TEXT NOT NULL, fingerprint TEXT NOT NULL, digest TEXT NOT NULL, bytes INTEGER NOT NULL,
+  PRIMARY KEY (uri, fingerprint)) WITHOUT ROWID
+"""
+
+
+class Index:
+    """(uri, fingerprint) to content."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        self._database = _opened(path)
+        rows = self._database.execute("SELECT uri, fingerprint, digest, bytes FROM artifacts")
+        self._known = {(uri, mark): Content(digest, size) for uri, mark, digest, size in rows}
+
+    def get(self, uri: str, fingerprint: str) -> Content | None:
+        return self._known.get((uri, fingerprint))
+
+    def put(self, uri: str, fingerprint: str, content: Content) -> None:
+        with self._lock:
+            self._known[uri, fingerprint] = content
+            self._database.execute(
+                "INSERT OR REPLACE INTO artifacts VALUES (?, ?, ?, ?)",
+                (uri, fingerprint, content.digest, content.bytes),
+            )
+
+    def forget(self, digests: Iterable[str]) -> None:
+        """Drop every address of these contents."""
+        gone = set(digests)
+        with self._lock:
+            keys = [key for key, content in self._known.items() if content.digest in gone]
+            for key in keys:
+                del self._known[key]
+            self._database.execute("BEGIN")
+            self._database.executemany(
+                "DELETE FROM artifacts WHERE uri = ? AND fingerprint = ?", keys
+            )
+            self._database.execute("COMMIT")
+
+    def close(self) -> None:
+        with self._lock:
+            self._database.close()
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """A broken file is only forgotten knowledge: begin a new one."""
+    try:
+        return _connected(path)
+    except sqlite3.DatabaseError:
+        for suffix in ("", "-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        return _connected(path)
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=NORMAL")
+        database.execute(_SCHEMA)
+        database.execute("SELECT count(*) FROM artifacts").fetchone()
+    except sqlite3.DatabaseError:
+        database.close()
+        raise
+    return database
