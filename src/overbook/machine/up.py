@@ -1,0 +1,240 @@
+"""`overbook up`: the three parts in one process, over the same gRPC services as on many machines.
+
+Order of start: scheduler, gateway, agents, then the manifests given. Order of stop: gateway first, so that no new
+request meets a stopping server; then the agents with their inference servers; the scheduler last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Coroutine
+from pathlib import Path
+from typing import Final, TypeVar
+
+import psutil
+
+from overbook import __version__
+from overbook.client.control import ControlClient
+from overbook.client.http import JsonObject
+from overbook.gateway.errors import GatewayStartFailed
+from overbook.gateway.part import GatewayConfig, GatewayPart
+from overbook.machine import logs
+from overbook.machine.agents import AgentSupervisor
+from overbook.machine.options import UpOptions
+from overbook.machine.places import StateInUse, owned, run_dir, socket_target
+from overbook.machine.progress import StderrProgress
+from overbook.machine.readiness import Readiness
+from overbook.machine.runtimes import RuntimeKeeper
+from overbook.scheduler.errors import SchedulerStartFailed
+from overbook.scheduler.part import SchedulerConfig, SchedulerPart
+
+_DEFAULT_MEMORY: Final = 2 * 1024**3
+_START_SECONDS: Final = 60.0
+_APPLY_CHUNK: Final = 500
+_STOP_SECONDS: Final = 15.0
+_READINESS: Final = "readiness"
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+class UpFailed(Exception):
+    """Overbook could not start, or a part ended. One line for people."""
+
+
+def run_up(options: UpOptions) -> int:
+    """Run until SIGINT or SIGTERM. The exit code: 0 stopped as asked, 1 failed with the reason on stderr."""
+    try:
+        with owned(options.state_dir):
+            log_file = logs.configure(options.state_dir, "overbook")
+            asyncio.run(_Up(options, log_file).run())
+    except (StateInUse, UpFailed, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+class _Up:
+    def __init__(self, options: UpOptions, log_file: Path) -> None:
+        self._options = options
+        self._log_file = log_file
+        self._run_dir = run_dir(options.state_dir)
+        self._readiness = Readiness()
+        self._stop = asyncio.Event()
+        self._running: list[asyncio.Task[None]] = []
+
+    @property
+    def _api_url(self) -> str:
+        return f"http://{_dialled(self._options.host)}:{self._options.api_port}"
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(signum, self._stop.set)
+        try:
+            await self._start()
+            await self._until_stopped(self._stop.wait())
+        finally:
+            await self._stop_all()
+
+    async def _start(self) -> None:
+        options = self._options
+        target = socket_target(self._run_dir, "scheduler")
+        scheduler = SchedulerPart(
+            SchedulerConfig(
+                state_dir=options.state_dir,
+                listen=target,
+                api_host=options.host,
+                api_port=options.api_port,
+            )
+        )
+        scheduler.set_ready(lambda: self._readiness.waiting_for)
+        self._begin("scheduler", scheduler.run())
+        await self._until_stopped(scheduler.serving.wait())
+        gateway = GatewayPart(
+            GatewayConfig(
+                state_dir=options.state_dir,
+                run_dir=self._run_dir,
+                scheduler_target=target,
+                host=options.host,
+                port=options.port,
+            )
+        )
+        self._begin("gateway", gateway.run())
+        await self._until_stopped(gateway.serving.wait())
+        supervisor = AgentSupervisor(
+            state_dir=options.state_dir,
+            run_dir=self._run_dir,
+            scheduler=target,
+            ensure_runtime=RuntimeKeeper(StderrProgress()).ensure,
+        )
+        self._begin("agents", supervisor.run())
+        models = await self._until_stopped(asyncio.to_thread(self._apply))
+        self._banner()
+        self._begin(_READINESS, self._announce_ready(models or []))
+
+    def _begin(self, name: str, part: Coroutine[object, object, None]) -> None:
+        self._running.append(asyncio.create_task(part, name=name))
+
+    async def _until_stopped(self, wait: Awaitable[T]) -> T | None:
+        """The result of ``wait``; None when Overbook was told to stop first. Raises UpFailed when a part ends."""
+        waiting = asyncio.ensure_future(wait)
+        stopping = asyncio.ensure_future(self._stop.wait())
+        try:
+            while not (waiting.done() or stopping.done()):
+                await asyncio.wait(
+                    (waiting, stopping, *self._running), return_when=asyncio.FIRST_COMPLETED
+                )
+                self._check_parts()
+            return waiting.result() if waiting.done() else None
+        finally:
+            waiting.cancel()
+            stopping.cancel()
+
+    def _check_parts(self) -> None:
+        """A part that ends by itself is a fault, whatever it says."""
+        for task in [task for task in self._running if task.done()]:
+            if task.get_name() == _READINESS and task.exception() is None:
+                self._running.remove(task)
+                continue
+            error = _first_cause(task.exception())
+            if isinstance(error, (SchedulerStartFailed, GatewayStartFailed)):
+                raise UpFailed(str(error)) from error
+            log.error("part %s ended", task.get_name(), exc_info=error)
+            raise UpFailed(
+                f"the {task.get_name()} ended: {error or 'without an error'}; see {self._log_file}"
+            ) from error
+
+    def _apply(self) -> list[str]:
+        """Apply the manifests given, and a first Server when there is none. Names of the models given."""
+        documents = [self._with_defaults(document) for document in self._options.documents]
+        with ControlClient(self._api_url, timeout=_START_SECONDS) as client:
+            given = any(document.get("kind") == "Server" for document in documents)
+            if not given and not client.list("servers"):
+                documents.insert(0, self._first_server())
+            refused: list[str] = []
+            for start in range(0, len(documents), _APPLY_CHUNK):
+                for applied in client.apply(documents[start : start + _APPLY_CHUNK]):
+                    if applied.error:
+                        refused.append(f"{applied.kind.lower()}/{applied.name}: {applied.error}")
+        if refused:
+            more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
+            raise UpFailed(refused[0] + more)
+        return [_name(document) for document in documents if document.get("kind") == "Model"]
+
+    def _first_server(self) -> JsonObject:
+        memory = min(_DEFAULT_MEMORY, psutil.virtual_memory().total // 2)
+        return self._with_defaults(
+            {
+                "apiVersion": "overbook.dev/v1alpha1",
+                "kind": "Server",
+                "metadata": {"name": "mlserver"},
+                "spec": {"serverConfig": "mlserver", "memory": self._options.memory or memory},
+            }
+        )
+
+    def _with_defaults(self, document: JsonObject) -> JsonObject:
+        """A Server that does not say its memory or overcommit gets those of the command line."""
+        spec = document.get("spec")
+        if document.get("kind") != "Server" or not isinstance(spec, dict):
+            return document
+        filled = dict(spec)
+        if self._options.memory is not None:
+            filled.setdefault("memory", self._options.memory)
+        if self._options.overcommit is not None:
+            filled.setdefault("overcommitPercentage", self._options.overcommit)
+        return {**document, "spec": filled}
+
+    def _banner(self) -> None:
+        host = _dialled(self._options.host)
+        print(f"Overbook {__version__}", flush=True)
+        print(f"  data plane   http://{host}:{self._options.port}  (REST and gRPC)")
+        print(f"  control API  {self._api_url}  (docs at {self._api_url}/docs)")
+        print(f"  state        {self._options.state_dir}")
+        print(f"  log          {self._log_file}", flush=True)
+
+    async def _announce_ready(self, models: list[str]) -> None:
+        await self._readiness.wait(self._api_url, models)
+        print("ready; stop with Ctrl-C", flush=True)
+
+    async def _stop_all(self) -> None:
+        """Last started first, each bounded; what does not end is left to the end of the process."""
+        for task in reversed([task for task in self._running if task.get_name() != "agents"]):
+            if task.get_name() == "scheduler":
+                await _end([each for each in self._running if each.get_name() == "agents"])
+            await _end([task])
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel("Overbook stops")
+    if not tasks:
+        return
+    _, late = await asyncio.wait(tasks, timeout=_STOP_SECONDS)
+    for task in late:
+        log.error("part %s did not stop within %.0f s", task.get_name(), _STOP_SECONDS)
+    for task in tasks:
+        if task.done() and not task.cancelled() and task.exception() is not None:
+            log.error("part %s failed", task.get_name(), exc_info=task.exception())
+
+
+def _first_cause(error: BaseException | None) -> BaseException | None:
+    """What lies inside groups of one: task groups wrap what happened."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _dialled(host: str) -> str:
+    """The address to connect to a server that listens on ``host``."""
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+
+
+def _name(document: JsonObject) -> str:
+    metadata = document.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    return name if isinstance(name, str) else ""

@@ -1,0 +1,131 @@
+"""Gateways' outboxes: newest message per model, answers matched by ticket, usage summed over gateways."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+
+from overbook.agent.followers import Follower, Followers
+from overbook.residency.events import ModelName, Ticket
+from overbook.wire import agent_pb2 as pb
+
+A, B = ModelName("a"), ModelName("b")
+
+
+class Heard:
+    """What the actor would be told."""
+
+    def __init__(self) -> None:
+        self.drained: list[tuple[ModelName, Ticket]] = []
+        self.usage: list[tuple[ModelName, int, bool]] = []
+        self.followers = Followers(
+            on_drained=lambda model, ticket: self.drained.append((model, ticket)),
+            on_usage=lambda model, count, active: self.usage.append((model, count, active)),
+        )
+
+    def attach(self, name: str) -> Follower:
+        follower = self.followers.attach(name)
+        self.followers.messages_for(follower)
+        return follower
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+def kinds(messages: Iterable[pb.AgentToGateway]) -> list[str]:
+    return [str(message.WhichOneof("message")) for message in messages]
+
+
+def test_without_gateways_a_model_is_drained_at_once(heard: Heard) -> None:
+    heard.followers.publish(A)
+    heard.followers.withdraw(A, Ticket(1))
+    assert heard.drained == [(A, Ticket(1))]
+
+
+def test_a_new_gateway_gets_address_and_the_whole_hot_set(heard: Heard) -> None:
+    heard.followers.set_address(pb.ServerAddress(rest="r:1", grpc="g:1", epoch=1))
+    for model in (A, B):
+        heard.followers.publish(model)
+    address, hot = heard.followers.messages_for(heard.followers.attach("g"))
+    assert address.address.rest == "r:1"
+    assert (hot.hot.reset, hot.hot.complete, list(hot.hot.models)) == (True, True, [A, B])
+
+
+def test_a_large_hot_set_is_told_in_chunks_of_which_the_first_resets(heard: Heard) -> None:
+    for number in range(2500):
+        heard.followers.publish(ModelName(f"m{number}"))
+    _, *chunks = heard.followers.messages_for(heard.followers.attach("g"))
+    assert [(c.hot.reset, c.hot.complete, len(c.hot.models)) for c in chunks] == [
+        (True, False, 1000),
+        (False, False, 1000),
+        (False, True, 500),
+    ]
+
+
+def test_drained_only_when_every_gateway_has_answered(heard: Heard) -> None:
+    first, second = heard.attach("1"), heard.attach("2")
+    heard.followers.publish(A)
+    heard.followers.withdraw(A, Ticket(7))
+    heard.followers.withdrawn(first, A, Ticket(7))
+    assert heard.drained == []
+    heard.followers.withdrawn(second, A, Ticket(7))
+    assert heard.drained == [(A, Ticket(7))]
+
+
+def test_an_answer_to_an_older_withdrawal_means_nothing(heard: Heard) -> None:
+    gateway = heard.attach("1")
+    heard.followers.withdraw(A, Ticket(1))
+    heard.followers.publish(A)
+    heard.followers.withdrawn(gateway, A, Ticket(1))
+    heard.followers.withdraw(A, Ticket(2))
+    heard.followers.withdrawn(gateway, A, Ticket(1))
+    assert heard.drained == []
+
+
+def test_a_rescue_before_the_withdrawal_was_sent_sends_only_the_rescue(heard: Heard) -> None:
+    gateway = heard.attach("1")
+    heard.followers.withdraw(A, Ticket(1))
+    heard.followers.publish(A)
+    messages = heard.followers.messages_for(gateway)
+    assert kinds(messages) == ["hot"]
+    assert list(messages[0].hot.models) == [A]
+
+
+def test_a_gateway_that_leaves_is_not_waited_for(heard: Heard) -> None:
+    first, second = heard.attach("1"), heard.attach("2")
+    heard.followers.withdraw(A, Ticket(3))
+    heard.followers.withdrawn(first, A, Ticket(3))
+    heard.followers.detach(second)
+    assert heard.drained == [(A, Ticket(3))]
+
+
+def test_in_flight_is_summed_over_gateways_and_forgotten_with_them(heard: Heard) -> None:
+    first, second = heard.attach("1"), heard.attach("2")
+    heard.followers.usage(first, A, 2, 5)
+    heard.followers.usage(second, A, 1, 1)
+    heard.followers.detach(first)
+    assert heard.usage == [(A, 2, True), (A, 3, True), (A, 1, False)]
+
+
+def test_the_end_of_the_last_request_counts_as_activity(heard: Heard) -> None:
+    gateway = heard.attach("1")
+    heard.followers.usage(gateway, A, 1, 1)
+    heard.followers.usage(gateway, A, 0, 0)
+    heard.followers.usage(gateway, A, 0, 0)
+    assert heard.usage == [(A, 1, True), (A, 0, True), (A, 0, False)]
+
+
+def test_when_the_server_is_gone_gateways_are_reset_and_nobody_is_asked_to_drain(
+    heard: Heard,
+) -> None:
+    gateway = heard.attach("1")
+    heard.followers.publish(A)
+    heard.followers.withdraw(A, Ticket(1))
+    heard.followers.withdraw_all()
+    (reset,) = heard.followers.messages_for(gateway)
+    assert (reset.hot.reset, list(reset.hot.models)) == (True, [])
+    heard.followers.withdrawn(gateway, A, Ticket(1))
+    assert heard.drained == []
