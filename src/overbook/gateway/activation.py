@@ -1,0 +1,95 @@
+"""The service that Envoy asks (ext_authz) about requests whose model is not hot.
+
+Translates headers to a wish and a verdict to headers. What to do about the wish is `activator`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import grpc
+from envoy.service.auth.v3 import external_auth_pb2, external_auth_pb2_grpc
+
+from overbook.gateway.activator import Activator, Wish
+from overbook.gateway.snapshot.names import (
+    ATTEMPT_HEADER,
+    HOP_HEADER,
+    MODEL_HEADER,
+    Protocol,
+)
+from overbook.gateway.verdicts import (
+    Granted,
+    Refusal,
+    Refused,
+    Verdict,
+    grpc_timeout_seconds,
+    to_envoy,
+)
+from overbook.metrics import REFUSED, REQUESTS
+
+# A request that comes back this often is not tried again: it may be what kills the server.
+MAX_HOPS: Final = 3
+_NO_LIMIT_SECONDS: Final = 3600.0
+
+
+class ActivationService(external_auth_pb2_grpc.AuthorizationServicer):  # type: ignore[misc]  # untyped
+    """``explain``: told (model, attempts) that are not hot requests; ``poke``: there is traffic."""
+
+    def __init__(
+        self,
+        activator: Activator,
+        *,
+        explain: Callable[[str, int], None],
+        poke: Callable[[], None],
+    ) -> None:
+        self._activator = activator
+        self._explain = explain
+        self._poke = poke
+
+    async def Check(  # noqa: N802  the name is gRPC's
+        self,
+        request: external_auth_pb2.CheckRequest,
+        context: grpc.aio.ServicerContext[
+            external_auth_pb2.CheckRequest, external_auth_pb2.CheckResponse
+        ],
+    ) -> external_auth_pb2.CheckResponse:
+        """Holds one request until its model is resident. Envoy cancels when the client leaves."""
+        headers: Mapping[str, str] = request.attributes.request.http.headers
+        model = headers.get(MODEL_HEADER, "")
+        hops = headers.get(HOP_HEADER, "").count("1")
+        suspect = headers.get(ATTEMPT_HEADER, "1") != "1"
+        grpc_call = headers.get("content-type", "").startswith("application/grpc")
+        self._poke()
+        if hops >= MAX_HOPS:
+            verdict: Verdict = Refused(
+                Refusal.UNAVAILABLE,
+                f"model {model}: the inference server failed {hops} times on this request",
+            )
+        else:
+            seconds = grpc_timeout_seconds(headers.get("grpc-timeout", ""))
+            verdict = await self._activator.activate(
+                Wish(
+                    model=model,
+                    protocol=Protocol.GRPC if grpc_call else Protocol.REST,
+                    suspect=suspect,
+                    seconds=_NO_LIMIT_SECONDS if seconds is None else seconds,
+                )
+            )
+        self._account(verdict, model, suspect=suspect, hops=hops)
+        return to_envoy(verdict, grpc_call=grpc_call, verified=suspect)
+
+    def _account(self, verdict: Verdict, model: str, *, suspect: bool, hops: int) -> None:
+        """Count the request once, by the path it took, and what Envoy counts of it as well.
+
+        A suspect was counted twice where it came from: the try that failed, and the one that led here.
+        """
+        attempts = 2 if suspect and not hops else int(suspect)
+        if isinstance(verdict, Granted):
+            attempts += 1
+        else:
+            REFUSED.labels(verdict.refusal.label).inc()
+        if isinstance(verdict, Granted) and not hops:
+            REQUESTS.labels(model, "fallback" if suspect else "cold").inc()
+        if attempts:
+            self._explain(model, attempts)

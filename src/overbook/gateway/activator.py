@@ -1,0 +1,194 @@
+"""Makes a model resident for a request that found it cold: chooses a replica, asks its agent, waits.
+
+All requests for one cold model share one call to an agent. Waiters are bounded in number and time. A
+request whose client has left waits no longer. Knows nothing of ext_authz.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from overbook.gateway.agents import Agents, AgentUnreachable
+from overbook.gateway.catalogue import Catalogue, CatalogueEntry
+from overbook.gateway.errors import EnvoyUnavailable, SnapshotRejected
+from overbook.gateway.router import Router
+from overbook.gateway.sharing import SharedCalls
+from overbook.gateway.snapshot.names import Protocol
+from overbook.gateway.verdicts import Granted, Refusal, Refused, Verdict
+from overbook.wire.agent_pb2 import ActivateReply
+
+# While no replica can be asked at all (an agent restarts, an artifact is on its way) a request waits.
+_PATIENCE_SECONDS: Final = 10.0
+_PAUSE_SECONDS: Final = 0.1
+# A catalogue that has not arrived yet is not an empty one.
+_CATALOGUE_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class ActivatorLimits:
+    """``seconds``: the longest wait of one request; the others count waiting requests."""
+
+    seconds: float = 60.0
+    waiting: int = 20_000
+    waiting_per_model: int = 4_000
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A request for a model. ``suspect``: it failed at a place where the model should have been."""
+
+    model: str
+    protocol: Protocol
+    suspect: bool
+    seconds: float
+
+
+class Activator:
+    """Answers wishes. ``now``: a monotonic clock in seconds."""
+
+    def __init__(
+        self,
+        *,
+        catalogue: Catalogue,
+        agents: Agents,
+        router: Router,
+        limits: ActivatorLimits,
+        now: Callable[[], float],
+    ) -> None:
+        self._catalogue = catalogue
+        self._agents = agents
+        self._router = router
+        self._limits = limits
+        self._now = now
+        self._waiting: Counter[str] = Counter()
+        self._shared: SharedCalls[tuple[str, str], ActivateReply] = SharedCalls()
+
+    async def activate(self, wish: Wish) -> Verdict:
+        """Where the request may go, or why it may not. Never raises but for cancellation."""
+        entry = await self._find(wish.model)
+        if entry is None:
+            return Refused(Refusal.UNKNOWN, f"model {wish.model}: not found")
+        if not entry.replicas:
+            reason = entry.reason or "no replica has room for it"
+            return Refused(Refusal.UNSCHEDULED, f"model {wish.model}: not scheduled: {reason}", 1.0)
+        if (
+            self._waiting[wish.model] >= self._limits.waiting_per_model
+            or self._waiting.total() >= self._limits.waiting
+        ):
+            return Refused(
+                Refusal.OVERLOADED, f"model {wish.model}: too many requests wait for it", 1.0
+            )
+        self._waiting[wish.model] += 1
+        try:
+            seconds = min(wish.seconds, self._limits.seconds)
+            async with asyncio.timeout(seconds):
+                return await self._try_replicas(wish)
+        except TimeoutError:
+            return Refused(
+                Refusal.DEADLINE, f"model {wish.model}: not resident within {seconds:.3g} s", 1.0
+            )
+        finally:
+            self._waiting[wish.model] -= 1
+            if not self._waiting[wish.model]:
+                del self._waiting[wish.model]
+
+    async def _find(self, model: str) -> CatalogueEntry | None:
+        entry = self._catalogue.find(model)
+        if entry is None:
+            try:
+                async with asyncio.timeout(_CATALOGUE_SECONDS):
+                    await self._catalogue.wait_known()
+            except TimeoutError:
+                return None
+            entry = self._catalogue.find(model)
+        return entry
+
+    async def _try_replicas(self, wish: Wish) -> Verdict:
+        patient_until = self._now() + _PATIENCE_SECONDS
+        while True:
+            entry = self._catalogue.find(wish.model)
+            if entry is None:
+                return Refused(Refusal.UNKNOWN, f"model {wish.model}: not found")
+            worst = Refused(
+                Refusal.UNAVAILABLE, f"model {wish.model}: no replica can be asked now", 1.0
+            )
+            for replica in self._preferred(entry):
+                verdict = await self._ask(wish, replica)
+                if isinstance(verdict, Granted) or verdict.refusal is Refusal.DEADLINE:
+                    return verdict
+                worst = verdict
+            if worst.refusal is not Refusal.UNAVAILABLE or self._now() > patient_until:
+                return worst
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    def _preferred(self, entry: CatalogueEntry) -> list[str]:
+        """Where it is resident first; else always the same replica first, so that it stays the one."""
+        hot = {place.replica for place in self._router.places.of_model(entry.name) if place.hot}
+
+        def order(replica: str) -> tuple[bool, bytes]:
+            return (
+                replica not in hot,
+                hashlib.blake2b(f"{entry.name}@{replica}".encode(), digest_size=8).digest(),
+            )
+
+        return sorted(entry.replicas, key=order)
+
+    async def _ask(self, wish: Wish, replica: str) -> Verdict:
+        """Activate on one replica; its cluster is prepared meanwhile."""
+        opening = asyncio.ensure_future(
+            self._router.open(
+                wish.model, replica, wish.protocol, now=self._now(), timeout=wish.seconds
+            )
+        )
+        try:
+            reply = await self._call_agent(wish, replica)
+            if reply.outcome == ActivateReply.RESIDENT:
+                cluster = await opening
+                self._router.touch(wish.model, replica, self._now())
+                return Granted(cluster, replica)
+            return _refused(wish.model, reply)
+        except AgentUnreachable as error:
+            return Refused(Refusal.UNAVAILABLE, f"model {wish.model}: {error}", 1.0)
+        except (EnvoyUnavailable, SnapshotRejected, ValueError) as error:
+            return Refused(Refusal.UNAVAILABLE, f"model {wish.model}: {error}", 1.0)
+        finally:
+            await _discard(opening)
+
+    async def _call_agent(self, wish: Wish, replica: str) -> ActivateReply:
+        link = self._agents.link(replica)
+        if link is None:
+            raise AgentUnreachable(f"agent of {replica}: not known yet")
+        if wish.suspect:
+            # Not shared: what was seen before this request failed proves nothing.
+            return await link.activate(wish.model, timeout=wish.seconds, suspect=True)
+        return await self._shared.join(
+            (wish.model, replica),
+            lambda: link.activate(wish.model, timeout=self._limits.seconds, suspect=False),
+        )
+
+
+async def _discard(future: asyncio.Future[str]) -> None:
+    """End a task whose result, or failure, nobody needs any more."""
+    if not future.done():
+        future.cancel()
+        await asyncio.wait({future})
+    if not future.cancelled():
+        future.exception()
+
+
+def _refused(model: str, reply: ActivateReply) -> Refused:
+    refusal = {
+        ActivateReply.LOAD_FAILED: Refusal.LOAD_FAILED,
+        ActivateReply.OVERLOADED: Refusal.OVERLOADED,
+        ActivateReply.DEADLINE: Refusal.DEADLINE,
+    }.get(reply.outcome, Refusal.UNAVAILABLE)
+    said = reply.reason or refusal.label.replace("_", " ")
+    advice = reply.retry_after_seconds
+    if not advice and refusal is not Refusal.LOAD_FAILED:
+        advice = 1.0
+    return Refused(refusal, f"model {model}: {said}", advice)

@@ -1,0 +1,268 @@
+"""The gateway's side of the agents: one stream per replica, and calls to activate and describe.
+
+Follows what an agent says is hot and what must be withdrawn. While an agent is away, its routes stay:
+hot requests go on. Decides no residency.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import grpc
+
+from overbook.gateway.catalogue import Catalogue, ReplicaEntry
+from overbook.gateway.drain import DrainWatch
+from overbook.gateway.errors import EnvoyUnavailable
+from overbook.gateway.meter import Usage
+from overbook.gateway.router import Router, ServerAddresses
+from overbook.wire import agent_pb2, agent_pb2_grpc
+from overbook.wire.channel import CHANNEL_OPTIONS
+
+_log = logging.getLogger(__name__)
+
+_BACKOFF_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
+_METADATA_SECONDS: Final = 5.0
+
+
+class AgentUnreachable(Exception):
+    """The agent cannot be asked now: ask another replica's, or later."""
+
+
+@dataclass(frozen=True, slots=True)
+class FollowPorts:
+    """What a stream acts upon."""
+
+    router: Router
+    drains: DrainWatch
+
+
+class AgentLink:
+    """One replica's agent. `run` keeps the stream alive until cancelled."""
+
+    def __init__(self, entry: ReplicaEntry, gateway: str, ports: FollowPorts) -> None:
+        self._replica = entry.name
+        self._gateway = gateway
+        self._router = ports.router
+        self._drains = ports.drains
+        self._channel = grpc.aio.insecure_channel(entry.agent_target, options=CHANNEL_OPTIONS)
+        self._stub = agent_pb2_grpc.AgentServiceStub(self._channel)
+        self._outgoing: asyncio.Queue[agent_pb2.GatewayToAgent] | None = None
+        self._draining: dict[str, asyncio.Task[None]] = {}
+        self._named: set[str] | None = None
+
+    async def run(self) -> None:
+        """Follow the agent for ever, connecting again when the stream is lost."""
+        failures = 0
+        try:
+            while True:
+                heard = await self._follow()
+                failures = 0 if heard else failures + 1
+                await asyncio.sleep(_BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS) - 1)])
+        finally:
+            await self._channel.close()
+
+    async def activate(
+        self, model: str, *, timeout: float, suspect: bool
+    ) -> agent_pb2.ActivateReply:
+        """Ask for the model to be resident. Raises AgentUnreachable."""
+        request = agent_pb2.ActivateRequest(model=model, timeout_seconds=timeout, suspect=suspect)
+        try:
+            # The agent keeps the deadline; the extra second is for its answer.
+            return await self._stub.Activate(request, timeout=timeout + 1.0)
+        except grpc.aio.AioRpcError as error:
+            raise AgentUnreachable(f"agent of {self._replica}: {error.details()}") from error
+
+    async def metadata(self, model: str) -> Mapping[str, object] | None:
+        """OIP metadata of a model, without loading it. Raises AgentUnreachable."""
+        try:
+            reply = await self._stub.Metadata(
+                agent_pb2.MetadataRequest(model=model), timeout=_METADATA_SECONDS
+            )
+        except grpc.aio.AioRpcError as error:
+            raise AgentUnreachable(f"agent of {self._replica}: {error.details()}") from error
+        if not reply.found:
+            return None
+        found: dict[str, object] = json.loads(reply.json)
+        return found
+
+    def report(self, usages: Sequence[Usage]) -> None:
+        """Tell the agent what its models did. Dropped while the agent is away."""
+        if self._outgoing is None:
+            return
+        report = agent_pb2.UsageReport(
+            models=[
+                agent_pb2.ModelUsage(
+                    model=usage.place.model, in_flight=usage.in_flight, requests=usage.requests
+                )
+                for usage in usages
+            ]
+        )
+        self._outgoing.put_nowait(agent_pb2.GatewayToAgent(usage=report))
+
+    async def _follow(self) -> bool:
+        """One stream, until it is lost. True when the agent said anything."""
+        outgoing: asyncio.Queue[agent_pb2.GatewayToAgent] = asyncio.Queue()
+        hello = agent_pb2.GatewayHello(gateway=self._gateway)
+        outgoing.put_nowait(agent_pb2.GatewayToAgent(hello=hello))
+        self._named = None
+        heard = False
+        call = self._stub.Follow(_drain_queue(outgoing))
+        try:
+            async with asyncio.TaskGroup() as group:
+                async for message in call:
+                    # Reports wait for the agent's first word: it may not be ready for them.
+                    self._outgoing = outgoing
+                    heard = True
+                    await self._take_in(message, outgoing, group)
+                raise _StreamEnded
+        except* grpc.aio.AioRpcError as group_error:
+            _log.info("agent of %s: stream lost: %s", self._replica, group_error.exceptions[0])
+        except* _StreamEnded:
+            _log.info("agent of %s: stream ended", self._replica)
+        finally:
+            self._outgoing = None
+            self._draining.clear()
+            call.cancel()
+        return heard
+
+    async def _take_in(
+        self,
+        message: agent_pb2.AgentToGateway,
+        outgoing: asyncio.Queue[agent_pb2.GatewayToAgent],
+        group: asyncio.TaskGroup,
+    ) -> None:
+        kind = message.WhichOneof("message")
+        if kind == "address":
+            # An address that went away stays: connecting to it fails, and the fallback takes over.
+            if message.address.rest and message.address.grpc:
+                addresses = ServerAddresses(rest=message.address.rest, grpc=message.address.grpc)
+                await self._router.set_address(self._replica, addresses)
+        elif kind == "hot":
+            self._hot(message.hot)
+        elif kind == "withdraw":
+            task = group.create_task(
+                self._withdraw(message.withdraw, outgoing),
+                name=f"withdraw {message.withdraw.model} from {self._replica}",
+            )
+            self._cancel_drain(message.withdraw.model)
+            self._draining[message.withdraw.model] = task
+
+    def _hot(self, update: agent_pb2.HotUpdate) -> None:
+        if update.reset:
+            self._named = set()
+        if self._named is not None:
+            self._named.update(update.models)
+        for model in update.models:
+            self._cancel_drain(model)
+        self._router.make_hot(self._replica, update.models)
+        if update.complete and self._named is not None:
+            self._router.forget_hot(self._replica, keep=self._named)
+            self._named = None
+
+    def _cancel_drain(self, model: str) -> None:
+        task = self._draining.pop(model, None)
+        if task is not None:
+            task.cancel()
+
+    async def _withdraw(
+        self,
+        order: agent_pb2.Withdraw,
+        outgoing: asyncio.Queue[agent_pb2.GatewayToAgent],
+    ) -> None:
+        while True:
+            try:
+                await self._router.withdraw(self._replica, [order.model])
+                break
+            except EnvoyUnavailable as error:
+                _log.warning("withdraw %s: %s; asking again", order.model, error)
+        place = self._router.places.find(order.model, self._replica)
+        if place is not None:
+            await self._drains.wait_idle(place)
+        withdrawn = agent_pb2.Withdrawn(model=order.model, ticket=order.ticket)
+        outgoing.put_nowait(agent_pb2.GatewayToAgent(withdrawn=withdrawn))
+        if self._draining.get(order.model) is asyncio.current_task():
+            del self._draining[order.model]
+
+
+class _StreamEnded(Exception):
+    """The agent closed the stream in good order."""
+
+
+async def _drain_queue(
+    queue: asyncio.Queue[agent_pb2.GatewayToAgent],
+) -> AsyncIterator[agent_pb2.GatewayToAgent]:
+    while True:
+        yield await queue.get()
+
+
+class Agents:
+    """The agents of all replicas in the catalogue. `run` follows them until cancelled."""
+
+    def __init__(self, catalogue: Catalogue, gateway: str, ports: FollowPorts) -> None:
+        self._catalogue = catalogue
+        self._gateway = gateway
+        self._ports = ports
+        self._links: dict[str, tuple[ReplicaEntry, AgentLink, asyncio.Task[None]]] = {}
+        self._changed = asyncio.Event()
+
+    def link(self, replica: str) -> AgentLink | None:
+        """The agent of a replica, None when the catalogue does not know it."""
+        held = self._links.get(replica)
+        return None if held is None else held[1]
+
+    def catalogue_changed(self) -> None:
+        """Replicas came, went or moved: follow the right ones."""
+        self._changed.set()
+
+    def report(self, usages: Sequence[Usage]) -> None:
+        """Pass usage on to the agents of the places' replicas."""
+        by_replica: defaultdict[str, list[Usage]] = defaultdict(list)
+        for usage in usages:
+            by_replica[usage.place.replica].append(usage)
+        for replica, mine in by_replica.items():
+            link = self.link(replica)
+            if link is not None:
+                link.report(mine)
+
+    async def metadata(self, model: str) -> Mapping[str, object] | None:
+        """OIP metadata of a registered model from any replica that can tell, else None."""
+        entry = self._catalogue.find(model)
+        for replica in entry.replicas if entry is not None else ():
+            link = self.link(replica)
+            if link is None:
+                continue
+            with contextlib.suppress(AgentUnreachable):
+                found = await link.metadata(model)
+                if found is not None:
+                    return found
+        return None
+
+    async def run(self) -> None:
+        """Follow the agents of the catalogue's replicas until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._reconcile(group)
+                await self._changed.wait()
+                self._changed.clear()
+
+    def _reconcile(self, group: asyncio.TaskGroup) -> None:
+        wanted = self._catalogue.replicas()
+        for name, (entry, _, task) in list(self._links.items()):
+            now = wanted.get(name)
+            if now is None or now.agent_target != entry.agent_target:
+                task.cancel()
+                del self._links[name]
+            if now is None:
+                self._ports.router.forget_replica(name)
+        for name, entry in wanted.items():
+            if name not in self._links:
+                link = AgentLink(entry, self._gateway, self._ports)
+                task = group.create_task(link.run(), name=f"agent of {name}")
+                self._links[name] = (entry, link, task)

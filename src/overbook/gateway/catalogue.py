@@ -1,0 +1,123 @@
+"""What the gateway knows of models and replicas: a copy of the scheduler's catalogue, kept fresh.
+
+The last copy outlives the scheduler: routing and activation go on without it. A catalogue that was
+never received is different from an empty one: see `wait_known`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import grpc
+
+from overbook.wire import scheduler_pb2, scheduler_pb2_grpc
+from overbook.wire.channel import CHANNEL_OPTIONS
+from overbook.wire.common_pb2 import ReplicaRef
+
+_log = logging.getLogger(__name__)
+
+_RETRY_SECONDS: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueEntry:
+    """A registered model. ``replicas``: "server/replica"; ``reason``: why there are none."""
+
+    name: str
+    generation: int
+    replicas: tuple[str, ...]
+    reason: str
+
+    @property
+    def available(self) -> bool:
+        return bool(self.replicas)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaEntry:
+    """A server replica. ``agent_target``: where its agent's AgentService is."""
+
+    name: str
+    agent_target: str
+    runtime: str
+
+
+def replica_name(ref: ReplicaRef) -> str:
+    """How a replica is written: "mlserver/0"."""
+    return f"{ref.server}/{ref.replica}"
+
+
+class Catalogue:
+    """Models and replicas as last heard. ``on_replicas`` is called when the replicas changed."""
+
+    def __init__(self) -> None:
+        self._models: dict[str, CatalogueEntry] = {}
+        self._replicas: dict[str, ReplicaEntry] = {}
+        self._unconfirmed: tuple[set[str], set[str]] = (set(), set())
+        self._known = asyncio.Event()
+        self.on_replicas: Callable[[], None] = lambda: None
+
+    def models(self) -> Iterable[str]:
+        """The names of all registered models."""
+        return self._models.keys()
+
+    def find(self, name: str) -> CatalogueEntry | None:
+        return self._models.get(name)
+
+    def replicas(self) -> dict[str, ReplicaEntry]:
+        """All replicas by name."""
+        return dict(self._replicas)
+
+    async def wait_known(self) -> None:
+        """Until the first full catalogue has arrived."""
+        await self._known.wait()
+
+    def apply(self, update: scheduler_pb2.CatalogueUpdate) -> None:
+        """Take one update in. Between reset and complete the old entries stay usable."""
+        if update.reset:
+            self._unconfirmed = (set(self._models), set(self._replicas))
+        models, replicas = self._unconfirmed
+        before = dict(self._replicas)
+        for model in update.models:
+            models.discard(model.name)
+            self._models[model.name] = CatalogueEntry(
+                name=model.name,
+                generation=model.generation,
+                replicas=tuple(replica_name(ref) for ref in model.replicas),
+                reason=model.reason,
+            )
+        for replica in update.replicas:
+            name = replica_name(replica.ref)
+            replicas.discard(name)
+            self._replicas[name] = ReplicaEntry(name, replica.agent_target, replica.runtime)
+        gone_models = set(update.removed)
+        gone_replicas = {replica_name(ref) for ref in update.removed_replicas}
+        if update.complete:
+            gone_models |= models
+            gone_replicas |= replicas
+            self._unconfirmed = (set(), set())
+            self._known.set()
+        for name in gone_models:
+            self._models.pop(name, None)
+        for name in gone_replicas:
+            self._replicas.pop(name, None)
+        if before != self._replicas:
+            self.on_replicas()
+
+
+async def follow_scheduler(catalogue: Catalogue, target: str, gateway: str) -> None:
+    """Keep the catalogue fresh for ever, reconnecting when the scheduler was away."""
+    async with grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS) as channel:
+        stub = scheduler_pb2_grpc.SchedulerServiceStub(channel)
+        while True:
+            call = stub.WatchCatalogue(scheduler_pb2.WatchCatalogueRequest(gateway=gateway))
+            try:
+                async for update in call:
+                    catalogue.apply(update)
+            except grpc.aio.AioRpcError as error:
+                _log.info("scheduler %s: %s; keeping the last catalogue", target, error.details())
+            await asyncio.sleep(_RETRY_SECONDS)

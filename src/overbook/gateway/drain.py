@@ -1,0 +1,64 @@
+"""Says when nothing is in flight at a place any more. One scrape serves all places that drain.
+
+Counts only what Envoy has now: whoever waits must have taken the route away, and had that
+acknowledged, before. No residency decisions here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from overbook.gateway.admin import Admin
+from overbook.gateway.errors import EnvoyUnavailable
+from overbook.gateway.places import Place
+from overbook.gateway.snapshot.names import active_filter, parse_place_stats
+
+_POLL_SECONDS: Final = 0.004
+_ENVOY_AWAY_SECONDS: Final = 0.05
+# A request that the activation service has just let through may not be counted yet.
+_GRANT_SECONDS: Final = 0.02
+
+
+class DrainWatch:
+    """Waiters by place. `run` scrapes while somebody waits, and sleeps otherwise."""
+
+    def __init__(self, admin: Admin, now: Callable[[], float]) -> None:
+        self._admin = admin
+        self._now = now
+        self._waiting: dict[asyncio.Future[None], Place] = {}
+        self._wanted = asyncio.Event()
+
+    async def wait_idle(self, place: Place) -> None:
+        """Until a scrape that began after this call saw no request in flight at the place."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[future] = place
+        self._wanted.set()
+        try:
+            await future
+        finally:
+            self._waiting.pop(future, None)
+
+    async def run(self) -> None:
+        """Scrape while anybody waits, until cancelled."""
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            while self._waiting:
+                asked = dict(self._waiting)
+                try:
+                    text = await self._admin.stats(
+                        active_filter(sorted({place.key for place in asked.values()}))
+                    )
+                except EnvoyUnavailable:
+                    await asyncio.sleep(_ENVOY_AWAY_SECONDS)
+                    continue
+                counts = parse_place_stats(text)
+                granted_before = self._now() - _GRANT_SECONDS
+                for future, place in asked.items():
+                    count = counts.get(place.key)
+                    idle = count is None or count.active == 0
+                    if idle and place.granted_at <= granted_before and not future.done():
+                        future.set_result(None)
+                await asyncio.sleep(_POLL_SECONDS if self._waiting else 0)

@@ -1,0 +1,176 @@
+"""The gateway as one thing to run: wires its pieces, starts them in order, and says when it serves.
+
+Decides nothing. The machine part runs `GatewayPart.run` (or uses `running_gateway`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+
+import grpc
+from envoy.service.auth.v3 import external_auth_pb2_grpc
+from envoy.service.discovery.v3 import ads_pb2_grpc
+
+from overbook.gateway.activation import ActivationService
+from overbook.gateway.activator import Activator, ActivatorLimits
+from overbook.gateway.admin import Admin
+from overbook.gateway.agents import Agents, FollowPorts
+from overbook.gateway.catalogue import Catalogue, follow_scheduler
+from overbook.gateway.drain import DrainWatch
+from overbook.gateway.envoy import EnvoyProcess, EnvoySettings, check_port_free, find_program
+from overbook.gateway.meter import Meter
+from overbook.gateway.oip.part import OipServer, OipSettings
+from overbook.gateway.router import Router
+from overbook.gateway.snapshot import bootstrap
+from overbook.gateway.xds import ClusterFeed
+from overbook.wire.channel import SERVER_OPTIONS
+
+_STOP_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayConfig:
+    """``run_dir``: for Unix sockets, a short path. ``scheduler_target``: a gRPC target."""
+
+    state_dir: Path
+    run_dir: Path
+    scheduler_target: str
+    host: str
+    port: int
+    name: str = "gateway"
+    concurrency: int = field(default_factory=lambda: os.cpu_count() or 1)
+    limits: ActivatorLimits = field(default_factory=ActivatorLimits)
+
+
+class GatewayPart:
+    """Runs until cancelled. ``serving`` is set once Envoy accepts clients.
+
+    Constructing raises PortInUse when the port is taken, GatewayStartFailed or ValueError when the
+    configuration cannot work; `run` raises GatewayStartFailed when Envoy does not start.
+    """
+
+    def __init__(self, config: GatewayConfig) -> None:
+        check_port_free(config.host, config.port)
+        self._config = config
+        self._sockets = bootstrap.Sockets.in_folder(config.run_dir)
+        folder = config.state_dir / "gateway"
+        for needed in (folder, config.run_dir):
+            needed.mkdir(parents=True, exist_ok=True)
+        self.serving = asyncio.Event()
+        self.catalogue = Catalogue()
+        self.feed = ClusterFeed()
+        self.admin = Admin(self._sockets.admin)
+        self.router = Router(self.feed, str(self._sockets.cold))
+        now = asyncio.get_running_loop().time
+        self._drains = DrainWatch(self.admin, now)
+        self.agents = Agents(
+            self.catalogue, config.name, FollowPorts(router=self.router, drains=self._drains)
+        )
+        self.catalogue.on_replicas = self.agents.catalogue_changed
+        self._activator = Activator(
+            catalogue=self.catalogue,
+            agents=self.agents,
+            router=self.router,
+            limits=config.limits,
+            now=now,
+        )
+        self.meter = Meter(
+            # A connection of its own: a long scrape must not keep a drain waiting.
+            Admin(self._sockets.admin),
+            find=self.router.places.by_key,
+            report=self.agents.report,
+            scraped=self.router.collect,
+        )
+        self.envoy = EnvoyProcess(
+            EnvoySettings(
+                program=find_program(),
+                folder=folder,
+                document=bootstrap.document(
+                    host=config.host,
+                    port=config.port,
+                    sockets=self._sockets,
+                    scripts=_scripts(),
+                ),
+                concurrency=config.concurrency,
+            ),
+            self.admin,
+        )
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        server = await self._control_server()
+        try:
+            async with asyncio.TaskGroup() as group:
+                oip = OipServer(
+                    OipSettings(
+                        rest_socket=self._sockets.oip_rest,
+                        grpc_socket=self._sockets.oip_grpc,
+                        relay_target=f"unix:{self._sockets.inner}",
+                    ),
+                    catalogue=self.catalogue,
+                    metadata=self.agents.metadata,
+                )
+                group.create_task(oip.run(), name="gateway oip")
+                group.create_task(self._follow_scheduler(), name="gateway catalogue")
+                group.create_task(self.agents.run(), name="gateway agents")
+                group.create_task(self._drains.run(), name="gateway drains")
+                await oip.serving.wait()
+                for socket in (self._sockets.admin, self._sockets.cold, self._sockets.inner):
+                    socket.unlink(missing_ok=True)
+                group.create_task(self.envoy.run(), name="gateway envoy")
+                await self.envoy.wait_live()
+                group.create_task(self.meter.run(), name="gateway meter")
+                self.serving.set()
+        finally:
+            self.serving.clear()
+            await self.admin.close()
+            await server.stop(_STOP_SECONDS)
+
+    async def _follow_scheduler(self) -> None:
+        config = self._config
+        await follow_scheduler(self.catalogue, config.scheduler_target, config.name)
+
+    async def _control_server(self) -> grpc.aio.Server:
+        """What Envoy talks to: the xDS server and the activation service."""
+        server = grpc.aio.server(options=SERVER_OPTIONS)
+        ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(self.feed, server)
+        service = ActivationService(
+            self._activator, explain=self.meter.book.explain, poke=self.meter.poke
+        )
+        external_auth_pb2_grpc.add_AuthorizationServicer_to_server(service, server)
+        self._sockets.control.unlink(missing_ok=True)
+        server.add_insecure_port(f"unix:{self._sockets.control}")
+        await server.start()
+        return server
+
+
+@contextlib.asynccontextmanager
+async def running_gateway(config: GatewayConfig) -> AsyncIterator[GatewayPart]:
+    """A gateway that serves for as long as the block runs. Raises what `GatewayPart` raises."""
+    part = GatewayPart(config)
+    running = asyncio.create_task(part.run(), name="gateway")
+    serving = asyncio.create_task(part.serving.wait(), name="gateway serving")
+    try:
+        await asyncio.wait({running, serving}, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            running.result()
+        yield part
+    finally:
+        serving.cancel()
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+
+
+def _scripts() -> bootstrap.Scripts:
+    folder = resources.files("overbook.gateway") / "lua"
+    return bootstrap.Scripts(
+        model_name=(folder / "model_name.lua").read_text(),
+        choose_cluster=(folder / "choose_cluster.lua").read_text(),
+    )

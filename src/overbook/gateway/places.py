@@ -1,0 +1,90 @@
+"""Pure bookkeeping: which places exist, their slots, and which may take direct traffic.
+
+A place is a model on one replica; its slot is its number among the model's places (see
+`snapshot.names`). No I/O here: `router` publishes what this says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from overbook.gateway.snapshot.names import MAX_SLOTS, Protocol
+
+
+@dataclass(slots=True)
+class Place:
+    """A model on one replica.
+
+    ``granted_at``: when a request was last let through to it. ``clusters``: its clusters, with the
+    revision of the xDS feed that Envoy must have for the newest of each.
+    """
+
+    model: str
+    replica: str
+    slot: int
+    hot: bool = False
+    granted_at: float = 0.0
+    clusters: dict[Protocol, int] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """How Envoy's statistics name it."""
+        return (self.model, self.slot)
+
+
+class Places:
+    """All places by model and by replica. A slot is kept until its place is dropped."""
+
+    def __init__(self) -> None:
+        self._by_model: dict[str, dict[str, Place]] = {}
+        self._by_replica: dict[str, dict[str, Place]] = {}
+        self._by_key: dict[tuple[str, int], Place] = {}
+
+    def find(self, model: str, replica: str) -> Place | None:
+        return self._by_model.get(model, {}).get(replica)
+
+    def by_key(self, key: tuple[str, int]) -> Place | None:
+        """The place that Envoy's statistics call (model, slot)."""
+        return self._by_key.get(key)
+
+    def of_model(self, model: str) -> list[Place]:
+        return list(self._by_model.get(model, {}).values())
+
+    def of_replica(self, replica: str) -> list[Place]:
+        return list(self._by_replica.get(replica, {}).values())
+
+    def cold(self) -> list[Place]:
+        """Places that take no direct traffic, those longest without a request first."""
+        places = (place for place in self._by_key.values() if not place.hot)
+        return sorted(places, key=lambda place: place.granted_at)
+
+    def claim(self, model: str, replica: str) -> Place | None:
+        """The place, made if need be. None when the model has no free slot."""
+        held = self._by_model.setdefault(model, {})
+        place = held.get(replica)
+        if place is not None:
+            return place
+        taken = {other.slot for other in held.values()}
+        slot = next((number for number in range(MAX_SLOTS) if number not in taken), None)
+        if slot is None:
+            return None
+        place = Place(model=model, replica=replica, slot=slot)
+        held[replica] = place
+        self._by_replica.setdefault(replica, {})[model] = place
+        self._by_key[place.key] = place
+        return place
+
+    def drop(self, place: Place) -> None:
+        """Forget a place; its slot is free again."""
+        del self._by_key[place.key]
+        for index, outer, inner in (
+            (self._by_model, place.model, place.replica),
+            (self._by_replica, place.replica, place.model),
+        ):
+            del index[outer][inner]
+            if not index[outer]:
+                del index[outer]
+
+    def is_wide(self, model: str) -> bool:
+        """Whether a slot other than 0 takes direct traffic."""
+        return any(place.hot and place.slot > 0 for place in self.of_model(model))

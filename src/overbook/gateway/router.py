@@ -1,0 +1,177 @@
+"""Keeps Envoy's clusters equal to what the agents say is hot, and says when Envoy has heard.
+
+The one writer of `places` and of the cluster feed. Decides no residency: agents say what is hot and
+what is to be withdrawn; activation says which cold place a request may go to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from overbook.gateway.errors import EnvoyUnavailable
+from overbook.gateway.places import Place, Places
+from overbook.gateway.snapshot import clusters
+from overbook.gateway.snapshot.names import Protocol, hot_mark, place_cluster, wide_mark
+from overbook.gateway.xds import ClusterFeed
+
+_log = logging.getLogger(__name__)
+
+# Clusters of cold places are kept for their return, but not many: each costs Envoy memory.
+_COLD_PLACES_KEPT: Final = 256
+_ACK_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAddresses:
+    """Where a replica's inference server is, "host:port"."""
+
+    rest: str
+    grpc: str
+
+    def of(self, protocol: Protocol) -> str:
+        return self.grpc if protocol is Protocol.GRPC else self.rest
+
+
+class Router:
+    """Hot places, their clusters and marks. ``cold_socket``: the cold listener's path."""
+
+    def __init__(self, feed: ClusterFeed, cold_socket: str) -> None:
+        self._feed = feed
+        self._cold_socket = cold_socket
+        self._addresses: dict[str, ServerAddresses] = {}
+        self._address_known = asyncio.Condition()
+        self.places: Final = Places()
+
+    def hot_models(self, replica: str) -> set[str]:
+        """Models to which direct traffic on this replica may go."""
+        return {place.model for place in self.places.of_replica(replica) if place.hot}
+
+    async def set_address(self, replica: str, addresses: ServerAddresses) -> None:
+        """The inference server is (again) there: its clusters lead to the new address."""
+        if self._addresses.get(replica) != addresses:
+            self._addresses[replica] = addresses
+            for place in self.places.of_replica(replica):
+                for protocol in list(place.clusters):
+                    self._publish(place, protocol, addresses)
+        async with self._address_known:
+            self._address_known.notify_all()
+
+    async def open(
+        self, model: str, replica: str, protocol: Protocol, *, now: float, timeout: float
+    ) -> str:
+        """Make sure that Envoy can reach the place, and return its cluster's name.
+
+        Raises EnvoyUnavailable when the address is unknown or Envoy has not heard in time.
+        """
+        addresses = self._addresses.get(replica)
+        if addresses is None:
+            addresses = await self._wait_address(replica, timeout)
+        place = self.places.claim(model, replica)
+        if place is None:
+            raise EnvoyUnavailable(
+                f"model {model}: on more replicas than the gateway can tell apart"
+            )
+        place.granted_at = now
+        if protocol not in place.clusters:
+            self._publish(place, protocol, addresses)
+        await self._feed.wait_acked(place.clusters[protocol], timeout)
+        return place_cluster(protocol, model, place.slot)
+
+    def touch(self, model: str, replica: str, now: float) -> None:
+        """A request is let through to the place now."""
+        place = self.places.find(model, replica)
+        if place is not None:
+            place.granted_at = now
+
+    def make_hot(self, replica: str, models: Iterable[str]) -> None:
+        """Direct traffic for these models may go to this replica."""
+        addresses = self._addresses.get(replica)
+        if addresses is None:
+            _log.warning("replica %s: told of hot models before its address; ignored", replica)
+            return
+        for model in models:
+            place = self.places.claim(model, replica)
+            if place is None or place.hot:
+                continue
+            if not place.clusters:
+                for protocol in Protocol:
+                    self._publish(place, protocol, addresses)
+            place.hot = True
+            self._feed.put(clusters.mark(hot_mark(model, place.slot)))
+            self._mark_wide(model)
+
+    async def withdraw(self, replica: str, models: Iterable[str]) -> None:
+        """Take the direct routes away; returns when Envoy has acknowledged.
+
+        Raises EnvoyUnavailable when it does not.
+        """
+        revision = self._cool(replica, models)
+        if revision is not None:
+            await self._feed.wait_acked(revision, _ACK_SECONDS)
+
+    def forget_hot(self, replica: str, keep: Collection[str] = ()) -> None:
+        """Take direct routes of this replica away without waiting, except those to keep."""
+        self._cool(replica, self.hot_models(replica).difference(keep))
+
+    def forget_replica(self, replica: str) -> None:
+        """The replica is gone for good: drop its places and clusters."""
+        self.forget_hot(replica)
+        for place in self.places.of_replica(replica):
+            self._remove(place)
+        self._addresses.pop(replica, None)
+
+    def collect(self, active: Mapping[tuple[str, int], int]) -> None:
+        """Remove clusters of cold places beyond those worth keeping, if nothing is in flight."""
+        cold = self.places.cold()
+        for place in cold[: max(0, len(cold) - _COLD_PLACES_KEPT)]:
+            if not active.get(place.key):
+                self._remove(place)
+
+    async def _wait_address(self, replica: str, timeout: float) -> ServerAddresses:
+        try:
+            async with asyncio.timeout(timeout), self._address_known:
+                await self._address_known.wait_for(lambda: replica in self._addresses)
+        except TimeoutError:
+            raise EnvoyUnavailable(
+                f"replica {replica}: its inference server has no address yet"
+            ) from None
+        return self._addresses[replica]
+
+    def _publish(self, place: Place, protocol: Protocol, addresses: ServerAddresses) -> None:
+        place.clusters[protocol] = self._feed.put(
+            clusters.place(
+                name=place_cluster(protocol, place.model, place.slot),
+                protocol=protocol,
+                address=addresses.of(protocol),
+                cold_socket=self._cold_socket,
+            )
+        )
+
+    def _cool(self, replica: str, models: Iterable[str]) -> int | None:
+        revision = None
+        for model in models:
+            place = self.places.find(model, replica)
+            if place is None:
+                continue
+            # Also when it is not hot any more: the earlier removal may not be acknowledged yet.
+            revision = self._feed.remove(hot_mark(model, place.slot))
+            if place.hot:
+                place.hot = False
+                self._mark_wide(model)
+        return revision
+
+    def _mark_wide(self, model: str) -> None:
+        name = wide_mark(model)
+        if not self.places.is_wide(model):
+            self._feed.remove(name)
+        elif name not in self._feed:
+            self._feed.put(clusters.mark(name))
+
+    def _remove(self, place: Place) -> None:
+        for protocol in place.clusters:
+            self._feed.remove(place_cluster(protocol, place.model, place.slot))
+        self.places.drop(place)

@@ -1,0 +1,143 @@
+"""Pure: the document Envoy is started with: its listeners, its fixed clusters, where its xDS server is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from overbook.gateway.snapshot import names
+from overbook.gateway.snapshot.clusters import NO_LIMIT
+from overbook.gateway.snapshot.listeners import (
+    Json,
+    cold_listener,
+    data_listener,
+    inner_listener,
+)
+
+_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """The gateway's Unix sockets, all in one folder. At most 107 bytes each: see `in_folder`."""
+
+    admin: Path
+    control: Path
+    cold: Path
+    inner: Path
+    oip_rest: Path
+    oip_grpc: Path
+
+    @staticmethod
+    def in_folder(folder: Path) -> Sockets:
+        """Raises ValueError when a path would be too long for a Unix socket."""
+        names_ = ("admin", "control", "cold", "inner", "oip-rest", "oip-grpc")
+        paths = [folder / f"gw-{name}.sock" for name in names_]
+        longest = max(len(str(path).encode()) for path in paths)
+        if longest > 107:
+            raise ValueError(
+                f"run folder {str(folder)!r}: a socket's path would be {longest} bytes, at most 107 "
+                "are possible; choose a shorter folder"
+            )
+        return Sockets(*paths)
+
+
+@dataclass(frozen=True, slots=True)
+class Scripts:
+    """The text of the two Lua scripts."""
+
+    model_name: str
+    choose_cluster: str
+
+
+def document(*, host: str, port: int, sockets: Sockets, scripts: Scripts) -> Json:
+    """The whole bootstrap as a JSON-like document."""
+    ads: Json = {
+        "api_type": "DELTA_GRPC",
+        "transport_api_version": "V3",
+        "grpc_services": [{"envoy_grpc": {"cluster_name": names.CLUSTER_CONTROL}}],
+    }
+    return {
+        "node": {"id": "overbook", "cluster": "overbook"},
+        "admin": {"address": _pipe(sockets.admin)},
+        # A statistic that nobody reads costs memory in every one of thousands of clusters.
+        "stats_config": {
+            "stats_matcher": {
+                "inclusion_list": {
+                    "patterns": [
+                        {"safe_regex": {"regex": names.PLACE_STATS_REGEX}},
+                        {"prefix": "listener_manager.listener_create"},
+                        {"exact": "cluster_manager.active_clusters"},
+                        {"prefix": "server."},
+                    ]
+                }
+            }
+        },
+        "deferred_stat_options": {"enable_deferred_creation_stats": True},
+        "dynamic_resources": {
+            "ads_config": ads,
+            "cds_config": {"ads": {}, "resource_api_version": "V3"},
+        },
+        "static_resources": {
+            "listeners": [
+                data_listener(
+                    host,
+                    port,
+                    model_name_lua=scripts.model_name,
+                    choose_lua=scripts.choose_cluster,
+                ),
+                inner_listener(str(sockets.inner), choose_lua=scripts.choose_cluster),
+                cold_listener(str(sockets.cold)),
+            ],
+            "clusters": [
+                _cluster(names.CLUSTER_CONTROL, sockets.control, http2=True),
+                _cluster(names.CLUSTER_OIP_REST, sockets.oip_rest, http2=False),
+                _cluster(names.CLUSTER_OIP_GRPC, sockets.oip_grpc, http2=True),
+                # What the cold listener answers is final, its 404 too: no retries there.
+                _cluster(names.CLUSTER_COLD_REST, sockets.cold, http2=False, retries=0),
+                _cluster(names.CLUSTER_COLD_GRPC, sockets.cold, http2=True, retries=0),
+            ],
+        },
+    }
+
+
+def _pipe(path: Path) -> Json:
+    return {"pipe": {"path": str(path), "mode": 0o600}}
+
+
+def _cluster(name: str, socket: Path, *, http2: bool, retries: int = NO_LIMIT) -> Json:
+    window: Json = {
+        "initial_stream_window_size": 16 * 1024 * 1024,
+        "initial_connection_window_size": 64 * 1024 * 1024,
+    }
+    explicit: Json = {"http2_protocol_options": window} if http2 else {"http_protocol_options": {}}
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "2s",
+        "circuit_breakers": {
+            "thresholds": [
+                {
+                    "max_connections": NO_LIMIT,
+                    "max_pending_requests": NO_LIMIT,
+                    "max_requests": NO_LIMIT,
+                    "max_retries": retries,
+                }
+            ]
+        },
+        "typed_extension_protocol_options": {
+            _OPTIONS: {
+                "@type": f"type.googleapis.com/{_OPTIONS}",
+                "explicit_http_config": explicit,
+            }
+        },
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _pipe_address(socket)}}]}],
+        },
+    }
+
+
+def _pipe_address(path: Path) -> Json:
+    return {"pipe": {"path": str(path)}}

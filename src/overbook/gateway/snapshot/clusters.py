@@ -1,0 +1,85 @@
+"""Pure: the clusters that come and go with residency, as serialisable messages.
+
+A place's cluster has the inference server at priority 0 and the gateway's own cold listener at
+priority 1: a retry goes to the next priority, so a request that met an evicted model or a dead
+server is re-activated. A template per protocol is built once; one more cluster is a copy with a name
+and an address, so a change costs the same however many models are hot.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final
+
+from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2
+from envoy.config.core.v3 import protocol_pb2
+from envoy.config.endpoint.v3 import endpoint_components_pb2
+from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.wrappers_pb2 import UInt32Value
+
+from overbook.gateway.snapshot.names import Protocol
+
+_HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_CONNECT_SECONDS: Final = 2
+# Shorter than the 5 s after which uvicorn (MLServer) hangs up: else requests meet closing connections.
+_REST_IDLE_SECONDS: Final = 4
+_GRPC_IDLE_SECONDS: Final = 30
+# Far above anything real: queues are bounded by the agent, not here.
+NO_LIMIT: Final = 1_000_000
+_H2_WINDOW: Final = 16 * 1024 * 1024
+
+
+def place(*, name: str, protocol: Protocol, address: str, cold_socket: str) -> cluster_pb2.Cluster:
+    """The cluster of one place. ``address``: "host:port" of the inference server.
+
+    Raises ValueError when the address has no port.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise ValueError(f"address {address!r}: expected host:port")
+    cluster = cluster_pb2.Cluster()
+    cluster.CopyFrom(_template(protocol, cold_socket))
+    cluster.name = name
+    cluster.load_assignment.cluster_name = name
+    where = cluster.load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address
+    where.address = host.strip("[]")
+    where.port_value = int(port)
+    return cluster
+
+
+def mark(name: str) -> cluster_pb2.Cluster:
+    """A cluster without endpoints, whose mere existence tells the Lua script something."""
+    return cluster_pb2.Cluster(
+        name=name,
+        type=cluster_pb2.Cluster.STATIC,
+        connect_timeout=Duration(seconds=_CONNECT_SECONDS),
+    )
+
+
+@lru_cache(maxsize=16)
+def _template(protocol: Protocol, cold_socket: str) -> cluster_pb2.Cluster:
+    cluster = mark("")
+    cluster.lb_policy = cluster_pb2.Cluster.LEAST_REQUEST
+    limits = circuit_breaker_pb2.CircuitBreakers.Thresholds()
+    for field in ("max_connections", "max_pending_requests", "max_requests", "max_retries"):
+        getattr(limits, field).CopyFrom(UInt32Value(value=NO_LIMIT))
+    cluster.circuit_breakers.thresholds.append(limits)
+    server = cluster.load_assignment.endpoints.add(priority=0)
+    server.lb_endpoints.append(endpoint_components_pb2.LbEndpoint())
+    cold = cluster.load_assignment.endpoints.add(priority=1)
+    cold.lb_endpoints.add().endpoint.address.pipe.path = cold_socket
+    options = http_protocol_options_pb2.HttpProtocolOptions()
+    idle = options.common_http_protocol_options.idle_timeout
+    if protocol is Protocol.GRPC:
+        idle.seconds = _GRPC_IDLE_SECONDS
+        http2 = protocol_pb2.Http2ProtocolOptions(
+            initial_stream_window_size=UInt32Value(value=_H2_WINDOW),
+            initial_connection_window_size=UInt32Value(value=_H2_WINDOW),
+        )
+        options.explicit_http_config.http2_protocol_options.CopyFrom(http2)
+    else:
+        idle.seconds = _REST_IDLE_SECONDS
+        options.explicit_http_config.http_protocol_options.SetInParent()
+    cluster.typed_extension_protocol_options[_HTTP_OPTIONS].Pack(options)
+    return cluster

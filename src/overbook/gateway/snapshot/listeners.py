@@ -1,0 +1,266 @@
+"""Pure: Envoy's listeners, as plain JSON-like documents. They never change while Envoy runs.
+
+`data`   TCP, clients. Names the model (Lua), then straight to a hot place or to `cold`.
+`inner`  Unix socket, the stream relay. The same routes, but x-overbook-model is believed.
+`cold`   Unix socket, Envoy itself: requests for models that are not hot, and retries of requests
+         that failed at a hot place. Asks the activation service (ext_authz), then goes to the place
+         that it names.
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+from overbook.gateway.snapshot import names
+
+Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
+
+# 64 MB bodies, with room for gRPC framing and JSON around the tensors.
+BODY_LIMIT: Final = 80 * 1024 * 1024
+# Longer than any activation may take; the activation service ends requests much earlier.
+CHECK_SECONDS: Final = 600
+
+_TYPE: Final = "type.googleapis.com/envoy.extensions"
+_GRPC_TYPE: Final[Json] = {"prefix": "application/grpc"}
+_RETRY_ALWAYS: Final = "connect-failure,refused-stream,reset"
+# A request that kills the server is not tried for ever.
+_RETRY_FINAL: Final = "connect-failure,refused-stream"
+# NOT_FOUND and UNAVAILABLE.
+_GRPC_RETRIABLE: Final = ("5", "14")
+
+
+def data_listener(host: str, port: int, *, model_name_lua: str, choose_lua: str) -> Json:
+    """Where clients connect: HTTP/1.1, HTTP/2 and gRPC on one port."""
+    lua: Json = {
+        "name": "model-name",
+        "typed_config": {
+            "@type": f"{_TYPE}.filters.http.lua.v3.Lua",
+            "default_source_code": {"inline_string": model_name_lua},
+        },
+    }
+    routes: list[Json] = [_model_route(choose_lua), *_oip_routes(), _nothing_here()]
+    manager = _connection_manager("data", [lua], routes, edge=True)
+    address: Json = {"socket_address": {"address": host, "port_value": port}}
+    listener = _listener("data", address, manager)
+    # Two programs on one port would share its connections in silence.
+    listener["enable_reuse_port"] = False
+    return listener
+
+
+def inner_listener(socket: str, *, choose_lua: str) -> Json:
+    """Where the stream relay comes back with the model's name in the trusted header."""
+    routes: list[Json] = [_model_route(choose_lua), _nothing_here()]
+    return _listener("inner", _pipe(socket), _connection_manager("inner", [], routes, edge=False))
+
+
+def cold_listener(socket: str) -> Json:
+    """Where requests wait for their model."""
+    ask: Json = {
+        "name": "activation",
+        "typed_config": {
+            "@type": f"{_TYPE}.filters.http.ext_authz.v3.ExtAuthz",
+            "transport_api_version": "V3",
+            "clear_route_cache": True,
+            "status_on_error": {"code": "ServiceUnavailable"},
+            "grpc_service": {
+                "envoy_grpc": {"cluster_name": names.CLUSTER_CONTROL},
+                "timeout": f"{CHECK_SECONDS}s",
+            },
+            "allowed_headers": {
+                "patterns": [
+                    {"exact": header}
+                    for header in (
+                        names.MODEL_HEADER,
+                        names.HOP_HEADER,
+                        names.ATTEMPT_HEADER,
+                        "content-type",
+                        "grpc-timeout",
+                    )
+                ]
+            },
+        },
+    }
+    # A place that was just verified gives the last word: its 404 is the answer.
+    final = _place_route(_retry(_RETRY_FINAL, not_found=False))
+    final["match"] = {"prefix": "/", "headers": [_present(names.VERIFIED_HEADER)]}
+    routes: list[Json] = [final, _place_route(_retry(_RETRY_ALWAYS, not_found=True))]
+    return _listener("cold", _pipe(socket), _connection_manager("cold", [ask], routes, edge=False))
+
+
+def _pipe(path: str) -> Json:
+    return {"pipe": {"path": path, "mode": 0o600}}
+
+
+def _listener(name: str, address: Json, manager: Json) -> dict[str, Json]:
+    return {
+        "name": name,
+        "address": address,
+        "per_connection_buffer_limit_bytes": BODY_LIMIT,
+        "filter_chains": [{"filters": [manager]}],
+    }
+
+
+def _connection_manager(
+    name: str, filters: list[Json], routes: list[Json], *, edge: bool
+) -> dict[str, Json]:
+    router: Json = {
+        "name": "router",
+        "typed_config": {
+            "@type": f"{_TYPE}.filters.http.router.v3.Router",
+            "suppress_envoy_headers": True,
+        },
+    }
+    return {
+        "name": "http",
+        "typed_config": {
+            "@type": f"{_TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+            "stat_prefix": name,
+            "codec_type": "AUTO",
+            "http_protocol_options": {"accept_http_10": True},
+            # The window is also how much of one stream may be held, see BODY_LIMIT.
+            "http2_protocol_options": {
+                "initial_stream_window_size": BODY_LIMIT,
+                "initial_connection_window_size": 2 * BODY_LIMIT,
+                "max_concurrent_streams": 10_000,
+            },
+            # At the edge x-envoy-* headers of clients are dropped: they could steer retries.
+            "use_remote_address": edge,
+            "internal_address_config": {"unix_sockets": not edge},
+            "skip_xff_append": True,
+            "generate_request_id": False,
+            "normalize_path": True,
+            "server_header_transformation": "PASS_THROUGH",
+            # Inference may take minutes and streams may be silent: nobody is cut off for that.
+            "stream_idle_timeout": "0s",
+            "local_reply_config": _local_replies(),
+            "http_filters": [*filters, router],
+            "route_config": {
+                "name": name,
+                "virtual_hosts": [
+                    {
+                        "name": name,
+                        "domains": ["*"],
+                        "include_request_attempt_count": True,
+                        "routes": routes,
+                    }
+                ],
+            },
+        },
+    }
+
+
+def _local_replies() -> Json:
+    """What Envoy itself answers over REST is in OIP form; over gRPC the text is the message."""
+    return {
+        "mappers": [
+            {
+                "filter": {
+                    "header_filter": {
+                        "header": {
+                            "name": "content-type",
+                            "string_match": _GRPC_TYPE,
+                            "invert_match": True,
+                            "treat_missing_header_as_empty": True,
+                        }
+                    }
+                },
+                "body_format_override": {"json_format": {"error": "%LOCAL_REPLY_BODY%"}},
+            }
+        ]
+    }
+
+
+def _present(header: str) -> Json:
+    return {"name": header, "present_match": True}
+
+
+def _model_route(choose_lua: str) -> Json:
+    action = _action(_retry(_RETRY_ALWAYS, not_found=True))
+    action["inline_cluster_specifier_plugin"] = {
+        "extension": {
+            "name": "choose-cluster",
+            "typed_config": {
+                "@type": f"{_TYPE}.router.cluster_specifiers.lua.v3.LuaConfig",
+                "source_code": {"inline_string": choose_lua},
+                "default_cluster": names.CLUSTER_COLD_REST,
+            },
+        }
+    }
+    return {
+        "name": "model",
+        "match": {"prefix": "/", "headers": [_present(names.MODEL_HEADER)]},
+        "route": action,
+        "request_body_buffer_limit": BODY_LIMIT,
+    }
+
+
+def _place_route(retry: Json) -> dict[str, Json]:
+    action = _action(retry)
+    action["cluster_header"] = names.CLUSTER_HEADER
+    return {
+        "match": {"prefix": "/"},
+        "route": action,
+        "request_body_buffer_limit": BODY_LIMIT,
+        "request_headers_to_add": [
+            {
+                "header": {"key": names.HOP_HEADER, "value": "1"},
+                "append_action": "APPEND_IF_EXISTS_OR_ADD",
+            }
+        ],
+    }
+
+
+def _oip_routes() -> list[Json]:
+    """Requests that need no model in memory go to the gateway's own endpoints."""
+    return [
+        {
+            "match": {"prefix": "/inference.GRPCInferenceService/", "grpc": {}},
+            "route": {"cluster": names.CLUSTER_OIP_GRPC, **_action(None)},
+        },
+        {
+            "match": {"path_separated_prefix": "/v2"},
+            "route": {"cluster": names.CLUSTER_OIP_REST, **_action(None)},
+        },
+    ]
+
+
+def _nothing_here() -> Json:
+    text = "path: unknown; expected /v2/... or a call of inference.GRPCInferenceService"
+    return {
+        "match": {"prefix": "/"},
+        "direct_response": {"status": 404, "body": {"inline_string": text}},
+    }
+
+
+def _action(retry: Json) -> dict[str, Json]:
+    action: dict[str, Json] = {
+        "timeout": "0s",
+        # The client's own grpc-timeout is respected, whatever it is.
+        "max_stream_duration": {"grpc_timeout_header_max": "0s"},
+    }
+    if retry is not None:
+        action["retry_policy"] = retry
+    return action
+
+
+def _retry(retry_on: str, *, not_found: bool) -> Json:
+    """One more try, at the next priority, which is the cold listener."""
+    policy: dict[str, Json] = {
+        "retry_on": retry_on,
+        "num_retries": 1,
+        "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.002s"},
+        "retry_priority": {
+            "name": "previous-priorities",
+            "typed_config": {
+                "@type": f"{_TYPE}.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+                "update_frequency": 1,
+            },
+        },
+    }
+    if not_found:
+        policy["retry_on"] = f"{retry_on},retriable-status-codes,retriable-headers"
+        policy["retriable_status_codes"] = [404]
+        policy["retriable_headers"] = [
+            {"name": "grpc-status", "string_match": {"exact": code}} for code in _GRPC_RETRIABLE
+        ]
+    return policy

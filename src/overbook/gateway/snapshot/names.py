@@ -1,0 +1,87 @@
+"""The names that Envoy, the Lua scripts and the controller share: headers, clusters, statistics.
+
+A *place* is a model on one replica. Envoy knows a place by the model's name and a small number, its
+slot, so that a Lua script can find a model's places without a list of replicas:
+
+    rest/MODEL/SLOT, grpc/MODEL/SLOT   the inference server's endpoints for this place
+    hot/MODEL/SLOT                     a mark without endpoints: direct traffic may go there
+    wide/MODEL                         a mark: some slot above 0 is hot too, look at all of them
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+# Set by our own filters and stripped from what clients send.
+MODEL_HEADER: Final = "x-overbook-model"
+CLUSTER_HEADER: Final = "x-overbook-cluster"
+HOP_HEADER: Final = "x-overbook-hop"
+VERIFIED_HEADER: Final = "x-overbook-verified"
+INTERNAL_HEADERS: Final = (MODEL_HEADER, CLUSTER_HEADER, HOP_HEADER, VERIFIED_HEADER)
+ATTEMPT_HEADER: Final = "x-envoy-attempt-count"
+
+CLUSTER_CONTROL: Final = "control"
+CLUSTER_OIP_REST: Final = "oip-rest"
+CLUSTER_OIP_GRPC: Final = "oip-grpc"
+CLUSTER_COLD_REST: Final = "cold-rest"
+CLUSTER_COLD_GRPC: Final = "cold-grpc"
+
+# The Lua script looks at no more slots than this (see lua/choose_cluster.lua).
+MAX_SLOTS: Final = 16
+
+# Only these statistics are kept for places: what the meter reads.
+PLACE_STATS_REGEX: Final = r"cluster\.(rest|grpc)/[^/]+/[0-9]+\.upstream_rq_(total|active)"
+_PLACE_STAT: Final = re.compile(
+    r"^cluster\.(?:rest|grpc)/([^/]+)/([0-9]+)\.upstream_rq_(total|active): ([0-9]+)$", re.MULTILINE
+)
+
+
+class Protocol(Enum):
+    """How the data plane speaks to an inference server."""
+
+    REST = "rest"
+    GRPC = "grpc"
+
+
+def place_cluster(protocol: Protocol, model: str, slot: int) -> str:
+    """The cluster that leads to the inference server holding this place."""
+    return f"{protocol.value}/{model}/{slot}"
+
+
+def hot_mark(model: str, slot: int) -> str:
+    """The mark that lets direct traffic go to this place."""
+    return f"hot/{model}/{slot}"
+
+
+def wide_mark(model: str) -> str:
+    """The mark that says: more slots than slot 0 may be hot."""
+    return f"wide/{model}"
+
+
+@dataclass(slots=True)
+class PlaceCount:
+    """Attempts ever sent to a place and requests there now, both protocols together."""
+
+    total: int = 0
+    active: int = 0
+
+
+def parse_place_stats(text: str) -> dict[tuple[str, int], PlaceCount]:
+    """Envoy's plain-text statistics → counts by (model, slot). Other lines are ignored."""
+    counts: dict[tuple[str, int], PlaceCount] = {}
+    for model, slot, kind, value in _PLACE_STAT.findall(text):
+        count = counts.setdefault((model, int(slot)), PlaceCount())
+        if kind == "total":
+            count.total += int(value)
+        else:
+            count.active += int(value)
+    return counts
+
+
+def active_filter(places: list[tuple[str, int]]) -> str:
+    """A regular expression for the in-flight gauges of these places only."""
+    names = "|".join(f"{re.escape(model)}/{slot}" for model, slot in places)
+    return rf"^cluster\.(rest|grpc)/({names})\.upstream_rq_active$"

@@ -1,0 +1,349 @@
+"""What surrounds the gateway in its integration tests: a scheduler, an agent and an inference server.
+
+They keep the real ones' ordering: an agent says an address before hot models, makes a model hot after
+its load, and unloads only after the gateway has said Withdrawn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from overbook.wire import agent_pb2, agent_pb2_grpc, oip_pb2, scheduler_pb2, scheduler_pb2_grpc
+from overbook.wire.common_pb2 import ReplicaRef
+
+SERVICE = "inference.GRPCInferenceService"
+BIG = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+
+
+class FakeServer:
+    """An inference server that speaks OIP over HTTP/1.1 and gRPC on real ports."""
+
+    def __init__(self) -> None:
+        self.loaded: set[str] = set()
+        self.hits: Counter[str] = Counter()
+        self.misses: Counter[str] = Counter()
+        self.delay: dict[str, float] = {}
+        self.running = 0
+        self.stream_gate = asyncio.Event()
+        self.rest_port = 0
+        self.grpc_port = 0
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[FakeServer]:
+        app = Starlette(
+            routes=[
+                Route("/v2/models/{name}/infer", self._infer, methods=["POST"]),
+                Route("/v2/models/{name}/versions/{v}/infer", self._version, methods=["POST"]),
+                Route("/v2/models/{name}/infer_stream", self._stream, methods=["POST"]),
+            ]
+        )
+        config = uvicorn.Config(
+            app, host="127.0.0.1", port=self.rest_port, log_config=None, lifespan="off"
+        )
+        rest = _Uvicorn(config)
+        task = asyncio.create_task(rest.serve(), name="fake rest")
+        server = grpc.aio.server(options=BIG)
+        server.add_generic_rpc_handlers((self._grpc_handlers(),))
+        self.grpc_port = server.add_insecure_port(f"127.0.0.1:{self.grpc_port}")
+        await server.start()
+        async with asyncio.timeout(10):
+            while not rest.started:
+                await asyncio.sleep(0.01)
+        self.rest_port = rest.servers[0].sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            await server.stop(0)
+            rest.should_exit = True
+            rest.force_exit = True
+            await task
+
+    async def _work(self, name: str) -> bool:
+        if name not in self.loaded:
+            self.misses[name] += 1
+            return False
+        self.running += 1
+        try:
+            await asyncio.sleep(self.delay.get(name, 0))
+        finally:
+            self.running -= 1
+        self.hits[name] += 1
+        return True
+
+    async def _infer(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        body = await request.body()
+        if not await self._work(name):
+            return JSONResponse({"error": f"Model {name} not found"}, status_code=404)
+        size = int(request.headers.get("x-answer-bytes", "0"))
+        if size:
+            return Response(b"x" * size, media_type="application/octet-stream")
+        return JSONResponse({"model_name": name, "bytes": len(body)})
+
+    async def _version(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if request.path_params["v"] != "v1" or not await self._work(name):
+            return JSONResponse({"error": "no such version"}, status_code=404)
+        return JSONResponse({"model_name": name})
+
+    async def _stream(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if not await self._work(name):
+            return JSONResponse({"error": "not found"}, status_code=404)
+
+        async def events() -> AsyncIterator[str]:
+            yield "data: first\n\n"
+            await self.stream_gate.wait()
+            yield "data: last\n\n"
+
+        return StreamingResponse(events(), media_type="text/event-stream")
+
+    def _grpc_handlers(self) -> grpc.GenericRpcHandler:
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                "ModelInfer": grpc.unary_unary_rpc_method_handler(
+                    self._grpc_infer,
+                    request_deserializer=oip_pb2.ModelInferRequest.FromString,
+                    response_serializer=oip_pb2.ModelInferResponse.SerializeToString,
+                ),
+                "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(
+                    self._grpc_stream,
+                    request_deserializer=oip_pb2.ModelInferRequest.FromString,
+                    response_serializer=oip_pb2.ModelInferResponse.SerializeToString,
+                ),
+            },
+        )
+
+    async def _grpc_infer(
+        self,
+        request: oip_pb2.ModelInferRequest,
+        context: grpc.aio.ServicerContext[oip_pb2.ModelInferRequest, oip_pb2.ModelInferResponse],
+    ) -> oip_pb2.ModelInferResponse:
+        if not await self._work(request.model_name):
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"Model {request.model_name} not found")
+        answer = b"".join(request.raw_input_contents)
+        return oip_pb2.ModelInferResponse(
+            model_name=request.model_name, id=request.id, raw_output_contents=[answer]
+        )
+
+    async def _grpc_stream(
+        self,
+        requests: AsyncIterator[oip_pb2.ModelInferRequest],
+        context: grpc.aio.ServicerContext[oip_pb2.ModelInferRequest, oip_pb2.ModelInferResponse],
+    ) -> AsyncIterator[oip_pb2.ModelInferResponse]:
+        async for request in requests:
+            if not await self._work(request.model_name):
+                await context.abort(grpc.StatusCode.NOT_FOUND, "not found")
+            yield oip_pb2.ModelInferResponse(model_name=request.model_name, id=request.id)
+
+
+class _Uvicorn(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self):  # type: ignore[no-untyped-def]  # it is a no-op
+        yield
+
+
+@dataclass(slots=True)
+class Follower:
+    """One gateway's stream as the agent sees it."""
+
+    outgoing: asyncio.Queue[agent_pb2.AgentToGateway] = field(default_factory=asyncio.Queue)
+    withdrawn: dict[int, asyncio.Future[None]] = field(default_factory=dict)
+
+
+class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
+    """An agent over a FakeServer. ``load`` is what an activation does before the model is there."""
+
+    def __init__(self, server: FakeServer) -> None:
+        self.server = server
+        self.hot: set[str] = set()
+        self.assigned: set[str] | None = None
+        self.activations: list[tuple[str, bool]] = []
+        self.running = 0
+        self.cancelled = 0
+        self.loads: Counter[str] = Counter()
+        self.usage: defaultdict[str, int] = defaultdict(int)
+        self.in_flight: dict[str, int] = {}
+        self.follower: Follower | None = None
+        self.followed = asyncio.Event()
+        self.refuse: dict[str, agent_pb2.ActivateReply] = {}
+        self.load: Callable[[str], Awaitable[None]] = self._plain_load
+        self._loading: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._ticket = 0
+
+    async def _plain_load(self, model: str) -> None:
+        await asyncio.sleep(0.012)
+
+    @contextlib.asynccontextmanager
+    async def serving(self, target: str) -> AsyncIterator[FakeAgent]:
+        server = grpc.aio.server()
+        agent_pb2_grpc.add_AgentServiceServicer_to_server(self, server)
+        server.add_insecure_port(target)
+        await server.start()
+        try:
+            yield self
+        finally:
+            self.followed.clear()
+            await server.stop(0)
+
+    async def Activate(  # noqa: N802
+        self,
+        request: agent_pb2.ActivateRequest,
+        context: grpc.aio.ServicerContext[agent_pb2.ActivateRequest, agent_pb2.ActivateReply],
+    ) -> agent_pb2.ActivateReply:
+        self.activations.append((request.model, request.suspect))
+        self.running += 1
+        try:
+            if request.model in self.refuse:
+                return self.refuse[request.model]
+            if self.assigned is not None and request.model not in self.assigned:
+                return agent_pb2.ActivateReply(outcome=agent_pb2.ActivateReply.NOT_ASSIGNED)
+            async with self._loading[request.model]:
+                if request.model not in self.server.loaded:
+                    await self.load(request.model)
+                    self.loads[request.model] += 1
+                    self.server.loaded.add(request.model)
+            self.make_hot(request.model)
+            return agent_pb2.ActivateReply(outcome=agent_pb2.ActivateReply.RESIDENT)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.running -= 1
+
+    async def Metadata(  # noqa: N802
+        self,
+        request: agent_pb2.MetadataRequest,
+        context: grpc.aio.ServicerContext[agent_pb2.MetadataRequest, agent_pb2.MetadataReply],
+    ) -> agent_pb2.MetadataReply:
+        return agent_pb2.MetadataReply(found=True, json=json.dumps({"name": request.model}))
+
+    async def Follow(  # noqa: N802
+        self,
+        requests: AsyncIterator[agent_pb2.GatewayToAgent],
+        context: grpc.aio.ServicerContext[agent_pb2.GatewayToAgent, agent_pb2.AgentToGateway],
+    ) -> AsyncIterator[agent_pb2.AgentToGateway]:
+        follower = Follower()
+        self.follower = follower
+        self.say_address()
+        update = agent_pb2.HotUpdate(reset=True, models=sorted(self.hot), complete=True)
+        follower.outgoing.put_nowait(agent_pb2.AgentToGateway(hot=update))
+        reading = asyncio.create_task(self._read(requests, follower), name="fake agent reads")
+        self.followed.set()
+        try:
+            while True:
+                yield await follower.outgoing.get()
+        finally:
+            reading.cancel()
+
+    async def _read(
+        self, requests: AsyncIterator[agent_pb2.GatewayToAgent], follower: Follower
+    ) -> None:
+        async for message in requests:
+            if message.HasField("withdrawn"):
+                follower.withdrawn.pop(message.withdrawn.ticket).set_result(None)
+            for model in message.usage.models:
+                self.usage[model.model] += model.requests
+                self.in_flight[model.model] = model.in_flight
+
+    def say_address(self) -> None:
+        assert self.follower is not None
+        address = agent_pb2.ServerAddress(
+            rest=f"127.0.0.1:{self.server.rest_port}",
+            grpc=f"127.0.0.1:{self.server.grpc_port}",
+            epoch=1,
+        )
+        self.follower.outgoing.put_nowait(agent_pb2.AgentToGateway(address=address))
+
+    def make_hot(self, *models: str) -> None:
+        """The models are loaded: direct traffic may come."""
+        self.hot.update(models)
+        self.server.loaded.update(models)
+        if self.follower is not None:
+            update = agent_pb2.HotUpdate(models=list(models))
+            self.follower.outgoing.put_nowait(agent_pb2.AgentToGateway(hot=update))
+
+    def withdraw(self, model: str) -> asyncio.Future[None]:
+        """Ask the gateway to take the route away; the future ends when it says so."""
+        assert self.follower is not None
+        self.hot.discard(model)
+        self._ticket += 1
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.follower.withdrawn[self._ticket] = done
+        order = agent_pb2.Withdraw(model=model, ticket=self._ticket)
+        self.follower.outgoing.put_nowait(agent_pb2.AgentToGateway(withdraw=order))
+        return done
+
+
+class FakeScheduler(scheduler_pb2_grpc.SchedulerServiceServicer):
+    """Serves one catalogue."""
+
+    def __init__(self, update: scheduler_pb2.CatalogueUpdate) -> None:
+        self.first = update
+        self.changes: asyncio.Queue[scheduler_pb2.CatalogueUpdate] = asyncio.Queue()
+
+    async def WatchCatalogue(  # noqa: N802
+        self,
+        request: scheduler_pb2.WatchCatalogueRequest,
+        context: grpc.aio.ServicerContext[
+            scheduler_pb2.WatchCatalogueRequest, scheduler_pb2.CatalogueUpdate
+        ],
+    ) -> AsyncIterator[scheduler_pb2.CatalogueUpdate]:
+        yield self.first
+        while True:
+            yield await self.changes.get()
+
+    @contextlib.asynccontextmanager
+    async def serving(self, target: str) -> AsyncIterator[FakeScheduler]:
+        server = grpc.aio.server()
+        scheduler_pb2_grpc.add_SchedulerServiceServicer_to_server(self, server)
+        server.add_insecure_port(target)
+        await server.start()
+        try:
+            yield self
+        finally:
+            await server.stop(0)
+
+
+def catalogue(
+    models: dict[str, list[int]], targets: dict[int, str], reason: str = ""
+) -> scheduler_pb2.CatalogueUpdate:
+    """Models on replicas of one server "fake", and the agents' targets by replica number."""
+    return scheduler_pb2.CatalogueUpdate(
+        reset=True,
+        models=[
+            scheduler_pb2.CatalogueModel(
+                name=name,
+                generation=1,
+                replicas=[ReplicaRef(server="fake", replica=number) for number in numbers],
+                reason="" if numbers else reason,
+            )
+            for name, numbers in models.items()
+        ],
+        replicas=[
+            scheduler_pb2.CatalogueReplica(
+                ref=ReplicaRef(server="fake", replica=number), agent_target=target, runtime="fake"
+            )
+            for number, target in targets.items()
+        ],
+        complete=True,
+    )
+
+
+def agent_target(folder: Path, number: int) -> str:
+    """Where the agent of a replica listens in tests."""
+    return f"unix:{folder}/agent{number}.sock"
