@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Final, Literal
 from urllib.parse import quote, urlencode
 
+from overbook.client.addresses import API_URL_SETTING, DEFAULT_API_URL
 from overbook.client.errors import ClientError, NotFound, Refused
 from overbook.client.http import Endpoint, Json, JsonObject, Reply
-
-DEFAULT_API_URL: Final = "http://127.0.0.1:9001"
 
 Kind = Literal["model", "server"]
 Action = Literal["activate", "evict", "pin", "unpin"]
@@ -47,7 +46,7 @@ class ControlClient:
     """A running Overbook's control API. Every method may raise the errors of `errors`."""
 
     def __init__(self, url: str = DEFAULT_API_URL, *, timeout: float = 30.0) -> None:
-        self._endpoint = Endpoint(url, setting="--api-url or OVERBOOK_API_URL")
+        self._endpoint = Endpoint(url, setting=API_URL_SETTING)
         self._timeout = timeout
 
     def __enter__(self) -> ControlClient:

@@ -31,3 +31,11 @@ class Refused(ClientError):
 
 class TimedOut(ClientError):
     """No answer within the time allowed: the call may or may not have had its effect."""
+
+
+class BadUrl(ValueError):
+    """The address itself cannot be used: wrong usage, nothing was called."""
+
+
+class BadTensor(ValueError):
+    """The request is not one of the Open Inference Protocol, or has no form in gRPC."""

@@ -13,16 +13,12 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
-from overbook.client.errors import ClientError, NotRunning, TimedOut
+from overbook.client.errors import BadUrl, ClientError, NotRunning, TimedOut
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 JsonObject: TypeAlias = dict[str, Json]
 
 _SCHEMES: Final = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
-
-
-class BadUrl(ValueError):
-    """The address itself cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)

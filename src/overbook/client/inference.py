@@ -5,14 +5,12 @@ The same over gRPC is `inference_grpc`, apart because importing gRPC takes 0.2 s
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Protocol
 from urllib.parse import quote
 
+from overbook.client.addresses import DEFAULT_URL, URL_SETTING
 from overbook.client.errors import NotFound, Refused
 from overbook.client.http import Endpoint, JsonObject
-
-DEFAULT_URL: Final = "http://127.0.0.1:9000"
-SETTING: Final = "--url or OVERBOOK_URL"
 
 
 class InferenceClient(Protocol):
@@ -27,7 +25,7 @@ class RestInference:
     """The data plane over HTTP/1.1, on one kept connection."""
 
     def __init__(self, url: str = DEFAULT_URL) -> None:
-        self._endpoint = Endpoint(url, setting=SETTING)
+        self._endpoint = Endpoint(url, setting=URL_SETTING)
 
     def close(self) -> None:
         self._endpoint.close()

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import grpc
 
-from overbook.client.errors import ClientError, NotFound, NotRunning, Refused, TimedOut
-from overbook.client.http import BadUrl, JsonObject
-from overbook.client.inference import DEFAULT_URL, SETTING
+from overbook.client.addresses import DEFAULT_URL, URL_SETTING
+from overbook.client.errors import BadUrl, ClientError, NotFound, NotRunning, Refused, TimedOut
+from overbook.client.http import JsonObject
 from overbook.client.tensors import request_from_json, response_to_json
 from overbook.wire import oip_pb2 as oip
 
@@ -60,5 +60,5 @@ class GrpcInference:
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return TimedOut(f"no answer from {self._url} within {timeout:g} s; ask for longer")
         if code is grpc.StatusCode.UNAVAILABLE and "failed to connect" in details:
-            return NotRunning(self._url, SETTING)
+            return NotRunning(self._url, URL_SETTING)
         return Refused(f"{code.name}: {details}")

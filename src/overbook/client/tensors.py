@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from overbook.client.errors import BadTensor
 from overbook.client.http import Json, JsonObject
 from overbook.wire import oip_pb2 as oip
 
@@ -38,10 +39,6 @@ _FORMATS: Final = {
     "FP32": "f",
     "FP64": "d",
 }
-
-
-class BadTensor(ValueError):
-    """The request is not one of the Open Inference Protocol, or has no form in gRPC."""
 
 
 def request_from_json(model: str, request: JsonObject) -> oip.ModelInferRequest:

@@ -1,0 +1,87 @@
+"""`overbook activate`, `evict`, `pin` and `unpin`: what a person may ask of one model."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import click
+
+from overbook.cli.options import api_url_option, parse_duration
+
+_models = click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+_timeout = click.option(
+    "--timeout",
+    type=parse_duration,
+    metavar="DURATION",
+    default="60s",
+    show_default=True,
+    help="How long it may take.",
+)
+
+
+@click.command(short_help="Load models into memory now.")
+@_models
+@_timeout
+@api_url_option
+def activate(models: tuple[str, ...], timeout: float, api_url: str) -> None:
+    """Load models into memory now, before a request asks for them.
+
+    \b
+    overbook activate iris
+    """
+    _act("activate", "activated", models, timeout=timeout, api_url=api_url)
+
+
+@click.command(short_help="Unload models from memory; they stay ready.")
+@_models
+@_timeout
+@api_url_option
+def evict(models: tuple[str, ...], timeout: float, api_url: str) -> None:
+    """Unload models from memory; they stay ready, and come back when a request asks.
+
+    Requests in flight are finished first.
+
+    \b
+    overbook evict iris
+    """
+    _act("evict", "evicted", models, timeout=timeout, api_url=api_url)
+
+
+@click.command()
+@_models
+@api_url_option
+def pin(models: tuple[str, ...], api_url: str) -> None:
+    """Keep models in memory: never evict them for others.
+
+    \b
+    overbook pin fraud
+    """
+    _act("pin", "pinned", models, timeout=60.0, api_url=api_url)
+
+
+@click.command()
+@_models
+@api_url_option
+def unpin(models: tuple[str, ...], api_url: str) -> None:
+    """Let models be evicted again.
+
+    \b
+    overbook unpin fraud
+    """
+    _act("unpin", "unpinned", models, timeout=60.0, api_url=api_url)
+
+
+def _act(
+    action: Literal["activate", "evict", "pin", "unpin"],
+    done: str,
+    models: tuple[str, ...],
+    *,
+    timeout: float,
+    api_url: str,
+) -> None:
+    from overbook.client.control import ControlClient
+
+    with ControlClient(api_url) as client:
+        for model in models:
+            client.act(action, model, timeout=timeout)
+            click.echo(f"model/{model} {done}")

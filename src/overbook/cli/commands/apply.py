@@ -1,0 +1,95 @@
+"""`overbook apply`: manifests to the control API, some hundreds at a time, and what became of each."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from overbook.cli.failures import Failed
+from overbook.cli.options import api_url_option, files_option, parse_duration
+
+if TYPE_CHECKING:
+    from overbook.cli.sources import Loaded
+    from overbook.client.control import ControlClient
+
+_CHUNK: Final = 500
+# Above this many, a bar while it lasts and a count at the end instead of a line each.
+_MANY: Final = 1000
+
+
+@click.command()
+@files_option(required=True)
+@click.option("--wait", is_flag=True, help="Wait until every applied model is ready.")
+@click.option(
+    "--timeout",
+    type=parse_duration,
+    metavar="DURATION",
+    default="300s",
+    show_default=True,
+    help="How long --wait waits.",
+)
+@api_url_option
+def apply(files: tuple[str, ...], wait: bool, timeout: float, api_url: str) -> None:
+    """Register models and servers, or change them.
+
+    Applying the same again changes nothing. Each document stands alone: when one is refused, the
+    others are applied all the same, and the exit code is 1.
+
+    \b
+    overbook apply -f iris.yaml
+    overbook apply -f models/ --wait
+    cat iris.yaml | overbook apply -f -
+    """
+    from overbook.cli.sources import load_manifests
+    from overbook.cli.waiting import wait_for_models
+    from overbook.client.control import ControlClient
+
+    manifests = load_manifests(files, stdin=sys.stdin.buffer)
+    for problem in manifests.warnings:
+        click.echo(f"warning: {problem}", err=True)
+    with ControlClient(api_url) as client:
+        failed, generations = _send(client, manifests.loaded)
+        if wait and generations:
+            wait_for_models(client, generations, timeout=timeout, give_up_on_failure=True)
+    if failed:
+        raise Failed(*failed)
+
+
+def _send(client: ControlClient, loaded: Sequence[Loaded]) -> tuple[list[str], dict[str, int]]:
+    """Lines about what was refused, and the generation of every model that was accepted."""
+    failed: list[str] = []
+    generations: dict[str, int] = {}
+    actions: Counter[str] = Counter()
+    many = len(loaded) > _MANY
+    with _progress(len(loaded) if many else 0) as advance:
+        for start in range(0, len(loaded), _CHUNK):
+            chunk = loaded[start : start + _CHUNK]
+            for each, result in zip(chunk, client.apply([one.body for one in chunk]), strict=True):
+                actions[result.action] += 1
+                if result.action == "failed":
+                    failed.append(f"{each.place}: {each.label} failed: {result.error}")
+                    continue
+                if each.kind == "Model":
+                    generations[each.name] = result.generation
+                if not many:
+                    click.echo(f"{each.label} {result.action}")
+            advance(len(chunk))
+    if many:
+        counts = ", ".join(f"{count} {action}" for action, count in sorted(actions.items()))
+        click.echo(f"{len(loaded)} documents: {counts}")
+    return failed, generations
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr when it is a terminal and there is a total; else nothing."""
+    if not total or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    with click.progressbar(length=total, label="applying", file=sys.stderr, show_pos=True) as bar:
+        yield bar.update

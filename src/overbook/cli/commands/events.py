@@ -1,0 +1,75 @@
+"""`overbook events`: what happened, and with -w what is happening."""
+
+from __future__ import annotations
+
+import json
+from typing import Final, Literal
+
+import click
+
+from overbook.cli.options import api_url_option
+from overbook.client.http import JsonObject
+
+# One long poll; the server answers earlier when something happens.
+_POLL: Final = 20.0
+
+
+@click.command()
+@click.option("-w", "--watch", is_flag=True, help="Go on showing events until Ctrl-C.")
+@click.option("--model", metavar="NAME", help="Of this model only.")
+@click.option(
+    "--after", type=click.IntRange(0), default=0, metavar="SEQ", help="Later than this number only."
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="json: one object a line.",
+)
+@api_url_option
+def events(
+    watch: bool, model: str | None, after: int, output: Literal["table", "json"], api_url: str
+) -> None:
+    """Show what happened: loads, evictions, failures, placements.
+
+    \b
+    overbook events
+    overbook events -w --model iris
+    """
+    from overbook.client.control import ControlClient
+
+    with ControlClient(api_url) as client:
+        page = client.events(after=after, model=model)
+        _show(page.events, output)
+        if not page.events and not watch:
+            click.echo("no events", err=True)
+        try:
+            while watch:
+                page = client.events(after=page.last, wait=_POLL, model=model)
+                _show(page.events, output)
+        except KeyboardInterrupt:
+            # The way to end a watch: not a failure.
+            return
+
+
+def _show(found: tuple[JsonObject, ...], output: Literal["table", "json"]) -> None:
+    for event in found:
+        click.echo(json.dumps(event, ensure_ascii=False) if output == "json" else _line(event))
+
+
+def _line(event: JsonObject) -> str:
+    """One event in columns that stay put from line to line, as more come in."""
+    from datetime import datetime
+
+    from overbook.cli.reading import moment, text
+
+    then = moment(event.get("time"))
+    clock = "--:--:--" if then is None else datetime.fromtimestamp(then).strftime("%H:%M:%S")
+    thing = f"{text(event.get('kind')).lower()}/{text(event.get('name'))}"
+    replica = event.get("replica")
+    where = f" on {replica}" if isinstance(replica, str) and replica else ""
+    message = " ".join(text(event.get("message")).split())
+    kind = text(event.get("type"))
+    return f"{clock}  {kind:<7}  {text(event.get('reason')):<16}  {thing}{where}: {message}"

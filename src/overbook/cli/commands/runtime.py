@@ -1,0 +1,132 @@
+"""`overbook runtime`: the environments that inference servers run in."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import click
+
+from overbook.cli.failures import Failed
+
+_SHOWN_PACKAGES: Final = 3
+
+
+@click.group(short_help="Environments that inference servers run in.")
+def runtime() -> None:
+    """Install, list and remove the environments that inference servers run in.
+
+    `overbook up` installs what it needs by itself, the first time with a network.
+
+    \b
+    overbook runtime install mlserver
+    overbook runtime list
+    """
+
+
+@runtime.command("list")
+def list_() -> None:
+    """List runtimes, and whether they are installed.
+
+    \b
+    overbook runtime list
+    """
+    from overbook.cli.tables import Column, table, terminal_width
+    from overbook.cli.words import size
+    from overbook.runtimes.install import list_runtimes
+
+    columns = (
+        Column("NAME"),
+        Column("INSTALLED"),
+        Column("SIZE", right=True),
+        Column("PACKAGES", shrinks=True),
+        Column("PATH", shrinks=True),
+    )
+    rows = [
+        (
+            each.name,
+            "yes" if each.installed else "no",
+            size(each.size_bytes),
+            _packages(each.packages),
+            str(each.path) if each.installed else "-",
+        )
+        for each in list_runtimes()
+    ]
+    click.echo(table(columns, rows, width=terminal_width()))
+
+
+@runtime.command()
+@click.argument("name")
+@click.option("--reinstall", is_flag=True, help="Make it anew, also when it is there.")
+def install(name: str, reinstall: bool) -> None:
+    """Install a runtime; nothing to do when it is there already.
+
+    \b
+    overbook runtime install mlserver
+    """
+    from overbook.runtimes.install import RuntimeInstallError, UnknownRuntime
+    from overbook.runtimes.install import install as install_runtime
+
+    try:
+        with _progress(f"runtime {name}") as progress:
+            path = install_runtime(name, progress, reinstall=reinstall)
+    except (RuntimeInstallError, UnknownRuntime) as error:
+        raise Failed(f"error: {error}") from None
+    click.echo(f"runtime/{name} installed at {path}")
+
+
+@runtime.command()
+@click.argument("name")
+def remove(name: str) -> None:
+    """Remove a runtime's environment; it can be installed again.
+
+    \b
+    overbook runtime remove mlserver
+    """
+    from overbook.runtimes.install import RuntimeInstallError, UnknownRuntime
+    from overbook.runtimes.install import remove as remove_runtime
+
+    try:
+        removed = remove_runtime(name)
+    except (RuntimeInstallError, UnknownRuntime) as error:
+        raise Failed(f"error: {error}") from None
+    click.echo(f"runtime/{name} removed" if removed else f"runtime/{name} was not installed")
+
+
+def _packages(packages: tuple[str, ...]) -> str:
+    more = len(packages) - _SHOWN_PACKAGES
+    return ", ".join(packages[:_SHOWN_PACKAGES]) + (f" and {more} more" if more > 0 else "")
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Callable[[str, float | None], None]]:
+    """Shows how far it is: a bar on a terminal, a line for each new step elsewhere. Both on stderr."""
+    if not sys.stderr.isatty():
+        last = ""
+
+        def line(message: str, _: float | None) -> None:
+            nonlocal last
+            if message != last:
+                click.echo(f"{title}: {message}", err=True)
+            last = message
+
+        yield line
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=None)
+
+        def advance(message: str, share: float | None) -> None:
+            bar.update(
+                task,
+                description=f"{title}: {message}",
+                total=None if share is None else 1.0,
+                completed=share or 0.0,
+            )
+
+        yield advance

@@ -1,0 +1,165 @@
+"""`overbook serve …`: one part as a process of its own; options only, the machine does it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from overbook.cli.options import parse_quantity
+from overbook.machine.options import (
+    API_PORT,
+    DATA_PORT,
+    LOOPBACK,
+    ServeAgentOptions,
+    ServeGatewayOptions,
+    ServeSchedulerOptions,
+    default_state_dir,
+)
+
+_PORT = click.IntRange(1, 65535)
+_SCHEDULER = "127.0.0.1:9005"
+_state_dir = click.option(
+    "--state-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where state lives.  [env: OVERBOOK_STATE_DIR; default: ~/.local/state/overbook]",
+)
+_scheduler = click.option(
+    "--scheduler",
+    default=_SCHEDULER,
+    show_default=True,
+    metavar="TARGET",
+    help="gRPC target of the scheduler: HOST:PORT or unix:PATH.",
+)
+
+
+@click.group()
+def serve() -> None:
+    """Run one part as a process of its own.
+
+    `overbook up` runs all of them; use these to spread the parts over processes or machines.
+
+    \b
+    overbook serve scheduler
+    overbook serve agent --server mlserver --memory 2Gi
+    overbook serve gateway
+    """
+
+
+@serve.command()
+@_state_dir
+@click.option("--host", default=LOOPBACK, show_default=True, help="Address of the control API.")
+@click.option(
+    "--api-port", type=_PORT, metavar="PORT", default=API_PORT, show_default=True, help="Its port."
+)
+@click.option(
+    "--listen",
+    default=_SCHEDULER,
+    show_default=True,
+    metavar="TARGET",
+    help="gRPC target for agents and gateways: HOST:PORT or unix:PATH.",
+)
+@click.pass_context
+def scheduler(
+    ctx: click.Context, state_dir: Path | None, host: str, api_port: int, listen: str
+) -> None:
+    """The scheduler: desired state, placement, control API.
+
+    \b
+    overbook serve scheduler --listen 127.0.0.1:9005
+    """
+    from overbook.machine.serve import run_scheduler
+
+    options = ServeSchedulerOptions(
+        state_dir=_state(state_dir), host=host, api_port=api_port, listen=listen
+    )
+    ctx.exit(run_scheduler(options))
+
+
+@serve.command()
+@_state_dir
+@_scheduler
+@click.option(
+    "--listen",
+    default="127.0.0.1:9006",
+    show_default=True,
+    metavar="TARGET",
+    help="gRPC target for gateways: HOST:PORT or unix:PATH.",
+)
+@click.option("--server", default="mlserver", show_default=True, help="Name of the Server.")
+@click.option("--replica", type=click.IntRange(0), default=0, show_default=True, help="Which one.")
+@click.option("--runtime", default="mlserver", show_default=True, help="Inference server to run.")
+@click.option(
+    "--memory",
+    type=parse_quantity,
+    metavar="BYTES",
+    required=True,
+    help="Budget for models, such as 2Gi.",
+)
+@click.option(
+    "--overcommit",
+    type=click.IntRange(0),
+    default=10,
+    show_default=True,
+    envvar="SELDON_OVERCOMMIT_PERCENTAGE",
+    metavar="PERCENT",
+    help="By how much registered models may exceed the budget.",
+)
+@click.option(
+    "--capability",
+    "capabilities",
+    multiple=True,
+    metavar="WORD",
+    help="One more thing this server can serve; may be repeated.",
+)
+@click.pass_context
+def agent(ctx: click.Context, /, **_: object) -> None:
+    """An agent and its inference server.
+
+    \b
+    overbook serve agent --server mlserver --replica 0 --memory 2Gi
+    """
+    from overbook.machine.serve import run_agent
+
+    given = ctx.params
+    options = ServeAgentOptions(
+        state_dir=_state(given["state_dir"]),
+        scheduler=given["scheduler"],
+        listen=given["listen"],
+        server=given["server"],
+        replica=given["replica"],
+        runtime=given["runtime"],
+        memory=given["memory"],
+        overcommit=given["overcommit"],
+        capabilities=given["capabilities"],
+    )
+    ctx.exit(run_agent(options))
+
+
+@serve.command()
+@_state_dir
+@_scheduler
+@click.option("--host", default=LOOPBACK, show_default=True, help="Address of the data plane.")
+@click.option(
+    "--port", type=_PORT, metavar="PORT", default=DATA_PORT, show_default=True, help="Its port."
+)
+@click.pass_context
+def gateway(
+    ctx: click.Context, state_dir: Path | None, scheduler: str, host: str, port: int
+) -> None:
+    """A gateway: Envoy and its controller.
+
+    \b
+    overbook serve gateway --scheduler 127.0.0.1:9005 --port 9000
+    """
+    from overbook.machine.serve import run_gateway
+
+    options = ServeGatewayOptions(
+        state_dir=_state(state_dir), scheduler=scheduler, host=host, port=port
+    )
+    ctx.exit(run_gateway(options))
+
+
+def _state(given: Path | None) -> Path:
+    return given or default_state_dir(os.environ, Path.home())

@@ -1,0 +1,96 @@
+"""`overbook up`: options only; the machine does it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from overbook.cli.options import parse_quantity
+from overbook.machine.options import (
+    API_PORT,
+    DATA_PORT,
+    LOOPBACK,
+    UpOptions,
+    default_state_dir,
+)
+
+PORT = click.IntRange(1, 65535)
+
+
+@click.command(short_help="Start Overbook on this machine.")
+@click.option(
+    "-f",
+    "--file",
+    "files",
+    multiple=True,
+    metavar="FILE|DIR|-",
+    help="Manifests to apply at the start; may be repeated.",
+)
+@click.option(
+    "--memory",
+    type=parse_quantity,
+    metavar="BYTES",
+    help="Budget for models, such as 2Gi, where a Server does not say.",
+)
+@click.option(
+    "--overcommit",
+    type=click.IntRange(0),
+    metavar="PERCENT",
+    help="By how much registered models may exceed the budget, where a Server does not say.",
+)
+@click.option(
+    "--state-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where state lives.  [env: OVERBOOK_STATE_DIR; default: ~/.local/state/overbook]",
+)
+@click.option("--host", default=LOOPBACK, show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    type=PORT,
+    metavar="PORT",
+    default=DATA_PORT,
+    show_default=True,
+    help="Data plane: REST and gRPC.",
+)
+@click.option(
+    "--api-port",
+    type=PORT,
+    metavar="PORT",
+    default=API_PORT,
+    show_default=True,
+    help="Control API and metrics.",
+)
+@click.pass_context
+def up(
+    ctx: click.Context,
+    files: tuple[str, ...],
+    memory: int | None,
+    overcommit: int | None,
+    state_dir: Path | None,
+    host: str,
+    port: int,
+    api_port: int,
+) -> None:
+    """Start Overbook on this machine, and serve until it is stopped.
+
+    What was registered before is still there. Stop it with Ctrl-C.
+
+    \b
+    overbook up
+    overbook up -f models/ --memory 2Gi --overcommit 100
+    overbook up --state-dir /var/lib/overbook --port 8000 --api-port 8001
+    """
+    from overbook.machine.up import run_up
+
+    options = UpOptions(
+        state_dir=state_dir or default_state_dir(os.environ, Path.home()),
+        manifests=files,
+        memory=memory,
+        overcommit=overcommit,
+        host=host,
+        port=port,
+        api_port=api_port,
+    )
+    ctx.exit(run_up(options))

@@ -1,0 +1,38 @@
+"""How a command fails: its reasons on stderr, one a line, and exit code 1; or 2 for wrong usage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+
+import click
+
+from overbook.client.errors import BadUrl, ClientError
+from overbook.manifests.problems import ManifestError
+
+
+class Failed(click.ClickException):
+    """Ends the command with exit code 1 after printing every line as it is."""
+
+    exit_code = 1
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(lines))
+
+    # Any is click's own signature.
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.echo(self.message, err=True)
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Turns the errors of client and manifests into click's, which end with the right exit code."""
+    try:
+        yield
+    except ManifestError as error:
+        raise Failed(*(str(problem) for problem in error.problems)) from None
+    except ClientError as error:
+        raise Failed(f"error: {error}") from None
+    except BadUrl as error:
+        raise click.UsageError(str(error)) from None

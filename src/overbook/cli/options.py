@@ -1,0 +1,96 @@
+"""Options and arguments that several commands share, and the values people type in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Final, Literal, TypeAlias, TypeVar
+
+import click
+
+from overbook.client.addresses import DEFAULT_API_URL, DEFAULT_URL
+from overbook.manifests.quantities import parse_bytes
+
+Kind: TypeAlias = Literal["model", "server"]
+
+# Any is click's own way to say "a function of whatever parameters".
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_KINDS: Final[dict[str, Kind]] = {
+    "model": "model",
+    "models": "model",
+    "server": "server",
+    "servers": "server",
+}
+
+
+def parse_duration(text: str) -> float:
+    """Seconds, from `500ms`, `60s`, `2m`, `1.5h` or a plain number of seconds."""
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)?", text, re.ASCII)
+    if match is None:
+        raise click.BadParameter(
+            f"{text!r} is not a duration; expected one such as 500ms, 60s or 2m"
+        )
+    return float(match[1]) * _UNITS[match[2] or "s"]
+
+
+def parse_quantity(text: str) -> int:
+    """Bytes, from a Kubernetes quantity."""
+    try:
+        count = parse_bytes(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    if count == 0:
+        raise click.BadParameter(f"{text!r} is no memory at all; expected more than 0 bytes")
+    return count
+
+
+def parse_kind(text: str) -> Kind:
+    """`model` or `server`, singular or plural."""
+    found = _KINDS.get(text.lower())
+    if found is None:
+        raise click.BadParameter(f"{text!r} is not known; expected models or servers")
+    return found
+
+
+def api_url_option(function: _Function) -> _Function:
+    """`--api-url` on the command itself; without it, that of `overbook` or the environment."""
+    return click.option(
+        "--api-url",
+        metavar="URL",
+        callback=_inherited("api_url", DEFAULT_API_URL),
+        help=f"Control API.  [env: OVERBOOK_API_URL; default: {DEFAULT_API_URL}]",
+    )(function)
+
+
+def url_option(function: _Function) -> _Function:
+    """`--url` on the command itself; without it, that of `overbook` or the environment."""
+    return click.option(
+        "--url",
+        metavar="URL",
+        callback=_inherited("url", DEFAULT_URL),
+        help=f"Data plane.  [env: OVERBOOK_URL; default: {DEFAULT_URL}]",
+    )(function)
+
+
+def files_option(*, required: bool) -> Callable[[_Function], _Function]:
+    """`-f`, as often as wanted: a file, a folder, or `-` for standard input."""
+    return click.option(
+        "-f",
+        "--file",
+        "files",
+        multiple=True,
+        required=required,
+        metavar="FILE|DIR|-",
+        help="Manifests: a file, a folder (all *.yaml, *.yml, *.json in it), or - for stdin.",
+    )
+
+
+def _inherited(
+    name: str, default: str
+) -> Callable[[click.Context, click.Parameter, str | None], str]:
+    def value(ctx: click.Context, _: click.Parameter, given: str | None) -> str:
+        return given or ctx.find_root().params.get(name) or default
+
+    return value

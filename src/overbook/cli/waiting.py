@@ -1,0 +1,85 @@
+"""Waiting until models are ready, by asking again whenever something happened.
+
+`state_of` decides on one model's JSON; `wait_for_models` is the loop around it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Final
+
+import click
+
+from overbook.cli.failures import Failed
+from overbook.cli.reading import at, condition, name_of, number
+from overbook.client.control import ControlClient
+from overbook.client.http import JsonObject
+
+# Below this many models are asked for one by one, above it all of them are listed.
+_FEW: Final = 8
+# A change of status may come without an event: ask again after this many seconds at the latest.
+_RECHECK: Final = 1.0
+_PAUSE: Final = 0.02
+_FINAL: Final = frozenset({"ModelFailed", "ScheduleFailed"})
+
+
+def verdict(model: JsonObject, generation: int) -> tuple[bool, str]:
+    """Whether a model is ready at that generation or later; if not, the reason for people.
+
+    The reason begins with the condition's own reason, such as `ModelFailed`.
+    """
+    found = condition(model)
+    if (number(at(model, "metadata", "generation")) or 0) < generation:
+        return False, "ModelProgressing"
+    if found.ready:
+        return True, ""
+    reason = found.reason or "ModelProgressing"
+    return False, f"{reason}: {found.message}" if found.message else reason
+
+
+def wait_for_models(
+    client: ControlClient,
+    generations: Mapping[str, int],
+    *,
+    timeout: float,
+    give_up_on_failure: bool,
+) -> None:
+    """Prints `model/NAME ready` for each; raises Failed after `timeout` seconds, naming those that are not.
+
+    With `give_up_on_failure`, a model that failed for good ends the waiting at once.
+    """
+    deadline = time.monotonic() + timeout
+    pending = dict(generations)
+    last = client.events(after=0).last
+    while True:
+        asked = time.monotonic()
+        reasons: dict[str, str] = {}
+        for name, model in _current(client, pending).items():
+            ready, reason = verdict(model, pending[name])
+            if ready:
+                click.echo(f"model/{name} ready")
+                del pending[name]
+            else:
+                reasons[name] = reason
+        if not pending:
+            return
+        took = time.monotonic() - asked
+        broken = {name: why for name, why in reasons.items() if why.split(":")[0] in _FINAL}
+        if broken and give_up_on_failure:
+            raise Failed(*(f"error: model/{name} failed: {why}" for name, why in broken.items()))
+        left = deadline - time.monotonic()
+        if left <= 0:
+            waited = f"is not ready after {timeout:g} s"
+            raise Failed(*(f"error: model/{name} {waited}: {why}" for name, why in reasons.items()))
+        last = client.events(after=last, wait=min(left, _RECHECK)).last
+        # Under a stream of events, asking takes at most half of the time.
+        time.sleep(min(left, max(_PAUSE, 2 * took - (time.monotonic() - asked))))
+
+
+def _current(client: ControlClient, wanted: Mapping[str, int]) -> dict[str, JsonObject]:
+    """Those of the wanted models that exist; one that was deleted meanwhile raises NotFound."""
+    if len(wanted) <= _FEW:
+        return {name: client.get("model", name) for name in wanted}
+    models = {name_of(each): each for each in client.list("model")}
+    return {name: models[name] if name in models else client.get("model", name) for name in wanted}
