@@ -33,6 +33,6 @@ def reported() -> Iterator[None]:
     except ManifestError as error:
         raise Failed(*(str(problem) for problem in error.problems)) from None
     except ClientError as error:
-        raise Failed(f"error: {error}") from None
+        raise Failed(f"Error: {error}") from None
     except BadUrl as error:
         raise click.UsageError(str(error)) from None

@@ -67,11 +67,11 @@ def wait_for_models(
         took = time.monotonic() - asked
         broken = {name: why for name, why in reasons.items() if why.split(":")[0] in _FINAL}
         if broken and give_up_on_failure:
-            raise Failed(*(f"error: model/{name} failed: {why}" for name, why in broken.items()))
+            raise Failed(*(f"Error: model/{name} failed: {why}" for name, why in broken.items()))
         left = deadline - time.monotonic()
         if left <= 0:
             waited = f"is not ready after {timeout:g} s"
-            raise Failed(*(f"error: model/{name} {waited}: {why}" for name, why in reasons.items()))
+            raise Failed(*(f"Error: model/{name} {waited}: {why}" for name, why in reasons.items()))
         last = client.events(after=last, wait=min(left, _RECHECK)).last
         # Under a stream of events, asking takes at most half of the time.
         time.sleep(min(left, max(_PAUSE, 2 * took - (time.monotonic() - asked))))

@@ -35,7 +35,7 @@ def delete(kind: Kind | None, names: tuple[str, ...], files: tuple[str, ...], ap
             try:
                 client.delete(each, name)
             except (NotFound, Refused) as error:
-                failed.append(f"error: {each}/{name}: {error}")
+                failed.append(f"Error: {each}/{name}: {error}")
             else:
                 click.echo(f"{each}/{name} deleted")
     if failed:

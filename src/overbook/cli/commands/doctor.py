@@ -43,4 +43,4 @@ def doctor(state_dir: Path | None, api_url: str, url: str) -> None:
             click.echo(f"{'':<{width + 6}}  → {check.advice}")
     failed = sum(check.level is Level.FAIL for check in checks)
     if failed:
-        raise Failed(f"error: {plural(failed, 'check')} failed; see above for what to do")
+        raise Failed(f"Error: {plural(failed, 'check')} failed; see above for what to do")

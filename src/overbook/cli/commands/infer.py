@@ -98,7 +98,7 @@ def _ask(client: InferenceClient, model: str, request: JsonObject, timeout: floa
     try:
         return client.infer(model, request, timeout=timeout)
     except BadTensor as error:
-        raise Failed(f"error: {error}") from None
+        raise Failed(f"Error: {error}") from None
 
 
 def _answer(answer: JsonObject) -> str:
@@ -144,7 +144,7 @@ def _repeat(
         )
         click.echo(", ".join(f"{name} {milliseconds(value)}" for name, value in figures))
     if errors:
-        raise Failed(f"error: {errors[0]}")
+        raise Failed(f"Error: {errors[0]}")
 
 
 def _percentile(values: list[float], share: float) -> float:

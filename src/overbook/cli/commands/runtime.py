@@ -73,7 +73,7 @@ def install(name: str, reinstall: bool) -> None:
         with _progress(f"runtime {name}") as progress:
             path = install_runtime(name, progress, reinstall=reinstall)
     except (RuntimeInstallError, UnknownRuntime) as error:
-        raise Failed(f"error: {error}") from None
+        raise Failed(f"Error: {error}") from None
     click.echo(f"runtime/{name} installed at {path}")
 
 
@@ -91,7 +91,7 @@ def remove(name: str) -> None:
     try:
         removed = remove_runtime(name)
     except (RuntimeInstallError, UnknownRuntime) as error:
-        raise Failed(f"error: {error}") from None
+        raise Failed(f"Error: {error}") from None
     click.echo(f"runtime/{name} removed" if removed else f"runtime/{name} was not installed")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from overbook.cli.options import Kind, api_url_option
+from overbook.cli.options import Kind, api_url_option, parse_duration, parse_kind
 
 
 @click.command(short_help="Wait until models are ready.")
