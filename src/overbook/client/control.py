@@ -25,7 +25,10 @@ _APPLY_TIMEOUT: Final = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What became of one document. `error` is empty unless action is `failed`."""
+    """What became of one document. `error` is empty when all is well.
+
+    With an action other than `failed` it says why the object, which is registered, is not placed.
+    """
 
     kind: str
     name: str

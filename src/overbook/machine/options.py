@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from overbook.client.http import JsonObject
 
 LOOPBACK: Final = "127.0.0.1"
 DATA_PORT: Final = 9000
@@ -27,10 +30,13 @@ def default_state_dir(environment: Mapping[str, str], home: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class UpOptions:
-    """`overbook up`: every part on this machine. Memory in bytes; None leaves the default."""
+    """`overbook up`: every part on this machine. Memory in bytes; None leaves the default.
+
+    `documents` are checked manifests with absolute paths: what was wrong with them was said already.
+    """
 
     state_dir: Path
-    manifests: tuple[str, ...] = ()
+    documents: tuple[JsonObject, ...] = ()
     memory: int | None = None
     overcommit: int | None = None
     host: str = LOOPBACK

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from overbook.cli.failures import Failed
 from overbook.cli.options import api_url_option, files_option, parse_duration
 
 if TYPE_CHECKING:
@@ -34,7 +33,10 @@ _MANY: Final = 1000
     help="How long --wait waits.",
 )
 @api_url_option
-def apply(files: tuple[str, ...], wait: bool, timeout: float, api_url: str) -> None:
+@click.pass_context
+def apply(
+    ctx: click.Context, files: tuple[str, ...], wait: bool, timeout: float, api_url: str
+) -> None:
     """Register models and servers, or change them.
 
     Applying the same again changes nothing. Each document stands alone: when one is refused, the
@@ -54,14 +56,16 @@ def apply(files: tuple[str, ...], wait: bool, timeout: float, api_url: str) -> N
         click.echo(f"warning: {problem}", err=True)
     with ControlClient(api_url) as client:
         failed, generations = _send(client, manifests.loaded)
+        for line in failed:
+            click.echo(line, err=True)
         if wait and generations:
             wait_for_models(client, generations, timeout=timeout, give_up_on_failure=True)
     if failed:
-        raise Failed(*failed)
+        ctx.exit(1)
 
 
 def _send(client: ControlClient, loaded: Sequence[Loaded]) -> tuple[list[str], dict[str, int]]:
-    """Lines about what was refused, and the generation of every model that was accepted."""
+    """Lines about what was refused or found no place, and the generation of every other model."""
     failed: list[str] = []
     generations: dict[str, int] = {}
     actions: Counter[str] = Counter()
@@ -71,13 +75,14 @@ def _send(client: ControlClient, loaded: Sequence[Loaded]) -> tuple[list[str], d
             chunk = loaded[start : start + _CHUNK]
             for each, result in zip(chunk, client.apply([one.body for one in chunk]), strict=True):
                 actions[result.action] += 1
-                if result.action == "failed":
-                    failed.append(f"{each.place}: {each.label} failed: {result.error}")
-                    continue
-                if each.kind == "Model":
-                    generations[each.name] = result.generation
-                if not many:
+                if not many and result.action != "failed":
                     click.echo(f"{each.label} {result.action}")
+                if result.error:
+                    # It may be registered all the same, and be placed when there is room.
+                    what = "failed" if result.action == "failed" else "is not placed"
+                    failed.append(f"{each.place}: {each.label} {what}: {result.error}")
+                elif each.kind == "Model":
+                    generations[each.name] = result.generation
             advance(len(chunk))
     if many:
         counts = ", ".join(f"{count} {action}" for action, count in sorted(actions.items()))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import click
 
 from overbook.cli.options import parse_quantity
+from overbook.client.http import JsonObject
 from overbook.machine.options import (
     API_PORT,
     DATA_PORT,
@@ -82,11 +84,12 @@ def up(
     overbook up -f models/ --memory 2Gi --overcommit 100
     overbook up --state-dir /var/lib/overbook --port 8000 --api-port 8001
     """
+    documents = _documents(files)
     from overbook.machine.up import run_up
 
     options = UpOptions(
         state_dir=state_dir or default_state_dir(os.environ, Path.home()),
-        manifests=files,
+        documents=documents,
         memory=memory,
         overcommit=overcommit,
         host=host,
@@ -94,3 +97,15 @@ def up(
         api_port=api_port,
     )
     ctx.exit(run_up(options))
+
+
+def _documents(files: tuple[str, ...]) -> tuple[JsonObject, ...]:
+    """Reads the manifests before anything starts, so that what is wrong with them ends it here."""
+    if not files:
+        return ()
+    from overbook.cli.sources import load_manifests
+
+    manifests = load_manifests(files, stdin=sys.stdin.buffer)
+    for problem in manifests.warnings:
+        click.echo(f"warning: {problem}", err=True)
+    return tuple(each.body for each in manifests.loaded)
