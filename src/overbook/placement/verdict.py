@@ -67,11 +67,11 @@ def shortage(
         return "there is no server replica; apply a Server with replicas of 1 or more"
     if model.server is not None and all(each.id.server != model.server for each in every):
         return _no_such_server(model.server, {each.id.server for each in every})
-    reasons = [
-        (view, each) for view, each in refused if each.rule is not Refusal.OTHER_SERVER
-    ]
-    if not chosen and reasons and all(
-        each.rule is Refusal.MISSING_CAPABILITY for _, each in reasons
+    reasons = [(view, each) for view, each in refused if each.rule is not Refusal.OTHER_SERVER]
+    if (
+        not chosen
+        and reasons
+        and all(each.rule is Refusal.MISSING_CAPABILITY for _, each in reasons)
     ):
         return _nobody_offers(model, [view for view, _ in reasons])
     if not chosen and reasons and all(each.rule is Refusal.TOO_LARGE for _, each in reasons):
@@ -100,7 +100,10 @@ def _nobody_offers(model: ModelDemand, views: list[ReplicaView]) -> str:
     missing = sorted(model.requirements - offered)
     if not missing:
         every = ", ".join(sorted(model.requirements))
-        return f"spec.requirements: no server replica offers all of {every} together; split the model or extend a Server's extraCapabilities"
+        return (
+            f"spec.requirements: no server replica offers all of {every} together; "
+            "drop one, or add what is missing to a Server's extraCapabilities"
+        )
     hints = []
     for word in missing:
         close = difflib.get_close_matches(word, sorted(offered), n=1)

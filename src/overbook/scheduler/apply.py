@@ -1,0 +1,161 @@
+"""Apply: documents in, one answer each. Checking and looking at files happen before the actor's turn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from overbook.manifests.problems import Json, ManifestError
+from overbook.manifests.specs import Manifest, ModelManifest, ServerManifest
+from overbook.manifests.validate import validate_object
+from overbook.scheduler.actor import Actor
+from overbook.scheduler.artifacts import Artifact, local_path, look
+from overbook.scheduler.errors import Conflict, Invalid
+from overbook.scheduler.manifests_in import Applied, apply_model, apply_server, build_server
+from overbook.scheduler.state import State
+
+# Documents between two looks at the event loop: some milliseconds.
+BITE: Final = 100
+
+FAILED: Final = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One document's answer. ``error`` without ``failed``: it is registered, but it is not placed."""
+
+    kind: str
+    name: str
+    generation: int
+    action: str
+    error: str | None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """A document that may be applied. ``path`` and ``artifact`` are a Model's."""
+
+    manifest: Manifest
+    warnings: tuple[str, ...] = ()
+    path: str = ""
+    artifact: Artifact | None = None
+
+
+async def apply(actor: Actor, documents: Sequence[Json], *, dry_run: bool = False) -> list[Result]:
+    """Applies each document for itself, all in one transaction. ``dry_run`` checks and stores nothing.
+
+    Raises StoreError when nothing could be written; what is wrong with a document is in its result.
+    """
+    checked = await _check(documents)
+    checked = await asyncio.get_running_loop().run_in_executor(None, _look_at_all, checked)
+    if dry_run:
+        return [_dry(actor, each) for each in checked]
+    return await actor.submit(lambda state, now: _apply_all(actor, state, checked))
+
+
+async def _check(documents: Sequence[Json]) -> list[_Checked | Result]:
+    checked: list[_Checked | Result] = []
+    seen: set[tuple[str, str]] = set()
+    for index, document in enumerate(documents):
+        if index % BITE == BITE - 1:
+            await asyncio.sleep(0)
+        try:
+            valid = validate_object(document)
+        except ManifestError as error:
+            checked.append(_failed(document, "; ".join(str(each) for each in error.problems)))
+            continue
+        manifest = valid.manifest
+        key = (manifest.kind, manifest.name)
+        if key in seen:
+            text = f"metadata.name: {manifest.name!r} appears twice; expected each name once"
+            checked.append(_failed(document, text))
+            continue
+        seen.add(key)
+        checked.append(_Checked(manifest, tuple(str(each) for each in valid.warnings)))
+    return checked
+
+
+def _look_at_all(checked: Sequence[_Checked | Result]) -> list[_Checked | Result]:
+    """Blocking: looks at the files of every Model."""
+    found: list[_Checked | Result] = []
+    for each in checked:
+        if isinstance(each, _Checked) and isinstance(each.manifest, ModelManifest):
+            try:
+                path = local_path(each.manifest.spec.storage_uri)
+                found.append(replace(each, path=path, artifact=look(path)))
+            except Invalid as error:
+                manifest = each.manifest
+                found.append(Result(manifest.kind, manifest.name, 0, FAILED, str(error)))
+        else:
+            found.append(each)
+    return found
+
+
+async def _apply_all(
+    actor: Actor, state: State, checked: Sequence[_Checked | Result]
+) -> list[Result]:
+    results: list[Result] = []
+    for index, each in enumerate(checked):
+        if index % BITE == BITE - 1:
+            await asyncio.sleep(0)
+        results.append(each if isinstance(each, Result) else _apply_one(actor, state, each))
+    # A Server later in the same request may have made room: answer with what is so at its end.
+    for _ in state.bites(BITE):
+        await asyncio.sleep(0)
+    return [_with_placement(state, each) for each in results]
+
+
+def _apply_one(actor: Actor, state: State, each: _Checked) -> Result:
+    manifest = each.manifest
+    try:
+        if isinstance(manifest, ModelManifest) and each.artifact is not None:
+            applied = apply_model(state, manifest, each.path, each.artifact, actor.now())
+        elif isinstance(manifest, ServerManifest):
+            applied = apply_server(state, manifest, actor.defaults, actor.now())
+        else:
+            raise TypeError(f"{manifest.kind} {manifest.name}: its artifact was not looked at")
+    except (Invalid, Conflict) as error:
+        return Result(manifest.kind, manifest.name, 0, FAILED, str(error), each.warnings)
+    return _result(manifest, applied, each.warnings)
+
+
+def _result(manifest: Manifest, applied: Applied, warnings: tuple[str, ...]) -> Result:
+    return Result(manifest.kind, manifest.name, applied.generation, applied.action, None, warnings)
+
+
+def _with_placement(state: State, result: Result) -> Result:
+    """Adds why a registered model has no place, unless it only waits for agents to connect."""
+    model = state.books.models.get(result.name) if result.kind == "Model" else None
+    if model is None or result.error is not None or model.waiting:
+        return result
+    if len(model.assigned) < model.needed:
+        return replace(result, error=model.reason)
+    return result
+
+
+def _dry(actor: Actor, each: _Checked | Result) -> Result:
+    if isinstance(each, Result):
+        return each
+    manifest = each.manifest
+    if not isinstance(manifest, ModelManifest):
+        try:
+            build_server(manifest, actor.defaults, generation=0, created=0.0)
+        except Invalid as error:
+            return Result(manifest.kind, manifest.name, 0, FAILED, str(error), each.warnings)
+    return Result(manifest.kind, manifest.name, 0, "valid", None, each.warnings)
+
+
+def _failed(document: Json, error: str) -> Result:
+    """A result for what may not even have a name."""
+    kind, name = "", ""
+    if isinstance(document, dict):
+        given = document.get("kind")
+        kind = given if isinstance(given, str) else ""
+        metadata = document.get("metadata")
+        if isinstance(metadata, dict):
+            called = metadata.get("name")
+            name = called if isinstance(called, str) else ""
+    return Result(kind, name, 0, FAILED, error)

@@ -1,0 +1,147 @@
+"""Who sits where, and the sums that follow from it: the one place where seats and their bytes change.
+
+Every change keeps Σ registered per replica, the queue of waiting models and the `Changes` to publish in
+step. No decisions: those are in `state`.
+"""
+
+from __future__ import annotations
+
+from overbook.placement import ModelDemand, ReplicaId, ReplicaView
+from overbook.scheduler.changes import Changes
+from overbook.scheduler.conditions import is_available
+from overbook.scheduler.pending import Pending
+from overbook.scheduler.records import Model, Replica, Role, Server
+
+
+class Books:
+    """The records by name. ``freed``: bytes became free since somebody last asked who waits for them."""
+
+    def __init__(self) -> None:
+        self.models: dict[str, Model] = {}
+        self.servers: dict[str, Server] = {}
+        self.replicas: dict[ReplicaId, Replica] = {}
+        self.pending = Pending()
+        self.changes = Changes()
+        self.touched: set[str] = set()
+        self.freed = False
+
+    def seat(self, model: Model, replica_id: ReplicaId, role: Role) -> None:
+        """Gives the model a seat, or its seat another role."""
+        if model.seats.get(replica_id) is role:
+            return
+        if replica_id not in model.seats:
+            replica = self.replicas[replica_id]
+            replica.models.add(model.name)
+            replica.registered += model.size
+        model.seats[replica_id] = role
+        self.mark(model)
+
+    def unseat(self, model: Model, replica_id: ReplicaId) -> None:
+        """The model is gone from the replica: its bytes are free."""
+        if model.seats.pop(replica_id, None) is None:
+            return
+        replica = self.replicas[replica_id]
+        replica.models.discard(model.name)
+        replica.registered -= model.size
+        replica.reports.pop(model.name, None)
+        self.freed = True
+        if replica.draining and not replica.models:
+            self.changes.server_list = True
+        self.mark(model)
+
+    def resized(self, model: Model, before: int) -> None:
+        """Call after what `Model.size` follows from has changed; ``before``: what it was."""
+        delta = model.size - before
+        if not delta:
+            return
+        for replica_id in model.seats:
+            self.replicas[replica_id].registered += delta
+        if delta < 0:
+            self.freed = True
+        if model.name in self.pending:
+            self.pending.put(model)
+            self.freed = True
+
+    def mark(self, model: Model) -> None:
+        """The model's row is to be written, its route to be published, its condition looked at."""
+        self.changes.models.add(model.name)
+        self.changes.routes.add(model.name)
+        self.touched.add(model.name)
+
+    def tell(self, model: Model) -> None:
+        """Every agent that holds the model hears of its present spec."""
+        for replica_id, role in model.seats.items():
+            if role is Role.ASSIGNED:
+                self.changes.told[replica_id].add(model.name)
+
+    def revoke(self, model: Model, replica_id: ReplicaId) -> None:
+        """Takes the route away, then tells the agent; without an agent to tell, the seat ends at once."""
+        replica = self.replicas[replica_id]
+        if replica.draining and not replica.connected:
+            self.unseat(model, replica_id)
+            return
+        self.seat(model, replica_id, Role.REVOKING)
+        self.changes.revoked[replica_id].add(model.name)
+
+    def settle(self, model: Model) -> None:
+        """Ends a move: the old seats go once the new ones are available."""
+        leaving = model.with_role(Role.LEAVING)
+        assigned = model.assigned
+        if not leaving or not assigned:
+            return
+        available = sum(1 for each in assigned if is_available(model, self.replicas.get(each)))
+        if available >= min(model.needed, len(assigned)):
+            for replica_id in leaving:
+                self.revoke(model, replica_id)
+
+    def routes(self, model: Model) -> list[ReplicaId]:
+        """Where requests may go: replicas that are available, else all that may become so."""
+        if model.deleting:
+            return []
+        seats = [each for each, role in model.seats.items() if role is not Role.REVOKING]
+        if len(seats) < 2:
+            return seats
+        ready = [each for each in seats if is_available(model, self.replicas.get(each))]
+        return ready or seats
+
+    def forget_replica(self, replica: Replica) -> None:
+        """Drops a draining replica that nobody sits on and nobody speaks for."""
+        idle = replica.draining and not replica.connected and not replica.models
+        if idle and self.replicas.pop(replica.id, None) is not None:
+            self.changes.replicas.add(replica.id)
+            self.changes.server_list = True
+
+    def views(self, model: Model) -> list[ReplicaView]:
+        """Every replica of a known Server as placement is to see it for this model."""
+        result = []
+        for replica in self.replicas.values():
+            if replica.id.server not in self.servers:
+                continue
+            role = model.seats.get(replica.id)
+            own = 0 if role is None else model.size
+            result.append(
+                ReplicaView(
+                    id=replica.id,
+                    capabilities=replica.capabilities,
+                    budget=replica.budget,
+                    overcommit_percent=replica.overcommit,
+                    registered=replica.registered - own,
+                    models=len(replica.models) - (role is not None),
+                    connected=replica.connected,
+                    draining=replica.draining,
+                    holds=role is Role.ASSIGNED or role is Role.LEAVING,
+                )
+            )
+        return result
+
+
+def demand(model: Model) -> ModelDemand:
+    """What placement is asked for a model."""
+    return ModelDemand(
+        name=model.name,
+        size=model.size,
+        requirements=frozenset(model.needs.requirements),
+        replicas=model.needs.replicas,
+        min_replicas=model.needs.min_replicas,
+        server=model.needs.server,
+    )

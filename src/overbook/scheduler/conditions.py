@@ -1,0 +1,98 @@
+"""The condition ModelReady of a model and Ready of a server: from records and reports, by one table. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from overbook.placement import ReplicaId
+from overbook.scheduler.records import Condition, Model, Reason, Replica, Server
+
+
+def is_available(model: Model, replica: Replica | None) -> bool:
+    """Whether the replica serves the content that the model's manifest asks for now."""
+    if replica is None or not replica.connected:
+        return False
+    report = replica.reports.get(model.name)
+    return (
+        report is not None
+        and report.available
+        and not report.failed
+        and report.generation >= model.content_generation
+    )
+
+
+def model_condition(model: Model, replicas: Mapping[ReplicaId, Replica], now: float) -> Condition:
+    """Ready when as many replicas are available as are needed; else the most telling reason why not."""
+    reason, message = _model_reason(model, replicas)
+    return _since(model.condition, reason is Reason.AVAILABLE, reason.value, message, now)
+
+
+def _model_reason(model: Model, replicas: Mapping[ReplicaId, Replica]) -> tuple[Reason, str]:
+    if model.deleting:
+        left = ", ".join(str(replica) for replica in model.seats)
+        return Reason.TERMINATING, f"being removed from {left or 'the books'}"
+    seats = [(each, replicas.get(each)) for each in model.assigned]
+    available = sum(1 for _, replica in seats if is_available(model, replica))
+    if available >= model.needed:
+        text = f"{available} of {model.needs.replicas} replicas available"
+        return Reason.AVAILABLE, f"{text}; {model.reason}" if model.reason else text
+    failure = _failure(model, seats)
+    if failure:
+        return Reason.FAILED, failure
+    if len(seats) < model.needed:
+        if model.waiting:
+            return Reason.PROGRESSING, f"waiting for a server replica: {model.reason}"
+        return Reason.SCHEDULE_FAILED, model.reason
+    away = [str(each) for each, replica in seats if replica is None or not replica.connected]
+    text = f"{available} of {model.needed} needed replicas available"
+    if away:
+        return Reason.PROGRESSING, f"{text}; not connected: {', '.join(away)}"
+    return Reason.PROGRESSING, text
+
+
+def _failure(model: Model, seats: Sequence[tuple[ReplicaId, Replica | None]]) -> str:
+    """The server's own words of the first replica where this content failed, "" when none did."""
+    for each, replica in seats:
+        report = None if replica is None else replica.reports.get(model.name)
+        if report is None or not report.failed or report.generation < model.content_generation:
+            continue
+        text = f"{each}: {report.last_error or 'failed without a reason'}"
+        if 0 < report.serving_generation < report.generation:
+            text += f"; generation {report.serving_generation} goes on serving"
+        return text
+    return ""
+
+
+def server_condition(server: Server, replicas: Sequence[Replica], now: float) -> Condition:
+    """Ready when the inference server of every replica is."""
+    ready = 0
+    failed = False
+    problems: list[str] = []
+    for replica in replicas:
+        said = replica.server_report
+        if not replica.connected:
+            problems.append(f"{replica.id} is not connected")
+        elif said.state == "ready":
+            ready += 1
+        else:
+            failed = failed or said.state == "failed"
+            because = f": {said.message}" if said.message else ""
+            problems.append(f"{replica.id} is {said.state}{because}")
+    text = f"{ready} of {server.replicas} replicas ready"
+    message = "; ".join([text, *problems[:3]])
+    if ready >= server.replicas:
+        return _since(server.condition, True, "ServerReady", message, now)
+    reason = "ServerFailed" if failed else "ServerProgressing"
+    return _since(server.condition, False, reason, message, now)
+
+
+def _since(
+    before: Condition | None, status: bool, reason: str, message: str, now: float
+) -> Condition:
+    """A condition's time is that of its last change of status, not of its words."""
+    if before is not None and before.status == status:
+        if before.reason == reason and before.message == message:
+            return before
+        return replace(before, reason=reason, message=message)
+    return Condition(status, reason, message, now)

@@ -1,0 +1,83 @@
+"""What happened lately, numbered, in a ring; readers can wait for more. Nothing here is durable."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+RING: Final = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """``time``: Unix seconds. ``replica``: "mlserver/0" or ""."""
+
+    seq: int
+    time: float
+    warning: bool
+    reason: str
+    kind: str
+    name: str
+    replica: str
+    message: str
+
+
+class EventRing:
+    """The last `RING` events. Numbers begin at 1 with every start of the scheduler."""
+
+    def __init__(self) -> None:
+        self._ring: deque[Event] = deque(maxlen=RING)
+        self._numbers = itertools.count(1)
+        self._last = 0
+        self._more = asyncio.Event()
+
+    @property
+    def last(self) -> int:
+        return self._last
+
+    def add(
+        self,
+        reason: str,
+        *,
+        kind: str,
+        name: str,
+        message: str,
+        time: float,
+        warning: bool = False,
+        replica: str = "",
+    ) -> None:
+        self._last = next(self._numbers)
+        self._ring.append(Event(self._last, time, warning, reason, kind, name, replica, message))
+        self._more.set()
+        self._more = asyncio.Event()
+
+    def after(self, seq: int, *, kind: str | None = None, name: str | None = None) -> list[Event]:
+        """Events after number ``seq``. A number from before a restart means: everything there is."""
+        if seq > self._last:
+            seq = 0
+        found = list(itertools.takewhile(lambda event: event.seq > seq, reversed(self._ring)))
+        return [
+            event
+            for event in reversed(found)
+            if (kind is None or event.kind == kind) and (name is None or event.name == name)
+        ]
+
+    async def wait_after(self, seq: int, *, wait: float, name: str | None = None) -> list[Event]:
+        """As `after`, but when there is none yet, waits up to ``wait`` seconds for one."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + wait
+        kind = None if name is None else "Model"
+        while True:
+            more = self._more
+            found = self.after(seq, kind=kind, name=name)
+            left = deadline - loop.time()
+            if found or left <= 0:
+                return found
+            try:
+                async with asyncio.timeout(left):
+                    await more.wait()
+            except TimeoutError:
+                return []

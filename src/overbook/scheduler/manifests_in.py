@@ -1,0 +1,233 @@
+"""Manifests into the books: what is new, what changed, what stays, and what of it is a new generation.
+
+Takes checked manifests and artifacts that were looked at. No I/O; the actor writes what changed.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+
+from overbook.manifests.problems import Json
+from overbook.manifests.specs import Manifest, ModelManifest, ServerManifest
+from overbook.placement import ModelDemand, place
+from overbook.scheduler.artifacts import Artifact
+from overbook.scheduler.changes import Note
+from overbook.scheduler.errors import Conflict, Invalid
+from overbook.scheduler.records import Model, Needs, Server
+from overbook.scheduler.state import State
+
+# One machine or one set of pods; more is a typing error, and each costs a record.
+MAX_REPLICAS = 1000
+
+CREATED, CONFIGURED, UNCHANGED = "created", "configured", "unchanged"
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """For Servers that do not say: budget in bytes (None: they must) and overcommit in percent."""
+
+    memory: int | None = None
+    overcommit: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    generation: int
+    action: str
+
+
+def canonical(value: Json) -> str:
+    """One text for equal JSON values."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def parts(manifest: Manifest) -> tuple[str, dict[str, Json]]:
+    """Metadata beyond the name as canonical JSON ("" for none), and the spec as it was written."""
+    whole = manifest.to_json()
+    metadata, spec = whole["metadata"], whole["spec"]
+    if not isinstance(metadata, dict) or not isinstance(spec, dict):
+        raise TypeError(f"{manifest.kind} {manifest.name}: metadata and spec are mappings")
+    metadata.pop("name")
+    return canonical(metadata) if metadata else "", spec
+
+
+def apply_server(state: State, manifest: ServerManifest, defaults: Defaults, now: float) -> Applied:
+    """Raises Invalid when the Server has no budget or too many replicas."""
+    metadata, spec = parts(manifest)
+    text = canonical(spec)
+    old = state.books.servers.get(manifest.name)
+    if old is not None and (old.spec, old.metadata, old.api_version) == (
+        text,
+        metadata,
+        manifest.api_version,
+    ):
+        return Applied(old.generation, UNCHANGED)
+    generation = 1 if old is None else old.generation + 1
+    created = now if old is None else old.created
+    server = build_server(manifest, defaults, generation=generation, created=created)
+    if old is not None:
+        server.condition = old.condition
+    state.books.servers[server.name] = server
+    state.books.changes.servers.add(server.name)
+    state.fit_replicas(server, now)
+    action = CREATED if old is None else CONFIGURED
+    reason = "ServerRegistered" if old is None else "ServerUpdated"
+    state.books.changes.notes.append(
+        Note(reason, "Server", server.name, f"generation {generation}")
+    )
+    return Applied(generation, action)
+
+
+def build_server(
+    manifest: ServerManifest, defaults: Defaults, *, generation: int, created: float
+) -> Server:
+    """A Server's record, defaults applied. Raises Invalid."""
+    spec = manifest.spec
+    memory = spec.memory_bytes if spec.memory_bytes is not None else defaults.memory
+    if memory is None:
+        raise Invalid(
+            "spec.memory: is required; expected the budget of each replica in bytes, such as 2Gi"
+        )
+    if spec.replicas > MAX_REPLICAS:
+        raise Invalid(
+            f"spec.replicas: {spec.replicas} is out of range; expected at most {MAX_REPLICAS}"
+        )
+    metadata, plain = parts(manifest)
+    overcommit = spec.overcommit_percentage
+    return Server(
+        name=manifest.name,
+        api_version=manifest.api_version,
+        generation=generation,
+        metadata=metadata,
+        spec=canonical(plain),
+        created=created,
+        runtime=spec.server_config,
+        replicas=spec.replicas,
+        memory=memory,
+        overcommit=defaults.overcommit if overcommit is None else overcommit,
+        capabilities=None if spec.capabilities is None else frozenset(spec.capabilities),
+        extra_capabilities=spec.extra_capabilities,
+    )
+
+
+def apply_model(
+    state: State, manifest: ModelManifest, path: str, artifact: Artifact, now: float
+) -> Applied:
+    """Registers or updates. Raises Conflict when an update fits nowhere while the old one serves."""
+    metadata, spec = parts(manifest)
+    old = state.books.models.get(manifest.name)
+    if old is None:
+        return _create(
+            state,
+            manifest,
+            Model(
+                name=manifest.name,
+                api_version=manifest.api_version,
+                generation=1,
+                content_generation=1,
+                metadata=metadata,
+                spec=canonical(spec),
+                pin=None,
+                created=now,
+                deleting=False,
+                fingerprint=artifact.fingerprint,
+                artifact_bytes=artifact.bytes,
+                learned_bytes=0,
+                needs=Needs.from_spec(manifest.spec, path),
+            ),
+        )
+    pin = None if "pinned" in spec else old.pin
+    if pin is not None:
+        spec["pinned"] = pin
+        manifest = manifest.model_copy(
+            update={"spec": manifest.spec.model_copy(update={"pinned": pin})}
+        )
+    text = canonical(spec)
+    unchanged = (old.spec, old.api_version, old.fingerprint) == (
+        text,
+        manifest.api_version,
+        artifact.fingerprint,
+    )
+    if unchanged and not old.deleting:
+        old.pin = pin
+        if old.metadata == metadata:
+            return Applied(old.generation, UNCHANGED)
+        old.metadata = metadata
+        state.books.changes.models.add(old.name)
+        return Applied(old.generation, CONFIGURED)
+    revived = old.deleting
+    needs = Needs.from_spec(manifest.spec, path)
+    _update(state, old, needs, artifact)
+    old.metadata, old.spec, old.pin = metadata, text, pin
+    old.api_version = manifest.api_version
+    return Applied(old.generation, CREATED if revived else CONFIGURED)
+
+
+def _create(state: State, manifest: ModelManifest, model: Model) -> Applied:
+    state.books.models[model.name] = model
+    state.books.mark(model)
+    state.note("ModelRegistered", model.name, f"storageUri {manifest.spec.storage_uri}")
+    state.place(model)
+    return Applied(model.generation, CREATED)
+
+
+def _update(state: State, model: Model, needs: Needs, artifact: Artifact) -> None:
+    """A new generation of a model that is here (perhaps on its way out: then it stays)."""
+    books = state.books
+    fresh = not needs.same_content(model.needs) or artifact.fingerprint != model.fingerprint
+    learned = 0 if fresh else model.learned_bytes
+    size = needs.memory if needs.memory is not None else learned or artifact.bytes * 6 // 5
+    if model.assigned:
+        _refuse_if_homeless(state, model, needs, size)
+    before = model.size
+    model.needs = needs
+    model.fingerprint, model.artifact_bytes, model.learned_bytes = (
+        artifact.fingerprint,
+        artifact.bytes,
+        learned,
+    )
+    model.generation += 1
+    if fresh or model.deleting:
+        model.content_generation = model.generation
+    model.deleting = False
+    books.resized(model, before)
+    books.mark(model)
+    state.note("ModelUpdated", model.name, f"generation {model.generation}")
+    state.place(model)
+    books.tell(model)
+
+
+def _refuse_if_homeless(state: State, model: Model, needs: Needs, size: int) -> None:
+    demand = ModelDemand(
+        name=model.name,
+        size=size,
+        requirements=frozenset(needs.requirements),
+        replicas=needs.replicas,
+        min_replicas=needs.min_replicas,
+        server=needs.server,
+    )
+    verdict = place(demand, state.books.views(model))
+    if not verdict.placed and not verdict.waiting:
+        raise Conflict(
+            f"generation {model.generation} goes on serving, the new one has no place: "
+            f"{verdict.reason}"
+        )
+
+
+def set_pin(state: State, name: str, pinned: bool) -> None:
+    """What `pin` and `unpin` do: a new generation of the spec, not of the content. Raises NotFound, Conflict."""
+    model = state.model(name)
+    if model.deleting:
+        raise Conflict(f"model {name!r} is being removed; apply it again to keep it")
+    if model.needs.pinned == pinned and model.pin is pinned:
+        return
+    spec = json.loads(model.spec)
+    spec["pinned"] = pinned
+    model.spec = canonical(spec)
+    model.pin = pinned
+    model.needs = replace(model.needs, pinned=pinned)
+    model.generation += 1
+    state.books.mark(model)
+    state.books.tell(model)
+    state.note("ModelPinned" if pinned else "ModelUnpinned", name, "by request")

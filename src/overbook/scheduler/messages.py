@@ -1,0 +1,160 @@
+"""The books as wire messages, and agents' reports as records. Conversions only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
+
+from overbook.placement import ReplicaId
+from overbook.scheduler.records import Hello, Model, Report, Role, ServerReport
+from overbook.scheduler.state import State
+from overbook.wire import common_pb2
+from overbook.wire import scheduler_pb2 as pb
+from overbook.wire.channel import SYNC_CHUNK
+
+T = TypeVar("T")
+
+
+def chunks(items: Sequence[T]) -> Iterator[tuple[Sequence[T], bool]]:
+    """Pieces of at most SYNC_CHUNK, and whether each is the last; one empty piece for nothing."""
+    for start in range(0, max(len(items), 1), SYNC_CHUNK):
+        yield items[start : start + SYNC_CHUNK], start + SYNC_CHUNK >= len(items)
+
+
+def ref(replica: ReplicaId) -> common_pb2.ReplicaRef:
+    return common_pb2.ReplicaRef(server=replica.server, replica=replica.replica)
+
+
+def assigned_model(model: Model) -> pb.AssignedModel:
+    needs = model.needs
+    return pb.AssignedModel(
+        name=model.name,
+        generation=model.generation,
+        storage_uri=needs.storage_uri,
+        fingerprint=model.fingerprint,
+        requirements=needs.requirements,
+        memory_bytes=needs.memory,
+        pinned=needs.pinned,
+        priority=needs.priority,
+        artifact_version="" if needs.artifact_version is None else str(needs.artifact_version),
+    )
+
+
+def assignments(
+    state: State, replica: ReplicaId, names: Iterable[str]
+) -> tuple[list[pb.AssignedModel], list[str]]:
+    """Of ``names``: what the replica holds or shall hold, and what it shall let go."""
+    kept: list[pb.AssignedModel] = []
+    revoked: list[str] = []
+    for name in names:
+        model = state.books.models.get(name)
+        role = None if model is None else model.seats.get(replica)
+        if model is None or role is None or role is Role.REVOKING:
+            revoked.append(name)
+        else:
+            kept.append(assigned_model(model))
+    return kept, revoked
+
+
+def catalogue_models(
+    state: State, names: Iterable[str]
+) -> tuple[list[pb.CatalogueModel], list[str]]:
+    """Of ``names``: what gateways may route, and what they must forget."""
+    kept: list[pb.CatalogueModel] = []
+    removed: list[str] = []
+    for name in names:
+        model = state.books.models.get(name)
+        if model is None or model.deleting:
+            removed.append(name)
+            continue
+        routes = state.books.routes(model)
+        kept.append(
+            pb.CatalogueModel(
+                name=name,
+                generation=model.generation,
+                replicas=[ref(each) for each in routes],
+                reason="" if routes else model.reason,
+            )
+        )
+    return kept, removed
+
+
+def catalogue_replicas(
+    state: State, replicas: Iterable[ReplicaId]
+) -> tuple[list[pb.CatalogueReplica], list[common_pb2.ReplicaRef]]:
+    """Of ``replicas``: where their agents are, and which are no more (or were never there)."""
+    kept: list[pb.CatalogueReplica] = []
+    removed: list[common_pb2.ReplicaRef] = []
+    for replica_id in replicas:
+        replica = state.books.replicas.get(replica_id)
+        if replica is None or replica.hello is None:
+            removed.append(ref(replica_id))
+            continue
+        kept.append(
+            pb.CatalogueReplica(
+                ref=ref(replica_id),
+                agent_target=replica.hello.target,
+                runtime=replica.hello.runtime,
+            )
+        )
+    return kept, removed
+
+
+def server_list(state: State) -> pb.ServerListUpdate:
+    return pb.ServerListUpdate(
+        servers=[
+            pb.ServerSpec(
+                name=server.name,
+                runtime=server.runtime,
+                replicas=state.running_replicas(server),
+                memory_bytes=server.memory,
+                overcommit_percent=server.overcommit,
+                extra_capabilities=server.extra_capabilities,
+            )
+            for server in sorted(state.books.servers.values(), key=lambda each: each.name)
+        ]
+    )
+
+
+def hello_of(message: pb.AgentHello) -> tuple[ReplicaId, Hello]:
+    replica = ReplicaId(message.replica.server, message.replica.replica)
+    return replica, Hello(
+        runtime=message.runtime,
+        capabilities=frozenset(message.capabilities),
+        memory=message.memory_bytes,
+        target=message.agent_target,
+    )
+
+
+def report_of(message: pb.ModelReport) -> tuple[str, Report]:
+    return message.name, Report(
+        generation=message.generation,
+        state=message.state,
+        available=message.available,
+        failed=message.failed,
+        declared=message.declared_bytes if message.HasField("declared_bytes") else None,
+        measured=message.measured_bytes if message.HasField("measured_bytes") else None,
+        charged=message.charged_bytes,
+        size=message.size_bytes,
+        last_used=message.last_used,
+        in_flight=message.in_flight,
+        loads=message.loads,
+        evictions=message.evictions,
+        last_error=message.last_error,
+        serving_generation=message.serving_generation,
+    )
+
+
+def server_report_of(message: pb.ServerReport) -> ServerReport:
+    return ServerReport(
+        budget=message.budget_bytes,
+        resident=message.resident_bytes,
+        process=message.process_bytes,
+        base=message.base_bytes,
+        resident_models=message.resident_models,
+        state=message.state,
+        message=message.message,
+        pid=message.pid,
+        rest=message.rest_address,
+        grpc=message.grpc_address,
+    )

@@ -1,0 +1,207 @@
+"""Starts and stops the scheduler: store, actor, gRPC service and control API. The only entry for `machine`.
+
+async with running_scheduler(config) as scheduler:
+    scheduler.set_ready(check)
+    ...  # it serves until the block ends; if it fails, the block is cancelled and the error raised
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import grpc.aio
+import uvicorn
+from fastapi import FastAPI
+
+from overbook.manifests.problems import shown
+from overbook.scheduler.actor import Actor
+from overbook.scheduler.api import ReadyCheck, create_app
+from overbook.scheduler.errors import Invalid, PortInUse, SchedulerError
+from overbook.scheduler.manifests_in import Defaults
+from overbook.scheduler.service import SchedulerService
+from overbook.scheduler.store import Store
+from overbook.wire import scheduler_pb2_grpc
+from overbook.wire.channel import SERVER_OPTIONS
+
+OVERCOMMIT_VARIABLE: Final = "SELDON_OVERCOMMIT_PERCENTAGE"
+DEFAULT_OVERCOMMIT: Final = 10
+STOP_SECONDS: Final = 3.0
+_BACKLOG: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerConfig:
+    """``state_dir``: the scheduler's own folder. ``listen``: gRPC target, "unix:/path" or "host:port".
+
+    Port 0 takes a free one. ``defaults``: for Servers that do not say, see `default_settings`.
+    """
+
+    state_dir: Path
+    listen: str
+    api_host: str = "127.0.0.1"
+    api_port: int = 9001
+    defaults: Defaults = field(default_factory=Defaults)
+
+
+def default_settings(
+    environ: Mapping[str, str] | None = None,
+    *,
+    memory: int | None = None,
+    overcommit: int | None = None,
+) -> Defaults:
+    """What Servers get that do not say: as given, else from the environment, else 10 %.
+
+    Raises Invalid when the variable is no whole number of percent.
+    """
+    if overcommit is None:
+        text = (os.environ if environ is None else environ).get(OVERCOMMIT_VARIABLE, "").strip()
+        if text and not (text.isascii() and text.isdigit()):
+            raise Invalid(
+                f"{OVERCOMMIT_VARIABLE}: {shown(text)} is not a percentage; "
+                "expected a whole number such as 10"
+            )
+        overcommit = int(text) if text else DEFAULT_OVERCOMMIT
+    return Defaults(memory, overcommit)
+
+
+class Scheduler:
+    """A scheduler that serves. ``grpc_target``: what to connect to; ``api_url``: where the control API is."""
+
+    def __init__(self, grpc_target: str, api_url: str, readiness: _Readiness) -> None:
+        self.grpc_target: Final = grpc_target
+        self.api_url: Final = api_url
+        self._readiness = readiness
+
+    def set_ready(self, check: ReadyCheck) -> None:
+        """From now on `/readyz` answers by ``check()``: None when ready, else what is not, in one line."""
+        self._readiness.check = check
+
+
+@dataclass(slots=True)
+class _Readiness:
+    """What `/readyz` asks; without a check, serving is all there is."""
+
+    check: ReadyCheck | None = None
+
+    def missing(self) -> str | None:
+        return None if self.check is None else self.check()
+
+
+@contextlib.asynccontextmanager
+async def running_scheduler(config: SchedulerConfig) -> AsyncIterator[Scheduler]:
+    """Serves until the block ends. Raises PortInUse or StoreError before it begins."""
+    store = await asyncio.to_thread(Store, config.state_dir / "state.db")
+    actor = Actor(store, config.defaults, time.time)
+    readiness = _Readiness()
+    try:
+        await actor.load()
+        with _bind(config.api_host, config.api_port) as api_socket:
+            host, port = api_socket.getsockname()[:2]
+            url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            app = create_app(actor, readiness.missing)
+            # The inner one ends first: sessions must end while the actor still listens.
+            async with (
+                _running(actor, app, api_socket),
+                _serving_agents(actor, config.listen) as target,
+            ):
+                yield Scheduler(target, url, readiness)
+    finally:
+        await actor.close()
+
+
+@contextlib.asynccontextmanager
+async def _running(actor: Actor, app: FastAPI, api_socket: socket.socket) -> AsyncIterator[None]:
+    """The actor and the control API run; what the block raises comes out as it is."""
+    server = _ApiServer(app)
+    failure: Exception | None = None
+    async with asyncio.TaskGroup() as group:
+        work = group.create_task(actor.run(), name="scheduler-actor")
+        api = group.create_task(server.serve(sockets=[api_socket]), name="scheduler-api")
+        try:
+            await server.up.wait()
+            yield
+        except Exception as error:
+            failure = error
+        finally:
+            server.should_exit = True
+            await asyncio.wait((api,), timeout=STOP_SECONDS)
+            api.cancel()
+            work.cancel()
+    if failure is not None:
+        raise failure
+
+
+class _ApiServer(uvicorn.Server):
+    """Uvicorn as a task among others: signals are the composition root's business."""
+
+    def __init__(self, app: FastAPI) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                lifespan="off",
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                ws="none",
+                timeout_graceful_shutdown=1,
+            )
+        )
+        self.up: Final = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.up.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _serving_agents(actor: Actor, listen: str) -> AsyncIterator[str]:
+    """The gRPC service runs; its target with the real port."""
+    server = grpc.aio.server(options=SERVER_OPTIONS)
+    scheduler_pb2_grpc.add_SchedulerServiceServicer_to_server(SchedulerService(actor), server)
+    try:
+        port = server.add_insecure_port(listen)
+    except RuntimeError as error:
+        raise PortInUse(
+            f"scheduler address {listen}: could not be listened on; "
+            "stop what uses it or choose another"
+        ) from error
+    await server.start()
+    try:
+        yield listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
+    finally:
+        await server.stop(0.2)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise PortInUse(
+                f"API port {port}: is in use on {host}; stop what uses it or choose another "
+                "with --api-port"
+            ) from error
+        raise SchedulerError(
+            f"API address {host}:{port}: cannot be listened on ({error.strerror}); "
+            "expected an address of this machine"
+        ) from error
+    return listener

@@ -1,0 +1,217 @@
+"""The scheduler's records in memory: Models, Servers, server replicas and what agents reported. No behaviour
+beyond what follows from one record alone; `state` keeps them consistent with each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+
+from overbook.manifests.specs import ModelSpec
+from overbook.placement import ReplicaId
+
+
+class Role(IntEnum):
+    """Why a model has a seat on a server replica; the numbers are stored."""
+
+    ASSIGNED = 0
+    LEAVING = 1  # serves until the ones it moves to are available
+    REVOKING = 2  # told to go; its bytes count until the agent says that it is gone
+
+
+class Reason(Enum):
+    """Of the condition ModelReady."""
+
+    AVAILABLE = "ModelAvailable"
+    PROGRESSING = "ModelProgressing"
+    FAILED = "ModelFailed"
+    SCHEDULE_FAILED = "ScheduleFailed"
+    TERMINATING = "ModelTerminating"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """``since``: Unix seconds of the last change of ``status``."""
+
+    status: bool
+    reason: str
+    message: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a Model's spec asks for, in numbers. ``storage_uri`` is an absolute path."""
+
+    storage_uri: str
+    requirements: tuple[str, ...] = ()
+    memory: int | None = None
+    replicas: int = 1
+    min_replicas: int | None = None
+    server: str | None = None
+    pinned: bool = False
+    priority: int = 0
+    artifact_version: int | None = None
+
+    @classmethod
+    def from_spec(cls, spec: ModelSpec, path: str) -> Needs:
+        return cls(
+            storage_uri=path,
+            requirements=spec.all_requirements,
+            memory=spec.memory_bytes,
+            replicas=spec.replicas,
+            min_replicas=spec.min_replicas,
+            server=spec.server,
+            pinned=spec.pinned,
+            priority=spec.priority,
+            artifact_version=spec.artifact_version,
+        )
+
+    def same_content(self, other: Needs) -> bool:
+        """Whether both load the same thing; pins, sizes and replicas are no content."""
+        return (self.storage_uri, self.requirements, self.artifact_version) == (
+            other.storage_uri,
+            other.requirements,
+            other.artifact_version,
+        )
+
+
+@dataclass(slots=True)
+class Model:
+    """A registered model. ``metadata`` is what its manifest had beyond the name, ``spec`` canonical JSON.
+
+    ``content_generation``: the generation in which what is loaded last changed. ``pin``: what `pin` or
+    `unpin` said; it stands until a manifest speaks of ``pinned`` itself. ``created``: Unix seconds,
+    strictly increasing, so it is also the order of registration.
+    """
+
+    name: str
+    api_version: str
+    generation: int
+    content_generation: int
+    metadata: str
+    spec: str
+    pin: bool | None
+    created: float
+    deleting: bool
+    fingerprint: str
+    artifact_bytes: int
+    learned_bytes: int
+    needs: Needs
+    seats: dict[ReplicaId, Role] = field(default_factory=dict)
+    reason: str = ""
+    waiting: bool = False
+    condition: Condition | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes to reckon with: declared, else as an agent said, else from the artifact, else 0."""
+        if self.needs.memory is not None:
+            return self.needs.memory
+        # The factor of what MLServer's common formats grow by in memory; an agent's word replaces it.
+        return self.learned_bytes or self.artifact_bytes * 6 // 5
+
+    @property
+    def needed(self) -> int:
+        """Replicas that must be available for the model to be ready."""
+        least = self.needs.min_replicas
+        return self.needs.replicas if least is None else max(1, least)
+
+    def with_role(self, role: Role) -> list[ReplicaId]:
+        return [replica for replica, each in self.seats.items() if each is role]
+
+    @property
+    def assigned(self) -> list[ReplicaId]:
+        return self.with_role(Role.ASSIGNED)
+
+
+@dataclass(slots=True)
+class Server:
+    """A kind of inference server. ``memory`` and ``overcommit`` are in force, defaults applied."""
+
+    name: str
+    api_version: str
+    generation: int
+    metadata: str
+    spec: str
+    created: float
+    runtime: str
+    replicas: int
+    memory: int
+    overcommit: int
+    capabilities: frozenset[str] | None
+    extra_capabilities: tuple[str, ...]
+    condition: Condition | None = None
+
+
+@dataclass(slots=True)
+class Report:
+    """What an agent last said of a model; bytes and Unix seconds. ``state`` is wire's number."""
+
+    generation: int
+    state: int
+    available: bool
+    failed: bool
+    declared: int | None
+    measured: int | None
+    charged: int
+    size: int
+    last_used: float
+    in_flight: int
+    loads: int
+    evictions: int
+    last_error: str
+    serving_generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServerReport:
+    """What an agent last said of its inference server; bytes."""
+
+    budget: int = 0
+    resident: int = 0
+    process: int = 0
+    base: int = 0
+    resident_models: int = 0
+    state: str = "starting"
+    message: str = ""
+    pid: int = 0
+    rest: str = ""
+    grpc: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """How an agent introduced itself."""
+
+    runtime: str
+    capabilities: frozenset[str]
+    memory: int
+    target: str
+
+
+@dataclass(slots=True)
+class Replica:
+    """One server replica and its sums. ``models``: names of all that have a seat here.
+
+    ``draining``: its Server is gone or has fewer replicas now; ``drain_until`` (Unix seconds) bounds how long
+    models may take to leave. ``hello`` and ``reports`` outlive the
+    connection, for status and routing, and start anew with the next one.
+    """
+
+    id: ReplicaId
+    budget: int
+    overcommit: int
+    draining: bool = False
+    drain_until: float = 0.0
+    registered: int = 0
+    models: set[str] = field(default_factory=set)
+    connected: bool = False
+    hello: Hello | None = None
+    capabilities: frozenset[str] = frozenset()
+    reports: dict[str, Report] = field(default_factory=dict)
+    server_report: ServerReport = field(default_factory=ServerReport)
+
+    @property
+    def limit(self) -> int:
+        return self.budget * (100 + self.overcommit) // 100

@@ -1,0 +1,141 @@
+"""Between the books and the store's rows, both ways. No I/O."""
+
+from __future__ import annotations
+
+import json
+
+from overbook.manifests.specs import ModelSpec, ServerManifest, ServerSpec
+from overbook.placement import ReplicaId
+from overbook.scheduler.artifacts import local_path
+from overbook.scheduler.changes import Changes
+from overbook.scheduler.manifests_in import Defaults, build_server
+from overbook.scheduler.records import Model, Needs, Role
+from overbook.scheduler.state import State
+from overbook.scheduler.store import Batch, ModelRow, SeatRow, ServerRow, Snapshot
+
+
+def batch_of(state: State, changes: Changes) -> Batch:
+    """Everything that the changes ask to be written, as it is in the books now."""
+    books = state.books
+    models = [
+        books.models[name]
+        for name in sorted(changes.models | changes.hints)
+        if name in books.models
+    ]
+    return Batch(
+        models=[_model_row(model) for model in models],
+        seats=[
+            SeatRow(model.name, seat.server, seat.replica, int(role))
+            for model in models
+            for seat, role in model.seats.items()
+        ],
+        servers=[
+            ServerRow(
+                server.name,
+                server.api_version,
+                server.generation,
+                server.metadata,
+                server.spec,
+                server.created,
+                server.memory,
+            )
+            for server in (books.servers.get(name) for name in sorted(changes.servers))
+            if server is not None
+        ],
+        gone_models=[name for name in changes.gone_models if name not in books.models],
+        gone_servers=[name for name in changes.gone_servers if name not in books.servers],
+    )
+
+
+def _model_row(model: Model) -> ModelRow:
+    return ModelRow(
+        name=model.name,
+        api_version=model.api_version,
+        generation=model.generation,
+        content_generation=model.content_generation,
+        metadata=model.metadata,
+        spec=model.spec,
+        pin=None if model.pin is None else int(model.pin),
+        created=model.created,
+        deleting=int(model.deleting),
+        fingerprint=model.fingerprint,
+        artifact_bytes=model.artifact_bytes,
+        learned_bytes=model.learned_bytes,
+    )
+
+
+def restore(snapshot: Snapshot, defaults: Defaults, now: float, live: State | None = None) -> State:
+    """The books as they were written. ``live``: a state whose agents' connections and reports still hold."""
+    state = State()
+    for row in snapshot.servers:
+        _restore_server(state, row, defaults)
+    if live is not None:
+        for replica in live.books.replicas.values():
+            if replica.hello is not None:
+                replica.registered, replica.models = 0, set()
+                replica.draining = True
+                state.books.replicas[replica.id] = replica
+    for row_ in snapshot.models:
+        model = _restore_model(row_)
+        state.books.models[model.name] = model
+        state.books.touched.add(model.name)
+    for server in state.books.servers.values():
+        state.fit_replicas(server, now)
+    _restore_seats(state, snapshot)
+    for model in state.books.models.values():
+        if not model.deleting and len(model.assigned) < model.needs.replicas:
+            state.later([model.name])
+    return state
+
+
+def _restore_server(state: State, row: ServerRow, defaults: Defaults) -> None:
+    manifest = ServerManifest.model_validate(
+        {
+            "apiVersion": row.api_version,
+            "kind": "Server",
+            "metadata": {"name": row.name, **(json.loads(row.metadata) if row.metadata else {})},
+            "spec": ServerSpec.model_validate_json(row.spec),
+        }
+    )
+    memory = row.memory if defaults.memory is None else defaults.memory
+    defaults = Defaults(memory, defaults.overcommit)
+    state.books.servers[row.name] = build_server(
+        manifest, defaults, generation=row.generation, created=row.created
+    )
+
+
+def _restore_model(row: ModelRow) -> Model:
+    spec = ModelSpec.model_validate_json(row.spec)
+    return Model(
+        name=row.name,
+        api_version=row.api_version,
+        generation=row.generation,
+        content_generation=row.content_generation,
+        metadata=row.metadata,
+        spec=row.spec,
+        pin=None if row.pin is None else bool(row.pin),
+        created=row.created,
+        deleting=bool(row.deleting),
+        fingerprint=row.fingerprint,
+        artifact_bytes=row.artifact_bytes,
+        learned_bytes=row.learned_bytes,
+        needs=Needs.from_spec(spec, local_path(spec.storage_uri)),
+    )
+
+
+def _restore_seats(state: State, snapshot: Snapshot) -> None:
+    """Seats of replicas that are gone are dropped: their models find another place."""
+    books = state.books
+    lost: set[str] = set()
+    for seat in snapshot.seats:
+        model = books.models.get(seat.model)
+        replica_id = ReplicaId(seat.server, seat.replica)
+        if model is not None and replica_id in books.replicas:
+            books.seat(model, replica_id, Role(seat.role))
+        else:
+            lost.add(seat.model)
+    # What was just read need not be written again, but for what is no longer so.
+    books.changes.models = lost & books.models.keys()
+    for model in list(books.models.values()):
+        if model.deleting:
+            state.end_if_gone(model)

@@ -1,0 +1,242 @@
+"""SchedulerService over gRPC: sessions of agents, and watchers. Moves messages; decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, TypeAlias
+
+import grpc
+import grpc.aio
+
+from overbook.placement import ReplicaId
+from overbook.scheduler import messages
+from overbook.scheduler.actor import Actor
+from overbook.scheduler.catalogue import CatalogueWatch
+from overbook.scheduler.errors import Unavailable
+from overbook.scheduler.links import Link, Outcome
+from overbook.scheduler.state import State
+from overbook.wire import scheduler_pb2 as pb
+from overbook.wire import scheduler_pb2_grpc
+
+# Changes that come together go together.
+COALESCE_SECONDS: Final = 0.02
+HELLO_SECONDS: Final = 10.0
+
+_Session: TypeAlias = "grpc.aio.ServicerContext[pb.AgentToScheduler, pb.SchedulerToAgent]"
+_Catalogue: TypeAlias = "grpc.aio.ServicerContext[pb.WatchCatalogueRequest, pb.CatalogueUpdate]"
+_Servers: TypeAlias = "grpc.aio.ServicerContext[pb.WatchServersRequest, pb.ServerListUpdate]"
+
+
+class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
+    """Handlers write through their context, not as generators: a cancelled generator is ended by nobody,
+    and with it a session would stay. Hence the deviating return types.
+    """
+
+    def __init__(self, actor: Actor) -> None:
+        self._actor = actor
+
+    async def AgentSession(  # type: ignore[override]  # noqa: N802
+        self, request_iterator: object, context: _Session
+    ) -> None:
+        """One agent, from hello to the end of its stream."""
+        try:
+            async with asyncio.timeout(HELLO_SECONDS):
+                first = await context.read()
+        except TimeoutError:
+            await context.abort(
+                grpc.StatusCode.DEADLINE_EXCEEDED, f"no hello within {HELLO_SECONDS:g} s"
+            )
+        if not isinstance(first, pb.AgentToScheduler) or not first.HasField("hello"):
+            await context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT, "the first message of a session is AgentHello"
+            )
+        replica, hello = messages.hello_of(first.hello)
+        if not replica.server:
+            await context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT, "hello.replica.server: '' is not a Server's name"
+            )
+        link = Link(replica)
+
+        async def greet(state: State, now: float) -> None:
+            self._actor.links.open(link)
+            state.hello(replica, hello, now)
+
+        await self._actor.submit(greet)
+        try:
+            await self._talk(link, context)
+        finally:
+            if self._actor.links.close(link):
+                await asyncio.shield(self._leave(replica))
+
+    async def _leave(self, replica: ReplicaId) -> None:
+        async def leave(state: State, now: float) -> None:
+            state.bye(replica, now)
+
+        await self._actor.submit(leave)
+
+    async def _talk(self, link: Link, context: _Session) -> None:
+        """Until the agent ends the stream, or a newer session of the same replica takes over."""
+        reader = asyncio.create_task(self._read(link, context), name=f"agent-read-{link.replica}")
+        writer = asyncio.create_task(self._write(link, context), name=f"agent-write-{link.replica}")
+        try:
+            await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            reader.cancel()
+            writer.cancel()
+            results = await asyncio.gather(reader, writer, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception) and not isinstance(result, grpc.aio.BaseError):
+                raise result
+        if link.closed:
+            await context.abort(
+                grpc.StatusCode.ABORTED, f"a newer session of {link.replica} took over"
+            )
+
+    async def _read(self, link: Link, context: _Session) -> None:
+        while True:
+            message = await context.read()
+            if not isinstance(message, pb.AgentToScheduler):
+                return
+            match message.WhichOneof("message"):
+                case "status":
+                    await self._status(link, message.status)
+                case "command_result":
+                    answer = message.command_result
+                    outcome = Outcome(answer.ok, answer.reason)
+                    self._actor.links.result(link, answer.id, outcome)
+                case "event":
+                    self._event(link.replica, message.event)
+                case _:
+                    pass
+
+    async def _status(self, link: Link, status: pb.StatusReport) -> None:
+        reports = [messages.report_of(each) for each in status.models]
+        gone = list(status.gone)
+        server = messages.server_report_of(status.server) if status.HasField("server") else None
+
+        async def take(state: State, now: float) -> None:
+            # A report that crossed with a newer session is of an agent that is no more.
+            if not self._actor.links.is_current(link):
+                return
+            state.report(link.replica, reports)
+            state.gone(link.replica, gone)
+            if server is not None:
+                state.server_report(link.replica, server, now)
+
+        await self._actor.submit(take)
+
+    def _event(self, replica: ReplicaId, event: pb.EventReport) -> None:
+        self._actor.events.add(
+            event.reason,
+            kind="Model" if event.model else "Server",
+            name=event.model or replica.server,
+            message=event.message,
+            time=event.time,
+            warning=event.warning,
+            replica=str(replica),
+        )
+
+    async def _write(self, link: Link, context: _Session) -> None:
+        while True:
+            await link.wake.wait()
+            if link.closed:
+                return
+            link.wake.clear()
+            while link.commands:
+                await context.write(pb.SchedulerToAgent(command=link.commands.popleft()))
+            if link.configure:
+                link.configure = False
+                replica = self._actor.state.books.replicas.get(link.replica)
+                if replica is not None:
+                    memory = pb.Configure(memory_bytes=replica.budget)
+                    await context.write(pb.SchedulerToAgent(configure=memory))
+            if link.reset:
+                await self._sync(link, context)
+            elif link.models:
+                await self._changes(link, context)
+
+    async def _sync(self, link: Link, context: _Session) -> None:
+        link.reset = False
+        link.models.clear()
+        replica = self._actor.state.books.replicas.get(link.replica)
+        names = sorted(replica.models) if replica is not None else []
+        reset = True
+        for piece, last in messages.chunks(names):
+            # Read anew for every piece: what changes meanwhile is marked and follows.
+            kept, _ = messages.assignments(self._actor.state, link.replica, piece)
+            update = pb.AssignmentUpdate(reset=reset, assigned=kept, complete=last)
+            reset = False
+            await context.write(pb.SchedulerToAgent(assignments=update))
+
+    async def _changes(self, link: Link, context: _Session) -> None:
+        names = sorted(link.models)
+        link.models.clear()
+        for piece, _ in messages.chunks(names):
+            kept, revoked = messages.assignments(self._actor.state, link.replica, piece)
+            update = pb.AssignmentUpdate(assigned=kept, revoked=revoked)
+            await context.write(pb.SchedulerToAgent(assignments=update))
+
+    async def WatchCatalogue(  # type: ignore[override]  # noqa: N802
+        self, request: pb.WatchCatalogueRequest, context: _Catalogue
+    ) -> None:
+        """The whole catalogue, then what changes, until the gateway leaves."""
+        hub = self._actor.catalogue
+        with hub.watching() as watch:
+            while True:
+                await watch.wake.wait()
+                if not watch.reset:
+                    await asyncio.sleep(COALESCE_SECONDS)
+                watch.wake.clear()
+                version = hub.version
+                await self._catalogue(watch, context)
+                hub.written(watch, version)
+
+    async def _catalogue(self, watch: CatalogueWatch, context: _Catalogue) -> None:
+        state = self._actor.state
+        reset, watch.reset = watch.reset, False
+        if reset:
+            names, replica_ids = list(state.books.models), list(state.books.replicas)
+        else:
+            names, replica_ids = sorted(watch.models), sorted(watch.replicas)
+        watch.models.clear()
+        watch.replicas.clear()
+        first = True
+        for piece, last in messages.chunks(names):
+            kept, removed = messages.catalogue_models(self._actor.state, piece)
+            # Replicas go first, so that no model names one that the gateway has not heard of.
+            known, lost = messages.catalogue_replicas(
+                self._actor.state, replica_ids if first else ()
+            )
+            update = pb.CatalogueUpdate(
+                reset=reset and first,
+                models=kept,
+                removed=() if reset else removed,
+                replicas=known,
+                removed_replicas=() if reset else lost,
+                complete=reset and last,
+            )
+            first = False
+            await context.write(update)
+
+    async def WatchServers(  # type: ignore[override]  # noqa: N802
+        self, request: pb.WatchServersRequest, context: _Servers
+    ) -> None:
+        """The list of Servers, again whenever it changes, until the supervisor leaves."""
+        with self._actor.servers.watching() as wake:
+            while True:
+                await wake.wait()
+                wake.clear()
+                await context.write(messages.server_list(self._actor.state))
+
+
+async def command(
+    actor: Actor, name: str, kind: pb.Command.Kind.ValueType, timeout: float
+) -> list[Outcome]:
+    """Sends a command to every agent that is assigned the model. Raises NotFound, Unavailable."""
+    model = actor.state.model(name)
+    replicas = model.assigned
+    if not replicas:
+        raise Unavailable(f"model {name!r} is assigned to no server replica: {model.reason}")
+    return list(
+        await asyncio.gather(*(actor.links.command(each, kind, name, timeout) for each in replicas))
+    )

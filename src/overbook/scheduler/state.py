@@ -1,0 +1,415 @@
+"""Desired state and its decisions: what an apply, a delete, an agent or a report changes. No I/O, no clock.
+
+Theory of operation. The actor is the only caller. A call changes the books in memory and collects
+`Changes`; models that must be (re)placed go on a list that `bites` works off piecemeal, so that
+nothing here takes long. The actor then writes the changes and only after that tells anybody. Waiting
+models are tried again when bytes become free (`Pending` makes that cheap) and all of them when a
+Server or an agent comes, goes or changes, which is rare. Nothing moves because a better place exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from overbook.placement import ReplicaId, Verdict, place
+from overbook.scheduler.books import Books, demand
+from overbook.scheduler.changes import Changes, Note
+from overbook.scheduler.conditions import model_condition, server_condition
+from overbook.scheduler.errors import NotFound
+from overbook.scheduler.records import Hello, Model, Replica, Report, Role, Server, ServerReport
+
+# What models get to become available elsewhere before their replica is taken away.
+DRAIN_SECONDS: Final = 60.0
+
+
+class State:
+    """The books and everything that may happen to them. `manifests_in` adds what people ask for."""
+
+    def __init__(self) -> None:
+        self.books = Books()
+        self._todo: dict[str, None] = {}
+
+    # What the actor asks after every call.
+
+    def bites(self, limit: int) -> Iterator[None]:
+        """Places every model that is due; between two items at most ``limit`` of them."""
+        while self._step(limit):
+            yield
+
+    def _step(self, limit: int) -> bool:
+        books = self.books
+        for name in list(self._todo)[:limit]:
+            del self._todo[name]
+            model = books.models.get(name)
+            if model is not None and not model.deleting:
+                self.place(model)
+        if self._todo:
+            return True
+        if books.freed:
+            books.freed = False
+            books.freed = not self._retry_waiting(limit) or books.freed
+        return bool(self._todo) or books.freed
+
+    def take_changes(self, now: float) -> Changes:
+        """Everything that changed since the last call; conditions are brought up to date first."""
+        books = self.books
+        for name in books.touched:
+            model = books.models.get(name)
+            if model is not None:
+                self._refresh(model, now)
+        books.touched = set()
+        changes, books.changes = books.changes, Changes()
+        return changes
+
+    def _refresh(self, model: Model, now: float) -> None:
+        before = model.condition
+        after = model_condition(model, self.books.replicas, now)
+        model.condition = after
+        if before is None or before.reason == after.reason:
+            return
+        failed = after.reason == "ModelFailed"
+        if failed or after.status:
+            self.note(after.reason, model.name, after.message, warning=failed)
+
+    def note(self, reason: str, name: str, message: str, *, warning: bool = False) -> None:
+        """Tells of a model."""
+        self.books.changes.notes.append(Note(reason, "Model", name, message, warning))
+
+    # Placement.
+
+    def place(self, model: Model) -> Verdict:
+        """Decides anew where the model shall be; what holds it already stays while it may."""
+        books = self.books
+        verdict = place(demand(model), books.views(model))
+        before = model.assigned
+        failing = bool(model.reason) and not model.waiting and len(before) < model.needed
+        for replica_id in verdict.chosen:
+            if model.seats.get(replica_id) is not Role.ASSIGNED:
+                books.seat(model, replica_id, Role.ASSIGNED)
+                books.changes.told[replica_id].add(model.name)
+        for replica_id in before:
+            if replica_id not in verdict.chosen:
+                books.seat(model, replica_id, Role.LEAVING)
+        if not verdict.placed and not verdict.waiting:
+            for replica_id in model.with_role(Role.LEAVING):
+                books.revoke(model, replica_id)
+        if (model.reason, model.waiting) != (verdict.reason, verdict.waiting):
+            model.reason, model.waiting = verdict.reason, verdict.waiting
+            books.changes.routes.add(model.name)
+            books.touched.add(model.name)
+        if verdict.complete:
+            books.pending.discard(model.name)
+        else:
+            books.pending.put(model)
+        self._note_placement(model, before, verdict, failing)
+        books.settle(model)
+        return verdict
+
+    def _note_placement(
+        self, model: Model, before: list[ReplicaId], verdict: Verdict, failing: bool
+    ) -> None:
+        if verdict.chosen and set(verdict.chosen) != set(before):
+            where = ", ".join(str(each) for each in verdict.chosen)
+            self.note("ModelPlaced", model.name, f"assigned to {where}")
+        if not verdict.placed and not verdict.waiting and not failing:
+            self.note("ScheduleFailed", model.name, verdict.reason, warning=True)
+
+    def _retry_waiting(self, limit: int) -> bool:
+        """Tries the smallest of each group until one does not fit; False when ``limit`` was reached."""
+        books = self.books
+        for group in books.pending.groups():
+            while (name := books.pending.smallest(group)) is not None:
+                model = books.models[name]
+                before = model.assigned
+                self.place(model)
+                if model.assigned == before:
+                    break
+                limit -= 1
+                if limit <= 0:
+                    return False
+        return True
+
+    def later(self, names: Iterable[str]) -> None:
+        """Puts models on the list that `bites` works off."""
+        self._todo.update(dict.fromkeys(names))
+
+    def retry_all(self) -> None:
+        """Something rare changed: every waiting model gets a new answer, first registered first."""
+        self.later(self.books.pending.names())
+
+    def verdict(self, name: str) -> Verdict:
+        """The answer as of now, for people. Changes nothing. Raises NotFound."""
+        model = self.model(name)
+        return place(demand(model), self.books.views(model))
+
+    def model(self, name: str) -> Model:
+        model = self.books.models.get(name)
+        if model is None:
+            raise NotFound(f"model {name!r} is not registered; see `overbook get models`")
+        return model
+
+    def server(self, name: str) -> Server:
+        server = self.books.servers.get(name)
+        if server is None:
+            raise NotFound(f"server {name!r} is not registered; see `overbook get servers`")
+        return server
+
+    # Servers and their replicas.
+
+    def fit_replicas(self, server: Server, now: float) -> None:
+        """Makes the replicas what the Server's spec says, and re-places whoever cannot stay."""
+        books = self.books
+        for index in range(server.replicas):
+            replica_id = ReplicaId(server.name, index)
+            if replica_id not in books.replicas:
+                books.replicas[replica_id] = Replica(replica_id, server.memory, server.overcommit)
+                books.changes.replicas.add(replica_id)
+        for replica in self.replicas_of(server.name):
+            draining = replica.id.replica >= server.replicas
+            if draining and not replica.draining:
+                replica.drain_until = now + DRAIN_SECONDS
+            replica.draining = draining
+            replica.budget, replica.overcommit = server.memory, server.overcommit
+            if replica.hello is not None:
+                replica.capabilities = capabilities(server, replica.hello)
+            if replica.connected and replica.hello and replica.hello.memory != server.memory:
+                books.changes.configured.add(replica.id)
+            self.later(self.misplaced(replica, enforce=True))
+            books.forget_replica(replica)
+        books.changes.server_list = True
+        self.refresh_server(server.name, now)
+        self.retry_all()
+
+    def running_replicas(self, server: Server) -> int:
+        """How many replicas must run: those that are wanted, and those whose models still move away."""
+        leaving = [
+            replica.id.replica + 1
+            for replica in self.replicas_of(server.name)
+            if replica.draining and replica.models
+        ]
+        return max([server.replicas, *leaving])
+
+    def next_deadline(self) -> float | None:
+        """When (Unix seconds) the next drain must be over, None when none is going on."""
+        return min(
+            (each.drain_until for each in self.books.replicas.values() if _drains(each)),
+            default=None,
+        )
+
+    def end_drains(self, now: float) -> None:
+        """Models that could not move in time lose their seats: the replica must go."""
+        for replica in list(self.books.replicas.values()):
+            if not _drains(replica) or replica.drain_until > now:
+                continue
+            for name in sorted(replica.models):
+                model = self.books.models[name]
+                self.books.unseat(model, replica.id)
+                self.books.changes.told[replica.id].add(name)
+                self.end_if_gone(model)
+                self.later([name])
+            self.books.forget_replica(replica)
+
+    def replicas_of(self, server: str) -> list[Replica]:
+        """In the order of their numbers."""
+        found = [each for each in self.books.replicas.values() if each.id.server == server]
+        return sorted(found, key=lambda each: each.id)
+
+    def misplaced(self, replica: Replica, *, enforce: bool) -> list[str]:
+        """Names of those assigned here who may not stay, last registered first.
+
+        ``enforce``: a budget that shrank sends the last registered away. A size that was learned
+        does not: it would unseat whoever serves well.
+        """
+        models = sorted(
+            (self.books.models[name] for name in replica.models),
+            key=lambda model: model.created,
+            reverse=True,
+        )
+        here = [model for model in models if model.seats[replica.id] is Role.ASSIGNED]
+        if replica.draining:
+            return [model.name for model in here]
+        found: dict[str, None] = {}
+        excess = replica.registered - replica.limit
+        for model in here:
+            lacks = replica.connected and not replica.capabilities.issuperset(
+                model.needs.requirements
+            )
+            too_many = enforce and (excess > 0 or model.size > replica.budget)
+            if lacks or too_many:
+                found[model.name] = None
+                excess -= model.size
+        return list(found)
+
+    def remove_server(self, name: str) -> None:
+        """Its models lose their seats at once and look for others. Raises NotFound."""
+        books = self.books
+        self.server(name)
+        del books.servers[name]
+        books.changes.gone_servers.add(name)
+        books.changes.server_list = True
+        books.changes.notes.append(Note("ServerRemoved", "Server", name, "deleted"))
+        for replica in self.replicas_of(name):
+            replica.draining = True
+            homeless = sorted(replica.models, key=lambda each: books.models[each].created)
+            for model_name in homeless:
+                model = books.models[model_name]
+                books.unseat(model, replica.id)
+                books.changes.told[replica.id].add(model_name)
+                self.end_if_gone(model)
+            self.later(homeless)
+            books.forget_replica(replica)
+        self.retry_all()
+
+    def refresh_server(self, name: str, now: float) -> None:
+        server = self.books.servers.get(name)
+        if server is not None:
+            wanted = [each for each in self.replicas_of(name) if each.id.replica < server.replicas]
+            server.condition = server_condition(server, wanted, now)
+
+    # Agents.
+
+    def hello(self, replica_id: ReplicaId, hello: Hello, now: float) -> None:
+        """An agent is here. A session starts with nothing known: it reports everything anew."""
+        books = self.books
+        server = books.servers.get(replica_id.server)
+        replica = books.replicas.get(replica_id)
+        if replica is None:
+            # Of a Server that nobody applied: it is kept, gets nothing, and counts once that is there.
+            replica = Replica(replica_id, hello.memory, 0, draining=True)
+            books.replicas[replica_id] = replica
+        replica.connected = True
+        replica.hello = hello
+        replica.capabilities = hello.capabilities if server is None else capabilities(server, hello)
+        replica.reports = {}
+        replica.server_report = ServerReport()
+        books.changes.replicas.add(replica_id)
+        if hello.memory != replica.budget:
+            books.changes.configured.add(replica_id)
+        # The full sync does not name them, and what an agent had before it left is gone with it.
+        for name in sorted(replica.models):
+            model = books.models[name]
+            books.touched.add(name)
+            if model.seats[replica_id] is Role.REVOKING:
+                books.unseat(model, replica_id)
+                self.end_if_gone(model)
+        self._note_agent(replica_id, "AgentConnected", f"runtime {hello.runtime}", warning=False)
+        self.refresh_server(replica_id.server, now)
+        self.later(self.misplaced(replica, enforce=False))
+        self.retry_all()
+
+    def bye(self, replica_id: ReplicaId, now: float) -> None:
+        """The agent's session ended. Its models stay: it may be restarting."""
+        books = self.books
+        replica = books.replicas.get(replica_id)
+        if replica is None or not replica.connected:
+            return
+        replica.connected = False
+        for name in sorted(replica.models):
+            model = books.models[name]
+            books.touched.add(name)
+            if replica.draining:
+                books.unseat(model, replica_id)
+                self.end_if_gone(model)
+                self.later([name])
+            elif len(model.seats) > 1:
+                books.changes.routes.add(name)
+        self._note_agent(replica_id, "AgentDisconnected", "its session ended", warning=True)
+        self.refresh_server(replica_id.server, now)
+        books.forget_replica(replica)
+
+    def _note_agent(
+        self, replica_id: ReplicaId, reason: str, message: str, *, warning: bool
+    ) -> None:
+        self.books.changes.notes.append(
+            Note(reason, "Server", replica_id.server, message, warning, replica_id)
+        )
+
+    def report(self, replica_id: ReplicaId, reports: Sequence[tuple[str, Report]]) -> None:
+        """What an agent says of its models; of those that it was not given, nothing is kept."""
+        books = self.books
+        replica = books.replicas.get(replica_id)
+        if replica is None:
+            return
+        for name, report in reports:
+            model = books.models.get(name)
+            if model is None or replica_id not in model.seats:
+                continue
+            replica.reports[name] = report
+            books.touched.add(name)
+            self._learn(model)
+            if len(model.seats) > 1:
+                books.settle(model)
+                books.changes.routes.add(name)
+
+    def _learn(self, model: Model) -> None:
+        """A size that the manifest does not declare is the largest that any agent reckons with."""
+        if model.needs.memory is not None:
+            return
+        sizes = (
+            self.books.replicas[each].reports[model.name].size
+            for each in model.seats
+            if model.name in self.books.replicas[each].reports
+            and self.books.replicas[each].reports[model.name].generation >= model.content_generation
+        )
+        learned = max(sizes, default=0)
+        if learned and learned != model.learned_bytes:
+            before = model.size
+            model.learned_bytes = learned
+            self.books.resized(model, before)
+            self.books.changes.hints.add(model.name)
+
+    def server_report(self, replica_id: ReplicaId, report: ServerReport, now: float) -> None:
+        replica = self.books.replicas.get(replica_id)
+        if replica is not None:
+            replica.server_report = report
+            self.refresh_server(replica_id.server, now)
+
+    def gone(self, replica_id: ReplicaId, names: Iterable[str]) -> None:
+        """Revoked models of which an agent has nothing left. Of others it is an old story: ignored."""
+        for name in names:
+            model = self.books.models.get(name)
+            if model is not None and model.seats.get(replica_id) is Role.REVOKING:
+                self.books.unseat(model, replica_id)
+                self.end_if_gone(model)
+        replica = self.books.replicas.get(replica_id)
+        if replica is not None:
+            self.books.forget_replica(replica)
+
+    # Deleting.
+
+    def remove_model(self, name: str) -> None:
+        """The catalogue forgets it, agents drain it, and its row goes with its last seat. Raises NotFound."""
+        books = self.books
+        model = self.model(name)
+        if model.deleting:
+            return
+        model.deleting = True
+        books.pending.discard(name)
+        books.mark(model)
+        self.note("ModelTerminating", name, "deleted; draining")
+        for replica_id in list(model.seats):
+            books.revoke(model, replica_id)
+        self.end_if_gone(model)
+
+    def end_if_gone(self, model: Model) -> None:
+        """Ends a deletion once the last seat is empty."""
+        if not model.deleting or model.seats:
+            return
+        changes = self.books.changes
+        del self.books.models[model.name]
+        changes.models.discard(model.name)
+        changes.hints.discard(model.name)
+        changes.gone_models.add(model.name)
+        changes.routes.add(model.name)
+        self.note("ModelRemoved", model.name, "nothing is left of it")
+
+
+def _drains(replica: Replica) -> bool:
+    return replica.draining and bool(replica.models)
+
+
+def capabilities(server: Server, hello: Hello) -> frozenset[str]:
+    """What a replica offers: the Server's own list where it has one, else its runtime's; plus extras."""
+    base = hello.capabilities if server.capabilities is None else server.capabilities
+    return base | frozenset(server.extra_capabilities)
