@@ -17,7 +17,7 @@ from overbook.cli.reading import (
 )
 from overbook.cli.rows import SERVER_COLUMNS, replica_name, server_rows
 from overbook.cli.tables import Column, table
-from overbook.cli.words import ago, size
+from overbook.cli.words import ago, plural, size
 from overbook.client.http import Json, JsonObject
 
 _LABEL: Final = 14
@@ -32,25 +32,18 @@ _REPLICA_COLUMNS: Final = (
     Column("LOADS", right=True),
     Column("EVICTED", right=True),
 )
-_VERDICT_COLUMNS: Final = (
-    Column("REPLICA"),
-    Column("VERDICT"),
-    Column("REGISTERED", right=True),
-    Column("LIMIT", right=True),
-    Column("BUDGET", right=True),
-    Column("WHY", shrinks=True),
-)
-EVENT_COLUMNS: Final = (
+# Messages stand last and whole: a description that hides its reasons describes nothing.
+_EVENT_COLUMNS: Final = (
     Column("AGO", right=True),
     Column("TYPE"),
     Column("REASON"),
     Column("REPLICA"),
-    Column("MESSAGE", shrinks=True),
+    Column("MESSAGE"),
 )
 
 
-def describe_model(model: JsonObject, *, now: float, width: int) -> str:
-    """The whole text. `now` in Unix seconds, `width` in columns."""
+def describe_model(model: JsonObject, *, now: float) -> str:
+    """The whole text. `now` in Unix seconds."""
     found = condition(model)
     lines = [*_head(model), *_spec(model)]
     since = moment(found.since)
@@ -63,21 +56,21 @@ def describe_model(model: JsonObject, *, now: float, width: int) -> str:
     parts = replicas(model)
     lines += ["", "Replicas"]
     if parts:
-        lines.append(table(_REPLICA_COLUMNS, [_replica(part, now) for part in parts], width=width))
+        lines.append(table(_REPLICA_COLUMNS, [_replica(part, now) for part in parts]))
         for part in parts:
             if error := text(part.get("lastError")):
                 lines.append(f"{replica_name(part)}: {' '.join(error.split())}")
     else:
         lines.append("none: the model is assigned to no server replica")
-    lines += ["", "Placement", *_verdict(model.get("verdict"), width)]
-    lines += ["", "Events", _events(model, now, width)]
+    lines += ["", "Placement", *_verdict(model.get("verdict"))]
+    lines += ["", "Events", _events(model, now)]
     return "\n".join(lines)
 
 
-def describe_server(server: JsonObject, *, now: float, width: int) -> str:
-    """The whole text. `now` in Unix seconds, `width` in columns."""
+def describe_server(server: JsonObject, *, now: float) -> str:
+    """The whole text. `now` in Unix seconds."""
     lines = [*_head(server), *_spec(server), "", "Replicas"]
-    lines.append(table(SERVER_COLUMNS, server_rows(server), width=width))
+    lines.append(table(SERVER_COLUMNS, server_rows(server)))
     for part in replicas(server):
         pid, base = number(part.get("pid")), number(at(part, "bytes", "base"))
         details = [
@@ -92,12 +85,12 @@ def describe_server(server: JsonObject, *, now: float, width: int) -> str:
         if each.get("status") != "True" and message:
             lines.append(f"{text(each.get('type'))}: {text(each.get('reason'))}: {message}")
     if server.get("verdict"):
-        lines += ["", "Placement", *_verdict(server.get("verdict"), width)]
-    lines += ["", "Events", _events(server, now, width)]
+        lines += ["", "Placement", *_verdict(server.get("verdict"))]
+    lines += ["", "Events", _events(server, now)]
     return "\n".join(lines)
 
 
-def event_row(event: JsonObject, now: float) -> tuple[str, ...]:
+def _event(event: JsonObject, now: float) -> tuple[str, ...]:
     """One event, with its age."""
     then = moment(event.get("time"))
     replica = event.get("replica")
@@ -152,14 +145,13 @@ def _replica(part: JsonObject, now: float) -> tuple[str, ...]:
     )
 
 
-def _verdict(verdict: Json, width: int) -> Iterator[str]:
+def _verdict(verdict: Json) -> Iterator[str]:
     """Every server replica, chosen or refused, with the numbers; and the whole in a line when there is one."""
     decisions: Sequence[JsonObject]
     if isinstance(verdict, dict):
         wanted, needed = number(verdict.get("wanted")), number(verdict.get("size"))
         if wanted is not None and needed is not None:
-            replicas_wanted = f"{wanted} replica{'' if wanted == 1 else 's'}"
-            yield f"wanted: {replicas_wanted} with room for {size(needed)}"
+            yield f"wanted: {plural(wanted, 'replica')} with room for {size(needed)}"
         if reason := text(verdict.get("reason")):
             yield " ".join(reason.split())
         decisions = objects(verdict.get("decisions")) or objects(verdict.get("replicas"))
@@ -168,25 +160,33 @@ def _verdict(verdict: Json, width: int) -> Iterator[str]:
     if not decisions:
         yield "no server replica was looked at; apply a Server, or start an agent"
         return
-    yield table(_VERDICT_COLUMNS, [_decision(each) for each in decisions], width=width)
+    widest = max(len(_place(each)) for each in decisions)
+    for each in decisions:
+        chosen = "chosen" if each.get("chosen") is True else "refused"
+        yield f"{_place(each):<{widest}}  {chosen}: {' '.join(text(each.get('reason')).split())}"
+        yield f"{'':<{widest}}  {_figures(each)}"
 
 
-def _decision(decision: JsonObject) -> tuple[str, ...]:
+def _place(decision: JsonObject) -> str:
     place = decision.get("replica")
+    return place if isinstance(place, str) else replica_name(decision)
+
+
+def _figures(decision: JsonObject) -> str:
+    """The numbers that the decision rests on, without the model itself."""
     numbers = decision.get("numbers")
     figures = {**decision, **numbers} if isinstance(numbers, dict) else decision
-    return (
-        place if isinstance(place, str) else replica_name(decision),
-        "chosen" if decision.get("chosen") is True else "refused",
-        size(number(figures.get("registered"))),
-        size(number(figures.get("limit"))),
-        size(number(figures.get("budget"))),
-        " ".join(text(decision.get("reason")).split()),
-    )
+    known = [
+        f"{name} {size(count)}"
+        for name in ("registered", "limit", "budget")
+        if (count := number(figures.get(name))) is not None
+    ]
+    models = number(figures.get("models"))
+    return ", ".join(known if models is None else [*known, plural(models, "model")])
 
 
-def _events(thing: JsonObject, now: float, width: int) -> str:
+def _events(thing: JsonObject, now: float) -> str:
     events = objects(thing.get("events"))
     if not events:
         return "none"
-    return table(EVENT_COLUMNS, [event_row(each, now) for each in events], width=width)
+    return table(_EVENT_COLUMNS, [_event(each, now) for each in events])

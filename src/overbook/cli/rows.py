@@ -16,7 +16,7 @@ MODEL_COLUMNS: Final = (
     Column("STATE"),
     Column("SERVER", shrinks=True),
     Column("MEMORY", right=True),
-    Column("LAST USED", right=True),
+    Column("USED", right=True),
     Column("REASON", shrinks=True),
 )
 SERVER_COLUMNS: Final = (

@@ -45,10 +45,14 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Manifests:
-    """Everything that the paths gave, in order, and what their authors should know."""
+    """Everything that the paths gave, in order, and what their authors should know.
+
+    `missing` are artifacts that are not on this machine; whether that matters, the scheduler says.
+    """
 
     loaded: tuple[Loaded, ...]
     warnings: tuple[Problem, ...]
+    missing: tuple[Problem, ...]
 
 
 def load_manifests(paths: Sequence[str], *, stdin: Bytes) -> Manifests:
@@ -74,16 +78,17 @@ def load_manifests(paths: Sequence[str], *, stdin: Bytes) -> Manifests:
     if problems:
         raise ManifestError(problems)
     warnings: list[Problem] = []
+    absent: list[Problem] = []
     loaded = []
     for document in documents:
         warnings.extend(document.warnings)
         body = document.manifest.to_json()
         missing = _resolve(body, document)
         if missing is not None:
-            warnings.append(missing)
+            absent.append(missing)
         place = f"{document.source}:{document.line}"
         loaded.append(Loaded(document.manifest.kind, document.manifest.name, body, place))
-    return Manifests(tuple(loaded), tuple(warnings))
+    return Manifests(tuple(loaded), tuple(warnings), tuple(absent))
 
 
 def _resolve(body: JsonObject, document: Document) -> Problem | None:
@@ -98,7 +103,8 @@ def _resolve(body: JsonObject, document: Document) -> Problem | None:
     if os.path.lexists(path):
         return None
     message = f"{path!r} is not on this machine; expected a folder or file with the model"
-    return Problem(message, ("spec", "storageUri"), document.source, document.line)
+    path_to = ("spec", "storageUri")
+    return Problem(message, path_to, document.source, document.node.line_of(path_to))
 
 
 def _sources(path: str, stdin: Bytes) -> Iterator[Source | Problem]:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Final
 
 _GAP: Final = "  "
-_MIN_SHRUNK: Final = 12
+_MIN_SHRUNK: Final = 15
 # Where output goes to a file or a pipe there is no width to fit: nothing is cut.
-_UNLIMITED: Final = 1_000_000
+UNLIMITED: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +25,12 @@ class Column:
 
 def terminal_width() -> int:
     """Columns of the terminal, and no limit when the output is not one."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else _UNLIMITED
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else UNLIMITED
 
 
-def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, width: int) -> str:
+def table(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]], *, width: int = UNLIMITED
+) -> str:
     """The table's text without a final line break. Names stay whole; columns that shrink give way."""
     widths = [
         max(len(column.title), *(len(row[index]) for row in rows), 0)

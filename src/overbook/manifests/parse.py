@@ -6,7 +6,7 @@ Reading files is the caller's job, as is making a relative storageUri absolute.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from overbook.manifests.located import Node, Unreadable, read_documents
@@ -28,12 +28,17 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A checked manifest, where it began, and what its author should know about it."""
+    """A checked manifest, where it stands, and what its author should know about it."""
 
     manifest: Manifest
     source: str
-    line: int
+    node: Node = field(repr=False)
     warnings: tuple[Problem, ...] = ()
+
+    @property
+    def line(self) -> int:
+        """Of its name."""
+        return self.node.line_of(("metadata", "name"))
 
 
 def parse_sources(
@@ -102,8 +107,7 @@ def _check(node: Node, source: str, *, allow_relative: bool) -> Iterator[Documen
         yield from (_placed(problem, node, source) for problem in error.problems)
     else:
         warnings = tuple(_placed(problem, node, source) for problem in validated.warnings)
-        line = node.line_of(("metadata", "name"))
-        yield Document(validated.manifest, source, line, warnings)
+        yield Document(validated.manifest, source, node, warnings)
 
 
 def _placed(problem: Problem, node: Node, source: str) -> Problem:

@@ -21,10 +21,9 @@ def describe(kind: Kind, name: str, api_url: str) -> None:
     overbook describe server mlserver
     """
     from overbook.cli.describing import describe_model, describe_server
-    from overbook.cli.tables import terminal_width
     from overbook.client.control import ControlClient
 
     with ControlClient(api_url) as client:
         found = client.describe(kind, name)
     text = describe_model if kind == "model" else describe_server
-    click.echo(text(found, now=time.time(), width=terminal_width()))
+    click.echo(text(found, now=time.time()))

@@ -24,7 +24,7 @@ def validate(files: tuple[str, ...]) -> None:
     from overbook.cli.sources import load_manifests
 
     manifests = load_manifests(files, stdin=sys.stdin.buffer)
-    for problem in manifests.warnings:
+    for problem in (*manifests.warnings, *manifests.missing):
         click.echo(f"warning: {problem}", err=True)
     for each in manifests.loaded:
         click.echo(f"{each.label} valid")

@@ -1,0 +1,239 @@
+"""A control API and REST data plane on a real loopback socket, with state in memory, for client and CLI tests.
+
+It answers as docs/architecture.md says, refuses what it does not know, and closes kept connections when told to.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+from overbook.client.http import Json, JsonObject
+
+
+def model(
+    name: str, *, ready: bool = True, reason: str = "ModelAvailable", message: str = ""
+) -> JsonObject:
+    """A model as `GET /models/NAME` gives it, resident on mlserver/0 when ready."""
+    replica: JsonObject = {
+        "server": "mlserver",
+        "replica": 0,
+        "state": "resident" if ready else "failed",
+        "bytes": {"declared": 102400, "measured": None, "charged": 102400 if ready else 0},
+        "lastUsed": "2026-01-02T03:04:05Z" if ready else None,
+        "inFlight": 2,
+        "loads": 3,
+        "evictions": 1,
+        "lastError": None if ready else message,
+    }
+    condition: JsonObject = {
+        "type": "ModelReady",
+        "status": "True" if ready else "False",
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": "2026-01-02T03:00:00Z",
+    }
+    return {
+        "apiVersion": "overbook.dev/v1alpha1",
+        "kind": "Model",
+        "metadata": {"name": name, "generation": 1},
+        "spec": {"storageUri": f"/models/{name}", "requirements": ["sklearn"], "memory": "100Ki"},
+        "status": {"conditions": [condition], "replicas": [replica]},
+    }
+
+
+def server(name: str) -> JsonObject:
+    """A server as `GET /servers/NAME` gives it."""
+    replica: JsonObject = {
+        "replica": 0,
+        "state": "ready",
+        "address": {"rest": "127.0.0.1:39001", "grpc": "127.0.0.1:39002"},
+        "pid": 4242,
+        "bytes": {
+            "budget": 2**31,
+            "registered": 3 * 2**30,
+            "resident": 2**30,
+            "process": 2**30 + 2**28,
+            "base": 2**28,
+        },
+        "models": {"registered": 40, "resident": 12},
+    }
+    return {
+        "apiVersion": "overbook.dev/v1alpha1",
+        "kind": "Server",
+        "metadata": {"name": name, "generation": 1},
+        "spec": {"serverConfig": "mlserver", "replicas": 1, "memory": "2Gi"},
+        "status": {"conditions": [], "replicas": [replica]},
+    }
+
+
+class FakeOverbook:
+    """What the handler serves and what it was asked. Set fields before the calls that need them."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.objects: dict[str, dict[str, JsonObject]] = {"models": {}, "servers": {}}
+        self.events: list[JsonObject] = []
+        self.verdict: Json = None
+        self.refusals: dict[str, tuple[int, str]] = {}
+        self.apply_errors: dict[str, str] = {}
+        self.unplaced: dict[str, str] = {}
+        self.becomes_ready: dict[str, JsonObject] = {}
+        self.ready = True
+        self.requests: list[tuple[str, str, Json]] = []
+        self.raw: dict[str, tuple[int, bytes]] = {}
+        self.close_after_next = False
+        self.stall = threading.Event()
+
+    def add(self, *things: JsonObject) -> None:
+        for thing in things:
+            metadata = thing["metadata"]
+            assert isinstance(metadata, dict)
+            self.objects[f"{thing['kind']}s".lower()][str(metadata["name"])] = thing
+
+    def answer(self, method: str, target: str, body: Json) -> tuple[int, Json]:
+        parts = urlsplit(target)
+        steps = [step for step in parts.path.split("/") if step]
+        if steps == ["readyz"]:
+            return (200, {}) if self.ready else (503, {"error": "starting"})
+        if steps[:1] == ["v2"]:
+            return self._infer(steps[2], body)
+        match (method, steps[2:]):
+            case ("GET", ["version"]):
+                return 200, {"version": "9.8.7"}
+            case ("POST", ["apply" | "validate"]):
+                return 200, {"results": self._apply(body)}
+            case ("GET", ["events"]):
+                return 200, self._events(parse_qs(parts.query))
+            case ("GET", [plural]):
+                return 200, list(self.objects[plural].values())
+            case (_, [plural, name, *rest]):
+                return self._one(method, plural, name, rest)
+        return 404, {"error": f"no such call: {method} {target}"}
+
+    def _one(self, method: str, plural: str, name: str, rest: list[str]) -> tuple[int, Json]:
+        if name in self.refusals:
+            status, error = self.refusals[name]
+            return status, {"error": error}
+        if name not in self.objects[plural]:
+            return 404, {
+                "error": f"{plural[:-1]} {name!r} is not registered; see `overbook get {plural}`"
+            }
+        if method == "DELETE":
+            del self.objects[plural][name]
+            return 200, {}
+        if method == "POST":
+            return 200, {}
+        thing = self.objects[plural][name]
+        if rest == ["describe"]:
+            return 200, {**thing, "verdict": self.verdict, "events": list(self.events)}
+        return 200, thing
+
+    def _apply(self, body: Json) -> list[Json]:
+        assert isinstance(body, dict)
+        documents = body["documents"]
+        assert isinstance(documents, list)
+        results: list[Json] = []
+        for document in documents:
+            assert isinstance(document, dict)
+            metadata = document["metadata"]
+            assert isinstance(metadata, dict)
+            name = str(metadata["name"])
+            result: JsonObject = {
+                "kind": document["kind"],
+                "name": name,
+                "generation": 1,
+                "error": None,
+            }
+            if name in self.apply_errors:
+                result |= {"action": "failed", "error": self.apply_errors[name]}
+            else:
+                known = name in self.objects[f"{document['kind']}s".lower()]
+                result |= {
+                    "action": "unchanged" if known else "created",
+                    "error": self.unplaced.get(name),
+                }
+                if document["kind"] == "Model":
+                    self.objects["models"].setdefault(name, model(name))
+            results.append(result)
+        return results
+
+    def _events(self, query: dict[str, list[str]]) -> Json:
+        after = int(query.get("after", ["0"])[0])
+        if query.get("wait"):
+            # Something happens while the client waits: what it waits for.
+            self.objects["models"].update(self.becomes_ready)
+        found = [
+            each for each in self.events if isinstance(each["seq"], int) and each["seq"] > after
+        ]
+        if "model" in query:
+            found = [each for each in found if each["name"] == query["model"][0]]
+        last = max([after, *(each["seq"] for each in self.events if isinstance(each["seq"], int))])
+        return {"events": list(found), "last": last}
+
+    def _infer(self, name: str, body: Json) -> tuple[int, Json]:
+        if name in self.refusals:
+            status, error = self.refusals[name]
+            return status, {"error": error}
+        if name not in self.objects["models"]:
+            return 404, {"error": f"model {name!r} is not registered"}
+        assert isinstance(body, dict)
+        inputs = body["inputs"]
+        assert isinstance(inputs, list)
+        return 200, {"model_name": name, "outputs": inputs}
+
+
+def _handler(fake: FakeOverbook) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        # Else the second of two small writes waits 40 ms for the client's acknowledgement.
+        disable_nagle_algorithm = True
+
+        def _serve(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            body: Json = json.loads(self.rfile.read(length)) if length else None
+            fake.requests.append((self.command, self.path, body))
+            if self.path in fake.raw:
+                status, content = fake.raw[self.path]
+            elif self.path.endswith("/stall"):
+                fake.stall.wait(5)
+                return
+            else:
+                status, answer = fake.answer(self.command, self.path, body)
+                content = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+            if fake.close_after_next:
+                # Without a word in the headers, as a server does whose idle time is over.
+                fake.close_after_next = False
+                self.close_connection = True
+
+        do_GET = do_POST = do_DELETE = _serve  # noqa: N815
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nothing: the tests read `requests`."""
+
+    return Handler
+
+
+@contextmanager
+def running() -> Iterator[FakeOverbook]:
+    """A fake that listens on a free loopback port until the end of the block."""
+    fake = FakeOverbook()
+    with ThreadingHTTPServer(("127.0.0.1", 0), _handler(fake)) as listener:
+        listener.daemon_threads = True
+        fake.url = f"http://127.0.0.1:{listener.server_address[1]}"
+        thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield fake
+        finally:
+            fake.stall.set()
+            listener.shutdown()
+            thread.join()
