@@ -1,0 +1,242 @@
+"""What every inference server behind `InferenceServer` keeps, the fake and the real ones alike."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from overbook.agent.servers.mlserver import MlserverConfig, MlserverServer
+from overbook.agent.servers.protocol import (
+    InferenceServer,
+    ModelRejected,
+    PreparedModel,
+    Presence,
+    ServerUnreachable,
+)
+from overbook.runtimes.install import environment, install
+from tests.conformance.scripted import scripted_model
+from tests.fakes.fake_server import FakeServer, Script
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+CALL = 20.0
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A running server and how a test looks behind it."""
+
+    server: InferenceServer
+    answer: Callable[[str], Awaitable[int]]
+    kill: Callable[[], None]
+
+
+def fake() -> Subject:
+    server = FakeServer()
+
+    async def answer(name: str) -> int:
+        return server.answer(name)
+
+    return Subject(server, answer, lambda: server.crash(-9))
+
+
+def mlserver(state: Path) -> Subject:
+    install("mlserver", lambda _message, _fraction: None)
+    made = environment("mlserver")
+    server = MlserverServer(MlserverConfig(made.python, made.plugin, state))
+
+    async def answer(name: str) -> int:
+        tensor = {"name": "x", "shape": [1], "datatype": "INT64", "data": [1]}
+        async with httpx.AsyncClient(trust_env=False) as client:
+            reply = await client.post(
+                f"http://{server.addresses.rest}/v2/models/{name}/infer",
+                json={"inputs": [tensor]},
+                timeout=CALL,
+            )
+        assert reply.status_code == 200, reply.text
+        return int(reply.json()["outputs"][0]["data"][0])
+
+    def kill() -> None:
+        assert server.pid is not None
+        os.kill(server.pid, signal.SIGKILL)
+
+    return Subject(server, answer, kill)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["fake", "mlserver"])
+async def running(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Subject]:
+    real = request.param == "mlserver"
+    subject = mlserver(tmp_path_factory.mktemp("server")) if real else fake()
+    await subject.server.start(timeout=60)
+    yield subject
+    await subject.server.stop(grace=10)
+    if isinstance(subject.server, MlserverServer):
+        await subject.server.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def subject(running: Subject) -> AsyncIterator[Subject]:
+    if running.server.pid is None:
+        await running.server.start(timeout=60)
+    yield running
+    if running.server.pid is not None:
+        for name in await running.server.index(timeout=CALL):
+            await running.server.unload(name, timeout=CALL)
+
+
+async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
+    deadline = time.monotonic() + CALL
+    while not await condition():
+        assert time.monotonic() < deadline, f"never: {what}"
+        await asyncio.sleep(0.01)
+
+
+async def test_load_makes_ready(subject: Subject, tmp_path: Path) -> None:
+    server = subject.server
+    assert await server.presence("a", timeout=CALL) is Presence.ABSENT
+    await server.load(scripted_model(tmp_path, "a", Script(answer=5)), timeout=CALL)
+    assert await server.presence("a", timeout=CALL) is Presence.READY
+    assert dict(await server.index(timeout=CALL)) == {"a": Presence.READY}
+    assert await subject.answer("a") == 5
+
+
+async def test_models_that_ship_the_same_module_stay_apart(
+    subject: Subject, tmp_path: Path
+) -> None:
+    for number in range(3):
+        model = scripted_model(tmp_path, f"m{number}", Script(answer=number))
+        await subject.server.load(model, timeout=CALL)
+    assert [await subject.answer(f"m{number}") for number in range(3)] == [0, 1, 2]
+
+
+async def test_reload_in_place_swaps(subject: Subject, tmp_path: Path) -> None:
+    await subject.server.load(scripted_model(tmp_path, "a", Script(answer=1)), timeout=CALL)
+    newer = scripted_model(tmp_path, "a", Script(answer=2), generation=2)
+    await subject.server.load(newer, timeout=CALL)
+    assert await subject.answer("a") == 2
+    assert dict(await subject.server.index(timeout=CALL)) == {"a": Presence.READY}
+
+
+async def test_failing_reload_keeps_the_old(subject: Subject, tmp_path: Path) -> None:
+    await subject.server.load(scripted_model(tmp_path, "a", Script(answer=1)), timeout=CALL)
+    broken = scripted_model(tmp_path, "a", Script(fail="weights are bad"), generation=2)
+    with pytest.raises(ModelRejected, match="weights are bad"):
+        await subject.server.load(broken, timeout=CALL)
+    assert await subject.server.presence("a", timeout=CALL) is Presence.READY
+    assert await subject.answer("a") == 1
+
+
+async def test_failing_load_leaves_nothing(subject: Subject, tmp_path: Path) -> None:
+    broken = scripted_model(tmp_path, "a", Script(fail="weights are bad"))
+    with pytest.raises(ModelRejected, match="weights are bad") as raised:
+        await subject.server.load(broken, timeout=CALL)
+    assert "\n" not in str(raised.value)
+    assert await subject.server.presence("a", timeout=CALL) is Presence.ABSENT
+    assert dict(await subject.server.index(timeout=CALL)) == {}
+    await subject.server.load(scripted_model(tmp_path, "a", Script(answer=3), 2), timeout=CALL)
+    assert await subject.answer("a") == 3
+
+
+async def test_unload_is_idempotent(subject: Subject, tmp_path: Path) -> None:
+    await subject.server.load(scripted_model(tmp_path, "a", Script()), timeout=CALL)
+    await subject.server.unload("a", timeout=CALL)
+    await subject.server.unload("a", timeout=CALL)
+    await subject.server.unload("never-seen", timeout=CALL)
+    assert await subject.server.presence("a", timeout=CALL) is Presence.ABSENT
+
+
+async def test_unknown_names(subject: Subject, tmp_path: Path) -> None:
+    assert await subject.server.presence("nobody", timeout=CALL) is Presence.ABSENT
+    with pytest.raises(ModelRejected, match="nobody"):
+        await subject.server.metadata("nobody", timeout=CALL)
+    with pytest.raises(ModelRejected, match="does not exist"):
+        subject.server.validate(PreparedModel("nobody", 1, tmp_path / "nowhere"))
+
+
+async def test_others_are_served_while_one_loads_slowly(subject: Subject, tmp_path: Path) -> None:
+    server = subject.server
+    await server.load(scripted_model(tmp_path, "hot", Script(answer=1)), timeout=CALL)
+    slow = scripted_model(tmp_path, "slow", Script(answer=2, seconds=0.5))
+    loading = asyncio.create_task(server.load(slow, timeout=CALL))
+
+    async def is_loading() -> bool:
+        return await server.presence("slow", timeout=CALL) is Presence.LOADING
+
+    await until(is_loading, "slow is loading")
+    assert await subject.answer("hot") == 1
+    await server.load(scripted_model(tmp_path, "quick", Script(answer=3)), timeout=CALL)
+    assert not loading.done()
+    assert await server.live(timeout=CALL)
+    await loading
+    assert await subject.answer("slow") == 2
+
+
+async def test_hung_load_meets_its_deadline(subject: Subject, tmp_path: Path) -> None:
+    server = subject.server
+    hung = scripted_model(tmp_path, "a", Script(hang=True))
+    with pytest.raises(ServerUnreachable, match="0.3 s"):
+        await server.load(hung, timeout=0.3)
+
+    async def is_gone() -> bool:
+        return await server.presence("a", timeout=CALL) is Presence.ABSENT
+
+    await until(is_gone, "the hung load is forgotten")
+    await server.load(scripted_model(tmp_path, "a", Script(answer=4), 2), timeout=CALL)
+    assert await subject.answer("a") == 4
+
+
+async def test_crash_during_load(subject: Subject, tmp_path: Path) -> None:
+    server = subject.server
+    with pytest.raises(ServerUnreachable):
+        await server.load(scripted_model(tmp_path, "a", Script(crash=True)), timeout=CALL)
+    assert await asyncio.wait_for(server.wait_exit(), CALL) == 7
+    assert server.pid is None
+    assert not await server.live(timeout=CALL)
+    with pytest.raises(ServerUnreachable):
+        await server.index(timeout=CALL)
+
+
+async def test_crash_while_serving_then_start_again(subject: Subject, tmp_path: Path) -> None:
+    server = subject.server
+    await server.load(scripted_model(tmp_path, "a", Script()), timeout=CALL)
+    before = server.addresses
+    ended = asyncio.create_task(server.wait_exit())
+    subject.kill()
+    assert await asyncio.wait_for(ended, CALL) == -signal.SIGKILL
+    assert server.pid is None
+    await server.start(timeout=60)
+    assert server.addresses == before
+    assert dict(await server.index(timeout=CALL)) == {}
+    await server.load(scripted_model(tmp_path, "a", Script(answer=8)), timeout=CALL)
+    assert await subject.answer("a") == 8
+
+
+async def test_metadata_is_what_the_files_told(subject: Subject, tmp_path: Path) -> None:
+    model = scripted_model(tmp_path, "a", Script())
+    told = subject.server.static_metadata(model)
+    await subject.server.load(model, timeout=CALL)
+    assert dict(await subject.server.metadata("a", timeout=CALL)) == dict(told)
+    assert told["name"] == "a"
+
+
+async def test_memory_comes_and_goes(subject: Subject, tmp_path: Path) -> None:
+    size = 40_000_000
+    await subject.server.load(scripted_model(tmp_path, "small", Script(size=1)), timeout=CALL)
+    before = await subject.server.memory()
+    await subject.server.load(scripted_model(tmp_path, "a", Script(size=size)), timeout=CALL)
+    loaded = await subject.server.memory()
+    await subject.server.unload("a", timeout=CALL)
+    after = await subject.server.memory()
+    assert before.processes >= 1
+    assert loaded.bytes - before.bytes == pytest.approx(size, rel=0.1)
+    assert loaded.bytes - after.bytes == pytest.approx(size, rel=0.1)

@@ -1,0 +1,206 @@
+"""A fake inference server: the order of things as in the real one, scripted behaviour, no process.
+
+Passes tests/conformance, as the real adapters do. Models are scripted by ``behaviour.json`` in their
+artifact, or by `FakeServer.scripts` where a test has no files. Time comes from the ``sleep`` handed in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from overbook.agent.servers.protocol import (
+    Addresses,
+    ModelRejected,
+    PreparedModel,
+    Presence,
+    ProcessMemory,
+    ServerStartFailed,
+    ServerUnreachable,
+)
+
+BEHAVIOUR_FILE = "behaviour.json"
+Sleep = Callable[[float], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What a model does. ``answer``: of its predictions. ``size``: bytes it takes while loaded."""
+
+    answer: int = 0
+    seconds: float = 0.0
+    fail: str = ""
+    hang: bool = False
+    crash: bool = False
+    size: int = 1_000_000
+
+
+class FakeServer:
+    """An `InferenceServer`. ``calls`` has what was asked of it, in order."""
+
+    base_bytes = 50_000_000
+
+    def __init__(self, sleep: Sleep = asyncio.sleep) -> None:
+        self._sleep = sleep
+        self._pid: int | None = None
+        self._starts = 0
+        self._exit: asyncio.Future[int] | None = None
+        self._loaded: dict[str, Script] = {}
+        self._loading: set[str] = set()
+        self.scripts: dict[str, Script] = {}
+        self.start_failure = ""
+        self.unload_seconds = 0.0
+        self.calls: list[str] = []
+
+    @property
+    def addresses(self) -> Addresses:
+        return Addresses(rest="127.0.0.1:1", grpc="127.0.0.1:2")
+
+    @property
+    def pid(self) -> int | None:
+        return self._pid
+
+    async def start(self, *, timeout: float) -> None:
+        self.calls.append("start")
+        if self._pid is not None:
+            raise ServerStartFailed("already running")
+        if self.start_failure:
+            raise ServerStartFailed(self.start_failure)
+        self._starts += 1
+        self._pid = 100_000 + self._starts
+        self._exit = asyncio.get_running_loop().create_future()
+        self._loaded, self._loading = {}, set()
+
+    async def stop(self, *, grace: float) -> None:
+        self.calls.append("stop")
+        self._end(0)
+
+    async def wait_exit(self) -> int:
+        if self._exit is None:
+            raise RuntimeError("wait_exit() before start()")
+        return await asyncio.shield(self._exit)
+
+    async def live(self, *, timeout: float) -> bool:
+        return self._pid is not None
+
+    def validate(self, model: PreparedModel) -> None:
+        if model.name not in self.scripts and not model.artifact.is_dir():
+            raise ModelRejected(f"model {model.name}: its artifact {model.artifact} does not exist")
+
+    async def load(self, model: PreparedModel, *, timeout: float) -> None:
+        self._require_running()
+        self.validate(model)
+        name = model.name
+        self.calls.append(f"load {name}")
+        if name in self._loading:
+            raise AssertionError(f"two loads of {name} at a time: the caller promised one")
+        script = self._script(model)
+        epoch = self._starts
+        self._loading.add(name)
+        try:
+            await self._within(self._act(script), timeout, f"load of {name}")
+        finally:
+            if epoch == self._starts:
+                self._loading.discard(name)
+        self._require_running()
+        self._loaded[name] = script
+
+    async def unload(self, name: str, *, timeout: float) -> None:
+        self._require_running()
+        self.calls.append(f"unload {name}")
+        await self._within(self._sleep(self.unload_seconds), timeout, f"unload of {name}")
+        self._require_running()
+        self._loaded.pop(name, None)
+
+    async def presence(self, name: str, *, timeout: float) -> Presence:
+        self._require_running()
+        return self._presences().get(name, Presence.ABSENT)
+
+    async def index(self, *, timeout: float) -> Mapping[str, Presence]:
+        self._require_running()
+        return self._presences()
+
+    async def metadata(self, name: str, *, timeout: float) -> Mapping[str, object]:
+        self._require_running()
+        if name not in self._loaded:
+            raise ModelRejected(f"metadata of {name}: 404 not found")
+        return _metadata(name)
+
+    def static_metadata(self, model: PreparedModel) -> Mapping[str, object]:
+        self.validate(model)
+        return _metadata(model.name)
+
+    async def memory(self) -> ProcessMemory:
+        if self._pid is None:
+            return ProcessMemory(bytes=0, processes=0)
+        models = sum(script.size for script in self._loaded.values())
+        return ProcessMemory(bytes=self.base_bytes + models, processes=1)
+
+    def answer(self, name: str) -> int:
+        """What a prediction of the loaded model would say."""
+        return self._loaded[name].answer
+
+    def crash(self, code: int = -9) -> None:
+        """The process ends by itself."""
+        self._end(code)
+
+    def _presences(self) -> dict[str, Presence]:
+        # While a reload runs the old one serves, and the server says so.
+        loading = dict.fromkeys(self._loading, Presence.LOADING)
+        return loading | dict.fromkeys(self._loaded, Presence.READY)
+
+    def _script(self, model: PreparedModel) -> Script:
+        if model.name in self.scripts:
+            return self.scripts[model.name]
+        path = model.artifact / BEHAVIOUR_FILE
+        return Script(**json.loads(path.read_text())) if path.is_file() else Script()
+
+    async def _act(self, script: Script) -> None:
+        await self._sleep(script.seconds)
+        if script.hang:
+            await asyncio.get_running_loop().create_future()
+        if script.crash:
+            self._end(7)
+        if script.fail:
+            raise ModelRejected(script.fail)
+
+    async def _within(self, work: Awaitable[None], timeout: float, what: str) -> None:
+        """Until it is done, the deadline passed, or the process is gone."""
+        exit_ = self._exit
+        assert exit_ is not None
+        task = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait({task, exit_}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            if exit_.done():
+                raise ServerUnreachable(f"{what}: the server is gone")
+            if not task.done():
+                raise ServerUnreachable(f"{what}: no answer within {timeout:g} s")
+            task.result()
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+            if not task.cancelled():
+                task.exception()
+
+    def _require_running(self) -> None:
+        if self._pid is None:
+            raise ServerUnreachable("the server is not running")
+
+    def _end(self, code: int) -> None:
+        self._pid = None
+        self._loaded, self._loading = {}, set()
+        if self._exit is not None and not self._exit.done():
+            self._exit.set_result(code)
+
+
+def _metadata(name: str) -> dict[str, object]:
+    return {
+        "name": name,
+        "versions": [],
+        "platform": "",
+        "inputs": [],
+        "outputs": [],
+        "parameters": {},
+    }
