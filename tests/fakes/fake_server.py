@@ -77,6 +77,9 @@ class FakeServer:
         self.calls.append("stop")
         self._end(0)
 
+    async def close(self) -> None:
+        self._end(0)
+
     async def wait_exit(self) -> int:
         if self._exit is None:
             raise RuntimeError("wait_exit() before start()")
@@ -172,7 +175,8 @@ class FakeServer:
         assert exit_ is not None
         task = asyncio.ensure_future(work)
         try:
-            await asyncio.wait({task, exit_}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            both: set[asyncio.Future[int] | asyncio.Future[None]] = {task, exit_}
+            await asyncio.wait(both, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             if exit_.done():
                 raise ServerUnreachable(f"{what}: the server is gone")
             if not task.done():

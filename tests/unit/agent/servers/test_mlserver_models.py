@@ -1,0 +1,152 @@
+"""From files to MLServer's settings, and one clear line when there is no way."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from overbook.agent.servers.mlserver_models import server_settings, static_metadata
+from overbook.agent.servers.protocol import ModelRejected, PreparedModel
+
+
+def own(folder: Path, settings: object) -> PreparedModel:
+    folder.mkdir(exist_ok=True)
+    (folder / "model-settings.json").write_text(json.dumps(settings))
+    return PreparedModel("iris", 3, folder)
+
+
+def uri(settings: dict[str, object]) -> object:
+    parameters = settings["parameters"]
+    assert isinstance(parameters, dict)
+    return parameters["uri"]
+
+
+@pytest.mark.parametrize("name", ["model.joblib", "model.pickle", "model.pkl", "trained.joblib"])
+def test_a_plain_artifact_is_a_sklearn_model(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    (tmp_path / "README.md").touch()
+    settings = server_settings(PreparedModel("iris", 1, tmp_path))
+    assert settings["implementation"] == "mlserver_sklearn.SKLearnModel"
+    assert settings["name"] == "iris"
+    assert uri(settings) == str(tmp_path / name)
+
+
+def test_the_newest_version_folder_counts(tmp_path: Path) -> None:
+    for version in ("2", "10", "9"):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "model.joblib").touch()
+    assert uri(server_settings(PreparedModel("m", 1, tmp_path))) == str(
+        tmp_path / "10" / "model.joblib"
+    )
+
+
+def test_own_settings_lose_name_and_version(tmp_path: Path) -> None:
+    (tmp_path / "weights.joblib").touch()
+    given = {
+        "name": "another",
+        "implementation": "mlserver_sklearn.SKLearnModel",
+        "max_batch_size": 8,
+        "parameters": {
+            "uri": "./weights.joblib",
+            "version": "v0.1.0",
+            "extra": {"predict_fn": "predict_proba"},
+        },
+    }
+    settings = server_settings(own(tmp_path, given))
+    assert settings["name"] == "iris"
+    assert settings["max_batch_size"] == 8
+    assert settings["parameters"] == {
+        "uri": str(tmp_path / "weights.joblib"),
+        "extra": {"predict_fn": "predict_proba"},
+    }
+    assert settings["overbook"] == {"folder": str(tmp_path), "load_on_loop": False}
+
+
+def test_own_settings_without_uri_find_the_file_or_the_folder(tmp_path: Path) -> None:
+    prepared = own(tmp_path, {"implementation": "model.Mine"})
+    assert uri(server_settings(prepared)) == str(tmp_path)
+    (tmp_path / "model.pkl").touch()
+    assert uri(server_settings(prepared)) == str(tmp_path / "model.pkl")
+
+
+def test_an_address_elsewhere_stays_as_it_is(tmp_path: Path) -> None:
+    given = {"implementation": "model.Mine", "parameters": {"uri": "s3://bucket/weights"}}
+    assert uri(server_settings(own(tmp_path, given))) == "s3://bucket/weights"
+
+
+def test_the_way_out_of_loading_in_a_thread(tmp_path: Path) -> None:
+    given = {
+        "implementation": "model.Mine",
+        "parameters": {"extra": {"overbook_load_on_loop": True}},
+    }
+    settings = server_settings(own(tmp_path, given))
+    assert settings["overbook"] == {"folder": str(tmp_path), "load_on_loop": True}
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ([], "is list, expected an object"),
+        ({}, "implementation is None, expected MODULE.CLASS"),
+        ({"implementation": "justaname"}, "implementation is 'justaname'"),
+        ({"implementation": "a.B", "parameters": 3}, "parameters is 3, expected an object"),
+        ({"implementation": "a.B", "parameters": {"uri": 3}}, "uri is 3, expected a string"),
+        (
+            {"implementation": "a.B", "parameters": {"uri": "./gone.joblib"}},
+            "'./gone.joblib', but there is no such file; found model-settings.json",
+        ),
+        (
+            {"implementation": "a.B", "parameters": {"environment_tarball": "env.tar.gz"}},
+            "environment_tarball is not supported",
+        ),
+    ],
+)
+def test_own_settings_that_cannot_be(tmp_path: Path, given: object, reason: str) -> None:
+    with pytest.raises(ModelRejected) as raised:
+        server_settings(own(tmp_path, given))
+    assert reason in str(raised.value)
+    assert str(raised.value).startswith("model iris: ")
+    assert "\n" not in str(raised.value)
+
+
+def test_settings_that_are_no_json(tmp_path: Path) -> None:
+    (tmp_path / "model-settings.json").write_text("{")
+    with pytest.raises(ModelRejected, match="cannot be read"):
+        server_settings(PreparedModel("iris", 1, tmp_path))
+
+
+def test_wrong_framework_file_names_what_was_found(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").touch()
+    (tmp_path / "1").mkdir()
+    with pytest.raises(ModelRejected) as raised:
+        server_settings(PreparedModel("iris", 1, tmp_path))
+    assert "found 1/, model.onnx; expected model-settings.json, one of model.joblib" in str(
+        raised.value
+    )
+
+
+def test_two_candidates_are_none(tmp_path: Path) -> None:
+    for name in ("a.joblib", "b.joblib"):
+        (tmp_path / name).touch()
+    with pytest.raises(ModelRejected, match=r"found a\.joblib, b\.joblib"):
+        server_settings(PreparedModel("iris", 1, tmp_path))
+
+
+def test_static_metadata_has_the_shape_of_the_servers(tmp_path: Path) -> None:
+    tensor = {"name": "x", "datatype": "FP64", "shape": [-1, 4]}
+    given = {
+        "implementation": "a.B",
+        "platform": "sklearn",
+        "inputs": [tensor],
+        "parameters": {"content_type": "pd"},
+    }
+    assert static_metadata(own(tmp_path, given)) == {
+        "name": "iris",
+        "versions": [],
+        "platform": "sklearn",
+        "inputs": [tensor],
+        "outputs": [],
+        "parameters": {"content_type": "pd"},
+    }
