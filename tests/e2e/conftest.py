@@ -17,7 +17,7 @@ from tests.e2e.zoo import TrainedModel, zoo
 def runtime() -> None:
     """MLServer's environment; made once per machine, found afterwards."""
     subprocess.run(
-        [sys.executable, "-m", "overbook.cli.main", "runtime", "install", "mlserver"], check=True
+        [sys.executable, "-m", "overbook", "runtime", "install", "mlserver"], check=True
     )
 
 

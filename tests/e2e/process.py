@@ -78,7 +78,7 @@ class Overbook:
         with (self.folder / "up.log").open("a") as log:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "overbook.cli.main", *self._program),
+                    *(sys.executable, "-m", "overbook", *self._program),
                     *("--port", str(self.port), "--api-port", str(self.api_port)),
                     *self.arguments,
                 ],
@@ -130,7 +130,7 @@ class Overbook:
 
     def run(self, *arguments: str, stdin: str | None = None, seconds: float = 120) -> Result:
         done = subprocess.run(
-            [sys.executable, "-m", "overbook.cli.main", *arguments],
+            [sys.executable, "-m", "overbook", *arguments],
             env=self.environment,
             input=stdin,
             capture_output=True,

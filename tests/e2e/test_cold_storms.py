@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 from tests.e2e.process import Overbook, model_manifest, server_manifest
@@ -13,7 +14,7 @@ from tests.e2e.zoo import TrainedModel
 async def _storm(running: Overbook, models: list[TrainedModel], each: int) -> Tally:
     caller = Caller(running.port, connections=each * len(models))
     jobs = [
-        (lambda model=model: caller.rest(model)) if number % 2 else (lambda model=model: caller.grpc(model))
+        partial(caller.rest, model) if number % 2 else partial(caller.grpc, model)
         for number in range(each)
         for model in models
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -12,7 +13,7 @@ from tests.e2e.process import Overbook, model_manifest, server_manifest
 from tests.e2e.traffic import Caller, run_all
 from tests.e2e.zoo import TrainedModel
 
-SLOW = '''
+SLOW = """
 import asyncio
 
 from mlserver import MLModel
@@ -30,7 +31,7 @@ class Slow(MLModel):
         return InferenceResponse(
             model_name=self.name, outputs=[NumpyCodec.encode_output("slept", data)]
         )
-'''
+"""
 
 
 def slow_model(folder: Path) -> Path:
@@ -56,7 +57,9 @@ def test_a_request_in_flight_survives_the_pressure_to_evict_its_model(
     with Overbook(home / "flight") as running:
         applied = running.apply(
             server_manifest(budget, overcommitPercentage=1000),
-            model_manifest("slow", slow_model(home / "slow"), requirements=["python"], memory=15_000_000),
+            model_manifest(
+                "slow", slow_model(home / "slow"), requirements=["python"], memory=15_000_000
+            ),
             *(model_manifest(each.name, each.folder, memory=15_000_000) for each in models),
         )
         assert applied.code == 0, applied.err
@@ -68,9 +71,7 @@ def test_a_request_in_flight_survives_the_pressure_to_evict_its_model(
             states = []
             try:
                 for number in range(18):
-                    tally = await run_all(
-                        [lambda model=models[number % 6]: caller.rest(model)], concurrency=1
-                    )
+                    tally = await run_all([partial(caller.rest, models[number % 6])], concurrency=1)
                     assert tally.failures == []
                     if not slow.done():
                         found = await asyncio.to_thread(running.states)

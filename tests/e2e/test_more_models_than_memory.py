@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 from tests.e2e.process import Overbook, model_manifest, server_manifest
@@ -18,9 +19,7 @@ async def _drive(running: Overbook, models: list[TrainedModel]) -> tuple[Tally, 
     charged: list[int] = []
     sequence = zipf_sequence(len(models), REQUESTS, alpha=0.9, seed=3)
     jobs = [
-        (lambda model=models[chosen]: caller.rest(model))
-        if number % 2
-        else (lambda model=models[chosen]: caller.grpc(model))
+        partial(caller.rest, models[chosen]) if number % 2 else partial(caller.grpc, models[chosen])
         for number, chosen in enumerate(sequence)
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def models(home: Path) -> list[TrainedModel]:
 async def _ask_all(running: Overbook, models: list[TrainedModel]) -> list[str]:
     caller = Caller(running.port)
     try:
-        return (await run_all([lambda m=m: caller.rest(m) for m in models], concurrency=1)).failures
+        return (await run_all([partial(caller.rest, m) for m in models], concurrency=1)).failures
     finally:
         await caller.close()
 

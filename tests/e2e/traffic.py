@@ -38,7 +38,9 @@ class Caller:
 
     def __init__(self, port: int, *, connections: int = 64) -> None:
         limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-        self._http = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=_SECONDS, limits=limits)
+        self._http = httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}", timeout=_SECONDS, limits=limits
+        )
         self._channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
         self._infer = self._channel.unary_unary(
             "/inference.GRPCInferenceService/ModelInfer",
@@ -58,8 +60,12 @@ class Caller:
             "shape": list(model.inputs.shape),
             "data": model.inputs.ravel().tolist(),
         }
-        response = await self._http.post(f"/v2/models/{model.name}/infer", json={"inputs": [tensor]})
-        assert response.status_code == 200, f"REST {model.name}: {response.status_code} {response.text[:300]}"
+        response = await self._http.post(
+            f"/v2/models/{model.name}/infer", json={"inputs": [tensor]}
+        )
+        assert response.status_code == 200, (
+            f"REST {model.name}: {response.status_code} {response.text[:300]}"
+        )
         body = response.json()
         assert body["model_name"] == model.name
         _same(model, body["outputs"][0]["data"])
@@ -82,7 +88,9 @@ def _same(model: TrainedModel, data: Sequence[float]) -> None:
     got = np.asarray(data).ravel()
     expected = model.expected.ravel()
     assert got.shape == expected.shape, f"{model.name}: {got} instead of {expected}"
-    assert np.allclose(got, expected, rtol=1e-9, atol=0), f"{model.name}: {got} instead of {expected}"
+    assert np.allclose(got, expected, rtol=1e-9, atol=0), (
+        f"{model.name}: {got} instead of {expected}"
+    )
 
 
 def zipf_sequence(models: int, requests: int, *, alpha: float, seed: int) -> list[int]:

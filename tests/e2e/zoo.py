@@ -42,15 +42,23 @@ def train(folder: Path, name: str, *, megabytes: float, seed: int) -> TrainedMod
     if megabytes < 0.3 or kind in (0, 1):
         estimator = _forest(inputs, target, regression, megabytes, seed)
     elif kind == 2:
-        estimator = make_pipeline(StandardScaler(), _neighbours(inputs, target, regression, megabytes, random))
+        scaler = StandardScaler().fit(inputs)
+        scaled = scaler.transform(inputs)
+        estimator = make_pipeline(
+            scaler, _neighbours(scaled, target, regression, megabytes, random)
+        )
     elif kind == 3:
         estimator = _neighbours(inputs, target, regression, megabytes, random)
     elif regression:
-        estimator = make_pipeline(StandardScaler(), Ridge().fit(inputs, target))
+        estimator = make_pipeline(StandardScaler(), Ridge())
         estimator.fit(inputs, target)
         estimator.ballast_ = random.random(int(megabytes * 131072))
     else:
-        base = LogisticRegression(max_iter=200) if kind == 4 else DecisionTreeClassifier(random_state=seed)
+        base = (
+            LogisticRegression(max_iter=200)
+            if kind == 4
+            else DecisionTreeClassifier(random_state=seed)
+        )
         estimator = base.fit(inputs / inputs.max(), target)
         estimator.ballast_ = random.random(int(megabytes * 131072))
     rows = inputs[random.choice(len(inputs), size=3, replace=False)]
@@ -64,7 +72,11 @@ def train(folder: Path, name: str, *, megabytes: float, seed: int) -> TrainedMod
 
 
 def _forest(
-    inputs: NDArray[np.float64], target: NDArray[np.float64], regression: bool, megabytes: float, seed: int
+    inputs: NDArray[np.float64],
+    target: NDArray[np.float64],
+    regression: bool,
+    megabytes: float,
+    seed: int,
 ) -> object:
     """One tree is measured, then as many as make the size."""
     make = ExtraTreesRegressor if regression else RandomForestClassifier
@@ -95,7 +107,9 @@ def sizes(count: int, *, smallest: float, largest: float, seed: int = 7) -> Sequ
     return [float(each) for each in drawn]
 
 
-def zoo(folder: Path, count: int, *, smallest: float = 0.1, largest: float = 30.0) -> list[TrainedModel]:
+def zoo(
+    folder: Path, count: int, *, smallest: float = 0.1, largest: float = 30.0
+) -> list[TrainedModel]:
     wanted = sizes(count, smallest=smallest, largest=largest)
     return [
         train(folder, f"model-{number:02}", megabytes=size, seed=number)

@@ -74,11 +74,12 @@ class Followers:
 
     def attach(self, gateway: str) -> Follower:
         follower = Follower(gateway, address=self._address)
-        follower.wake.set()
         self._followers.add(follower)
         return follower
 
     def messages_for(self, follower: Follower) -> list[pb.AgentToGateway]:
+        if not self._address.rest:
+            return []  # the inference server never started: there is nowhere to send anybody
         return follower.take(self._hot)
 
     def detach(self, follower: Follower) -> None:

@@ -120,6 +120,7 @@ class AgentPart:
                 tasks.create_task(self._prune(assignments), name="cache pruning")
         finally:
             await endpoint.stop(_STOP_GRACE)
+            await server.close()
 
     def _hello(self) -> pb.AgentHello:
         config = self._config

@@ -86,6 +86,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
                 for message in self._followers.messages_for(follower):
                     yield message
                 await follower.wake.wait()
+                follower.wake.clear()
             listener.result()
         finally:
             listener.cancel()

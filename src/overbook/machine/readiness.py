@@ -22,9 +22,9 @@ class Readiness:
     def __init__(self) -> None:
         self.waiting_for = "the gateway is starting"
 
-    @property
-    def ready(self) -> bool:
-        return not self.waiting_for
+    def missing(self) -> str | None:
+        """None when ready."""
+        return self.waiting_for or None
 
     async def wait(self, api_url: str, models: Sequence[str]) -> None:
         """Until every Server and the given models are ready. Once ready stays ready."""
@@ -47,9 +47,9 @@ def _look(api_url: str, models: list[str]) -> tuple[list[str], list[str]]:
     """Names of the servers and of the given models that are not ready."""
     try:
         with ControlClient(api_url) as client:
-            servers = [_name(each) for each in client.list("servers") if not _is(each, "Ready")]
+            servers = [_name(each) for each in client.list("server") if not _is(each, "Ready")]
             if len(models) > _FEW:
-                ready = {_name(each) for each in client.list("models") if _is(each, "ModelReady")}
+                ready = {_name(each) for each in client.list("model") if _is(each, "ModelReady")}
                 return servers, [name for name in models if name not in ready]
             return servers, [name for name in models if not _model_ready(client, name)]
     except ClientError:
@@ -58,7 +58,7 @@ def _look(api_url: str, models: list[str]) -> tuple[list[str], list[str]]:
 
 def _model_ready(client: ControlClient, name: str) -> bool:
     try:
-        return _is(client.get("models", name), "ModelReady")
+        return _is(client.get("model", name), "ModelReady")
     except NotFound:
         return True  # deleted since: nothing to wait for
 

@@ -28,8 +28,8 @@ from overbook.machine.places import StateInUse, owned, run_dir, socket_target
 from overbook.machine.progress import StderrProgress
 from overbook.machine.readiness import Readiness
 from overbook.machine.runtimes import RuntimeKeeper
-from overbook.scheduler.errors import SchedulerStartFailed
-from overbook.scheduler.part import SchedulerConfig, SchedulerPart
+from overbook.machine.scheduler import run_scheduler, scheduler_config
+from overbook.scheduler.errors import SchedulerError
 
 _DEFAULT_MEMORY: Final = 2 * 1024**3
 _START_SECONDS: Final = 60.0
@@ -52,7 +52,7 @@ def run_up(options: UpOptions) -> int:
         with owned(options.state_dir):
             log_file = logs.configure(options.state_dir, "overbook")
             asyncio.run(_Up(options, log_file).run())
-    except (StateInUse, UpFailed, OSError) as error:
+    except (StateInUse, UpFailed, SchedulerError, GatewayStartFailed, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -84,17 +84,13 @@ class _Up:
     async def _start(self) -> None:
         options = self._options
         target = socket_target(self._run_dir, "scheduler")
-        scheduler = SchedulerPart(
-            SchedulerConfig(
-                state_dir=options.state_dir,
-                listen=target,
-                api_host=options.host,
-                api_port=options.api_port,
-            )
+        serving = asyncio.Event()
+        config = scheduler_config(
+            options.state_dir, listen=target, host=options.host, api_port=options.api_port
         )
-        scheduler.set_ready(lambda: self._readiness.waiting_for)
-        self._begin("scheduler", scheduler.run())
-        await self._until_stopped(scheduler.serving.wait())
+        missing = self._readiness.missing
+        self._begin("scheduler", run_scheduler(config, serving=serving, missing=missing))
+        await self._until_stopped(serving.wait())
         gateway = GatewayPart(
             GatewayConfig(
                 state_dir=options.state_dir,
@@ -142,7 +138,7 @@ class _Up:
                 self._running.remove(task)
                 continue
             error = _first_cause(task.exception())
-            if isinstance(error, (SchedulerStartFailed, GatewayStartFailed)):
+            if isinstance(error, (SchedulerError, GatewayStartFailed)):
                 raise UpFailed(str(error)) from error
             log.error("part %s ended", task.get_name(), exc_info=error)
             raise UpFailed(
@@ -154,7 +150,7 @@ class _Up:
         documents = [self._with_defaults(document) for document in self._options.documents]
         with ControlClient(self._api_url, timeout=_START_SECONDS) as client:
             given = any(document.get("kind") == "Server" for document in documents)
-            if not given and not client.list("servers"):
+            if not given and not client.list("server"):
                 documents.insert(0, self._first_server())
             refused: list[str] = []
             for start in range(0, len(documents), _APPLY_CHUNK):

@@ -23,6 +23,7 @@ class Heard:
             on_drained=lambda model, ticket: self.drained.append((model, ticket)),
             on_usage=lambda model, count, active: self.usage.append((model, count, active)),
         )
+        self.followers.set_address(pb.ServerAddress(rest="r:1", grpc="g:1", epoch=1))
 
     def attach(self, name: str) -> Follower:
         follower = self.followers.attach(name)
@@ -46,12 +47,16 @@ def test_without_gateways_a_model_is_drained_at_once(heard: Heard) -> None:
 
 
 def test_a_new_gateway_gets_address_and_the_whole_hot_set(heard: Heard) -> None:
-    heard.followers.set_address(pb.ServerAddress(rest="r:1", grpc="g:1", epoch=1))
     for model in (A, B):
         heard.followers.publish(model)
     address, hot = heard.followers.messages_for(heard.followers.attach("g"))
     assert address.address.rest == "r:1"
     assert (hot.hot.reset, hot.hot.complete, list(hot.hot.models)) == (True, True, [A, B])
+
+
+def test_before_the_server_has_an_address_a_gateway_is_told_nothing() -> None:
+    followers = Followers(on_drained=lambda *_: None, on_usage=lambda *_: None)
+    assert followers.messages_for(followers.attach("g")) == []
 
 
 def test_a_large_hot_set_is_told_in_chunks_of_which_the_first_resets(heard: Heard) -> None:

@@ -82,6 +82,10 @@ class InferenceServer(Protocol):
         """Terminate, and kill after ``grace`` seconds. Idempotent."""
         ...
 
+    async def close(self) -> None:
+        """Stop at once and let go of ports and files. The adapter is of no use afterwards."""
+        ...
+
     async def wait_exit(self) -> int:
         """Wait until the process ends by itself; its exit code (negative: the signal)."""
         ...

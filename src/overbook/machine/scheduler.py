@@ -1,0 +1,30 @@
+"""Runs the scheduler as one task among others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from overbook.scheduler.part import SchedulerConfig, default_settings, running_scheduler
+
+
+def scheduler_config(state_dir: Path, *, listen: str, host: str, api_port: int) -> SchedulerConfig:
+    """Its files are in `scheduler` in the state folder; defaults for Servers come from the environment."""
+    return SchedulerConfig(
+        state_dir=state_dir / "scheduler",
+        listen=listen,
+        api_host=host,
+        api_port=api_port,
+        defaults=default_settings(),
+    )
+
+
+async def run_scheduler(
+    config: SchedulerConfig, *, serving: asyncio.Event, missing: Callable[[], str | None]
+) -> None:
+    """Until cancelled. ``missing`` answers `/readyz`: None when ready, else what is not."""
+    async with running_scheduler(config) as scheduler:
+        scheduler.set_ready(missing)
+        serving.set()
+        await asyncio.get_running_loop().create_future()
