@@ -168,16 +168,19 @@ def _is_complete(root: Path) -> bool:
 def _build(known: Runtime, root: Path, progress: Progress) -> None:
     _remove_partials(root.parent, known)
     partial = Path(tempfile.mkdtemp(prefix=f"{_PARTIAL}{known.name}-", dir=root.parent))
+    replaced = partial.with_name(f"{partial.name}-replaced")
     try:
         progress(f"making an environment for {known.name}", 0.0)
         _uv(["venv", "--quiet", "--relocatable", "--python", sys.executable, str(partial)], known)
         _install_packages(known, partial, progress)
         (partial / _COMPLETE).touch()
         if root.exists():
-            _discard(root)
+            # Two renames, not a deletion: what runs from the old one misses it for a moment only.
+            root.rename(replaced)
         partial.rename(root)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
 
 
 def _install_packages(known: Runtime, partial: Path, progress: Progress) -> None:

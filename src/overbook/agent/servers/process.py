@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ _KEPT_LOG_BYTES: Final = 4 * 1024 * 1024
 _TAIL_BYTES: Final = 16 * 1024
 _TAIL_LINES: Final = 5
 _KILLED_SECONDS: Final = 10.0
+_POLL_SECONDS: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,10 +172,19 @@ def end_recorded(record: Path) -> None:
         # A number may be used again by somebody else; its time of birth may not.
         if abs(process.create_time() - created) < 0.05:
             _kill_group(pid)
-            process.wait(_KILLED_SECONDS)
-    except (psutil.NoSuchProcess, psutil.TimeoutExpired):
+            _wait_gone(process)
+    except psutil.NoSuchProcess:
         pass
     record.unlink(missing_ok=True)
+
+
+def _wait_gone(process: psutil.Process) -> None:
+    """Wait without reaping: should it be a child of this very process, its exit code is another's to read."""
+    deadline = time.monotonic() + _KILLED_SECONDS
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        if time.monotonic() > deadline:
+            return
+        time.sleep(_POLL_SECONDS)
 
 
 def tail(log: Path) -> str:

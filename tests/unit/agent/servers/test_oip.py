@@ -160,7 +160,7 @@ async def test_metadata() -> None:
     async with http_server(http("200 OK", '{"name": "iris"}')) as client:
         assert await client.metadata("iris", timeout=5) == {"name": "iris"}
     async with http_server(http("404 Not Found", '{"error": "gone"}')) as client:
-        with pytest.raises(ModelRejected, match="metadata of iris: 404 .*gone"):
+        with pytest.raises(ModelRejected, match=r"metadata of iris: 404 .*gone"):
             await client.metadata("iris", timeout=5)
     async with http_server(http("200 OK", "[]")) as client:
         with pytest.raises(ModelRejected, match="expected an object"):

@@ -1,0 +1,200 @@
+"""Environments: published whole or not at all, one installer at a time, one clear line when it fails.
+
+uv is a little program here; the real one is used in tests/integration.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import uv
+
+from overbook.runtimes import install as module
+from overbook.runtimes.catalogue import RUNTIMES, UnknownRuntime, runtime
+from overbook.runtimes.install import (
+    RuntimeInstallError,
+    capabilities,
+    environment,
+    install,
+    list_runtimes,
+    remove,
+    runtimes_dir,
+)
+
+Said = list[tuple[str, float | None]]
+
+_WORKS = """
+if [ "$1" = venv ]; then for last; do :; done; mkdir -p "$last/bin"; touch "$last/bin/python"; exit 0; fi
+echo "Resolved 3 packages in 1ms" >&2
+echo "Downloading numpy (15.9MiB)" >&2
+echo " Downloaded numpy" >&2
+echo "Prepared 3 packages in 1ms" >&2
+echo "Installed 3 packages in 1ms" >&2
+echo "Bytecode compiled 7 files in 1ms" >&2
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("OVERBOOK_RUNTIMES_DIR", str(tmp_path / "runtimes"))
+    return tmp_path / "runtimes"
+
+
+def fake_uv(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    program = folder / "uv"
+    program.write_text("#!/bin/sh\n" + textwrap.dedent(script))
+    program.chmod(0o755)
+    monkeypatch.setattr(uv, "find_uv_bin", lambda: str(program))
+
+
+def nobody(_message: str, _fraction: float | None) -> None:
+    return None
+
+
+def test_install_publishes_and_reports(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_uv(tmp_path, monkeypatch, _WORKS)
+    said: Said = []
+    root = install("mlserver", lambda message, fraction: said.append((message, fraction)))
+    assert root.parent == home
+    assert environment("mlserver").python == root / "bin" / "python"
+    assert ("resolved 3 packages", 0.1) in said
+    assert ("downloading numpy (15.9MiB)", None) in said
+    assert said[-1] == ("mlserver is ready", 1.0)
+    fractions = [fraction for _, fraction in said if fraction is not None]
+    assert fractions == sorted(fractions)
+    assert [p for p in home.iterdir() if p.is_dir()] == [root]
+
+
+def test_a_second_install_does_nothing_unless_told(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_uv(tmp_path, monkeypatch, _WORKS)
+    root = install("mlserver", nobody)
+    (root / "mine").touch()
+    fake_uv(tmp_path, monkeypatch, "exit 1")
+    assert install("mlserver", nobody) == root
+    fake_uv(tmp_path, monkeypatch, _WORKS)
+    install("mlserver", nobody, reinstall=True)
+    assert not (root / "mine").exists()
+
+
+def test_what_was_cut_short_is_no_environment(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = home / runtime("mlserver").folder_name()
+    (half / "bin").mkdir(parents=True)
+    (half / "bin" / "python").touch()
+    partial = home / ".partial-mlserver-abc"
+    partial.mkdir()
+    with pytest.raises(RuntimeInstallError, match="overbook runtime install mlserver"):
+        environment("mlserver")
+    fake_uv(tmp_path, monkeypatch, _WORKS)
+    assert install("mlserver", nobody) == half
+    assert environment("mlserver").root == half
+    assert not partial.exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("echo 'error: Failed to fetch: dns error' >&2; exit 2", "index cannot be reached"),
+        ("echo 'error: No space left on device (os error 28)' >&2; exit 2", "no disk space"),
+        ("echo '  × No solution found' >&2; exit 1", "(No solution found)"),
+        ("exit 1", "uv said nothing"),
+    ],
+)
+def test_failures_are_one_line_and_leave_nothing(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, reason: str
+) -> None:
+    fake_uv(tmp_path, monkeypatch, script)
+    with pytest.raises(RuntimeInstallError) as raised:
+        install("mlserver", nobody)
+    assert reason in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert [p for p in home.iterdir() if p.is_dir()] == []
+
+
+def test_a_failed_reinstall_keeps_the_old(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_uv(tmp_path, monkeypatch, _WORKS)
+    root = install("mlserver", nobody)
+    fake_uv(tmp_path, monkeypatch, "exit 1")
+    with pytest.raises(RuntimeInstallError):
+        install("mlserver", nobody, reinstall=True)
+    assert environment("mlserver").root == root
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("OVERBOOK_RUNTIMES_DIR", str(tmp_path / "file" / "runtimes"))
+    with pytest.raises(RuntimeInstallError, match="OVERBOOK_RUNTIMES_DIR"):
+        install("mlserver", nobody)
+
+
+def test_two_installers_at_once_build_one(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = _WORKS + f'\necho built >> "{tmp_path}/count"\n'
+    fake_uv(tmp_path, monkeypatch, counted)
+    home.mkdir()
+    code = (
+        "import sys, uv; uv.find_uv_bin = lambda: sys.argv[1];"
+        "from overbook.runtimes.install import install;"
+        "install('mlserver', lambda message, _: print(message, flush=True))"
+    )
+    said: list[str] = []
+    # The other process is started while this one holds the lock, and waits for it.
+    with module._locked(home / ".mlserver.lock", nobody):
+        other = subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path / "uv")], stdout=subprocess.PIPE, text=True
+        )
+        assert other.stdout is not None
+        said.append(other.stdout.readline().strip())
+        root = runtime("mlserver")
+        module._build(root, home / root.folder_name(), nobody)
+    rest, _ = other.communicate(timeout=20)
+    assert said == ["waiting for another installation to end"]
+    assert rest.strip() == "mlserver is ready"
+    assert (tmp_path / "count").read_text() == "built\n"
+
+
+def test_list_and_remove(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert remove("mlserver") is False
+    (before,) = list_runtimes()
+    assert (before.installed, before.size_bytes) == (False, None)
+    assert "mlserver==1.7.1" in before.packages
+    fake_uv(tmp_path, monkeypatch, _WORKS)
+    root = install("mlserver", nobody)
+    (root / "file").write_bytes(b"12345")
+    older = home / "mlserver-0000-py3.10"
+    older.mkdir()
+    (after,) = list_runtimes()
+    assert (after.installed, after.size_bytes, after.path) == (True, 5, root)
+    assert remove("mlserver") is True
+    assert [p for p in home.iterdir() if p.is_dir()] == []
+
+
+def test_where_environments_live(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("OVERBOOK_RUNTIMES_DIR", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert runtimes_dir() == tmp_path / "overbook" / "runtimes"
+    monkeypatch.delenv("XDG_DATA_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert runtimes_dir() == tmp_path / ".local" / "share" / "overbook" / "runtimes"
+
+
+def test_the_catalogue() -> None:
+    assert capabilities("mlserver") == ("mlserver", "sklearn", "python")
+    with pytest.raises(UnknownRuntime, match=r"'nope' is unknown; expected one of: mlserver"):
+        runtime("nope")
+    for known in RUNTIMES:
+        assert known.lock.is_file()
+        assert known.plugin.is_dir()
+        assert len(known.pinned()) == len(known.packages)
