@@ -44,7 +44,7 @@ def model_row(model: JsonObject, now: float) -> tuple[str, ...]:
         found.status,
         _states(parts),
         _places(parts),
-        _memory(model),
+        _memory(model, parts),
         ago(latest([part.get("lastUsed") for part in parts]), now),
         " ".join(reason.split()),
     )
@@ -89,11 +89,11 @@ def _count(value: object) -> str:
 
 def _states(parts: tuple[JsonObject, ...]) -> str:
     """`resident`, or where replicas differ `1 resident, 2 cold`."""
-    states = Counter(text(part.get("state")) or "unknown" for part in parts)
-    if not states:
+    if not parts:
         return "-"
     if len(parts) == 1:
-        return next(iter(states))
+        return text(parts[0].get("state")) or "unknown"
+    states = Counter(text(part.get("state")) or "unknown" for part in parts)
     return ", ".join(f"{count} {state}" for state, count in states.most_common())
 
 
@@ -105,8 +105,8 @@ def _places(parts: tuple[JsonObject, ...]) -> str:
     return " ".join(f"{server}/{','.join(each)}" for server, each in found.items()) or "-"
 
 
-def _memory(model: JsonObject) -> str:
-    known = [found for part in replicas(model) if (found := memory_bytes(part)) is not None]
+def _memory(model: JsonObject, parts: tuple[JsonObject, ...]) -> str:
+    known = [found for part in parts if (found := memory_bytes(part)) is not None]
     if known:
         return size(max(known))
     declared = at(model, "spec", "memory")

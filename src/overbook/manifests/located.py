@@ -101,7 +101,9 @@ def read_documents(text: str, source: str) -> Iterator[Node | Problem]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         said = ", ".join(text for text in (error.context, error.problem) if text)
-        yield Problem(f"not YAML: {said}", (), source, mark.line + 1 if mark else None)
+        yield Problem(
+            f"not YAML: {' '.join(said.split())}", (), source, mark.line + 1 if mark else None
+        )
     except yaml.YAMLError as error:
         yield Problem(f"not YAML: {' '.join(str(error).split())}", (), source)
 
@@ -128,6 +130,8 @@ class _Builder:
             case yaml.MappingEndEvent() | yaml.SequenceEndEvent():
                 self._close()
             case yaml.AliasEvent():
+                if self._wants_key():
+                    raise Unreadable("an alias cannot be a key; expected text", line)
                 target = self._anchors.get(event.anchor or "")
                 if target is None:
                     self._problem(f"*{event.anchor} has no &{event.anchor} before it", line)
@@ -190,8 +194,9 @@ class _Builder:
         if isinstance(parent.node.value, list):
             parent.node.value.append(node)
         elif isinstance(parent.node.value, dict):
-            if parent.key is None:
-                raise Unreadable("an alias cannot be a key; expected text", node.line)
+            assert parent.key is not None, (
+                "scalars are taken as keys before, anything else is refused"
+            )
             self._add_entry(parent, parent.key, node)
             parent.key = None
 

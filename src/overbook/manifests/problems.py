@@ -5,12 +5,16 @@ Reading and checking live in `parse` and `validate`; printing lives in the shell
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 Path: TypeAlias = tuple[str | int, ...]
+
+# Any other name of a field is quoted: it may hold line breaks, or nothing at all.
+_PLAIN: Final = re.compile(r"[\w./-]{1,80}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,8 @@ def field_name(path: Path) -> str:
         if isinstance(step, int):
             text += f"[{step}]"
         else:
-            text += f".{step}" if text else step
+            name = step if _PLAIN.fullmatch(step) else shown(step)
+            text += f".{name}" if text else name
     return text
 
 

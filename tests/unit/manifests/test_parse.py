@@ -1,0 +1,214 @@
+"""Texts of manifests: lines in every problem, several documents, duplicates, and hostile input."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from overbook.manifests import parse
+from overbook.manifests.parse import Document, Source, parse_sources
+from overbook.manifests.problems import ManifestError
+
+IRIS = """\
+apiVersion: overbook.dev/v1alpha1
+kind: Model
+metadata:
+  name: iris
+spec:
+  storageUri: ./models/iris
+  requirements: [sklearn]
+  memory: 100Ki
+"""
+
+
+def parsed(*texts: str) -> tuple[Document, ...]:
+    return parse_sources([Source(f"{index}.yaml", text) for index, text in enumerate(texts)])
+
+
+def said(*texts: str) -> list[str]:
+    """The problems' lines; none when the texts are right."""
+    try:
+        parsed(*texts)
+    except ManifestError as refused:
+        return [str(problem) for problem in refused.problems]
+    return []
+
+
+def problems(*texts: str) -> list[str]:
+    lines = said(*texts)
+    assert lines, "they were accepted"
+    return lines
+
+
+def test_documents_come_in_order_with_their_places() -> None:
+    found = parsed(
+        f"{IRIS}---\n{IRIS.replace('name: iris', 'name: wine')}",
+        IRIS.replace("name: iris", "name: tea"),
+    )
+    assert [(each.manifest.name, each.source, each.line) for each in found] == [
+        ("iris", "0.yaml", 4),
+        ("wine", "0.yaml", 13),
+        ("tea", "1.yaml", 4),
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "---\n---\n", "# only a comment\n", "null\n"])
+def test_empty_texts_have_no_documents(text: str) -> None:
+    assert parsed(text) == ()
+
+
+def test_a_wrong_value_names_file_line_and_field() -> None:
+    assert problems(IRIS.replace("100Ki", "100Qi")) == [
+        "0.yaml:8: spec.memory: '100Qi' is not a quantity; expected bytes such as 100Ki, 1.5Gi or 2e9"
+    ]
+
+
+def test_a_missing_field_names_the_line_of_what_should_hold_it() -> None:
+    text = IRIS.replace("  storageUri: ./models/iris\n", "")
+    assert problems(text) == [
+        "0.yaml:5: spec.storageUri: is required; expected a path or URI of the model's artifact"
+    ]
+
+
+def test_a_list_item_has_its_own_line() -> None:
+    text = IRIS.replace("[sklearn]", "\n  - sklearn\n  - 7")
+    assert problems(text) == ["0.yaml:9: spec.requirements[1]: 7 is not text (put it in quotes)"]
+
+
+def test_problems_of_all_documents_and_files_are_collected() -> None:
+    found = problems(
+        IRIS.replace("100Ki", "x") + "---\n" + IRIS.replace("iris", "B"),
+        "a: [\n",
+        IRIS.replace("Model", "Pod"),
+    )
+    assert [line.split(" ")[0] for line in found] == [
+        "0.yaml:8:",
+        "0.yaml:13:",
+        "1.yaml:2:",
+        "2.yaml:2:",
+    ]
+
+
+def test_a_name_twice_names_both_places() -> None:
+    assert problems(IRIS, f"---\n{IRIS}") == [
+        "1.yaml:5: metadata.name: Model 'iris' is here twice, first at 0.yaml:4; expected each name once"
+    ]
+
+
+def test_a_model_and_a_server_may_share_a_name() -> None:
+    server = "{apiVersion: overbook.dev/v1alpha1, kind: Server, metadata: {name: iris}, spec: {serverConfig: mlserver}}"
+    assert len(parsed(IRIS, server)) == 2
+
+
+def test_a_key_twice_is_an_error_with_both_lines() -> None:
+    assert "0.yaml:9: 'memory' is here twice, first in line 8" in problems(IRIS + "  memory: 5\n")
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("2e9", 2e9),
+        ("5", 5),
+        ("'5'", "5"),
+        ("1.5Gi", "1.5Gi"),
+        ("0x10", 16),
+        ("!!str 7", "7"),
+        (".5e3", 500.0),
+    ],
+)
+def test_scalars_mean_what_yaml_1_2_says(written: str, meant: object) -> None:
+    (document,) = parsed(IRIS.replace("100Ki", written))
+    spec = document.manifest.to_json()["spec"]
+    assert isinstance(spec, dict)
+    assert spec["memory"] == meant
+    assert type(spec["memory"]) is type(meant)
+
+
+@pytest.mark.parametrize("name", ["no", "on", "y", "1-2", "2020-01-02"])
+def test_words_that_yaml_1_1_takes_for_something_else_are_names(name: str) -> None:
+    (document,) = parsed(IRIS.replace("name: iris", f"name: {name}"))
+    assert document.manifest.name == name
+
+
+def test_json_with_tabs() -> None:
+    text = json.dumps(parsed(IRIS)[0].manifest.to_json(), indent="\t")
+    assert parsed(text)[0].manifest == parsed(IRIS)[0].manifest
+
+
+@pytest.mark.parametrize(
+    "wrap", ["[{0}]", '{{"kind": "List", "apiVersion": "v1", "items": [{0}]}}']
+)
+def test_lists_of_objects(wrap: str) -> None:
+    text = wrap.format(json.dumps(parsed(IRIS)[0].manifest.to_json()))
+    assert parsed(text)[0].manifest.name == "iris"
+
+
+def test_anchors_and_merge_keys() -> None:
+    text = IRIS.replace("metadata:", "metadata: &m").replace("  memory: 100Ki\n", "") + "---\n"
+    text += """\
+apiVersion: overbook.dev/v1alpha1
+kind: Server
+metadata: {name: s, labels: &l {a: b}, annotations: {<<: *l, c: d}}
+spec: {serverConfig: mlserver}
+"""
+    assert parsed(text)[1].manifest.metadata.annotations == {"a": "b", "c": "d"}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a: *nothing\n", "0.yaml:1: *nothing has no &nothing before it"),
+        ("a: &x [*x]\n", "0.yaml:1: *x has no &x before it"),
+        ("? [a]\n: b\n", "0.yaml:1: a list or mapping cannot be a key; expected text"),
+        ("a: &x 1\n? *x\n: 2\n", "0.yaml:2: an alias cannot be a key; expected text"),
+        ("<<: 7\n", "0.yaml:1: << merges mappings"),
+        (
+            "a: !!python/object:os.system x\n",
+            "0.yaml:1: tag 'tag:yaml.org,2002:python/object:os.system'",
+        ),
+        ("a: !mine x\n", "0.yaml:1: tag '!mine' is not allowed"),
+        ("\x00", "0.yaml: not YAML:"),
+        ("a: 'x\n", "0.yaml:2: not YAML: while scanning a quoted scalar"),
+        ("a: b: c\n", "0.yaml:1: not YAML: mapping values are not allowed"),
+        ("just text\n", "0.yaml:1: 'just text' is not a manifest"),
+        ("[" * 100_000, "0.yaml:1: too much in one document"),
+        ("- " * 100_000, "0.yaml:1: too much in one document"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line_with_its_place(text: str, reason: str) -> None:
+    found = problems(text)
+    assert found[0].startswith(reason)
+    assert all("\n" not in line for line in found)
+
+
+def test_aliases_cannot_blow_a_text_up() -> None:
+    text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
+    for level in range(1, 12):
+        text += f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]\n"
+    assert problems(text) == [
+        "0.yaml:1: too much in one document; expected at most 100000 values, 64 deep, aliases included"
+    ]
+
+
+def test_a_text_beyond_the_bound_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parse, "MAX_TEXT", 100)
+    assert problems(IRIS) == [
+        f"0.yaml: {len(IRIS)} characters; expected at most 100: split the file"
+    ]
+
+
+def test_warnings_have_lines_too() -> None:
+    text = IRIS.replace("overbook.dev", "mlops.seldon.io") + "  pinned: true\n"
+    (document,) = parsed(text)
+    assert [str(problem).split(": ")[:2] for problem in document.warnings] == [
+        ["0.yaml:9", "spec.pinned"]
+    ]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(alphabet=st.sampled_from("ab:-[]{}&*!?<|>'\"#, \n\t0"), max_size=60))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    assert all(len(line.splitlines()) == 1 for line in said(text))

@@ -1,0 +1,326 @@
+"""One object checked: every problem at once, with its field; Seldon's manifests taken as they are."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from overbook.manifests.problems import Json, ManifestError
+from overbook.manifests.specs import ModelManifest, ServerManifest
+from overbook.manifests.validate import Validated, validate_object
+
+OURS = "overbook.dev/v1alpha1"
+SELDON = "mlops.seldon.io/v1alpha1"
+
+
+def model(group: str = OURS, **spec: Json) -> dict[str, object]:
+    return {
+        "apiVersion": group,
+        "kind": "Model",
+        "metadata": {"name": "iris"},
+        "spec": {"storageUri": "/models/iris", **spec},
+    }
+
+
+def server(group: str = OURS, **spec: Json) -> dict[str, object]:
+    return {
+        "apiVersion": group,
+        "kind": "Server",
+        "metadata": {"name": "mlserver"},
+        "spec": {"serverConfig": "mlserver", **spec},
+    }
+
+
+def said(document: object) -> list[str] | None:
+    """The problems' lines, or None when there is none."""
+    try:
+        validate_object(document)
+    except ManifestError as refused:
+        return [str(problem) for problem in refused.problems]
+    return None
+
+
+def problems(document: object) -> list[str]:
+    lines = said(document)
+    assert lines is not None, "it was accepted"
+    return lines
+
+
+def warnings(validated: Validated) -> list[str]:
+    return [str(problem) for problem in validated.warnings]
+
+
+def test_a_full_model() -> None:
+    manifest = validate_object(
+        model(
+            requirements=["sklearn"],
+            memory="100Ki",
+            replicas=2,
+            minReplicas=1,
+            server="mlserver",
+            pinned=True,
+            priority=3,
+            artifactVersion=7,
+        )
+    ).manifest
+    assert isinstance(manifest, ModelManifest)
+    spec = manifest.spec
+    assert manifest.name == "iris"
+    assert (spec.storage_uri, spec.requirements, spec.memory_bytes) == (
+        "/models/iris",
+        ("sklearn",),
+        102_400,
+    )
+    assert (spec.replicas, spec.min_replicas, spec.server, spec.artifact_version) == (
+        2,
+        1,
+        "mlserver",
+        7,
+    )
+    assert (spec.pinned, spec.priority) == (True, 3)
+
+
+def test_defaults_of_a_model() -> None:
+    manifest = validate_object(model()).manifest
+    assert isinstance(manifest, ModelManifest)
+    spec = manifest.spec
+    assert (spec.requirements, spec.memory_bytes, spec.replicas, spec.min_replicas) == (
+        (),
+        None,
+        1,
+        None,
+    )
+    assert (spec.pinned, spec.priority, spec.server) == (False, 0, None)
+
+
+def test_a_full_server() -> None:
+    manifest = validate_object(
+        server(
+            replicas=2,
+            memory="2Gi",
+            overcommitPercentage=0,
+            capabilities=["a"],
+            extraCapabilities=["b"],
+        )
+    ).manifest
+    assert isinstance(manifest, ServerManifest)
+    spec = manifest.spec
+    assert (spec.server_config, spec.replicas, spec.memory_bytes) == ("mlserver", 2, 2 * 2**30)
+    assert (spec.overcommit_percentage, spec.capabilities, spec.extra_capabilities) == (
+        0,
+        ("a",),
+        ("b",),
+    )
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        model(memory="100Ki", requirements=["sklearn"]),
+        model(memory=2e9, priority=0, pinned=False),
+        server(memory=1024),
+        {
+            **model(),
+            "metadata": {
+                "name": "iris",
+                "namespace": "n",
+                "labels": {"a": "b"},
+                "annotations": {"c": "d"},
+            },
+        },
+        model(
+            SELDON, explainer={"type": "anchor", "modelRef": "x"}, maxReplicas=3, modelType="iris"
+        ),
+        server(SELDON, podSpec={"containers": [{"name": "server"}]}),
+    ],
+)
+def test_json_is_what_the_user_wrote(document: dict[str, object]) -> None:
+    assert validate_object(document).manifest.to_json() == document
+
+
+def test_values_are_frozen() -> None:
+    manifest = validate_object(model()).manifest
+    with pytest.raises(ValueError, match="frozen"):
+        manifest.spec = manifest.spec
+
+
+def test_every_problem_is_said_at_once() -> None:
+    found = problems(
+        model(
+            memory="100Qi",
+            replicas=0,
+            pinnd=True,
+            requirements="sklearn",
+            priority="high",
+            server="Big",
+        )
+    )
+    assert found == [
+        "spec.pinnd: unknown field in overbook.dev/v1alpha1; did you mean pinned?",
+        "spec.requirements: 'sklearn' is not a list",
+        "spec.memory: '100Qi' is not a quantity; expected bytes such as 100Ki, 1.5Gi or 2e9",
+        "spec.replicas: 0 is out of range; expected at least 1",
+        "spec.server: 'Big' is not a name; expected at most 63 lower-case letters, digits and '-', "
+        "beginning and ending with a letter or digit",
+        "spec.priority: 'high' is not a whole number",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        (None, "null is not a manifest"),
+        ([], "a list is not a manifest"),
+        ({}, "apiVersion: is required; expected overbook.dev/v1alpha1 or mlops.seldon.io/v1alpha1"),
+        (
+            {"apiVersion": OURS, "kind": "Pipeline"},
+            "kind: 'Pipeline' is not known; expected Model or Server",
+        ),
+        ({"apiVersion": "v1", "kind": "Model"}, "apiVersion: 'v1' is not known"),
+        ({"apiVersion": OURS, "kind": ["Model"]}, "kind: a list is not known"),
+        ({"apiVersion": ["x"], "kind": "Model"}, "apiVersion: a list is not known"),
+        ({"apiVersion": OURS, "kind": "Model"}, "metadata: is required; expected a mapping"),
+        ({**model(), "metadata": "iris"}, "metadata: 'iris' is not a mapping"),
+        (
+            {**model(), "metadata": {}},
+            "metadata.name: is required; expected the name clients will use",
+        ),
+        ({**model(), "metadata": {"name": 7}}, "metadata.name: 7 is not text (put it in quotes)"),
+        (
+            {**model(), "metadata": {"name": "a", "labels": {"x": 1}}},
+            "metadata.labels.x: 1 is not text",
+        ),
+        ({**model(), "metadata": {"name": "a", "nam": 1}}, "metadata.nam: unknown field"),
+        ({**model(), "spec": []}, "spec: a list is not a mapping"),
+        (
+            {**model(), "spec": {}},
+            "spec.storageUri: is required; expected a path or URI of the model's artifact",
+        ),
+        ({**server(), "spec": {}}, "spec.serverConfig: is required; expected the runtime to run"),
+        (
+            model(storageUri="./iris"),
+            "spec.storageUri: './iris' is relative; expected an absolute path",
+        ),
+        (model(storageUri=" "), "spec.storageUri: ' ' is not a plain word"),
+        (model(storageUri="/a\nb"), "spec.storageUri: '/a\\nb' is not a plain word"),
+        (model(requirements=["a", 3]), "spec.requirements[1]: 3 is not text (put it in quotes)"),
+        (model(memory=0), "spec.memory: 0 is no memory at all"),
+        (model(memory=True), "spec.memory: true is not a quantity"),
+        (model(memory=["1Gi"]), "spec.memory: a list is not a quantity"),
+        (model(replicas=True), "spec.replicas: true is not a whole number"),
+        (model(replicas=1.5), "spec.replicas: 1.5 is not a whole number"),
+        (model(minReplicas=2), "spec.minReplicas: 2 is more than replicas; expected at most 1"),
+        (model(pinned="yes"), "spec.pinned: 'yes' is not true or false"),
+        (model(maxReplicas=2), "spec.maxReplicas: unknown field in overbook.dev/v1alpha1"),
+        (
+            server(overcommitPercentage=-1),
+            "spec.overcommitPercentage: -1 is out of range; expected at least 0",
+        ),
+        ({**model(), "data": 1}, "data: unknown field in overbook.dev/v1alpha1"),
+    ],
+)
+def test_one_clear_line(document: object, expected: str) -> None:
+    found = problems(document)
+    assert any(line.startswith(expected) for line in found), found
+    assert all("\n" not in line for line in found)
+
+
+@pytest.mark.parametrize("name", ["a", "0", "iris", "iris-2", "a" * 63])
+def test_names_that_are_allowed(name: str) -> None:
+    assert validate_object({**model(), "metadata": {"name": name}}).manifest.name == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "-a", "a-", "A", "a_b", "a.b", "a/b", "..", "a" * 64, "ä", "a\n"]
+)
+def test_names_that_are_refused(name: str) -> None:
+    (line,) = problems({**model(), "metadata": {"name": name}})
+    assert line.startswith(
+        f"metadata.name: {name!r} is not a name" if len(name) < 64 else "metadata.name: 'aaa"
+    )
+
+
+def test_seldon_fields_are_taken_and_unknown_ones_ignored_with_a_warning() -> None:
+    validated = validate_object(
+        model(SELDON, explainer={"type": "x"}, foo=1, pinned=True, storageUrl="x")
+    )
+    assert warnings(validated) == [
+        "spec.foo: unknown field in mlops.seldon.io/v1alpha1; ignored",
+        "spec.pinned: unknown field in mlops.seldon.io/v1alpha1; ignored, it is a field of overbook.dev/v1alpha1",
+        "spec.storageUrl: unknown field in mlops.seldon.io/v1alpha1; ignored (did you mean storageUri?)",
+        "spec.explainer: has no effect in Overbook",
+    ]
+    manifest = validated.manifest
+    assert isinstance(manifest, ModelManifest)
+    assert manifest.spec.pinned is False
+
+
+def test_seldon_model_type_is_one_more_requirement() -> None:
+    manifest = validate_object(
+        model(SELDON, modelType="xgboost", requirements=["a", "xgboost"])
+    ).manifest
+    assert isinstance(manifest, ModelManifest)
+    assert manifest.spec.all_requirements == ("a", "xgboost")
+
+
+def test_what_get_adds_can_be_applied_again() -> None:
+    document = {**model(), "status": {"conditions": []}}
+    document["metadata"] = {"name": "iris", "generation": 4, "uid": "x", "creationTimestamp": None}
+    validated = validate_object(document)
+    assert validated.warnings == ()
+    assert validated.manifest.to_json() == model()
+
+
+def test_null_is_the_same_as_absent() -> None:
+    manifest = validate_object(model(memory=None, replicas=None)).manifest
+    assert manifest.to_json() == model()
+
+
+def test_relative_paths_where_their_reader_resolves_them() -> None:
+    manifest = validate_object(model(storageUri="iris"), allow_relative=True).manifest
+    assert isinstance(manifest, ModelManifest)
+    assert manifest.spec.storage_uri == "iris"
+
+
+@pytest.mark.parametrize(
+    "uri", ["s3://bucket/iris", "gs://b/x", "s3:bucket/iris", "file:///x", "/abs"]
+)
+def test_uris_that_need_no_resolving(uri: str) -> None:
+    assert validate_object(model(storageUri=uri)).warnings == ()
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+_FIELDS = st.sampled_from(
+    [
+        "storageUri",
+        "requirements",
+        "memory",
+        "replicas",
+        "minReplicas",
+        "server",
+        "pinned",
+        "priority",
+        "podSpec",
+    ]
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.sampled_from([OURS, SELDON]),
+    st.sampled_from(["Model", "Server"]),
+    st.dictionaries(_FIELDS, _JSON),
+    _JSON,
+)
+def test_whatever_is_sent_is_accepted_or_refused_in_single_lines(
+    group: str, kind: str, spec: dict[str, object], metadata: object
+) -> None:
+    lines = said({"apiVersion": group, "kind": kind, "metadata": metadata, "spec": spec})
+    assert lines is None or (lines and all(len(line.splitlines()) == 1 for line in lines))
