@@ -34,8 +34,13 @@ class Admin:
         return status == 200
 
     async def stats(self, pattern: str) -> str:
-        """The used statistics whose names match the regular expression, "name: value" lines."""
-        status, text = await self._call("GET", f"/stats?usedonly&filter={quote(pattern)}")
+        """The used statistics whose names match the expression, in Prometheus' text format.
+
+        That format is not chosen for its looks: the plain one makes Envoy walk every scope of every
+        cluster, four times (20 ms at 1,000 hot models against 1 ms).
+        """
+        path = f"/stats?format=prometheus&usedonly&filter={quote(pattern)}"
+        status, text = await self._call("GET", path)
         if status != 200:
             raise EnvoyUnavailable(f"statistics: Envoy answered {status}: {text[:200]}")
         return text

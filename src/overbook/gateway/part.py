@@ -28,6 +28,7 @@ from overbook.gateway.meter import Meter
 from overbook.gateway.oip.part import OipServer, OipSettings
 from overbook.gateway.router import Router
 from overbook.gateway.snapshot import bootstrap
+from overbook.gateway.snapshot.listeners import Scripts
 from overbook.gateway.xds import ClusterFeed
 from overbook.wire.channel import SERVER_OPTIONS
 
@@ -168,9 +169,15 @@ async def running_gateway(config: GatewayConfig) -> AsyncIterator[GatewayPart]:
             await running
 
 
-def _scripts() -> bootstrap.Scripts:
+def _scripts() -> Scripts:
     folder = resources.files("overbook.gateway") / "lua"
-    return bootstrap.Scripts(
-        model_name=(folder / "model_name.lua").read_text(),
-        choose_cluster=(folder / "choose_cluster.lua").read_text(),
+    common = (folder / "rest_path.lua").read_text()
+
+    def script(name: str) -> str:
+        return common + (folder / f"{name}.lua").read_text()
+
+    return Scripts(
+        choose_cluster=script("choose_cluster"),
+        name_grpc=script("name_grpc"),
+        name_rest=script("name_rest"),
     )

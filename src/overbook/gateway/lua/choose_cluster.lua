@@ -1,16 +1,10 @@
--- Chooses where a request for a model goes: straight to an inference server that holds the model, or
--- to the cold listener. What is hot is told by marks: clusters whose mere existence is the message, so
--- one change costs Envoy one small cluster, however many models are hot. Names: snapshot/names.py.
+-- Data and inner listener: where a request goes. Straight to an inference server that holds the model,
+-- to the cold listener, or (REST) to the gateway's own endpoints when it needs no model.
+-- What is hot is told by marks: clusters whose mere existence is the message, so one change costs Envoy
+-- one small cluster, however many models are hot. Names: snapshot/names.py.
+-- This is the hot path of REST: what is unusual goes to the cold listener, which takes a closer look.
 
 local LAST_SLOT = 15
-
-local function protocol_of(headers)
-  local content_type = headers:get("content-type")
-  if content_type ~= nil and string.sub(content_type, 1, 16) == "application/grpc" then
-    return "grpc"
-  end
-  return "rest"
-end
 
 -- The least loaded of all hot places; equals are chosen by lot.
 local function least_loaded(handle, protocol, model)
@@ -36,22 +30,49 @@ local function least_loaded(handle, protocol, model)
   return best
 end
 
-function envoy_on_route(handle)
-  local headers = handle:headers()
-  local model = headers:get("x-overbook-model")
-  local protocol = protocol_of(headers)
-  if model ~= nil then
-    if handle:getCluster("wide/" .. model) ~= nil then
-      local best = least_loaded(handle, protocol, model)
-      if best ~= nil then
-        return best
-      end
-    elseif handle:getCluster("hot/" .. model .. "/0") ~= nil then
-      local name = protocol .. "/" .. model .. "/0"
-      if handle:getCluster(name) ~= nil then
-        return name
-      end
+-- The cluster of a hot place, nil when the model is not hot.
+local function hot_place(handle, protocol, model)
+  if handle:getCluster("wide/" .. model) ~= nil then
+    return least_loaded(handle, protocol, model)
+  end
+  local place = model .. "/0"
+  if handle:getCluster("hot/" .. place) ~= nil then
+    local name = protocol .. "/" .. place
+    if handle:getCluster(name) ~= nil then
+      return name
     end
   end
-  return "cold-" .. protocol
+  return nil
+end
+
+-- Nothing that the cold listener would refuse may take the short way.
+local function is_plain(headers, model)
+  local header_name = headers:get("seldon-model")
+  if header_name ~= nil and header_name ~= model then
+    return false
+  end
+  local length = headers:get("content-length")
+  return length == nil or #length < 8 or (tonumber(length) or MAX_BODY + 1) <= MAX_BODY
+end
+
+local function rest_cluster(handle, headers, path)
+  local model = string.match(path, "^/v2/models/([-a-z0-9]+)/infer$")
+  if model == nil then
+    local needed
+    model, needed = parse_path(path)
+    if not needed and (model == nil or is_plain(headers, model)) then
+      return "oip-rest"
+    end
+  end
+  return is_plain(headers, model) and hot_place(handle, "rest", model) or "cold-rest"
+end
+
+function envoy_on_route(handle)
+  local headers = handle:headers()
+  local path = headers:get(":path")
+  if string.sub(path, 1, 4) == "/v2/" then
+    return rest_cluster(handle, headers, path)
+  end
+  local model = headers:get("x-overbook-model")
+  return model ~= nil and hot_place(handle, "grpc", model) or "cold-grpc"
 end

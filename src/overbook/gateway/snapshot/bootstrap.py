@@ -10,6 +10,7 @@ from overbook.gateway.snapshot import names
 from overbook.gateway.snapshot.clusters import NO_LIMIT
 from overbook.gateway.snapshot.listeners import (
     Json,
+    Scripts,
     cold_listener,
     data_listener,
     inner_listener,
@@ -43,14 +44,6 @@ class Sockets:
         return Sockets(*paths)
 
 
-@dataclass(frozen=True, slots=True)
-class Scripts:
-    """The text of the two Lua scripts."""
-
-    model_name: str
-    choose_cluster: str
-
-
 def document(*, host: str, port: int, sockets: Sockets, scripts: Scripts) -> Json:
     """The whole bootstrap as a JSON-like document."""
     ads: Json = {
@@ -81,20 +74,15 @@ def document(*, host: str, port: int, sockets: Sockets, scripts: Scripts) -> Jso
         },
         "static_resources": {
             "listeners": [
-                data_listener(
-                    host,
-                    port,
-                    model_name_lua=scripts.model_name,
-                    choose_lua=scripts.choose_cluster,
-                ),
-                inner_listener(str(sockets.inner), choose_lua=scripts.choose_cluster),
-                cold_listener(str(sockets.cold)),
+                data_listener(host, port, scripts),
+                inner_listener(str(sockets.inner), scripts),
+                cold_listener(str(sockets.cold), scripts),
             ],
             "clusters": [
                 _cluster(names.CLUSTER_CONTROL, sockets.control, http2=True),
-                _cluster(names.CLUSTER_OIP_REST, sockets.oip_rest, http2=False),
+                # What our own listeners answer is final, a 404 too: no retries there.
+                _cluster(names.CLUSTER_OIP_REST, sockets.oip_rest, http2=False, retries=0),
                 _cluster(names.CLUSTER_OIP_GRPC, sockets.oip_grpc, http2=True),
-                # What the cold listener answers is final, its 404 too: no retries there.
                 _cluster(names.CLUSTER_COLD_REST, sockets.cold, http2=False, retries=0),
                 _cluster(names.CLUSTER_COLD_GRPC, sockets.cold, http2=True, retries=0),
             ],

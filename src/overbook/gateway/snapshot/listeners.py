@@ -1,6 +1,6 @@
 """Pure: Envoy's listeners, as plain JSON-like documents. They never change while Envoy runs.
 
-`data`   TCP, clients. Names the model (Lua), then straight to a hot place or to `cold`.
+`data`   TCP, clients. A script chooses: straight to a hot place, to `cold`, or to our own endpoints.
 `inner`  Unix socket, the stream relay. The same routes, but x-overbook-model is believed.
 `cold`   Unix socket, Envoy itself: requests for models that are not hot, and retries of requests
          that failed at a hot place. Asks the activation service (ext_authz), then goes to the place
@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from overbook.gateway.snapshot import names
@@ -20,6 +21,7 @@ BODY_LIMIT: Final = 80 * 1024 * 1024
 # Longer than any activation may take; the activation service ends requests much earlier.
 CHECK_SECONDS: Final = 600
 
+_NAMING: Final = "model-name"
 _TYPE: Final = "type.googleapis.com/envoy.extensions"
 _GRPC_TYPE: Final[Json] = {"prefix": "application/grpc"}
 _RETRY_ALWAYS: Final = "connect-failure,refused-stream,reset"
@@ -29,17 +31,26 @@ _RETRY_FINAL: Final = "connect-failure,refused-stream"
 _GRPC_RETRIABLE: Final = ("5", "14")
 
 
-def data_listener(host: str, port: int, *, model_name_lua: str, choose_lua: str) -> Json:
+@dataclass(frozen=True, slots=True)
+class Scripts:
+    """The texts of the Lua scripts, each complete; see the comment at the head of each file."""
+
+    choose_cluster: str
+    name_grpc: str
+    name_rest: str
+
+
+def data_listener(host: str, port: int, scripts: Scripts) -> Json:
     """Where clients connect: HTTP/1.1, HTTP/2 and gRPC on one port."""
-    lua: Json = {
-        "name": "model-name",
-        "typed_config": {
-            "@type": f"{_TYPE}.filters.http.lua.v3.Lua",
-            "default_source_code": {"inline_string": model_name_lua},
-        },
-    }
-    routes: list[Json] = [_model_route(choose_lua), *_oip_routes(), _nothing_here()]
-    manager = _connection_manager("data", [lua], routes, edge=True)
+    routes: list[Json] = [
+        _grpc_infer_route(scripts),
+        _rest_model_route(scripts),
+        *_oip_routes(),
+        _nothing_here(),
+    ]
+    # Only where a route enables it: the hot path of REST does without.
+    naming = {**_lua(_NAMING, ""), "disabled": True}
+    manager = _connection_manager("data", [naming], routes, edge=True)
     address: Json = {"socket_address": {"address": host, "port_value": port}}
     listener = _listener("data", address, manager)
     # Two programs on one port would share its connections in silence.
@@ -47,14 +58,16 @@ def data_listener(host: str, port: int, *, model_name_lua: str, choose_lua: str)
     return listener
 
 
-def inner_listener(socket: str, *, choose_lua: str) -> Json:
+def inner_listener(socket: str, scripts: Scripts) -> Json:
     """Where the stream relay comes back with the model's name in the trusted header."""
-    routes: list[Json] = [_model_route(choose_lua), _nothing_here()]
+    match: Json = {"prefix": "/inference.", "headers": [_present(names.MODEL_HEADER)]}
+    routes: list[Json] = [_model_route(match, scripts), _nothing_here()]
     return _listener("inner", _pipe(socket), _connection_manager("inner", [], routes, edge=False))
 
 
-def cold_listener(socket: str) -> Json:
+def cold_listener(socket: str, scripts: Scripts) -> Json:
     """Where requests wait for their model."""
+    naming = _lua(_NAMING, scripts.name_rest)
     ask: Json = {
         "name": "activation",
         "typed_config": {
@@ -84,7 +97,9 @@ def cold_listener(socket: str) -> Json:
     final = _place_route(_retry(_RETRY_FINAL, not_found=False))
     final["match"] = {"prefix": "/", "headers": [_present(names.VERIFIED_HEADER)]}
     routes: list[Json] = [final, _place_route(_retry(_RETRY_ALWAYS, not_found=True))]
-    return _listener("cold", _pipe(socket), _connection_manager("cold", [ask], routes, edge=False))
+    return _listener(
+        "cold", _pipe(socket), _connection_manager("cold", [naming, ask], routes, edge=False)
+    )
 
 
 def _pipe(path: str) -> Json:
@@ -136,6 +151,8 @@ def _connection_manager(
             "http_filters": [*filters, router],
             "route_config": {
                 "name": name,
+                # Removed from what clients send, before anything else looks at it.
+                "internal_only_headers": list(names.INTERNAL_HEADERS) if edge else [],
                 "virtual_hosts": [
                     {
                         "name": name,
@@ -174,24 +191,43 @@ def _present(header: str) -> Json:
     return {"name": header, "present_match": True}
 
 
-def _model_route(choose_lua: str) -> Json:
+def _lua(name: str, script: str) -> dict[str, Json]:
+    config: dict[str, Json] = {"@type": f"{_TYPE}.filters.http.lua.v3.Lua"}
+    if script:
+        config["default_source_code"] = {"inline_string": script}
+    return {"name": name, "typed_config": config}
+
+
+def _grpc_infer_route(scripts: Scripts) -> Json:
+    """ModelInfer: the model is named in the message. Streams go to the relay, see `_oip_routes`."""
+    route = _model_route({"path": "/inference.GRPCInferenceService/ModelInfer"}, scripts)
+    route["typed_per_filter_config"] = {
+        _NAMING: {
+            "@type": f"{_TYPE}.filters.http.lua.v3.LuaPerRoute",
+            "source_code": {"inline_string": scripts.name_grpc},
+        }
+    }
+    return route
+
+
+def _rest_model_route(scripts: Scripts) -> Json:
+    """Everything about a model over REST: the script tells what needs the model from what does not."""
+    return _model_route({"prefix": "/v2/models/"}, scripts)
+
+
+def _model_route(match: Json, scripts: Scripts) -> dict[str, Json]:
     action = _action(_retry(_RETRY_ALWAYS, not_found=True))
     action["inline_cluster_specifier_plugin"] = {
         "extension": {
             "name": "choose-cluster",
             "typed_config": {
                 "@type": f"{_TYPE}.router.cluster_specifiers.lua.v3.LuaConfig",
-                "source_code": {"inline_string": choose_lua},
+                "source_code": {"inline_string": scripts.choose_cluster},
                 "default_cluster": names.CLUSTER_COLD_REST,
             },
         }
     }
-    return {
-        "name": "model",
-        "match": {"prefix": "/", "headers": [_present(names.MODEL_HEADER)]},
-        "route": action,
-        "request_body_buffer_limit": BODY_LIMIT,
-    }
+    return {"match": match, "route": action, "request_body_buffer_limit": BODY_LIMIT}
 
 
 def _place_route(retry: Json) -> dict[str, Json]:

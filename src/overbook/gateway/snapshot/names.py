@@ -35,7 +35,9 @@ MAX_SLOTS: Final = 16
 # Only these statistics are kept for places: what the meter reads.
 PLACE_STATS_REGEX: Final = r"cluster\.(rest|grpc)/[^/]+/[0-9]+\.upstream_rq_(total|active)"
 _PLACE_STAT: Final = re.compile(
-    r"^cluster\.(?:rest|grpc)/([^/]+)/([0-9]+)\.upstream_rq_(total|active): ([0-9]+)$", re.MULTILINE
+    r'^envoy_cluster_upstream_rq_(total|active)\{envoy_cluster_name="'
+    r'(?:rest|grpc)/([^/]+)/([0-9]+)"\} ([0-9]+)$',
+    re.MULTILINE,
 )
 
 
@@ -70,9 +72,12 @@ class PlaceCount:
 
 
 def parse_place_stats(text: str) -> dict[tuple[str, int], PlaceCount]:
-    """Envoy's plain-text statistics → counts by (model, slot). Other lines are ignored."""
+    """Envoy's statistics in Prometheus' text format → counts by (model, slot).
+
+    Other lines are ignored.
+    """
     counts: dict[tuple[str, int], PlaceCount] = {}
-    for model, slot, kind, value in _PLACE_STAT.findall(text):
+    for kind, model, slot, value in _PLACE_STAT.findall(text):
         count = counts.setdefault((model, int(slot)), PlaceCount())
         if kind == "total":
             count.total += int(value)

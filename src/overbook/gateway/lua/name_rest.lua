@@ -1,0 +1,31 @@
+-- Cold listener. Writes the model of a REST request's path to x-overbook-model, or refuses the request.
+-- The path is the truth, because the inference server acts on it: a seldon-model header that names
+-- another model is refused, never believed. A gRPC request has its (trusted) header already.
+-- Replies are plain text here; the connection manager turns them into JSON.
+
+local function refuse(handle, status, message)
+  handle:respond({ [":status"] = status }, message)
+end
+
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  local content_type = headers:get("content-type")
+  if content_type ~= nil and string.sub(content_type, 1, 16) == "application/grpc" then
+    return
+  end
+  local name = parse_path(headers:get(":path") or "")
+  local header_name = headers:get("seldon-model")
+  local length = tonumber(headers:get("content-length") or "0")
+  if name == nil then
+    refuse(handle, "404", "path: names no model; expected /v2/models/NAME/...")
+  elseif header_name ~= nil and header_name ~= name then
+    refuse(handle, "400", "seldon-model: header names " .. shown(header_name) .. ", the path names "
+      .. shown(name) .. "; expected the same model in both")
+  elseif not valid_name(name) then
+    refuse(handle, "404", "model " .. shown(name) .. ": not found")
+  elseif length ~= nil and length > MAX_BODY then
+    refuse(handle, "413", "request body: " .. length .. " bytes, at most " .. MAX_BODY .. " are accepted")
+  else
+    headers:replace("x-overbook-model", name)
+  end
+end

@@ -1,0 +1,34 @@
+-- Prepended to the scripts below: what a REST path says about a model. Pure string work.
+
+local MAX_BODY = 80 * 1024 * 1024
+
+local VERBS = { infer = true, infer_stream = true, generate = true, generate_stream = true }
+
+local function valid_name(name)
+  return #name <= 63
+    and string.find(name, "^[a-z0-9][-a-z0-9]*$") ~= nil
+    and string.sub(name, -1) ~= "-"
+end
+
+local function percent_decode(text)
+  return (string.gsub(text, "%%(%x%x)", function(hex)
+    return string.char(tonumber(hex, 16))
+  end))
+end
+
+-- The model in the path (percent-decoded, nil when the path has none), and whether the request needs
+-- that model in memory. Readiness and metadata do not.
+local function parse_path(path)
+  local bare = string.match(path, "^[^?#]*")
+  local segment, rest = string.match(bare, "^/v2/models/([^/]+)/?(.*)$")
+  if segment == nil then
+    return nil, false
+  end
+  local verb = string.match(rest, "^versions/[^/]+/(.+)$") or rest
+  return percent_decode(segment), VERBS[verb] == true
+end
+
+-- For error messages: never longer than needed, never with control characters.
+local function shown(text)
+  return (string.gsub(string.sub(text, 1, 80), "[%c\128-\255]", "?"))
+end
