@@ -149,7 +149,7 @@ def seconds_text(seconds: float | None) -> str:
 def _latency(traffic: Traffic) -> str:
     everything = _quantiles(traffic.all.quantile(0.5), traffic.all.quantile(0.99))
     again = _quantiles(traffic.again.quantile(0.5), traffic.again.quantile(0.99))
-    return f"{everything}   model just used {again}"
+    return f"{everything}   repeats {again}"
 
 
 def _quantiles(p50: float | None, p99: float | None) -> str:

@@ -23,6 +23,8 @@ from overbook.demo.cases import DemoModel
 HOST: Final = "127.0.0.1"
 START_SECONDS: Final = 120.0
 STOP_SECONDS: Final = 30.0
+# For its children, once it has ended itself.
+LEFTOVER_SECONDS: Final = 3.0
 # A loaded model takes a little more than its file.
 MEMORY_FACTOR: Final = 1.2
 BUDGET_SHARE: Final = 0.25
@@ -160,7 +162,9 @@ class System:
             code = process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             code = None
-        _, left = psutil.wait_procs([one for one in family if one.pid != process.pid], timeout=3)
+        _, left = psutil.wait_procs(
+            [one for one in family if one.pid != process.pid], timeout=LEFTOVER_SECONDS
+        )
         for one in left:
             _kill(one.pid)
         if code is None:

@@ -1,0 +1,63 @@
+"""The control API's JSON as numbers, and odd answers as zeros."""
+
+from __future__ import annotations
+
+from overbook.demo.observed import Observed, observe
+from overbook.demo.tally import parse_samples
+
+
+def model(name: str, *replicas: dict[str, object]) -> dict[str, object]:
+    return {"metadata": {"name": name}, "status": {"replicas": list(replicas)}}
+
+
+def replica(state: str, **fields: object) -> dict[str, object]:
+    return {
+        "state": state,
+        "bytes": {"declared": 10, "measured": None, "charged": 0},
+        "loads": 1,
+        "evictions": 0,
+        **fields,
+    }
+
+
+SERVER: dict[str, object] = {
+    "status": {
+        "replicas": [
+            {
+                "bytes": {"budget": 100, "resident": 60, "process": 500, "base": 400},
+                "models": {"registered": 4, "resident": 2},
+            }
+        ]
+    }
+}
+
+
+def test_what_is_seen() -> None:
+    samples = parse_samples(
+        'overbook_requests_total{model="a",path="hot"} 9\n'
+        'overbook_requests_total{model="a",path="cold"} 2\n'
+        'overbook_requests_total{model="a",path="fallback"} 1\n'
+        'overbook_activation_seconds_count{phase="total"} 3\n'
+        'overbook_activation_seconds_count{phase="load"} 3\n'
+    )
+    models = [
+        model("a", replica("cold", loads=2, evictions=2), replica("resident", loads=1)),
+        model("b", replica("cold")),
+        model("c"),
+    ]
+    seen = observe(models, [SERVER, SERVER], samples, Observed(largest_resident_bytes=150))
+    assert (seen.budget, seen.resident_bytes, seen.resident_models) == (200, 120, 4)
+    assert seen.largest_resident_bytes == 150
+    assert seen.hit_rate == 0.75
+    assert seen.activations == 3
+    assert seen.activation_p50 is None
+    assert seen.evictions == 2
+    assert (seen.models["a"].state, seen.models["a"].loads) == ("resident", 3)
+    assert (seen.models["b"].state, seen.models["b"].bytes) == ("cold", 10)
+    assert seen.models["c"].state == "unplaced"
+
+
+def test_odd_answers_are_zeros() -> None:
+    seen = observe([{}, {"status": 3}], [{"status": {"replicas": [7, {}]}}], (), Observed())
+    assert (seen.budget, seen.resident_models, seen.evictions) == (0, 0, 0)
+    assert seen.hit_rate is None
