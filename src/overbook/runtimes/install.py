@@ -51,6 +51,10 @@ _STEPS: Final = (
     (re.compile(r"^Installed (\d+) packages"), "installed {0} packages", 0.7),
     (re.compile(r"^Bytecode compiled (\d+) files"), "compiled {0} files", 0.98),
 )
+_NETWORK: Final = re.compile(
+    r"dns error|connect|timed out|client error|failed to fetch|not found in the cache",
+    re.IGNORECASE,
+)
 _DOWNLOADING: Final = re.compile(r"^\s*Downloading (\S+) \((\S+)\)")
 _DOWNLOADED: Final = re.compile(r"^\s*Downloaded (\S+)")
 
@@ -249,7 +253,9 @@ _FOREIGN: Final = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "CONDA_PREFIX")
 
 def _uv_reason(name: str, lines: list[str]) -> str:
     """One line from uv's error report: its outermost and innermost cause."""
-    causes = [re.sub(r"^\s*(error:|Caused by:|[×├╰─▶>-]+)\s*", "", line).strip() for line in lines]
+    causes = [
+        re.sub(r"^\s*(error:|cause:|Caused by:|[×├╰─▶>-]+)\s*", "", line).strip() for line in lines
+    ]
     causes = [cause for cause in causes if cause and not cause.startswith(("warning:", "hint:"))]
     text = " ".join(lines)
     if "No space left on device" in text or "Disk quota exceeded" in text:

@@ -28,6 +28,7 @@ from mlserver.model import MLModel  # noqa: E402
 from mlserver.settings import Settings  # noqa: E402
 from mlserver.utils import install_uvloop_event_loop  # noqa: E402
 
+from overbook_mlserver.binary_tensors import BinaryTensors  # noqa: E402
 from overbook_mlserver.registry import Registry, initialise  # noqa: E402
 from overbook_mlserver.repository import FolderRepository  # noqa: E402
 
@@ -78,6 +79,7 @@ class OverbookServer(mlserver.server.MLServer):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._model_repository.attach(self._model_registry)
+        self._rest_server._app.add_middleware(BinaryTensors, data_plane=self._data_plane)
         # Nobody scrapes these, and they would keep one child per model name for ever.
         silent = _NoMetric()
         self._data_plane._ModelInferRequestSuccess = silent
