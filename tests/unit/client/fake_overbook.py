@@ -87,7 +87,6 @@ class FakeOverbook:
         self.requests: list[tuple[str, str, Json]] = []
         self.raw: dict[str, tuple[int, bytes]] = {}
         self.close_after_next = False
-        self.stall = threading.Event()
 
     def add(self, *things: JsonObject) -> None:
         for thing in things:
@@ -199,8 +198,8 @@ def _handler(fake: FakeOverbook) -> type[BaseHTTPRequestHandler]:
             fake.requests.append((self.command, self.path, body))
             if self.path in fake.raw:
                 status, content = fake.raw[self.path]
-            elif self.path.endswith("/stall"):
-                fake.stall.wait(5)
+            elif self.path.endswith("/hang-up"):
+                self.close_connection = True
                 return
             else:
                 status, answer = fake.answer(self.command, self.path, body)
@@ -234,6 +233,5 @@ def running() -> Iterator[FakeOverbook]:
         try:
             yield fake
         finally:
-            fake.stall.set()
             listener.shutdown()
             thread.join()
