@@ -18,6 +18,7 @@ import contextlib
 import contextvars
 import ctypes
 import gc
+import os
 import threading
 import traceback
 import weakref
@@ -51,6 +52,15 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+def _reading(model: MLModel) -> str:
+    """Which file a runtime of MLServer's own was at: a corrupt pickle only says "pop from empty list"."""
+    parameters = model.settings.parameters
+    uri = parameters.uri if parameters is not None else None
+    if not uri or not type(model).__module__.startswith("mlserver"):
+        return ""
+    return f", while reading {os.path.basename(uri)}"
+
+
 def initialise(settings: ModelSettings) -> MLModel:
     """Make the model object; its ``load`` then runs aside."""
     try:
@@ -77,7 +87,7 @@ def initialise(settings: ModelSettings) -> MLModel:
         except (MLServerError, asyncio.CancelledError):
             raise
         except BaseException as error:
-            raise LoadFailed(describe(error)) from error
+            raise LoadFailed(describe(error) + _reading(model)) from error
         if not ready:
             raise LoadFailed(f"load() of {type(model).__name__} returned {ready!r}, expected True")
         return True

@@ -1,0 +1,96 @@
+"""MLServer as a process: it ends with its agent, and says why it did not start."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from overbook.agent.servers.mlserver import MlserverConfig, MlserverServer
+from overbook.agent.servers.protocol import ServerStartFailed, ServerUnreachable
+from overbook.runtimes.install import environment, install
+
+_AGENT = """
+import asyncio, sys
+from pathlib import Path
+from overbook.agent.servers.mlserver import MlserverConfig, MlserverServer
+
+async def main():
+    server = MlserverServer(MlserverConfig(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])))
+    await server.start(timeout=60)
+    print(server.pid, flush=True)
+    await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+def config(state: Path) -> MlserverConfig:
+    install("mlserver", lambda _message, _fraction: None)
+    made = environment("mlserver")
+    return MlserverConfig(made.python, made.plugin, state)
+
+
+async def test_no_orphan_outlives_an_agent_that_was_killed(tmp_path: Path) -> None:
+    wanted = config(tmp_path)
+    agent = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", _AGENT),
+        *(str(wanted.python), str(wanted.plugin), str(wanted.state)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert agent.stdout is not None
+    pid = int(await asyncio.wait_for(agent.stdout.readline(), 60))
+    orphan = psutil.Process(pid)
+    agent.send_signal(signal.SIGKILL)
+    await agent.wait()
+    await asyncio.to_thread(orphan.wait, 10)
+    assert not orphan.is_running()
+
+
+async def test_a_port_in_use_is_said_in_one_line(tmp_path: Path) -> None:
+    server = MlserverServer(config(tmp_path))
+    host, _, port = server.addresses.rest.rpartition(":")
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind((host, int(port)))
+        other.listen()
+        with pytest.raises(ServerStartFailed, match="address already in use") as raised:
+            await server.start(timeout=60)
+    assert "\n" not in str(raised.value)
+    assert server.pid is None
+    with pytest.raises(ServerUnreachable):
+        await server.index(timeout=1)
+    # The port is free again: the same adapter starts.
+    await server.start(timeout=60)
+    await server.stop(grace=10)
+    await server.close()
+
+
+async def test_a_start_that_takes_too_long_leaves_no_process(tmp_path: Path) -> None:
+    server = MlserverServer(config(tmp_path))
+    with pytest.raises(ServerStartFailed, match=r"not live after 0\.05 s"):
+        await server.start(timeout=0.05)
+    assert server.pid is None
+    assert not (tmp_path / "server.json").exists()
+    await server.close()
+
+
+async def test_settings_in_the_environment_do_not_leak_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLSERVER_HTTP_PORT", "1")
+    monkeypatch.setenv("MLSERVER_MODEL_IMPLEMENTATION", "no.Such")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    server = MlserverServer(config(tmp_path))
+    await server.start(timeout=60)
+    assert server.pid is not None
+    assert os.getpgid(server.pid) == server.pid
+    assert await server.live(timeout=5)
+    await server.stop(grace=10)
+    await server.close()
