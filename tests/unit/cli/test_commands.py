@@ -1,0 +1,304 @@
+"""Commands that read and change a running Overbook: what they send, print, and exit with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from overbook.client.http import JsonObject
+from tests.unit.cli.conftest import Overbook
+from tests.unit.client.fake_overbook import FakeOverbook, model, server
+
+REQUEST: JsonObject = {
+    "inputs": [{"name": "x", "datatype": "FP32", "shape": [2], "data": [1.5, 2.5]}]
+}
+
+
+def manifest(name: str, **spec: object) -> str:
+    document = {
+        "apiVersion": "overbook.dev/v1alpha1",
+        "kind": "Model",
+        "metadata": {"name": name},
+        "spec": {"storageUri": "/", **spec},
+    }
+    return f"{json.dumps(document)}\n---\n"
+
+
+def test_get_table(overbook: Overbook, fake: FakeOverbook) -> None:
+    fake.add(
+        model("iris"), model("wine", ready=False, reason="ModelFailed", message="invalid\nload key")
+    )
+    header, iris, wine = overbook("get", "models").stdout.splitlines()
+    assert header.split() == ["NAME", "READY", "STATE", "SERVER", "MEMORY", "USED", "REASON"]
+    assert iris.split()[:5] == ["iris", "True", "resident", "mlserver/0", "100Ki"]
+    assert wine.endswith("ModelFailed: invalid load key")
+
+
+def test_get_servers(overbook: Overbook, fake: FakeOverbook) -> None:
+    fake.add(server("mlserver"))
+    _, row = overbook("get", "server").stdout.splitlines()
+    assert row.split() == ["mlserver/0", "ready", "40", "12", "1Gi", "3Gi", "2Gi", "1.25Gi"]
+
+
+def test_get_json_and_yaml_are_what_the_api_said(overbook: Overbook, fake: FakeOverbook) -> None:
+    fake.add(model("iris"))
+    assert json.loads(overbook("get", "models", "-o", "json").stdout) == [model("iris")]
+    assert yaml.safe_load(overbook("get", "models", "-o", "yaml").stdout) == [model("iris")]
+    assert json.loads(overbook("get", "model", "iris", "-o", "json").stdout) == model("iris")
+    assert overbook("get", "models", "-o", "name").stdout == "model/iris\n"
+
+
+def test_get_nothing_says_so_beside_the_output(overbook: Overbook) -> None:
+    result = overbook("get", "models")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == "no models; apply one with `overbook apply -f FILE`\n"
+    assert overbook("get", "models", "-o", "json").stdout == "[]\n"
+
+
+def test_get_unknown(overbook: Overbook) -> None:
+    result = overbook("get", "model", "iris")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "Error: model 'iris' is not registered; see `overbook get models`\n"
+
+
+def test_what_get_prints_can_be_applied(overbook: Overbook, fake: FakeOverbook) -> None:
+    fake.add(model("iris"))
+    listed = overbook("get", "models", "-o", "yaml").stdout
+    assert overbook("apply", "-f", "-", stdin=listed).stdout == "model/iris unchanged\n"
+
+
+def test_apply_says_what_became_of_each(overbook: Overbook, fake: FakeOverbook) -> None:
+    fake.add(model("old"))
+    fake.apply_errors["large"] = "spec.memory: 3Gi is more than every budget; the largest is 2Gi"
+    fake.unplaced["lost"] = "nobody offers 'xgboost'"
+    text = manifest("old") + manifest("iris") + manifest("large") + manifest("lost")
+    result = overbook("apply", "-f", "-", stdin=text)
+    assert result.exit_code == 1
+    assert result.stdout == "model/old unchanged\nmodel/iris created\nmodel/lost created\n"
+    assert result.stderr.splitlines() == [
+        "<stdin>:5: model/large failed: spec.memory: 3Gi is more than every budget; the largest is 2Gi",
+        "<stdin>:7: model/lost is not placed: nobody offers 'xgboost'",
+    ]
+
+
+def test_apply_sends_nothing_when_a_manifest_is_wrong(
+    overbook: Overbook, fake: FakeOverbook
+) -> None:
+    result = overbook(
+        "apply", "-f", "-", stdin=manifest("iris") + manifest("wine", memory="x", replicas=0)
+    )
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [
+        "<stdin>:3: spec.memory: 'x' is not a quantity; expected bytes such as 100Ki, 1.5Gi or 2e9",
+        "<stdin>:3: spec.replicas: 0 is out of range; expected at least 1",
+    ]
+    assert fake.requests == []
+
+
+def test_apply_in_bulk_goes_in_chunks_and_prints_a_count(
+    overbook: Overbook, fake: FakeOverbook
+) -> None:
+    text = "".join(manifest(f"m{index}") for index in range(1001))
+    result = overbook("apply", "-f", "-", stdin=text)
+    assert result.stdout == "1001 documents: 1001 created\n"
+    sizes = [len(body["documents"]) for _, _, body in fake.requests if isinstance(body, dict)]  # type: ignore[arg-type]  # a list, as sent
+    assert sizes == [500, 500, 1]
+
+
+def test_apply_and_wait(overbook: Overbook, fake: FakeOverbook) -> None:
+    fake.add(model("iris", ready=False, reason="ModelProgressing"))
+    fake.becomes_ready["iris"] = model("iris")
+    result = overbook("apply", "--wait", "-f", "-", stdin=manifest("iris"))
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == "model/iris unchanged\nmodel/iris ready\n"
+
+
+def test_apply_and_wait_ends_with_the_first_failure(overbook: Overbook, fake: FakeOverbook) -> None:
+    fake.add(model("iris", ready=False, reason="ModelFailed", message="invalid load key"))
+    result = overbook("apply", "--wait", "-f", "-", stdin=manifest("iris"))
+    assert result.exit_code == 1
+    assert result.stderr == "Error: model/iris failed: ModelFailed: invalid load key\n"
+
+
+def test_wait(overbook: Overbook, fake: FakeOverbook) -> None:
+    fake.add(model("iris"), *(model(f"m{index}") for index in range(20)))
+    assert overbook("wait", "model", "iris", "--for", "ready").stdout == "model/iris ready\n"
+    many = overbook("wait", "models", *(f"m{index}" for index in range(20)))
+    assert len(many.stdout.splitlines()) == 20
+    assert "/api/v1/models" in [path for _, path, _ in fake.requests]
+
+
+def test_wait_in_vain_says_why(overbook: Overbook, fake: FakeOverbook) -> None:
+    fake.add(model("iris", ready=False, reason="ScheduleFailed", message="no server replica"))
+    result = overbook("wait", "model", "iris", "--timeout", "10ms")
+    assert result.exit_code == 1
+    assert (
+        result.stderr
+        == "Error: model/iris is not ready after 0.01 s: ScheduleFailed: no server replica\n"
+    )
+
+
+def test_wait_for_the_unknown(overbook: Overbook) -> None:
+    assert overbook("wait", "model", "iris").exit_code == 1
+
+
+def test_validate_needs_nothing_running(
+    overbook: Overbook, fake: FakeOverbook, tmp_path: Path
+) -> None:
+    file = tmp_path / "m.yaml"
+    file.write_text(manifest("iris", storageUri="gone"))
+    result = overbook("validate", "-f", str(file))
+    assert (result.exit_code, result.stdout) == (0, "model/iris valid\n")
+    gone = str(tmp_path / "gone")
+    assert result.stderr == (
+        f"warning: {file}:1: spec.storageUri: {gone!r} is not on this machine; "
+        "expected a folder or file with the model\n"
+    )
+    assert fake.requests == []
+
+
+def test_validate_says_every_problem(overbook: Overbook) -> None:
+    result = overbook("validate", "-f", "-", stdin=manifest("A") + manifest("iris", pinned=1))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert [line.split(": ")[:2] for line in result.stderr.splitlines()] == [
+        ["<stdin>:1", "metadata.name"],
+        ["<stdin>:3", "spec.pinned"],
+    ]
+
+
+def test_delete_by_name_goes_on_after_a_failure(overbook: Overbook, fake: FakeOverbook) -> None:
+    fake.add(model("iris"), model("wine"))
+    result = overbook("delete", "models", "iris", "nope", "wine")
+    assert result.exit_code == 1
+    assert result.stdout == "model/iris deleted\nmodel/wine deleted\n"
+    assert result.stderr.startswith("Error: model/nope: ")
+    assert fake.objects["models"] == {}
+
+
+def test_delete_what_manifests_name_models_first(overbook: Overbook, fake: FakeOverbook) -> None:
+    fake.add(server("mlserver"), model("iris"))
+    servers = (
+        '{"apiVersion": "overbook.dev/v1alpha1", "kind": "Server", "metadata": {"name": "mlserver"}, '
+        '"spec": {"serverConfig": "mlserver"}}\n---\n'
+    )
+    result = overbook("delete", "-f", "-", stdin=servers + manifest("iris"))
+    assert result.stdout == "model/iris deleted\nserver/mlserver deleted\n"
+
+
+@pytest.mark.parametrize(
+    ("action", "done"),
+    [("activate", "activated"), ("evict", "evicted"), ("pin", "pinned"), ("unpin", "unpinned")],
+)
+def test_acts(overbook: Overbook, fake: FakeOverbook, action: str, done: str) -> None:
+    fake.add(model("iris"))
+    assert overbook(action, "iris").stdout == f"model/iris {done}\n"
+    assert fake.requests == [("POST", f"/api/v1/models/iris/{action}", {"timeout": 60.0})]
+    fake.refusals["iris"] = (503, "pinned models fill the budget: 2Gi of 2Gi")
+    result = overbook(action, "iris")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "Error: pinned models fill the budget: 2Gi of 2Gi\n",
+    )
+
+
+def test_describe_model(overbook: Overbook, fake: FakeOverbook) -> None:
+    fake.add(model("iris"))
+    fake.verdict = {
+        "size": 1_000_000,
+        "wanted": 1,
+        "reason": "",
+        "decisions": [
+            {
+                "server": "mlserver",
+                "replica": 1,
+                "chosen": False,
+                "reason": "needs 1M, only 500k of 12M left",
+                "registered": 11_500_000,
+                "limit": 12_000_000,
+                "budget": 10_000_000,
+                "models": 11,
+            }
+        ],
+    }
+    fake.events = [
+        {
+            "seq": 1,
+            "time": "2026-01-01T00:00:00Z",
+            "type": "Normal",
+            "reason": "ModelLoaded",
+            "kind": "Model",
+            "name": "iris",
+            "replica": "mlserver/0",
+            "message": "in 14 ms",
+        }
+    ]
+    text = overbook("describe", "model", "iris").stdout
+    assert "mlserver/1  refused: needs 1M, only 500k of 12M left\n" in text
+    assert "            registered 11.5M, limit 12M, budget 10M, 11 models\n" in text
+    assert "wanted: 1 replica with room for 1M" in text
+    assert text.rstrip().endswith("Normal  ModelLoaded  mlserver/0  in 14 ms")
+
+
+def test_describe_server(overbook: Overbook, fake: FakeOverbook) -> None:
+    fake.add(server("mlserver"))
+    text = overbook("describe", "server", "mlserver").stdout
+    assert (
+        "mlserver/0: REST 127.0.0.1:39001, gRPC 127.0.0.1:39002, process 4242, 256Mi without models"
+        in text
+    )
+
+
+def test_events(overbook: Overbook, fake: FakeOverbook) -> None:
+    fake.events = [
+        {
+            "seq": seq,
+            "time": "2026-01-01T00:00:00Z",
+            "type": "Warning",
+            "reason": "ModelFailed",
+            "kind": "Model",
+            "name": name,
+            "replica": "mlserver/0",
+            "message": "why\nnot",
+        }
+        for seq, name in ((1, "iris"), (2, "wine"))
+    ]
+    (line,) = overbook("events", "--model", "wine").stdout.splitlines()
+    assert line.endswith("Warning  ModelFailed       model/wine on mlserver/0: why not")
+    objects = overbook("events", "-o", "json").stdout.splitlines()
+    assert [json.loads(each) for each in objects] == fake.events
+    assert overbook("events", "--after", "2").stderr == "no events\n"
+
+
+def test_infer(overbook: Overbook, fake: FakeOverbook, tmp_path: Path) -> None:
+    fake.add(model("iris"))
+    text = json.dumps(REQUEST)
+    file = tmp_path / "request.json"
+    file.write_text(text)
+    for given in (text, f"@{file}", "-"):
+        result = overbook("infer", "iris", given, stdin=text)
+        assert json.loads(result.stdout) == {"model_name": "iris", "outputs": REQUEST["inputs"]}
+    assert len(result.stdout.splitlines()) == 6
+
+
+def test_infer_failures(overbook: Overbook, fake: FakeOverbook) -> None:
+    fake.refusals["broken"] = (503, "load failed: invalid load key")
+    result = overbook("infer", "broken", json.dumps(REQUEST))
+    assert (result.exit_code, result.stderr) == (1, "Error: load failed: invalid load key\n")
+    assert overbook("infer", "nope", json.dumps(REQUEST)).exit_code == 1
+
+
+def test_infer_many_times(overbook: Overbook, fake: FakeOverbook) -> None:
+    fake.add(model("iris"))
+    result = overbook("infer", "iris", json.dumps(REQUEST), "-n", "20")
+    first, second = result.stdout.splitlines()
+    assert first.startswith("20 requests in ")
+    assert first.endswith("0 errors")
+    assert [each.split()[0] for each in second.split(", ")] == ["first", "p50", "p99", "max"]
+    fake.refusals["iris"] = (503, "busy")
+    failed = overbook("infer", "iris", json.dumps(REQUEST), "-n", "3")
+    assert failed.exit_code == 1
+    assert failed.stdout.rstrip().endswith("3 errors")
+    assert failed.stderr == "Error: busy\n"

@@ -1,0 +1,220 @@
+"""Commands that hand over to others: which options they pass on. The machine itself is replaced."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from overbook.client.http import JsonObject
+from overbook.demo.options import DemoOptions
+from overbook.machine.options import (
+    ServeAgentOptions,
+    ServeGatewayOptions,
+    ServeSchedulerOptions,
+    UpOptions,
+    default_state_dir,
+)
+from overbook.runtimes.install import RuntimeInfo, RuntimeInstallError
+from tests.unit.cli.conftest import Overbook
+
+MANIFEST = """\
+apiVersion: overbook.dev/v1alpha1
+kind: Model
+metadata: {name: iris}
+spec: {storageUri: iris}
+"""
+
+Replace = Callable[[str, str, int], list[object]]
+
+
+@pytest.fixture
+def replaced(monkeypatch: pytest.MonkeyPatch) -> Replace:
+    """Puts a function in place of a module's, which keeps what it is given and returns a code."""
+
+    def replace(module: str, function: str, code: int) -> list[object]:
+        calls: list[object] = []
+
+        def called(options: object) -> int:
+            calls.append(options)
+            return code
+
+        fake = types.ModuleType(module)
+        setattr(fake, function, called)
+        monkeypatch.setitem(sys.modules, module, fake)
+        return calls
+
+    return replace
+
+
+def test_up_gives_checked_documents(overbook: Overbook, replaced: Replace, tmp_path: Path) -> None:
+    calls = replaced("overbook.machine.up", "run_up", 0)
+    (tmp_path / "iris.yaml").write_text(MANIFEST)
+    options = (
+        "--memory",
+        "2Gi",
+        "--overcommit",
+        "100",
+        "--state-dir",
+        str(tmp_path),
+        "--port",
+        "1234",
+    )
+    assert (
+        overbook("up", "-f", str(tmp_path / "iris.yaml"), *options, "--api-port", "1235").exit_code
+        == 0
+    )
+    document: JsonObject = {
+        "apiVersion": "overbook.dev/v1alpha1",
+        "kind": "Model",
+        "metadata": {"name": "iris"},
+        "spec": {"storageUri": str(tmp_path / "iris")},
+    }
+    assert calls == [
+        UpOptions(
+            state_dir=tmp_path,
+            documents=(document,),
+            memory=2 * 2**30,
+            overcommit=100,
+            host="127.0.0.1",
+            port=1234,
+            api_port=1235,
+        )
+    ]
+
+
+def test_up_by_default(
+    overbook: Overbook, replaced: Replace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = replaced("overbook.machine.up", "run_up", 1)
+    monkeypatch.setenv("OVERBOOK_STATE_DIR", "/somewhere")
+    assert overbook("up").exit_code == 1
+    assert calls == [UpOptions(state_dir=Path("/somewhere"))]
+
+
+def test_up_does_not_start_with_a_wrong_manifest(overbook: Overbook, replaced: Replace) -> None:
+    calls = replaced("overbook.machine.up", "run_up", 0)
+    result = overbook("up", "-f", "-", stdin=MANIFEST.replace("iris}", "IRIS}"))
+    assert (result.exit_code, calls) == (1, [])
+    assert result.stderr.startswith("<stdin>:3: metadata.name: 'IRIS' is not a name")
+
+
+def test_serve_scheduler(overbook: Overbook, replaced: Replace, tmp_path: Path) -> None:
+    calls = replaced("overbook.machine.serve", "run_scheduler", 0)
+    overbook("serve", "scheduler", "--state-dir", str(tmp_path), "--listen", "unix:/x")
+    assert calls == [
+        ServeSchedulerOptions(state_dir=tmp_path, host="127.0.0.1", api_port=9001, listen="unix:/x")
+    ]
+
+
+def test_serve_agent(overbook: Overbook, replaced: Replace, tmp_path: Path) -> None:
+    calls = replaced("overbook.machine.serve", "run_agent", 0)
+    options = (
+        "--memory",
+        "1Gi",
+        "--replica",
+        "2",
+        "--capability",
+        "a",
+        "--capability",
+        "b",
+        "--overcommit",
+        "0",
+    )
+    overbook("serve", "agent", "--state-dir", str(tmp_path), *options)
+    assert calls == [
+        ServeAgentOptions(
+            state_dir=tmp_path,
+            scheduler="127.0.0.1:9005",
+            listen="127.0.0.1:9006",
+            server="mlserver",
+            replica=2,
+            runtime="mlserver",
+            memory=2**30,
+            overcommit=0,
+            capabilities=("a", "b"),
+        )
+    ]
+
+
+def test_serve_gateway(overbook: Overbook, replaced: Replace, tmp_path: Path) -> None:
+    calls = replaced("overbook.machine.serve", "run_gateway", 0)
+    overbook(
+        "serve", "gateway", "--state-dir", str(tmp_path), "--port", "8000", "--scheduler", "unix:/x"
+    )
+    assert calls == [
+        ServeGatewayOptions(state_dir=tmp_path, scheduler="unix:/x", host="127.0.0.1", port=8000)
+    ]
+
+
+def test_demo(overbook: Overbook, replaced: Replace) -> None:
+    calls = replaced("overbook.demo.run", "run_demo", 0)
+    overbook("demo")
+    overbook("demo", "--models", "5", "--seconds", "2.5", "--keep")
+    assert calls == [DemoOptions(), DemoOptions(models=5, seconds=2.5, keep=True)]
+
+
+def test_state_by_default() -> None:
+    home = Path("/home/u")
+    assert default_state_dir({}, home) == Path("/home/u/.local/state/overbook")
+    assert default_state_dir({"XDG_STATE_HOME": "/s"}, home) == Path("/s/overbook")
+    assert default_state_dir({"XDG_STATE_HOME": "/s", "OVERBOOK_STATE_DIR": "/o"}, home) == Path(
+        "/o"
+    )
+
+
+def test_runtime_list(overbook: Overbook, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = [
+        RuntimeInfo("mlserver", True, Path("/r/mlserver"), 2**30, ("a==1", "b==2", "c==3", "d==4")),
+        RuntimeInfo("other", False, Path("/r/other"), None, ("a==1",)),
+    ]
+    monkeypatch.setattr("overbook.runtimes.install.list_runtimes", lambda: known)
+    assert [line.split() for line in overbook("runtime", "list").stdout.splitlines()[1:]] == [
+        ["mlserver", "yes", "1Gi", "a==1,", "b==2,", "c==3", "and", "1", "more", "/r/mlserver"],
+        ["other", "no", "-", "a==1", "-"],
+    ]
+
+
+def test_runtime_install_shows_each_step_once(
+    overbook: Overbook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def install(
+        name: str, progress: Callable[[str, float | None], None], *, reinstall: bool
+    ) -> Path:
+        progress("downloading", None)
+        progress("downloading", 0.5)
+        progress("done", 1.0)
+        assert reinstall
+        return Path("/r") / name
+
+    monkeypatch.setattr("overbook.runtimes.install.install", install)
+    result = overbook("runtime", "install", "mlserver", "--reinstall")
+    assert result.stdout == "runtime/mlserver installed at /r/mlserver\n"
+    assert result.stderr == "runtime mlserver: downloading\nruntime mlserver: done\n"
+
+
+def test_runtime_failures_are_one_line(overbook: Overbook, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeInstallError("no network; connect once and run it again")
+
+    monkeypatch.setattr("overbook.runtimes.install.install", fail)
+    result = overbook("runtime", "install", "mlserver")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "Error: no network; connect once and run it again\n",
+    )
+    unknown = overbook("runtime", "remove", "nope")
+    assert unknown.exit_code == 1
+    assert len(unknown.stderr.splitlines()) == 1
+
+
+def test_runtime_remove(overbook: Overbook, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [True, False]
+    monkeypatch.setattr("overbook.runtimes.install.remove", lambda name: answers.pop(0))
+    assert overbook("runtime", "remove", "mlserver").stdout == "runtime/mlserver removed\n"
+    assert (
+        overbook("runtime", "remove", "mlserver").stdout == "runtime/mlserver was not installed\n"
+    )
