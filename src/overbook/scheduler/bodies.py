@@ -14,7 +14,7 @@ class _Body(BaseModel):
 class ApplyBody(_Body):
     """Manifests as JSON objects, each standing for itself."""
 
-    documents: list[dict[str, object]]
+    documents: list[object]
 
 
 class TimeoutBody(_Body):

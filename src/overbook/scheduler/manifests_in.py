@@ -38,8 +38,8 @@ class Applied:
 
 
 def canonical(value: Json) -> str:
-    """One text for equal JSON values."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    """One text for equal JSON values; ASCII, because not every JSON string is valid UTF-8."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def parts(manifest: Manifest) -> tuple[str, dict[str, Json]]:

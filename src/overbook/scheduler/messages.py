@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
+from overbook.manifests.quantities import MAX_BYTES
 from overbook.placement import ReplicaId
 from overbook.scheduler.records import Hello, Model, Report, Role, ServerReport
 from overbook.scheduler.state import State
@@ -135,7 +136,8 @@ def report_of(message: pb.ModelReport) -> tuple[str, Report]:
         declared=message.declared_bytes if message.HasField("declared_bytes") else None,
         measured=message.measured_bytes if message.HasField("measured_bytes") else None,
         charged=message.charged_bytes,
-        size=message.size_bytes,
+        # The store's integers are signed.
+        size=min(message.size_bytes, MAX_BYTES),
         last_used=message.last_used,
         in_flight=message.in_flight,
         loads=message.loads,

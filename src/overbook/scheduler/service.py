@@ -12,7 +12,7 @@ from overbook.placement import ReplicaId
 from overbook.scheduler import messages
 from overbook.scheduler.actor import Actor
 from overbook.scheduler.catalogue import CatalogueWatch
-from overbook.scheduler.errors import Unavailable
+from overbook.scheduler.errors import Conflict, Unavailable
 from overbook.scheduler.links import Link, Outcome
 from overbook.scheduler.state import State
 from overbook.wire import scheduler_pb2 as pb
@@ -232,8 +232,10 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
 async def command(
     actor: Actor, name: str, kind: pb.Command.Kind.ValueType, timeout: float
 ) -> list[Outcome]:
-    """Sends a command to every agent that is assigned the model. Raises NotFound, Unavailable."""
+    """Sends a command to every agent that is assigned the model. Raises NotFound, Conflict, Unavailable."""
     model = actor.state.model(name)
+    if model.deleting:
+        raise Conflict(f"model {name!r} is being removed; apply it again to keep it")
     replicas = model.assigned
     if not replicas:
         raise Unavailable(f"model {name!r} is assigned to no server replica: {model.reason}")

@@ -100,7 +100,7 @@ class Store:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(
-                path, timeout=1, isolation_level=None, check_same_thread=False
+                path, timeout=0.1, isolation_level=None, check_same_thread=False
             )
         except (OSError, sqlite3.Error) as error:
             raise self._error("opened", error) from error

@@ -1,0 +1,229 @@
+"""The verdicts of placement: every rule, every number, and the law of the sums."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from overbook.placement import ModelDemand, Refusal, ReplicaId, ReplicaView, Verdict, place
+
+MB = 1_000_000
+
+
+def view(name: str = "mlserver/0", **changes: object) -> ReplicaView:
+    server, _, number = name.partition("/")
+    values: dict[str, object] = {
+        "id": ReplicaId(server, int(number)),
+        "capabilities": frozenset({"sklearn", "xgboost"}),
+        "budget": 10 * MB,
+        "overcommit_percent": 20,
+    }
+    return ReplicaView(**(values | changes))  # type: ignore[arg-type]  # a table of overrides
+
+
+def demand(size: int = MB, *requirements: str, **changes: object) -> ModelDemand:
+    return ModelDemand("iris", size, frozenset(requirements), **changes)  # type: ignore[arg-type]
+
+
+def rules(verdict: Verdict) -> dict[str, Refusal | None]:
+    return {str(each.replica): each.rule for each in verdict.decisions}
+
+
+def fill(count: int, overcommit: int) -> list[Verdict]:
+    """Places one model of 1 MB after the other on a replica of 10 MB."""
+    verdicts: list[Verdict] = []
+    for _ in range(count):
+        held = sum(each.placed for each in verdicts)
+        replica = view(registered=held * MB, models=held, overcommit_percent=overcommit)
+        verdicts.append(place(demand(), [replica]))
+    return verdicts
+
+
+def test_twelve_models_fit_and_the_thirteenth_is_refused_with_the_numbers() -> None:
+    verdicts = fill(13, overcommit=20)
+    assert [each.placed for each in verdicts] == [True] * 12 + [False]
+    assert verdicts[-1].reason == (
+        "0 of 1 replicas placed; mlserver/0: 12M (12000000 bytes) registered in 12 models + "
+        "1M (1000000 bytes) needed is more than 12M (12000000 bytes), its budget of "
+        "10M (10000000 bytes) with 20 % overcommit"
+    )
+    assert rules(verdicts[-1]) == {"mlserver/0": Refusal.NO_ROOM}
+
+
+def test_without_overcommit_the_eleventh_is_refused() -> None:
+    assert [each.placed for each in fill(11, overcommit=0)] == [True] * 10 + [False]
+
+
+def test_a_model_larger_than_every_budget_names_the_largest() -> None:
+    verdict = place(
+        demand(11 * MB), [view(), view("big/0", budget=10_500_000), view("small/0", budget=MB)]
+    )
+    assert verdict.reason == (
+        "the model needs 11M (11000000 bytes), more than every budget; the largest is "
+        "10.5M (10500000 bytes) of big/0; give a Server more memory"
+    )
+    assert set(rules(verdict).values()) == {Refusal.TOO_LARGE}
+    assert "10M (10000000 bytes)" in verdict.decisions[0].reason
+
+
+def test_a_requirement_that_nobody_offers_names_the_nearest() -> None:
+    verdict = place(demand(MB, "sklaern", "zzz"), [view()])
+    assert verdict.reason == (
+        "spec.requirements: nobody offers 'sklaern' (did you mean 'sklearn'?), 'zzz'; offered are "
+        "sklearn, xgboost; correct it, or add it to a Server's extraCapabilities"
+    )
+    assert verdict.decisions[0].reason == "lacks sklaern, zzz; offers sklearn, xgboost"
+
+
+def test_nothing_offered_at_all() -> None:
+    verdict = place(demand(MB, "sklearn"), [view(capabilities=frozenset())])
+    assert "offered are none" in verdict.reason
+    assert verdict.decisions[0].reason == "lacks sklearn; offers nothing"
+
+
+def test_requirements_that_only_several_offer_together() -> None:
+    offers = [
+        view("a/0", capabilities=frozenset({"sklearn"})),
+        view("b/0", capabilities=frozenset({"fraud"})),
+    ]
+    verdict = place(demand(MB, "sklearn", "fraud"), offers)
+    assert verdict.reason.startswith(
+        "spec.requirements: no server replica offers all of fraud, sklearn together"
+    )
+
+
+def test_capabilities_are_exact_words() -> None:
+    assert not place(demand(MB, "SKLearn"), [view()]).placed
+
+
+def test_no_server_replica_at_all() -> None:
+    assert place(demand(), []).reason == (
+        "there is no server replica; apply a Server with replicas of 1 or more"
+    )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "hint"), [("mlservr", "did you mean 'mlserver'?"), ("zzz", "there are mlserver")]
+)
+def test_a_server_that_is_not_there(wanted: str, hint: str) -> None:
+    verdict = place(demand(server=wanted), [view()])
+    assert verdict.reason == f"spec.server: there is no server {wanted!r} with replicas; {hint}"
+
+
+def test_the_server_asked_for_is_the_only_one_considered() -> None:
+    verdict = place(demand(server="small"), [view("big/0"), view("small/0", registered=12 * MB)])
+    assert not verdict.placed
+    assert rules(verdict) == {"big/0": Refusal.OTHER_SERVER, "small/0": Refusal.NO_ROOM}
+    assert "big/0" not in verdict.reason
+    assert place(demand(server="small"), [view("big/0"), view("small/0")]).chosen == (
+        ReplicaId("small", 0),
+    )
+
+
+def test_who_is_not_connected_gets_nothing_new_but_keeps_what_it_has() -> None:
+    away = view(connected=False, capabilities=frozenset())
+    verdict = place(demand(MB, "sklearn"), [away])
+    assert (verdict.placed, verdict.waiting) == (False, True)
+    assert "its agent is not connected" in verdict.reason
+    held = view(connected=False, capabilities=frozenset(), holds=True)
+    assert place(demand(MB, "sklearn"), [held]).placed
+
+
+def test_waiting_is_only_what_connecting_can_end() -> None:
+    away, full = view("a/0", connected=False), view("b/0", registered=12 * MB)
+    assert place(demand(), [away, full]).waiting
+    assert not place(demand(replicas=2), [away, full]).waiting
+    assert not place(demand(), [view()]).waiting
+
+
+def test_a_draining_replica_loses_even_what_it_holds() -> None:
+    verdict = place(demand(), [view(draining=True, holds=True), view("mlserver/1")])
+    assert verdict.chosen == (ReplicaId("mlserver", 1),)
+    assert rules(verdict)["mlserver/0"] is Refusal.DRAINING
+
+
+def test_order_of_preference() -> None:
+    holds = view("z/0", registered=9 * MB, models=9, holds=True)
+    roomy = view("y/0", models=5)
+    fewest = view("x/0", registered=MB, models=1)
+    more = view("w/0", registered=MB, models=2)
+    verdict = place(demand(replicas=4), [more, fewest, roomy, holds])
+    assert [each.server for each in verdict.chosen] == ["z", "y", "x", "w"]
+    assert verdict.decisions[0].reason.startswith("holds it already (3M (3000000 bytes)")
+    assert place(demand(), [more, fewest]).decisions[1].reason.startswith("could take it")
+
+
+def test_replicas_go_to_different_server_replicas() -> None:
+    verdict = place(demand(replicas=2), [view(), view("mlserver/1")])
+    assert len(set(verdict.chosen)) == 2
+    assert verdict.complete
+    assert verdict.reason == ""
+
+
+def test_min_replicas_allows_fewer() -> None:
+    verdict = place(demand(replicas=3, min_replicas=1), [view()])
+    assert verdict.placed
+    assert not verdict.complete
+    assert verdict.reason == (
+        "1 of 3 replicas placed; there are only 1 server replicas it may go to"
+    )
+    assert place(demand(replicas=2, min_replicas=0), [view(draining=True)]).needed == 1
+
+
+def test_fewer_than_needed_takes_nothing_new_but_keeps_what_serves() -> None:
+    assert place(demand(replicas=2), [view()]).chosen == ()
+    kept = place(demand(replicas=2), [view(holds=True), view("mlserver/1", registered=12 * MB)])
+    assert kept.chosen == (ReplicaId("mlserver", 0),)
+    assert not kept.placed
+
+
+def test_many_reasons_are_cut_short_in_the_line_but_not_in_the_verdict() -> None:
+    verdict = place(demand(), [view(f"s/{n}", registered=12 * MB) for n in range(5)])
+    assert verdict.reason.endswith("and 2 more")
+    assert len(verdict.decisions) == 5
+
+
+def test_a_decision_has_the_numbers() -> None:
+    decision = place(demand(), [view(registered=3 * MB, models=3)]).decisions[0]
+    assert (decision.registered, decision.limit, decision.budget, decision.models) == (
+        3 * MB,
+        12 * MB,
+        10 * MB,
+        3,
+    )
+    assert (
+        decision.reason == "9M (9000000 bytes) of 12M (12000000 bytes) free for 1M (1000000 bytes)"
+    )
+
+
+sizes = st.integers(0, 60)
+
+
+@given(
+    budgets=st.lists(st.tuples(sizes, st.integers(0, 100)), min_size=1, max_size=4),
+    models=st.lists(st.tuples(sizes, st.integers(1, 3), st.integers(0, 3)), max_size=25),
+)
+def test_the_sum_of_registered_never_exceeds_the_limit(
+    budgets: list[tuple[int, int]], models: list[tuple[int, int, int]]
+) -> None:
+    registered = [0] * len(budgets)
+    for number, (size, replicas, least) in enumerate(models):
+        model = ModelDemand(
+            f"m{number}", size, replicas=replicas, min_replicas=min(least, replicas)
+        )
+        verdict = place(
+            model,
+            [
+                ReplicaView(ReplicaId("s", index), frozenset(), budget, percent, registered[index])
+                for index, (budget, percent) in enumerate(budgets)
+            ],
+        )
+        assert len(set(verdict.chosen)) == len(verdict.chosen) <= replicas
+        assert verdict.placed == (len(verdict.chosen) >= model.needed)
+        assert bool(verdict.chosen) == verdict.placed
+        for chosen in verdict.chosen:
+            registered[chosen.replica] += size
+            assert size <= budgets[chosen.replica][0]
+        for total, (budget, percent) in zip(registered, budgets, strict=True):
+            assert total * 100 <= budget * (100 + percent)

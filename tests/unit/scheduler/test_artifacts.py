@@ -1,0 +1,80 @@
+"""A look at files: sizes, fingerprints, and what is no model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from overbook.scheduler import artifacts
+from overbook.scheduler.artifacts import local_path, look
+from overbook.scheduler.errors import Invalid
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A model in two files, one in a folder below."""
+    (tmp_path / "iris" / "sub").mkdir(parents=True)
+    (tmp_path / "iris" / "model.joblib").write_bytes(b"x" * 100)
+    (tmp_path / "iris" / "sub" / "labels.txt").write_bytes(b"y" * 20)
+    return tmp_path / "iris"
+
+
+def test_bytes_of_a_folder_and_of_a_file(folder: Path) -> None:
+    assert look(str(folder)).bytes == 120
+    assert look(str(folder / "model.joblib")).bytes == 100
+
+
+def test_the_fingerprint_follows_the_files(folder: Path) -> None:
+    seen = {look(str(folder)).fingerprint}
+    assert look(str(folder)).fingerprint in seen
+    os.utime(folder / "model.joblib", ns=(1, 1))
+    seen.add(look(str(folder)).fingerprint)
+    (folder / "sub" / "labels.txt").rename(folder / "sub" / "other.txt")
+    seen.add(look(str(folder)).fingerprint)
+    (folder / "model.joblib").write_bytes(b"x" * 101)
+    os.utime(folder / "model.joblib", ns=(1, 1))
+    seen.add(look(str(folder)).fingerprint)
+    assert len(seen) == 4
+
+
+def test_links_to_folders_are_not_walked(folder: Path) -> None:
+    (folder / "round").symlink_to(folder)
+    assert look(str(folder)).bytes < 300
+
+
+@pytest.mark.parametrize("name", ["nothing", "nothing/below"])
+def test_a_path_that_is_not_there(tmp_path: Path, name: str) -> None:
+    with pytest.raises(Invalid, match=r"spec\.storageUri: .* does not exist; expected"):
+        look(str(tmp_path / name))
+
+
+def test_an_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match="is empty"):
+        look(str(tmp_path))
+
+
+def test_a_name_that_is_too_long(tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match="cannot be read"):
+        look(str(tmp_path / ("n" * 300)))
+
+
+def test_a_folder_with_too_much(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifacts, "MAX_ENTRIES", 2)
+    with pytest.raises(Invalid, match="more than 2 entries"):
+        look(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("uri", "path"),
+    [("/m/iris", "/m/iris"), ("file:///m/my%20iris", "/m/my iris"), ("file://localhost/m", "/m")],
+)
+def test_local_paths(uri: str, path: str) -> None:
+    assert local_path(uri) == path
+
+
+@pytest.mark.parametrize("uri", ["s3://bucket/iris", "gs://b/i", "https://host/iris", "remote:x"])
+def test_remote_artifacts_are_refused(uri: str) -> None:
+    with pytest.raises(Invalid, match="remote artifacts aren't supported yet; expected a local"):
+        local_path(uri)

@@ -1,0 +1,492 @@
+"""What an apply, an agent, a report and a delete do to the books."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from overbook.scheduler.artifacts import Artifact
+from overbook.scheduler.errors import Conflict, Invalid, NotFound
+from overbook.scheduler.manifests_in import set_pin
+from overbook.scheduler.records import Role
+from overbook.scheduler.state import DRAIN_SECONDS
+from tests.unit.scheduler.world import MB, World, a_report, replica
+
+
+@pytest.fixture
+def world() -> World:
+    """One Server of 10 MB and 20 %, its one replica connected."""
+    world = World()
+    world.server()
+    world.hello()
+    return world
+
+
+def test_the_thirteenth_waits_and_gets_the_place_of_a_deleted_one(world: World) -> None:
+    for number in range(13):
+        world.apply(f"m{number}")
+    assert world.registered() == 12 * MB
+    assert world.reason("m12") == "ScheduleFailed"
+    assert "12000000 bytes" in world.model("m12").reason
+    assert "1000000 bytes" in world.model("m12").reason
+    world.delete("m0")
+    assert world.reason("m0") == "ModelTerminating"
+    # Its bytes count until the agent has seen the last of it.
+    assert world.seats("m12") == {}
+    world.gone("mlserver/0", "m0")
+    assert world.seats("m12") == {"mlserver/0": Role.ASSIGNED}
+    assert world.reason("m12") == "ModelProgressing"
+    world.report("mlserver/0", "m12")
+    assert world.reason("m12") == "ModelAvailable"
+    with pytest.raises(NotFound):
+        world.model("m0")
+    world.check()
+
+
+def test_models_wait_for_the_agent_in_the_order_of_their_registration() -> None:
+    world = World()
+    world.server()
+    for number in (3, 1, 2):
+        world.apply(f"m{number}", memory="5M")
+    assert {world.reason(f"m{number}") for number in (1, 2, 3)} == {"ModelProgressing"}
+    world.hello()
+    assert [bool(world.seats(f"m{number}")) for number in (3, 1, 2)] == [True, True, False]
+    assert world.reason("m2") == "ScheduleFailed"
+    world.check()
+
+
+def test_an_agent_that_restarts_keeps_its_models(world: World) -> None:
+    world.apply("iris")
+    world.report("mlserver/0", "iris")
+    world.bye("mlserver/0")
+    assert world.seats("iris") == {"mlserver/0": Role.ASSIGNED}
+    condition = world.model("iris").condition
+    assert condition is not None
+    assert "not connected: mlserver/0" in condition.message
+    world.hello()
+    assert world.seats("iris") == {"mlserver/0": Role.ASSIGNED}
+    assert world.reason("iris") == "ModelProgressing"
+    world.report("mlserver/0", "iris")
+    assert world.reason("iris") == "ModelAvailable"
+
+
+def test_applying_the_same_again_changes_nothing(world: World) -> None:
+    assert world.apply("iris").action == "created"
+    again = world.apply("iris")
+    assert (again.action, again.generation) == ("unchanged", 1)
+    assert not world.last.durable
+
+
+def test_changed_files_are_a_new_generation_of_the_content(world: World) -> None:
+    world.apply("iris")
+    world.report("mlserver/0", "iris")
+    again = world.apply("iris", artifact=Artifact(MB, "f2"))
+    assert (again.action, again.generation) == ("configured", 2)
+    assert world.last.told == {replica("mlserver/0"): {"iris"}}
+    assert world.reason("iris") == "ModelProgressing"
+    world.report("mlserver/0", "iris")
+    assert world.reason("iris") == "ModelAvailable"
+
+
+def test_a_new_priority_needs_no_reload(world: World) -> None:
+    world.apply("iris")
+    world.report("mlserver/0", "iris")
+    assert world.apply("iris", priority=5).generation == 2
+    assert world.model("iris").content_generation == 1
+    assert world.reason("iris") == "ModelAvailable"
+
+
+def test_a_pin_stands_until_a_manifest_speaks_of_it(world: World) -> None:
+    world.apply("iris")
+    set_pin(world.state, "iris", True)
+    world.settle()
+    assert world.last.told == {replica("mlserver/0"): {"iris"}}
+    assert world.apply("iris").action == "unchanged"
+    assert world.model("iris").needs.pinned
+    assert '"pinned":true' in world.model("iris").spec
+    assert world.apply("iris", pinned=False).action == "configured"
+    assert not world.model("iris").needs.pinned
+    set_pin(world.state, "iris", False)
+    set_pin(world.state, "iris", False)
+    world.delete("iris")
+    with pytest.raises(Conflict, match="being removed"):
+        set_pin(world.state, "iris", True)
+
+
+def test_size_declared_then_learned_then_guessed(world: World) -> None:
+    world.apply("guess", memory=None, artifact=Artifact(MB, "f1"))
+    assert world.registered() == 1_200_000
+    world.report("mlserver/0", "guess", a_report(size=3 * MB))
+    assert world.registered() == 3 * MB
+    assert world.last.hints == {"guess"}
+    world.apply("guess", memory="2M", artifact=Artifact(MB, "f1"))
+    assert world.registered() == 2 * MB
+    world.report("mlserver/0", "guess", a_report(size=4 * MB))
+    assert world.registered() == 2 * MB
+    # New content: what was learned of the old one says nothing.
+    world.apply("guess", memory=None, artifact=Artifact(2 * MB, "f2"))
+    assert world.registered() == 2_400_000
+    world.report("mlserver/0", "guess", a_report(1, size=9 * MB))
+    assert world.registered() == 2_400_000
+    world.check()
+
+
+def test_a_size_learned_smaller_lets_a_waiting_model_in(world: World) -> None:
+    world.apply("big", memory=None, artifact=Artifact(8 * MB, "f"))
+    world.apply("late", memory="5M")
+    assert world.reason("late") == "ScheduleFailed"
+    world.report("mlserver/0", "big", a_report(size=4 * MB))
+    assert world.seats("late") == {"mlserver/0": Role.ASSIGNED}
+    world.report("mlserver/0", "big", a_report(size=9 * MB))
+    assert world.seats("late") == {"mlserver/0": Role.ASSIGNED}, "a learned size unseats nobody"
+    world.check()
+
+
+def test_a_model_moves_only_once_the_new_place_is_available(world: World) -> None:
+    world.server("other")
+    world.hello("other/0")
+    world.apply("iris", server="mlserver")
+    world.report("mlserver/0", "iris")
+    world.apply("iris", server="other")
+    assert world.seats("iris") == {"mlserver/0": Role.LEAVING, "other/0": Role.ASSIGNED}
+    assert world.state.books.routes(world.model("iris")) == [replica("mlserver/0")]
+    world.report("other/0", "iris", a_report(2, available=False, failed=True, last_error="bad"))
+    assert world.seats("iris")["mlserver/0"] is Role.LEAVING
+    assert world.reason("iris") == "ModelFailed"
+    world.report("other/0", "iris")
+    assert world.seats("iris") == {"mlserver/0": Role.REVOKING, "other/0": Role.ASSIGNED}
+    assert world.state.books.routes(world.model("iris")) == [replica("other/0")]
+    assert world.last.revoked == {replica("mlserver/0"): {"iris"}}
+    world.gone("mlserver/0", "iris")
+    assert world.seats("iris") == {"other/0": Role.ASSIGNED}
+    world.check()
+
+
+def test_nothing_moves_because_a_better_place_appears(world: World) -> None:
+    for number in range(5):
+        world.apply(f"m{number}")
+    world.server("empty")
+    world.hello("empty/0")
+    assert all(world.seats(f"m{number}") == {"mlserver/0": Role.ASSIGNED} for number in range(5))
+
+
+def test_an_update_without_a_place_leaves_the_old_generation_alone(world: World) -> None:
+    world.apply("iris")
+    with pytest.raises(Conflict, match=r"generation 1 goes on serving.*nobody offers 'torch'"):
+        world.apply("iris", requirements=["torch"])
+    assert world.model("iris").generation == 1
+    assert world.model("iris").needs.requirements == ()
+    with pytest.raises(Conflict, match="13000000 bytes"):
+        world.apply("iris", memory="13M")
+    world.check()
+
+
+def test_a_requirement_nobody_offers_waits_for_somebody_who_does(world: World) -> None:
+    world.apply("net", requirements=["torch"])
+    assert "nobody offers 'torch'" in world.model("net").reason
+    world.server(extraCapabilities=["torch"])
+    assert world.seats("net") == {"mlserver/0": Role.ASSIGNED}
+    world.server(capabilities=["only"])
+    assert world.seats("net") == {"mlserver/0": Role.REVOKING}
+    assert world.reason("net") == "ScheduleFailed"
+
+
+def test_a_capability_that_an_agent_no_longer_has_moves_its_models(world: World) -> None:
+    world.server("other")
+    world.hello("other/0", "sklearn")
+    world.apply("iris", requirements=["sklearn"], server="mlserver")
+    world.apply("any", requirements=["sklearn"])
+    world.bye("mlserver/0")
+    world.hello("mlserver/0", "xgboost")
+    assert world.seats("iris") == {"mlserver/0": Role.REVOKING}
+    assert world.seats("any")["other/0"] is Role.ASSIGNED
+
+
+def test_replicas_up_and_down(world: World) -> None:
+    world.apply("iris", replicas=2, minReplicas=1)
+    assert world.seats("iris") == {"mlserver/0": Role.ASSIGNED}
+    world.report("mlserver/0", "iris")
+    assert world.reason("iris") == "ModelAvailable"
+    world.server(replicas=2)
+    assert world.last.server_list
+    world.hello("mlserver/1")
+    assert set(world.seats("iris")) == {"mlserver/0", "mlserver/1"}
+    world.report("mlserver/1", "iris")
+    world.apply("iris", replicas=1)
+    assert sorted(world.seats("iris").values()) == [Role.ASSIGNED, Role.REVOKING]
+    world.check()
+
+
+def test_a_model_of_two_replicas_that_both_must_be(world: World) -> None:
+    world.apply("iris", replicas=2)
+    assert world.seats("iris") == {}
+    world.server(replicas=2)
+    world.hello("mlserver/1")
+    world.report("mlserver/0", "iris")
+    assert world.reason("iris") == "ModelProgressing"
+    world.report("mlserver/1", "iris")
+    assert world.reason("iris") == "ModelAvailable"
+
+
+def test_scaling_down_moves_first_and_stops_after(world: World) -> None:
+    world.server(replicas=2)
+    world.hello("mlserver/1")
+    for number in range(4):
+        world.apply(f"m{number}")
+    moved = [f"m{n}" for n in range(4) if "mlserver/1" in world.seats(f"m{n}")]
+    assert len(moved) == 2
+    world.server(replicas=1)
+    server = world.state.server("mlserver")
+    assert world.state.running_replicas(server) == 2
+    for name in moved:
+        world.report("mlserver/0", name)
+        world.gone("mlserver/1", name)
+    assert world.state.running_replicas(server) == 1
+    assert world.last.server_list
+    world.bye("mlserver/1")
+    assert replica("mlserver/1") not in world.state.books.replicas
+    world.check()
+
+
+def test_a_scale_down_that_cannot_move_ends_by_its_deadline(world: World) -> None:
+    world.server(replicas=2)
+    world.hello("mlserver/1")
+    world.apply("a", memory="9M")
+    world.apply("b", memory="9M")
+    world.apply("c", memory="1M")
+    world.server(replicas=1)
+    leaver = next(name for name in "abc" if "mlserver/1" in world.seats(name))
+    assert world.state.next_deadline() is not None
+    world.state.end_drains(world.now)
+    world.now += DRAIN_SECONDS
+    world.state.end_drains(world.now)
+    world.settle()
+    assert "mlserver/1" not in world.seats(leaver)
+    assert world.state.next_deadline() is None
+    assert world.state.running_replicas(world.state.server("mlserver")) == 1
+    world.check()
+
+
+def test_a_smaller_budget_unseats_the_last_registered(world: World) -> None:
+    for number in range(12):
+        world.apply(f"m{number}")
+    world.server(overcommitPercentage=0)
+    assert [number for number in range(12) if world.reason(f"m{number}") == "ScheduleFailed"] == [
+        10,
+        11,
+    ]
+    world.gone("mlserver/0", "m10")
+    world.gone("mlserver/0", "m11")
+    assert world.registered() == 10 * MB
+    world.server(memory="20M")
+    assert world.last.configured == {replica("mlserver/0")}
+    assert world.registered() == 12 * MB
+    world.check()
+
+
+def test_deleting_a_server_sends_its_models_elsewhere(world: World) -> None:
+    world.server("other", memory="2M", overcommitPercentage=0)
+    world.hello("other/0")
+    for name in "abc":
+        world.apply(name, server=None)
+        world.apply(name, memory="1M")
+    world.apply("gone")
+    for name in "abc":
+        if "other/0" in world.seats(name):
+            world.delete(name)
+            world.gone("other/0", name)
+    left = [name for name in ("a", "b", "c", "gone") if name in world.state.books.models]
+    world.delete("gone")
+    world.state.remove_server("mlserver")
+    world.settle()
+    assert "gone" not in world.state.books.models
+    placed = [name for name in left if name != "gone" and world.seats(name)]
+    assert all(set(world.seats(name)) == {"other/0"} for name in placed)
+    assert len(placed) == 2
+    with pytest.raises(NotFound, match="mlserver"):
+        world.state.remove_server("mlserver")
+    world.bye("mlserver/0")
+    assert replica("mlserver/0") not in world.state.books.replicas
+    world.check()
+
+
+def test_an_agent_of_a_server_that_is_not_applied_yet() -> None:
+    world = World()
+    world.apply("iris")
+    world.hello("mlserver/0", memory=MB)
+    assert world.seats("iris") == {}
+    world.server()
+    assert world.seats("iris") == {"mlserver/0": Role.ASSIGNED}
+    assert world.last.configured == {replica("mlserver/0")}
+
+
+def test_a_deleted_model_that_is_applied_again_stays(world: World) -> None:
+    world.apply("iris")
+    world.delete("iris")
+    world.delete("iris")
+    applied = world.apply("iris")
+    assert (applied.action, applied.generation) == ("created", 2)
+    assert world.seats("iris") == {"mlserver/0": Role.ASSIGNED}
+    world.gone("mlserver/0", "iris")
+    assert world.seats("iris") == {"mlserver/0": Role.ASSIGNED}, "an old story"
+
+
+def test_a_delete_is_done_when_the_agent_comes_back_without_it(world: World) -> None:
+    world.apply("iris")
+    world.bye("mlserver/0")
+    world.delete("iris")
+    assert "iris" in world.state.books.models
+    world.hello()
+    assert "iris" not in world.state.books.models
+    assert world.last.gone_models == {"iris"}
+
+
+def test_a_failed_load_is_told_in_the_servers_words(world: World) -> None:
+    world.apply("iris")
+    broken = a_report(available=True, failed=True, last_error="invalid load key")
+    world.report("mlserver/0", "iris", broken)
+    condition = world.model("iris").condition
+    assert condition is not None
+    assert (condition.status, condition.reason) == (False, "ModelFailed")
+    assert condition.message == "mlserver/0: invalid load key"
+    since = condition.since
+    world.report("mlserver/0", "iris", a_report(failed=True))
+    assert world.model("iris").condition is not None
+    assert world.model("iris").condition.since == since  # type: ignore[union-attr]
+    world.apply("iris", artifact=Artifact(MB, "f2"))
+    newer = a_report(2, failed=True, last_error="bad", serving_generation=1)
+    world.report("mlserver/0", "iris", newer)
+    condition = world.model("iris").condition
+    assert condition is not None
+    assert condition.message == "mlserver/0: bad; generation 1 goes on serving"
+
+
+def test_reports_of_strangers_are_ignored(world: World) -> None:
+    world.apply("iris", server="nowhere")
+    world.state.report(replica("mlserver/0"), [("iris", a_report()), ("who", a_report())])
+    world.state.report(replica("no/0"), [("iris", a_report())])
+    world.state.gone(replica("no/0"), ["iris"])
+    world.state.bye(replica("no/0"), world.now)
+    assert world.state.books.replicas[replica("mlserver/0")].reports == {}
+
+
+def test_the_condition_of_a_server(world: World) -> None:
+    def ready() -> tuple[bool, str, str]:
+        condition = world.state.server("mlserver").condition
+        assert condition is not None
+        return condition.status, condition.reason, condition.message
+
+    assert ready() == (
+        False,
+        "ServerProgressing",
+        "0 of 1 replicas ready; mlserver/0 is starting",
+    )
+    world.server_report("mlserver/0", state="ready")
+    assert ready()[:2] == (True, "ServerReady")
+    world.server_report("mlserver/0", state="failed", message="no disk")
+    assert ready()[1:] == ("ServerFailed", "0 of 1 replicas ready; mlserver/0 is failed: no disk")
+    world.bye("mlserver/0")
+    assert "mlserver/0 is not connected" in ready()[2]
+
+
+def test_a_server_without_a_budget_or_with_too_many_replicas() -> None:
+    world = World()
+    with pytest.raises(Invalid, match=r"spec\.memory: is required"):
+        world.server(memory=None)
+    with pytest.raises(Invalid, match=r"spec\.replicas: 5000 is out of range"):
+        world.server(replicas=5000)
+    assert world.state.books.servers == {}
+
+
+def test_a_server_applied_again(world: World) -> None:
+    assert world.server().action == "unchanged"
+    assert world.server(memory="11M").action == "configured"
+
+
+class Books(RuleBasedStateMachine):
+    """Whatever happens in whatever order, the books agree and Σ stays within what was promised."""
+
+    names = st.sampled_from(["a", "b", "c", "d", "e"])
+    places = st.sampled_from(["s/0", "s/1", "t/0"])
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+
+    @rule(server=st.sampled_from("st"), replicas=st.integers(0, 2), memory=st.integers(1, 9))
+    def server(self, server: str, replicas: int, memory: int) -> None:
+        self.world.server(server, replicas=replicas, memory=memory)
+
+    @rule(server=st.sampled_from("st"))
+    def no_server(self, server: str) -> None:
+        try:
+            self.world.state.remove_server(server)
+        except NotFound:
+            return
+        self.world.settle()
+
+    @rule(place=places, capability=st.sampled_from(["x", "y"]))
+    def hello(self, place: str, capability: str) -> None:
+        self.world.hello(place, capability)
+
+    @rule(place=places)
+    def bye(self, place: str) -> None:
+        self.world.bye(place)
+
+    @rule(
+        name=names,
+        memory=st.integers(1, 9),
+        replicas=st.integers(1, 2),
+        needs=st.sampled_from([[], ["x"]]),
+        server=st.sampled_from([None, "s"]),
+    )
+    def apply(
+        self, name: str, memory: int, replicas: int, needs: list[str], server: str | None
+    ) -> None:
+        try:
+            self.world.apply(
+                name, memory=memory, replicas=replicas, requirements=needs, server=server
+            )
+        except Conflict:
+            assert self.world.model(name).assigned
+
+    @rule(name=names)
+    def delete(self, name: str) -> None:
+        if name in self.world.state.books.models:
+            self.world.delete(name)
+
+    @rule(place=places, name=names, available=st.booleans())
+    def report(self, place: str, name: str, available: bool) -> None:
+        if name in self.world.state.books.models:
+            generation = self.world.model(name).generation
+            self.world.report(place, name, a_report(generation, available=available))
+
+    @rule(place=places, name=names)
+    def gone(self, place: str, name: str) -> None:
+        self.world.gone(place, name)
+
+    @invariant()
+    def books_agree(self) -> None:
+        self.world.check()
+
+    @invariant()
+    def nobody_waits_who_could_be_served(self) -> None:
+        books = self.world.state.books
+        for name in books.pending.names():
+            model = books.models[name]
+            verdict = self.world.state.verdict(name)
+            assert sorted(verdict.chosen) == sorted(model.assigned)
+
+    @invariant()
+    def assigned_stays_within_the_limit(self) -> None:
+        books = self.world.state.books
+        for each in books.replicas.values():
+            here = [books.models[name] for name in each.models]
+            assigned = sum(m.size for m in here if m.seats[each.id] is Role.ASSIGNED)
+            assert assigned <= each.limit or each.draining
+
+
+TestBooks = Books.TestCase
+TestBooks.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)

@@ -1,0 +1,174 @@
+"""The JSON that others read, field by field."""
+
+from __future__ import annotations
+
+import json
+
+from overbook.scheduler import bodies, status
+from overbook.scheduler.events import Event
+from tests.unit.scheduler.world import MB, World, a_report, replica
+
+
+def shown(world: World, name: str) -> dict[str, object]:
+    text = status.model_json(world.model(name), world.state.books.replicas)
+    bodies.ModelObject.model_validate_json(text)
+    value = json.loads(text)
+    assert isinstance(value, dict)
+    return value
+
+
+def test_a_model_nobody_reported_yet() -> None:
+    world = World()
+    world.server()
+    world.hello()
+    world.apply("iris", requirements=["sklearn"])
+    assert shown(world, "iris") == {
+        "apiVersion": "overbook.dev/v1alpha1",
+        "kind": "Model",
+        "metadata": {"name": "iris", "generation": 1},
+        "spec": {"storageUri": "/m/iris", "memory": "1M", "requirements": ["sklearn"]},
+        "status": {
+            "conditions": [
+                {
+                    "type": "ModelReady",
+                    "status": "False",
+                    "reason": "ModelProgressing",
+                    "message": "0 of 1 needed replicas available",
+                    "lastTransitionTime": "1970-01-01T00:16:45.000Z",
+                }
+            ],
+            "replicas": [
+                {
+                    "server": "mlserver",
+                    "replica": 0,
+                    "state": "cold",
+                    "bytes": {"declared": MB, "measured": None, "charged": 0},
+                    "lastUsed": None,
+                    "inFlight": 0,
+                    "loads": 0,
+                    "evictions": 0,
+                    "lastError": None,
+                }
+            ],
+        },
+    }
+
+
+def test_a_model_as_its_agent_reports_it() -> None:
+    world = World()
+    world.server()
+    world.hello()
+    world.apply("iris")
+    report = a_report(
+        state=6,
+        declared=5,
+        measured=7,
+        charged=8,
+        last_used=1_700_000_000.25,
+        in_flight=2,
+        loads=3,
+        evictions=4,
+        last_error='said "no"\n',
+    )
+    world.report("mlserver/0", "iris", report)
+    value = shown(world, "iris")
+    assert isinstance(value["status"], dict)
+    assert value["status"]["replicas"] == [
+        {
+            "server": "mlserver",
+            "replica": 0,
+            "state": "failed",
+            "bytes": {"declared": 5, "measured": 7, "charged": 8},
+            "lastUsed": "2023-11-14T22:13:20.250Z",
+            "inFlight": 2,
+            "loads": 3,
+            "evictions": 4,
+            "lastError": 'said "no"\n',
+        }
+    ]
+
+
+def test_a_model_without_a_place_and_with_labels() -> None:
+    world = World()
+    world.apply("iris")
+    world.model("iris").metadata = '{"labels":{"team":"a"}}'
+    value = shown(world, "iris")
+    assert value["metadata"] == {"name": "iris", "generation": 1, "labels": {"team": "a"}}
+    assert isinstance(value["status"], dict)
+    assert value["status"]["replicas"] == []
+    assert value["status"]["conditions"][0]["reason"] == "ScheduleFailed"
+
+
+def test_a_server() -> None:
+    world = World()
+    world.server()
+    server = world.state.server("mlserver")
+    replicas = world.state.replicas_of("mlserver")
+    text = status.server_json(server, replicas)
+    assert json.loads(text)["status"]["replicas"] == [
+        {
+            "replica": 0,
+            "state": "disconnected",
+            "address": {"rest": None, "grpc": None},
+            "pid": None,
+            "bytes": {"budget": 10 * MB, "registered": 0, "resident": 0, "process": 0, "base": 0},
+            "models": {"registered": 0, "resident": 0},
+        }
+    ]
+    world.hello()
+    world.apply("iris")
+    world.server_report(
+        "mlserver/0",
+        state="ready",
+        resident=3,
+        process=4,
+        base=5,
+        resident_models=1,
+        pid=6,
+        rest="127.0.0.1:1",
+        grpc="127.0.0.1:2",
+    )
+    text = status.server_json(server, replicas)
+    bodies.ServerObject.model_validate_json(text)
+    found = json.loads(text)
+    assert found["status"]["conditions"][0]["status"] == "True"
+    assert found["status"]["replicas"] == [
+        {
+            "replica": 0,
+            "state": "ready",
+            "address": {"rest": "127.0.0.1:1", "grpc": "127.0.0.1:2"},
+            "pid": 6,
+            "bytes": {"budget": 10 * MB, "registered": MB, "resident": 3, "process": 4, "base": 5},
+            "models": {"registered": 1, "resident": 1},
+        }
+    ]
+
+
+def test_a_verdict_has_every_replica_in_numbers() -> None:
+    world = World()
+    world.server()
+    world.hello()
+    world.server("small", memory="1M")
+    world.hello("small/0", memory=MB)
+    world.apply("iris", memory="2M")
+    value = status.verdict_object(world.state.verdict("iris"))
+    assert (value["placed"], value["bytes"], value["reason"]) == (True, 2 * MB, "")
+    assert isinstance(value["replicas"], list)
+    chosen, refused = value["replicas"]
+    assert (chosen["server"], chosen["chosen"], chosen["rule"]) == ("mlserver", True, None)
+    assert (refused["server"], refused["chosen"], refused["rule"]) == ("small", False, "TooLarge")
+    assert refused["bytes"] == {"registered": 0, "limit": 1_200_000, "budget": MB}
+
+
+def test_an_event() -> None:
+    event = Event(7, 0.5, True, "ScheduleFailed", "Model", "iris", str(replica("s/0")), "no room")
+    assert status.event_object(event) == {
+        "seq": 7,
+        "time": "1970-01-01T00:00:00.500Z",
+        "type": "Warning",
+        "reason": "ScheduleFailed",
+        "kind": "Model",
+        "name": "iris",
+        "replica": "s/0",
+        "message": "no room",
+    }

@@ -1,0 +1,98 @@
+"""Rows in, rows out; all or nothing; one owner."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from overbook.scheduler.errors import StoreError
+from overbook.scheduler.store import SCHEMA_VERSION, Batch, ModelRow, SeatRow, ServerRow, Store
+
+SERVER = ServerRow("mlserver", "v", 1, "", '{"memory":"1M"}', 1.0, 1000)
+
+
+def model(name: str, created: float = 1.0, generation: int = 1) -> ModelRow:
+    return ModelRow(name, "v", generation, 1, "", "{}", None, created, 0, "f", 10, 0)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(tmp_path / "deep" / "state.db")
+    yield store
+    store.close()
+
+
+def test_what_was_committed_is_read_back(store: Store) -> None:
+    seat = SeatRow("b", "mlserver", 0, 2)
+    store.commit(Batch(models=[model("b", 2.0), model("a", 3.0)], seats=[seat], servers=[SERVER]))
+    found = store.load()
+    assert found.servers == [SERVER]
+    assert [row.name for row in found.models] == ["b", "a"], "in the order of registration"
+    assert found.seats == [seat]
+
+
+def test_the_seats_of_a_written_model_are_replaced(store: Store) -> None:
+    store.commit(
+        Batch(models=[model("a")], seats=[SeatRow("a", "s", 0, 0), SeatRow("a", "s", 1, 0)])
+    )
+    store.commit(Batch(models=[model("a", generation=2)], seats=[SeatRow("a", "t", 0, 1)]))
+    found = store.load()
+    assert found.models == [model("a", generation=2)]
+    assert found.seats == [SeatRow("a", "t", 0, 1)]
+
+
+def test_what_is_gone_takes_its_seats_along(store: Store) -> None:
+    store.commit(Batch(models=[model("a")], seats=[SeatRow("a", "s", 0, 0)], servers=[SERVER]))
+    store.commit(Batch(gone_models=["a"], gone_servers=["mlserver"]))
+    found = store.load()
+    assert (found.models, found.seats, found.servers) == ([], [], [])
+
+
+def test_a_batch_that_fails_leaves_nothing(store: Store) -> None:
+    twice = [SeatRow("a", "s", 0, 0), SeatRow("a", "s", 0, 1)]
+    with pytest.raises(StoreError, match="could not be written"):
+        store.commit(Batch(models=[model("a")], seats=twice))
+    assert store.load().models == []
+    store.commit(Batch(models=[model("a")]))
+    assert len(store.load().models) == 1
+
+
+def test_two_schedulers_cannot_share_a_store(tmp_path: Path) -> None:
+    first = Store(tmp_path / "state.db")
+    try:
+        with pytest.raises(StoreError, match="another scheduler has it open") as caught:
+            Store(tmp_path / "state.db")
+        assert "\n" not in str(caught.value)
+    finally:
+        first.close()
+    Store(tmp_path / "state.db").close()
+
+
+def test_a_store_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+    Store(tmp_path / "state.db").close()
+    with sqlite3.connect(tmp_path / "state.db") as db:
+        db.execute(f"PRAGMA user_version={SCHEMA_VERSION + 1}")
+    db.close()
+    with pytest.raises(StoreError, match="newer overbook"):
+        Store(tmp_path / "state.db")
+
+
+def test_a_file_that_is_no_store(tmp_path: Path) -> None:
+    (tmp_path / "state.db").write_bytes(b"no database at all" * 100)
+    with pytest.raises(StoreError, match="could not be opened"):
+        Store(tmp_path / "state.db")
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="could not be opened"):
+        Store(tmp_path / "file" / "state.db")
+
+
+def test_the_journal_is_written_ahead(tmp_path: Path, store: Store) -> None:
+    store.close()
+    header = (tmp_path / "deep" / "state.db").read_bytes()[:20]
+    assert header[18:20] == b"\x02\x02", "SQLite's mark of WAL"

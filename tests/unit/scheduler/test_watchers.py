@@ -1,0 +1,114 @@
+"""What watchers and agents have not been told yet, and who waits for them to be told."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from overbook.placement import ReplicaId
+from overbook.scheduler import catalogue, links
+from overbook.scheduler.catalogue import CatalogueHub, ServersHub
+from overbook.scheduler.errors import Unavailable
+from overbook.scheduler.links import Link, Links, Outcome
+from overbook.wire import scheduler_pb2 as pb
+
+HERE = ReplicaId("mlserver", 0)
+
+
+def test_a_watcher_holds_names_until_they_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue, "MAX_DIRTY", 3)
+    hub = CatalogueHub()
+    with hub.watching() as watch:
+        assert watch.reset
+        hub.mark(["a"], [])
+        assert not watch.models, "the full sync will have it"
+        watch.reset = False
+        hub.mark(["a", "b"], [HERE])
+        hub.mark(["a"], [HERE])
+        assert (watch.models, watch.replicas, watch.reset) == ({"a", "b"}, {HERE}, False)
+        hub.mark(["c"], [])
+        assert (watch.models, watch.replicas, watch.reset) == (set(), set(), True)
+
+
+async def test_settled_once_all_have_been_sent_it() -> None:
+    hub = CatalogueHub()
+    assert await hub.settled(1.0)
+    with hub.watching() as one, hub.watching() as two:
+        hub.mark(["a"], [])
+        waiting = asyncio.create_task(hub.settled(5.0))
+        await asyncio.sleep(0)
+        hub.written(one, hub.version)
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        hub.written(two, hub.version)
+        assert await waiting
+        hub.mark(["b"], [])
+        assert not await hub.settled(0.01)
+        leaving = asyncio.create_task(hub.settled(5.0))
+        await asyncio.sleep(0)
+    assert await leaving, "who left need not be told"
+
+
+def test_every_watcher_of_servers_is_woken() -> None:
+    hub = ServersHub()
+    with hub.watching() as wake:
+        assert wake.is_set()
+        wake.clear()
+        hub.mark()
+        assert wake.is_set()
+
+
+async def test_a_command_and_its_result() -> None:
+    agents = Links()
+    link = Link(HERE)
+    agents.open(link)
+    waiting = asyncio.create_task(agents.command(HERE, pb.Command.EVICT, "iris", 5.0))
+    await asyncio.sleep(0)
+    command = link.commands.popleft()
+    assert (command.model, command.kind) == ("iris", pb.Command.EVICT)
+    agents.result(link, command.id + 1, Outcome(True, "of another"))
+    agents.result(link, command.id, Outcome(False, "pinned"))
+    assert await waiting == Outcome(False, "pinned")
+    agents.result(link, command.id, Outcome(True, "late"))
+    assert link.waiting == {}
+
+
+async def test_a_command_without_an_agent_or_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    agents = Links()
+    with pytest.raises(Unavailable, match="not connected"):
+        await agents.command(HERE, pb.Command.EVICT, "iris", 5.0)
+    link = Link(HERE)
+    agents.open(link)
+    with pytest.raises(Unavailable, match="no answer within -1 s"):
+        await agents.command(HERE, pb.Command.EVICT, "iris", -1.0)
+    assert link.waiting == {}
+    monkeypatch.setattr(links, "MAX_COMMANDS", 0)
+    with pytest.raises(Unavailable, match="commands wait"):
+        await agents.command(HERE, pb.Command.EVICT, "iris", 5.0)
+
+
+async def test_a_newer_session_takes_over_and_commands_of_the_older_fail() -> None:
+    agents = Links()
+    older, newer = Link(HERE), Link(HERE)
+    agents.open(older)
+    waiting = asyncio.create_task(agents.command(HERE, pb.Command.ACTIVATE, "iris", 5.0))
+    await asyncio.sleep(0)
+    agents.open(newer)
+    with pytest.raises(Unavailable, match="went away"):
+        await waiting
+    assert older.closed
+    assert not agents.is_current(older)
+    assert not agents.close(older)
+    assert agents.is_current(newer)
+    agents.mark(HERE, ["iris"])
+    assert newer.models == set(), "its full sync is still to come"
+    newer.reset = False
+    agents.mark(HERE, ["iris"])
+    agents.configure(HERE)
+    assert (newer.models, newer.configure) == ({"iris"}, True)
+    agents.reset()
+    assert newer.reset
+    assert agents.close(newer)
+    agents.mark(HERE, ["iris"])
+    agents.configure(HERE)
