@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
 from overbook.cli.reading import (
+    Condition,
     at,
     condition,
     moment,
@@ -17,10 +18,11 @@ from overbook.cli.reading import (
 )
 from overbook.cli.rows import SERVER_COLUMNS, replica_name, server_rows
 from overbook.cli.tables import Column, table
-from overbook.cli.words import ago, plural, size
+from overbook.cli.words import ago, plural, size, span
 from overbook.client.http import Json, JsonObject
 
 _LABEL: Final = 14
+_NAMES: Final = 30
 _REPLICA_COLUMNS: Final = (
     Column("REPLICA"),
     Column("STATE"),
@@ -44,15 +46,7 @@ _EVENT_COLUMNS: Final = (
 
 def describe_model(model: JsonObject, *, now: float) -> str:
     """The whole text. `now` in Unix seconds."""
-    found = condition(model)
-    lines = [*_head(model), *_spec(model)]
-    since = moment(found.since)
-    lines.append(
-        _field("Ready", f"{found.status}, for {ago(since, now)[:-4]}" if since else found.status)
-    )
-    lines.append(
-        _field("Reason", f"{found.reason}: {found.message}" if found.message else found.reason)
-    )
+    lines = [*_head(model), *_spec(model), *_ready(condition(model), now)]
     parts = replicas(model)
     lines += ["", "Replicas"]
     if parts:
@@ -69,7 +63,13 @@ def describe_model(model: JsonObject, *, now: float) -> str:
 
 def describe_server(server: JsonObject, *, now: float) -> str:
     """The whole text. `now` in Unix seconds."""
-    lines = [*_head(server), *_spec(server), "", "Replicas"]
+    lines = [
+        *_head(server),
+        *_spec(server),
+        *_ready(condition(server, "Ready"), now),
+        "",
+        "Replicas",
+    ]
     lines.append(table(SERVER_COLUMNS, server_rows(server)))
     for part in replicas(server):
         pid, base = number(part.get("pid")), number(at(part, "bytes", "base"))
@@ -80,12 +80,7 @@ def describe_server(server: JsonObject, *, now: float) -> str:
             f"{size(base)} without models",
         ]
         lines.append(f"{name_of(server)}/{part.get('replica')}: {', '.join(details)}")
-    for each in objects(at(server, "status", "conditions")):
-        message = text(each.get("message"))
-        if each.get("status") != "True" and message:
-            lines.append(f"{text(each.get('type'))}: {text(each.get('reason'))}: {message}")
-    if server.get("verdict"):
-        lines += ["", "Placement", *_verdict(server.get("verdict"))]
+    lines += ["", "Models", *_models_on(server)]
     lines += ["", "Events", _events(server, now)]
     return "\n".join(lines)
 
@@ -101,6 +96,28 @@ def _event(event: JsonObject, now: float) -> tuple[str, ...]:
         str(replica) if isinstance(replica, str | int) and replica != "" else "-",
         " ".join(text(event.get("message")).split()),
     )
+
+
+def _ready(found: Condition, now: float) -> Iterator[str]:
+    since = moment(found.since)
+    yield _field(
+        "Ready", found.status if since is None else f"{found.status}, for {span(now - since)}"
+    )
+    said = ": ".join(each for each in (found.reason, found.message) if each)
+    yield _field("Reason", " ".join(said.split()) or "-")
+
+
+def _models_on(server: JsonObject) -> Iterator[str]:
+    """Which models each replica is assigned; of thousands, the first."""
+    if not replicas(server):
+        yield "none: the server has no replica"
+    for each in objects(server.get("verdict")):
+        models = each.get("models")
+        names = [text(name) for name in models] if isinstance(models, list) else []
+        more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+        listed = f"{', '.join(names[:_NAMES])}{more}" if names else "none"
+        room = f" of at most {size(number(each.get('limit')))} in all"
+        yield f"{name_of(server)}/{each.get('replica')}: {plural(len(names), 'model')}{room}: {listed}"
 
 
 def _head(thing: JsonObject) -> Iterator[str]:
@@ -146,42 +163,31 @@ def _replica(part: JsonObject, now: float) -> tuple[str, ...]:
 
 
 def _verdict(verdict: Json) -> Iterator[str]:
-    """Every server replica, chosen or refused, with the numbers; and the whole in a line when there is one."""
-    decisions: Sequence[JsonObject]
-    if isinstance(verdict, dict):
-        wanted, needed = number(verdict.get("wanted")), number(verdict.get("size"))
-        if wanted is not None and needed is not None:
-            yield f"wanted: {plural(wanted, 'replica')} with room for {size(needed)}"
-        if reason := text(verdict.get("reason")):
-            yield " ".join(reason.split())
-        decisions = objects(verdict.get("decisions")) or objects(verdict.get("replicas"))
-    else:
-        decisions = objects(verdict)
+    """The whole in a line when there is one, and every server replica, chosen or refused, with its numbers."""
+    wanted, needed = number(at(verdict, "wanted")), number(at(verdict, "bytes"))
+    if wanted is not None and needed is not None:
+        yield f"wanted: {plural(wanted, 'replica')} with room for {size(needed)}"
+    if reason := text(at(verdict, "reason")):
+        yield " ".join(reason.split())
+    decisions = objects(at(verdict, "replicas"))
     if not decisions:
-        yield "no server replica was looked at; apply a Server, or start an agent"
+        yield "there is no server replica to place it on; apply a Server, or start an agent"
         return
-    widest = max(len(_place(each)) for each in decisions)
+    widest = max(len(replica_name(each)) for each in decisions)
     for each in decisions:
         chosen = "chosen" if each.get("chosen") is True else "refused"
-        yield f"{_place(each):<{widest}}  {chosen}: {' '.join(text(each.get('reason')).split())}"
+        yield f"{replica_name(each):<{widest}}  {chosen}: {' '.join(text(each.get('reason')).split())}"
         yield f"{'':<{widest}}  {_figures(each)}"
-
-
-def _place(decision: JsonObject) -> str:
-    place = decision.get("replica")
-    return place if isinstance(place, str) else replica_name(decision)
 
 
 def _figures(decision: JsonObject) -> str:
     """The numbers that the decision rests on, without the model itself."""
-    numbers = decision.get("numbers")
-    figures = {**decision, **numbers} if isinstance(numbers, dict) else decision
     known = [
         f"{name} {size(count)}"
         for name in ("registered", "limit", "budget")
-        if (count := number(figures.get(name))) is not None
+        if (count := number(at(decision, "bytes", name))) is not None
     ]
-    models = number(figures.get("models"))
+    models = number(decision.get("models"))
     return ", ".join(known if models is None else [*known, plural(models, "model")])
 
 

@@ -207,18 +207,16 @@ def test_acts(overbook: Overbook, fake: FakeOverbook, action: str, done: str) ->
 def test_describe_model(overbook: Overbook, fake: FakeOverbook) -> None:
     fake.add(model("iris"))
     fake.verdict = {
-        "size": 1_000_000,
+        "bytes": 1_000_000,
         "wanted": 1,
-        "reason": "",
-        "decisions": [
+        "reason": "no server replica has room",
+        "replicas": [
             {
                 "server": "mlserver",
                 "replica": 1,
                 "chosen": False,
                 "reason": "needs 1M, only 500k of 12M left",
-                "registered": 11_500_000,
-                "limit": 12_000_000,
-                "budget": 10_000_000,
+                "bytes": {"registered": 11_500_000, "limit": 12_000_000, "budget": 10_000_000},
                 "models": 11,
             }
         ],
@@ -238,13 +236,18 @@ def test_describe_model(overbook: Overbook, fake: FakeOverbook) -> None:
     text = overbook("describe", "model", "iris").stdout
     assert "mlserver/1  refused: needs 1M, only 500k of 12M left\n" in text
     assert "            registered 11.5M, limit 12M, budget 10M, 11 models\n" in text
-    assert "wanted: 1 replica with room for 1M" in text
+    assert "wanted: 1 replica with room for 1M\nno server replica has room\n" in text
     assert text.rstrip().endswith("Normal  ModelLoaded  mlserver/0  in 14 ms")
 
 
 def test_describe_server(overbook: Overbook, fake: FakeOverbook) -> None:
     fake.add(server("mlserver"))
+    fake.verdict = [
+        {"replica": 0, "models": [f"m{index}" for index in range(31)], "limit": 12_000_000}
+    ]
     text = overbook("describe", "server", "mlserver").stdout
+    assert "mlserver/0: 31 models of at most 12M in all: m0, m1, " in text
+    assert ", m29 and 1 more\n" in text
     assert (
         "mlserver/0: REST 127.0.0.1:39001, gRPC 127.0.0.1:39002, process 4242, 256Mi without models"
         in text
