@@ -239,3 +239,17 @@ async def test_memory_comes_and_goes(subject: Subject, tmp_path: Path) -> None:
     assert before.processes >= 1
     assert loaded.bytes - before.bytes == pytest.approx(size, rel=0.1)
     assert loaded.bytes - after.bytes == pytest.approx(size, rel=0.1)
+
+
+async def test_a_failed_load_gives_its_memory_back(subject: Subject, tmp_path: Path) -> None:
+    size = 40_000_000
+    script = Script(size=size, fail="no")
+    with pytest.raises(ModelRejected):
+        await subject.server.load(scripted_model(tmp_path, "a", script), timeout=CALL)
+    before = await subject.server.memory()
+    for generation in range(2, 5):
+        model = scripted_model(tmp_path, "a", script, generation)
+        with pytest.raises(ModelRejected):
+            await subject.server.load(model, timeout=CALL)
+    after = await subject.server.memory()
+    assert after.bytes - before.bytes < size / 4

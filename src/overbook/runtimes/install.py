@@ -104,7 +104,7 @@ def list_runtimes() -> list[RuntimeInfo]:
                 name=known.name,
                 installed=installed,
                 path=root,
-                size_bytes=_size(root) if installed else None,
+                size_bytes=_recorded_size(root) if installed else None,
                 packages=known.pinned(),
             )
         )
@@ -177,7 +177,7 @@ def _build(known: Runtime, root: Path, progress: Progress) -> None:
         progress(f"making an environment for {known.name}", 0.0)
         _uv(["venv", "--quiet", "--relocatable", "--python", sys.executable, str(partial)], known)
         _install_packages(known, partial, progress)
-        (partial / _COMPLETE).touch()
+        (partial / _COMPLETE).write_text(str(_size(partial)), encoding="utf-8")
         if root.exists():
             # Two renames, not a deletion: what runs from the old one misses it for a moment only.
             root.rename(replaced)
@@ -303,6 +303,14 @@ def _discard(root: Path) -> None:
 def _remove_partials(folder: Path, known: Runtime) -> None:
     for path in folder.glob(f"{_PARTIAL}{known.name}-*"):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _recorded_size(root: Path) -> int | None:
+    """As counted when it was made: walking twenty thousand files takes the better part of a second."""
+    try:
+        return int((root / _COMPLETE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def _size(root: Path) -> int:

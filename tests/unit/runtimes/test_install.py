@@ -28,7 +28,9 @@ from overbook.runtimes.install import (
 Said = list[tuple[str, float | None]]
 
 _WORKS = """
-if [ "$1" = venv ]; then for last; do :; done; mkdir -p "$last/bin"; touch "$last/bin/python"; exit 0; fi
+if [ "$1" = venv ]; then
+  for last; do :; done; mkdir -p "$last/bin"; printf 12345 > "$last/bin/python"; exit 0
+fi
 echo "Resolved 3 packages in 1ms" >&2
 echo "Downloading numpy (15.9MiB)" >&2
 echo " Downloaded numpy" >&2
@@ -172,7 +174,6 @@ def test_list_and_remove(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "mlserver==1.7.1" in before.packages
     fake_uv(tmp_path, monkeypatch, _WORKS)
     root = install("mlserver", nobody)
-    (root / "file").write_bytes(b"12345")
     older = home / "mlserver-0000-py3.10"
     older.mkdir()
     (after,) = list_runtimes()

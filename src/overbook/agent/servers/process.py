@@ -126,6 +126,9 @@ class ServerProcess:
         return await asyncio.to_thread(tree_memory, pid)
 
     def _sweep(self, pid: int) -> None:
+        """Once per child: later its number may belong to somebody else."""
+        if self._pipe is None:
+            return
         _kill_group(pid)
         self._close_pipe()
         self._spec.record.unlink(missing_ok=True)

@@ -104,8 +104,7 @@ class Registry(MultiModelRegistry):
             await _in_thread(_importing(model_settings))
             model = await super().load(model_settings)
         except BaseException as error:
-            self._undo(name, model_settings)
-            _drop_locals(error)
+            await self._undo(name, model_settings, error)
             if isinstance(error, (MLServerError, asyncio.CancelledError)):
                 raise
             raise LoadFailed(describe(error)) from error
@@ -142,12 +141,21 @@ class Registry(MultiModelRegistry):
         single = self._models.get(name)
         return single.default if single is not None else None
 
-    def _undo(self, name: str, settings: ModelSettings) -> None:
+    async def _undo(self, name: str, settings: ModelSettings, error: BaseException) -> None:
         """Forget a load that did not end well; MLServer keeps an empty or never-ready entry."""
         _forget(settings)
-        single = self._models.get(name)
-        if single is not None and (single.default is None or single.default.settings is settings):
+        _drop_locals(error)
+        half_loaded = self._held(name)
+        if half_loaded is None or half_loaded.settings is settings:
             self._models.pop(name, None)
+        if half_loaded is not None and half_loaded.settings is settings:
+            # MLServer runs these after an error, but not when the caller went away.
+            for hook in self._on_model_unload:
+                await hook(half_loaded)
+        del half_loaded
+        # Rare enough to be thorough: whatever it had read must not count against the others.
+        gc.collect()
+        await _trimmed()
 
 
 def _forget(settings: ModelSettings) -> None:
@@ -225,7 +233,11 @@ class _Watch:
     async def reclaim(self) -> None:
         if any(part() is not None for part in self._parts):
             gc.collect()
-        await asyncio.get_running_loop().run_in_executor(None, _trim)
+        await _trimmed()
+
+
+async def _trimmed() -> None:
+    await asyncio.get_running_loop().run_in_executor(None, _trim)
 
 
 def _trim() -> None:
