@@ -10,7 +10,7 @@ from typing import Annotated, Final, TypeAlias, cast
 
 from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
@@ -61,7 +61,7 @@ def create_app(actor: Actor, ready: ReadyCheck) -> FastAPI:
 
 async def _scheduler_error(request: Request, error: Exception) -> Response:
     code = next((code for kind, code in _CODES if isinstance(error, kind)), 503)
-    return JSONResponse({"error": str(error)}, status_code=code)
+    return _answer({"error": str(error)}, code)
 
 
 async def _invalid_request(request: Request, error: Exception) -> Response:
@@ -71,14 +71,14 @@ async def _invalid_request(request: Request, error: Exception) -> Response:
     for each in error.errors()[:3]:
         where = field_name(tuple(step for step in each["loc"] if step != "body")) or "body"
         lines.append(f"{where}: {shown(each.get('input'))}: {each['msg']}")
-    return JSONResponse({"error": "; ".join(lines)}, status_code=400)
+    return _answer({"error": "; ".join(lines)}, 400)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     text = f"{request.method} {request.url.path}: {error.detail}; see /docs"
-    return JSONResponse({"error": text}, status_code=error.status_code, headers=error.headers)
+    return _answer({"error": text}, error.status_code)
 
 
 def _documents(actor: Actor) -> APIRouter:
@@ -98,7 +98,7 @@ def _documents(actor: Actor) -> APIRouter:
 
 
 def _results(results: Sequence[Result]) -> Response:
-    return JSONResponse({"results": [dataclasses.asdict(each) for each in results]})
+    return _answer({"results": [dataclasses.asdict(each) for each in results]})
 
 
 def _models(actor: Actor) -> APIRouter:
@@ -127,7 +127,7 @@ def _models(actor: Actor) -> APIRouter:
         whole = json.loads(_model_text(actor.state, name))
         whole["verdict"] = status.verdict_object(actor.state.verdict(name))
         whole["events"] = _recent(actor, "Model", name)
-        return JSONResponse(whole)
+        return _answer(whole)
 
     @router.delete("/{name}", responses=_errors(404, 503))
     async def delete_model(name: str) -> dict[str, object]:
@@ -202,7 +202,7 @@ def _servers(actor: Actor) -> APIRouter:
             for each in actor.state.replicas_of(name)
         ]
         whole["events"] = _recent(actor, "Server", name)
-        return JSONResponse(whole)
+        return _answer(whole)
 
     @router.delete("/{name}", responses=_errors(404, 503))
     async def delete_server(name: str) -> dict[str, object]:
@@ -229,7 +229,7 @@ def _events(actor: Actor) -> APIRouter:
         """Events after number ``after``; waits up to ``wait`` seconds for the first."""
         found = await actor.events.wait_after(after, wait=wait, name=model)
         last = found[-1].seq if found else actor.events.last
-        return JSONResponse({"events": [status.event_object(each) for each in found], "last": last})
+        return _answer({"events": [status.event_object(each) for each in found], "last": last})
 
     @router.get("/version")
     async def version() -> bodies.VersionAnswer:
@@ -275,8 +275,13 @@ def _recent(actor: Actor, kind: str, name: str) -> Sequence[dict[str, object]]:
     return [status.event_object(each) for each in found[-_EVENTS_SHOWN:]]
 
 
-def _json(text: str) -> Response:
-    return Response(text, media_type="application/json")
+def _answer(value: object, code: int = 200) -> Response:
+    # ASCII: people's text may hold what JSON can say and UTF-8 cannot.
+    return _json(json.dumps(value), code)
+
+
+def _json(text: str, code: int = 200) -> Response:
+    return Response(text, code, media_type="application/json")
 
 
 def _errors(*codes: int) -> dict[int | str, dict[str, object]]:

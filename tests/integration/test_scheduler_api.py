@@ -1,0 +1,285 @@
+"""The control API against the real uvicorn: applies, answers, errors, health."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+from overbook.scheduler.errors import PortInUse, StoreError
+from overbook.scheduler.manifests_in import Defaults
+from overbook.scheduler.part import SchedulerConfig, running_scheduler
+from tests.integration.scheduler_harness import (
+    GROUP,
+    ScriptedAgent,
+    harness,
+    model_document,
+    server_document,
+    until,
+)
+
+JSON = {"content-type": "application/json"}
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Path:
+    (tmp_path / "iris").mkdir()
+    (tmp_path / "iris" / "model.joblib").write_bytes(b"x" * 50)
+    return tmp_path / "iris"
+
+
+async def test_the_missions_example(tmp_path: Path, artifact: Path) -> None:
+    async with harness(tmp_path) as running:
+        await running.apply(server_document())
+        await running.agent(ScriptedAgent("mlserver/0"))
+        models = [model_document(f"m{number}", artifact) for number in range(13)]
+        results = await running.apply(*models)
+        assert [each["action"] for each in results] == ["created"] * 13
+        assert [each["error"] for each in results[:12]] == [None] * 12
+        for number in ("1000000 bytes", "12000000 bytes", "10000000 bytes", "20 %"):
+            assert number in str(results[12]["error"])
+        described = (await running.http.get("/api/v1/models/m12/describe")).json()
+        assert described["status"]["conditions"][0]["reason"] == "ScheduleFailed"
+        verdict = described["verdict"]
+        assert (verdict["placed"], verdict["replicas"][0]["rule"]) == (False, "NoRoom")
+        assert verdict["replicas"][0]["bytes"]["registered"] == 12_000_000
+        assert "ScheduleFailed" in [each["reason"] for each in described["events"]]
+        server = (await running.http.get("/api/v1/servers/mlserver/describe")).json()
+        assert server["status"]["replicas"][0]["bytes"]["registered"] == 12_000_000
+        assert len(server["verdict"][0]["models"]) == 12
+        await running.http.delete("/api/v1/models/m3")
+        await running.until_reason("m12", "ModelAvailable")
+
+
+async def test_each_document_stands_alone(tmp_path: Path, artifact: Path) -> None:
+    async with harness(tmp_path) as running:
+        await running.apply(server_document())
+        await running.agent(ScriptedAgent("mlserver/0"))
+        answer = await running.http.post(
+            "/api/v1/apply",
+            json={
+                "documents": [
+                    model_document("good", artifact),
+                    model_document("good", artifact),
+                    model_document("Bad_Name", artifact),
+                    model_document("missing", tmp_path / "nowhere"),
+                    model_document("far", Path("/x"), storageUri="s3://bucket/x"),
+                    model_document("typo", artifact, requirements=["sklern"]),
+                    model_document("huge", artifact, memory="1Gi"),
+                    server_document("poor", memory=None),
+                    {"kind": "Pod", "apiVersion": GROUP},
+                    "no manifest",
+                ]
+            },
+        )
+        assert answer.status_code == 200
+        results = answer.json()["results"]
+        shown = [(each["name"], each["action"]) for each in results]
+        assert shown == [
+            ("good", "created"),
+            ("good", "failed"),
+            ("Bad_Name", "failed"),
+            ("missing", "failed"),
+            ("far", "failed"),
+            ("typo", "created"),
+            ("huge", "created"),
+            ("poor", "failed"),
+            ("", "failed"),
+            ("", "failed"),
+        ]
+        errors = [each["error"] for each in results]
+        assert errors[0] is None
+        assert all("\n" not in each for each in errors[1:])
+        assert "appears twice" in errors[1]
+        assert "metadata.name" in errors[2]
+        assert errors[3].startswith("spec.storageUri: ")
+        assert "does not exist" in errors[3]
+        assert "remote artifacts aren't supported yet" in errors[4]
+        assert "did you mean 'sklearn'?" in errors[5]
+        assert "1073741824 bytes" in errors[6]
+        assert "spec.memory: is required" in errors[7]
+        names = [
+            each["metadata"]["name"] for each in (await running.http.get("/api/v1/models")).json()
+        ]
+        assert names == ["good", "huge", "typo"]
+
+
+async def test_changed_files_are_configured(tmp_path: Path, artifact: Path) -> None:
+    async with harness(tmp_path) as running:
+        document = model_document("iris", artifact)
+        for action, generation in (("created", 1), ("unchanged", 1)):
+            result = (await running.apply(document))[0]
+            assert (result["action"], result["generation"]) == (action, generation)
+        (artifact / "model.joblib").write_bytes(b"y" * 60)
+        result = (await running.apply(document))[0]
+        assert (result["action"], result["generation"]) == ("configured", 2)
+        shutil.rmtree(artifact)
+        result = (await running.apply(document))[0]
+        assert result["action"] == "failed"
+        assert (await running.http.get("/api/v1/models/iris")).json()["metadata"] == {
+            "name": "iris",
+            "generation": 2,
+        }
+
+
+async def test_validate_stores_nothing(tmp_path: Path, artifact: Path) -> None:
+    async with harness(tmp_path) as running:
+        documents = [
+            model_document("iris", artifact),
+            server_document("a"),
+            server_document("b", memory=None),
+            model_document("gone", tmp_path / "nowhere"),
+        ]
+        answer = await running.http.post("/api/v1/validate", json={"documents": documents})
+        actions = [each["action"] for each in answer.json()["results"]]
+        assert actions == ["valid", "valid", "failed", "failed"]
+        assert (await running.http.get("/api/v1/models")).json() == []
+        assert (await running.http.get("/api/v1/servers")).json() == []
+
+
+async def test_seldon_manifests_apply_with_warnings(tmp_path: Path, artifact: Path) -> None:
+    async with harness(tmp_path, Defaults(memory=10_000_000)) as running:
+        seldon = "mlops.seldon.io/v1alpha1"
+        results = await running.apply(
+            {
+                "apiVersion": seldon,
+                "kind": "Server",
+                "metadata": {"name": "mlserver", "namespace": "seldon"},
+                "spec": {"serverConfig": "mlserver", "replicas": 1},
+            },
+            {
+                "apiVersion": seldon,
+                "kind": "Model",
+                "metadata": {"name": "iris"},
+                "spec": {
+                    "storageUri": str(artifact),
+                    "requirements": ["sklearn"],
+                    "memory": "100Ki",
+                    "logger": {"percent": 10},
+                },
+            },
+        )
+        assert [each["action"] for each in results] == ["created", "created"]
+        assert "spec.logger" in str(results[1]["warnings"])
+        server = (await running.http.get("/api/v1/servers/mlserver")).json()
+        assert server["metadata"]["namespace"] == "seldon"
+        assert server["status"]["replicas"][0]["bytes"]["budget"] == 10_000_000
+
+
+async def test_deleting_a_server(tmp_path: Path, artifact: Path) -> None:
+    async with harness(tmp_path) as running:
+        await running.apply(server_document(), model_document("iris", artifact))
+        await running.agent(ScriptedAgent("mlserver/0"))
+        await running.until_reason("iris", "ModelAvailable")
+        assert (await running.http.delete("/api/v1/servers/mlserver")).status_code == 200
+        assert (await running.http.get("/api/v1/servers/mlserver")).status_code == 404
+        await running.until_reason("iris", "ScheduleFailed")
+        await running.apply(server_document())
+        await running.until_reason("iris", "ModelAvailable")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "code", "text"),
+    [
+        ("GET", "/api/v1/models/who", 404, "model 'who' is not registered"),
+        ("GET", "/api/v1/models/who/describe", 404, "model 'who'"),
+        ("DELETE", "/api/v1/models/who", 404, "model 'who'"),
+        ("POST", "/api/v1/models/who/pin", 404, "model 'who'"),
+        ("POST", "/api/v1/models/who/unpin", 404, "model 'who'"),
+        ("POST", "/api/v1/models/who/activate", 404, "model 'who'"),
+        ("GET", "/api/v1/servers/who", 404, "server 'who' is not registered"),
+        ("GET", "/api/v1/servers/who/describe", 404, "server 'who'"),
+        ("DELETE", "/api/v1/servers/who", 404, "server 'who'"),
+        ("GET", "/api/v1/nothing", 404, "GET /api/v1/nothing: Not Found"),
+        ("GET", "/api/v1/events?after=x", 400, "after"),
+        ("GET", "/api/v1/events?wait=1000", 400, "wait"),
+        ("POST", "/api/v1/apply", 400, "body"),
+    ],
+)
+async def test_errors_are_one_line(
+    tmp_path: Path, method: str, path: str, code: int, text: str
+) -> None:
+    async with harness(tmp_path) as running:
+        answer = await running.http.request(method, path)
+        assert answer.status_code == code
+        assert list(answer.json()) == ["error"]
+        assert text in answer.json()["error"]
+        assert "\n" not in answer.json()["error"]
+
+
+async def test_a_body_that_is_no_json(tmp_path: Path) -> None:
+    async with harness(tmp_path) as running:
+        answer = await running.http.post("/api/v1/apply", content=b"{", headers=JSON)
+        assert answer.status_code == 400
+        assert "JSON" in answer.json()["error"]
+        strange = await running.http.post("/api/v1/apply", json={"docs": []})
+        assert "docs" in strange.json()["error"]
+
+
+async def test_strange_text_in_a_manifest_hurts_nobody(tmp_path: Path, artifact: Path) -> None:
+    async with harness(tmp_path) as running:
+        document = model_document("iris", artifact)
+        document["metadata"] = {"name": "iris", "labels": {"a": "\ud800 ü \x00"}}
+        body = json.dumps({"documents": [document]})
+        answer = await running.http.post("/api/v1/apply", content=body, headers=JSON)
+        assert answer.status_code == 200
+        assert (await running.http.get("/api/v1/models/iris")).status_code == 200
+        assert (await running.http.get("/api/v1/models/iris/describe")).status_code == 200
+
+
+async def test_health_metrics_version_and_docs(tmp_path: Path) -> None:
+    async with harness(tmp_path) as running:
+        assert (await running.http.get("/healthz")).status_code == 200
+        assert (await running.http.get("/readyz")).status_code == 200
+        running.scheduler.set_ready(lambda: "gateway is not serving")
+        answer = await running.http.get("/readyz")
+        assert (answer.status_code, answer.text) == (503, "gateway is not serving\n")
+        running.scheduler.set_ready(lambda: None)
+        assert (await running.http.get("/readyz")).status_code == 200
+        assert "overbook_scheduler_verdicts" in (await running.http.get("/metrics")).text
+        assert (await running.http.get("/api/v1/version")).json()["version"]
+        assert (await running.http.get("/docs")).status_code == 200
+        paths = (await running.http.get("/openapi.json")).json()["paths"]
+        assert "/api/v1/models/{name}/activate" in paths
+
+
+async def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for config in (
+            SchedulerConfig(tmp_path / "a", "127.0.0.1:0", api_port=port),
+            SchedulerConfig(tmp_path / "b", f"127.0.0.1:{port}", api_port=0),
+        ):
+            with pytest.raises(PortInUse, match=str(port)) as caught:
+                async with running_scheduler(config):
+                    pass
+            assert "\n" not in str(caught.value)
+
+
+async def test_a_state_folder_in_use_is_one_clear_line(tmp_path: Path) -> None:
+    async with harness(tmp_path):
+        with pytest.raises(StoreError, match="another scheduler has it open"):
+            async with harness(tmp_path):
+                pass
+
+
+async def test_what_the_block_raises_comes_out_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(KeyError, match="mine"):
+        async with harness(tmp_path):
+            raise KeyError("mine")
+
+
+async def test_a_bulk_apply_is_right_to_the_last_model(tmp_path: Path, artifact: Path) -> None:
+    async with harness(tmp_path) as running:
+        agent = ScriptedAgent("mlserver/0")
+        await running.apply(server_document(memory="1G"))
+        await running.agent(agent)
+        models = [model_document(f"m{number}", artifact) for number in range(1201)]
+        results = await running.apply(*models)
+        assert [each["error"] is None for each in results] == [True] * 1200 + [False]
+        await until("all told", lambda: len(agent.assigned) == 1200)
+        shown = (await running.http.get("/api/v1/models")).json()
+        assert len(shown) == 1201
