@@ -7,6 +7,7 @@ send and whether the answer is right is not decided here.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Final, Protocol
 
 import grpc
@@ -15,6 +16,7 @@ from overbook.demo.cases import Case, check_grpc, check_rest
 
 _INFER: Final = "/inference.GRPCInferenceService/ModelInfer"
 _HEAD_LIMIT: Final = 64 * 1024
+_CLOSE_SECONDS: Final = 1.0
 _CHANNEL_OPTIONS: Final = (
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),
@@ -67,9 +69,12 @@ class RestConnection:
         check_rest(case, body)
 
     async def close(self) -> None:
-        if self._streams is not None:
-            self._streams[1].close()
-            self._streams = None
+        streams, self._streams = self._streams, None
+        if streams is not None:
+            streams[1].close()
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await streams[1].wait_closed()
 
     async def _exchange(self, request: bytes) -> tuple[int, bytes]:
         if self._streams is None:
