@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
@@ -35,28 +35,35 @@ class _Promises:
     free: int
     spare: int
     reservations: int  # how many more waiting models may have room made for them now
-    blocked: float = math.inf  # the smallest need, in bytes, for which no victims were found
+    # Chosen but not yet told to leave: one who turns out superfluous before the end is left alone.
+    victims: dict[ModelName, Cause] = field(default_factory=dict)
+    idle_bytes: float = math.inf  # what all eligible victims hold; known after one vain search
+    blocked: bool = False  # somebody waits for a busy model to become idle
     wake: float = math.inf
 
 
 def allocate(books: Books, now: float) -> float:
-    """Begin what can begin. Returns when to look again, in seconds; inf: not before the next event."""
+    """Begin what can begin. Returns when to look again, in seconds; inf: not before the next change."""
     if not books.up:
         return math.inf
-    free = books.ledger.free
+    limits, free = books.limits, books.ledger.free
     promises = _Promises(
         free=free,
         spare=free + books.coming_back,
-        reservations=books.limits.concurrent_loads + books.limits.lookahead,
+        reservations=max(0, limits.concurrent_loads - len(books.loading)) + limits.lookahead,
     )
     if promises.spare < 0:
         _cover_deficit(books, promises, now)
     for model in _head(books.pending):
+        if promises.reservations <= 0:
+            break
         _serve_pending(books, books.entries[model], promises, now)
     for model in _head(books.stale):
-        _serve_stale(books, books.entries[model], promises, now)
+        if model not in promises.victims:
+            _serve_stale(books, books.entries[model], promises, now)
+    _take_victims(books, promises, now)
     _put_back(books, promises)
-    _serve_warm(books, promises)
+    _serve_warm(books, promises, now)
     return promises.wake
 
 
@@ -68,32 +75,45 @@ def _idle(
     books: Books, promises: _Promises, now: float, besides: Entry | None
 ) -> Iterator[Candidate]:
     """Residents that may leave now, in eviction order; notes when a young one will be old enough (law 3)."""
+    total = 0
     for entry in books.residents():
-        if entry is besides or entry.pinned or entry.state is not State.RESIDENT:
+        size = books.ledger.of(entry.model)
+        if not size or entry.pinned or entry.state is not State.RESIDENT:
+            continue
+        if entry.model in promises.victims:
             continue
         if entry.busy(now):
             if entry.in_flight == 0 and not entry.verifying:
                 promises.wake = min(promises.wake, entry.busy_until)
             continue
-        yield Candidate(entry.model, books.ledger.of(entry.model))
+        total += size
+        if entry is not besides:
+            yield Candidate(entry.model, size)
+    promises.idle_bytes = total
 
 
 def _make_room(books: Books, entry: Entry, promises: _Promises, now: float) -> bool:
-    """Promise ``entry.size`` bytes, evicting for what is missing. False: only busy models are left."""
+    """Promise ``entry.size`` bytes, choosing victims for what is missing. False: only busy models are left."""
     shortfall = entry.size - promises.spare
     if shortfall > 0:
-        if shortfall >= promises.blocked:
+        if shortfall > promises.idle_bytes:
+            promises.blocked = True
             return False
         victims = plan_victims(shortfall, _idle(books, promises, now, entry))
         if victims is None:
-            promises.blocked = shortfall
+            promises.blocked = True
             return False
-        for victim in victims:
-            books.begin_drain(books.entries[victim.model], Cause.PRESSURE, now)
-            promises.spare += victim.size
+        _choose(promises, victims, Cause.PRESSURE)
     promises.spare -= entry.size
     promises.reservations -= 1
     return True
+
+
+def _choose(promises: _Promises, victims: tuple[Candidate, ...], cause: Cause) -> None:
+    for victim in victims:
+        promises.victims[victim.model] = cause
+        promises.spare += victim.size
+        promises.idle_bytes -= victim.size
 
 
 def _reserve(books: Books, entry: Entry, promises: _Promises, now: float) -> bool:
@@ -110,24 +130,26 @@ def _serve_pending(books: Books, entry: Entry, promises: _Promises, now: float) 
     refusal = no_room_reason(books, entry)
     if refusal:
         books.reject_all(entry, Refusal.NO_ROOM, refusal, 0.0)
-        return
-    if _reserve(books, entry, promises, now):
+    elif now < entry.retry_at:
+        books.reject_all(entry, Refusal.LOAD_FAILED, entry.reason, entry.retry_at - now)
+    elif _reserve(books, entry, promises, now):
         books.begin_load(entry)
 
 
 def _serve_stale(books: Books, entry: Entry, promises: _Promises, now: float) -> None:
+    if entry.verifying:
+        return  # whether there is an old copy decides what a load would do; the answer comes soon
     if now < entry.retry_at:
         promises.wake = min(promises.wake, entry.retry_at)
         return
-    own_pinned = books.ledger.of(entry.model) if entry.pinned else 0
-    capacity = books.ledger.budget - (books.pinned_bytes - own_pinned)
+    capacity = books.ledger.budget - (books.pinned_bytes - books.held_by_pin(entry))
     if entry.size > capacity:
-        # The new content can never fit: the old one keeps serving and the status says why.
+        # The new content does not fit as things are: the old one keeps serving and the status says why.
         entry.reason = no_room_reason(books, entry)
         books.stale.pop(entry.model)
+        books.unfit[entry.model] = None
     elif entry.loaded_size + entry.size > capacity:
         # Not both at once: requests wait for the swap.
-        books.stale.pop(entry.model)
         books.begin_drain(entry, Cause.UPDATED, now)
     elif _reserve(books, entry, promises, now):
         books.begin_reload(entry)
@@ -141,8 +163,7 @@ def no_room_reason(books: Books, entry: Entry) -> str:
             f"model '{entry.model}' needs {in_words(entry.size)}, "
             f"more than the server replica's whole budget of {in_words(budget)}"
         )
-    own = books.ledger.of(entry.model) if entry.pinned else 0
-    pinned = books.pinned_bytes - own
+    pinned = books.pinned_bytes - books.held_by_pin(entry)
     if entry.size > budget - pinned:
         return (
             f"model '{entry.model}' needs {in_words(entry.size)}, but pinned models hold "
@@ -154,27 +175,41 @@ def no_room_reason(books: Books, entry: Entry) -> str:
 def _cover_deficit(books: Books, promises: _Promises, now: float) -> None:
     """The budget shrank, or a model turned out larger than charged: evict what is idle, as far as it goes."""
     idle = tuple(_idle(books, promises, now, None))
-    for victim in plan_victims(-promises.spare, idle) or idle:
-        books.begin_drain(books.entries[victim.model], Cause.BUDGET, now)
-        promises.spare += victim.size
+    _choose(promises, plan_victims(-promises.spare, idle) or idle, Cause.BUDGET)
+
+
+def _take_victims(books: Books, promises: _Promises, now: float) -> None:
+    """Withdraw those chosen, but for those whom a larger victim, chosen later, made superfluous."""
+    for model in reversed(tuple(promises.victims)):
+        size = books.ledger.of(model)
+        if size <= promises.spare:
+            del promises.victims[model]
+            promises.spare -= size
+    for model, cause in promises.victims.items():
+        books.begin_drain(books.entries[model], cause, now)
 
 
 def _put_back(books: Books, promises: _Promises) -> None:
-    """Rescue victims that nobody needs any more: the request they were to leave for is gone."""
-    if promises.blocked < math.inf or not books.draining:
+    """Rescue victims that nobody needs any more: the request they were to leave for is gone, the budget grew,
+    or one that was in use again by then (it counts as nothing that comes back) has been replaced by an idle one.
+    """
+    if promises.blocked or not books.draining:
         return
     for entry in reversed(tuple(books.draining.values())):
-        size = books.ledger.of(entry.model)
-        if entry.cause is Cause.PRESSURE and not entry.removed and size <= promises.spare:
-            books.rescue(entry, used=False)
-            promises.spare -= size
+        if entry.cause not in (Cause.PRESSURE, Cause.BUDGET):
+            continue
+        returning = 0 if entry.in_flight else books.ledger.of(entry.model)
+        if returning <= promises.spare:
+            books.rescue(entry)
+            promises.spare -= returning
 
 
-def _serve_warm(books: Books, promises: _Promises) -> None:
+def _serve_warm(books: Books, promises: _Promises, now: float) -> None:
     """Load into room that is free anyway; one at a time, so that a request never waits behind many."""
     while books.warm and not books.pending and not books.loading:
         entry = books.entries[next(iter(books.warm))]
-        if entry.size <= min(promises.free, promises.spare) and not no_room_reason(books, entry):
+        room = min(promises.free, promises.spare)
+        if entry.size <= room and now >= entry.retry_at and not no_room_reason(books, entry):
             books.begin_load(entry)
         else:
             books.warm.popitem(last=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from overbook.residency.effects import (
@@ -21,6 +22,7 @@ from overbook.residency.effects import (
     Refusal,
     Reject,
     Unload,
+    Verify,
     Withdraw,
 )
 from overbook.residency.events import ModelName, RequestId, Ticket
@@ -93,6 +95,7 @@ class Books:
     """Entries, ledger, eviction order and waiters of one replica, and the effects of the current event."""
 
     __slots__ = (
+        "changed",
         "coming_back",
         "draining",
         "effects",
@@ -103,9 +106,9 @@ class Books:
         "order",
         "pending",
         "pinned_bytes",
-        "retries",
         "stale",
         "ticket",
+        "unfit",
         "up",
         "waiting",
         "warm",
@@ -121,90 +124,167 @@ class Books:
         self.pending: OrderedDict[ModelName, None] = OrderedDict()  # cold, with waiters
         self.warm: OrderedDict[ModelName, None] = OrderedDict()  # to load into free room
         self.stale: OrderedDict[ModelName, None] = OrderedDict()  # resident in an old generation
-        self.retries: OrderedDict[ModelName, None] = OrderedDict()  # failed, waiting for retry_at
-        self.draining: dict[ModelName, Entry] = {}
+        self.unfit: dict[
+            ModelName, None
+        ] = {}  # stale, but the new content does not fit as things are
+        self.draining: dict[ModelName, Entry] = {}  # earliest drain deadline first
         self.loading: set[ModelName] = set()
-        self.coming_back = 0  # bytes of draining and unloading models
-        self.pinned_bytes = 0  # charged bytes that no pressure can free
+        self.coming_back = 0  # bytes that will be free without a further decision: see _returning
+        self.pinned_bytes = 0  # bytes that no pressure can free: see held_by_pin
+        self.changed = False  # something that could let a load begin; what does not, costs no look at the queues
         self.ticket = 0
         self.up = False
 
     def emit(self, effect: Effect) -> None:
         self.effects.append(effect)
 
-    def step(self, entry: Entry, step: Step) -> None:
-        """Move along the table and keep the sums that depend on the state."""
-        after = next_state(entry.state, step)
-        charge = self.ledger.of(entry.model)
-        if entry.state in (State.DRAINING, State.UNLOADING):
-            self.coming_back -= charge
-        if after in (State.DRAINING, State.UNLOADING):
-            self.coming_back += charge
-        self.loading.discard(entry.model)
-        if after in (State.LOADING, State.RELOADING):
-            self.loading.add(entry.model)
-        self.draining.pop(entry.model, None)
-        if after is State.DRAINING:
-            self.draining[entry.model] = entry
-        if after not in SERVING:
-            self.order.discard(entry.model)
-        entry.state = after
-        if after not in CHARGED:
-            self._charge(entry, 0)
+    # -- sums
 
-    def _charge(self, entry: Entry, size: int) -> None:
-        before = self.ledger.of(entry.model)
-        self.ledger.charge(entry.model, size)
-        if entry.pinned:
-            self.pinned_bytes += size - before
+    def _returning(self, entry: Entry) -> int:
+        """Bytes on their way back. A draining model that is in use again counts only when it is idle (law 3)."""
+        if entry.state is State.UNLOADING or (
+            entry.state is State.DRAINING and not entry.in_flight
+        ):
+            return self.ledger.of(entry.model)
+        return 0
+
+    def held_by_pin(self, entry: Entry) -> int:
+        """Bytes that a pin keeps for good; of a reload, which holds two copies, the smaller one."""
+        if not entry.pinned:
+            return 0
+        if entry.state is State.RELOADING:
+            return min(entry.loaded_size, entry.loading_size)
+        leaving = entry.state in (State.DRAINING, State.UNLOADING)
+        return 0 if leaving else self.ledger.of(entry.model)
+
+    @contextmanager
+    def _moving(self, entry: Entry) -> Iterator[None]:
+        """Take the entry out of the sums, change it, and put it back into them."""
+        held_before = self.held_by_pin(entry)
+        self.coming_back -= self._returning(entry)
+        self.pinned_bytes -= held_before
+        yield
+        held = self.held_by_pin(entry)
+        self.coming_back += self._returning(entry)
+        self.pinned_bytes += held
+        self.changed = True
+        if held < held_before and self.unfit:
+            self.reconsider_unfit()
+
+    # -- elementary moves
+
+    def step(self, entry: Entry, step: Step) -> None:
+        """Move along the table and keep what depends on the state. Raises IllegalStep and changes nothing."""
+        after = next_state(entry.state, step)
+        with self._moving(entry):
+            self.loading.discard(entry.model)
+            if after in (State.LOADING, State.RELOADING):
+                self.loading.add(entry.model)
+            self.draining.pop(entry.model, None)
+            if after is State.DRAINING:
+                self.draining[entry.model] = entry
+            if after not in SERVING:
+                self.order.discard(entry.model)
+            entry.state = after
+            if after not in CHARGED:
+                self.ledger.release(entry.model)
+                entry.in_flight = 0
 
     def recharge(self, entry: Entry, size: int) -> None:
         """Correct what a charged model holds."""
-        if entry.state in (State.DRAINING, State.UNLOADING):
-            self.coming_back += size - self.ledger.of(entry.model)
-        self._charge(entry, size)
+        with self._moving(entry):
+            self.ledger.charge(entry.model, size)
+
+    def resize_load(self, entry: Entry, size: int) -> None:
+        """Correct what the load under way will take."""
+        with self._moving(entry):
+            self.ledger.charge(entry.model, self.ledger.of(entry.model) + size - entry.loading_size)
+            entry.loading_size = size
 
     def set_pinned(self, entry: Entry, pinned: bool) -> None:
         if pinned != entry.pinned:
-            charge = self.ledger.of(entry.model)
-            self.pinned_bytes += charge if pinned else -charge
-            entry.pinned = pinned
+            with self._moving(entry):
+                entry.pinned = pinned
+
+    def set_in_flight(self, entry: Entry, in_flight: int) -> None:
+        if (in_flight > 0) == (entry.in_flight > 0):
+            entry.in_flight = in_flight
+            return
+        with self._moving(entry):
+            entry.in_flight = in_flight
+
+    def seat(self, entry: Entry) -> None:
+        """Give a serving model its place in the eviction order, by its last use."""
+        if entry.state in SERVING:
+            self.order.place(entry.model, entry.priority, entry.last_used)
+
+    # -- queues
+
+    def want(self, entry: Entry) -> None:
+        """Somebody waits for a model that is not in memory."""
+        self.pending.setdefault(entry.model, None)
+        self.changed = True
+
+    def unwant(self, model: ModelName) -> None:
+        if model in self.pending:
+            del self.pending[model]
+            self.changed = True
+
+    def warm_up(self, entry: Entry) -> None:
+        self.warm.setdefault(entry.model, None)
+        self.changed = True
+
+    def mark_stale(self, entry: Entry) -> None:
+        """Queue a serving model for its reload, if its content is not the newest."""
+        if entry.stale:
+            self.stale.setdefault(entry.model, None)
+            self.changed = True
+
+    def reconsider_unfit(self) -> None:
+        """Pins or budget changed: what did not fit may fit now."""
+        unfit, self.unfit = self.unfit, {}
+        for model in unfit:
+            entry = self.entries.get(model)
+            if entry is not None and entry.state is State.RESIDENT:
+                self.mark_stale(entry)
+
+    # -- moves with effects
 
     def begin_load(self, entry: Entry) -> None:
-        self.step(entry, Step.BEGIN_LOAD)
-        self._charge(entry, entry.size)
         entry.loading_generation, entry.loading_size = entry.generation, entry.size
+        self.step(entry, Step.BEGIN_LOAD)
+        self.recharge(entry, entry.size)
         self.pending.pop(entry.model, None)
         self.warm.pop(entry.model, None)
-        self.retries.pop(entry.model, None)
         self.emit(Load(entry.model, entry.generation))
 
     def begin_reload(self, entry: Entry) -> None:
-        self.step(entry, Step.BEGIN_RELOAD)
-        self._charge(entry, entry.loaded_size + entry.size)
         entry.loading_generation, entry.loading_size = entry.generation, entry.size
+        self.step(entry, Step.BEGIN_RELOAD)
+        self.recharge(entry, entry.loaded_size + entry.size)
         self.stale.pop(entry.model, None)
-        self.retries.pop(entry.model, None)
         self.emit(Load(entry.model, entry.generation, reload=True))
 
     def begin_drain(self, entry: Entry, cause: Cause, now: float) -> None:
         self.step(entry, Step.BEGIN_DRAIN)
+        self.stale.pop(entry.model, None)
         self.ticket += 1
         entry.ticket = Ticket(self.ticket)
         entry.cause = cause
         entry.drain_deadline = now + self.limits.drain_timeout
         self.emit(Withdraw(entry.model, entry.ticket, cause))
 
-    def rescue(self, entry: Entry, *, used: bool) -> None:
-        """Put a draining model back; its unload was not sent. Not ``used``: it is again the first to leave."""
+    def rescue(self, entry: Entry) -> None:
+        """Put a draining model back; its unload was not sent."""
         self.step(entry, Step.RESCUE)
-        if used:
-            self.order.used(entry.model, entry.priority)
-        else:
-            self.order.added_unused(entry.model, entry.priority)
-        if entry.stale:
-            self.stale[entry.model] = None
+        self.seat(entry)
+        self.mark_stale(entry)
         self.emit(Publish(entry.model))
+
+    def begin_verify(self, entry: Entry) -> None:
+        if not entry.verifying:
+            entry.verifying = True
+            self.emit(Verify(entry.model))
 
     def begin_unload(self, entry: Entry) -> None:
         self.step(entry, Step.BEGIN_UNLOAD)
@@ -213,17 +293,16 @@ class Books:
     def unloaded(self, entry: Entry) -> None:
         self.step(entry, Step.UNLOADED)
         entry.evictions += 1
-        entry.in_flight = 0
         self.emit(Evicted(entry.model, entry.cause))
         if entry.removed:
             self.forget(entry)
         elif self.waiting.waiting_for(entry.model):
-            self.pending[entry.model] = None
+            self.want(entry)
         elif entry.cause is Cause.UPDATED:
-            self.warm[entry.model] = None
+            self.warm_up(entry)
 
     def forget(self, entry: Entry) -> None:
-        for queue in (self.pending, self.warm, self.stale, self.retries):
+        for queue in (self.pending, self.warm, self.stale):
             queue.pop(entry.model, None)
         del self.entries[entry.model]
         self.emit(Forgotten(entry.model))
@@ -232,8 +311,7 @@ class Books:
         """A request uses the model now: youngest in the order, and busy until the meters can see it."""
         entry.last_used = now
         entry.busy_until = now + self.limits.min_residency
-        if entry.state in SERVING:
-            self.order.used(entry.model, entry.priority)
+        self.seat(entry)
 
     def grant_all(self, entry: Entry, now: float) -> None:
         requests = self.waiting.release(entry.model)
@@ -243,7 +321,7 @@ class Books:
             self.emit(Grant(request))
 
     def reject_all(self, entry: Entry, refusal: Refusal, reason: str, retry_after: float) -> None:
-        self.pending.pop(entry.model, None)
+        self.unwant(entry.model)
         for request in self.waiting.release(entry.model):
             self.emit(Reject(request, refusal, reason, retry_after))
 
@@ -253,7 +331,7 @@ class Books:
     def left(self, model: ModelName) -> None:
         """A waiter of the model is gone; with the last one the wish is gone too (law 6)."""
         if not self.waiting.waiting_for(model):
-            self.pending.pop(model, None)
+            self.unwant(model)
 
     def residents(self) -> Iterator[Entry]:
         """In eviction order, first to leave first."""

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from overbook.residency import events
 from overbook.residency.allocation import allocate, no_room_reason
 from overbook.residency.books import Books, Entry, Limits
-from overbook.residency.effects import Cause, Effect, Grant, Publish, Refusal, Verify
+from overbook.residency.effects import Cause, Effect, Grant, Publish, Refusal
 from overbook.residency.events import Event, ModelName
 from overbook.residency.ledger import Ledger
 from overbook.residency.policy import EvictionOrder, LeastRecentlyUsed
@@ -100,21 +100,29 @@ class Core:
         for request, model in books.waiting.expired(now):
             books.left(model)
             books.reject(request, Refusal.DEADLINE, self._deadline_reason(model), 1.0)
-        for entry in tuple(books.draining.values()):
-            if entry.drain_deadline <= now:
-                books.begin_unload(entry)
+        while books.draining:
+            entry = next(iter(books.draining.values()))
+            if entry.drain_deadline > now:
+                break
+            books.begin_unload(entry)
         self._due_retries(now)
-        self._wake = allocate(books, now)
+        if books.changed or now >= self._wake:
+            # What allocation itself changes is looked at with the next event.
+            books.changed = False
+            self._wake = allocate(books, now)
         effects, books.effects = books.effects, []
         return effects
 
     def next_wakeup(self) -> float:
         """When a `Tick` is due at the latest, in seconds on the same clock; inf when nothing waits for time."""
-        books = self._books
-        deadline = books.waiting.next_deadline()
-        drains = (entry.drain_deadline for entry in books.draining.values())
-        retry = self._retry_heap[0][0] if self._retry_heap else math.inf
-        return min(self._wake, math.inf if deadline is None else deadline, retry, *drains)
+        deadline = self._books.waiting.next_deadline()
+        drain = next(iter(self._books.draining.values()), None)
+        return min(
+            self._wake,
+            math.inf if deadline is None else deadline,
+            math.inf if drain is None else drain.drain_deadline,
+            self._retry_heap[0][0] if self._retry_heap else math.inf,
+        )
 
     def _entry(self, model: ModelName) -> Entry:
         try:
@@ -133,26 +141,35 @@ class Core:
 
     def _register(self, event: events.Register, now: float) -> None:
         books = self._books
+        if event.size < 0:
+            raise IllegalEvent(
+                f"model '{event.model}': size {event.size}: expected bytes, 0 or more"
+            )
         entry = books.entries.get(event.model)
         if entry is None:
             entry = Entry(event.model, event.size, event.generation, False, event.priority)
             books.entries[event.model] = entry
-            changed = True
-        else:
-            if event.generation < entry.generation:
-                raise IllegalEvent(
-                    f"model '{event.model}': generation {event.generation} after {entry.generation}"
-                )
-            changed = event.generation > entry.generation or entry.size != event.size
-            entry.removed = False
-        entry.size, entry.generation = event.size, event.generation
+            books.set_pinned(entry, event.pinned)
+            self._content_changed(entry, warm=event.warm)
+            return
+        if event.generation < entry.generation and not entry.removed:
+            raise IllegalEvent(
+                f"model '{event.model}': generation {event.generation} after {entry.generation}"
+            )
+        other_content = event.generation != entry.generation
+        changed = other_content or entry.size != event.size
+        entry.size, entry.generation, entry.removed = event.size, event.generation, False
         books.set_pinned(entry, event.pinned)
         if entry.priority != event.priority:
             entry.priority = event.priority
-            if entry.state in SERVING:
-                books.order.used(entry.model, entry.priority)
+            books.seat(entry)
         if entry.state is State.DRAINING and entry.cause is Cause.REMOVED:
-            books.rescue(entry, used=False)
+            if other_content:
+                entry.cause = (
+                    Cause.UPDATED
+                )  # what was deleted never serves again under its old name
+            else:
+                books.rescue(entry)
         if changed:
             self._content_changed(entry, warm=event.warm)
 
@@ -160,19 +177,28 @@ class Core:
         """New content or size: forget failures, and bring memory in line with it."""
         books = self._books
         entry.failures, entry.retry_at, entry.reason = 0, -math.inf, ""
+        books.unfit.pop(entry.model, None)
+        books.changed = True
         if entry.state in (State.COLD, State.FAILED):
             books.step(entry, Step.RESET)
             if entry.size > books.ledger.budget:
                 self._refuse(entry)
             elif warm:
-                books.warm[entry.model] = None
+                books.warm_up(entry)
         elif entry.state is State.RESIDENT:
             if entry.stale:
-                books.stale[entry.model] = None
-            elif books.ledger.free >= entry.size - entry.loaded_size:
-                # Only the guess changed. A larger one that does not fit is charged at the next load (law 1).
+                books.mark_stale(entry)
+            elif self._affordable(entry.size - entry.loaded_size):
                 books.recharge(entry, entry.size)
                 entry.loaded_size = entry.size
+        elif entry.state in (State.LOADING, State.RELOADING):
+            same_content = entry.loading_generation == entry.generation
+            if same_content and self._affordable(entry.size - entry.loading_size):
+                books.resize_load(entry, entry.size)
+
+    def _affordable(self, more: int) -> bool:
+        """Only the guess changed. A larger one that does not fit is charged at the next load (law 1)."""
+        return more <= 0 or more <= self._books.ledger.free
 
     def _refuse(self, entry: Entry) -> None:
         """Larger than the whole budget (law 2): failed until size or budget changes."""
@@ -186,7 +212,7 @@ class Core:
         entry.removed = True
         reason = f"model '{event.model}' was removed"
         books.reject_all(entry, Refusal.UNKNOWN, reason, 0.0)
-        for queue in (books.warm, books.stale, books.retries):
+        for queue in (books.warm, books.stale, books.unfit):
             queue.pop(event.model, None)
         if entry.state in (State.COLD, State.FAILED):
             books.forget(entry)
@@ -208,24 +234,33 @@ class Core:
             books.reject(event.request, Refusal.UNKNOWN, reason)
             return
         if entry.state is State.DRAINING and entry.cause in (Cause.PRESSURE, Cause.REQUESTED):
-            books.rescue(entry, used=True)
-        if entry.state is State.RESIDENT and event.suspect and books.up:
-            self._admit(event, entry)
-            if not entry.verifying and event.request in books.waiting:
-                entry.verifying = True
-                books.emit(Verify(entry.model))
-            return
+            books.rescue(entry)
         if entry.state in SERVING:
+            self._request_for_serving(event, entry, now)
+        elif entry.state in (State.COLD, State.FAILED):
+            self._request_for_cold(event, entry, now)
+        else:
+            self._admit(event, entry)
+
+    def _request_for_serving(self, event: events.RequestArrived, entry: Entry, now: float) -> None:
+        books = self._books
+        if not event.suspect:
             books.touch(entry, now)
             books.emit(Grant(event.request))
-            return
-        if entry.state is State.FAILED and now < entry.retry_at:
-            refusal = Refusal.NO_ROOM if entry.retry_at == math.inf else Refusal.LOAD_FAILED
-            after = 0.0 if entry.retry_at == math.inf else entry.retry_at - now
-            books.reject(event.request, refusal, entry.reason, after)
-            return
-        if self._admit(event, entry) and entry.state in (State.COLD, State.FAILED):
-            books.pending.setdefault(entry.model, None)
+        elif self._admit(event, entry) and entry.state is State.RESIDENT:
+            books.begin_verify(entry)
+        # While it reloads the suspect waits for the end of that, which settles what is there.
+
+    def _request_for_cold(self, event: events.RequestArrived, entry: Entry, now: float) -> None:
+        books = self._books
+        no_room = no_room_reason(books, entry)
+        if no_room:
+            books.reject(event.request, Refusal.NO_ROOM, no_room)
+        elif now < entry.retry_at:
+            after = entry.retry_at - now
+            books.reject(event.request, Refusal.LOAD_FAILED, entry.reason, after)
+        elif self._admit(event, entry):
+            books.want(entry)
 
     def _admit(self, event: events.RequestArrived, entry: Entry) -> bool:
         books, limits = self._books, self._books.limits
@@ -254,72 +289,75 @@ class Core:
 
     def _usage_seen(self, event: events.UsageSeen, now: float) -> None:
         books = self._books
+        if event.in_flight < 0:
+            raise IllegalEvent(f"model '{event.model}': {event.in_flight} requests in flight")
         entry = books.entries.get(event.model)
         if entry is None or entry.state not in CHARGED:
             return  # counted just before it left
-        entry.in_flight = event.in_flight
+        books.set_in_flight(entry, event.in_flight)
         if event.last_active > entry.last_used:
-            entry.last_used = event.last_active
-            if entry.state in SERVING:
-                books.order.used(entry.model, entry.priority)
-        if event.in_flight and entry.state is State.DRAINING and entry.cause is Cause.PRESSURE:
-            # It was chosen while it looked idle. Another victim, if there is one, costs nobody a wait (law 3).
-            size, idle = books.ledger.of(entry.model), 0
-            for other in books.residents():
-                if not (other.pinned or other.busy(now)) and other.state is State.RESIDENT:
-                    idle += books.ledger.of(other.model)
-                    if idle >= size:
-                        books.rescue(entry, used=True)
-                        return
+            entry.last_used = min(event.last_active, now)
+            books.seat(entry)
 
     # -- results of effects
 
     def _load_succeeded(self, event: events.LoadSucceeded, now: float) -> None:
         books = self._books
         entry = self._expect(event.model, State.LOADING, State.RELOADING)
+        if event.measured is not None and event.measured < 0:
+            raise IllegalEvent(f"model '{event.model}': measured {event.measured} bytes")
         first = entry.state is State.LOADING
         books.step(entry, Step.LOADED if first else Step.RELOADED)
         size = entry.loading_size if event.measured is None else event.measured
         entry.loaded_generation, entry.loaded_size = entry.loading_generation, size
-        if not entry.stale:
+        if event.measured is not None and not entry.stale:
             entry.size = size
         books.recharge(entry, size)
         entry.loads += 1
         entry.failures, entry.retry_at, entry.reason = 0, -math.inf, ""
-        if first:
-            books.order.added_unused(entry.model, entry.priority)
+        books.seat(entry)
         if entry.removed:
             books.begin_drain(entry, Cause.REMOVED, now)
             return
         books.emit(Publish(entry.model))
         books.grant_all(entry, now)
-        if entry.stale:
-            books.stale[entry.model] = None
+        books.mark_stale(entry)
 
     def _load_failed(self, event: events.LoadFailed, now: float) -> None:
         books = self._books
         entry = self._expect(event.model, State.LOADING, State.RELOADING)
-        entry.failures += 1
-        entry.reason = event.reason
-        after = books.limits.backoff(entry.failures)
-        entry.retry_at = now + after
+        outdated = entry.loading_generation != entry.generation
+        if not outdated:
+            entry.failures += 1
+            entry.reason = event.reason
+            entry.retry_at = now + books.limits.backoff(entry.failures)
+            heapq.heappush(self._retry_heap, (entry.retry_at, entry.model))
         if entry.state is State.RELOADING:
-            books.step(entry, Step.RELOAD_FAILED)
-            books.recharge(entry, entry.loaded_size)
-            books.order.used(entry.model, entry.priority)
-            if entry.removed:
-                books.begin_drain(entry, Cause.REMOVED, now)
-            else:
-                books.stale[entry.model] = None
+            self._reload_failed(entry, now)
             return
         books.step(entry, Step.LOAD_FAILED)
-        books.reject_all(entry, Refusal.LOAD_FAILED, event.reason, after)
         if entry.removed:
             books.forget(entry)
-        elif entry.loading_generation != entry.generation:
-            self._content_changed(entry, warm=True)  # newer content arrived meanwhile
+        elif outdated:
+            # Newer content arrived meanwhile: nothing is known against it, so the waiters wait for it.
+            self._content_changed(entry, warm=True)
+            if books.waiting.waiting_for(entry.model):
+                books.want(entry)
         else:
-            heapq.heappush(self._retry_heap, (entry.retry_at, entry.model))
+            after = entry.retry_at - now
+            books.reject_all(entry, Refusal.LOAD_FAILED, event.reason, after)
+
+    def _reload_failed(self, entry: Entry, now: float) -> None:
+        books = self._books
+        books.step(entry, Step.RELOAD_FAILED)
+        books.recharge(entry, entry.loaded_size)
+        books.seat(entry)
+        if entry.removed:
+            books.begin_drain(entry, Cause.REMOVED, now)
+            return
+        books.mark_stale(entry)
+        if books.waiting.waiting_for(entry.model):
+            books.begin_verify(entry)  # suspects waited: is the old copy still there?
 
     def _drained(self, event: events.Drained, now: float) -> None:
         entry = self._books.draining.get(event.model)
@@ -336,20 +374,16 @@ class Core:
         if not entry.verifying:
             raise IllegalEvent(f"model '{event.model}' was not being verified")
         entry.verifying = False
-        if entry.state not in SERVING:
-            return
+        books.changed = True
+        if entry.state is not State.RESIDENT:
+            return  # it is leaving; who waits is served after that
         if event.present:
             books.grant_all(entry, now)
             return
-        if entry.state is State.RELOADING:
-            # The copy that was serving is gone, but the new one is on its way: the waiters wait for it.
-            return
         books.stale.pop(entry.model, None)
         books.step(entry, Step.VANISHED)
-        if entry.removed:
-            books.forget(entry)
-        elif books.waiting.waiting_for(entry.model):
-            books.pending[entry.model] = None
+        if books.waiting.waiting_for(entry.model):
+            books.want(entry)
 
     # -- people and the server
 
@@ -364,33 +398,37 @@ class Core:
     def _server_down(self, event: events.ServerDown, now: float) -> None:
         books = self._books
         books.up = False
-        hot = [entry.model for entry in books.residents()]
+        hot = list(books.residents())
         hot.reverse()
-        lost = [model for model in books.ledger.charges if model not in hot]
-        for model in (*hot, *lost):
-            entry = books.entries[model]
+        serving = {entry.model for entry in hot}
+        lost = [books.entries[model] for model in books.ledger.charges if model not in serving]
+        for entry in (*hot, *lost):
             books.step(entry, Step.LOST)
-            entry.verifying, entry.in_flight = False, 0
+            entry.verifying = False
             if entry.removed:
                 books.forget(entry)
-            elif books.waiting.waiting_for(model):
-                books.pending.setdefault(model, None)
+            elif books.waiting.waiting_for(entry.model):
+                books.want(entry)
         books.stale.clear()
-        comeback = [model for model in hot if model in books.entries]
-        comeback += [model for model in books.warm if model not in comeback]
+        books.unfit.clear()
+        comeback = {entry.model: None for entry in hot if not entry.removed}
+        comeback.update(books.warm)
         books.warm.clear()
-        books.warm.update(dict.fromkeys(comeback))
+        books.warm.update(comeback)
 
     def _server_up(self, event: events.ServerUp, now: float) -> None:
         if self._books.up:
             raise IllegalEvent("the server is up already")
         self._books.up = True
+        self._books.changed = True
 
     def _budget_changed(self, event: events.BudgetChanged, now: float) -> None:
         if event.budget <= 0:
             raise IllegalEvent(f"budget {event.budget}: expected bytes above 0")
         books = self._books
         books.ledger.budget = event.budget
+        books.changed = True
+        books.reconsider_unfit()
         for entry in books.entries.values():
             if entry.state is State.FAILED and entry.retry_at == math.inf:
                 if entry.size <= event.budget:
@@ -406,10 +444,14 @@ class Core:
         """Time alone: what is due is done for every event."""
 
     def _due_retries(self, now: float) -> None:
-        """A failed model whose backoff is over is tried again by itself, if there is room anyway (law 7)."""
+        """A model whose load failed is tried again by itself after its backoff, if there is room anyway (law 7)."""
         books = self._books
         while self._retry_heap and self._retry_heap[0][0] <= now:
             due, model = heapq.heappop(self._retry_heap)
             entry = books.entries.get(model)
-            if entry is not None and entry.state is State.FAILED and entry.retry_at == due:
-                books.warm.setdefault(model, None)
+            if entry is None or entry.retry_at != due:
+                continue
+            if entry.state in (State.COLD, State.FAILED):
+                books.warm_up(entry)
+            elif entry.state is State.RESIDENT:
+                books.mark_stale(entry)

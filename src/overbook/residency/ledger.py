@@ -20,6 +20,7 @@ class Ledger:
 
     @property
     def charges(self) -> Mapping[ModelName, int]:
+        """Every model on the books, also one that was measured to take no bytes at all."""
         return MappingProxyType(self._charges)
 
     @property
@@ -31,13 +32,10 @@ class Ledger:
         return self._charges.get(model, 0)
 
     def charge(self, model: ModelName, size: int) -> None:
-        """Set what the model holds; 0 takes it off the books."""
+        """Set what the model holds."""
         self.total += size - self._charges.get(model, 0)
-        if size:
-            self._charges[model] = size
-        else:
-            self._charges.pop(model, None)
+        self._charges[model] = size
 
-    def clear(self) -> None:
-        self._charges.clear()
-        self.total = 0
+    def release(self, model: ModelName) -> None:
+        """Take the model off the books."""
+        self.total -= self._charges.pop(model, 0)

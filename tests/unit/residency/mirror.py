@@ -1,0 +1,393 @@
+"""What an onlooker who sees only events and effects must believe about one server replica, and the laws it checks.
+
+Written without looking at how the core works: charges, states and obligations are worked out again from the
+contract (`events`, `effects`) and compared. Each check names the law of DESIGN section 4 that it is for.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from overbook.residency import effects as fx
+from overbook.residency import events as ev
+from overbook.residency.books import Limits
+from overbook.residency.effects import Cause, Effect, Refusal
+from overbook.residency.events import Event, ModelName, RequestId, Ticket
+from overbook.residency.states import State
+
+LEAVING = (State.DRAINING, State.UNLOADING)
+IN_MEMORY = (State.LOADING, State.RESIDENT, State.RELOADING, *LEAVING)
+
+
+@dataclass
+class Seen:
+    """One model as the onlooker knows it."""
+
+    size: int
+    generation: int
+    pinned: bool
+    priority: int
+    state: State = State.COLD
+    charge: int = 0
+    loaded: int = 0
+    loaded_generation: int = 0
+    loading: int = 0
+    loading_generation: int = 0
+    in_flight: int = 0
+    last_used: float = -math.inf
+    granted_at: float = -math.inf
+    ticket: Ticket = field(default_factory=lambda: Ticket(0))
+    cause: Cause = Cause.PRESSURE
+    withdrawn_at: float = math.inf
+    verifying: bool = False
+    failures: int = 0
+    retry_at: float = -math.inf
+    reason: str = ""
+    removed: bool = False
+
+
+@dataclass
+class Waiter:
+    model: ModelName
+    deadline: float
+
+
+class Mirror:
+    """Follows one core. Every method raises AssertionError when a law is broken."""
+
+    def __init__(self, budget: int, limits: Limits) -> None:
+        self.budget = budget
+        self.limits = limits
+        self.models: dict[ModelName, Seen] = {}
+        self.waiters: dict[RequestId, Waiter] = {}
+        self.ended: set[RequestId] = set()
+        self.up = False
+        self.surprised = (
+            False  # a named deficit: the budget shrank, or more was measured than charged
+        )
+        self.loads: dict[ModelName, int] = {}
+
+    @property
+    def total(self) -> int:
+        return sum(seen.charge for seen in self.models.values())
+
+    @property
+    def free(self) -> int:
+        return self.budget - self.total
+
+    def returning(self) -> int:
+        return sum(
+            seen.charge
+            for seen in self.models.values()
+            if seen.state is State.UNLOADING
+            or (seen.state is State.DRAINING and seen.in_flight == 0)
+        )
+
+    def waiting_for(self, model: ModelName) -> int:
+        return sum(1 for waiter in self.waiters.values() if waiter.model == model)
+
+    def eligible(self, model: ModelName, now: float) -> bool:
+        """Law 3: may it leave for another's sake?"""
+        seen = self.models[model]
+        young = now < seen.granted_at + self.limits.min_residency
+        return not (
+            seen.state is not State.RESIDENT
+            or seen.pinned
+            or seen.in_flight
+            or seen.verifying
+            or young
+            or not seen.charge
+        )
+
+    # -- events
+
+    def before(self, event: Event, now: float) -> None:
+        """Take in a legal event, before its effects."""
+        match event:
+            case ev.Register():
+                self._register(event)
+            case ev.Remove(model):
+                seen = self.models[model]
+                seen.removed = True
+                if seen.state is State.DRAINING:
+                    seen.cause = Cause.REMOVED
+            case ev.EvictRequested(model):
+                seen = self.models[model]
+                if seen.state is State.DRAINING and seen.cause is Cause.PRESSURE:
+                    seen.cause = Cause.REQUESTED
+            case ev.RequestArrived(request, model, deadline, _):
+                self.waiters[request] = Waiter(model, deadline)
+            case ev.RequestLeft(request):
+                if self.waiters.pop(request, None) is not None:
+                    self.ended.add(request)
+            case ev.UsageSeen(model, in_flight, last_active):
+                used = self.models.get(model)
+                if used is not None and used.state in IN_MEMORY:
+                    used.in_flight = in_flight
+                    if last_active > used.last_used:
+                        used.last_used = min(now, last_active)
+            case ev.LoadSucceeded(model, measured):
+                self._load_succeeded(self.models[model], measured)
+            case ev.LoadFailed(model, reason):
+                self._load_failed(self.models[model], reason, now)
+            case ev.Unloaded(model):
+                self._cool(self.models[model])
+            case ev.Verified(model, present):
+                seen = self.models[model]
+                seen.verifying = False
+                if not present and seen.state is State.RESIDENT:
+                    self._cool(seen)
+            case ev.ServerDown():
+                self._server_down()
+            case ev.ServerUp():
+                self.up = True
+            case ev.BudgetChanged(budget):
+                self.budget = budget
+                self.surprised = self.surprised or self.free < 0
+            case _:
+                pass
+
+    def _register(self, event: ev.Register) -> None:
+        seen = self.models.get(event.model)
+        if seen is None:
+            self.models[event.model] = Seen(
+                event.size, event.generation, event.pinned, event.priority
+            )
+            return
+        changed = event.generation != seen.generation or event.size != seen.size
+        if seen.removed and seen.state is State.DRAINING and event.generation != seen.generation:
+            seen.cause = Cause.UPDATED
+        seen.size, seen.generation = event.size, event.generation
+        seen.pinned, seen.priority, seen.removed = event.pinned, event.priority, False
+        if not changed:
+            return
+        seen.failures, seen.retry_at, seen.reason = 0, -math.inf, ""
+        if seen.state is State.RESIDENT and seen.loaded_generation == seen.generation:
+            if (more := seen.size - seen.loaded) <= max(0, self.free):
+                seen.charge += more
+                seen.loaded = seen.size
+        elif seen.state in (State.LOADING, State.RELOADING):
+            more = seen.size - seen.loading
+            if seen.loading_generation == seen.generation and more <= max(0, self.free):
+                seen.charge += more
+                seen.loading = seen.size
+
+    def _load_succeeded(self, seen: Seen, measured: int | None) -> None:
+        assert seen.state in (State.LOADING, State.RELOADING)
+        seen.state = State.RESIDENT
+        seen.loaded = seen.charge = seen.loading if measured is None else measured
+        seen.loaded_generation = seen.loading_generation
+        if measured is not None and seen.loaded_generation == seen.generation:
+            seen.size = measured
+        seen.failures, seen.retry_at, seen.reason = 0, -math.inf, ""
+        self.surprised = self.surprised or self.free < 0
+
+    def _load_failed(self, seen: Seen, reason: str, now: float) -> None:
+        if seen.loading_generation == seen.generation:
+            seen.failures += 1
+            backoff = self.limits.retry_base * 2.0 ** (seen.failures - 1)
+            seen.retry_at = now + min(self.limits.retry_max, backoff)
+            seen.reason = reason
+        if seen.state is State.LOADING:
+            self._cool(seen)
+        else:
+            seen.state, seen.charge = State.RESIDENT, seen.loaded
+
+    def _cool(self, seen: Seen) -> None:
+        seen.state, seen.charge, seen.in_flight = State.COLD, 0, 0
+
+    def _server_down(self) -> None:
+        self.up = False
+        for seen in self.models.values():
+            if seen.state in IN_MEMORY:
+                self._cool(seen)
+            seen.verifying = False
+
+    # -- effects
+
+    def after(self, event: Event, effects: list[Effect], now: float) -> None:
+        """Check the effects of the event one by one, then what must hold between events."""
+        for effect in effects:
+            self._effect(event, effect, now)
+        self._between(now)
+        self._victims(effects, now)
+
+    def _effect(self, event: Event, effect: Effect, now: float) -> None:
+        match effect:
+            case fx.Load():
+                self._load(effect, now)
+            case fx.Withdraw():
+                self._withdraw(effect, now)
+            case fx.Publish(model):
+                seen = self.models[model]
+                loaded = isinstance(event, ev.LoadSucceeded) and event.model == model
+                assert seen.state is State.DRAINING or (loaded and seen.state is State.RESIDENT)
+                seen.state = State.RESIDENT
+            case fx.Unload(model):
+                seen = self.models[model]
+                assert seen.state is State.DRAINING, "law 5: unload only after draining"
+                acknowledged = event == ev.Drained(model, seen.ticket)
+                assert acknowledged or now >= seen.withdrawn_at + self.limits.drain_timeout
+                seen.state = State.UNLOADING
+            case fx.Verify(model):
+                seen = self.models[model]
+                assert seen.state is State.RESIDENT
+                assert not seen.verifying
+                seen.verifying = True
+            case fx.Evicted(model, cause):
+                assert event == ev.Unloaded(model)
+                assert self.models[model].cause is cause
+            case fx.Forgotten(model):
+                seen = self.models.pop(model)
+                assert seen.removed
+                assert seen.state is State.COLD
+                assert not self.waiting_for(model)
+            case fx.Grant(request):
+                self._grant(request, now)
+            case fx.Reject():
+                self._reject(effect, now)
+
+    def _load(self, effect: fx.Load, now: float) -> None:
+        model, seen = effect.model, self.models[effect.model]
+        assert self.up
+        assert not seen.removed
+        assert effect.generation == seen.generation
+        assert now >= seen.retry_at, "law 7: no load before its backoff is over"
+        if effect.reload:
+            assert seen.state is State.RESIDENT
+            assert seen.loaded_generation != seen.generation
+            assert not seen.verifying
+            seen.state = State.RELOADING
+        else:
+            assert seen.state is State.COLD, "law 6: one load per model at a time"
+            if not self.waiting_for(model):
+                others = [name for name in self.models if self._wanted_cold(name)]
+                assert not others, "law 6: nothing is loaded for nobody while somebody waits"
+            seen.state, seen.loaded = State.LOADING, 0
+        seen.loading, seen.loading_generation = seen.size, seen.generation
+        seen.charge = seen.loaded + seen.loading
+        assert self.free >= 0, "law 1: no load beyond the budget"
+        busy = [
+            one for one in self.models.values() if one.state in (State.LOADING, State.RELOADING)
+        ]
+        assert len(busy) <= self.limits.concurrent_loads, "law 6: bounded concurrency"
+
+    def _wanted_cold(self, model: ModelName) -> bool:
+        return self.models[model].state is State.COLD and self.waiting_for(model) > 0
+
+    def _withdraw(self, effect: fx.Withdraw, now: float) -> None:
+        seen = self.models[effect.model]
+        assert seen.state is State.RESIDENT
+        assert effect.ticket > seen.ticket
+        if effect.cause in (Cause.PRESSURE, Cause.BUDGET):
+            assert self.eligible(effect.model, now), "law 3: busy, pinned or young"
+        if effect.cause is Cause.BUDGET:
+            assert self.surprised, "law 1: only a named deficit evicts for the budget"
+        seen.state, seen.ticket, seen.cause = State.DRAINING, effect.ticket, effect.cause
+        seen.withdrawn_at = now
+
+    def _end(self, request: RequestId) -> Waiter:
+        assert request not in self.ended, "law 8: ended twice"
+        self.ended.add(request)
+        return self.waiters.pop(request)
+
+    def _grant(self, request: RequestId, now: float) -> None:
+        seen = self.models[self._end(request).model]
+        assert seen.state in (State.RESIDENT, State.RELOADING)
+        assert not seen.removed
+        seen.last_used = seen.granted_at = now
+
+    def _reject(self, effect: fx.Reject, now: float) -> None:
+        waiter = self._end(effect.request)
+        assert effect.reason
+        seen = self.models.get(waiter.model)
+        if effect.refusal is Refusal.UNKNOWN:
+            assert seen is None or seen.removed
+            return
+        assert seen is not None
+        if effect.refusal is Refusal.DEADLINE:
+            assert now >= waiter.deadline
+        elif effect.refusal is Refusal.OVERLOADED:
+            full = len(self.waiters) >= self.limits.max_waiting
+            assert full or self.waiting_for(waiter.model) >= self.limits.max_waiting_per_model
+        elif effect.refusal is Refusal.NO_ROOM:
+            pinned = sum(
+                one.charge for one in self.models.values() if one.pinned and one is not seen
+            )
+            assert seen.size > self.budget - pinned, "law 2: there was room"
+        else:
+            assert seen.reason == effect.reason, "law 7: the server's own reason"
+            assert effect.retry_after > 0
+            assert math.isclose(effect.retry_after, seen.retry_at - now)
+
+    # -- between events
+
+    def _between(self, now: float) -> None:
+        if self.free >= 0:
+            self.surprised = False
+        assert self.free >= 0 or self.surprised, "law 1: charged bytes exceed the budget"
+        assert len(self.waiters) <= self.limits.max_waiting
+        for model in {waiter.model for waiter in self.waiters.values()}:
+            assert self.waiting_for(model) <= self.limits.max_waiting_per_model
+            assert model in self.models
+            assert not self.models[model].removed
+        for request, waiter in self.waiters.items():
+            assert now < waiter.deadline, f"law 6: {request} waits past its deadline"
+        for model, seen in self.models.items():
+            late = now >= seen.withdrawn_at + self.limits.drain_timeout
+            assert not (seen.state is State.DRAINING and late), f"law 5: {model} drains too long"
+
+    def _victims(self, effects: list[Effect], now: float) -> None:
+        """Laws 2 and 4: the victims suffice, none is superfluous, and they are the first in order."""
+        victims = [
+            effect.model
+            for effect in effects
+            if isinstance(effect, fx.Withdraw) and effect.cause is Cause.PRESSURE
+        ]
+        if not victims:
+            return
+        spare = self.free + self.returning()
+        wanted = [seen for name, seen in self.models.items() if self._wanted_cold(name)]
+        stale = [
+            seen
+            for seen in self.models.values()
+            if seen.state is State.RESIDENT and seen.loaded_generation != seen.generation
+        ]
+        needs = [seen.size for seen in (*wanted, *stale)]
+        smallest = min(needs, default=math.inf)
+        assert smallest <= spare, "law 2: drained for a load that cannot succeed"
+        for victim in victims:
+            superfluous = sum(needs) + self.models[victim].charge <= spare
+            assert not superfluous, f"law 2: {victim} need not leave"
+        others = [e for e in effects if isinstance(e, (fx.Load, fx.Publish))]
+        budget_victims = [
+            e for e in effects if isinstance(e, fx.Withdraw) and e.model not in victims
+        ]
+        if len(needs) == 1 and not others and not budget_victims and self.free >= 0:
+            self._exact_victims(victims, needs[0] - spare, now)
+
+    def _exact_victims(self, victims: list[ModelName], beyond: int, now: float) -> None:
+        """One load waits and nothing else moved: the victim set is determined (law 4)."""
+        missing = beyond + sum(self.models[name].charge for name in victims)
+        stale = [
+            name
+            for name, seen in self.models.items()
+            if seen.state is State.RESIDENT and seen.loaded_generation != seen.generation
+        ]
+        pool = [name for name in self.models if self.eligible(name, now) and name not in stale]
+        pool += victims
+        places = {(self.models[name].priority, self.models[name].last_used) for name in pool}
+        if len(places) < len(pool):
+            return  # used at the same moment: either may go first
+        pool.sort(key=lambda name: (self.models[name].priority, self.models[name].last_used))
+        chosen: list[ModelName] = []
+        for name in pool:
+            if sum(self.models[one].charge for one in chosen) >= missing:
+                break
+            chosen.append(name)
+        for name in reversed(tuple(chosen)):
+            rest = sum(self.models[one].charge for one in chosen if one != name)
+            if rest >= missing:
+                chosen.remove(name)
+        assert sorted(chosen) == sorted(victims), "law 4: not the least recently used"

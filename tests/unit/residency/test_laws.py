@@ -1,0 +1,289 @@
+"""The laws of memory against an adversary: no legal order of events makes the core break one (DESIGN section 4).
+
+The machine plays agent, gateways, inference server and clients. Every effect is performed late, early, wrongly or
+not at all; `mirror` checks each answer of the core from outside.
+"""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from overbook.residency import effects as fx
+from overbook.residency import events as ev
+from overbook.residency.allocation import allocate
+from overbook.residency.books import Limits
+from overbook.residency.events import ModelName, RequestId, Ticket
+from overbook.residency.states import State
+from tests.unit.residency.world import World, snapshot
+
+MODELS = [ModelName(name) for name in "abcdefg"]
+STRANGER = ModelName("stranger")
+
+models = st.sampled_from(MODELS)
+sizes = st.integers(0, 14)
+picks = st.integers(0, 1000)
+
+
+class Adversary(RuleBasedStateMachine):
+    world: World
+
+    @initialize(
+        budget=st.integers(4, 16),
+        loads=st.integers(1, 3),
+        lookahead=st.integers(0, 2),
+        waiting=st.integers(1, 12),
+        per_model=st.integers(1, 5),
+        residency=st.sampled_from([0.0, 0.25]),
+        known=st.lists(st.tuples(st.integers(0, 6), st.booleans()), max_size=len(MODELS)),
+        up=st.booleans(),
+    )
+    def begin(
+        self,
+        budget: int,
+        loads: int,
+        lookahead: int,
+        waiting: int,
+        per_model: int,
+        residency: float,
+        known: list[tuple[int, bool]],
+        up: bool,
+    ) -> None:
+        limits = Limits(
+            concurrent_loads=loads,
+            lookahead=lookahead,
+            max_waiting=waiting,
+            max_waiting_per_model=per_model,
+            min_residency=residency,
+            drain_timeout=5.0,
+            retry_max=8.0,
+        )
+        self.world = World(budget, limits)
+        if up:
+            self.world.say(ev.ServerUp())
+        for model, (size, warm) in zip(MODELS, known, strict=False):
+            self.world.say(ev.Register(model, size, 1, warm=warm))
+
+    # -- assignments
+
+    @rule(
+        model=models,
+        size=sizes,
+        newer=st.sampled_from([0, 0, 1, 2]),
+        pinned=st.sampled_from([False, False, False, True]),
+        priority=st.sampled_from([0, 0, 0, 1, -1]),
+        warm=st.booleans(),
+    )
+    def register(
+        self, model: ModelName, size: int, newer: int, pinned: bool, priority: int, warm: bool
+    ) -> None:
+        seen = self.world.mirror.models.get(model)
+        generation = 1 + newer if seen is None or seen.removed else seen.generation + newer
+        self.world.say(ev.Register(model, size, generation, pinned, priority, warm))
+
+    @rule(model=models, newer=st.integers(0, 1))
+    def update(self, model: ModelName, newer: int) -> None:
+        """New content, all else equal: the commonest change."""
+        seen = self.world.mirror.models.get(model)
+        if seen is not None and not seen.removed:
+            generation = seen.generation + newer
+            event = ev.Register(model, seen.size, generation, seen.pinned, seen.priority)
+            self.world.say(event)
+
+    @rule(pick=picks)
+    @precondition(lambda self: bool(self.world.mirror.models))
+    def remove(self, pick: int) -> None:
+        known = list(self.world.mirror.models)
+        self.world.say(ev.Remove(known[pick % len(known)]))
+
+    # -- clients
+
+    @rule(
+        model=models,
+        patience=st.sampled_from([math.inf, math.inf, 0.0, 0.1, 3.0]),
+        suspect=st.booleans(),
+    )
+    def one_request(self, model: ModelName, patience: float, suspect: bool) -> None:
+        self.world.arrive(model, patience, suspect=suspect)
+
+    @rule(model=models, count=st.integers(1, 4))
+    def requests(self, model: ModelName, count: int) -> None:
+        for _ in range(count):
+            self.world.arrive(model)
+
+    @rule()
+    def one_request_for_each(self) -> None:
+        for model in MODELS:
+            self.world.arrive(model)
+
+    @rule(pick=picks)
+    def leave(self, pick: int) -> None:
+        """Also requests that ended long ago, or never were."""
+        waiting = list(self.world.mirror.waiters)
+        chosen = waiting[pick % len(waiting)] if waiting and pick % 5 else RequestId(pick)
+        self.world.say(ev.RequestLeft(chosen))
+
+    @rule()
+    def all_leave(self) -> None:
+        for request in list(self.world.mirror.waiters):
+            self.world.say(ev.RequestLeft(request))
+
+    # -- gateways
+
+    @rule(
+        model=models,
+        in_flight=st.sampled_from([0, 0, 1, 3]),
+        ago=st.sampled_from([0.0, 0.3, 2.0, -1.0, math.inf]),
+    )
+    def usage(self, model: ModelName, in_flight: int, ago: float) -> None:
+        self.world.say(ev.UsageSeen(model, in_flight, self.world.now - ago))
+
+    @rule(pick=picks)
+    @precondition(lambda self: bool(self.world.withdrawals))
+    def drained(self, pick: int) -> None:
+        draining = list(self.world.withdrawals)
+        self.world.drained(draining[pick % len(draining)])
+
+    @rule(pick=picks)
+    @precondition(lambda self: bool(self.world.old_tickets))
+    def drained_too_late(self, pick: int) -> None:
+        """The answer to a withdrawal that a rescue or the deadline overtook."""
+        model, ticket = self.world.old_tickets[pick % len(self.world.old_tickets)]
+        if self.world.withdrawals.get(model) != ticket:
+            assert not isinstance(self.world.say(ev.Drained(model, ticket)), fx.Unload)
+
+    # -- the inference server
+
+    @rule(
+        pick=picks,
+        fail=st.sampled_from([False, False, False, True]),
+        measured=st.sampled_from([None, None, None, 0, 2, 5, 20]),
+        present=st.booleans(),
+    )
+    @precondition(lambda self: bool(self.world.calls))
+    def answer(self, pick: int, fail: bool, measured: int | None, present: bool) -> None:
+        asked = list(self.world.calls)
+        self.world.answer(asked[pick % len(asked)], fail=fail, measured=measured, present=present)
+
+    @rule(fail=st.booleans())
+    def answer_all(self, fail: bool) -> None:
+        for model in list(self.world.calls):
+            self.world.answer(model, fail=fail)
+
+    @rule()
+    def server_dies(self) -> None:
+        self.world.say(ev.ServerDown())
+
+    @rule()
+    @precondition(lambda self: not self.world.mirror.up)
+    def server_comes(self) -> None:
+        self.world.say(ev.ServerUp())
+
+    # -- people and time
+
+    @rule(pick=picks)
+    @precondition(lambda self: bool(self.world.mirror.models))
+    def evict(self, pick: int) -> None:
+        known = list(self.world.mirror.models)
+        self.world.say(ev.EvictRequested(known[pick % len(known)]))
+
+    @rule(budget=st.integers(1, 16))
+    def budget_changes(self, budget: int) -> None:
+        self.world.say(ev.BudgetChanged(budget))
+
+    @rule(seconds=st.sampled_from([0.01, 0.25, 1.0, 2.0, 6.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.world.now += seconds
+        self.world.say(ev.Tick())
+
+    @rule(seconds=st.sampled_from([0.01, 0.2]))
+    def time_passes_unseen(self, seconds: float) -> None:
+        """Nobody ticks: the next event finds the time changed."""
+        self.world.now += seconds
+
+    @rule()
+    def nothing_was_forgotten(self) -> None:
+        """Looking again when nothing happened finds nothing to do, and promises the same wake-up."""
+        self.world.say(ev.Tick())
+        books = self.world.core._books
+        if not books.changed:
+            wake = allocate(books, self.world.now)
+            assert books.effects == []
+            assert wake >= self.world.core._wake or wake == math.inf
+            books.changed = False
+
+    @rule(model=models, pick=picks)
+    def illegal(self, model: ModelName, pick: int) -> None:
+        world, mirror = self.world, self.world.mirror
+        seen = mirror.models.get(model)
+        wrong: list[ev.Event] = [
+            ev.Remove(STRANGER),
+            ev.EvictRequested(STRANGER),
+            ev.LoadSucceeded(STRANGER),
+            ev.LoadFailed(STRANGER, "no"),
+            ev.Unloaded(STRANGER),
+            ev.Verified(STRANGER, True),
+            ev.Register(model, -1, 99),
+            ev.UsageSeen(model, -1, 0.0),
+            ev.BudgetChanged(0),
+            ev.BudgetChanged(-5),
+        ]
+        if mirror.up:
+            wrong.append(ev.ServerUp())
+        wrong += [ev.RequestArrived(one, model, math.inf) for one in mirror.waiters]
+        if seen is not None:
+            if not seen.removed:
+                wrong.append(ev.Register(model, 1, seen.generation - 1))
+            if seen.state in (State.LOADING, State.RELOADING):
+                wrong.append(ev.LoadSucceeded(model, -1))
+            else:
+                wrong += [ev.LoadSucceeded(model), ev.LoadFailed(model, "no")]
+            if seen.state is not State.UNLOADING:
+                wrong.append(ev.Unloaded(model))
+            if not seen.verifying:
+                wrong.append(ev.Verified(model, bool(pick % 2)))
+        world.say_illegal(wrong[pick % len(wrong)])
+
+    @rule()
+    def ignored(self) -> None:
+        """Answers that crossed something change nothing."""
+        before = snapshot(self.world.core.entries)
+        assert self.world.say(ev.RequestLeft(RequestId(-1))) == []
+        assert self.world.say(ev.Drained(STRANGER, Ticket(1))) == []
+        assert self.world.say(ev.UsageSeen(STRANGER, 1, 0.0)) == []
+        assert snapshot(self.world.core.entries) == before
+
+    @rule()
+    def cooperate(self) -> None:
+        self.world.settle()
+
+    def teardown(self) -> None:
+        if hasattr(self, "world") and self.world.sound:
+            self.world.settle()
+            self.world.replay()
+
+
+QUICK = settings(
+    max_examples=150, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+)
+THOROUGH = settings(QUICK, max_examples=10_000, stateful_step_count=80)
+
+
+@pytest.mark.slow
+def test_no_order_of_events_breaks_a_law() -> None:
+    run_state_machine_as_test(Adversary, settings=QUICK)
+
+
+@pytest.mark.soak
+def test_no_order_of_events_breaks_a_law_thoroughly() -> None:
+    run_state_machine_as_test(Adversary, settings=THOROUGH)

@@ -1,0 +1,201 @@
+"""The rest of the world around one core: inference server, gateways and clients, as late and perverse as is legal.
+
+Keeps what was asked of it until somebody decides that it is done. Calls of the inference server for one model are
+answered in the order in which they were asked, as the agent makes them. Time is a number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping
+
+import pytest
+
+from overbook.residency import effects as fx
+from overbook.residency import events as ev
+from overbook.residency.books import Limits
+from overbook.residency.core import Core, IllegalEvent
+from overbook.residency.effects import Effect
+from overbook.residency.events import Event, ModelName, RequestId, Ticket
+from overbook.residency.states import State
+from tests.unit.residency.mirror import Mirror
+
+Call = fx.Load | fx.Unload | fx.Verify
+
+
+def snapshot(thing: object) -> object:
+    """Everything reachable from it as nested tuples, so that two moments can be compared."""
+    if isinstance(thing, Mapping):
+        return tuple((snapshot(key), snapshot(value)) for key, value in thing.items())
+    if isinstance(thing, (list, tuple, deque)):
+        return tuple(snapshot(one) for one in thing)
+    if isinstance(thing, (set, frozenset)):
+        return frozenset(snapshot(one) for one in thing)
+    names = getattr(type(thing), "__slots__", None)
+    if names is not None and type(thing).__module__.startswith("overbook"):
+        return tuple(
+            (name, snapshot(getattr(thing, name))) for name in sorted(names) if name != "_handlers"
+        )
+    if type(thing).__module__.startswith("overbook") and hasattr(thing, "__dict__"):
+        return snapshot(vars(thing)) if not isinstance(thing, type) and vars(thing) else repr(thing)
+    return repr(thing)
+
+
+class World:
+    def __init__(self, budget: int, limits: Limits) -> None:
+        self.budget, self.limits = budget, limits
+        self.core = Core(budget=budget, limits=limits)
+        self.mirror = Mirror(budget, limits)
+        self.now = 100.0
+        self.log: list[tuple[Event, float, list[Effect]]] = []
+        self.calls: dict[ModelName, deque[Call]] = {}
+        self.withdrawals: dict[ModelName, Ticket] = {}
+        self.old_tickets: list[tuple[ModelName, Ticket]] = []
+        self.next_request = 0
+        self.sound = True  # no law was seen broken
+
+    # -- saying
+
+    def say(self, event: Event) -> list[Effect]:
+        """Tell the core something legal, and check everything about its answer."""
+        self.sound = False
+        self.mirror.before(event, self.now)
+        if isinstance(event, ev.ServerDown):
+            self.calls.clear()
+            self.withdrawals.clear()
+        effects = self.core.handle(event, self.now)
+        self.log.append((event, self.now, list(effects)))
+        for effect in effects:
+            self._take(effect)
+        self.mirror.after(event, effects, self.now)
+        self.compare()
+        self.sound = True
+        return effects
+
+    def say_illegal(self, event: Event) -> None:
+        """Law 8: it raises and changes nothing."""
+        before = snapshot(self.core)
+        with pytest.raises(IllegalEvent):
+            self.core.handle(event, self.now)
+        assert snapshot(self.core) == before
+
+    def _take(self, effect: Effect) -> None:
+        match effect:
+            case fx.Load(model) | fx.Unload(model) | fx.Verify(model):
+                self.calls.setdefault(model, deque()).append(effect)
+            case fx.Withdraw(model, ticket):
+                self.withdrawals[model] = ticket
+            case fx.Publish(model):
+                self._cancel_withdrawal(model)
+            case _:
+                pass
+        if isinstance(effect, fx.Unload):
+            self._cancel_withdrawal(effect.model)
+
+    def _cancel_withdrawal(self, model: ModelName) -> None:
+        ticket = self.withdrawals.pop(model, None)
+        if ticket is not None:
+            self.old_tickets.append((model, ticket))
+
+    def compare(self) -> None:
+        """The core's books equal the onlooker's."""
+        core, mirror = self.core, self.mirror
+        assert set(core.entries) == set(mirror.models)
+        for model, entry in core.entries.items():
+            seen = mirror.models[model]
+            state = State.COLD if entry.state is State.FAILED else entry.state
+            assert state is seen.state, model
+            assert core.ledger.of(model) == seen.charge, model
+            assert entry.in_flight == seen.in_flight
+            assert entry.last_used == seen.last_used
+            assert entry.size == seen.size
+        statistics = core.statistics()
+        assert statistics.charged == mirror.total
+        assert statistics.waiting == len(mirror.waiters)
+        self._audit()
+
+    def _audit(self) -> None:
+        """Sums that are kept step by step equal the sums of their parts."""
+        books = self.core._books
+        leaving = [e for e in books.entries.values() if e.state is State.DRAINING]
+        assert books.coming_back == self.mirror.returning()
+        assert books.pinned_bytes == sum(books.held_by_pin(e) for e in books.entries.values())
+        assert set(books.draining) == {entry.model for entry in leaving}
+        deadlines = [entry.drain_deadline for entry in books.draining.values()]
+        assert deadlines == sorted(deadlines)
+        serving = {
+            m for m, e in books.entries.items() if e.state in (State.RESIDENT, State.RELOADING)
+        }
+        assert set(books.order.order()) == serving
+        for model in books.pending:
+            assert books.entries[model].state in (State.COLD, State.FAILED)
+            assert books.waiting.waiting_for(model)
+        for model in books.stale:
+            assert books.entries[model].state is State.RESIDENT
+
+    # -- the world's moves
+
+    def arrive(
+        self, model: ModelName, patience: float = math.inf, *, suspect: bool = False
+    ) -> RequestId:
+        self.next_request += 1
+        request = RequestId(self.next_request)
+        self.say(ev.RequestArrived(request, model, self.now + patience, suspect))
+        return request
+
+    def answer(
+        self,
+        model: ModelName,
+        *,
+        fail: bool = False,
+        measured: int | None = None,
+        present: bool = True,
+    ) -> None:
+        """The inference server is done with the oldest call for the model."""
+        call = self.calls[model].popleft()
+        if not self.calls[model]:
+            del self.calls[model]
+        if isinstance(call, fx.Unload):
+            self.say(ev.Unloaded(model))
+        elif isinstance(call, fx.Verify):
+            self.say(ev.Verified(model, present))
+        elif fail:
+            self.say(ev.LoadFailed(model, f"cannot read '{model}'"))
+        else:
+            self.say(ev.LoadSucceeded(model, measured))
+
+    def drained(self, model: ModelName) -> None:
+        self.say(ev.Drained(model, self.withdrawals[model]))
+
+    def settle(self) -> None:
+        """Everybody does at once what is asked: then every request that waits ends, in a bounded number of steps."""
+        mirror = self.mirror
+        if not mirror.up:
+            self.say(ev.ServerUp())
+        for model, seen in tuple(mirror.models.items()):
+            if seen.in_flight:
+                self.say(ev.UsageSeen(model, 0, self.now))
+        bound = 40 * (len(mirror.models) + 2)
+        for _ in range(bound):
+            if self.calls:
+                self.answer(next(iter(self.calls)))
+            elif self.withdrawals:
+                self.drained(next(iter(self.withdrawals)))
+            elif mirror.waiters:
+                wake = self.core.next_wakeup()
+                assert wake < math.inf, f"deadlock: {mirror.waiters} wait for nothing"
+                self.now = max(self.now, wake)
+                self.say(ev.Tick())
+            else:
+                return
+        raise AssertionError(f"livelock: after {bound} steps {mirror.waiters} still wait")
+
+    def replay(self) -> None:
+        """Law 8: the same log gives the same effects."""
+        again = Core(budget=self.budget, limits=self.limits)
+        for event, now, effects in self.log:
+            assert again.handle(event, now) == effects
+        assert again.next_wakeup() == self.core.next_wakeup()
+        assert snapshot(again.entries) == snapshot(self.core.entries)
+        assert snapshot(again.ledger) == snapshot(self.core.ledger)
