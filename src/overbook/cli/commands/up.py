@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -65,16 +66,7 @@ PORT = click.IntRange(1, 65535)
     help="Control API and metrics.",
 )
 @click.pass_context
-def up(
-    ctx: click.Context,
-    files: tuple[str, ...],
-    memory: int | None,
-    overcommit: int | None,
-    state_dir: Path | None,
-    host: str,
-    port: int,
-    api_port: int,
-) -> None:
+def up(ctx: click.Context, /, files: tuple[str, ...], state_dir: Path | None, **rest: Any) -> None:
     """Start Overbook on this machine, and serve until it is stopped.
 
     What was registered before is still there. Stop it with Ctrl-C.
@@ -87,16 +79,8 @@ def up(
     documents = _documents(files)
     from overbook.machine.up import run_up
 
-    options = UpOptions(
-        state_dir=state_dir or default_state_dir(os.environ, Path.home()),
-        documents=documents,
-        memory=memory,
-        overcommit=overcommit,
-        host=host,
-        port=port,
-        api_port=api_port,
-    )
-    ctx.exit(run_up(options))
+    where = state_dir or default_state_dir(os.environ, Path.home())
+    ctx.exit(run_up(UpOptions(state_dir=where, documents=documents, **rest)))
 
 
 def _documents(files: tuple[str, ...]) -> tuple[JsonObject, ...]:
