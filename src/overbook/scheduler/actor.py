@@ -82,11 +82,11 @@ class Actor:
         self._last_time = max(self._clock(), self._last_time + 1e-6)
         return self._last_time
 
-    async def submit(self, operation: Operation[T]) -> T:
+    async def submit(self, operation: Operation[T], *, patient: bool = False) -> T:
         """Runs an operation when its turn comes and returns once its changes are durable.
 
-        Raises what the operation raised, StoreError when it could not be written, Unavailable when
-        too many wait.
+        Raises what the operation raised, StoreError when it could not be written, and, unless
+        ``patient``, Unavailable when too many wait.
         """
         results: list[T] = []
 
@@ -94,10 +94,9 @@ class Actor:
             results.append(await operation(state, now))
 
         job = _Job(run)
-        try:
-            self._queue.put_nowait(job)
-        except asyncio.QueueFull:
-            raise Unavailable(f"{MAX_QUEUE} changes wait already; try again later") from None
+        if self._queue.full() and not patient:
+            raise Unavailable(f"{MAX_QUEUE} changes wait already; try again later")
+        await self._queue.put(job)
         await job.done
         return results[0]
 
@@ -218,12 +217,10 @@ class Actor:
             self._revoke_wake.set()
         for note in changes.notes:
             self._event(note, now)
+        for verdict, count in changes.verdicts.items():
+            VERDICTS.labels(verdict).inc(count)
 
     def _event(self, note: Note, now: float) -> None:
-        if note.reason == "ModelPlaced":
-            VERDICTS.labels("placed").inc()
-        elif note.reason == "ScheduleFailed":
-            VERDICTS.labels("refused").inc()
         self.events.add(
             note.reason,
             kind=note.kind,

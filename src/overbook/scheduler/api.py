@@ -38,6 +38,8 @@ _CODES: Final[tuple[tuple[type[SchedulerError], int], ...]] = (
 # Models written between two looks at the event loop: some milliseconds.
 _BITE: Final = 500
 _EVENTS_SHOWN: Final = 50
+# 10,000 models are about 3 MB.
+MAX_BODY: Final = 64 * 1024 * 1024
 
 
 def create_app(actor: Actor, ready: ReadyCheck) -> FastAPI:
@@ -47,6 +49,7 @@ def create_app(actor: Actor, ready: ReadyCheck) -> FastAPI:
         version=__version__,
         description="Register models and servers, and see what became of them.",
         redoc_url=None,
+        max_body_size=MAX_BODY,
     )
     app.include_router(_documents(actor))
     app.include_router(_models(actor))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from overbook.placement import ReplicaId
@@ -26,6 +26,7 @@ class Changes:
 
     ``routes``: models whose catalogue entry changed. ``told``: models whose assignment a replica's agent
     must hear of now; ``revoked``: the same, but only once gateways know the new catalogue.
+    ``verdicts``: how many placements ended how (placed, partial, refused), where the answer was a new one.
     """
 
     models: set[str] = field(default_factory=set)
@@ -40,6 +41,7 @@ class Changes:
     configured: set[ReplicaId] = field(default_factory=set)
     server_list: bool = False
     notes: list[Note] = field(default_factory=list)
+    verdicts: Counter[str] = field(default_factory=Counter)
 
     @property
     def durable(self) -> bool:

@@ -14,7 +14,7 @@ from overbook.placement import ModelDemand, place
 from overbook.scheduler.artifacts import Artifact
 from overbook.scheduler.changes import Note
 from overbook.scheduler.errors import Conflict, Invalid
-from overbook.scheduler.records import Model, Needs, Server
+from overbook.scheduler.records import Model, Needs, Server, guessed_size
 from overbook.scheduler.state import State
 
 # One machine or one set of pods; more is a typing error, and each costs a record.
@@ -177,7 +177,7 @@ def _update(state: State, model: Model, needs: Needs, artifact: Artifact) -> Non
     books = state.books
     fresh = not needs.same_content(model.needs) or artifact.fingerprint != model.fingerprint
     learned = 0 if fresh else model.learned_bytes
-    size = needs.memory if needs.memory is not None else learned or artifact.bytes * 6 // 5
+    size = needs.memory if needs.memory is not None else learned or guessed_size(artifact.bytes)
     if model.assigned:
         _refuse_if_homeless(state, model, needs, size)
     before = model.size

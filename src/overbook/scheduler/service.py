@@ -61,7 +61,7 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
             self._actor.links.open(link)
             state.hello(replica, hello, now)
 
-        await self._actor.submit(greet)
+        await self._actor.submit(greet, patient=True)
         try:
             await self._talk(link, context)
         finally:
@@ -72,7 +72,7 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
         async def leave(state: State, now: float) -> None:
             state.bye(replica, now)
 
-        await self._actor.submit(leave)
+        await self._actor.submit(leave, patient=True)
 
     async def _talk(self, link: Link, context: _Session) -> None:
         """Until the agent ends the stream, or a newer session of the same replica takes over."""
@@ -123,7 +123,7 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
             if server is not None:
                 state.server_report(link.replica, server, now)
 
-        await self._actor.submit(take)
+        await self._actor.submit(take, patient=True)
 
     def _event(self, replica: ReplicaId, event: pb.EventReport) -> None:
         self._actor.events.add(

@@ -112,8 +112,10 @@ class State:
         if verdict.chosen and set(verdict.chosen) != set(before):
             where = ", ".join(str(each) for each in verdict.chosen)
             self.note("ModelPlaced", model.name, f"assigned to {where}")
+            self.books.changes.verdicts["placed" if verdict.complete else "partial"] += 1
         if not verdict.placed and not verdict.waiting and not failing:
             self.note("ScheduleFailed", model.name, verdict.reason, warning=True)
+            self.books.changes.verdicts["refused"] += 1
 
     def _retry_waiting(self, limit: int) -> bool:
         """Tries the smallest of each group until one does not fit; False when ``limit`` was reached."""
