@@ -9,18 +9,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
+import tempfile
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
+import httpx
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from overbook.gateway.part import GatewayConfig, GatewayPart, running_gateway
 from overbook.wire import agent_pb2, agent_pb2_grpc, oip_pb2, scheduler_pb2, scheduler_pb2_grpc
 from overbook.wire.common_pb2 import ReplicaRef
 
@@ -60,7 +64,7 @@ class FakeServer:
         self.grpc_port = server.add_insecure_port(f"127.0.0.1:{self.grpc_port}")
         await server.start()
         async with asyncio.timeout(10):
-            while not rest.started:
+            while not rest.started:  # noqa: ASYNC110  uvicorn tells by a plain flag
                 await asyncio.sleep(0.01)
         self.rest_port = rest.servers[0].sockets[0].getsockname()[1]
         try:
@@ -342,6 +346,98 @@ def catalogue(
         ],
         complete=True,
     )
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+async def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Until the condition holds. Raises TimeoutError."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110  what is waited for is in another process
+            await asyncio.sleep(0.005)
+
+
+@dataclass(slots=True)
+class World:
+    """A running gateway, what surrounds it, and clients of it."""
+
+    gateway: GatewayPart
+    server: FakeServer
+    agent: FakeAgent
+    scheduler: FakeScheduler
+    port: int
+    rest: httpx.AsyncClient
+    channel: grpc.aio.Channel
+    folder: Path
+
+    async def infer(self, model: str, **headers: str) -> httpx.Response:
+        """One REST request."""
+        return await self.rest.post(
+            f"/v2/models/{model}/infer",
+            content=b"{}",
+            headers={name.replace("_", "-"): value for name, value in headers.items()},
+        )
+
+    async def grpc_infer(
+        self, model: str, data: bytes = b"", metadata: dict[str, str] | None = None
+    ) -> oip_pb2.ModelInferResponse:
+        """One ModelInfer."""
+        call = self.channel.unary_unary(
+            f"/{SERVICE}/ModelInfer",
+            request_serializer=oip_pb2.ModelInferRequest.SerializeToString,
+            response_deserializer=oip_pb2.ModelInferResponse.FromString,
+        )
+        request = oip_pb2.ModelInferRequest(model_name=model, raw_input_contents=[data])
+        found: oip_pb2.ModelInferResponse = await call(
+            request, metadata=tuple((metadata or {}).items()), timeout=30
+        )
+        return found
+
+    async def make_hot(self, *models: str) -> None:
+        """Load the models, and wait until Envoy routes to them."""
+        self.agent.make_hot(*models)
+        await eventually(lambda: set(models) <= self.gateway.router.hot_models("fake/0"))
+        await self.gateway.feed.wait_acked(self.gateway.feed.revision, 5)
+
+
+@contextlib.asynccontextmanager
+async def running_world(
+    models: dict[str, list[int]], targets: dict[int, str] | None = None
+) -> AsyncIterator[World]:
+    """One replica "fake/0" and a gateway; further replicas' agents are the caller's."""
+    # Unix sockets' paths must be short, pytest's folders are long.
+    with tempfile.TemporaryDirectory(prefix="ob-gw-") as name:
+        folder = Path(name)
+        port = free_port()
+        server = FakeServer()
+        agent = FakeAgent(server)
+        target = agent_target(folder, 0)
+        scheduler = FakeScheduler(catalogue(models, {0: target, **(targets or {})}, "no room"))
+        config = GatewayConfig(
+            state_dir=folder,
+            run_dir=folder,
+            scheduler_target=f"unix:{folder}/scheduler.sock",
+            host="127.0.0.1",
+            port=port,
+        )
+        async with (
+            server.serving(),
+            agent.serving(target),
+            scheduler.serving(config.scheduler_target),
+            running_gateway(config) as gateway,
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as rest,
+            grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=BIG) as channel,
+        ):
+            async with asyncio.timeout(10):
+                await agent.followed.wait()
+                await gateway.catalogue.wait_known()
+            yield World(gateway, server, agent, scheduler, port, rest, channel, folder)
 
 
 def agent_target(folder: Path, number: int) -> str:

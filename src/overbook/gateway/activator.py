@@ -139,13 +139,20 @@ class Activator:
         return sorted(entry.replicas, key=order)
 
     async def _ask(self, wish: Wish, replica: str) -> Verdict:
-        """Activate on one replica; its cluster is prepared meanwhile."""
+        """Activate on one replica; its cluster is prepared meanwhile.
+
+        The agent is not asked about what it has declared open to direct traffic: the request was on
+        its way here when that happened, or is the first of its protocol.
+        """
         opening = asyncio.ensure_future(
             self._router.open(
                 wish.model, replica, wish.protocol, now=self._now(), timeout=wish.seconds
             )
         )
         try:
+            place = self._router.places.find(wish.model, replica)
+            if place is not None and place.hot and not wish.suspect:
+                return Granted(await opening, replica)
             reply = await self._call_agent(wish, replica)
             if reply.outcome == ActivateReply.RESIDENT:
                 cluster = await opening

@@ -7,6 +7,7 @@ talks to one known server on a private socket only.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -48,8 +49,11 @@ class Admin:
     async def close(self) -> None:
         """Hang up. Safe to repeat."""
         if self._connection is not None:
-            self._connection[1].close()
+            writer = self._connection[1]
             self._connection = None
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
     async def _call(self, method: str, path: str) -> tuple[int, str]:
         async with self._lock:

@@ -94,6 +94,7 @@ class EnvoyProcess:
     def __init__(self, settings: EnvoySettings, admin: Admin) -> None:
         self._settings = settings
         self._admin = admin
+        self._was_live = False
         self.restarts = 0
         self.pid: int | None = None
 
@@ -104,13 +105,14 @@ class EnvoyProcess:
                 # Envoy tells nobody that it is ready: it must be asked.
                 while not await self._admin.is_live():  # noqa: ASYNC110
                     await asyncio.sleep(_POLL_SECONDS)
+                self._was_live = True
         except TimeoutError:
             raise GatewayStartFailed(
                 f"envoy: not serving after {START_SECONDS:.0f} s; {self._last_words()}"
             ) from None
 
     async def run(self) -> None:
-        """Start Envoy and keep it running. Raises GatewayStartFailed when the first start fails."""
+        """Start Envoy and keep it running. Raises GatewayStartFailed if it ends before it was live."""
         config = self._settings.folder / "envoy.yaml"
         config.write_text(json.dumps(self._settings.document, indent=1))
         failures = 0
@@ -119,7 +121,7 @@ class EnvoyProcess:
             code = await self._run_once(config)
             await self._admin.close()
             lived = asyncio.get_running_loop().time() - started
-            if self.restarts == 0 and lived < 2.0:
+            if not self._was_live:
                 raise GatewayStartFailed(f"envoy: exited with {code}; {self._last_words()}")
             failures = 0 if lived > _STEADY_SECONDS else failures + 1
             self.restarts += 1

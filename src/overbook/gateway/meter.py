@@ -102,15 +102,18 @@ class Meter:
         """Scrape until cancelled."""
         pause = BUSY_SECONDS
         loop = asyncio.get_running_loop()
-        while True:
-            began = loop.time()
-            try:
-                moved = await self._scrape()
-            except EnvoyUnavailable:
-                moved = False
-            cost = loop.time() - began
-            pause = BUSY_SECONDS if moved else min(IDLE_SECONDS, pause * 1.5)
-            await self._sleep(max(pause, cost / _COST_SHARE))
+        try:
+            while True:
+                began = loop.time()
+                try:
+                    moved = await self._scrape()
+                except EnvoyUnavailable:
+                    moved = False
+                cost = loop.time() - began
+                pause = BUSY_SECONDS if moved else min(IDLE_SECONDS, pause * 1.5)
+                await self._sleep(max(pause, cost / _COST_SHARE))
+        finally:
+            await self._admin.close()
 
     async def _sleep(self, seconds: float) -> None:
         if seconds <= BUSY_SECONDS:

@@ -138,9 +138,13 @@ def _connection_manager(
                 "initial_connection_window_size": 2 * BODY_LIMIT,
                 "max_concurrent_streams": 10_000,
             },
-            # At the edge x-envoy-* headers of clients are dropped: they could steer retries.
+            # At the edge, everybody is a stranger, also on this machine: what they send of x-envoy-*
+            # and of our own headers is dropped, or it could steer retries. An empty list of internal
+            # addresses would mean the private networks: this one has nobody in it.
             "use_remote_address": edge,
-            "internal_address_config": {"unix_sockets": not edge},
+            "internal_address_config": {
+                "cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]
+            },
             "skip_xff_append": True,
             "generate_request_id": False,
             "normalize_path": True,

@@ -1,0 +1,297 @@
+"""The gateway over a real Envoy: hot, cold and fallback paths, refusals, streams."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import grpc
+import httpx
+import pytest
+
+from overbook.wire import oip_pb2
+from overbook.wire.agent_pb2 import ActivateReply
+from tests.integration.gateway_fakes import SERVICE, World, eventually, running_world
+
+MODELS = {"iris": [0], "wine": [0], "slow": [0], "broken": [0], "nowhere": []}
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with running_world(MODELS) as running:
+        yield running
+
+
+async def grpc_refusal(world: World, model: str, **more: str) -> tuple[grpc.StatusCode, str]:
+    metadata = {name.replace("_", "-"): value for name, value in more.items()}
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await world.grpc_infer(model, metadata=metadata)
+    return caught.value.code(), caught.value.details() or ""
+
+
+async def test_cold_request_activates_and_later_ones_go_straight(world: World) -> None:
+    assert (await world.infer("iris")).json() == {"model_name": "iris", "bytes": 2}
+    await world.make_hot("iris")
+    for _ in range(5):
+        assert (await world.infer("iris")).status_code == 200
+    assert world.agent.activations == [("iris", False)]
+    assert (await world.grpc_infer("wine", b"abc")).raw_output_contents == [b"abc"]
+
+
+async def test_preloaded_model_needs_no_activation(world: World) -> None:
+    await world.make_hot("iris")
+    assert (await world.infer("iris")).status_code == 200
+    assert (await world.grpc_infer("iris")).model_name == "iris"
+    assert world.agent.activations == []
+
+
+async def test_many_requests_for_one_cold_model_share_one_activation(world: World) -> None:
+    rest = [world.infer("iris") for _ in range(60)]
+    calls = [world.grpc_infer("iris") for _ in range(60)]
+    answers = await asyncio.gather(*rest)
+    assert {answer.status_code for answer in answers} == {200}
+    assert len(await asyncio.gather(*calls)) == 60
+    assert world.agent.loads == {"iris": 1}
+    # Two protocols, and requests that arrived after the first activation had ended.
+    assert len(world.agent.activations) < 10
+
+
+async def test_http2_and_queries_and_versions(world: World) -> None:
+    async with httpx.AsyncClient(http1=False, http2=True, base_url=world.rest.base_url) as h2:
+        answer = await h2.post("/v2/models/iris/infer?x=1", content=b"{}")
+    assert (answer.status_code, answer.http_version) == (200, "HTTP/2")
+    assert (await world.rest.post("/v2/models/iris/versions/v1/infer", content=b"")).is_success
+
+
+async def test_unknown_and_unscheduled_models_reach_no_agent(world: World) -> None:
+    unknown = await world.infer("nope")
+    assert (unknown.status_code, unknown.json()) == (404, {"error": "model nope: not found"})
+    assert unknown.headers["content-type"] == "application/json"
+    assert "grpc-status" not in unknown.headers
+    nowhere = await world.infer("nowhere")
+    assert (nowhere.status_code, nowhere.headers["retry-after"]) == (503, "1")
+    assert "no room" in nowhere.json()["error"]
+    status = grpc.StatusCode
+    assert await grpc_refusal(world, "nope") == (status.NOT_FOUND, "model nope: not found")
+    code, details = await grpc_refusal(world, "nowhere")
+    assert code is status.UNAVAILABLE
+    assert "no room" in details
+    assert world.agent.activations == []
+
+
+async def test_failed_load_gives_the_servers_reason(world: World) -> None:
+    world.agent.refuse["broken"] = ActivateReply(
+        outcome=ActivateReply.LOAD_FAILED, reason="no module named 'torch' (é)"
+    )
+    answer = await world.infer("broken")
+    assert answer.status_code == 503
+    assert answer.json() == {"error": "model broken: no module named 'torch' (é)"}
+    code, details = await grpc_refusal(world, "broken")
+    assert (code, details) == (
+        grpc.StatusCode.UNAVAILABLE,
+        "model broken: no module named 'torch' (é)",
+    )
+    # A refusal is final: it is not tried again at any level.
+    assert world.agent.activations == [("broken", False)] * 2
+
+
+async def test_header_that_names_another_model_is_refused(world: World) -> None:
+    await world.make_hot("iris", "wine")
+    answer = await world.infer("iris", seldon_model="wine")
+    assert answer.status_code == 400
+    assert "wine" in answer.json()["error"]
+    code, details = await grpc_refusal(world, "iris", seldon_model="wine")
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert "wine" in details
+    assert (await grpc_refusal(world, "", seldon_model="wine"))[0] is code
+    assert (await world.infer("iris", seldon_model="iris")).status_code == 200
+    ready = await world.rest.get("/v2/models/iris/ready", headers={"seldon-model": "wine"})
+    assert ready.status_code == 400
+    assert world.server.hits["wine"] == 0
+
+
+async def test_last_model_name_in_the_message_counts(world: World) -> None:
+    """A protobuf parser takes the last of a repeated field: so must whoever routes by it."""
+    await world.make_hot("iris", "wine")
+    twice = b"\x0a\x04iris" + b"\x1a\x021x" + b"\x0a\x04wine"
+    call = world.channel.unary_unary(f"/{SERVICE}/ModelInfer")
+    answer = oip_pb2.ModelInferResponse.FromString(await call(twice, timeout=10))
+    assert answer.model_name == "wine"
+    for garbage in (b"\x0a\xff", b"\x0b", b"\x0a\x04iris\x12\x7f", b""):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call(garbage, timeout=10)
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_compressed_message_is_refused_clearly(world: World) -> None:
+    call = world.channel.unary_unary(f"/{SERVICE}/ModelInfer")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call(b"\x0a\x04iris" * 1000, timeout=10, compression=grpc.Compression.Gzip)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert "uncompressed" in (caught.value.details() or "")
+
+
+async def test_clients_cannot_steer_with_internal_headers(world: World) -> None:
+    await world.make_hot("wine")
+    answer = await world.infer(
+        "iris",
+        x_overbook_model="wine",
+        x_overbook_cluster="rest/wine/0",
+        x_overbook_hop="1,1,1",
+        x_overbook_verified="1",
+        x_envoy_attempt_count="2",
+        x_envoy_max_retries="9",
+    )
+    assert answer.json()["model_name"] == "iris"
+    assert world.agent.activations == [("iris", False)]
+
+
+@pytest.mark.parametrize("name", ["..%2Fx", "a%2fb", "Iris", "a" * 64, "-a", "a_b"])
+async def test_impossible_names_are_not_found(world: World, name: str) -> None:
+    answer = await world.infer(name)
+    assert answer.status_code == 404
+    assert answer.json()["error"]
+    assert world.agent.activations == []
+
+
+async def test_percent_encoded_name_is_the_model_it_spells(world: World) -> None:
+    assert (await world.infer("%69ris")).json()["model_name"] == "iris"
+
+
+async def test_ready_and_metadata_of_a_cold_model_do_not_load_it(world: World) -> None:
+    assert (await world.rest.get("/v2/models/iris/ready")).status_code == 200
+    assert (await world.rest.get("/v2/models/iris")).json()["name"] == "iris"
+    assert (await world.rest.get("/v2/models/nope")).status_code == 404
+    assert (await world.rest.get("/v2/health/ready")).status_code == 200
+    assert world.agent.activations == []
+
+
+async def test_other_paths_are_not_found(world: World) -> None:
+    for path in ("/", "/v2x", "/v2/models/iris/nonsense"):
+        answer = await world.rest.post(path, content=b"{}")
+        assert answer.status_code in (404, 405)
+        assert answer.json()["error"]
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await world.channel.unary_unary("/some.Service/Call")(b"", timeout=10)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_evicted_behind_our_back_is_reactivated(world: World) -> None:
+    await world.make_hot("iris")
+    world.server.loaded.clear()
+    assert (await world.infer("iris")).status_code == 200
+    world.server.loaded.clear()
+    assert (await world.grpc_infer("iris")).model_name == "iris"
+    assert world.agent.activations == [("iris", True)] * 2
+    assert world.server.misses["iris"] == 2
+
+
+async def test_dead_server_is_replaced_without_an_error(world: World) -> None:
+    """The server dies with the model in use; the agent starts another one elsewhere."""
+    await world.make_hot("iris")
+    replacement = type(world.server)()
+    async with replacement.serving():
+
+        async def restart(model: str) -> None:
+            world.agent.server = replacement
+            world.agent.say_address()
+            await asyncio.sleep(0.05)
+
+        world.agent.load = restart
+        # Nobody listens where the gateway believes the server to be.
+        world.server.loaded.clear()
+        world.gateway.router._addresses.clear()
+        dead = type(world.server)()
+        world.agent.server = dead
+        dead.rest_port = dead.grpc_port = 1
+        world.agent.say_address()
+        await asyncio.sleep(0.05)
+        answers = await asyncio.gather(*(world.infer("iris") for _ in range(10)))
+        assert {answer.status_code for answer in answers} == {200}
+        assert (await world.grpc_infer("iris")).model_name == "iris"
+        assert replacement.hits["iris"] == 11
+
+
+async def test_legitimate_404_reaches_the_client_as_it_is(world: World) -> None:
+    for hot in (False, True):
+        if hot:
+            await world.make_hot("iris")
+        answer = await world.rest.post("/v2/models/iris/versions/v9/infer", content=b"{}")
+        assert (answer.status_code, answer.json()) == (404, {"error": "no such version"})
+    assert world.agent.loads == {"iris": 1}
+
+
+async def test_request_that_never_succeeds_ends(world: World) -> None:
+    """Resident says the agent, not there says the server: the server's answer is the last word."""
+    world.agent.refuse["iris"] = ActivateReply(outcome=ActivateReply.RESIDENT)
+    answer = await world.infer("iris")
+    assert answer.status_code == 404
+    assert (await grpc_refusal(world, "iris"))[0] is grpc.StatusCode.NOT_FOUND
+    assert len(world.agent.activations) == 4
+
+
+async def test_activation_is_withdrawn_when_the_last_client_leaves(world: World) -> None:
+    async def never(model: str) -> None:
+        await asyncio.sleep(3600)
+
+    world.agent.load = never
+    tasks = [asyncio.create_task(world.infer("slow")) for _ in range(3)]
+    await eventually(lambda: world.agent.running == 1)
+    tasks[0].cancel()
+    await asyncio.sleep(0.1)
+    assert world.agent.running == 1
+    for task in tasks:
+        task.cancel()
+    await eventually(lambda: world.agent.running == 0)
+    assert world.agent.cancelled == 1
+
+
+async def test_grpc_deadline_ends_the_wait(world: World) -> None:
+    async def never(model: str) -> None:
+        await asyncio.sleep(3600)
+
+    world.agent.load = never
+    call = world.channel.unary_unary(f"/{SERVICE}/ModelInfer")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call(b"\x0a\x04slow", timeout=0.3)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    await eventually(lambda: world.agent.running == 0)
+
+
+async def test_events_are_not_held_back(world: World) -> None:
+    for hot in (False, True):
+        world.server.stream_gate.clear()
+        if hot:
+            await world.make_hot("iris")
+        async with world.rest.stream(
+            "POST", "/v2/models/iris/infer_stream", content=b"{}"
+        ) as answer:
+            chunks = answer.aiter_text()
+            assert await asyncio.wait_for(anext(chunks), 5) == "data: first\n\n"
+            world.server.stream_gate.set()
+            assert "".join([chunk async for chunk in chunks]) == "data: last\n\n"
+
+
+async def test_streams_go_through_the_relay_hot_and_cold(world: World) -> None:
+    stream = world.channel.stream_stream(
+        f"/{SERVICE}/ModelStreamInfer",
+        request_serializer=oip_pb2.ModelInferRequest.SerializeToString,
+        response_deserializer=oip_pb2.ModelInferResponse.FromString,
+    )
+    for _ in range(2):
+        call = stream(timeout=10)
+        for number in range(3):
+            # One at a time: an answer must not wait for the end of the requests.
+            await call.write(oip_pb2.ModelInferRequest(model_name="wine", id=str(number)))
+            answer = await call.read()
+            assert (answer.model_name, answer.id) == ("wine", str(number))
+        await call.done_writing()
+        assert await call.code() is grpc.StatusCode.OK
+        await world.make_hot("wine")
+    assert world.agent.activations == [("wine", False)]
+    call = stream(timeout=10)
+    await call.write(oip_pb2.ModelInferRequest(model_name="nope"))
+    with contextlib.suppress(grpc.aio.AioRpcError):
+        await call.read()
+    assert await call.code() is grpc.StatusCode.NOT_FOUND

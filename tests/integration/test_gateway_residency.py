@@ -1,0 +1,207 @@
+"""Routing follows residency: withdrawals under traffic, lost agents, several replicas, restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+
+import psutil
+import pytest
+
+from overbook.gateway.errors import PortInUse
+from overbook.gateway.part import GatewayConfig, GatewayPart
+from overbook.wire.agent_pb2 import ActivateReply
+from tests.integration.gateway_fakes import (
+    FakeAgent,
+    FakeServer,
+    World,
+    agent_target,
+    eventually,
+    running_world,
+)
+
+MODELS = {"iris": [0], "wine": [0]}
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with running_world(MODELS) as running:
+        yield running
+
+
+async def test_nothing_reaches_the_server_after_withdrawn(world: World) -> None:
+    """Evict and re-activate under constant traffic: no failure, and none that the server misses."""
+    await world.make_hot("iris", "wine")
+    world.server.delay["iris"] = 0.003
+    stop = asyncio.Event()
+    statuses: list[int] = []
+
+    async def traffic() -> None:
+        while not stop.is_set():
+            statuses.append((await world.infer("iris")).status_code)
+            await asyncio.sleep(0)
+
+    clients = [asyncio.create_task(traffic()) for _ in range(4)]
+    for _ in range(25):
+        await asyncio.sleep(0.02)
+        # From here on the fake agent gives no answer until the model is unloaded, as the real one.
+        async with world.agent._loading["iris"]:
+            withdrawn = world.agent.withdraw("iris")
+            await asyncio.wait_for(withdrawn, 5)
+            assert world.server.running == 0
+            world.server.loaded.discard("iris")
+    stop.set()
+    await asyncio.gather(*clients)
+    assert set(statuses) == {200}
+    assert world.agent.loads["iris"] >= 20
+    assert world.server.misses["iris"] == 0
+
+
+async def test_withdrawn_waits_for_requests_in_flight(world: World) -> None:
+    await world.make_hot("iris", "wine")
+    world.server.delay["iris"] = 0.5
+    request = asyncio.create_task(world.infer("iris"))
+    await eventually(lambda: world.server.running > 0)
+    withdrawn = world.agent.withdraw("iris")
+    other = world.agent.withdraw("wine")
+    await asyncio.wait_for(other, 0.4)
+    assert not withdrawn.done()
+    await asyncio.wait_for(withdrawn, 5)
+    assert world.server.running == 0
+    assert (await request).status_code == 200
+
+
+async def test_rescue_cancels_a_withdrawal(world: World) -> None:
+    await world.make_hot("iris")
+    world.server.delay["iris"] = 0.3
+    request = asyncio.create_task(world.infer("iris"))
+    await eventually(lambda: world.server.running > 0)
+    withdrawn = world.agent.withdraw("iris")
+    await asyncio.sleep(0.05)
+    await world.make_hot("iris")
+    assert (await request).status_code == 200
+    await asyncio.sleep(0.05)
+    assert not withdrawn.done()
+    assert (await world.infer("iris")).status_code == 200
+    assert world.agent.activations == []
+
+
+async def test_usage_is_reported(world: World) -> None:
+    await world.make_hot("iris")
+    for _ in range(7):
+        await world.infer("iris")
+    await world.grpc_infer("iris")
+    await eventually(lambda: world.agent.usage["iris"] >= 8 and not world.agent.in_flight["iris"])
+    assert world.agent.usage["iris"] == 8
+
+
+async def test_hot_requests_go_on_without_the_agent_and_it_is_found_again() -> None:
+    async with running_world({"iris": [0], "far": [1]}) as world:
+        second = FakeAgent(world.server)
+        target = agent_target(world.folder, 1)
+        update = world.scheduler.first
+        update.replicas.add(agent_target=target, runtime="fake").ref.server = "fake"
+        update.replicas[-1].ref.replica = 1
+        async with second.serving(target):
+            world.scheduler.changes.put_nowait(update)
+            await asyncio.wait_for(second.followed.wait(), 5)
+            second.make_hot("far")
+            await eventually(lambda: "far" in world.gateway.router.hot_models("fake/1"))
+            await world.gateway.feed.wait_acked(world.gateway.feed.revision, 5)
+        assert (await world.infer("far")).status_code == 200
+        assert second.activations == []
+        second.hot.clear()
+        async with second.serving(target):
+            await asyncio.wait_for(second.followed.wait(), 5)
+            await eventually(lambda: not world.gateway.router.hot_models("fake/1"))
+            assert (await world.infer("far")).status_code == 200
+            assert second.activations[0] == ("far", False)
+
+
+async def test_replicas_share_the_traffic_and_stand_in_for_each_other() -> None:
+    async with running_world({"iris": [0, 1]}) as world:
+        update = world.scheduler.first
+        target = agent_target(world.folder, 1)
+        update.replicas.add(agent_target=target, runtime="fake").ref.server = "fake"
+        update.replicas[-1].ref.replica = 1
+        other = FakeServer()
+        second = FakeAgent(other)
+        async with other.serving():
+            async with second.serving(target):
+                world.scheduler.changes.put_nowait(update)
+                await asyncio.wait_for(second.followed.wait(), 5)
+                await world.make_hot("iris")
+                second.make_hot("iris")
+                await eventually(lambda: "iris" in world.gateway.router.hot_models("fake/1"))
+                await world.gateway.feed.wait_acked(world.gateway.feed.revision, 5)
+                for _ in range(40):
+                    assert (await world.infer("iris")).status_code == 200
+                assert world.server.hits["iris"] > 5
+                assert other.hits["iris"] > 5
+                await asyncio.wait_for(world.agent.withdraw("iris"), 5)
+                before = world.server.hits["iris"]
+                for _ in range(10):
+                    assert (await world.infer("iris")).status_code == 200
+                assert world.server.hits["iris"] == before
+            # The second agent and its model are gone: the first is asked instead.
+            other.loaded.clear()
+            assert (await world.infer("iris")).status_code == 200
+            assert world.agent.activations[-1] == ("iris", True)
+
+
+async def test_overloaded_replica_is_not_the_end() -> None:
+    async with running_world({"iris": [0]}) as world:
+        world.agent.refuse["iris"] = ActivateReply(
+            outcome=ActivateReply.OVERLOADED, reason="512 requests wait", retry_after_seconds=2.5
+        )
+        answer = await world.infer("iris")
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "3")
+        assert "512 requests wait" in answer.json()["error"]
+
+
+async def test_envoy_is_started_again_with_everything_it_knew(world: World) -> None:
+    await world.make_hot("iris")
+    pid = world.gateway.envoy.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    await eventually(lambda: world.gateway.envoy.pid not in (pid, None), 10)
+    await world.gateway.envoy.wait_live()
+    answer = await world.infer("iris")
+    assert answer.status_code == 200
+    assert world.agent.activations == []
+    assert world.gateway.envoy.restarts == 1
+
+
+async def test_port_in_use_is_one_clear_error(world: World) -> None:
+    config = GatewayConfig(
+        state_dir=world.folder / "second",
+        run_dir=world.folder / "second",
+        scheduler_target="unix:/nowhere",
+        host="127.0.0.1",
+        port=world.port,
+    )
+    with pytest.raises(PortInUse, match=str(world.port)):
+        GatewayPart(config)
+
+
+async def test_envoy_goes_with_the_gateway() -> None:
+    async with running_world(MODELS) as world:
+        assert world.gateway.envoy.pid is not None
+        process = psutil.Process(world.gateway.envoy.pid)
+        assert process.is_running()
+    assert not process.is_running()
+
+
+async def test_clusters_of_cold_models_are_bounded() -> None:
+    models = {f"m{number}": [0] for number in range(400)}
+    async with running_world(models) as world:
+        for start in range(0, 400, 40):
+            names = [f"m{number}" for number in range(start, start + 40)]
+            answers = await asyncio.gather(*(world.infer(name) for name in names))
+            assert {answer.status_code for answer in answers} == {200}
+            await asyncio.gather(*(world.agent.withdraw(name) for name in names))
+            world.server.loaded.clear()
+        await eventually(lambda: world.gateway.feed.size <= 260, 10)
+        assert (await world.infer("m0")).status_code == 200
