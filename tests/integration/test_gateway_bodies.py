@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
+import grpc
 import pytest
 
 from tests.integration.gateway_fakes import World, running_world
@@ -45,14 +47,25 @@ async def test_grpc(world: World, path: str) -> None:
     assert len(world.agent.activations) == (path != "hot")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("hot", [False, True])
 async def test_larger_than_the_limit_is_refused(world: World, hot: bool) -> None:
     if hot:
         await world.make_hot("iris")
-    async with world.rest.stream(
-        "POST", "/v2/models/iris/infer", content=b"x", headers={"content-length": "99999999"}
-    ) as answer:
-        assert answer.status_code == 413
-        assert b"at most" in await answer.aread()
-    assert world.server.hits["iris"] == 0
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
+    writer.write(b"POST /v2/models/iris/infer HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999\r\n\r\nx")
+    head = await asyncio.wait_for(reader.readuntil(b"}"), 10)
+    writer.close()
+    await writer.wait_closed()
+    assert head.startswith(b"HTTP/1.1 413 ")
+    assert b'{"error":"request body: 99999999 bytes, at most 83886080 are accepted"}' in head
+    assert world.agent.activations == []
+
+
+@pytest.mark.slow
+async def test_larger_grpc_message_is_refused(world: World) -> None:
+    await world.make_hot("iris")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await world.grpc_infer("iris", b"x" * (81 * 1024 * 1024))
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "at most" in (caught.value.details() or "")
+    assert (await world.grpc_infer("iris")).model_name == "iris"

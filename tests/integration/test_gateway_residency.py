@@ -200,7 +200,7 @@ async def test_clusters_of_cold_models_are_bounded() -> None:
         for start in range(0, 400, 40):
             names = [f"m{number}" for number in range(start, start + 40)]
             answers = await asyncio.gather(*(world.infer(name) for name in names))
-            assert {answer.status_code for answer in answers} == {200}
+            assert [a.text for a in answers if a.status_code != 200] == []
             await asyncio.gather(*(world.agent.withdraw(name) for name in names))
             world.server.loaded.clear()
         await eventually(lambda: world.gateway.feed.size <= 260, 10)

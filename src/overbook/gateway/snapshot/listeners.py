@@ -23,7 +23,6 @@ CHECK_SECONDS: Final = 600
 
 _NAMING: Final = "model-name"
 _TYPE: Final = "type.googleapis.com/envoy.extensions"
-_GRPC_TYPE: Final[Json] = {"prefix": "application/grpc"}
 _RETRY_ALWAYS: Final = "connect-failure,refused-stream,reset"
 # A request that kills the server is not tried for ever.
 _RETRY_FINAL: Final = "connect-failure,refused-stream"
@@ -36,6 +35,7 @@ class Scripts:
     """The texts of the Lua scripts, each complete; see the comment at the head of each file."""
 
     choose_cluster: str
+    choose_place: str
     name_grpc: str
     name_rest: str
 
@@ -94,9 +94,9 @@ def cold_listener(socket: str, scripts: Scripts) -> Json:
         },
     }
     # A place that was just verified gives the last word: its 404 is the answer.
-    final = _place_route(_retry(_RETRY_FINAL, not_found=False))
+    final = _place_route(_retry(_RETRY_FINAL, not_found=False), scripts)
     final["match"] = {"prefix": "/", "headers": [_present(names.VERIFIED_HEADER)]}
-    routes: list[Json] = [final, _place_route(_retry(_RETRY_ALWAYS, not_found=True))]
+    routes: list[Json] = [final, _place_route(_retry(_RETRY_ALWAYS, not_found=True), scripts)]
     return _listener(
         "cold", _pipe(socket), _connection_manager("cold", [naming, ask], routes, edge=False)
     )
@@ -172,22 +172,48 @@ def _connection_manager(
 
 def _local_replies() -> Json:
     """What Envoy itself answers over REST is in OIP form; over gRPC the text is the message."""
-    return {
-        "mappers": [
-            {
-                "filter": {
-                    "header_filter": {
-                        "header": {
-                            "name": "content-type",
-                            "string_match": _GRPC_TYPE,
-                            "invert_match": True,
-                            "treat_missing_header_as_empty": True,
+    too_large: Json = {
+        "filter": {
+            "and_filter": {
+                "filters": [
+                    {
+                        "status_code_filter": {
+                            "comparison": {
+                                "op": "EQ",
+                                "value": {"default_value": 413, "runtime_key": "unused"},
+                            }
                         }
-                    }
-                },
-                "body_format_override": {"json_format": {"error": "%LOCAL_REPLY_BODY%"}},
+                    },
+                    _is_grpc(True),
+                ]
             }
-        ]
+        },
+        # RESOURCE_EXHAUSTED; Envoy's own choice is UNKNOWN.
+        "headers_to_add": [
+            {
+                "header": {"key": "grpc-status", "value": "8"},
+                "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+            }
+        ],
+        "body": {"inline_string": f"message: too large, at most {BODY_LIMIT} bytes are accepted"},
+    }
+    rest: Json = {
+        "filter": _is_grpc(False),
+        "body_format_override": {"json_format": {"error": "%LOCAL_REPLY_BODY%"}},
+    }
+    return {"mappers": [too_large, rest]}
+
+
+def _is_grpc(wanted: bool) -> Json:
+    return {
+        "header_filter": {
+            "header": {
+                "name": "content-type",
+                "string_match": {"prefix": "application/grpc"},
+                "invert_match": not wanted,
+                "treat_missing_header_as_empty": True,
+            }
+        }
     }
 
 
@@ -221,22 +247,26 @@ def _rest_model_route(scripts: Scripts) -> Json:
 
 def _model_route(match: Json, scripts: Scripts) -> dict[str, Json]:
     action = _action(_retry(_RETRY_ALWAYS, not_found=True))
-    action["inline_cluster_specifier_plugin"] = {
+    action["inline_cluster_specifier_plugin"] = _chooser(scripts.choose_cluster)
+    return {"match": match, "route": action, "request_body_buffer_limit": BODY_LIMIT}
+
+
+def _chooser(script: str) -> Json:
+    return {
         "extension": {
             "name": "choose-cluster",
             "typed_config": {
                 "@type": f"{_TYPE}.router.cluster_specifiers.lua.v3.LuaConfig",
-                "source_code": {"inline_string": scripts.choose_cluster},
+                "source_code": {"inline_string": script},
                 "default_cluster": names.CLUSTER_COLD_REST,
             },
         }
     }
-    return {"match": match, "route": action, "request_body_buffer_limit": BODY_LIMIT}
 
 
-def _place_route(retry: Json) -> dict[str, Json]:
+def _place_route(retry: Json, scripts: Scripts) -> dict[str, Json]:
     action = _action(retry)
-    action["cluster_header"] = names.CLUSTER_HEADER
+    action["inline_cluster_specifier_plugin"] = _chooser(scripts.choose_place)
     return {
         "match": {"prefix": "/"},
         "route": action,
