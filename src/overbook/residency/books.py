@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from overbook.residency.effects import (
@@ -157,13 +156,14 @@ class Books:
         leaving = entry.state in (State.DRAINING, State.UNLOADING)
         return 0 if leaving else self.ledger.of(entry.model)
 
-    @contextmanager
-    def _moving(self, entry: Entry) -> Iterator[None]:
-        """Take the entry out of the sums, change it, and put it back into them."""
-        held_before = self.held_by_pin(entry)
+    def _take_out(self, entry: Entry) -> int:
+        """Before a change: take the entry out of the sums. Returns what `_put_in` wants to know after it."""
+        held = self.held_by_pin(entry)
         self.coming_back -= self._returning(entry)
-        self.pinned_bytes -= held_before
-        yield
+        self.pinned_bytes -= held
+        return held
+
+    def _put_in(self, entry: Entry, held_before: int) -> None:
         held = self.held_by_pin(entry)
         self.coming_back += self._returning(entry)
         self.pinned_bytes += held
@@ -176,42 +176,47 @@ class Books:
     def step(self, entry: Entry, step: Step) -> None:
         """Move along the table and keep what depends on the state. Raises IllegalStep and changes nothing."""
         after = next_state(entry.state, step)
-        with self._moving(entry):
-            self.loading.discard(entry.model)
-            if after in (State.LOADING, State.RELOADING):
-                self.loading.add(entry.model)
-            self.draining.pop(entry.model, None)
-            if after is State.DRAINING:
-                self.draining[entry.model] = entry
-            if after not in SERVING:
-                self.order.discard(entry.model)
-            entry.state = after
-            if after not in CHARGED:
-                self.ledger.release(entry.model)
-                entry.in_flight = 0
+        held = self._take_out(entry)
+        self.loading.discard(entry.model)
+        if after in (State.LOADING, State.RELOADING):
+            self.loading.add(entry.model)
+        self.draining.pop(entry.model, None)
+        if after is State.DRAINING:
+            self.draining[entry.model] = entry
+        if after not in SERVING:
+            self.order.discard(entry.model)
+        entry.state = after
+        if after not in CHARGED:
+            self.ledger.release(entry.model)
+            entry.in_flight = 0
+        self._put_in(entry, held)
 
     def recharge(self, entry: Entry, size: int) -> None:
         """Correct what a charged model holds."""
-        with self._moving(entry):
-            self.ledger.charge(entry.model, size)
+        held = self._take_out(entry)
+        self.ledger.charge(entry.model, size)
+        self._put_in(entry, held)
 
     def resize_load(self, entry: Entry, size: int) -> None:
         """Correct what the load under way will take."""
-        with self._moving(entry):
-            self.ledger.charge(entry.model, self.ledger.of(entry.model) + size - entry.loading_size)
-            entry.loading_size = size
+        held = self._take_out(entry)
+        self.ledger.charge(entry.model, self.ledger.of(entry.model) + size - entry.loading_size)
+        entry.loading_size = size
+        self._put_in(entry, held)
 
     def set_pinned(self, entry: Entry, pinned: bool) -> None:
         if pinned != entry.pinned:
-            with self._moving(entry):
-                entry.pinned = pinned
+            held = self._take_out(entry)
+            entry.pinned = pinned
+            self._put_in(entry, held)
 
     def set_in_flight(self, entry: Entry, in_flight: int) -> None:
         if (in_flight > 0) == (entry.in_flight > 0):
             entry.in_flight = in_flight
             return
-        with self._moving(entry):
-            entry.in_flight = in_flight
+        held = self._take_out(entry)
+        entry.in_flight = in_flight
+        self._put_in(entry, held)
 
     def seat(self, entry: Entry) -> None:
         """Give a serving model its place in the eviction order, by its last use."""
@@ -280,6 +285,8 @@ class Books:
         self.seat(entry)
         self.mark_stale(entry)
         self.emit(Publish(entry.model))
+        if self.waiting.waiting_for(entry.model):
+            self.begin_verify(entry)  # who waited for the end of the drain is served here and now
 
     def begin_verify(self, entry: Entry) -> None:
         if not entry.verifying:

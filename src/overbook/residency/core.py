@@ -315,12 +315,14 @@ class Core:
         books.recharge(entry, size)
         entry.loads += 1
         entry.failures, entry.retry_at, entry.reason = 0, -math.inf, ""
-        books.seat(entry)
         if entry.removed:
             books.begin_drain(entry, Cause.REMOVED, now)
             return
         books.emit(Publish(entry.model))
-        books.grant_all(entry, now)
+        if books.waiting.waiting_for(entry.model):
+            books.grant_all(entry, now)
+        else:
+            books.seat(entry)
         books.mark_stale(entry)
 
     def _load_failed(self, event: events.LoadFailed, now: float) -> None:

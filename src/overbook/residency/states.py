@@ -14,6 +14,9 @@ from typing import Final
 
 
 class State(Enum):
+    # Members are singletons. Enum's own hash is a Python function, and tables are looked up at every step.
+    __hash__ = object.__hash__
+
     COLD = "cold"
     LOADING = "loading"
     RESIDENT = "resident"
@@ -24,6 +27,8 @@ class State(Enum):
 
 
 class Step(Enum):
+    __hash__ = object.__hash__
+
     BEGIN_LOAD = "begin load"
     LOADED = "loaded"
     LOAD_FAILED = "load failed"

@@ -156,14 +156,19 @@ class Mirror:
             )
             return
         changed = event.generation != seen.generation or event.size != seen.size
-        if seen.removed and seen.state is State.DRAINING and event.generation != seen.generation:
-            seen.cause = Cause.UPDATED
+        staying = seen.state is State.RESIDENT
+        if seen.removed and seen.state is State.DRAINING:
+            staying = (
+                event.generation == seen.generation
+            )  # rescued; other content never serves again
+            if not staying:
+                seen.cause = Cause.UPDATED
         seen.size, seen.generation = event.size, event.generation
         seen.pinned, seen.priority, seen.removed = event.pinned, event.priority, False
         if not changed:
             return
         seen.failures, seen.retry_at, seen.reason = 0, -math.inf, ""
-        if seen.state is State.RESIDENT and seen.loaded_generation == seen.generation:
+        if staying and seen.loaded_generation == seen.generation:
             if (more := seen.size - seen.loaded) <= max(0, self.free):
                 seen.charge += more
                 seen.loaded = seen.size

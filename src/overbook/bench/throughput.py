@@ -1,0 +1,104 @@
+"""How many events per second the core takes in, by kind of event, with very many models known."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from overbook.residency import effects as fx
+from overbook.residency import events as ev
+from overbook.residency.core import Core
+from overbook.residency.events import Event, ModelName, RequestId
+
+_STEP = 0.001  # virtual seconds between two events
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """``events`` of one kind took ``seconds``."""
+
+    name: str
+    events: int
+    seconds: float
+
+    @property
+    def per_second(self) -> float:
+        return self.events / self.seconds
+
+
+class _Replica:
+    """A core whose effects are performed at once; only the core's own time is counted."""
+
+    def __init__(self, budget: int, timer: Callable[[], float]) -> None:
+        self._core = Core(budget=budget)
+        self._timer = timer
+        self._now = 0.0
+        self.events = 0
+        self.seconds = 0.0
+
+    def feed(self, event: Event) -> None:
+        queue = [event]
+        while queue:
+            self._now += _STEP
+            began = self._timer()
+            effects = self._core.handle(queue.pop(), self._now)
+            self._core.next_wakeup()
+            self.seconds += self._timer() - began
+            self.events += 1
+            for effect in effects:
+                match effect:
+                    case fx.Load(model):
+                        queue.append(ev.LoadSucceeded(model))
+                    case fx.Withdraw(model, ticket):
+                        queue.append(ev.Drained(model, ticket))
+                    case fx.Unload(model):
+                        queue.append(ev.Unloaded(model))
+                    case _:
+                        pass
+
+    def measure(self, name: str, events: Iterable[Event]) -> Rate:
+        self.events, self.seconds = 0, 0.0
+        for event in events:
+            self.feed(event)
+        return Rate(name, self.events, self.seconds)
+
+
+def measure(
+    *, models: int, resident: int, events: int, seed: int, timer: Callable[[], float]
+) -> list[Rate]:
+    """Equal models of one byte, of which ``resident`` fit. About ``events`` events of each kind."""
+    chance = random.Random(seed)
+    replica = _Replica(resident, timer)
+    names = [ModelName(f"m{place}") for place in range(models)]
+    hot = names[:resident]
+    replica.feed(ev.ServerUp())
+    rates = [replica.measure("register", (ev.Register(name, 1, 1, warm=False) for name in names))]
+    for serial, name in enumerate(hot):
+        replica.feed(ev.RequestArrived(RequestId(serial), name, float("inf")))
+    rates.append(
+        replica.measure(
+            "usage report",
+            (ev.UsageSeen(chance.choice(hot), 0, place * _STEP) for place in range(events)),
+        )
+    )
+    rates.append(
+        replica.measure(
+            "request for a resident model",
+            (
+                ev.RequestArrived(RequestId(resident + serial), chance.choice(hot), float("inf"))
+                for serial in range(events)
+            ),
+        )
+    )
+    # Each of these is four events: request, drained, unloaded, loaded.
+    rates.append(
+        replica.measure(
+            "activation that evicts",
+            (
+                ev.RequestArrived(RequestId(-serial - 1), chance.choice(names), float("inf"))
+                for serial in range(events // 4)
+            ),
+        )
+    )
+    return rates
