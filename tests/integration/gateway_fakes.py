@@ -294,7 +294,15 @@ class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
 
 
 class FakeScheduler(scheduler_pb2_grpc.SchedulerServiceServicer):
-    """Serves one catalogue."""
+    """Serves one catalogue. Nobody here asks for anything else."""
+
+    async def AgentSession(self, request_iterator, context):  # type: ignore[no-untyped-def]  # noqa: N802
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "agents have no business here")
+        yield
+
+    async def WatchServers(self, request, context):  # type: ignore[no-untyped-def]  # noqa: N802
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "no servers here")
+        yield
 
     def __init__(self, update: scheduler_pb2.CatalogueUpdate) -> None:
         self.first = update
@@ -398,6 +406,20 @@ class World:
             request, metadata=tuple((metadata or {}).items()), timeout=30
         )
         return found
+
+    async def raw_call(
+        self,
+        message: bytes,
+        *,
+        method: str = f"/{SERVICE}/ModelInfer",
+        seconds: float = 10.0,
+        compression: grpc.Compression | None = None,
+    ) -> bytes:
+        """A unary gRPC call with exactly these bytes as its message."""
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self.channel.unary_unary(
+            method, request_serializer=bytes, response_deserializer=bytes
+        )
+        return await call(message, timeout=seconds, compression=compression)
 
     async def make_hot(self, *models: str) -> None:
         """Load the models, and wait until Envoy routes to them."""

@@ -52,7 +52,9 @@ async def test_larger_than_the_limit_is_refused(world: World, hot: bool) -> None
     if hot:
         await world.make_hot("iris")
     reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
-    writer.write(b"POST /v2/models/iris/infer HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999\r\n\r\nx")
+    writer.write(
+        b"POST /v2/models/iris/infer HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999\r\n\r\nx"
+    )
     head = await asyncio.wait_for(reader.readuntil(b"}"), 10)
     writer.close()
     await writer.wait_closed()

@@ -115,19 +115,17 @@ async def test_last_model_name_in_the_message_counts(world: World) -> None:
     """A protobuf parser takes the last of a repeated field: so must whoever routes by it."""
     await world.make_hot("iris", "wine")
     twice = b"\x0a\x04iris" + b"\x1a\x021x" + b"\x0a\x04wine"
-    call = world.channel.unary_unary(f"/{SERVICE}/ModelInfer")
-    answer = oip_pb2.ModelInferResponse.FromString(await call(twice, timeout=10))
+    answer = oip_pb2.ModelInferResponse.FromString(await world.raw_call(twice))
     assert answer.model_name == "wine"
     for garbage in (b"\x0a\xff", b"\x0b", b"\x0a\x04iris\x12\x7f", b""):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await call(garbage, timeout=10)
+            await world.raw_call(garbage)
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_compressed_message_is_refused_clearly(world: World) -> None:
-    call = world.channel.unary_unary(f"/{SERVICE}/ModelInfer")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call(b"\x0a\x04iris" * 1000, timeout=10, compression=grpc.Compression.Gzip)
+        await world.raw_call(b"\x0a\x04iris" * 1000, compression=grpc.Compression.Gzip)
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
     assert "uncompressed" in (caught.value.details() or "")
 
@@ -173,7 +171,7 @@ async def test_other_paths_are_not_found(world: World) -> None:
         assert answer.status_code in (404, 405)
         assert answer.json()["error"]
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await world.channel.unary_unary("/some.Service/Call")(b"", timeout=10)
+        await world.raw_call(b"", method="/some.Service/Call")
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
@@ -252,9 +250,8 @@ async def test_grpc_deadline_ends_the_wait(world: World) -> None:
         await asyncio.sleep(3600)
 
     world.agent.load = never
-    call = world.channel.unary_unary(f"/{SERVICE}/ModelInfer")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call(b"\x0a\x04slow", timeout=0.3)
+        await world.raw_call(b"\x0a\x04slow", seconds=0.3)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     await eventually(lambda: world.agent.running == 0)
 
@@ -274,7 +271,9 @@ async def test_events_are_not_held_back(world: World) -> None:
 
 
 async def test_streams_go_through_the_relay_hot_and_cold(world: World) -> None:
-    stream = world.channel.stream_stream(
+    stream: grpc.aio.StreamStreamMultiCallable[
+        oip_pb2.ModelInferRequest, oip_pb2.ModelInferResponse
+    ] = world.channel.stream_stream(
         f"/{SERVICE}/ModelStreamInfer",
         request_serializer=oip_pb2.ModelInferRequest.SerializeToString,
         response_deserializer=oip_pb2.ModelInferResponse.FromString,
@@ -285,6 +284,7 @@ async def test_streams_go_through_the_relay_hot_and_cold(world: World) -> None:
             # One at a time: an answer must not wait for the end of the requests.
             await call.write(oip_pb2.ModelInferRequest(model_name="wine", id=str(number)))
             answer = await call.read()
+            assert isinstance(answer, oip_pb2.ModelInferResponse)
             assert (answer.model_name, answer.id) == ("wine", str(number))
         await call.done_writing()
         assert await call.code() is grpc.StatusCode.OK

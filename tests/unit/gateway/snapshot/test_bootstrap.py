@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from envoy.config.bootstrap.v3 import bootstrap_pb2
+from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2
+from envoy.extensions.filters.http.lua.v3 import lua_pb2
+from envoy.extensions.filters.http.router.v3 import router_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import (
+    http_connection_manager_pb2,
+)
+from envoy.extensions.retry.priority.previous_priorities.v3 import previous_priorities_config_pb2
+from envoy.extensions.router.cluster_specifiers.lua.v3 import lua_pb2 as specifier_pb2
+from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
+from google.protobuf import json_format
+
+from overbook.gateway.snapshot import bootstrap
+from overbook.gateway.snapshot.listeners import Scripts
+
+SCRIPTS = Scripts(choose_cluster="A", choose_place="B", name_grpc="C", name_rest="D")
+# Types that the document names by "@type" must be known to the parser.
+KNOWN = (
+    ext_authz_pb2,
+    lua_pb2,
+    router_pb2,
+    http_connection_manager_pb2,
+    previous_priorities_config_pb2,
+    specifier_pb2,
+    http_protocol_options_pb2,
+)
+
+
+def test_the_document_is_a_bootstrap() -> None:
+    sockets = bootstrap.Sockets.in_folder(Path("/run/ob"))
+    document = bootstrap.document(host="127.0.0.1", port=9000, sockets=sockets, scripts=SCRIPTS)
+    assert KNOWN
+    message = json_format.Parse(json.dumps(document), bootstrap_pb2.Bootstrap())
+    listeners = message.static_resources.listeners
+    assert [listener.name for listener in listeners] == ["data", "inner", "cold"]
+    assert listeners[0].address.socket_address.port_value == 9000
+    assert message.admin.address.pipe.path == "/run/ob/gw-admin.sock"
+    clusters = {cluster.name: cluster for cluster in message.static_resources.clusters}
+    for final in ("oip-rest", "cold-rest", "cold-grpc"):
+        assert clusters[final].circuit_breakers.thresholds[0].max_retries.value == 0
+
+
+def test_a_folder_too_deep_for_sockets_is_refused() -> None:
+    with pytest.raises(ValueError, match="at most 107"):
+        bootstrap.Sockets.in_folder(Path("/" + "d" * 95))

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+
+from overbook.gateway.snapshot import clusters
+from overbook.gateway.snapshot.names import Protocol
+
+
+def test_the_server_comes_first_and_the_cold_listener_second() -> None:
+    cluster = clusters.place(
+        name="rest/iris/0",
+        protocol=Protocol.REST,
+        address="127.0.0.1:39001",
+        cold_socket="/run/cold.sock",
+    )
+    first, second = cluster.load_assignment.endpoints
+    where = first.lb_endpoints[0].endpoint.address.socket_address
+    assert (first.priority, where.address, where.port_value) == (0, "127.0.0.1", 39001)
+    assert second.priority == 1
+    assert second.lb_endpoints[0].endpoint.address.pipe.path == "/run/cold.sock"
+    assert cluster.name == cluster.load_assignment.cluster_name == "rest/iris/0"
+
+
+def test_one_cluster_does_not_change_another() -> None:
+    """They are copies of one template."""
+    made = [
+        clusters.place(name=name, protocol=protocol, address=address, cold_socket="/c")
+        for name, protocol, address in (
+            ("rest/a/0", Protocol.REST, "h:1"),
+            ("rest/b/0", Protocol.REST, "[::1]:2"),
+            ("grpc/a/0", Protocol.GRPC, "h:3"),
+        )
+    ]
+    ports = [
+        cluster.load_assignment.endpoints[0]
+        .lb_endpoints[0]
+        .endpoint.address.socket_address.port_value
+        for cluster in made
+    ]
+    assert [cluster.name for cluster in made] == ["rest/a/0", "rest/b/0", "grpc/a/0"]
+    assert ports == [1, 2, 3]
+    options = [
+        cluster.typed_extension_protocol_options[
+            next(iter(cluster.typed_extension_protocol_options))
+        ]
+        for cluster in made
+    ]
+    assert options[0] == options[1] != options[2]
+
+
+@pytest.mark.parametrize("address", ["", "nowhere", ":1", "host:", "host:http"])
+def test_an_address_without_a_port_is_refused(address: str) -> None:
+    with pytest.raises(ValueError, match="host:port"):
+        clusters.place(name="x", protocol=Protocol.REST, address=address, cold_socket="/c")
+
+
+def test_a_mark_has_no_endpoints() -> None:
+    assert not clusters.mark("hot/iris/0").load_assignment.endpoints

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from overbook.gateway.snapshot.names import (
+    PLACE_STATS_REGEX,
+    PlaceCount,
+    Protocol,
+    active_filter,
+    hot_mark,
+    parse_place_stats,
+    place_cluster,
+    wide_mark,
+)
+
+SCRAPE = """\
+# TYPE envoy_cluster_upstream_rq_active gauge
+envoy_cluster_upstream_rq_active{envoy_cluster_name="grpc/iris/0"} 2
+envoy_cluster_upstream_rq_active{envoy_cluster_name="rest/iris/0"} 1
+envoy_cluster_upstream_rq_active{envoy_cluster_name="rest/iris/11"} 0
+# TYPE envoy_cluster_upstream_rq_total counter
+envoy_cluster_upstream_rq_total{envoy_cluster_name="rest/iris/0"} 40
+envoy_cluster_upstream_rq_total{envoy_cluster_name="control"} 7
+envoy_server_live{} 1
+"""
+
+
+def test_names_are_what_the_scripts_build() -> None:
+    assert place_cluster(Protocol.GRPC, "iris", 3) == "grpc/iris/3"
+    assert (hot_mark("iris", 0), wide_mark("iris")) == ("hot/iris/0", "wide/iris")
+
+
+def test_both_protocols_count_for_a_place() -> None:
+    assert parse_place_stats(SCRAPE) == {
+        ("iris", 0): PlaceCount(total=40, active=3),
+        ("iris", 11): PlaceCount(total=0, active=0),
+    }
+
+
+def test_nothing_in_nothing_out() -> None:
+    assert parse_place_stats("") == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("cluster.rest/iris/0.upstream_rq_total", True),
+        ("cluster.grpc/a-b/15.upstream_rq_active", True),
+        ("cluster.rest/iris/0.upstream_rq_time", False),
+        ("cluster.hot/iris/0.upstream_rq_total", False),
+        ("cluster.control.upstream_rq_total", False),
+    ],
+)
+def test_only_what_is_read_is_kept(name: str, kept: bool) -> None:
+    assert (re.fullmatch(PLACE_STATS_REGEX, name) is not None) is kept
+
+
+def test_filter_matches_these_places_only() -> None:
+    pattern = re.compile(active_filter([("iris", 0), ("a-b", 2)]))
+    assert pattern.match("cluster.rest/iris/0.upstream_rq_active")
+    assert pattern.match("cluster.grpc/a-b/2.upstream_rq_active")
+    assert not pattern.match("cluster.rest/iris/01.upstream_rq_active")
+    assert not pattern.match("cluster.rest/xiris/0.upstream_rq_active")
+    assert not pattern.match("cluster.rest/iris/0.upstream_rq_total")

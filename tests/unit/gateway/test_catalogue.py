@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from overbook.gateway.catalogue import Catalogue
+from overbook.wire import scheduler_pb2
+from overbook.wire.common_pb2 import ReplicaRef
+
+
+def model(name: str, *replicas: int, reason: str = "") -> scheduler_pb2.CatalogueModel:
+    refs = [ReplicaRef(server="s", replica=number) for number in replicas]
+    return scheduler_pb2.CatalogueModel(name=name, generation=1, replicas=refs, reason=reason)
+
+
+def replica(number: int, target: str) -> scheduler_pb2.CatalogueReplica:
+    return scheduler_pb2.CatalogueReplica(
+        ref=ReplicaRef(server="s", replica=number), agent_target=target, runtime="mlserver"
+    )
+
+
+async def test_a_sync_in_pieces_replaces_everything_when_complete() -> None:
+    catalogue = Catalogue()
+    first = scheduler_pb2.CatalogueUpdate(
+        reset=True, models=[model("a", 0), model("b", 0)], replicas=[replica(0, "t")], complete=True
+    )
+    catalogue.apply(first)
+    assert set(catalogue.models()) == {"a", "b"}
+    catalogue.apply(scheduler_pb2.CatalogueUpdate(reset=True, models=[model("b", 1)]))
+    # Half a sync takes nothing away.
+    assert set(catalogue.models()) == {"a", "b"}
+    catalogue.apply(
+        scheduler_pb2.CatalogueUpdate(
+            models=[model("c")], replicas=[replica(1, "u")], complete=True
+        )
+    )
+    assert set(catalogue.models()) == {"b", "c"}
+    assert set(catalogue.replicas()) == {"s/1"}
+
+
+async def test_known_only_after_a_complete_sync() -> None:
+    catalogue = Catalogue()
+    catalogue.apply(scheduler_pb2.CatalogueUpdate(reset=True, models=[model("a", 0)]))
+    assert not catalogue._known.is_set()
+    catalogue.apply(scheduler_pb2.CatalogueUpdate(complete=True))
+    await catalogue.wait_known()
+
+
+async def test_single_changes() -> None:
+    catalogue = Catalogue()
+    told: list[set[str]] = []
+    catalogue.on_replicas = lambda: told.append(set(catalogue.replicas()))
+    catalogue.apply(
+        scheduler_pb2.CatalogueUpdate(
+            reset=True, models=[model("a")], replicas=[replica(0, "t")], complete=True
+        )
+    )
+    catalogue.apply(scheduler_pb2.CatalogueUpdate(models=[model("a", reason="no room")]))
+    entry = catalogue.find("a")
+    assert entry is not None
+    assert (entry.available, entry.reason) == (False, "no room")
+    gone = scheduler_pb2.CatalogueUpdate(
+        removed=["a", "never"], removed_replicas=[ReplicaRef(server="s", replica=0)]
+    )
+    catalogue.apply(gone)
+    assert catalogue.find("a") is None
+    assert told == [{"s/0"}, set()]
