@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from typing import Final
+from typing import Final, TypeAlias
 
 import grpc
 import grpc.aio
@@ -30,6 +29,7 @@ _OUTCOMES: Final = {
     Refusal.DEADLINE: pb.ActivateReply.DEADLINE,
     Refusal.NO_ROOM: pb.ActivateReply.UNAVAILABLE,
 }
+_Stream: TypeAlias = "grpc.aio.ServicerContext[pb.GatewayToAgent, pb.AgentToGateway]"
 # A gateway that sends no timeout still gets an answer.
 _DEFAULT_TIMEOUT: Final = 60.0
 
@@ -67,33 +67,41 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
             return pb.MetadataReply(found=False)
         return pb.MetadataReply(found=True, json=json.dumps(found))
 
-    async def Follow(  # noqa: N802
-        self,
-        request_iterator: AsyncIterator[pb.GatewayToAgent],
-        context: grpc.aio.ServicerContext[pb.GatewayToAgent, pb.AgentToGateway],
-    ) -> AsyncIterator[pb.AgentToGateway]:
-        hello = await anext(request_iterator, None)
-        if hello is None or not hello.hello.gateway:
+    # A handler written as an async generator may never be closed when its stream is cancelled, and a
+    # gateway that is gone would be waited for at every drain: so this one reads and writes itself.
+    async def Follow(  # type: ignore[override]  # noqa: N802
+        self, request_iterator: object, context: _Stream
+    ) -> None:
+        hello = await context.read()
+        if not isinstance(hello, pb.GatewayToAgent) or not hello.hello.gateway:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "expected GatewayHello first")
-            return
         follower = self._followers.attach(hello.hello.gateway)
-        listener = asyncio.create_task(
-            self._listen(follower, request_iterator), name=f"listen to {follower.gateway}"
-        )
-        listener.add_done_callback(lambda _: follower.wake.set())
+        name = follower.gateway
+        listener = asyncio.create_task(self._listen(follower, context), name=f"hear {name}")
+        speaker = asyncio.create_task(self._speak(follower, context), name=f"tell {name}")
         try:
-            while not listener.done():
-                for message in self._followers.messages_for(follower):
-                    yield message
-                await follower.wake.wait()
-                follower.wake.clear()
-            listener.result()
+            await asyncio.wait((listener, speaker), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            listener.cancel()
             self._followers.detach(follower)
+            listener.cancel()
+            speaker.cancel()
+            results = await asyncio.gather(listener, speaker, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception) and not isinstance(result, grpc.aio.BaseError):
+                raise result
 
-    async def _listen(self, follower: Follower, messages: AsyncIterator[pb.GatewayToAgent]) -> None:
-        async for message in messages:
+    async def _speak(self, follower: Follower, context: _Stream) -> None:
+        while True:
+            for message in self._followers.messages_for(follower):
+                await context.write(message)
+            await follower.wake.wait()
+            follower.wake.clear()
+
+    async def _listen(self, follower: Follower, context: _Stream) -> None:
+        while True:
+            message = await context.read()
+            if not isinstance(message, pb.GatewayToAgent):
+                return
             match message.WhichOneof("message"):
                 case "withdrawn":
                     done = message.withdrawn

@@ -95,7 +95,7 @@ def _run(name: str, state_dir: Path, part: Callable[[], Coroutine[object, object
             cause = cause.exceptions[0]
         if not isinstance(cause, _EXPECTED):
             raise
-        print(f"error: {cause}", file=sys.stderr)
+        print(f"Error: {cause}", file=sys.stderr)
         return 1
     return 0
 

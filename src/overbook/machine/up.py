@@ -53,7 +53,7 @@ def run_up(options: UpOptions) -> int:
             log_file = logs.configure(options.state_dir, "overbook")
             asyncio.run(_Up(options, log_file).run())
     except (StateInUse, UpFailed, SchedulerError, GatewayStartFailed, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"Error: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -97,7 +97,10 @@ class InferenceServer(Protocol):
         ...
 
     async def load(self, model: PreparedModel, *, timeout: float) -> None:
-        """Load, or reload in place: a failing reload leaves the old one serving. Raises ModelRejected, ServerUnreachable."""
+        """Load, or reload in place: a failing reload leaves the old one serving.
+
+        Raises ModelRejected, ServerUnreachable.
+        """
         ...
 
     async def unload(self, name: str, *, timeout: float) -> None:
