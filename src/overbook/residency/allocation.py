@@ -150,7 +150,9 @@ def _serve_stale(books: Books, entry: Entry, promises: _Promises, now: float) ->
         books.unfit[entry.model] = None
     elif entry.loaded_size + entry.size > capacity:
         # Not both at once: requests wait for the swap.
+        before = books.coming_back
         books.begin_drain(entry, Cause.UPDATED, now)
+        promises.spare += books.coming_back - before
     elif _reserve(books, entry, promises, now):
         books.begin_reload(entry)
 

@@ -60,6 +60,6 @@ class WaitingRoom:
         """Requests whose deadline has passed; each is forgotten as it is yielded."""
         while (deadline := self.next_deadline()) is not None and deadline <= now:
             request = heapq.heappop(self._deadlines)[1]
-            model = self.leave(request)
-            if model is not None:
-                yield request, model
+            model = self._model_of[request]
+            self.leave(request)
+            yield request, model

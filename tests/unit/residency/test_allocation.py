@@ -1,0 +1,134 @@
+"""Who gets room, in which order, and that in the end everybody does: no deadlock, no starvation by the small."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from overbook.residency import effects as fx
+from overbook.residency import events as ev
+from overbook.residency.books import Limits
+from overbook.residency.events import ModelName
+from overbook.residency.states import State
+from tests.unit.residency.world import World
+
+
+def crowd(sizes: list[int], budget: int, limits: Limits) -> World:
+    here = World(budget, limits)
+    here.say(ev.ServerUp())
+    for place, size in enumerate(sizes):
+        here.say(ev.Register(ModelName(f"m{place}"), size, 1, warm=False))
+    return here
+
+
+def loads(here: World) -> list[ModelName]:
+    return [e.model for _, _, effects in here.log for e in effects if isinstance(e, fx.Load)]
+
+
+def grants(here: World) -> int:
+    return sum(isinstance(e, fx.Grant) for _, _, effects in here.log for e in effects)
+
+
+def test_twenty_cold_models_with_room_for_three_and_ten_waiters_each() -> None:
+    here = crowd([3] * 20, 10, Limits())
+    for _ in range(10):
+        for place in range(20):
+            here.arrive(ModelName(f"m{place}"))
+    here.settle()
+    assert grants(here) == 200
+    assert sorted(loads(here)) == sorted(f"m{place}" for place in range(20)), "each loaded once"
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_models_of_all_sizes_that_do_not_fit_together_all_get_their_turn(seed: int) -> None:
+    chance = random.Random(seed)
+    limits = Limits(
+        concurrent_loads=chance.randint(1, 4),
+        lookahead=chance.randint(0, 3),
+        min_residency=chance.choice([0.0, 0.25]),
+    )
+    here = crowd([chance.randint(0, 20) for _ in range(15)], 20, limits)
+    for _ in range(40):
+        here.arrive(ModelName(f"m{chance.randrange(15)}"))
+    here.settle()
+    assert grants(here) == 40
+
+
+def test_room_is_promised_in_order_of_arrival() -> None:
+    here = crowd([5, 5, 5, 5], 10, Limits(concurrent_loads=2, lookahead=2, min_residency=0))
+    for place in range(4):
+        here.arrive(ModelName(f"m{place}"))
+    here.settle()
+    assert loads(here) == ["m0", "m1", "m2", "m3"]
+
+
+def test_a_large_model_that_must_wait_blocks_no_small_one_behind_it() -> None:
+    here = crowd([6, 10, 4], 10, Limits())
+    here.arrive(ModelName("m0"))
+    here.answer(ModelName("m0"))
+    here.arrive(ModelName("m1"))
+    here.arrive(ModelName("m2"))
+    assert here.core.entries[ModelName("m2")].state is State.LOADING
+    here.settle()
+
+
+def test_room_is_made_ahead_for_no_more_than_the_lookahead() -> None:
+    """Early victims would have been hit meanwhile: the queue behind must wait before it evicts."""
+    here = crowd([1] * 12, 6, Limits(concurrent_loads=1, lookahead=2, min_residency=0))
+    for place in range(6):
+        here.arrive(ModelName(f"m{place}"))
+        here.answer(ModelName(f"m{place}"))
+        here.now += 1
+    for place in range(6, 12):
+        here.arrive(ModelName(f"m{place}"))
+    assert len(here.withdrawals) == 3
+    here.drained(ModelName("m0"))
+    here.answer(ModelName("m0"))
+    assert here.core.entries[ModelName("m6")].state is State.LOADING
+    assert len(here.withdrawals) == 2
+    here.settle()
+
+
+def test_a_larger_victim_chosen_later_spares_the_smaller_one() -> None:
+    here = crowd([3, 9, 3, 5], 12, Limits(min_residency=0.25))
+    for place in range(4):
+        here.arrive(ModelName(f"m{place}"))
+        if place < 2:
+            here.answer(ModelName(f"m{place}"))
+    assert not here.withdrawals, "both residents are too young"
+    here.now += 0.25
+    # m2 would take m0; m3 needs m1, whose bytes are enough for both.
+    here.say(ev.Tick())
+    assert list(here.withdrawals) == ["m1"]
+    here.settle()
+
+
+def test_work_per_event_does_not_depend_on_how_many_wait_behind_a_busy_server() -> None:
+    """A search for victims that was in vain is not repeated for each of the waiters."""
+    here = crowd([4] * 3 + [9] * 30, 12, Limits())
+    for place in range(3):
+        here.arrive(ModelName(f"m{place}"))
+        here.answer(ModelName(f"m{place}"))
+        here.say(ev.UsageSeen(ModelName(f"m{place}"), 1, here.now))
+    for place in range(3, 33):
+        here.arrive(ModelName(f"m{place}"))
+    assert not here.withdrawals
+    here.settle()
+    assert grants(here) == 33
+
+
+def test_two_updates_that_wait_for_room_may_evict_each_other_but_not_themselves() -> None:
+    here = crowd([5, 5], 11, Limits(min_residency=0))
+    for place in range(2):
+        here.arrive(ModelName(f"m{place}"))
+        here.answer(ModelName(f"m{place}"))
+        here.now += 1
+    for place in range(2):
+        here.say(ev.UsageSeen(ModelName(f"m{place}"), 1, here.now))
+    for place in range(2):
+        here.say(ev.Register(ModelName(f"m{place}"), 5, 2))
+    assert not here.withdrawals
+    here.say(ev.UsageSeen(ModelName("m0"), 0, here.now))
+    assert list(here.withdrawals) == ["m0"], "m1 takes the room of the idle one"
+    here.settle()
