@@ -10,8 +10,10 @@ from overbook.residency import effects as fx
 from overbook.residency import events as ev
 from overbook.residency.core import Core
 from overbook.residency.events import Event, ModelName, RequestId
+from overbook.residency.states import State
 
-_STEP = 0.001  # virtual seconds between two events
+# Virtual seconds between two events; more than the minimum residency, so that there is always a victim.
+_STEP = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,9 @@ class _Replica:
         self._now = 0.0
         self.events = 0
         self.seconds = 0.0
+
+    def is_resident(self, model: ModelName) -> bool:
+        return self._core.entries[model].state is State.RESIDENT
 
     def feed(self, event: Event) -> None:
         queue = [event]
@@ -101,4 +106,20 @@ def measure(
             ),
         )
     )
+    rates.append(_while_requests_wait(replica, names, resident, events))
     return rates
+
+
+def _while_requests_wait(
+    replica: _Replica, names: list[ModelName], resident: int, events: int
+) -> Rate:
+    """Every resident is in use and hundreds of cold models are asked for: nothing can move, and that is cheap."""
+    busy = [name for name in names if replica.is_resident(name)]
+    for name in busy:
+        replica.feed(ev.UsageSeen(name, 1, 0.0))
+    for serial, name in enumerate(names[-resident:]):
+        replica.feed(ev.RequestArrived(RequestId(-events - serial), name, float("inf")))
+    return replica.measure(
+        "usage report while requests wait",
+        (ev.UsageSeen(busy[place % len(busy)], 1 + place % 2, 0.0) for place in range(events)),
+    )

@@ -42,7 +42,7 @@ class Shape:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ValueError(f"trace '{self.kind}': expected one of {', '.join(KINDS)}")
+            raise ValueError(f"trace '{self.kind}': expected one of {', '.join(sorted(KINDS))}")
         for name in ("models", "requests", "rate", "mean_size"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} {getattr(self, name)}: expected a number above 0")

@@ -1,0 +1,138 @@
+"""The simulator against things that can be worked out otherwise: a plain LRU cache, arithmetic, the budget."""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict
+
+import pytest
+
+from overbook.bench.simulator import Delays, Result, Setting, Simulator
+from overbook.bench.traces import Request, Shape, requests, sizes
+from overbook.residency.books import Limits
+
+MS = 0.001
+
+
+def no_time() -> float:
+    return 0.0
+
+
+def replay(trace: list[Request], model_sizes: tuple[int, ...], setting: Setting) -> Result:
+    simulator = Simulator(setting, model_sizes, timer=no_time)
+    for _ in simulator.run(trace):
+        pass
+    return simulator.result
+
+
+def plain_lru(asked: list[int], model_sizes: tuple[int, ...], budget: int) -> int:
+    """Hits of a textbook cache."""
+    cache: OrderedDict[int, int] = OrderedDict()
+    hits = 0
+    for model in asked:
+        if model in cache:
+            hits += 1
+            cache.move_to_end(model)
+            continue
+        while sum(cache.values()) + model_sizes[model] > budget:
+            cache.popitem(last=False)
+        cache[model] = model_sizes[model]
+    return hits
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_with_time_between_requests_it_is_exactly_a_least_recently_used_cache(seed: int) -> None:
+    chance = random.Random(seed)
+    asked = [min(int(chance.paretovariate(0.8)), 30) - 1 for _ in range(400)]
+    trace = [Request(10.0 * (place + 1), model) for place, model in enumerate(asked)]
+    model_sizes = (7,) * 30
+    result = replay(trace, model_sizes, Setting(budget=7 * 8))
+    assert result.hits == plain_lru(asked, model_sizes, 7 * 8)
+    assert result.loads == len(asked) - result.hits
+    assert result.evictions == result.loads - 8
+
+
+def test_round_robin_over_one_more_than_fit_never_hits() -> None:
+    trace = [Request(10.0 * (place + 1), place % 9) for place in range(90)]
+    assert replay(trace, (1,) * 9, Setting(budget=8)).hits == 0
+
+
+def test_added_latency_is_the_sum_of_the_delays() -> None:
+    delays = Delays(
+        load_base=10 * MS, load_per_byte=1 * MS, unload=3 * MS, withdraw=2 * MS, inference=1 * MS
+    )
+    setting = Setting(budget=5, delays=delays)
+    free, evicting = 10 * MS + 5 * MS, 2 * MS + 3 * MS + 10 * MS + 5 * MS
+    result = replay([Request(1.0, 0), Request(2.0, 0), Request(3.0, 1)], (5, 5), setting)
+    assert result.added == pytest.approx([free, evicting])
+    assert result.hits == 1
+    assert result.mean_added() == pytest.approx((free + evicting) / 3)
+    assert result.added_percentile(33) == 0.0
+    assert result.added_percentile(50) == pytest.approx(free)
+    assert result.added_percentile(99) == pytest.approx(evicting)
+
+
+def test_a_model_in_use_is_not_evicted_before_its_request_ends() -> None:
+    delays = Delays(
+        load_base=10 * MS,
+        load_per_byte=0.0,
+        unload=0.0,
+        withdraw=0.0,
+        inference=5.0,
+        report=100 * MS,
+    )
+    result = replay([Request(1.0, 0), Request(2.0, 1)], (5, 5), Setting(budget=5, delays=delays))
+    # Loaded at 1.01, in use until 6.01, which the meter reports at the next tenth.
+    assert result.added[1] == pytest.approx(6.1 - 2.0 + 10 * MS)
+
+
+def test_requests_for_one_cold_model_share_its_load() -> None:
+    trace = [Request(1.0 + place * MS / 10, 0) for place in range(50)]
+    result = replay(trace, (5,), Setting(budget=5))
+    assert (result.loads, result.requests, result.hits) == (1, 50, 0)
+
+
+def test_a_request_that_waits_too_long_is_rejected() -> None:
+    setting = Setting(budget=5, delays=Delays(load_base=60.0, patience=1.0))
+    result = replay([Request(1.0, 0)], (5,), setting)
+    assert result.rejected == 1
+    assert result.added == pytest.approx([1.0])
+
+
+def test_free_room_is_filled_before_anybody_asks_when_told_so() -> None:
+    trace = [Request(10.0 + place, place) for place in range(4)]
+    assert replay(trace, (1,) * 4, Setting(budget=4, warm=True)).hits == 4
+    assert replay(trace, (1,) * 4, Setting(budget=4)).hits == 0
+
+
+@pytest.mark.parametrize("kind", ["zipf", "drift", "scan", "round-robin"])
+def test_under_pressure_every_request_ends_and_the_budget_holds(kind: str) -> None:
+    shape = Shape(
+        kind=kind, models=60, requests=800, rate=150.0, mean_size=10_000, spread=1.2, seed=3
+    )
+    budget = 150_000
+    model_sizes = sizes(shape, budget)
+    trace = list(requests(shape, model_sizes, budget))
+    setting = Setting(budget=budget, limits=Limits(min_residency=0.05))
+    first, again = (replay(trace, model_sizes, setting) for _ in range(2))
+    assert first == again, "equal inputs, equal results"
+    assert first.hits + len(first.added) == first.requests == 800
+    assert first.rejected == 0
+    assert first.evictions > 20
+    assert first.most_charged <= budget
+    assert first.bytes_hit <= first.bytes_asked == sum(model_sizes[r.model] for r in trace)
+
+
+def test_the_core_is_timed_by_the_given_timer_only() -> None:
+    ticks = iter(range(10_000))
+    simulator = Simulator(Setting(budget=5), (5,), timer=lambda: float(next(ticks)))
+    assert list(simulator.run([Request(1.0, 0)])) == [1]
+    assert simulator.result.core_seconds == simulator.result.events
+    assert simulator.result.events_per_second == 1.0
+
+
+def test_an_empty_result_divides_by_nothing() -> None:
+    empty = Result()
+    assert (empty.hit_rate, empty.byte_hit_rate, empty.mean_added()) == (0.0, 0.0, 0.0)
+    assert empty.added_percentile(99) == 0.0
+    assert empty.events_per_second == float("inf")

@@ -1,0 +1,22 @@
+"""The measure of the core's speed counts what it says, with any timer."""
+
+from __future__ import annotations
+
+from overbook.bench.throughput import measure
+
+
+def test_every_kind_of_event_is_measured() -> None:
+    ticks = iter(range(1_000_000))
+    rates = measure(models=50, resident=10, events=40, seed=1, timer=lambda: float(next(ticks)))
+    assert [rate.name for rate in rates] == [
+        "register",
+        "usage report",
+        "request for a resident model",
+        "activation that evicts",
+        "usage report while requests wait",
+    ]
+    assert [rate.events for rate in rates[:3]] == [50, 40, 40]
+    # Ten requests, most of them for cold models, each of which takes three events more.
+    assert 10 + 3 * 5 <= rates[3].events <= 40
+    assert rates[4].events == 40
+    assert all(rate.per_second == 1.0 for rate in rates)
