@@ -147,7 +147,7 @@ class AgentPart:
                 else:
                     reporter.process_bytes = memory.bytes
                     metrics.PROCESS_BYTES.labels(*labels).set(memory.bytes)
-            busy = reporter.activity() != seen
+            busy = reporter.activity() != seen or not reporter.process_bytes
             seen = reporter.activity()
             reporter.export(labels)
             await asyncio.sleep(_MEMORY_BUSY if busy else _MEMORY_IDLE)

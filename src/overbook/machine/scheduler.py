@@ -6,17 +6,20 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from overbook.scheduler.part import SchedulerConfig, default_settings, running_scheduler
+from overbook.scheduler.manifests_in import Defaults
+from overbook.scheduler.part import SchedulerConfig, running_scheduler
 
 
-def scheduler_config(state_dir: Path, *, listen: str, host: str, api_port: int) -> SchedulerConfig:
-    """Its files are in `scheduler` in the state folder; defaults for Servers come from the environment."""
+def scheduler_config(
+    state_dir: Path, *, listen: str, host: str, api_port: int, defaults: Defaults
+) -> SchedulerConfig:
+    """Its files are in `scheduler` in the state folder. ``defaults``: for Servers that do not say."""
     return SchedulerConfig(
         state_dir=state_dir / "scheduler",
         listen=listen,
         api_host=host,
         api_port=api_port,
-        defaults=default_settings(),
+        defaults=defaults,
     )
 
 

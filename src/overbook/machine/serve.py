@@ -25,6 +25,7 @@ from overbook.machine.scheduler import scheduler_config
 from overbook.runtimes.catalogue import UnknownRuntime, capabilities
 from overbook.runtimes.install import RuntimeInstallError
 from overbook.scheduler.errors import SchedulerError
+from overbook.scheduler.part import default_settings
 
 _EXPECTED = (
     StateInUse,
@@ -43,6 +44,7 @@ def run_scheduler(options: ServeSchedulerOptions) -> int:
             listen=options.listen,
             host=options.host,
             api_port=options.api_port,
+            defaults=default_settings(),
         )
         await run_scheduler_part(config, serving=asyncio.Event(), missing=lambda: None)
 

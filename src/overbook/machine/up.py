@@ -30,12 +30,20 @@ from overbook.machine.readiness import Readiness
 from overbook.machine.runtimes import RuntimeKeeper
 from overbook.machine.scheduler import run_scheduler, scheduler_config
 from overbook.scheduler.errors import SchedulerError
+from overbook.scheduler.part import default_settings
 
 _DEFAULT_MEMORY: Final = 2 * 1024**3
 _START_SECONDS: Final = 60.0
 _APPLY_CHUNK: Final = 500
 _STOP_SECONDS: Final = 15.0
 _READINESS: Final = "readiness"
+# Applied when there is none, so that the first model has a place to go.
+_FIRST_SERVER: Final[JsonObject] = {
+    "apiVersion": "overbook.dev/v1alpha1",
+    "kind": "Server",
+    "metadata": {"name": "mlserver"},
+    "spec": {"serverConfig": "mlserver"},
+}
 
 T = TypeVar("T")
 
@@ -86,7 +94,11 @@ class _Up:
         target = socket_target(self._run_dir, "scheduler")
         serving = asyncio.Event()
         config = scheduler_config(
-            options.state_dir, listen=target, host=options.host, api_port=options.api_port
+            options.state_dir,
+            listen=target,
+            host=options.host,
+            api_port=options.api_port,
+            defaults=default_settings(memory=self._memory, overcommit=options.overcommit),
         )
         missing = self._readiness.missing
         self._begin("scheduler", run_scheduler(config, serving=serving, missing=missing))
@@ -147,11 +159,11 @@ class _Up:
 
     def _apply(self) -> list[str]:
         """Apply the manifests given, and a first Server when there is none. Names of the models given."""
-        documents = [self._with_defaults(document) for document in self._options.documents]
+        documents = list(self._options.documents)
         with ControlClient(self._api_url, timeout=_START_SECONDS) as client:
             given = any(document.get("kind") == "Server" for document in documents)
             if not given and not client.list("server"):
-                documents.insert(0, self._first_server())
+                documents.insert(0, _FIRST_SERVER)
             refused: list[str] = []
             for start in range(0, len(documents), _APPLY_CHUNK):
                 for applied in client.apply(documents[start : start + _APPLY_CHUNK]):
@@ -162,28 +174,11 @@ class _Up:
             raise UpFailed(refused[0] + more)
         return [_name(document) for document in documents if document.get("kind") == "Model"]
 
-    def _first_server(self) -> JsonObject:
-        memory = min(_DEFAULT_MEMORY, psutil.virtual_memory().total // 2)
-        return self._with_defaults(
-            {
-                "apiVersion": "overbook.dev/v1alpha1",
-                "kind": "Server",
-                "metadata": {"name": "mlserver"},
-                "spec": {"serverConfig": "mlserver", "memory": self._options.memory or memory},
-            }
-        )
-
-    def _with_defaults(self, document: JsonObject) -> JsonObject:
-        """A Server that does not say its memory or overcommit gets those of the command line."""
-        spec = document.get("spec")
-        if document.get("kind") != "Server" or not isinstance(spec, dict):
-            return document
-        filled = dict(spec)
-        if self._options.memory is not None:
-            filled.setdefault("memory", self._options.memory)
-        if self._options.overcommit is not None:
-            filled.setdefault("overcommitPercentage", self._options.overcommit)
-        return {**document, "spec": filled}
+    @property
+    def _memory(self) -> int:
+        """The budget, in bytes, of a Server that does not say: Seldon's manifests cannot."""
+        half = int(psutil.virtual_memory().total) // 2
+        return self._options.memory or min(_DEFAULT_MEMORY, half)
 
     def _banner(self) -> None:
         host = _dialled(self._options.host)
