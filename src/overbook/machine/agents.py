@@ -29,12 +29,11 @@ _RECONNECT: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """What an agent is started with; memory is left out because it changes while the agent runs."""
+    """What makes an agent another one. Memory changes while it runs; overcommit is the scheduler's business."""
 
     server: str
     replica: int
     runtime: str
-    overcommit: int
     extra: tuple[str, ...]
 
 
@@ -54,7 +53,7 @@ class AgentSupervisor:
         self._scheduler = scheduler
         self._ensure_runtime = ensure_runtime
         self._running: dict[_Wanted, asyncio.Task[None]] = {}
-        self._memory: dict[str, int] = {}
+        self._specs: dict[str, pb.ServerSpec] = {}
 
     async def run(self) -> None:
         """Follow the scheduler's list of Servers until cancelled."""
@@ -73,13 +72,12 @@ class AgentSupervisor:
                 await asyncio.sleep(_RECONNECT)
 
     async def _follow(self, update: pb.ServerListUpdate, tasks: asyncio.TaskGroup) -> None:
-        self._memory = {server.name: server.memory_bytes for server in update.servers}
+        self._specs = {server.name: server for server in update.servers}
         wanted = {
             _Wanted(
                 server=server.name,
                 replica=replica,
                 runtime=server.runtime,
-                overcommit=server.overcommit_percent,
                 extra=tuple(server.extra_capabilities),
             )
             for server in update.servers
@@ -106,8 +104,8 @@ class AgentSupervisor:
                         server=wanted.server,
                         replica=wanted.replica,
                         runtime=wanted.runtime,
-                        memory=self._memory[wanted.server],
-                        overcommit=wanted.overcommit,
+                        memory=self._specs[wanted.server].memory_bytes,
+                        overcommit=self._specs[wanted.server].overcommit_percent,
                         capabilities=tuple(
                             dict.fromkeys((*capabilities(wanted.runtime), *wanted.extra))
                         ),
