@@ -19,7 +19,6 @@ from overbook.gateway.snapshot.names import (
     Protocol,
 )
 from overbook.gateway.verdicts import (
-    Granted,
     Refusal,
     Refused,
     Verdict,
@@ -82,14 +81,15 @@ class ActivationService(external_auth_pb2_grpc.AuthorizationServicer):  # type: 
     def _account(self, verdict: Verdict, model: str, *, suspect: bool, hops: int) -> None:
         """Count the request once, by the path it took, and what Envoy counts of it as well.
 
-        A suspect was counted twice where it came from: the try that failed, and the one that led here.
+        A suspect was counted twice where it came from: the try that failed, and the one that led
+        here. What was hot after all is left to the meter.
         """
         attempts = 2 if suspect and not hops else int(suspect)
-        if isinstance(verdict, Granted):
-            attempts += 1
-        else:
+        if isinstance(verdict, Refused):
             REFUSED.labels(verdict.refusal.label).inc()
-        if isinstance(verdict, Granted) and not hops:
-            REQUESTS.labels(model, "fallback" if suspect else "cold").inc()
+        elif verdict.asked:
+            attempts += 1
+            if not hops:
+                REQUESTS.labels(model, "fallback" if suspect else "cold").inc()
         if attempts:
             self._explain(model, attempts)

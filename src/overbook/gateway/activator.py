@@ -152,12 +152,12 @@ class Activator:
         try:
             place = self._router.places.find(wish.model, replica)
             if place is not None and place.hot and not wish.suspect:
-                return Granted(await opening, replica)
+                return Granted(await opening, asked=False)
             reply = await self._call_agent(wish, replica)
             if reply.outcome == ActivateReply.RESIDENT:
                 cluster = await opening
                 self._router.touch(wish.model, replica, self._now())
-                return Granted(cluster, replica)
+                return Granted(cluster, asked=True)
             return _refused(wish.model, reply)
         except AgentUnreachable as error:
             return Refused(Refusal.UNAVAILABLE, f"model {wish.model}: {error}", 1.0)

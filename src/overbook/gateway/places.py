@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from overbook.gateway.snapshot.names import MAX_SLOTS, Protocol
+from overbook.gateway.snapshot.names import MAX_SLOTS, Protocol, marks
 
 
 @dataclass(slots=True)
@@ -85,6 +85,11 @@ class Places:
             if not index[outer]:
                 del index[outer]
 
-    def is_wide(self, model: str) -> bool:
-        """Whether a slot other than 0 takes direct traffic."""
-        return any(place.hot and place.slot > 0 for place in self.of_model(model))
+    def protocols(self, model: str) -> set[Protocol]:
+        """Those over which the model was asked for: its places have clusters for them."""
+        return {protocol for place in self.of_model(model) for protocol in place.clusters}
+
+    def marks(self, model: str) -> list[str]:
+        """The marks that Envoy should have for this model."""
+        hot = {place.slot: place.clusters for place in self.of_model(model) if place.hot}
+        return marks(model, hot)

@@ -15,7 +15,7 @@ from typing import Final
 from overbook.gateway.errors import EnvoyUnavailable
 from overbook.gateway.places import Place, Places
 from overbook.gateway.snapshot import clusters
-from overbook.gateway.snapshot.names import Protocol, hot_mark, place_cluster, wide_mark
+from overbook.gateway.snapshot.names import Protocol, place_cluster
 from overbook.gateway.xds import ClusterFeed
 
 _log = logging.getLogger(__name__)
@@ -44,6 +44,7 @@ class Router:
         self._cold_socket = cold_socket
         self._addresses: dict[str, ServerAddresses] = {}
         self._address_known = asyncio.Condition()
+        self._marks: dict[str, list[str]] = {}
         self.places: Final = Places()
 
     def hot_models(self, replica: str) -> set[str]:
@@ -78,6 +79,7 @@ class Router:
         place.granted_at = now
         if protocol not in place.clusters:
             self._publish(place, protocol, addresses)
+            self._level(model)
         await self._feed.wait_acked(place.clusters[protocol], timeout)
         return place_cluster(protocol, model, place.slot)
 
@@ -88,21 +90,19 @@ class Router:
             place.granted_at = now
 
     def make_hot(self, replica: str, models: Iterable[str]) -> None:
-        """Direct traffic for these models may go to this replica."""
-        addresses = self._addresses.get(replica)
-        if addresses is None:
+        """Direct traffic for these models may go to this replica.
+
+        A protocol over which nobody has asked for a model yet costs no clusters: its first request
+        takes the cold path, where no agent is asked about a hot model.
+        """
+        if replica not in self._addresses:
             _log.warning("replica %s: told of hot models before its address; ignored", replica)
             return
         for model in models:
             place = self.places.claim(model, replica)
-            if place is None or place.hot:
-                continue
-            if not place.clusters:
-                for protocol in Protocol:
-                    self._publish(place, protocol, addresses)
-            place.hot = True
-            self._feed.put(clusters.mark(hot_mark(model, place.slot)))
-            self._mark_wide(model)
+            if place is not None and not place.hot:
+                place.hot = True
+                self._level(model)
 
     async def withdraw(self, replica: str, models: Iterable[str]) -> None:
         """Take the direct routes away; returns when Envoy has acknowledged.
@@ -155,21 +155,33 @@ class Router:
         revision = None
         for model in models:
             place = self.places.find(model, replica)
-            if place is None:
-                continue
-            # Also when it is not hot any more: the earlier removal may not be acknowledged yet.
-            revision = self._feed.remove(hot_mark(model, place.slot))
-            if place.hot:
+            if place is not None:
                 place.hot = False
-                self._mark_wide(model)
+                # Also when it was not hot: an earlier removal may not be acknowledged yet.
+                revision = self._level(model)
         return revision
 
-    def _mark_wide(self, model: str) -> None:
-        name = wide_mark(model)
-        if not self.places.is_wide(model):
-            self._feed.remove(name)
-        elif name not in self._feed:
-            self._feed.put(clusters.mark(name))
+    def _level(self, model: str) -> int:
+        """Make clusters and marks of a model what its places say. Returns the revision to wait for."""
+        protocols = self.places.protocols(model)
+        for place in self.places.of_model(model):
+            addresses = self._addresses.get(place.replica)
+            if place.hot and addresses is not None:
+                for protocol in protocols - place.clusters.keys():
+                    self._publish(place, protocol, addresses)
+        wanted = self.places.marks(model)
+        held = self._marks.get(model, ())
+        for name in wanted:
+            if name not in held:
+                self._feed.put(clusters.mark(name))
+        for name in held:
+            if name not in wanted:
+                self._feed.remove(name)
+        if wanted:
+            self._marks[model] = wanted
+        else:
+            self._marks.pop(model, None)
+        return self._feed.revision
 
     def _remove(self, place: Place) -> None:
         for protocol in place.clusters:

@@ -38,10 +38,10 @@ class Refusal(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """The model is resident on a replica; ``cluster`` leads there."""
+    """The model is resident; ``cluster`` leads there. ``asked``: an agent made, or found, it so."""
 
     cluster: str
-    replica: str
+    asked: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from overbook.gateway.places import Places
-from overbook.gateway.snapshot.names import MAX_SLOTS
+from overbook.gateway.snapshot.names import MAX_SLOTS, Protocol
 
 
 def test_slots_are_the_lowest_free_ones() -> None:
@@ -27,15 +27,28 @@ def test_more_replicas_than_slots() -> None:
     assert all(made[:-1])
 
 
-def test_wide_means_hot_beyond_slot_0() -> None:
+def test_marks_follow_hot_places() -> None:
     places = Places()
     zero, one = places.claim("iris", "s/0"), places.claim("iris", "s/1")
     assert zero is not None
     assert one is not None
+    assert places.marks("iris") == []
     zero.hot = True
-    assert not places.is_wide("iris")
+    # Hot, but nobody has asked for it yet: there are no clusters to lead to.
+    assert places.marks("iris") == []
+    zero.clusters[Protocol.REST] = 1
+    assert places.marks("iris") == ["one/rest/iris"]
     one.hot = True
-    assert places.is_wide("iris")
+    one.clusters.update({Protocol.REST: 2, Protocol.GRPC: 2})
+    assert places.protocols("iris") == {Protocol.REST, Protocol.GRPC}
+    assert set(places.marks("iris")) == {
+        "hot/rest/iris/0",
+        "hot/rest/iris/1",
+        "hot/grpc/iris/1",
+        "wide/iris",
+    }
+    zero.hot = False
+    assert set(places.marks("iris")) == {"hot/rest/iris/1", "hot/grpc/iris/1", "wide/iris"}
 
 
 def test_cold_places_come_longest_unused_first() -> None:

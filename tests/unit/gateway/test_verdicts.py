@@ -12,7 +12,7 @@ from overbook.gateway.verdicts import (
 
 
 def test_granted_names_the_cluster() -> None:
-    granted = Granted("rest/iris/0", "s/0")
+    granted = Granted("rest/iris/0", asked=True)
     response = to_envoy(granted, grpc_call=False, verified=False)
     headers = {item.header.key: item.header.value for item in response.ok_response.headers}
     assert headers == {"x-overbook-cluster": "rest/iris/0"}

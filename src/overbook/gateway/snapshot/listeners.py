@@ -22,6 +22,7 @@ BODY_LIMIT: Final = 80 * 1024 * 1024
 CHECK_SECONDS: Final = 600
 
 _NAMING: Final = "model-name"
+_MODELS: Final = "/v2/models/"
 _TYPE: Final = "type.googleapis.com/envoy.extensions"
 _RETRY_ALWAYS: Final = "connect-failure,refused-stream,reset"
 # A request that kills the server is not tried for ever.
@@ -44,7 +45,9 @@ def data_listener(host: str, port: int, scripts: Scripts) -> Json:
     """Where clients connect: HTTP/1.1, HTTP/2 and gRPC on one port."""
     routes: list[Json] = [
         _grpc_infer_route(scripts),
-        _rest_model_route(scripts),
+        _too_large_route(),
+        # The script tells what needs the model from what does not.
+        _model_route({"prefix": _MODELS}, scripts),
         *_oip_routes(),
         _nothing_here(),
     ]
@@ -55,6 +58,8 @@ def data_listener(host: str, port: int, scripts: Scripts) -> Json:
     listener = _listener("data", address, manager)
     # Two programs on one port would share its connections in silence.
     listener["enable_reuse_port"] = False
+    # Without this one worker thread may take all of a burst of connections, and use one core.
+    listener["connection_balance_config"] = {"exact_balance": {}}
     return listener
 
 
@@ -240,9 +245,16 @@ def _grpc_infer_route(scripts: Scripts) -> Json:
     return route
 
 
-def _rest_model_route(scripts: Scripts) -> Json:
-    """Everything about a model over REST: the script tells what needs the model from what does not."""
-    return _model_route({"prefix": "/v2/models/"}, scripts)
+def _too_large_route() -> Json:
+    """Goes where it will be refused, however hot the model is."""
+    length: Json = {
+        "name": "content-length",
+        "range_match": {"start": BODY_LIMIT + 1, "end": 2**62},
+    }
+    return {
+        "match": {"prefix": _MODELS, "headers": [length]},
+        "route": {"cluster": names.CLUSTER_COLD_REST, **_action(None)},
+    }
 
 
 def _model_route(match: Json, scripts: Scripts) -> dict[str, Json]:

@@ -3,14 +3,16 @@
 A *place* is a model on one replica. Envoy knows a place by the model's name and a small number, its
 slot, so that a Lua script can find a model's places without a list of replicas:
 
-    rest/MODEL/SLOT, grpc/MODEL/SLOT   the inference server's endpoints for this place
-    hot/MODEL/SLOT                     a mark without endpoints: direct traffic may go there
-    wide/MODEL                         a mark: some slot above 0 is hot too, look at all of them
+    PROTOCOL/MODEL/SLOT       the inference server's endpoint for this place; PROTOCOL: rest, grpc
+    one/PROTOCOL/MODEL        a mark without endpoints: direct traffic goes to slot 0, and only there
+    wide/MODEL                a mark: look at all slots, several or others than 0 may be hot
+    hot/PROTOCOL/MODEL/SLOT   a mark, only beside `wide`: direct traffic may go to this slot
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -53,14 +55,16 @@ def place_cluster(protocol: Protocol, model: str, slot: int) -> str:
     return f"{protocol.value}/{model}/{slot}"
 
 
-def hot_mark(model: str, slot: int) -> str:
-    """The mark that lets direct traffic go to this place."""
-    return f"hot/{model}/{slot}"
-
-
-def wide_mark(model: str) -> str:
-    """The mark that says: more slots than slot 0 may be hot."""
-    return f"wide/{model}"
+def marks(model: str, hot: Mapping[int, Iterable[Protocol]]) -> list[str]:
+    """The marks that let direct traffic go to these slots, each over the protocols it has clusters for."""
+    if not hot:
+        return []
+    if list(hot) == [0]:
+        return [f"one/{protocol.value}/{model}" for protocol in hot[0]]
+    several = [
+        f"hot/{protocol.value}/{model}/{slot}" for slot, known in hot.items() for protocol in known
+    ]
+    return [*several, f"wide/{model}"]
 
 
 @dataclass(slots=True)

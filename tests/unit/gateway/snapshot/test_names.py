@@ -9,10 +9,9 @@ from overbook.gateway.snapshot.names import (
     PlaceCount,
     Protocol,
     active_filter,
-    hot_mark,
+    marks,
     parse_place_stats,
     place_cluster,
-    wide_mark,
 )
 
 SCRAPE = """\
@@ -29,7 +28,10 @@ envoy_server_live{} 1
 
 def test_names_are_what_the_scripts_build() -> None:
     assert place_cluster(Protocol.GRPC, "iris", 3) == "grpc/iris/3"
-    assert (hot_mark("iris", 0), wide_mark("iris")) == ("hot/iris/0", "wide/iris")
+    both = (Protocol.REST, Protocol.GRPC)
+    assert marks("iris", {}) == []
+    assert marks("iris", {0: both}) == ["one/rest/iris", "one/grpc/iris"]
+    assert marks("iris", {2: [Protocol.REST]}) == ["hot/rest/iris/2", "wide/iris"]
 
 
 def test_both_protocols_count_for_a_place() -> None:
@@ -49,7 +51,7 @@ def test_nothing_in_nothing_out() -> None:
         ("cluster.rest/iris/0.upstream_rq_total", True),
         ("cluster.grpc/a-b/15.upstream_rq_active", True),
         ("cluster.rest/iris/0.upstream_rq_time", False),
-        ("cluster.hot/iris/0.upstream_rq_total", False),
+        ("cluster.hot/rest/iris/0.upstream_rq_total", False),
         ("cluster.control.upstream_rq_total", False),
     ],
 )
