@@ -11,7 +11,7 @@ from prometheus_client import (
 )
 
 # A second series per counter that tells when it began: nobody reads it, and it doubles the page.
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]  # untyped upstream
 REGISTRY = CollectorRegistry()
 
 _LATENCY = (
@@ -47,7 +47,7 @@ REFUSED = Counter(
 )
 ACTIVATION_SECONDS = Histogram(
     "overbook_activation_seconds",
-    "Time from a cold request's arrival until its model is resident, by phase: wait (queue and evictions), load, total.",
+    "Time from a cold request's arrival to a resident model, by phase: wait (queue, evictions), load, total.",
     ("phase",),
     buckets=_LATENCY,
     registry=REGISTRY,
