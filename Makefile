@@ -1,6 +1,6 @@
 # The two commands that matter: `make demo` and `make test`. Both set everything up themselves.
 SHELL := /bin/bash
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 CLIENTS := .venv-clients
@@ -30,6 +30,7 @@ demo: setup
 	$(BIN)/overbook demo
 
 test: setup $(CLIENTS)/.ready lint
+	bash scripts/system-packages.sh curl
 	$(BIN)/overbook runtime install mlserver
 	$(BIN)/pytest -m "not soak"
 
