@@ -37,6 +37,9 @@ class _Promises:
     reservations: int  # how many more waiting models may have room made for them now
     # Chosen but not yet told to leave: one who turns out superfluous before the end is left alone.
     victims: dict[ModelName, Cause] = field(default_factory=dict)
+    kept: set[ModelName] = field(
+        default_factory=set
+    )  # to whom room was promised: no longer victims
     idle_bytes: float = math.inf  # what all eligible victims hold; known after one vain search
     blocked: bool = False  # somebody waits for a busy model to become idle
     wake: float = math.inf
@@ -80,7 +83,7 @@ def _idle(
         size = books.ledger.of(entry.model)
         if not size or entry.pinned or entry.state is not State.RESIDENT:
             continue
-        if entry.model in promises.victims:
+        if entry.model in promises.victims or entry.model in promises.kept:
             continue
         if entry.busy(now):
             if entry.in_flight == 0 and not entry.verifying:
@@ -106,6 +109,7 @@ def _make_room(books: Books, entry: Entry, promises: _Promises, now: float) -> b
         _choose(promises, victims, Cause.PRESSURE)
     promises.spare -= entry.size
     promises.reservations -= 1
+    promises.kept.add(entry.model)
     return True
 
 

@@ -9,7 +9,8 @@ import pytest
 from overbook.residency import effects as fx
 from overbook.residency import events as ev
 from overbook.residency.books import Limits
-from overbook.residency.events import ModelName
+from overbook.residency.effects import Cause
+from overbook.residency.events import ModelName, Ticket
 from overbook.residency.states import State
 from tests.unit.residency.world import World
 
@@ -99,8 +100,7 @@ def test_a_larger_victim_chosen_later_spares_the_smaller_one() -> None:
     assert not here.withdrawals, "both residents are too young"
     here.now += 0.25
     # m2 would take m0; m3 needs m1, whose bytes are enough for both.
-    here.say(ev.Tick())
-    assert list(here.withdrawals) == ["m1"]
+    assert here.say(ev.Tick()) == [fx.Withdraw(ModelName("m1"), Ticket(1), Cause.PRESSURE)]
     here.settle()
 
 
@@ -131,4 +131,19 @@ def test_two_updates_that_wait_for_room_may_evict_each_other_but_not_themselves(
     assert not here.withdrawals
     here.say(ev.UsageSeen(ModelName("m0"), 0, here.now))
     assert list(here.withdrawals) == ["m0"], "m1 takes the room of the idle one"
+    here.settle()
+
+
+def test_who_was_promised_room_for_an_update_is_no_victim_for_the_next() -> None:
+    here = crowd([3, 2, 2, 2], 11, Limits(concurrent_loads=4, lookahead=0, min_residency=0))
+    for place in range(4):
+        here.arrive(ModelName(f"m{place}"))
+    for place in (0, 2):
+        here.say(
+            ev.Register(ModelName(f"m{place}"), here.core.entries[ModelName(f"m{place}")].size, 2)
+        )
+    for place in range(3):
+        here.answer(ModelName(f"m{place}"))
+    assert list(here.withdrawals) == ["m1"]
+    assert here.core.entries[ModelName("m0")].state is State.RESIDENT
     here.settle()

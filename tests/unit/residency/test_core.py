@@ -186,6 +186,24 @@ def test_a_request_rescues_a_draining_model_and_another_leaves_instead() -> None
     here.settle()
 
 
+def test_an_answer_to_an_earlier_withdrawal_unloads_nothing() -> None:
+    here = world(a=6, b=6)
+    make_resident(here, A)
+    here.say(ev.RequestLeft(here.arrive(B)))
+    here.arrive(B)
+    assert here.withdrawals == {A: Ticket(2)}
+    assert here.say(ev.Drained(A, Ticket(1))) == []
+    assert here.say(ev.Drained(A, Ticket(2))) == [fx.Unload(A)]
+
+
+def test_a_pinned_model_stays_though_it_is_the_least_recently_used() -> None:
+    here = world(a=5, b=5, c=5)
+    make_resident(here, A, B)
+    here.say(ev.Register(A, 5, 1, pinned=True))
+    here.arrive(C)
+    assert here.log[-1][2] == [fx.Withdraw(B, Ticket(1), Cause.PRESSURE)]
+
+
 def test_a_victim_that_is_in_use_after_all_is_replaced_by_an_idle_one() -> None:
     here = world(a=5, b=5, c=5)
     make_resident(here, A, B)

@@ -45,8 +45,10 @@ class Adversary(RuleBasedStateMachine):
         waiting=st.integers(1, 12),
         per_model=st.integers(1, 5),
         residency=st.sampled_from([0.0, 0.25]),
-        known=st.lists(st.tuples(st.integers(0, 6), st.booleans()), max_size=len(MODELS)),
-        up=st.booleans(),
+        known=st.lists(
+            st.tuples(st.integers(0, 6), st.booleans()), min_size=3, max_size=len(MODELS)
+        ),
+        up=st.sampled_from([True, True, True, False]),
     )
     def begin(
         self,
@@ -133,6 +135,14 @@ class Adversary(RuleBasedStateMachine):
         chosen = waiting[pick % len(waiting)] if waiting and pick % 5 else RequestId(pick)
         self.world.say(ev.RequestLeft(chosen))
 
+    @rule(model=models, fail=st.booleans(), measured=st.sampled_from([None, None, 3]))
+    def request_and_answer(self, model: ModelName, fail: bool, measured: int | None) -> None:
+        """An activation without delay, if the core lets it; the world ages meanwhile."""
+        self.world.arrive(model)
+        if isinstance(self.world.calls.get(model, [None])[0], fx.Load):
+            self.world.answer(model, fail=fail, measured=measured)
+        self.world.now += 0.1
+
     @rule()
     def all_leave(self) -> None:
         for request in list(self.world.mirror.waiters):
@@ -180,9 +190,10 @@ class Adversary(RuleBasedStateMachine):
         for model in list(self.world.calls):
             self.world.answer(model, fail=fail)
 
-    @rule()
-    def server_dies(self) -> None:
-        self.world.say(ev.ServerDown())
+    @rule(really=st.sampled_from([False, False, True]))
+    def server_dies(self, really: bool) -> None:
+        if really:
+            self.world.say(ev.ServerDown())
 
     @rule()
     @precondition(lambda self: not self.world.mirror.up)
@@ -276,7 +287,7 @@ class Adversary(RuleBasedStateMachine):
 
 
 QUICK = settings(
-    max_examples=150, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=150, stateful_step_count=70, deadline=None, suppress_health_check=list(HealthCheck)
 )
 THOROUGH = settings(QUICK, max_examples=10_000, stateful_step_count=80)
 
