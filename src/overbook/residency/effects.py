@@ -1,4 +1,7 @@
-"""What the agent must do. Values only, in the order in which they must be begun."""
+"""What the agent must do. Values only, in the order in which they must be begun.
+
+`Load`, `Unload` and `Verify` of one model are performed and answered one after the other, in that order.
+"""
 
 from __future__ import annotations
 

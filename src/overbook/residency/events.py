@@ -18,7 +18,8 @@ class Register:
     """A model is assigned here and its artifact is local, or its spec or artifact changed.
 
     ``generation`` names the content to load: a higher one makes a resident copy stale, so that it is
-    reloaded in place; the same one only updates size, pin and priority.
+    reloaded in place; the same one only updates size, pin and priority. Equal generations mean equal content,
+    also across a `Remove`; after one, any generation may follow while the old copy still drains.
     ``warm`` asks for a load into room that is free anyway; nothing is evicted for it.
     """
 
@@ -114,7 +115,10 @@ class EvictRequested:
 
 @dataclass(frozen=True, slots=True)
 class ServerDown:
-    """The inference server is gone; everything known about its memory is void."""
+    """The inference server is gone; everything known about its memory is void.
+
+    Answers to effects from before it must not be reported any more.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -287,7 +287,7 @@ class Adversary(RuleBasedStateMachine):
 
 
 QUICK = settings(
-    max_examples=150, stateful_step_count=70, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=400, stateful_step_count=70, deadline=None, suppress_health_check=list(HealthCheck)
 )
 THOROUGH = settings(QUICK, max_examples=10_000, stateful_step_count=80)
 
