@@ -153,6 +153,30 @@ async def test_impossible_names_are_not_found(world: World, name: str) -> None:
     assert world.agent.activations == []
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/v2/models/wine/../iris/infer", "/v2/models/./iris/infer", "/v2//models/iris/infer"],
+)
+async def test_crooked_paths_lead_nowhere(world: World, path: str) -> None:
+    """Neither we nor an inference server straighten a path: both must read it the same way."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
+    writer.write(f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n".encode())
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n"), 10)
+    writer.close()
+    await writer.wait_closed()
+    assert head.startswith(b"HTTP/1.1 404 ")
+    assert world.agent.activations == []
+
+
+@pytest.mark.slow
+async def test_more_paths_than_the_script_remembers(world: World) -> None:
+    await world.make_hot("iris")
+    for number in range(4200):
+        answer = await world.rest.post(f"/v2/models/iris/infer?n={number}", content=b"{}")
+        assert answer.status_code == 200
+    assert world.agent.activations == []
+
+
 async def test_percent_encoded_name_is_the_model_it_spells(world: World) -> None:
     assert (await world.infer("%69ris")).json()["model_name"] == "iris"
 

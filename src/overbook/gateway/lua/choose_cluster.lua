@@ -27,36 +27,66 @@ local function least_loaded(handle, protocol, model)
   return best
 end
 
--- The cluster of a hot place, nil when the model is not hot.
-local function hot_place(handle, protocol, model)
-  if handle:getCluster("one/" .. protocol .. "/" .. model) ~= nil then
-    return protocol .. "/" .. model .. "/0"
-  elseif handle:getCluster("wide/" .. model) ~= nil then
-    return least_loaded(handle, protocol, model)
+-- The cluster of a place, given the target of a request; nil when the model is not hot.
+local function hot_place(handle, target)
+  if handle:getCluster(target.mark) ~= nil then
+    return target.only
+  elseif handle:getCluster(target.wide) ~= nil then
+    return least_loaded(handle, target.protocol, target.model)
   end
   return nil
 end
 
+local function target_of(protocol, model, needed)
+  return {
+    protocol = protocol,
+    model = model,
+    needed = needed,
+    mark = model and "one/" .. protocol .. "/" .. model,
+    wide = model and "wide/" .. model,
+    only = model and protocol .. "/" .. model .. "/0",
+  }
+end
+
+-- What was made of the last paths and names: strings are the dear part of this script. Started afresh
+-- when full, since paths come from clients.
+local MOST_TARGETS = 4096
+local targets, count = {}, 0
+
+local function remembered(key, target)
+  if count >= MOST_TARGETS then
+    targets, count = {}, 0
+  end
+  targets[key] = target
+  count = count + 1
+  return target
+end
+
 -- The cold listener refuses a header that names another model: nothing of that may take the short way.
-local function rest_cluster(handle, headers, model, needed)
+local function rest_cluster(handle, headers, target)
   local header_name = headers:get("seldon-model")
-  if model ~= nil and header_name ~= nil and header_name ~= model then
+  if header_name ~= nil and target.model ~= nil and header_name ~= target.model then
     return "cold-rest"
-  elseif not needed then
+  elseif not target.needed then
     return "oip-rest"
   end
-  return hot_place(handle, "rest", model) or "cold-rest"
+  return hot_place(handle, target) or "cold-rest"
 end
 
 function envoy_on_route(handle)
   local headers = handle:headers()
   local path = headers:get(":path")
-  local model = string.match(path, "^/v2/models/([-a-z0-9]+)/infer$")
-  if model ~= nil then
-    return rest_cluster(handle, headers, model, true)
+  local target = targets[path]
+  if target ~= nil then
+    return rest_cluster(handle, headers, target)
   elseif string.sub(path, 1, 4) == "/v2/" then
-    return rest_cluster(handle, headers, parse_path(path))
+    return rest_cluster(handle, headers, remembered(path, target_of("rest", parse_path(path))))
   end
-  model = headers:get("x-overbook-model")
-  return model ~= nil and hot_place(handle, "grpc", model) or "cold-grpc"
+  local model = headers:get("x-overbook-model")
+  if model == nil then
+    return "cold-grpc"
+  end
+  -- A name cannot be taken for a path: it has no slash.
+  target = targets[model] or remembered(model, target_of("grpc", model, true))
+  return hot_place(handle, target) or "cold-grpc"
 end

@@ -152,7 +152,6 @@ def _connection_manager(
             },
             "skip_xff_append": True,
             "generate_request_id": False,
-            "normalize_path": True,
             "server_header_transformation": "PASS_THROUGH",
             # Inference may take minutes and streams may be silent: nobody is cut off for that.
             "stream_idle_timeout": "0s",
