@@ -1,14 +1,18 @@
 """What this replica is to hold: takes assignments, brings the artifacts here, and registers them with the actor.
 
 A model is available once its artifact is local and checked; from then on only the actor speaks of it. A fetch
-that failed is tried again with backoff, and at once when the assignment changes.
+that failed is tried again with backoff, and at once when the assignment changes; what was registered before goes
+on serving meanwhile.
+
+The core tells contents apart by numbers that never fall. They are given here, when the files are known: normally
+the generation of the spec, but a scheduler may begin to count anew while we still hold an older content.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from overbook.agent.actor import Activation, Actor
@@ -23,31 +27,50 @@ from overbook.wire import scheduler_pb2 as pb
 _CONCURRENT_FETCHES: Final = 4
 _RETRY_BASE: Final = 2.0
 _RETRY_MAX: Final = 60.0
+# Requests that may wait for the artifact of one model; beyond that they are told to come again.
+_MAX_WAITING: Final = 2000
 # Without a declared size: what an artifact becomes in memory, by experience with pickled estimators.
 _SIZE_FACTOR: Final = 1.2
 # A ledger entry of nothing would let any number of models in.
 _SMALLEST: Final = 4096
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What was registered: files, where they came from (address, fingerprint), and the number the core knows it by."""
+
+    artifact: Artifact
+    source: tuple[str, str]
+    prepared: PreparedModel
+
+    def same(self, other: PreparedModel) -> bool:
+        return self.prepared == replace(other, generation=self.prepared.generation)
+
+
+@dataclass(slots=True, eq=False)
 class Assignment:
-    """One assigned model. ``content`` is the generation at which its artifact last changed."""
+    """One assigned model. ``current``: the content registered is the one that ``spec`` asks for."""
 
     spec: pb.AssignedModel
-    content: int
-    artifact: Artifact | None = None
-    registered: bool = False
+    content: Content | None = None
+    current: bool = False
     failure: str = ""
     failures: int = 0
+    waiting: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     fetch: asyncio.Task[None] | None = None
+
+    @property
+    def registered(self) -> bool:
+        return self.content is not None
 
     @property
     def size(self) -> int:
         """Bytes the ledger would charge: declared, else guessed from the artifact."""
         if self.spec.HasField("memory_bytes"):
             return max(_SMALLEST, self.spec.memory_bytes)
-        return max(_SMALLEST, int(self.artifact.bytes * _SIZE_FACTOR) if self.artifact else 0)
+        bytes_ = self.content.artifact.bytes if self.content is not None else 0
+        return max(_SMALLEST, int(bytes_ * _SIZE_FACTOR))
 
 
 class Assignments:
@@ -72,7 +95,8 @@ class Assignments:
         self._mentioned: set[str] | None = None
         self._slots = asyncio.Semaphore(_CONCURRENT_FETCHES)
         self._tasks: asyncio.TaskGroup | None = None
-        self._prune_due = False
+        self._synced = False
+        self._prune_due = True  # models may have left while this agent was not running
 
     @property
     def assigned(self) -> Mapping[str, Assignment]:
@@ -84,8 +108,10 @@ class Assignments:
             self._tasks = tasks
             await asyncio.get_running_loop().create_future()
 
+    # -- the scheduler's word
+
     def update(self, update: pb.AssignmentUpdate) -> None:
-        """The scheduler's word; see AssignmentUpdate for how a full sync is told."""
+        """See AssignmentUpdate for how a full sync is told. One that broke off is forgotten with the next reset."""
         if update.reset:
             self._mentioned = set()
         for spec in update.assigned:
@@ -98,50 +124,53 @@ class Assignments:
             for name in self._assigned.keys() - self._mentioned:
                 self._revoke(name)
             self._mentioned = None
+            self._synced = True
 
     def _assign(self, spec: pb.AssignedModel) -> None:
         known = self._assigned.get(spec.name)
         if known is None:
-            known = Assignment(spec, spec.generation)
+            known = Assignment(spec)
             self._assigned[spec.name] = known
             self._begin_fetch(known)
             return
         before, known.spec = known.spec, spec
-        if spec == before and not known.failure:
+        if not _same_content(before, spec):
+            known.current = False
+            self._begin_fetch(known)
             return
-        same_content = (before.storage_uri, before.fingerprint, before.artifact_version) == (
-            spec.storage_uri,
-            spec.fingerprint,
-            spec.artifact_version,
-        )
-        if same_content and known.registered and not known.failure:
-            self._register(known)
-            return
-        known.content = max(spec.generation, known.content)
-        known.failures = 0
-        self._begin_fetch(known)
+        if spec != before and known.content is not None:
+            self._register(known, known.content)
+        if known.failure:
+            self._begin_fetch(known)
 
     def _revoke(self, name: str) -> None:
         known = self._assigned.pop(name, None)
-        if known is None:
+        if known is not None:
+            if known.fetch is not None:
+                known.fetch.cancel()
+            known.changed.set()
+            if known.registered:
+                self._leaving[name] = known
+                self._actor.remove(ModelName(name))
+                return
+        if name not in self._leaving:
             self._notices.forgotten(name)
-            return
-        if known.fetch is not None:
-            known.fetch.cancel()
-        known.changed.set()
-        if known.registered:
-            self._leaving[name] = known
-            self._actor.remove(ModelName(name))
-        else:
-            self._notices.forgotten(name)
+
+    def left(self, name: str) -> None:
+        """The actor forgot the model: its files may go."""
+        self._leaving.pop(name, None)
         self._prune_due = True
+        if name in self._assigned:
+            self._notices.changed(name)  # assigned again before it had left
+
+    # -- artifacts
 
     def _begin_fetch(self, assignment: Assignment) -> None:
         if self._tasks is None:
             raise RuntimeError("the assignments are not running")
         if assignment.fetch is not None:
             assignment.fetch.cancel()
-        assignment.failure = ""
+        assignment.failure, assignment.failures = "", 0
         name = f"fetch {assignment.spec.name}"
         assignment.fetch = self._tasks.create_task(self._fetch(assignment), name=name)
         self._notices.changed(assignment.spec.name)
@@ -149,81 +178,112 @@ class Assignments:
     async def _fetch(self, assignment: Assignment) -> None:
         while True:
             spec = assignment.spec
+            source = (spec.storage_uri, spec.fingerprint)
             try:
                 async with self._slots:
-                    artifact = await self._cache.fetch(spec.storage_uri, spec.fingerprint)
-                    self._server.validate(_prepared(assignment, artifact))
+                    artifact = await self._cache.fetch(*source)
+                    content = Content(artifact, source, _prepared(spec, artifact))
+                    self._server.validate(content.prepared)
             except (ArtifactError, ModelRejected) as error:
-                assignment.failures += 1
-                assignment.failure = str(error)
-                assignment.changed.set()
-                self._notices.artifact_failed(spec.name, str(error))
+                self._fetch_failed(assignment, str(error))
                 backoff = _RETRY_BASE * 2.0 ** min(10, assignment.failures - 1)
                 await asyncio.sleep(min(_RETRY_MAX, backoff))
                 continue
-            assignment.failures, assignment.failure = 0, ""
-            assignment.artifact = artifact
-            self._register(assignment)
+            if assignment.fetch is asyncio.current_task():
+                assignment.fetch = None
+                assignment.failures, assignment.failure = 0, ""
+                assignment.current = True
+                self._register(assignment, content)
             return
 
-    def _register(self, assignment: Assignment) -> None:
-        if assignment.artifact is None:
-            return
+    def _fetch_failed(self, assignment: Assignment, reason: str) -> None:
+        assignment.failures += 1
+        if assignment.failure != reason:
+            assignment.failure = reason
+            self._notices.artifact_failed(assignment.spec.name, reason)
+        assignment.changed.set()
+
+    def _register(self, assignment: Assignment, content: Content) -> None:
         spec, name = assignment.spec, ModelName(assignment.spec.name)
-        assignment.registered = True
-        self._leaving.pop(name, None)
-        entry = self._actor.entries.get(name)
-        if entry is not None:
-            # The scheduler may have been restored from an older store: content never goes back here.
-            assignment.content = max(assignment.content, entry.generation)
+        before = assignment if assignment.registered else self._leaving.pop(name, None)
+        number = self._number(spec, content, None if before is None else before.content)
+        content = replace(content, prepared=replace(content.prepared, generation=number))
+        assignment.content = content
         self._actor.assign(
-            _prepared(assignment, assignment.artifact),
+            content.prepared,
             Register(
                 model=name,
                 size=assignment.size,
-                generation=assignment.content,
+                generation=number,
                 pinned=spec.pinned,
                 priority=spec.priority,
             ),
         )
+        self._prune_due = True
         assignment.changed.set()
         self._notices.changed(name)
 
+    def _number(self, spec: pb.AssignedModel, content: Content, before: Content | None) -> int:
+        """The number of the content for the core. A new one makes it load anew, and forget that it failed."""
+        entry = self._actor.entries.get(ModelName(spec.name))
+        if entry is None:
+            return spec.generation
+        if before is not None and before.same(content.prepared) and not entry.failures:
+            return entry.generation
+        return max(spec.generation, entry.generation + 1)
+
+    async def repair(self, prepared: PreparedModel) -> PreparedModel | None:
+        """Check the local copy of a model that would not load; one that is damaged is fetched again.
+
+        None when it is as it was published, or no longer wanted. Raises ArtifactError.
+        """
+        for known in (self._assigned.get(prepared.name), self._leaving.get(prepared.name)):
+            content = known.content if known is not None else None
+            if known is None or content is None or content.artifact.path != prepared.artifact:
+                continue
+            if await self._cache.verify(content.artifact.digest):
+                return None
+            self._notices.artifact_damaged(prepared.name, str(content.artifact.path))
+            artifact = await self._cache.fetch(*content.source)
+            repaired = replace(prepared, artifact=artifact.path)
+            if known.content is content:
+                known.content = replace(content, artifact=artifact, prepared=repaired)
+            return repaired
+        return None
+
     async def prune(self) -> None:
         """Drop the files of models that left; called now and then, never while a request waits for it."""
-        if not self._prune_due:
+        if not (self._prune_due and self._synced) or any(map(_unknown, self._assigned.values())):
             return
         self._prune_due = False
         keep = {
-            assignment.artifact.digest
+            assignment.content.artifact.digest
             for assignment in (*self._assigned.values(), *self._leaving.values())
-            if assignment.artifact is not None
+            if assignment.content is not None
         }
-        await self._cache.prune(keep)
+        await self._cache.prune(keep | {folder.name for folder in self._actor.files_in_use})
 
-    def left(self, name: str) -> None:
-        """The actor forgot the model: its files may go."""
-        self._leaving.pop(name, None)
-        self._prune_due = True
+    # -- requests
 
     async def activate(self, model: ModelName, *, timeout: float, suspect: bool) -> Activation:
         """Wait for the artifact, then for the model to be resident; ``timeout`` in seconds for both."""
         began = self._clock.now()
         while True:
+            waited = self._clock.now() - began
             assignment = self._assigned.get(model)
             if assignment is None:
                 reason = f"model '{model}' is not assigned to this server replica"
                 return Activation(Refusal.UNKNOWN, reason)
-            left = timeout - (self._clock.now() - began)
             if assignment.registered:
-                return await self._actor.activate(model, timeout=left, suspect=suspect)
+                left = timeout - waited
+                activation = await self._actor.activate(model, timeout=left, suspect=suspect)
+                return replace(activation, waited=activation.waited + waited)
             if assignment.failure:
                 return Activation(Refusal.LOAD_FAILED, assignment.failure, _RETRY_BASE)
-            assignment.changed.clear()
-            try:
-                async with asyncio.timeout(left):
-                    await assignment.changed.wait()
-            except TimeoutError:
+            if assignment.waiting >= _MAX_WAITING:
+                reason = f"{assignment.waiting} requests wait for the artifact of model '{model}'"
+                return Activation(Refusal.OVERLOADED, f"{reason}; at most that many may", 1.0)
+            if not await _changed(assignment, timeout - waited):
                 reason = f"the artifact of model '{model}' did not arrive within {timeout:.0f} s"
                 return Activation(Refusal.DEADLINE, reason, 1.0, waited=timeout)
 
@@ -231,11 +291,40 @@ class Assignments:
         return await self._actor.metadata(model)
 
 
-def _prepared(assignment: Assignment, artifact: Artifact) -> PreparedModel:
-    spec = assignment.spec
+async def _changed(assignment: Assignment, seconds: float) -> bool:
+    """Wait for news of the assignment; False when there were none in time."""
+    assignment.changed.clear()
+    assignment.waiting += 1
+    try:
+        async with asyncio.timeout(seconds):
+            await assignment.changed.wait()
+    except TimeoutError:
+        return False
+    finally:
+        assignment.waiting -= 1
+    return True
+
+
+def _same_content(one: pb.AssignedModel, other: pb.AssignedModel) -> bool:
+    """Whether both ask for the same files, loaded in the same way; sizes, pins and priorities are no content."""
+    return (
+        one.storage_uri == other.storage_uri
+        and one.fingerprint == other.fingerprint
+        and one.artifact_version == other.artifact_version
+        and one.requirements == other.requirements
+    )
+
+
+def _unknown(assignment: Assignment) -> bool:
+    """Its files may be here already, but nobody has looked yet."""
+    return not assignment.registered and not assignment.failure
+
+
+def _prepared(spec: pb.AssignedModel, artifact: Artifact) -> PreparedModel:
     return PreparedModel(
         name=spec.name,
-        generation=assignment.content,
+        generation=spec.generation,
         artifact=artifact.path,
         requirements=tuple(spec.requirements),
+        version=spec.artifact_version,
     )

@@ -2,15 +2,18 @@
 
 When the scheduler is gone the agent works on with what it was told last, and reports everything again when it is
 back. State changes are sent at once (gathered over FLUSH), usage alone at a slower pace.
+
+Reads and writes the stream itself: an iterator of requests handed to gRPC outlives its stream, and would go on
+taking notices for a scheduler that is no longer there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import grpc
 import grpc.aio
@@ -39,6 +42,18 @@ class LinkHandlers:
     all_models: Callable[[], list[str]]
 
 
+class Stream(Protocol):
+    """One AgentSession, as the client holds it."""
+
+    async def read(self) -> object:
+        """A SchedulerToAgent, or something else at the end. Raises grpc.aio.AioRpcError."""
+        ...
+
+    async def write(self, message: pb.AgentToScheduler) -> None: ...
+
+    def cancel(self) -> bool: ...
+
+
 class SchedulerLink:
     """Connects to ``target`` again and again until cancelled."""
 
@@ -49,91 +64,144 @@ class SchedulerLink:
         self._hello = hello
         self._notices = notices
         self._handlers = handlers
-        self._results: list[pb.CommandResult] = []
-        self._last_server: pb.ServerReport | None = None
-        self._was_connected = False
 
     async def run(self) -> None:
-        lost = False
+        told = False
         async with grpc.aio.insecure_channel(self._target, options=CHANNEL_OPTIONS) as channel:
             stub = scheduler_pb2_grpc.SchedulerServiceStub(channel)
             while True:
-                try:
-                    await self._session(stub)
-                    why = "the scheduler closed the stream"
-                except grpc.aio.AioRpcError as error:
-                    why = f"{error.code().name}: {error.details()}"
-                if not lost:
+                session = _Session(stub.AgentSession(), self._hello, self._notices, self._handlers)
+                why = await session.run()
+                if session.heard or not told:
                     log.warning("no scheduler at %s (%s); working on without", self._target, why)
-                lost = not self._was_connected
+                told = True
                 await asyncio.sleep(_RETRY)
 
-    async def _session(self, stub: scheduler_pb2_grpc.SchedulerServiceAsyncStub) -> None:
-        self._was_connected = False
-        call = stub.AgentSession(self._outgoing())
-        commands: set[asyncio.Task[None]] = set()
-        try:
-            async for message in call:
-                self._was_connected = True
-                match message.WhichOneof("message"):
-                    case "assignments":
-                        self._handlers.assignments(message.assignments)
-                    case "configure":
-                        self._handlers.budget(message.configure.memory_bytes)
-                    case "command":
-                        task = asyncio.create_task(
-                            self._command(message.command), name=f"command {message.command.id}"
-                        )
-                        commands.add(task)
-                        task.add_done_callback(commands.discard)
-        finally:
-            call.cancel()
-            for task in commands:
-                task.cancel()
+
+class _Session:
+    """One stream, from hello to its end. ``heard``: the scheduler said something."""
+
+    def __init__(
+        self, stream: Stream, hello: pb.AgentHello, notices: Notices, handlers: LinkHandlers
+    ) -> None:
+        self._stream = stream
+        self._hello = hello
+        self._notices = notices
+        self._handlers = handlers
+        self._results: list[pb.CommandResult] = []
+        self._result_ready = asyncio.Event()
+        self._commands: set[asyncio.Task[None]] = set()
+        self._last_server: pb.ServerReport | None = None
+        self._why = "the scheduler closed the stream"
+        self.heard = False
+
+    async def run(self) -> str:
+        """Until the stream breaks; why, in words. Commands under way then are given up: nobody waits for them."""
+        async with asyncio.TaskGroup() as tasks:
+            listener = tasks.create_task(self._listen(tasks), name="hear the scheduler")
+            speaker = tasks.create_task(self._speak(), name="tell the scheduler")
+            try:
+                await asyncio.wait((listener, speaker), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                self._stream.cancel()
+                for task in (listener, speaker, *self._commands):
+                    task.cancel()
+        return self._why
+
+    async def _listen(self, tasks: asyncio.TaskGroup) -> None:
+        while True:
+            try:
+                message = await self._stream.read()
+            except grpc.aio.AioRpcError as error:
+                self._why = f"{error.code().name}: {error.details()}"
+                return
+            if not isinstance(message, pb.SchedulerToAgent):
+                return
+            self.heard = True
+            match message.WhichOneof("message"):
+                case "assignments":
+                    self._handlers.assignments(message.assignments)
+                case "configure":
+                    self._handlers.budget(message.configure.memory_bytes)
+                case "command":
+                    name = f"command {message.command.id}"
+                    task = tasks.create_task(self._command(message.command), name=name)
+                    self._commands.add(task)
+                    task.add_done_callback(self._commands.discard)
 
     async def _command(self, command: pb.Command) -> None:
         reason = await self._handlers.command(command)
         self._results.append(pb.CommandResult(id=command.id, ok=not reason, reason=reason))
+        self._result_ready.set()
         self._notices.wake.set()
 
-    async def _outgoing(self) -> AsyncIterator[pb.AgentToScheduler]:
-        yield pb.AgentToScheduler(hello=self._hello)
-        self._last_server = None
-        self._notices.dirty.update(self._handlers.all_models())
-        next_usage = 0.0
-        loop = asyncio.get_running_loop()
-        while True:
-            self._notices.wake.clear()
-            for result in self._results:
-                yield pb.AgentToScheduler(command_result=result)
-            self._results.clear()
-            while self._notices.events:
-                yield pb.AgentToScheduler(event=self._notices.events.popleft())
-            if loop.time() >= next_usage:
-                self._notices.dirty |= self._notices.used_only
-                self._notices.used_only.clear()
-                next_usage = loop.time() + _USAGE_PACE
-            for status in self._statuses():
-                yield pb.AgentToScheduler(status=status)
-            try:
-                async with asyncio.timeout(_USAGE_PACE):
-                    await self._notices.wake.wait()
-            except TimeoutError:
-                continue
-            if not self._results:
-                await asyncio.sleep(FLUSH)
+    async def _speak(self) -> None:
+        try:
+            await self._stream.write(pb.AgentToScheduler(hello=self._hello))
+            self._notices.dirty.update(self._handlers.all_models())
+            next_usage = 0.0
+            while True:
+                self._notices.wake.clear()
+                await self._tell_results()
+                await self._tell_events()
+                now = asyncio.get_running_loop().time()
+                if now >= next_usage:
+                    self._notices.dirty |= self._notices.used_only
+                    self._notices.used_only.clear()
+                    next_usage = now + _USAGE_PACE
+                await self._tell_status()
+                if await _within(self._notices.wake, _USAGE_PACE):
+                    await _within(self._result_ready, FLUSH)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            return  # the stream broke; the listener knows why
 
-    def _statuses(self) -> list[pb.StatusReport]:
+    async def _tell_results(self) -> None:
+        self._result_ready.clear()
+        results, self._results = self._results, []
+        for result in results:
+            await self._stream.write(pb.AgentToScheduler(command_result=result))
+
+    async def _tell_events(self) -> None:
+        events = self._notices.events
+        while events:
+            event, told = events.popleft(), False
+            try:
+                await self._stream.write(pb.AgentToScheduler(event=event))
+                told = True
+            finally:
+                if not told and len(events) != events.maxlen:
+                    events.appendleft(event)
+
+    async def _tell_status(self) -> None:
         dirty, gone = sorted(self._notices.dirty), sorted(self._notices.gone)
         self._notices.dirty.clear()
         self._notices.gone.clear()
-        reports = [r for r in map(self._handlers.model_report, dirty) if r is not None]
-        statuses = [
-            pb.StatusReport(models=reports[start : start + SYNC_CHUNK])
-            for start in range(0, len(reports), SYNC_CHUNK)
-        ]
-        server = self._handlers.server_report()
-        if server != self._last_server or gone:
-            statuses.append(pb.StatusReport(gone=gone, server=server))
-            self._last_server = server
-        return statuses
+        told = False
+        try:
+            for start in range(0, len(dirty), SYNC_CHUNK):
+                reports = map(self._handlers.model_report, dirty[start : start + SYNC_CHUNK])
+                models = [report for report in reports if report is not None]
+                await self._status(pb.StatusReport(models=models))
+            server = self._handlers.server_report()
+            if server != self._last_server or gone:
+                await self._status(pb.StatusReport(gone=gone, server=server))
+                self._last_server = server
+            told = True
+        finally:
+            if not told:
+                # What changed is told again in full; what is gone nobody but this list remembers.
+                here = self._handlers.all_models()
+                self._notices.gone.update(set(gone).difference(here))
+
+    async def _status(self, status: pb.StatusReport) -> None:
+        await self._stream.write(pb.AgentToScheduler(status=status))
+
+
+async def _within(event: asyncio.Event, seconds: float) -> bool:
+    """Whether it was set before the time was over."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

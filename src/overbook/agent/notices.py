@@ -73,6 +73,10 @@ class Notices:
         self._event("ArtifactFailed", model, reason, warning=True)
         self.changed(model)
 
+    def artifact_damaged(self, model: str, path: str) -> None:
+        self._event("ArtifactDamaged", model, f"{path} is damaged; fetching it again", warning=True)
+        self.wake.set()
+
     def server_event(self, reason: str, message: str, *, warning: bool = False) -> None:
         self._event(reason, "", message, warning=warning)
         self.wake.set()

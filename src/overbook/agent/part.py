@@ -11,12 +11,13 @@ from typing import Final
 import grpc.aio
 
 from overbook import metrics
-from overbook.agent.actor import Actor, OperationLimits
+from overbook.agent.actor import Actor, ActorPorts
 from overbook.agent.artifacts.cache import ArtifactCache
 from overbook.agent.assignments import Assignments
 from overbook.agent.clock import Clock
 from overbook.agent.link import LinkHandlers, SchedulerLink
 from overbook.agent.notices import Notices
+from overbook.agent.operations import OperationLimits
 from overbook.agent.reports import Reporter
 from overbook.agent.servers.factory import make_server
 from overbook.agent.servers.protocol import InferenceServer, ServerUnreachable
@@ -71,12 +72,15 @@ class AgentPart:
             server=server, notices=self._notices, clock=self._clock, limits=RestartLimits()
         )
         actor = Actor(
-            server=server,
             core=Core(budget=config.memory, limits=Limits()),
             clock=self._clock,
-            notices=self._notices,
             limits=OperationLimits(),
-            kill_server=supervisor.kill,
+            ports=ActorPorts(
+                server=server,
+                notices=self._notices,
+                kill_server=supervisor.kill,
+                repair=lambda prepared: assignments.repair(prepared),
+            ),
         )
         cache = ArtifactCache(self._folder / "cache")
         assignments = Assignments(
@@ -121,6 +125,7 @@ class AgentPart:
         finally:
             await endpoint.stop(_STOP_GRACE)
             await server.close()
+            cache.close()
 
     def _hello(self) -> pb.AgentHello:
         config = self._config
@@ -180,12 +185,18 @@ class _Commands:
         entry = self._actor.entries.get(model)
         if entry is None:
             return f"model '{model}' is not on this server replica"
-        self._actor.evict(model)
+        asked = False
         try:
             async with asyncio.timeout(timeout):
+                # A load under way ends first; whoever waits for it gets its answer.
                 while self._actor.charged(model):
-                    if entry.state in (State.RESIDENT, State.RELOADING):
+                    if entry.state is State.RESIDENT and asked:
                         return f"model '{model}' is in use; it was asked for while it drained"
+                    if entry.state is State.RESIDENT or (
+                        entry.state is State.DRAINING and not asked
+                    ):
+                        self._actor.evict(model)
+                        asked = True
                     # A person waits here, not a request: a short pause is simpler than a subscription.
                     await asyncio.sleep(0.01)
         except TimeoutError:

@@ -12,7 +12,7 @@ from overbook.agent.clock import Clock
 from overbook.agent.servers.protocol import InferenceServer
 from overbook.agent.supervisor import Phase, Supervisor
 from overbook.residency.events import ModelName
-from overbook.residency.states import State
+from overbook.residency.states import CHARGED, State
 from overbook.wire import common_pb2 as common
 from overbook.wire import scheduler_pb2 as pb
 
@@ -25,6 +25,7 @@ _STATES: Final = {
     State.UNLOADING: common.UNLOADING,
     State.FAILED: common.FAILED,
 }
+_IN_MEMORY: Final = CHARGED - {State.LOADING}
 
 
 class Reporter:
@@ -53,8 +54,10 @@ class Reporter:
         report = pb.ModelReport(
             name=name,
             generation=assignment.spec.generation,
-            state=common.FAILED if assignment.failure else common.COLD,
-            available=assignment.registered and not assignment.failure,
+            state=common.FAILED
+            if assignment.failure and not assignment.registered
+            else common.COLD,
+            available=assignment.current,
             size_bytes=assignment.size,
             last_error=assignment.failure,
             failed=bool(assignment.failure),
@@ -68,19 +71,21 @@ class Reporter:
         entry = self._actor.entries.get(ModelName(report.name))
         if entry is None:
             return
-        if not (assignment.failure and entry.state is State.COLD):
+        outdated = entry.state in _IN_MEMORY and entry.stale
+        if assignment.registered:
             report.state = _STATES[entry.state]
         report.charged_bytes = self._actor.charged(entry.model)
         report.last_used = self._clock.to_wall(entry.last_used)
         report.in_flight = entry.in_flight
         report.loads = entry.loads
         report.evictions = entry.evictions
-        if entry.reason:
+        # A failure lasts until a load succeeds or the content changes, also while the next try is under way. And
+        # who asks for the newest content is not answered by it before the swap.
+        report.available = assignment.current and not outdated and not entry.reason
+        if entry.reason and not assignment.failure:
             report.last_error = entry.reason
-            report.failed = entry.state is State.FAILED or entry.stale
-            # An older generation that still serves keeps the model available.
-            report.available = report.available and entry.state is not State.FAILED
-        if report.charged_bytes and entry.state is not State.LOADING:
+            report.failed = True
+        if entry.state in _IN_MEMORY:
             report.serving_generation = entry.loaded_generation
 
     def server(self) -> pb.ServerReport:

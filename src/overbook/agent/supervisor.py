@@ -85,7 +85,7 @@ class Supervisor:
             metrics.SERVER_RESTARTS.labels(*self._notices.labels).inc()
         try:
             await self._server.start(timeout=self._limits.start)
-        except ServerStartFailed as error:
+        except (ServerStartFailed, OSError) as error:  # OSError: no disk space, no more processes
             self.phase, self.message = Phase.FAILED, str(error)
             self._notices.server_event("ServerStartFailed", str(error), warning=True)
             return False

@@ -46,15 +46,17 @@ def find_layout(model: PreparedModel) -> Layout:
     root = model.artifact
     if not root.is_dir():
         raise ModelRejected(f"model {model.name}: its artifact folder {root} does not exist")
-    for folder in (root, *_version_folders(root)):
+    folders = (_version_folder(model),) if model.version else (root, *_version_folders(root))
+    for folder in folders:
         settings = folder / SETTINGS_FILE
         if settings.is_file():
             return Layout(folder=folder, settings=settings, file=None)
         if (file := _model_file(folder)) is not None:
             return Layout(folder=folder, settings=None, file=file)
+    where = f" in its folder {model.version}" if model.version else ""
     raise ModelRejected(
-        f"model {model.name}: no file that MLServer can load; found {_listing(root)}; "
-        f"expected {_EXPECTED}"
+        f"model {model.name}: no file that MLServer can load{where}; "
+        f"found {_listing(folders[-1] if where else root)}; expected {_EXPECTED}"
     )
 
 
@@ -162,6 +164,17 @@ def _model_file(folder: Path) -> Path | None:
     except OSError:
         return None
     return candidates[0] if len(candidates) == 1 else None
+
+
+def _version_folder(model: PreparedModel) -> Path:
+    """The folder that the manifest's artifactVersion names; one written 3 is found as 003 too."""
+    for folder in _version_folders(model.artifact):
+        if int(folder.name) == int(model.version):
+            return folder
+    raise ModelRejected(
+        f"model {model.name}: artifactVersion is {model.version}, but its artifact has no such folder; "
+        f"found {_listing(model.artifact)}"
+    )
 
 
 def _version_folders(root: Path) -> list[Path]:

@@ -39,12 +39,16 @@ class Presence(Enum):
 
 @dataclass(frozen=True, slots=True)
 class PreparedModel:
-    """A model as an adapter needs it. ``artifact``: the local, checked, read-only folder of its files."""
+    """A model as an adapter needs it. ``artifact``: the local, checked, read-only folder of its files.
+
+    ``version``: the folder in it that is meant, a number; empty when the adapter may choose.
+    """
 
     name: str
     generation: int
     artifact: Path
     requirements: tuple[str, ...] = ()
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)

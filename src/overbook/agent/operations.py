@@ -1,0 +1,287 @@
+"""Calls to the inference server: one at a time per model, each with a deadline, each bound to one process.
+
+Theory of operation. A process that ended takes everything with it: `abandon` cancels what runs and begins a new
+epoch, and a call that ends in an older epoch than it began in is not reported, even if its cancellation was
+swallowed on the way. A load that fails has its artifact's local copy checked, once; a damaged copy is fetched
+again and the load repeated before anybody is told. A model during whose load the process died is a suspect:
+suspects load one after the other, so that the innocent that were loading beside the guilty one clear themselves.
+
+Decides nothing about memory, and repeats no load but for a repaired copy: that is `residency`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from overbook.agent.artifacts.errors import ArtifactError
+from overbook.agent.clock import Clock
+from overbook.agent.servers.protocol import (
+    InferenceServer,
+    ModelRejected,
+    PreparedModel,
+    Presence,
+    ServerUnreachable,
+)
+from overbook.residency.events import ModelName
+
+# Two deaths of the process while it loads the same content are taken for the content's doing.
+_DEATHS_BLAMED: Final = 2
+# An adapter's own deadline may pass a moment before ours.
+_NEARLY: Final = 0.95
+_VERIFY_PAUSE: Final = 0.05
+
+Report = Callable[[], None]
+# A model whose copy was damaged, with a new copy; None when the copy is as it was published. Raises ArtifactError.
+Repair = Callable[[PreparedModel], Awaitable[PreparedModel | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class OperationLimits:
+    """Deadlines of single calls to the inference server, in seconds."""
+
+    load: float = 300.0
+    unload: float = 60.0
+    verify: float = 5.0
+    describe: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """Who is told how an operation ended. ``stuck``: the process must be ended, and why."""
+
+    loaded: Callable[[PreparedModel, float], None]
+    rejected: Callable[[ModelName, str], None]
+    unloaded: Callable[[ModelName], None]
+    verified: Callable[[ModelName, bool], None]
+    described: Callable[[PreparedModel, Mapping[str, object]], None]
+    stuck: Callable[[str], None]
+
+
+class Operations:
+    """The calls of one server replica; `run` owns them."""
+
+    def __init__(
+        self,
+        *,
+        server: InferenceServer,
+        clock: Clock,
+        limits: OperationLimits,
+        reports: Reports,
+        repair: Repair,
+    ) -> None:
+        self._server = server
+        self._clock = clock
+        self._limits = limits
+        self._reports = reports
+        self._repair = repair
+        self._tasks: asyncio.TaskGroup | None = None
+        self._epoch = 0
+        self._last: dict[ModelName, asyncio.Task[None]] = {}
+        self._running: set[asyncio.Task[None]] = set()
+        self._calling: dict[ModelName, PreparedModel] = {}
+        self._hung: dict[ModelName, str] = {}
+        self._deaths: dict[ModelName, tuple[int, int]] = {}  # generation, times
+        self._checked: dict[ModelName, Path] = {}
+        self._suspects = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Own the operations until cancelled; an error that is nobody's answer ends the agent."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                self._tasks = None
+                self.abandon("the agent stops")
+
+    def load(self, prepared: PreparedModel) -> None:
+        self._begin(ModelName(prepared.name), "load", self._load(prepared))
+
+    def unload(self, model: ModelName) -> None:
+        self._begin(model, "unload", self._unload(model))
+
+    def verify(self, model: ModelName) -> None:
+        self._begin(model, "verify", self._verify(model))
+
+    def describe(self, prepared: PreparedModel) -> None:
+        self._begin(ModelName(prepared.name), "describe", self._describe(prepared))
+
+    def blame(self, reason: str) -> Iterator[tuple[ModelName, str]]:
+        """The process ended: which of the models it was loading are held responsible, and why in words."""
+        for model, prepared in list(self._calling.items()):
+            generation, before = self._deaths.get(model, (0, 0))
+            times = before + 1 if generation == prepared.generation else 1
+            self._deaths[model] = (prepared.generation, times)
+            if times >= _DEATHS_BLAMED and model not in self._hung:
+                yield model, f"the inference server died {times} times while loading it: {reason}"
+        yield from list(self._hung.items())
+
+    def abandon(self, reason: str) -> None:
+        """The process is gone and its operations with it."""
+        self._epoch += 1
+        for task in self._running:
+            task.cancel(reason)
+        self._last.clear()
+        self._calling.clear()
+        self._hung.clear()
+
+    def forget(self, model: ModelName) -> None:
+        self._deaths.pop(model, None)
+        self._checked.pop(model, None)
+
+    # -- one after the other
+
+    def _begin(
+        self, model: ModelName, kind: str, operation: Coroutine[object, object, Report]
+    ) -> None:
+        if self._tasks is None:
+            operation.close()
+            raise RuntimeError("operations are not running")
+        before, epoch = self._last.get(model), self._epoch
+
+        async def in_turn() -> None:
+            if before is not None and not before.done():
+                await asyncio.wait([before])
+            report = await operation
+            if epoch == self._epoch:
+                report()
+
+        task = self._tasks.create_task(in_turn(), name=f"{kind} {model}")
+        self._last[model] = task
+        self._running.add(task)
+        task.add_done_callback(lambda done: self._ended(model, done, operation))
+
+    def _ended(
+        self,
+        model: ModelName,
+        task: asyncio.Task[None],
+        operation: Coroutine[object, object, Report],
+    ) -> None:
+        operation.close()  # one that was cancelled before its turn never began
+        self._running.discard(task)
+        if self._last.get(model) is task:
+            del self._last[model]
+
+    # -- the operations; each returns what to report
+
+    async def _load(self, prepared: PreparedModel) -> Report:
+        model = ModelName(prepared.name)
+        if self._deaths.get(model, (0, 0))[0] != prepared.generation:
+            return await self._load_now(prepared, suspect=False)
+        async with self._suspects:
+            return await self._load_now(prepared, suspect=True)
+
+    async def _load_now(self, prepared: PreparedModel, *, suspect: bool) -> Report:
+        model, began = ModelName(prepared.name), self._clock.now()
+        try:
+            if suspect:
+                # A damaged copy may well be what the process died of.
+                prepared = await self._repaired(prepared) or prepared
+                began = self._clock.now()
+            prepared = await self._load_or_repair(prepared)
+        except (ModelRejected, ArtifactError) as error:
+            told = str(error)
+            return lambda: self._reports.rejected(model, told)
+        except (ServerUnreachable, TimeoutError) as error:
+            return self._unreachable(model, self._clock.now() - began, error)
+        seconds = self._clock.now() - began
+        return lambda: self._loaded(prepared, seconds)
+
+    async def _load_or_repair(self, prepared: PreparedModel) -> PreparedModel:
+        """The model as it was loaded at last."""
+        try:
+            await self._call_load(prepared)
+        except ModelRejected as error:
+            try:
+                repaired = await self._repaired(prepared)
+            except ArtifactError as lost:
+                raise ArtifactError(f"{error}; its local copy is damaged: {lost}") from lost
+            if repaired is None:
+                raise
+            await self._call_load(repaired)
+            return repaired
+        return prepared
+
+    async def _call_load(self, prepared: PreparedModel) -> None:
+        model, epoch, silent = ModelName(prepared.name), self._epoch, False
+        self._calling[model] = prepared
+        try:
+            async with asyncio.timeout(self._limits.load):
+                await self._server.load(prepared, timeout=self._limits.load)
+        except (ServerUnreachable, TimeoutError):
+            silent = True  # the process is dead or will be ended: `blame` is to find the model here
+            raise
+        finally:
+            if epoch == self._epoch and not silent:
+                del self._calling[model]
+
+    async def _repaired(self, prepared: PreparedModel) -> PreparedModel | None:
+        """A model whose copy was damaged, with a new one. Looks once until a load succeeds. Raises ArtifactError."""
+        model = ModelName(prepared.name)
+        if self._checked.get(model) == prepared.artifact:
+            return None
+        try:
+            async with asyncio.timeout(self._limits.load):
+                repaired = await self._repair(prepared)
+        except TimeoutError as error:
+            reason = f"reading or fetching it took longer than {self._limits.load:.0f} s"
+            raise ArtifactError(reason) from error
+        self._checked[model] = (repaired or prepared).artifact
+        return repaired
+
+    def _loaded(self, prepared: PreparedModel, seconds: float) -> None:
+        model = ModelName(prepared.name)
+        self._deaths.pop(model, None)
+        self._checked.pop(model, None)
+        self._reports.loaded(prepared, seconds)
+
+    def _unreachable(self, model: ModelName, took: float, error: Exception) -> Report:
+        if took < self._limits.load * _NEARLY:
+            told = f"it stopped answering while it loaded model '{model}': {error}"
+            return lambda: self._reports.stuck(told)
+        told = f"the load did not end within {took:.0f} s"
+
+        def hung() -> None:
+            # The model is to blame, but its bytes come back only with the end of the process.
+            self._hung[model] = told
+            self._reports.stuck(f"model '{model}': {told}")
+
+        return hung
+
+    async def _unload(self, model: ModelName) -> Report:
+        try:
+            async with asyncio.timeout(self._limits.unload):
+                await self._server.unload(model, timeout=self._limits.unload)
+        except (ServerUnreachable, TimeoutError) as error:
+            told = f"unload of model '{model}' did not end: {error or 'no answer'}"
+            return lambda: self._reports.stuck(told)
+        return lambda: self._reports.unloaded(model)
+
+    async def _verify(self, model: ModelName) -> Report:
+        presence = Presence.READY
+        try:
+            async with asyncio.timeout(self._limits.verify):
+                presence = await self._presence(model)
+        except TimeoutError:
+            pass  # alive but busy: absence may only be concluded from a 404
+        return lambda: self._reports.verified(model, presence is not Presence.ABSENT)
+
+    async def _presence(self, model: ModelName) -> Presence:
+        """Until the server answers. One that is dying refuses for a moment, and then `abandon` ends this."""
+        while True:
+            try:
+                return await self._server.presence(model, timeout=self._limits.verify)
+            except ServerUnreachable:
+                await asyncio.sleep(_VERIFY_PAUSE)
+
+    async def _describe(self, prepared: PreparedModel) -> Report:
+        try:
+            async with asyncio.timeout(self._limits.describe):
+                found = await self._server.metadata(prepared.name, timeout=self._limits.describe)
+        except (ServerUnreachable, ModelRejected, TimeoutError):
+            return lambda: None  # what the files tell serves until the next load
+        return lambda: self._reports.described(prepared, found)
