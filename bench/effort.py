@@ -1,0 +1,28 @@
+"""Pure: how much to measure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """``rounds``: turns of each contestant. ``quick``: a look, not a measurement."""
+
+    rounds: int
+    quick: bool
+
+    @property
+    def load_seconds(self) -> int:
+        """Of one turn under load."""
+        return 1 if self.quick else 2
+
+    @property
+    def samples(self) -> int:
+        """Of a thing that is done one at a time, such as an activation."""
+        return 10 if self.quick else 20 * self.rounds
+
+    @property
+    def idle_seconds(self) -> float:
+        """Of one turn of doing nothing."""
+        return 5.0 if self.quick else 12.0

@@ -1,0 +1,24 @@
+-- wrk: inference requests to one model, or to several in turn. Settings come in the environment.
+local models = tonumber(os.getenv("BENCH_MODELS"))
+local prefix = os.getenv("BENCH_PREFIX")
+
+wrk.method = "POST"
+wrk.headers["content-type"] = "application/json"
+wrk.body = os.getenv("BENCH_BODY")
+
+if models > 1 then
+  local turn = 0
+  request = function()
+    turn = (turn + 1) % models
+    return wrk.format(nil, "/v2/models/" .. prefix .. turn .. "/infer")
+  end
+else
+  wrk.path = "/v2/models/" .. prefix .. "/infer"
+end
+
+function done(summary, latency, requests)
+  local errors = summary.errors
+  io.write(string.format("RESULT %d %d %d %d %d\n", latency:percentile(50), latency:percentile(99),
+    summary.requests, summary.duration,
+    errors.status + errors.connect + errors.read + errors.write + errors.timeout))
+end

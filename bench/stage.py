@@ -1,0 +1,133 @@
+"""Fleets: an `overbook up` with models, made when a benchmark first asks and shared by those that follow."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bench.artifacts import IRIS_BODY, small_models
+from bench.errors import BenchFailed
+from bench.instance import Instance, running, wait_registered
+from overbook.client.http import JsonObject
+
+# What each small model declares; a budget of N of them holds exactly N.
+MODEL_BYTES: Final = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class FleetPlan:
+    """``hot`` of the ``registered`` models fit in memory at the same time."""
+
+    registered: int
+    hot: int
+
+
+class Fleet:
+    """A running Overbook with small models, all that fit of them hot."""
+
+    def __init__(self, instance: Instance, plan: FleetPlan, homes: dict[str, Path]) -> None:
+        self.instance = instance
+        self.plan = plan
+        self.homes = homes
+        self._used: OrderedDict[str, None] = OrderedDict.fromkeys(homes)
+
+    def ask(self, model: str) -> float:
+        """Milliseconds of one inference over REST."""
+        self._used.move_to_end(model)
+        return self.instance.ask(model, IRIS_BODY)
+
+    def oldest(self) -> str:
+        """The model that was asked for the longest time ago: cold when not all fit."""
+        return next(iter(self._used))
+
+    def newest(self) -> str:
+        return next(reversed(self._used))
+
+    def fill(self) -> None:
+        """Make as many models hot as fit."""
+        models = list(self.homes)[-self.plan.hot :] if self.plan.hot else []
+        for model in models:
+            self._used.move_to_end(model)
+        self.instance.ask_all(models, IRIS_BODY)
+
+
+class Stage:
+    """Use as a context manager; everything ends with it."""
+
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+        self._fleets: dict[FleetPlan, Fleet] = {}
+        self._folder = Path()
+
+    def __enter__(self) -> Stage:
+        # Unix sockets lie below: a short path.
+        self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="ob-b-")))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def folder(self, name: str) -> Path:
+        """A new folder's path; nothing is there yet."""
+        return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._folder)) / name
+
+    def fleet(self, plan: FleetPlan) -> Fleet:
+        """The fleet of that plan, running and filled."""
+        if plan not in self._fleets:
+            self._fleets[plan] = self._stack.enter_context(self._running(plan))
+        return self._fleets[plan]
+
+    def fleets(self) -> list[Fleet]:
+        return list(self._fleets.values())
+
+    def adopt(self, fleet: Fleet) -> None:
+        """A fleet that a benchmark started itself, for those that follow; it ends with the stage."""
+        self._fleets[fleet.plan] = fleet
+        self._stack.callback(fleet.instance.stop)
+
+    @contextlib.contextmanager
+    def _running(self, plan: FleetPlan) -> Iterator[Fleet]:
+        with running(self.folder("up")) as instance:
+            homes = models(self.folder("artifacts"), plan.registered)
+            instance.apply(manifests(plan, homes))
+            wait_registered(instance, plan.registered)
+            fleet = Fleet(instance, plan, homes)
+            fleet.fill()
+            resident = instance.loads()[0]
+            if resident < plan.hot:
+                raise BenchFailed(f"fleet of {plan}: only {resident} models were loaded")
+            yield fleet
+
+
+def models(folder: Path, count: int) -> dict[str, Path]:
+    """Artifacts by the names of their models."""
+    return {home.name: home for home in small_models(folder, count)} if count else {}
+
+
+def manifests(plan: FleetPlan, homes: dict[str, Path]) -> list[JsonObject]:
+    """The server and the models of a fleet."""
+    server: JsonObject = {
+        "apiVersion": "overbook.dev/v1alpha1",
+        "kind": "Server",
+        "metadata": {"name": "mlserver"},
+        "spec": {
+            "serverConfig": "mlserver",
+            "memory": max(1, plan.hot) * MODEL_BYTES,
+            "overcommitPercentage": 1_000_000,
+        },
+    }
+    return [server, *(model_manifest(name, home) for name, home in homes.items())]
+
+
+def model_manifest(name: str, home: Path) -> JsonObject:
+    return {
+        "apiVersion": "overbook.dev/v1alpha1",
+        "kind": "Model",
+        "metadata": {"name": name},
+        "spec": {"storageUri": str(home), "requirements": ["sklearn"], "memory": MODEL_BYTES},
+    }
