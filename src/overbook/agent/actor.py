@@ -36,6 +36,10 @@ class Activation:
     load: float = 0.0
 
 
+class AgentStops(Exception):
+    """The request cannot be served here any more: ask another replica, or this one when it is back."""
+
+
 @dataclass(slots=True)
 class _Waiter:
     model: ModelName
@@ -107,7 +111,8 @@ class Actor:
             if self._timer is not None:
                 self._timer.cancel()
             for waiter in self._waiters.values():
-                waiter.answer.cancel("the agent stops")
+                if not waiter.answer.done():
+                    waiter.answer.set_exception(AgentStops())
 
     # -- what the other modules of the agent say
 
@@ -152,7 +157,12 @@ class Actor:
         self.followers.withdraw_all()
 
     async def activate(self, model: ModelName, *, timeout: float, suspect: bool) -> Activation:
-        """Wait until the model is resident. Cancelling withdraws the wish. ``timeout`` in seconds."""
+        """Wait until the model is resident, at most ``timeout`` seconds. Cancelling withdraws the wish.
+
+        Raises AgentStops.
+        """
+        if self._stopped:
+            raise AgentStops
         self._next_request += 1
         request = RequestId(self._next_request)
         arrived = self._clock.now()

@@ -13,10 +13,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, Protocol
 
 from overbook.agent.actor import Activation, Actor
-from overbook.agent.artifacts.cache import Artifact, ArtifactCache, ArtifactError
+from overbook.agent.artifacts.cache import Artifact, ArtifactError
 from overbook.agent.clock import Clock
 from overbook.agent.notices import Notices
 from overbook.agent.servers.protocol import InferenceServer, ModelRejected, PreparedModel
@@ -33,6 +33,18 @@ _MAX_WAITING: Final = 2000
 _SIZE_FACTOR: Final = 1.2
 # A ledger entry of nothing would let any number of models in.
 _SMALLEST: Final = 4096
+
+
+class Cache(Protocol):
+    """Where artifacts come from: `artifacts.cache.ArtifactCache`."""
+
+    async def fetch(self, storage_uri: str, fingerprint: str) -> Artifact:
+        """Raises ArtifactError."""
+        ...
+
+    async def verify(self, digest: str) -> bool: ...
+
+    async def prune(self, keep: set[str]) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +93,7 @@ class Assignments:
         *,
         actor: Actor,
         server: InferenceServer,
-        cache: ArtifactCache,
+        cache: Cache,
         notices: Notices,
         clock: Clock,
     ) -> None:
@@ -96,6 +108,7 @@ class Assignments:
         self._slots = asyncio.Semaphore(_CONCURRENT_FETCHES)
         self._tasks: asyncio.TaskGroup | None = None
         self._synced = False
+        self._kept: set[str] | None = None
         self._prune_due = True  # models may have left while this agent was not running
 
     @property
@@ -159,7 +172,7 @@ class Assignments:
     def left(self, name: str) -> None:
         """The actor forgot the model: its files may go."""
         self._leaving.pop(name, None)
-        self._prune_due = True
+        self._files_changed()
         if name in self._assigned:
             self._notices.changed(name)  # assigned again before it had left
 
@@ -219,7 +232,7 @@ class Assignments:
                 priority=spec.priority,
             ),
         )
-        self._prune_due = True
+        self._files_changed()
         assignment.changed.set()
         self._notices.changed(name)
 
@@ -251,17 +264,24 @@ class Assignments:
             return repaired
         return None
 
+    def _files_changed(self) -> None:
+        self._prune_due, self._kept = True, None
+
     async def prune(self) -> None:
         """Drop the files of models that left; called now and then, never while a request waits for it."""
         if not (self._prune_due and self._synced) or any(map(_unknown, self._assigned.values())):
             return
-        self._prune_due = False
-        keep = {
+        wanted = {
             assignment.content.artifact.digest
             for assignment in (*self._assigned.values(), *self._leaving.values())
             if assignment.content is not None
         }
-        await self._cache.prune(keep | {folder.name for folder in self._actor.files_in_use})
+        keep = wanted | {folder.name for folder in self._actor.files_in_use}
+        # What is still in use of an older content goes later.
+        self._prune_due = keep != wanted
+        if keep != self._kept:
+            self._kept = keep
+            await self._cache.prune(keep)
 
     # -- requests
 

@@ -70,7 +70,7 @@ class SchedulerLink:
         async with grpc.aio.insecure_channel(self._target, options=CHANNEL_OPTIONS) as channel:
             stub = scheduler_pb2_grpc.SchedulerServiceStub(channel)
             while True:
-                session = _Session(stub.AgentSession(), self._hello, self._notices, self._handlers)
+                session = Session(stub.AgentSession(), self._hello, self._notices, self._handlers)
                 why = await session.run()
                 if session.heard or not told:
                     log.warning("no scheduler at %s (%s); working on without", self._target, why)
@@ -78,7 +78,7 @@ class SchedulerLink:
                 await asyncio.sleep(_RETRY)
 
 
-class _Session:
+class Session:
     """One stream, from hello to its end. ``heard``: the scheduler said something."""
 
     def __init__(

@@ -83,6 +83,7 @@ class Operations:
         self._last: dict[ModelName, asyncio.Task[None]] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._calling: dict[ModelName, PreparedModel] = {}
+        self._silent = False  # a call went unanswered: the process will be ended
         self._hung: dict[ModelName, str] = {}
         self._deaths: dict[ModelName, tuple[int, int]] = {}  # generation, times
         self._checked: dict[ModelName, Path] = {}
@@ -127,6 +128,7 @@ class Operations:
             task.cancel(reason)
         self._last.clear()
         self._calling.clear()
+        self._silent = False
         self._hung.clear()
 
     def forget(self, model: ModelName) -> None:
@@ -207,6 +209,9 @@ class Operations:
         return prepared
 
     async def _call_load(self, prepared: PreparedModel) -> None:
+        if self._silent:
+            # The process is as good as dead. Whoever calls it now would be suspected of that.
+            await asyncio.get_running_loop().create_future()  # until `abandon`
         model, epoch, silent = ModelName(prepared.name), self._epoch, False
         self._calling[model] = prepared
         try:
@@ -218,6 +223,8 @@ class Operations:
         finally:
             if epoch == self._epoch and not silent:
                 del self._calling[model]
+            elif epoch == self._epoch:
+                self._silent = True
 
     async def _repaired(self, prepared: PreparedModel) -> PreparedModel | None:
         """A model whose copy was damaged, with a new one. Looks once until a load succeeds. Raises ArtifactError."""
@@ -230,6 +237,8 @@ class Operations:
         except TimeoutError as error:
             reason = f"reading or fetching it took longer than {self._limits.load:.0f} s"
             raise ArtifactError(reason) from error
+        except OSError as error:
+            raise ArtifactError(f"it cannot be read or replaced: {error}") from error
         self._checked[model] = (repaired or prepared).artifact
         return repaired
 

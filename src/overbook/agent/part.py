@@ -15,6 +15,7 @@ from overbook.agent.actor import Actor, ActorPorts
 from overbook.agent.artifacts.cache import ArtifactCache
 from overbook.agent.assignments import Assignments
 from overbook.agent.clock import Clock
+from overbook.agent.commands import Commands
 from overbook.agent.link import LinkHandlers, SchedulerLink
 from overbook.agent.notices import Notices
 from overbook.agent.operations import OperationLimits
@@ -25,8 +26,6 @@ from overbook.agent.service import AgentService
 from overbook.agent.supervisor import Phase, RestartLimits, Supervisor
 from overbook.residency.books import Limits
 from overbook.residency.core import Core
-from overbook.residency.events import ModelName
-from overbook.residency.states import State
 from overbook.wire import agent_pb2_grpc
 from overbook.wire import common_pb2 as common
 from overbook.wire import scheduler_pb2 as pb
@@ -98,7 +97,7 @@ class AgentPart:
             notices=self._notices,
             handlers=LinkHandlers(
                 assignments=assignments.update,
-                command=_Commands(actor, assignments).run,
+                command=Commands(actor, assignments).run,
                 budget=actor.set_budget,
                 model_report=reporter.model,
                 server_report=reporter.server,
@@ -160,45 +159,7 @@ class AgentPart:
     async def _prune(self, assignments: Assignments) -> None:
         while True:
             await asyncio.sleep(_MEMORY_BUSY)
-            await assignments.prune()
-
-
-class _Commands:
-    """What a person asks through the scheduler."""
-
-    def __init__(self, actor: Actor, assignments: Assignments) -> None:
-        self._actor = actor
-        self._assignments = assignments
-
-    async def run(self, command: pb.Command) -> str:
-        """Empty when done, else why not."""
-        model = ModelName(command.model)
-        timeout = command.timeout_seconds or 60.0
-        if command.kind == pb.Command.ACTIVATE:
-            activation = await self._assignments.activate(model, timeout=timeout, suspect=False)
-            return activation.reason if activation.refusal is not None else ""
-        if command.kind == pb.Command.EVICT:
-            return await self._evict(model, timeout)
-        return f"command {command.kind} is unknown to this agent"
-
-    async def _evict(self, model: ModelName, timeout: float) -> str:
-        entry = self._actor.entries.get(model)
-        if entry is None:
-            return f"model '{model}' is not on this server replica"
-        asked = False
-        try:
-            async with asyncio.timeout(timeout):
-                # A load under way ends first; whoever waits for it gets its answer.
-                while self._actor.charged(model):
-                    if entry.state is State.RESIDENT and asked:
-                        return f"model '{model}' is in use; it was asked for while it drained"
-                    if entry.state is State.RESIDENT or (
-                        entry.state is State.DRAINING and not asked
-                    ):
-                        self._actor.evict(model)
-                        asked = True
-                    # A person waits here, not a request: a short pause is simpler than a subscription.
-                    await asyncio.sleep(0.01)
-        except TimeoutError:
-            return f"model '{model}' is still {entry.state.value} after {timeout:.0f} s"
-        return ""
+            try:
+                await assignments.prune()
+            except OSError as error:
+                log.warning("cannot remove files of models that left: %s", error)

@@ -13,7 +13,7 @@ import grpc
 import grpc.aio
 
 from overbook import metrics
-from overbook.agent.actor import Activation
+from overbook.agent.actor import Activation, AgentStops
 from overbook.agent.assignments import Assignments
 from overbook.agent.followers import Follower, Followers
 from overbook.residency.effects import Refusal
@@ -45,9 +45,16 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         context: grpc.aio.ServicerContext[pb.ActivateRequest, pb.ActivateReply],
     ) -> pb.ActivateReply:
         timeout = request.timeout_seconds or _DEFAULT_TIMEOUT
-        activation = await self._assignments.activate(
-            ModelName(request.model), timeout=timeout, suspect=request.suspect
-        )
+        try:
+            activation = await self._assignments.activate(
+                ModelName(request.model), timeout=timeout, suspect=request.suspect
+            )
+        except AgentStops:
+            return pb.ActivateReply(
+                outcome=pb.ActivateReply.UNAVAILABLE,
+                reason="the agent of this server replica is stopping",
+                retry_after_seconds=1.0,
+            )
         _count(activation)
         return pb.ActivateReply(
             outcome=_OUTCOMES[activation.refusal],

@@ -63,13 +63,13 @@ class Supervisor:
         delay = 0.0
         try:
             while True:
-                began = self._clock.now()
+                healthy = False
                 if await self._start():
+                    began = self._clock.now()
                     self._announce(actor)
                     reason = await self._wait_end()
                     self._withdraw(actor, reason)
-                lived = self._clock.now() - began
-                healthy = self._epoch > 0 and lived >= self._limits.healthy_after
+                    healthy = self._clock.now() - began >= self._limits.healthy_after
                 delay = 0.0 if healthy else self._longer(delay)
                 await asyncio.sleep(delay)
         finally:

@@ -81,7 +81,11 @@ class ArtifactCache:
                 # Somebody else may have brought it while this call waited.
                 found = self._look_up(storage_uri, fingerprint)
                 if found is None:
-                    content = await _stoppable(lambda check: self._bring(source, check))
+                    try:
+                        content = await _stoppable(lambda check: self._bring(source, check))
+                    except OSError as error:
+                        reason = f"{source} cannot be kept in {self._root}: {error}"
+                        raise ArtifactError(reason) from error
                     found = self._artifact(content)
                     if fingerprint:
                         self._index.put(storage_uri, fingerprint, content)
@@ -142,19 +146,20 @@ class ArtifactCache:
 
     def _throw_away(self, digests: list[str], since: int | None = None) -> int:
         """Make the artifacts disappear at one moment each, then delete their files."""
-        trash = self._incoming / uuid.uuid4().hex
-        trash.mkdir()
-        gone = []
+        gone, trash = [], []
         with self._publishing:
             for digest in digests:
                 if since is not None and self._used.get(digest, -1) >= since:
                     continue
                 if (self._root / digest).is_dir():
-                    (self._root / digest).rename(trash / digest)
+                    # Straight into a folder that exists: on a full disk no new one could be made.
+                    trash.append(self._incoming / uuid.uuid4().hex)
+                    (self._root / digest).rename(trash[-1])
                 self._used.pop(digest, None)
                 gone.append(digest)
-            self._index.forget(gone)
-        shutil.rmtree(trash, ignore_errors=True)
+        for folder in trash:
+            shutil.rmtree(folder, ignore_errors=True)
+        self._index.forget(gone)
         return len(gone)
 
 

@@ -6,6 +6,7 @@ connection, guarded by a lock because callers come from several threads; all row
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 from collections.abc import Iterable
@@ -36,10 +37,12 @@ class Index:
     def put(self, uri: str, fingerprint: str, content: Content) -> None:
         with self._lock:
             self._known[uri, fingerprint] = content
-            self._database.execute(
-                "INSERT OR REPLACE INTO artifacts VALUES (?, ?, ?, ?)",
-                (uri, fingerprint, content.digest, content.bytes),
-            )
+            # Without disk space for a row the next run copies once more; this one need not fail for it.
+            with contextlib.suppress(sqlite3.OperationalError):
+                self._database.execute(
+                    "INSERT OR REPLACE INTO artifacts VALUES (?, ?, ?, ?)",
+                    (uri, fingerprint, content.digest, content.bytes),
+                )
 
     def forget(self, digests: Iterable[str]) -> None:
         """Drop every address of these contents."""
@@ -48,11 +51,15 @@ class Index:
             keys = [key for key, content in self._known.items() if content.digest in gone]
             for key in keys:
                 del self._known[key]
-            self._database.execute("BEGIN")
-            self._database.executemany(
-                "DELETE FROM artifacts WHERE uri = ? AND fingerprint = ?", keys
-            )
-            self._database.execute("COMMIT")
+            try:
+                self._database.execute("BEGIN")
+                self._database.executemany(
+                    "DELETE FROM artifacts WHERE uri = ? AND fingerprint = ?", keys
+                )
+                self._database.execute("COMMIT")
+            except sqlite3.OperationalError:
+                # A row that stays for want of disk space names a folder that is gone: it counts for nothing.
+                self._database.rollback()
 
     def close(self) -> None:
         with self._lock:

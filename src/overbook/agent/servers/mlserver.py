@@ -112,7 +112,12 @@ class MlserverServer:
     async def load(self, model: PreparedModel, *, timeout: float) -> None:
         client = self._connected()
         settings = mlserver_models.server_settings(model)
-        _write_settings(self._models / model.name, settings)
+        try:
+            _write_settings(self._models / model.name, settings)
+        except OSError as error:
+            raise ModelRejected(
+                f"model {model.name}: cannot write its settings: {error}"
+            ) from error
         try:
             await client.load(model.name, timeout=timeout)
         except ModelRejected as error:

@@ -88,7 +88,12 @@ class ServerProcess:
         finally:
             os.close(readable)
             os.close(log)
-        _record(self._spec.record, self._process.pid)
+        try:
+            _record(self._spec.record, self._process.pid)
+        except OSError as error:
+            # A child that is written down nowhere would outlive a crash of ours.
+            await self.stop(grace=0)
+            raise ServerStartFailed(f"cannot write {self._spec.record}: {error}") from error
 
     async def wait_exit(self) -> int:
         """Wait for the child's end and sweep up after it; its exit code (negative: the signal)."""

@@ -42,6 +42,28 @@ def test_the_newest_version_folder_counts(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(("version", "folder"), [("2", "2"), ("9", "009")])
+def test_the_version_asked_for_counts(tmp_path: Path, version: str, folder: str) -> None:
+    for name in ("2", "10", "009"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.joblib").touch()
+    (tmp_path / "model.joblib").touch()
+    model = PreparedModel("m", 1, tmp_path, version=version)
+    assert uri(server_settings(model)) == str(tmp_path / folder / "model.joblib")
+
+
+def test_a_version_that_is_not_there_is_named(tmp_path: Path) -> None:
+    (tmp_path / "2").mkdir()
+    with pytest.raises(ModelRejected, match=r"artifactVersion is 3, .* no such folder; found 2/"):
+        server_settings(PreparedModel("m", 1, tmp_path, version="3"))
+
+
+def test_an_empty_version_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "2").mkdir()
+    with pytest.raises(ModelRejected, match=r"can load in its folder 2; found nothing"):
+        server_settings(PreparedModel("m", 1, tmp_path, version="2"))
+
+
 def test_own_settings_lose_name_and_version(tmp_path: Path) -> None:
     (tmp_path / "weights.joblib").touch()
     given = {

@@ -1,0 +1,233 @@
+"""Requests, evictions and updates through actor, core and fake server: one answer each, one operation at a time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from overbook.agent.actor import AgentStops
+from overbook.residency.books import Limits
+from overbook.residency.core import IllegalEvent
+from overbook.residency.effects import Refusal
+from overbook.residency.events import ModelName, Ticket, Unloaded
+from overbook.residency.states import State
+from tests.fakes.fake_server import Script
+from tests.unit.agent.virtual_time import in_virtual_time, settle
+from tests.unit.agent.world import MB, A, B, World, spec, world
+
+
+def _scripted(made: World, **scripts: Script) -> None:
+    made.server.scripts.update(scripts)
+
+
+@in_virtual_time
+async def test_a_cold_model_is_loaded_once_for_all_who_wait() -> None:
+    async with world(budget=MB) as made:
+        _scripted(made, a=Script(seconds=2.0))
+        await made.assign(spec(B), spec(A))
+        assert made.state(A) is State.COLD
+        answers = await asyncio.gather(*(made.activate(A) for _ in range(20)))
+        assert {answer.refusal for answer in answers} == {None}
+        assert made.server.loads == [B, A]
+        assert answers[0].load == pytest.approx(2.0)
+        assert answers[0].waited == pytest.approx(2.0, abs=0.5)
+
+
+@in_virtual_time
+async def test_a_hot_model_answers_at_once_and_claims_no_load_time() -> None:
+    async with world() as made:
+        _scripted(made, a=Script(seconds=2.0))
+        await made.assign(spec(A))
+        await asyncio.sleep(5)
+        answer = await made.activate(A)
+        assert (answer.refusal, answer.waited, answer.load) == (None, 0.0, 0.0)
+        suspicious = await made.activate(A, suspect=True)
+        assert (suspicious.refusal, suspicious.load) == (None, 0.0)
+
+
+@in_virtual_time
+async def test_a_waiter_that_leaves_takes_its_wish_along() -> None:
+    async with world(budget=MB) as made:
+        _scripted(made, b=Script(seconds=5.0))
+        await made.assign(spec(A))
+        await made.assign(spec(B))
+        follower = made.follow()
+        waiting = made.wish(B)
+        await settle()
+        assert made.state(A) is State.DRAINING
+        waiting.cancel()
+        await settle()
+        assert waiting.cancelled()
+        assert made.state(A) is State.RESIDENT, "nobody wants the room any more"
+        assert made.server.loads == [A]
+        assert made.heard(follower)
+
+
+@in_virtual_time
+async def test_an_activation_cancelled_in_the_turn_in_which_it_is_answered() -> None:
+    async with world() as made:
+        await made.assign(spec(A))
+        waiting = made.wish(A)
+        await asyncio.sleep(0)  # answered, but its task has not run since
+        waiting.cancel()
+        await settle()
+        assert waiting.cancelled() or waiting.result().refusal is None
+        assert (await made.activate(A)).refusal is None
+
+
+@in_virtual_time
+async def test_a_wait_ends_at_its_deadline() -> None:
+    async with world(budget=MB) as made:
+        _scripted(made, b=Script(seconds=60.0))
+        await made.assign(spec(A))
+        await made.assign(spec(B))
+        began = made.clock.now()
+        answer = await made.activate(B, timeout=7.0)
+        assert answer.refusal is Refusal.DEADLINE
+        assert made.clock.now() - began == pytest.approx(7.0)
+
+
+@in_virtual_time
+async def test_nothing_is_unloaded_before_every_gateway_withdrew() -> None:
+    async with world(budget=MB) as made:
+        await made.assign(spec(A))
+        await made.assign(spec(B))
+        first, second = made.follow("first"), made.follow("second")
+        waiting = made.wish(B)
+        await asyncio.sleep(1)
+        [withdraw] = [
+            each for each in made.heard(first) if each.WhichOneof("message") == "withdraw"
+        ]
+        ticket = Ticket(withdraw.withdraw.ticket)
+        made.actor.followers.withdrawn(first, ModelName(A), ticket)
+        await asyncio.sleep(1)
+        assert made.state(A) is State.DRAINING
+        made.actor.followers.detach(second)  # it was killed: nobody waits for it
+        await settle()
+        assert (await waiting).refusal is None
+        assert made.state(A) is State.COLD
+
+
+@in_virtual_time
+async def test_without_gateways_a_drain_ends_in_the_same_event() -> None:
+    async with world(budget=MB) as made:
+        await made.assign(spec(A))
+        await made.assign(spec(B))
+        assert (await made.activate(B)).refusal is None
+        assert made.server.calls[-2:] == ["unload a", "load b"]
+
+
+@in_virtual_time
+async def test_a_request_rescues_a_draining_model() -> None:
+    async with world(budget=MB) as made:
+        await made.assign(spec(A))
+        await made.assign(spec(B))
+        follower = made.follow()
+        waiting = made.wish(B)
+        await settle()
+        answer = await made.activate(A)
+        assert answer.refusal is None
+        assert made.state(A) is State.RESIDENT
+        assert "unload a" not in made.server.calls
+        assert made.heard(follower)
+        waiting.cancel()
+
+
+@in_virtual_time
+async def test_operations_of_one_model_run_one_after_the_other() -> None:
+    async with world() as made:
+        made.server.unload_seconds = 3.0
+        _scripted(made, a=Script(seconds=1.0))
+        await made.assign(spec(A))
+        await asyncio.sleep(2)
+        made.actor.evict(ModelName(A))
+        await settle()
+        assert made.state(A) is State.UNLOADING
+        assert (await made.activate(A)).refusal is None
+        assert made.server.calls == ["start", "load a", "unload a", "load a"]
+
+
+@in_virtual_time
+async def test_a_load_that_fails_is_told_in_the_servers_words_and_not_repeated_by_requests() -> (
+    None
+):
+    async with world() as made:
+        _scripted(made, a=Script(fail="no such estimator"))
+        await made.assign(spec(A))
+        answers = [await made.activate(A) for _ in range(50)]
+        assert {answer.refusal for answer in answers} == {Refusal.LOAD_FAILED}
+        assert {answer.reason for answer in answers} == {"no such estimator"}
+        assert answers[-1].retry_after > 0
+        assert made.server.loads == [A]
+        _scripted(made, a=Script())
+        await asyncio.sleep(2)
+        assert made.state(A) is State.RESIDENT, "tried again by itself after the backoff"
+
+
+@in_virtual_time
+async def test_a_vanished_model_is_loaded_again_for_the_request_that_noticed() -> None:
+    async with world() as made:
+        await made.assign(spec(A))
+        await made.server.unload(A, timeout=1)
+        answer = await made.activate(A, suspect=True)
+        assert answer.refusal is None
+        assert made.server.loads == [A, A]
+
+
+@in_virtual_time
+async def test_what_the_server_says_of_a_model_is_kept_when_the_model_is_cold() -> None:
+    async with world() as made:
+        await made.assign(spec(A))
+        made.actor.evict(ModelName(A))
+        await settle()
+        assert made.state(A) is State.COLD
+        found = await made.actor.metadata(ModelName(A))
+        assert found is not None
+        assert found["name"] == A
+        assert await made.actor.metadata(ModelName("stranger")) is None
+
+
+@in_virtual_time
+async def test_damaged_files_of_a_cold_model_do_not_break_its_metadata() -> None:
+    async with world(server_up=False) as made:
+        await made.assign(spec(A))
+        made.server.invalid["a-1"] = "gone"
+        assert await made.actor.metadata(ModelName(A)) is None
+
+
+@in_virtual_time
+async def test_a_timer_wakes_the_core() -> None:
+    async with world(budget=MB, limits=Limits(min_residency=4.0)) as made:
+        await made.assign(spec(A))
+        await made.assign(spec(B))
+        await made.activate(A)
+        began = made.clock.now()
+        assert (await made.activate(B)).refusal is None
+        assert made.clock.now() - began == pytest.approx(4.0, abs=0.1)
+
+
+@in_virtual_time
+async def test_a_disagreement_with_the_core_ends_the_agent() -> None:
+    async def disagree() -> None:
+        async with world() as made:
+            await made.assign(spec(A))
+            with pytest.raises(IllegalEvent):
+                made.actor.feed(Unloaded(ModelName(A)))
+            await settle()
+
+    with pytest.raises(BaseExceptionGroup) as raised:
+        await disagree()
+    assert raised.group_contains(IllegalEvent)
+
+
+@in_virtual_time
+async def test_an_agent_that_stops_answers_who_waits_and_who_still_comes() -> None:
+    async with world(server_up=False) as made:
+        await made.assign(spec(A))
+        waiting = made.wish(A)
+        await settle()
+    with pytest.raises(AgentStops):
+        await waiting
+    with pytest.raises(AgentStops):
+        await made.activate(A)

@@ -1,0 +1,535 @@
+"""Assignments: fetched once, registered when here, told apart by content, forgotten only when nothing is left."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from overbook.residency.effects import Refusal
+from overbook.residency.events import ModelName
+from overbook.residency.states import State
+from overbook.wire import common_pb2 as common
+from overbook.wire import scheduler_pb2 as pb
+from tests.fakes.fake_server import Script
+from tests.unit.agent.virtual_time import in_virtual_time, settle
+from tests.unit.agent.world import MB, A, B, C, World, spec, world
+
+
+def _sync(made: World, *specs: pb.AssignedModel) -> None:
+    made.assignments.update(pb.AssignmentUpdate(reset=True, assigned=specs, complete=True))
+
+
+def _loaded(made: World) -> list[str]:
+    """The artifacts given to the server, in order."""
+    return [model.artifact.name for model in made.server.loaded_from]
+
+
+# -- full syncs
+
+
+@in_virtual_time
+async def test_what_a_full_sync_does_not_name_is_revoked_at_its_end() -> None:
+    async with world() as made:
+        await made.assign(spec(A), spec(B))
+        update = pb.AssignmentUpdate
+        made.assignments.update(update(reset=True, assigned=[spec(A)]))
+        await settle()
+        assert set(made.assignments.assigned) == {A, B}
+        made.assignments.update(update(assigned=[spec(C)], complete=True))
+        await settle()
+        assert set(made.assignments.assigned) == {A, C}
+        assert made.state(B) is None
+        assert made.notices.gone == {B}
+
+
+@in_virtual_time
+async def test_a_sync_that_broke_off_revokes_nothing() -> None:
+    async with world() as made:
+        await made.assign(spec(A), spec(B))
+        made.assignments.update(pb.AssignmentUpdate(reset=True, assigned=[spec(C)]))
+        await settle()  # here the session ends; the next one begins anew
+        _sync(made, spec(A), spec(B))
+        await settle()
+        assert set(made.assignments.assigned) == {A, B}
+
+
+@in_virtual_time
+async def test_a_reconnect_that_repeats_what_is_known_changes_nothing() -> None:
+    async with world() as made:
+        await made.assign(spec(A))
+        _sync(made, spec(A))
+        await settle()
+        assert made.cache.fetched == ["/a"]
+        assert made.server.loads == [A]
+
+
+# -- fetching
+
+
+@in_virtual_time
+async def test_a_request_waits_for_the_artifact_and_then_for_the_load() -> None:
+    async with world() as made:
+        made.cache.seconds["/a"] = 3.0
+        made.server.scripts[A] = Script(seconds=2.0)
+        await made.assign(spec(A))
+        answer = await made.activate(A)
+        assert answer.refusal is None
+        assert answer.waited == pytest.approx(5.0)
+        assert answer.load == pytest.approx(2.0)
+
+
+@in_virtual_time
+async def test_an_artifact_that_takes_too_long_is_a_deadline() -> None:
+    async with world() as made:
+        made.cache.seconds["/a"] = 60.0
+        await made.assign(spec(A))
+        assert (await made.activate(A, timeout=5)).refusal is Refusal.DEADLINE
+        await asyncio.sleep(60)
+        assert (await made.activate(A)).refusal is None
+
+
+@in_virtual_time
+async def test_a_failed_fetch_is_told_at_once_and_tried_again_with_backoff() -> None:
+    async with world() as made:
+        made.cache.failures["/a"] = "/a does not exist"
+        await made.assign(spec(A))
+        answer = await made.activate(A)
+        assert (answer.refusal, answer.reason) == (Refusal.LOAD_FAILED, "/a does not exist")
+        report = made.report(A)
+        assert (report.state, report.failed, report.available) == (common.FAILED, True, False)
+        assert report.last_error == "/a does not exist"
+        del made.cache.failures["/a"]
+        await asyncio.sleep(2.5)
+        assert (await made.activate(A)).refusal is None
+        assert not made.report(A).failed
+
+
+@in_virtual_time
+async def test_an_artifact_that_stays_away_is_one_event_not_one_a_minute() -> None:
+    async with world() as made:
+        made.cache.failures["/a"] = "away"
+        await made.assign(spec(A))
+        await asyncio.sleep(600)
+        assert made.events().count("ArtifactFailed") == 1
+
+
+@in_virtual_time
+async def test_a_change_tries_at_once() -> None:
+    async with world() as made:
+        made.cache.failures["/a"] = "away"
+        await made.assign(spec(A))
+        await asyncio.sleep(600)
+        began = made.clock.now()
+        await made.assign(spec(A, 2, uri="/b"))
+        assert (await made.activate(A)).refusal is None
+        assert made.clock.now() == began
+
+
+@in_virtual_time
+async def test_an_artifact_of_the_wrong_kind_fails_before_any_request() -> None:
+    async with world() as made:
+        made.server.invalid["a-1"] = "no file that the server can load; found model.onnx"
+        await made.assign(spec(A))
+        assert "model.onnx" in made.report(A).last_error
+        assert made.server.loads == []
+
+
+@in_virtual_time
+async def test_a_new_size_does_not_begin_a_running_fetch_anew() -> None:
+    async with world() as made:
+        made.cache.seconds["/a"] = 10.0
+        await made.assign(spec(A))
+        await asyncio.sleep(9)
+        await made.assign(spec(A, 2, memory=2 * MB))
+        await asyncio.sleep(2)
+        assert made.state(A) is State.RESIDENT
+        assert made.actor.charged(ModelName(A)) == 2 * MB
+
+
+# -- updates
+
+
+@in_virtual_time
+async def test_size_pin_and_priority_change_without_fetch_and_load() -> None:
+    async with world() as made:
+        await made.assign(spec(A))
+        await made.assign(spec(A, 2, memory=3 * MB, pinned=True))
+        entry = made.actor.entries[ModelName(A)]
+        assert (entry.size, entry.pinned) == (3 * MB, True)
+        assert made.cache.fetched == ["/a"]
+        assert made.server.loads == [A]
+        report = made.report(A)
+        assert (report.generation, report.available) == (2, True)
+
+
+@in_virtual_time
+async def test_new_files_are_loaded_in_place_and_available_only_then() -> None:
+    async with world() as made:
+        await made.assign(spec(A))
+        made.cache.seconds["/a"] = 3.0
+        made.server.scripts[A] = Script(seconds=2.0)
+        await made.assign(spec(A, 2, fingerprint="2"))
+        assert (await made.activate(A)).waited == 0, "the old one serves meanwhile"
+        for _ in range(4):
+            assert not made.report(A).available
+            assert made.report(A).serving_generation == 1
+            await asyncio.sleep(1)
+        await asyncio.sleep(1.1)
+        assert made.report(A).available
+        assert made.report(A).serving_generation == 2
+        assert _loaded(made) == ["a-1", "a-2"]
+
+
+@in_virtual_time
+async def test_another_address_with_the_same_bytes_loads_nothing() -> None:
+    async with world() as made:
+        made.cache.digests.update({"/a": "same", "/elsewhere": "same"})
+        await made.assign(spec(A))
+        await made.assign(spec(A, 2, uri="/elsewhere"))
+        assert made.report(A).available
+        assert made.server.loads == [A]
+
+
+@in_virtual_time
+async def test_another_version_folder_of_the_same_artifact_is_another_content() -> None:
+    async with world() as made:
+        made.cache.digests["/a"] = "same"
+        await made.assign(spec(A, version="1"))
+        await made.assign(spec(A, 2, version="2"))
+        assert [model.version for model in made.server.loaded_from] == ["1", "2"]
+
+
+@in_virtual_time
+async def test_an_update_that_cannot_be_fetched_leaves_the_old_one_serving() -> None:
+    async with world() as made:
+        await made.assign(spec(A))
+        made.cache.failures["/new"] = "/new does not exist"
+        await made.assign(spec(A, 2, uri="/new"))
+        assert (await made.activate(A)).refusal is None
+        report = made.report(A)
+        assert report.state == common.RESIDENT
+        assert (report.failed, report.available) == (True, False)
+        assert (report.generation, report.serving_generation) == (2, 1)
+        assert report.last_error == "/new does not exist"
+
+
+@in_virtual_time
+async def test_an_update_that_cannot_be_loaded_leaves_the_old_one_serving() -> None:
+    async with world() as made:
+        await made.assign(spec(A))
+        made.server.scripts[A] = Script(fail="bad pickle")
+        await made.assign(spec(A, 2, fingerprint="2"))
+        assert (await made.activate(A)).refusal is None
+        report = made.report(A)
+        assert (report.failed, report.available, report.serving_generation) == (True, False, 1)
+        assert report.last_error == "bad pickle"
+
+
+@in_virtual_time
+async def test_a_failure_lasts_while_the_next_try_is_under_way() -> None:
+    async with world() as made:
+        made.server.scripts[A] = Script(seconds=1.0, fail="bad pickle")
+        await made.assign(spec(A))
+        seen = set()
+        for _ in range(100):
+            await asyncio.sleep(0.1)
+            report = made.report(A)
+            seen.add(report.state)
+            if made.server.loads.count(A) > 1:
+                assert (report.failed, report.available) == (True, False)
+        assert {common.LOADING, common.FAILED} <= seen
+
+
+@in_virtual_time
+async def test_a_size_that_changes_while_new_files_come_does_not_make_the_old_ones_new() -> None:
+    async with world() as made:
+        await made.assign(spec(A))
+        made.cache.seconds["/new"] = 5.0
+        await made.assign(spec(A, 2, uri="/new"))
+        await asyncio.sleep(1)
+        await made.assign(spec(A, 3, uri="/new", memory=2 * MB))
+        assert not made.report(A).available
+        assert _loaded(made) == ["a-1"]
+        await asyncio.sleep(5)
+        assert _loaded(made) == ["a-1", "new-1"]
+        assert made.report(A).available
+
+
+@in_virtual_time
+async def test_back_to_the_old_files_before_the_new_ones_came() -> None:
+    async with world() as made:
+        await made.assign(spec(A))
+        made.cache.seconds["/new"] = 5.0
+        await made.assign(spec(A, 2, uri="/new"))
+        await made.assign(spec(A, 3))
+        await asyncio.sleep(10)
+        assert made.report(A).available
+        assert _loaded(made) == ["a-1"]
+
+
+@in_virtual_time
+async def test_a_scheduler_that_counts_from_one_again_is_understood() -> None:
+    async with world() as made:
+        await made.assign(spec(A, 7))
+        await made.assign(spec(A, 1, fingerprint="2"))
+        assert made.report(A).available
+        assert _loaded(made) == ["a-1", "a-2"]
+
+
+@in_virtual_time
+async def test_any_change_of_the_manifest_retries_a_failed_load_at_once() -> None:
+    async with world() as made:
+        made.server.scripts[A] = Script(fail="library missing")
+        await made.assign(spec(A))
+        assert (await made.activate(A)).refusal is Refusal.LOAD_FAILED
+        made.server.scripts[A] = Script()
+        await made.assign(spec(A, 2, memory=2 * MB))
+        assert (await made.activate(A)).refusal is None
+
+
+@in_virtual_time
+async def test_the_same_bytes_applied_again_retry_a_failed_load_at_once() -> None:
+    async with world() as made:
+        made.cache.digests["/a"] = "same"
+        made.server.scripts[A] = Script(fail="library missing")
+        await made.assign(spec(A))
+        made.server.scripts[A] = Script()
+        await made.assign(spec(A, 2, fingerprint="touched"))
+        assert (await made.activate(A)).refusal is None
+
+
+# -- leaving and coming back
+
+
+@in_virtual_time
+async def test_revoked_while_it_is_fetched() -> None:
+    async with world() as made:
+        made.cache.seconds["/a"] = 5.0
+        await made.assign(spec(A))
+        waiting = made.wish(A)
+        await settle()
+        await made.revoke(A)
+        assert (await waiting).refusal is Refusal.UNKNOWN
+        assert made.notices.gone == {A}
+        await asyncio.sleep(10)
+        assert made.cache.fetched == []
+        assert made.state(A) is None
+
+
+@in_virtual_time
+async def test_revoked_while_it_is_loaded() -> None:
+    async with world() as made:
+        made.server.scripts[A] = Script(seconds=5.0)
+        await made.assign(spec(A))
+        await asyncio.sleep(1)
+        waiting = made.wish(A)
+        await settle()
+        await made.revoke(A)
+        assert (await waiting).refusal is Refusal.UNKNOWN
+        assert made.notices.gone == set()
+        await asyncio.sleep(5)
+        assert made.notices.gone == {A}
+        assert made.server.calls[-1] == "unload a"
+
+
+@in_virtual_time
+async def test_gone_is_said_only_after_the_drain() -> None:
+    async with world() as made:
+        await made.assign(spec(A))
+        follower = made.follow()
+        await made.revoke(A)
+        await made.revoke(A)
+        assert made.notices.gone == set()
+        assert made.reporter.model(A) is None
+        made.actor.followers.detach(follower)
+        await settle()
+        assert made.notices.gone == {A}
+
+
+@in_virtual_time
+async def test_assigned_again_while_it_drains_with_the_same_files() -> None:
+    async with world() as made:
+        await made.assign(spec(A))
+        made.follow()
+        await made.revoke(A)
+        await made.assign(spec(A))
+        assert made.state(A) is State.RESIDENT
+        assert made.server.loads == [A]
+        assert made.report(A).available
+        assert made.notices.gone == set()
+
+
+@in_virtual_time
+async def test_assigned_again_while_it_drains_with_other_files() -> None:
+    async with world() as made:
+        await made.assign(spec(A, 3))
+        follower = made.follow()
+        await made.revoke(A)
+        # Deleted and registered anew: its generations begin again.
+        await made.assign(spec(A, 1, fingerprint="2"))
+        waiting = made.wish(A)
+        await settle()
+        assert not waiting.done(), "what was deleted must not answer under its old name"
+        made.actor.followers.detach(follower)
+        assert (await waiting).refusal is None
+        assert _loaded(made) == ["a-1", "a-2"]
+        assert made.report(A).available
+
+
+@in_virtual_time
+async def test_gone_while_it_is_fetched_again_is_not_gone() -> None:
+    async with world() as made:
+        await made.assign(spec(A))
+        follower = made.follow()
+        await made.revoke(A)
+        made.cache.seconds["/a"] = 5.0
+        await made.assign(spec(A))
+        made.actor.followers.detach(follower)
+        await settle()
+        assert made.state(A) is None
+        assert made.notices.gone == set()
+        assert A in made.notices.dirty
+        await asyncio.sleep(6)
+        assert made.state(A) is State.RESIDENT
+
+
+@in_virtual_time
+async def test_revoked_again_while_the_first_time_is_not_over() -> None:
+    async with world() as made:
+        await made.assign(spec(A))
+        follower = made.follow()
+        await made.revoke(A)
+        made.cache.seconds["/a"] = 5.0
+        await made.assign(spec(A))
+        await made.revoke(A)
+        assert made.notices.gone == set()
+        made.actor.followers.detach(follower)
+        await settle()
+        assert made.notices.gone == {A}
+
+
+# -- damaged copies
+
+
+@in_virtual_time
+async def test_a_damaged_copy_is_fetched_again_before_anybody_is_told() -> None:
+    async with world(budget=MB) as made:
+        await made.assign(spec(A))
+        await made.assign(spec(B))
+        await made.activate(B)
+        made.cache.damaged.add("a-1")
+        assert (await made.activate(A)).refusal is None
+        assert made.cache.fetched == ["/a", "/b", "/a"]
+        assert "ArtifactDamaged" in made.events()
+        assert "ModelLoadFailed" not in made.events()
+
+
+@in_virtual_time
+async def test_a_damaged_copy_that_cannot_be_fetched_again_fails_with_both_reasons() -> None:
+    async with world(server_up=False) as made:
+        await made.assign(spec(A))
+        made.cache.damaged.add("a-1")
+        made.cache.failures["/a"] = "/a does not exist"
+        made.server.start_failure = ""
+        answer = await made.activate(A)
+        assert answer.refusal is Refusal.LOAD_FAILED
+        assert "unpickling failed" in answer.reason
+        assert "damaged: /a does not exist" in answer.reason
+
+
+@in_virtual_time
+async def test_a_source_that_changed_since_heals_with_what_is_there_now() -> None:
+    async with world(server_up=False) as made:
+        await made.assign(spec(A))
+        made.cache.damaged.add("a-1")
+        made.cache.digests["/a"] = "changed"
+        made.server.start_failure = ""
+        assert (await made.activate(A)).refusal is None
+        assert _loaded(made) == ["a-1", "changed"]
+        await made.assign(spec(A, 2, memory=2 * MB))
+        assert _loaded(made) == ["a-1", "changed"]
+
+
+@in_virtual_time
+async def test_a_model_that_is_broken_in_itself_is_read_once_not_at_every_try() -> None:
+    async with world() as made:
+        made.server.scripts[A] = Script(fail="bad pickle")
+        await made.assign(spec(A))
+        await asyncio.sleep(100)
+        assert len(made.server.loads) > 4
+        assert made.cache.verified == ["a-1"]
+
+
+@in_virtual_time
+async def test_a_copy_that_killed_the_server_is_checked_before_the_next_try() -> None:
+    async with world() as made:
+        made.server.scripts[A] = Script(seconds=1.0, crash=True)
+        await made.assign(spec(A))
+        await asyncio.sleep(1.1)
+        made.cache.damaged.add("a-1")
+        made.server.scripts[A] = Script()
+        assert (await made.activate(A)).refusal is None
+        assert made.cache.fetched == ["/a", "/a"]
+
+
+# -- pruning
+
+
+@in_virtual_time
+async def test_nothing_is_pruned_before_the_scheduler_said_everything() -> None:
+    async with world() as made:
+        await made.assign(spec(A))
+        await made.assignments.prune()
+        assert made.cache.kept == []
+        _sync(made, spec(A))
+        await settle()
+        await made.assignments.prune()
+        assert made.cache.kept == [{"a-1"}]
+        await made.assignments.prune()
+        assert len(made.cache.kept) == 1, "nothing changed since"
+
+
+@in_virtual_time
+async def test_nothing_is_pruned_while_copies_are_still_to_be_looked_up() -> None:
+    async with world() as made:
+        made.cache.seconds["/b"] = 5.0
+        _sync(made, spec(A), spec(B))
+        await made.assignments.prune()
+        assert made.cache.kept == []
+        await asyncio.sleep(6)
+        await made.assignments.prune()
+        assert made.cache.kept == [{"a-1", "b-1"}]
+
+
+@in_virtual_time
+async def test_files_of_an_older_content_stay_as_long_as_it_is_loaded() -> None:
+    async with world() as made:
+        made.server.scripts[A] = Script(seconds=5.0)
+        _sync(made, spec(A))
+        await asyncio.sleep(1)
+        await made.assign(spec(A, 2, fingerprint="2"))
+        await made.assignments.prune()
+        assert made.cache.kept[-1] == {"a-1", "a-2"}, "the old one is being loaded"
+        await asyncio.sleep(5)
+        await made.assign(spec(A, 3, fingerprint="3"))
+        await made.assignments.prune()
+        assert made.cache.kept[-1] == {"a-1", "a-2", "a-3"}, "one serves, one is being loaded"
+        await asyncio.sleep(20)
+        await made.assignments.prune()
+        assert made.cache.kept[-1] == {"a-3"}
+
+
+@in_virtual_time
+async def test_files_of_a_model_that_leaves_stay_until_it_has_left() -> None:
+    async with world() as made:
+        _sync(made, spec(A))
+        await settle()
+        follower = made.follow()
+        await made.revoke(A)
+        await made.assignments.prune()
+        assert made.cache.kept[-1] == {"a-1"}
+        made.actor.followers.detach(follower)
+        await settle()
+        await made.assignments.prune()
+        assert made.cache.kept[-1] == set()

@@ -1,0 +1,54 @@
+"""What is gathered for the scheduler: a model is either changed or gone, never both."""
+
+from __future__ import annotations
+
+import pytest
+
+from overbook import metrics
+from overbook.agent.clock import Clock
+from overbook.agent.notices import Notices
+from overbook.residency.effects import Cause
+from overbook.residency.events import ModelName
+
+A = ModelName("a")
+
+
+@pytest.fixture
+def notices() -> Notices:
+    return Notices("notices-test", 3, Clock())
+
+
+def test_a_model_that_comes_back_is_not_gone(notices: Notices) -> None:
+    notices.forgotten(A)
+    notices.changed(A)
+    assert (notices.dirty, notices.gone) == ({A}, set())
+
+
+def test_a_model_that_is_gone_has_no_state(notices: Notices) -> None:
+    notices.changed(A)
+    notices.used(A)
+    notices.forgotten(A)
+    assert (notices.dirty, notices.used_only, notices.gone) == (set(), set(), {A})
+
+
+def test_usage_alone_wakes_nobody(notices: Notices) -> None:
+    notices.used(A)
+    assert not notices.wake.is_set()
+    notices.changed(A)
+    assert notices.wake.is_set()
+
+
+def test_loads_and_evictions_are_counted_and_told(notices: Notices) -> None:
+    notices.loaded(A, 0.0123)
+    notices.load_failed(A, "bad pickle")
+    notices.evicted(A, Cause.PRESSURE)
+    told = [(event.reason, event.warning, event.message) for event in notices.events]
+    assert told == [
+        ("ModelLoaded", False, "loaded in 12 ms"),
+        ("ModelLoadFailed", True, "bad pickle"),
+        ("ModelEvicted", False, "unloaded: pressure"),
+    ]
+    labels = ("notices-test", "3")
+    assert metrics.LOADS.labels(*labels, "ok")._value.get() == 1
+    assert metrics.LOADS.labels(*labels, "failed")._value.get() == 1
+    assert metrics.EVICTIONS.labels(*labels, "pressure")._value.get() == 1

@@ -1,0 +1,218 @@
+"""A whole agent without I/O: real actor, core, assignments, supervisor and reports over a fake server and cache."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from overbook.agent.actor import Activation, Actor, ActorPorts
+from overbook.agent.artifacts.cache import Artifact
+from overbook.agent.artifacts.errors import ArtifactError
+from overbook.agent.assignments import Assignments
+from overbook.agent.clock import Clock
+from overbook.agent.followers import Follower
+from overbook.agent.notices import Notices
+from overbook.agent.operations import OperationLimits
+from overbook.agent.reports import Reporter
+from overbook.agent.servers.protocol import ModelRejected, PreparedModel
+from overbook.agent.supervisor import RestartLimits, Supervisor
+from overbook.residency.books import Limits
+from overbook.residency.core import Core
+from overbook.residency.events import ModelName
+from overbook.residency.states import State
+from overbook.wire import agent_pb2
+from overbook.wire import scheduler_pb2 as pb
+from tests.fakes.fake_server import FakeServer
+from tests.unit.agent.virtual_time import settle
+
+MB = 1_000_000
+A, B, C = "a", "b", "c"
+
+
+@dataclass(slots=True)
+class FakeCache:
+    """Artifacts by address: a digest that follows from address and fingerprint, scripted failures and delays."""
+
+    sizes: dict[str, int] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
+    damaged: set[str] = field(default_factory=set)
+    fetched: list[str] = field(default_factory=list)
+    verified: list[str] = field(default_factory=list)
+    kept: list[set[str]] = field(default_factory=list)
+
+    async def fetch(self, storage_uri: str, fingerprint: str) -> Artifact:
+        await asyncio.sleep(self.seconds.get(storage_uri, 0.0))
+        if storage_uri in self.failures:
+            raise ArtifactError(self.failures[storage_uri])
+        self.fetched.append(storage_uri)
+        digest = self.digests.get(storage_uri) or f"{storage_uri}-{fingerprint}".strip("/")
+        self.damaged.discard(digest)
+        return Artifact(Path("/cache") / digest, digest, self.sizes.get(storage_uri, MB))
+
+    async def verify(self, digest: str) -> bool:
+        self.verified.append(digest)
+        return digest not in self.damaged
+
+    async def prune(self, keep: set[str]) -> int:
+        self.kept.append(keep)
+        return 0
+
+
+class Server(FakeServer):
+    """Reads nothing; damaged copies are refused; ``loaded_from`` has what was given to it, in order."""
+
+    def __init__(self, cache: FakeCache) -> None:
+        super().__init__(asyncio.sleep)
+        self.cache = cache
+        self.loaded_from: list[PreparedModel] = []
+        self.invalid: dict[str, str] = {}
+        self.stubborn = False
+
+    def validate(self, model: PreparedModel) -> None:
+        if model.artifact.name in self.invalid:
+            raise ModelRejected(self.invalid[model.artifact.name])
+
+    async def load(self, model: PreparedModel, *, timeout: float) -> None:
+        self.loaded_from.append(model)
+        if model.artifact.name in self.cache.damaged:
+            self.calls.append(f"load {model.name}")
+            raise ModelRejected("unpickling failed")
+        try:
+            await super().load(model, timeout=timeout)
+        except asyncio.CancelledError:
+            if not self.stubborn:
+                raise  # a stubborn one takes its cancellation for success, as wait_for sometimes did
+
+    @property
+    def loads(self) -> list[str]:
+        return [call.removeprefix("load ") for call in self.calls if call.startswith("load ")]
+
+
+class World:
+    """Use `world()`. Times are virtual."""
+
+    def __init__(self, budget: int, limits: Limits, operations: OperationLimits) -> None:
+        self.clock = Clock()
+        self.notices = Notices("mlserver", 0, self.clock)
+        self.cache = FakeCache()
+        self.server = Server(self.cache)
+        self.supervisor = Supervisor(
+            server=self.server, notices=self.notices, clock=self.clock, limits=RestartLimits()
+        )
+        self.actor = Actor(
+            core=Core(budget=budget, limits=limits),
+            clock=self.clock,
+            limits=operations,
+            ports=ActorPorts(
+                server=self.server,
+                notices=self.notices,
+                kill_server=self.supervisor.kill,
+                repair=lambda prepared: self.assignments.repair(prepared),
+            ),
+        )
+        self.assignments = Assignments(
+            actor=self.actor,
+            server=self.server,
+            cache=self.cache,
+            notices=self.notices,
+            clock=self.clock,
+        )
+        self.notices.on_forgotten = self.assignments.left
+        self.reporter = Reporter(
+            self.actor, self.assignments, self.supervisor, self.server, self.clock
+        )
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.actor.run())
+            tasks.create_task(self.assignments.run())
+            await asyncio.sleep(0)
+            tasks.create_task(self.supervisor.run(self.actor))
+
+    # -- shortcuts
+
+    async def assign(self, *specs: pb.AssignedModel) -> None:
+        self.assignments.update(pb.AssignmentUpdate(assigned=specs))
+        await settle()
+
+    async def revoke(self, *names: str) -> None:
+        self.assignments.update(pb.AssignmentUpdate(revoked=names))
+        await settle()
+
+    async def activate(
+        self, name: str, *, timeout: float = 30.0, suspect: bool = False
+    ) -> Activation:
+        return await self.assignments.activate(ModelName(name), timeout=timeout, suspect=suspect)
+
+    def wish(self, name: str, *, timeout: float = 30.0) -> asyncio.Task[Activation]:
+        return asyncio.create_task(self.activate(name, timeout=timeout))
+
+    def follow(self, name: str = "gateway") -> Follower:
+        return self.actor.followers.attach(name)
+
+    def heard(self, follower: Follower) -> list[agent_pb2.AgentToGateway]:
+        return self.actor.followers.messages_for(follower)
+
+    def state(self, name: str) -> State | None:
+        entry = self.actor.entries.get(ModelName(name))
+        return None if entry is None else entry.state
+
+    def report(self, name: str) -> pb.ModelReport:
+        report = self.reporter.model(name)
+        assert report is not None
+        return report
+
+    def events(self) -> list[str]:
+        return [event.reason for event in self.notices.events]
+
+
+@contextlib.asynccontextmanager
+async def world(
+    *,
+    budget: int = 10 * MB,
+    limits: Limits | None = None,
+    operations: OperationLimits | None = None,
+    server_up: bool = True,
+) -> AsyncIterator[World]:
+    """A running agent; its server is up unless told otherwise. An error in it fails the test."""
+    made = World(budget, limits or Limits(), operations or OperationLimits())
+    if not server_up:
+        made.server.start_failure = "not yet"
+    running = asyncio.create_task(made.run())
+    await settle()
+    try:
+        yield made
+        assert not running.done(), "the agent ended"
+    finally:
+        if running.done():
+            running.result()
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+
+
+def spec(
+    name: str,
+    generation: int = 1,
+    *,
+    uri: str = "",
+    fingerprint: str = "1",
+    memory: int | None = MB,
+    pinned: bool = False,
+    version: str = "",
+) -> pb.AssignedModel:
+    """From ``/NAME``, of one MB, unless told otherwise."""
+    return pb.AssignedModel(
+        name=name,
+        generation=generation,
+        storage_uri=uri or f"/{name}",
+        fingerprint=fingerprint,
+        memory_bytes=memory,
+        pinned=pinned,
+        artifact_version=version,
+    )
