@@ -149,6 +149,13 @@ class Instance:
         assert isinstance(pid, int)
         return pid
 
+    def resident_models(self) -> int:
+        models = self.replica()["models"]
+        assert isinstance(models, dict)
+        count = models["resident"]
+        assert isinstance(count, int)
+        return count
+
     def own_processes(self) -> list[psutil.Process]:
         """Scheduler, gateway, agent and Envoy: everything but the inference server."""
         return tree(self.pid, without=self.server_pid())
