@@ -7,7 +7,8 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Final
 
@@ -15,8 +16,12 @@ from typing import Final
 _LONGEST_FOLDER: Final = 80
 
 
-class StateInUse(Exception):
-    """Another Overbook owns the state folder. The message names it and says what to do."""
+class StateUnusable(Exception):
+    """The state folder cannot be used. The message names it and says what to do."""
+
+
+class StateInUse(StateUnusable):
+    """Another Overbook, or another user, owns it."""
 
 
 def run_dir(state_dir: Path) -> Path:
@@ -44,20 +49,31 @@ def socket_target(folder: Path, name: str) -> str:
 
 @contextmanager
 def owned(state_dir: Path) -> Iterator[None]:
-    """Hold the state folder for as long as the block runs. Raises StateInUse."""
-    state_dir.mkdir(parents=True, exist_ok=True)
-    with (state_dir / "lock").open("a+") as lock:
+    """Hold the state folder for as long as the block runs. Raises StateUnusable."""
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            owner = lock.read().strip() or "unknown"
-            raise StateInUse(
-                f"state folder {state_dir} is in use by process {owner}; "
-                f"stop it, or give another folder with --state-dir"
-            ) from None
-        lock.seek(0)
-        lock.truncate()
-        lock.write(str(os.getpid()))
-        lock.flush()
+            state_dir.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context((state_dir / "lock").open("a+b", buffering=0))
+            _hold(lock, state_dir)
+        except OSError as error:
+            raise StateUnusable(
+                f"state folder {state_dir} cannot be used: {error.strerror or error}; "
+                f"put that right, or give another folder with --state-dir"
+            ) from error
         yield
+
+
+def _hold(lock: FileIO, state_dir: Path) -> None:
+    """Lock the file and write down who did. Raises StateInUse, OSError."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        owner = lock.read().decode().strip() or "unknown"
+        raise StateInUse(
+            f"state folder {state_dir} is in use by process {owner}; "
+            f"stop it, or give another folder with --state-dir"
+        ) from None
+    lock.seek(0)
+    lock.truncate()
+    lock.write(str(os.getpid()).encode())

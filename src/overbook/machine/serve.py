@@ -17,7 +17,7 @@ from overbook.machine.options import (
     ServeGatewayOptions,
     ServeSchedulerOptions,
 )
-from overbook.machine.places import StateInUse, owned, run_dir
+from overbook.machine.places import StateUnusable, owned, run_dir
 from overbook.machine.progress import StderrProgress
 from overbook.machine.runtimes import RuntimeKeeper
 from overbook.machine.scheduler import run_scheduler as run_scheduler_part
@@ -28,7 +28,7 @@ from overbook.scheduler.errors import SchedulerError
 from overbook.scheduler.part import default_settings
 
 _EXPECTED = (
-    StateInUse,
+    StateUnusable,
     SchedulerError,
     GatewayStartFailed,
     UnknownRuntime,

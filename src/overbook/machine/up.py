@@ -24,7 +24,7 @@ from overbook.gateway.part import GatewayConfig, GatewayPart
 from overbook.machine import logs
 from overbook.machine.agents import AgentSupervisor
 from overbook.machine.options import UpOptions
-from overbook.machine.places import StateInUse, owned, run_dir, socket_target
+from overbook.machine.places import StateUnusable, owned, run_dir, socket_target
 from overbook.machine.progress import StderrProgress
 from overbook.machine.readiness import Readiness
 from overbook.machine.runtimes import RuntimeKeeper
@@ -60,7 +60,7 @@ def run_up(options: UpOptions) -> int:
         with owned(options.state_dir):
             log_file = logs.configure(options.state_dir, "overbook")
             asyncio.run(_Up(options, log_file).run())
-    except (StateInUse, UpFailed, SchedulerError, GatewayStartFailed, OSError) as error:
+    except (StateUnusable, UpFailed, SchedulerError, GatewayStartFailed, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -146,8 +146,8 @@ class _Up:
     def _check_parts(self) -> None:
         """A part that ends by itself is a fault, whatever it says."""
         for task in [task for task in self._running if task.done()]:
+            self._running.remove(task)  # what is raised here need not be told again at the stop
             if task.get_name() == _READINESS and task.exception() is None:
-                self._running.remove(task)
                 continue
             error = _first_cause(task.exception())
             if isinstance(error, (SchedulerError, GatewayStartFailed)):
