@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 DEFAULT_MODELS: Final = 40
-DEFAULT_SECONDS: Final = 30.0
+DEFAULT_SECONDS: Final = 20.0
 DEFAULT_PORT: Final = 9000
 DEFAULT_API_PORT: Final = 9001
 DEFAULT_SEED: Final = 7

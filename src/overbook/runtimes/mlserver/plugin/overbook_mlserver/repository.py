@@ -8,6 +8,7 @@ models). The files here are written by Overbook's agent: MLServer's format plus 
 from __future__ import annotations
 
 import importlib
+import importlib.machinery
 import json
 import os
 from collections.abc import Sequence
@@ -66,6 +67,9 @@ class IsolatedSettings(ModelSettings):
             self._space.close()
 
 
+_IMPORTABLE = (*importlib.machinery.all_suffixes(), ".zip", ".egg")
+
+
 class FolderRepository(ModelRepository):
     """One settings file per model; lists only what the registry holds."""
 
@@ -110,6 +114,14 @@ def _settings(name: str, raw: dict[str, Any]) -> ModelSettings:
     if not settings.parameters.uri:
         settings.parameters.uri = folder
     settings._load_on_loop = bool(ours.get("load_on_loop"))
-    if folder:
+    if folder and _has_code(folder):
         settings._space = Space(name, folder)
     return settings
+
+
+def _has_code(folder: str) -> bool:
+    """Whether an import could find anything there. Most models are data alone and need no space of their own,
+    whose look-ups and cleaning up cost every load and unload some milliseconds of everybody's time.
+    """
+    with os.scandir(folder) as entries:
+        return any(entry.is_dir() or entry.name.endswith(_IMPORTABLE) for entry in entries)

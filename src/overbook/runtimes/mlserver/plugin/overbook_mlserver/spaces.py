@@ -85,9 +85,9 @@ class Space:
 
     def close(self) -> None:
         _spaces.pop(self._key, None)
-        for name in [
-            n for n in sys.modules if n == self._package or n.startswith(self._package + ".")
-        ]:
+        inside = self._package + "."
+        sys.modules.pop(self._package, None)
+        for name in [name for name in sys.modules if name.startswith(inside)]:
             sys.modules.pop(name, None)
         for path in [p for p in sys.path_importer_cache if p.startswith(self.folder)]:
             sys.path_importer_cache.pop(path, None)
