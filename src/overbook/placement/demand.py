@@ -38,7 +38,8 @@ class ReplicaView:
     """A server replica as placement sees it.
 
     ``registered`` is the sum in bytes of the *other* models registered there, ``models`` their number.
-    ``holds``: the model in question is assigned there already.
+    ``holds``: the model in question is assigned there already. ``awaited``: not connected, but its agent is
+    expected any moment.
     """
 
     id: ReplicaId
@@ -50,6 +51,7 @@ class ReplicaView:
     connected: bool = True
     draining: bool = False
     holds: bool = False
+    awaited: bool = False
 
     @property
     def limit(self) -> int:

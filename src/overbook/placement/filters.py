@@ -96,6 +96,11 @@ _FILTERS: Final[tuple[Callable[[ModelDemand, ReplicaView], Refused | None], ...]
 )
 
 
+def worth_waiting_for(model: ModelDemand, replica: ReplicaView) -> bool:
+    """Whether a replica that is not connected is about to be, and would have room then."""
+    return replica.awaited and not (_too_large(model, replica) or _no_room(model, replica))
+
+
 def refusal(model: ModelDemand, replica: ReplicaView) -> Refused | None:
     """The first rule that keeps the model off the replica, None when it may go there."""
     for rule in _FILTERS:

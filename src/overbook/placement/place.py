@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from overbook.placement.demand import ModelDemand, ReplicaView
-from overbook.placement.filters import Refused, amount, refusal
+from overbook.placement.filters import (
+    Refusal,
+    Refused,
+    amount,
+    refusal,
+    worth_waiting_for,
+)
 from overbook.placement.scores import preference
 from overbook.placement.verdict import Decision, Verdict, shortage
 
@@ -14,7 +20,8 @@ def place(model: ModelDemand, replicas: Sequence[ReplicaView]) -> Verdict:
     """Chooses up to ``model.replicas`` different server replicas. Deterministic.
 
     Every view must leave the model itself out of its sums. Nothing is chosen for a model that can
-    go to fewer replicas than it needs, except where it is already: what serves goes on serving.
+    go to fewer replicas than it needs, except where it is already: what serves goes on serving. And nothing
+    new is chosen while an agent that could take it is about to connect: the first to connect would get all.
     """
     allowed: list[ReplicaView] = []
     refused: list[tuple[ReplicaView, Refused]] = []
@@ -26,7 +33,11 @@ def place(model: ModelDemand, replicas: Sequence[ReplicaView]) -> Verdict:
             refused.append((view, why))
     allowed.sort(key=preference)
     best = allowed[: model.replicas]
-    if len(best) < model.needed:
+    soon = any(
+        why.rule is Refusal.NOT_CONNECTED and worth_waiting_for(model, view)
+        for view, why in refused
+    )
+    if len(best) < model.needed or soon:
         best = [view for view in best if view.holds]
     chosen = frozenset(view.id for view in best)
     reason = ""

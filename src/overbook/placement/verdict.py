@@ -51,8 +51,11 @@ class Verdict:
     @property
     def waiting(self) -> bool:
         """Not placed, but it may be as soon as agents connect: nobody has to do anything."""
-        away = sum(1 for each in self.decisions if each.rule is Refusal.NOT_CONNECTED)
-        return not self.placed and len(self.chosen) + away >= self.needed
+        possible = (None, Refusal.NOT_CONNECTED)
+        return (
+            not self.placed
+            and sum(1 for each in self.decisions if each.rule in possible) >= self.needed
+        )
 
 
 def shortage(

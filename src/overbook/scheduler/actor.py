@@ -134,7 +134,7 @@ class Actor:
             jobs = await self._next()
 
     async def _next(self) -> list[_Job]:
-        """What is queued, or nothing when it is time to write hints or to end a drain."""
+        """What is queued, or nothing when it is time to write hints, or to end a drain or a wait."""
         deadlines = [
             each for each in (self._hints_due, self.state.next_deadline()) if each is not None
         ]
@@ -165,6 +165,7 @@ class Actor:
         ran = [job for job in jobs if await self._run(job)]
         now = self.now()
         self.state.end_drains(now)
+        self.state.end_waits(now)
         for _ in self.state.bites(BITE):
             await asyncio.sleep(0)
         changes = self.state.take_changes(now)

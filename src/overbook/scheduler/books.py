@@ -130,6 +130,7 @@ class Books:
                     connected=replica.connected,
                     draining=replica.draining,
                     holds=role is Role.ASSIGNED or role is Role.LEAVING,
+                    awaited=replica.await_until > 0.0,
                 )
             )
         return result

@@ -199,7 +199,8 @@ class Replica:
     """One server replica and its sums. ``models``: names of all that have a seat here.
 
     ``draining``: its Server is gone or has fewer replicas now; ``drain_until`` (Unix seconds) bounds how long
-    models may take to leave. ``hello`` and ``reports`` outlive the
+    models may take to leave. ``await_until`` (Unix seconds): its agent has not been here, but should come by then.
+    ``hello`` and ``reports`` outlive the
     connection, for status and routing, and start anew with the next one.
     """
 
@@ -208,6 +209,7 @@ class Replica:
     overcommit: int
     draining: bool = False
     drain_until: float = 0.0
+    await_until: float = 0.0
     registered: int = 0
     models: set[str] = field(default_factory=set)
     connected: bool = False

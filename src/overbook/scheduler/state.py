@@ -21,6 +21,8 @@ from overbook.scheduler.records import Hello, Model, Replica, Report, Role, Serv
 
 # What models get to become available elsewhere before their replica is taken away.
 DRAIN_SECONDS: Final = 60.0
+# Agents of one Server come one after the other. So long the first is not given everything.
+AWAIT_SECONDS: Final = 3.0
 
 
 class State:
@@ -165,7 +167,9 @@ class State:
         for index in range(server.replicas):
             replica_id = ReplicaId(server.name, index)
             if replica_id not in books.replicas:
-                books.replicas[replica_id] = Replica(replica_id, server.memory, server.overcommit)
+                replica = Replica(replica_id, server.memory, server.overcommit)
+                replica.await_until = now + AWAIT_SECONDS
+                books.replicas[replica_id] = replica
                 books.changes.replicas.add(replica_id)
         for replica in self.replicas_of(server.name):
             draining = replica.id.replica >= server.replicas
@@ -193,11 +197,19 @@ class State:
         return max([server.replicas, *leaving])
 
     def next_deadline(self) -> float | None:
-        """When (Unix seconds) the next drain must be over, None when none is going on."""
-        return min(
-            (each.drain_until for each in self.books.replicas.values() if _drains(each)),
-            default=None,
-        )
+        """When (Unix seconds) the next drain or wait for an agent must be over, None when none is going on."""
+        replicas = self.books.replicas.values()
+        drains = (each.drain_until for each in replicas if _drains(each))
+        waits = (each.await_until for each in replicas if each.await_until)
+        return min((*drains, *waits), default=None)
+
+    def end_waits(self, now: float) -> None:
+        """Agents that did not come in time are waited for no longer: models go where they can."""
+        late = [each for each in self.books.replicas.values() if 0 < each.await_until <= now]
+        for replica in late:
+            replica.await_until = 0.0
+        if late:
+            self.retry_all()
 
     def end_drains(self, now: float) -> None:
         """Models that could not move in time lose their seats: the replica must go."""
@@ -282,6 +294,10 @@ class State:
             books.replicas[replica_id] = replica
         replica.connected = True
         replica.hello = hello
+        replica.await_until = 0.0
+        for sibling in self.replicas_of(replica_id.server):
+            if sibling.hello is None and not sibling.draining:
+                sibling.await_until = now + AWAIT_SECONDS
         replica.capabilities = hello.capabilities if server is None else capabilities(server, hello)
         replica.reports = {}
         replica.server_report = ServerReport()

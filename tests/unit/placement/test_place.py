@@ -227,3 +227,21 @@ def test_the_sum_of_registered_never_exceeds_the_limit(
             assert size <= budgets[chosen.replica][0]
         for total, (budget, percent) in zip(registered, budgets, strict=True):
             assert total * 100 <= budget * (100 + percent)
+
+
+def test_two_replicas_wanted_and_one_away_is_waiting_not_refusal() -> None:
+    views = [view(), view("mlserver/1", connected=False)]
+    verdict = place(demand(replicas=2), views)
+    assert not verdict.placed
+    assert verdict.waiting
+
+
+def test_what_is_held_stays_while_an_agent_is_awaited() -> None:
+    views = [
+        view(holds=True),
+        view("mlserver/1"),
+        view("mlserver/2", connected=False, awaited=True),
+    ]
+    verdict = place(demand(replicas=2), views)
+    assert verdict.chosen == (ReplicaId("mlserver", 0),)
+    assert verdict.waiting

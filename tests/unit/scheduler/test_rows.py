@@ -7,6 +7,7 @@ from overbook.scheduler.changes import Changes
 from overbook.scheduler.manifests_in import Defaults, set_pin
 from overbook.scheduler.records import Role
 from overbook.scheduler.rows import batch_of, restore
+from overbook.scheduler.state import AWAIT_SECONDS
 from overbook.scheduler.store import Batch, Snapshot
 from tests.unit.scheduler.world import MB, World, a_report, replica
 
@@ -96,6 +97,7 @@ def test_seats_of_replicas_that_are_gone_are_dropped_and_written_so() -> None:
     world = World()
     world.server(replicas=2)
     world.hello("mlserver/1")
+    world.now += AWAIT_SECONDS
     world.apply("iris")
     world.server(replicas=1)
     again = reread(world)

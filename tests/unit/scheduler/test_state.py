@@ -11,7 +11,7 @@ from overbook.scheduler.artifacts import Artifact
 from overbook.scheduler.errors import Conflict, Invalid, NotFound
 from overbook.scheduler.manifests_in import set_pin
 from overbook.scheduler.records import Role
-from overbook.scheduler.state import DRAIN_SECONDS
+from overbook.scheduler.state import AWAIT_SECONDS, DRAIN_SECONDS
 from tests.unit.scheduler.world import MB, World, a_report, replica
 
 
@@ -228,6 +228,54 @@ def test_a_model_of_two_replicas_that_both_must_be(world: World) -> None:
     assert world.reason("iris") == "ModelProgressing"
     world.report("mlserver/1", "iris")
     assert world.reason("iris") == "ModelAvailable"
+
+
+def test_the_first_agent_to_connect_does_not_get_everything() -> None:
+    world = World()
+    world.server(replicas=2)
+    for number in range(4):
+        world.apply(f"m{number}")
+    world.hello("mlserver/1")
+    assert [world.seats(f"m{number}") for number in range(4)] == [{}] * 4
+    assert world.reason("m0") == "ModelProgressing"
+    world.hello("mlserver/0")
+    seats = [seat for number in range(4) for seat in world.seats(f"m{number}")]
+    assert sorted(seats) == ["mlserver/0", "mlserver/0", "mlserver/1", "mlserver/1"]
+    world.check()
+
+
+def test_an_agent_that_does_not_come_is_not_waited_for_long() -> None:
+    world = World()
+    world.server(replicas=2)
+    world.apply("iris")
+    world.hello("mlserver/0")
+    deadline = world.state.next_deadline()
+    assert deadline is not None
+    assert deadline <= world.now + AWAIT_SECONDS
+    assert world.seats("iris") == {}
+    world.now = deadline
+    world.settle()
+    assert list(world.seats("iris")) == ["mlserver/0"]
+    assert world.state.next_deadline() is None
+    world.apply("at-once")
+    assert list(world.seats("at-once")) == ["mlserver/0"]
+
+
+def test_an_agent_that_was_here_before_is_not_waited_for(world: World) -> None:
+    world.server(replicas=2)
+    world.hello("mlserver/1")
+    world.bye("mlserver/1")
+    world.apply("iris")
+    assert list(world.seats("iris")) == ["mlserver/0"]
+
+
+def test_nobody_waits_for_an_agent_without_room() -> None:
+    world = World()
+    world.server("small", replicas=1, memory="2M")
+    world.server("large", replicas=1)
+    world.hello("large/0")
+    world.apply("iris", memory="5M")
+    assert list(world.seats("iris")) == ["large/0"]
 
 
 def test_scaling_down_moves_first_and_stops_after(world: World) -> None:

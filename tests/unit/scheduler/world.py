@@ -59,6 +59,7 @@ class World:
     def settle(self) -> Changes:
         """What the actor does after every call."""
         self.now += 1
+        self.state.end_waits(self.now)
         for _ in self.state.bites(3):
             pass
         self.last = self.state.take_changes(self.now)
