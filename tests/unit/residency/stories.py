@@ -1,0 +1,34 @@
+"""How the stories of `test_core_*` begin: a world with cold or resident models."""
+
+from __future__ import annotations
+
+from overbook.residency import events as ev
+from overbook.residency.books import Limits
+from overbook.residency.events import ModelName
+from overbook.residency.states import State
+from tests.unit.residency.world import World
+
+A, B, C, D = (ModelName(name) for name in "abcd")
+LIMITS = Limits(min_residency=0.25, drain_timeout=5.0, retry_max=8.0)
+
+
+def world(budget: int = 10, limits: Limits = LIMITS, **sizes: int) -> World:
+    """A server that is up, with cold models of these sizes."""
+    new = World(budget, limits)
+    new.say(ev.ServerUp())
+    for name, size in sizes.items():
+        new.say(ev.Register(ModelName(name), size, 1, warm=False))
+    return new
+
+
+def make_resident(here: World, *models: ModelName) -> None:
+    """In this order, so that the first is the least recently used; afterwards all are idle and old enough."""
+    for model in models:
+        here.arrive(model)
+        here.answer(model)
+        here.now += 1.0
+    here.say(ev.Tick())
+
+
+def state(here: World, model: ModelName) -> State:
+    return here.core.entries[model].state
