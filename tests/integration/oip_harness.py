@@ -11,7 +11,7 @@ from pathlib import Path
 
 import grpc
 
-from overbook.gateway.oip.grpc_api import STREAM_METHOD
+from overbook.gateway.oip.methods import STREAM_METHOD
 from overbook.gateway.oip.part import MAX_MESSAGE_BYTES, OipServer, OipSettings
 from tests.unit.gateway.oip.catalogue import FakeCatalogue
 

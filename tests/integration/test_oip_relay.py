@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton_grpc
 
-from overbook.gateway.oip.grpc_api import STREAM_METHOD
+from overbook.gateway.oip.methods import STREAM_METHOD
 from overbook.wire import oip_pb2 as pb
 from tests.integration.oip_harness import OPTIONS, Context, Running, running
 from tests.unit.gateway.oip.catalogue import example

@@ -7,7 +7,7 @@ package of our own; on the wire there is no difference (see ``overbook.wire``).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -16,33 +16,17 @@ from overbook.gateway.oip.answers import (
     EXTENSIONS,
     SERVER_NAME,
     Answers,
-    NotAvailable,
     Refusal,
-    UnknownModel,
 )
 from overbook.gateway.oip.metadata import metadata_message
+from overbook.gateway.oip.methods import REPOSITORY_SERVICE, SERVICE, status_of
+from overbook.gateway.oip.relay import StreamRelay
 from overbook.wire import oip_pb2 as pb
-
-if TYPE_CHECKING:
-    from overbook.gateway.oip.relay import StreamRelay
-
-SERVICE: Final = "inference.GRPCInferenceService"
-# MLServer serves the repository calls under this name as well, with the same fields.
-REPOSITORY_SERVICE: Final = "inference.model_repository.ModelRepositoryService"
-STREAM_METHOD: Final = f"/{SERVICE}/ModelStreamInfer"
 
 # gRPC's stubs are generic over messages; a table of handlers holds many kinds.
 _Handlers: TypeAlias = "dict[str, grpc.RpcMethodHandler[Any, Any]]"
 _Request = TypeVar("_Request", bound=Message)
 _Response = TypeVar("_Response", bound=Message)
-
-
-def status_of(refusal: Refusal) -> grpc.StatusCode:
-    if isinstance(refusal, UnknownModel):
-        return grpc.StatusCode.NOT_FOUND
-    if isinstance(refusal, NotAvailable):
-        return grpc.StatusCode.UNAVAILABLE
-    return grpc.StatusCode.INVALID_ARGUMENT
 
 
 def build_handlers(answers: Answers, relay: StreamRelay) -> tuple[grpc.GenericRpcHandler, ...]:

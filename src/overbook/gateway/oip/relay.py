@@ -20,7 +20,7 @@ from typing import Final
 import grpc
 
 from overbook.gateway.oip.answers import MAX_SHOWN, Answers, BadRequest, Refusal
-from overbook.gateway.oip.grpc_api import STREAM_METHOD, status_of
+from overbook.gateway.oip.methods import STREAM_METHOD, status_of
 from overbook.gateway.oip.model_name import MalformedMessage, model_name
 
 MODEL_HEADER: Final = "x-overbook-model"
