@@ -34,7 +34,7 @@ async def test_server_endpoints(client: httpx.AsyncClient) -> None:
         assert answer.json() == {
             "name": "overbook",
             "version": overbook.__version__,
-            "extensions": [],
+            "extensions": ["binary_tensor_data"],
         }
 
 
