@@ -265,11 +265,11 @@ class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
                 self.usage[model.model] += model.requests
                 self.in_flight[model.model] = model.in_flight
 
-    def say_address(self) -> None:
+    def say_address(self, *, down: bool = False) -> None:
         assert self.follower is not None
         address = agent_pb2.ServerAddress(
-            rest=f"127.0.0.1:{self.server.rest_port}",
-            grpc=f"127.0.0.1:{self.server.grpc_port}",
+            rest="" if down else f"127.0.0.1:{self.server.rest_port}",
+            grpc="" if down else f"127.0.0.1:{self.server.grpc_port}",
             epoch=1,
         )
         self.follower.outgoing.put_nowait(agent_pb2.AgentToGateway(address=address))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -149,6 +150,77 @@ async def test_replicas_share_the_traffic_and_stand_in_for_each_other() -> None:
             other.loaded.clear()
             assert (await world.infer("iris")).status_code == 200
             assert world.agent.activations[-1] == ("iris", True)
+
+
+@contextlib.asynccontextmanager
+async def second_replica(world: World) -> AsyncIterator[tuple[FakeAgent, FakeServer]]:
+    """ "fake/1" with an inference server of its own."""
+    update = world.scheduler.first
+    target = agent_target(world.folder, 1)
+    update.replicas.add(agent_target=target, runtime="fake").ref.server = "fake"
+    update.replicas[-1].ref.replica = 1
+    server = FakeServer()
+    agent = FakeAgent(server)
+    async with server.serving(), agent.serving(target):
+        world.scheduler.changes.put_nowait(update)
+        await asyncio.wait_for(agent.followed.wait(), 5)
+        yield agent, server
+
+
+async def never(model: str) -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+async def test_a_replica_that_hangs_is_not_waited_for_when_another_has_the_model() -> None:
+    """The moment in which a server died and nobody has noticed yet."""
+    models = [f"m{number}" for number in range(8)]
+    async with (
+        running_world({name: [0, 1] for name in models}) as world,
+        second_replica(world) as (second, server),
+    ):
+        await world.make_hot(*models)
+        second.make_hot(*models)
+        await eventually(lambda: len(world.gateway.router.hot_models("fake/1")) == len(models))
+        world.server.loaded.clear()
+        world.agent.load = never
+        async with asyncio.timeout(8):
+            answers = await asyncio.gather(*(world.infer(name) for name in models * 5))
+        assert {answer.status_code for answer in answers} == {200}
+        assert world.agent.activations, "one of them was asked first"
+        assert sum(server.hits.values()) == len(models) * 5
+
+
+async def test_a_replica_whose_server_is_down_is_asked_last() -> None:
+    models = [f"m{number}" for number in range(8)]
+    async with (
+        running_world({name: [0, 1] for name in models}) as world,
+        second_replica(world),
+    ):
+        world.agent.load = never
+        world.agent.say_address(down=True)
+        await eventually(lambda: world.gateway.router.is_down("fake/0"))
+        async with asyncio.timeout(5):
+            answers = await asyncio.gather(*(world.infer(name) for name in models))
+        assert {answer.status_code for answer in answers} == {200}
+        assert world.agent.activations == []
+        world.agent.say_address()
+        await eventually(lambda: not world.gateway.router.is_down("fake/0"))
+
+
+async def test_who_waits_for_a_replica_whose_server_dies_goes_elsewhere() -> None:
+    models = [f"m{number}" for number in range(8)]
+    async with (
+        running_world({name: [0, 1] for name in models}) as world,
+        second_replica(world) as (_, server),
+    ):
+        world.agent.load = never
+        waiting = [asyncio.create_task(world.infer(name)) for name in models]
+        await eventually(lambda: sum(server.hits.values()) + world.agent.running == len(models))
+        assert world.agent.running > 0
+        world.agent.say_address(down=True)
+        async with asyncio.timeout(5):
+            answers = await asyncio.gather(*waiting)
+        assert {answer.status_code for answer in answers} == {200}
 
 
 async def test_overloaded_replica_is_not_the_end() -> None:

@@ -78,8 +78,6 @@ class Followers:
         return follower
 
     def messages_for(self, follower: Follower) -> list[pb.AgentToGateway]:
-        if not self._address.rest:
-            return []  # the inference server never started: there is nowhere to send anybody
         return follower.take(self._hot)
 
     def detach(self, follower: Follower) -> None:
@@ -109,13 +107,15 @@ class Followers:
         self._check(model)
 
     def withdraw_all(self) -> None:
-        """The inference server is gone: nothing is hot, and nobody is asked to drain."""
+        """The inference server is gone: nothing is hot, nobody is asked to drain, and gateways look elsewhere."""
+        self._address = pb.ServerAddress(epoch=self._address.epoch)
         self._hot.clear()
         self._awaited.clear()
         for follower in self._followers:
             follower.outbox.clear()
             follower.in_flight.clear()
             follower.reset = True
+            follower.address = self._address
             follower.wake.set()
 
     def withdrawn(self, follower: Follower, model: ModelName, ticket: Ticket) -> None:

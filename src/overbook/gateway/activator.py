@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -25,6 +25,7 @@ from overbook.wire.agent_pb2 import ActivateReply
 # While no replica can be asked at all (an agent restarts, an artifact is on its way) a request waits.
 _PATIENCE_SECONDS: Final = 10.0
 _PAUSE_SECONDS: Final = 0.1
+_SOON_SECONDS: Final = 0.25
 # A catalogue that has not arrived yet is not an empty one.
 _CATALOGUE_SECONDS: Final = 5.0
 
@@ -114,25 +115,57 @@ class Activator:
             entry = self._catalogue.find(wish.model)
             if entry is None:
                 return Refused(Refusal.UNKNOWN, f"model {wish.model}: not found")
-            worst = Refused(
-                Refusal.UNAVAILABLE, f"model {wish.model}: no replica can be asked now", 1.0
-            )
-            for replica in self._preferred(entry):
-                verdict = await self._ask(wish, replica)
-                if isinstance(verdict, Granted) or verdict.refusal is Refusal.DEADLINE:
-                    return verdict
-                worst = verdict
-            if worst.refusal is not Refusal.UNAVAILABLE or self._now() > patient_until:
-                return worst
+            verdict = await self._ask_in_turn(wish, self._preferred(entry))
+            if isinstance(verdict, Granted) or verdict.refusal is not Refusal.UNAVAILABLE:
+                return verdict
+            if self._now() > patient_until:
+                return verdict
             await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _ask_in_turn(self, wish: Wish, replicas: list[str]) -> Verdict:
+        """One replica after the other, until one grants or the time is over; else what the last one said.
+
+        One that does not answer soon is not waited for alone when its server is gone, or when the next one
+        has the model in memory: what a request finds in the moment in which a server dies.
+        """
+        last = Refused(Refusal.UNAVAILABLE, f"model {wish.model}: no replica can be asked now", 1.0)
+        left, asked = deque(replicas), set[str]()
+        running: set[asyncio.Task[Verdict]] = set()
+        try:
+            while left or running:
+                if left and (not running or self._rather(wish.model, left[0], asked)):
+                    asked.add(left[0])
+                    name = f"activate {wish.model} on {left[0]}"
+                    running.add(asyncio.create_task(self._ask(wish, left.popleft()), name=name))
+                done, running = await asyncio.wait(
+                    running,
+                    timeout=_SOON_SECONDS if left else None,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                for verdict in (task.result() for task in done):
+                    if isinstance(verdict, Granted) or verdict.refusal is Refusal.DEADLINE:
+                        return verdict
+                    last = verdict
+            return last
+        finally:
+            for task in running:
+                task.cancel()
+            if running:
+                await asyncio.wait(running)
+
+    def _rather(self, model: str, replica: str, asked: set[str]) -> bool:
+        place = self._router.places.find(model, replica)
+        hot = place is not None and place.hot
+        return hot or all(self._router.is_down(each) for each in asked)
 
     def _preferred(self, entry: CatalogueEntry) -> list[str]:
         """Where it is resident first; else always the same replica first, so that it stays the one."""
         hot = {place.replica for place in self._router.places.of_model(entry.name) if place.hot}
 
-        def order(replica: str) -> tuple[bool, bytes]:
+        def order(replica: str) -> tuple[bool, bool, bytes]:
             return (
                 replica not in hot,
+                self._router.is_down(replica),
                 hashlib.blake2b(f"{entry.name}@{replica}".encode(), digest_size=8).digest(),
             )
 

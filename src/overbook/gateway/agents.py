@@ -140,10 +140,11 @@ class AgentLink:
     ) -> None:
         kind = message.WhichOneof("message")
         if kind == "address":
-            # An address that went away stays: connecting to it fails, and the fallback takes over.
             if message.address.rest and message.address.grpc:
                 addresses = ServerAddresses(rest=message.address.rest, grpc=message.address.grpc)
                 await self._router.set_address(self._replica, addresses)
+            else:
+                self._router.set_down(self._replica)
         elif kind == "hot":
             self._hot(message.hot)
         elif kind == "withdraw":

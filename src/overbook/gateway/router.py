@@ -43,6 +43,7 @@ class Router:
         self._feed = feed
         self._cold_socket = cold_socket
         self._addresses: dict[str, ServerAddresses] = {}
+        self._down: set[str] = set()
         self._address_known = asyncio.Condition()
         self._marks: dict[str, list[str]] = {}
         self.places: Final = Places()
@@ -53,6 +54,7 @@ class Router:
 
     async def set_address(self, replica: str, addresses: ServerAddresses) -> None:
         """The inference server is (again) there: its clusters lead to the new address."""
+        self._down.discard(replica)
         if self._addresses.get(replica) != addresses:
             self._addresses[replica] = addresses
             for place in self.places.of_replica(replica):
@@ -60,6 +62,14 @@ class Router:
                     self._publish(place, protocol, addresses)
         async with self._address_known:
             self._address_known.notify_all()
+
+    def set_down(self, replica: str) -> None:
+        """The inference server is not there. Its clusters stay: connecting fails, and the fallback takes over."""
+        self._down.add(replica)
+
+    def is_down(self, replica: str) -> bool:
+        """Whether the replica's agent said that its inference server is not there."""
+        return replica in self._down
 
     async def open(
         self, model: str, replica: str, protocol: Protocol, *, now: float, timeout: float
@@ -123,6 +133,7 @@ class Router:
         for place in self.places.of_replica(replica):
             self._remove(place)
         self._addresses.pop(replica, None)
+        self._down.discard(replica)
 
     def collect(self, active: Mapping[tuple[str, int], int]) -> None:
         """Remove clusters of cold places beyond those worth keeping, if nothing is in flight."""

@@ -54,9 +54,11 @@ def test_a_new_gateway_gets_address_and_the_whole_hot_set(heard: Heard) -> None:
     assert (hot.hot.reset, hot.hot.complete, list(hot.hot.models)) == (True, True, [A, B])
 
 
-def test_before_the_server_has_an_address_a_gateway_is_told_nothing() -> None:
+def test_before_the_server_is_up_a_gateway_is_told_that_there_is_none() -> None:
     followers = Followers(on_drained=lambda *_: None, on_usage=lambda *_: None)
-    assert followers.messages_for(followers.attach("g")) == []
+    address, hot = followers.messages_for(followers.attach("g"))
+    assert address.address.rest == ""
+    assert (hot.hot.reset, hot.hot.complete, list(hot.hot.models)) == (True, True, [])
 
 
 def test_a_large_hot_set_is_told_in_chunks_of_which_the_first_resets(heard: Heard) -> None:
@@ -130,7 +132,8 @@ def test_when_the_server_is_gone_gateways_are_reset_and_nobody_is_asked_to_drain
     heard.followers.publish(A)
     heard.followers.withdraw(A, Ticket(1))
     heard.followers.withdraw_all()
-    (reset,) = heard.followers.messages_for(gateway)
+    address, reset = heard.followers.messages_for(gateway)
+    assert (address.address.rest, address.address.epoch) == ("", 1)
     assert (reset.hot.reset, list(reset.hot.models)) == (True, [])
     heard.followers.withdrawn(gateway, A, Ticket(1))
     assert heard.drained == []
