@@ -11,7 +11,7 @@ import overbook
 from overbook.gateway.oip.ports import CatalogueView, Entry, MetadataSource
 
 SERVER_NAME: Final = "overbook"
-# No optional part of the protocol is served whole: loading and unloading on demand is refused.
+# Loading and unloading on demand is refused, so the model repository extension is not named.
 EXTENSIONS: Final[tuple[str, ...]] = ("binary_tensor_data",)
 METADATA_TIMEOUT_SECONDS: Final = 10.0
 # A name in a message may be as long as the message.
