@@ -27,7 +27,7 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RestartLimits:
-    """Seconds. A process that lived for ``healthy_after`` is restarted without delay when it dies."""
+    """Seconds. One that served for ``healthy_after`` is started again without delay, and so is the first to die."""
 
     start: float = 120.0
     grace: float = 5.0
@@ -60,24 +60,28 @@ class Supervisor:
 
     async def run(self, actor: Actor) -> None:
         """Until cancelled; then the process is stopped."""
-        delay = 0.0
+        deaths = 0
         try:
             while True:
-                healthy = False
+                healthy = started = False
                 if await self._start():
+                    started = True
                     began = self._clock.now()
                     self._announce(actor)
                     reason = await self._wait_end()
                     self._withdraw(actor, reason)
                     healthy = self._clock.now() - began >= self._limits.healthy_after
-                delay = 0.0 if healthy else self._longer(delay)
-                await asyncio.sleep(delay)
+                deaths = 0 if healthy else deaths + 1
+                # The first death of a process that served is no pattern yet.
+                await asyncio.sleep(self._backoff(deaths - started))
         finally:
             self.phase = Phase.STOPPED
             await asyncio.shield(self._server.stop(grace=self._limits.grace))
 
-    def _longer(self, delay: float) -> float:
-        return min(self._limits.backoff_max, max(self._limits.backoff_base, delay * 2))
+    def _backoff(self, deaths: int) -> float:
+        if deaths <= 0:
+            return 0.0
+        return min(self._limits.backoff_max, self._limits.backoff_base * 2.0 ** min(deaths - 1, 20))
 
     async def _start(self) -> bool:
         self.phase = Phase.STARTING

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -26,6 +27,10 @@ async def _until(done: Callable[[], bool], *, seconds: float = 120.0) -> None:
             return
         await asyncio.sleep(0.1)
     raise AssertionError(f"not within {seconds:.0f} s")
+
+
+def _started(made: World, times: int) -> bool:
+    return made.server.calls.count("start") == times
 
 
 def _slow(made: World, *names: str) -> None:
@@ -55,7 +60,7 @@ async def test_a_result_of_a_dead_process_is_never_reported() -> None:
         await asyncio.sleep(1)
         made.server.crash()
         await settle()
-        assert made.state(A) is State.COLD
+        assert made.server.loads == [A, A], "the next process loads it anew"
         assert not waiting.done()
         made.server.stubborn = False
         assert (await waiting).refusal is None
@@ -280,6 +285,18 @@ async def test_no_disk_space_for_the_servers_log_is_a_failed_start() -> None:
         assert "No space left" in made.supervisor.message
         made.server.start = start  # type: ignore[method-assign]
         await _until(lambda: made.server.pid is not None)
+
+
+@in_virtual_time
+async def test_only_the_first_early_death_is_forgiven() -> None:
+    async with world() as made:
+        waited = []
+        for death in range(4):
+            made.server.crash()
+            began = made.clock.now()
+            await _until(partial(_started, made, death + 2))
+            waited.append(round(made.clock.now() - began, 1))
+        assert waited == pytest.approx([0.0, 0.5, 1.0, 2.0], abs=0.2)
 
 
 @in_virtual_time
