@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 import pytest
 
@@ -146,6 +147,25 @@ async def test_operations_of_one_model_run_one_after_the_other() -> None:
         assert made.state(A) is State.UNLOADING
         assert (await made.activate(A)).refusal is None
         assert made.server.calls == ["start", "load a", "unload a", "load a"]
+
+
+@in_virtual_time
+async def test_an_unload_waits_for_the_call_before_it() -> None:
+    async with world() as made:
+
+        async def slow(name: str, *, timeout: float) -> Mapping[str, object]:
+            await asyncio.sleep(1)
+            return {"name": name, "platform": "told by the server"}
+
+        made.server.metadata = slow  # type: ignore[method-assign]  # asked for after the first load
+        await made.assign(spec(A))
+        made.actor.evict(ModelName(A))
+        await asyncio.sleep(0.9)
+        assert "unload a" not in made.server.calls
+        await asyncio.sleep(0.2)
+        assert made.state(A) is State.COLD
+        found = await made.actor.metadata(ModelName(A))
+        assert found == {"name": A, "platform": "told by the server"}
 
 
 @in_virtual_time

@@ -179,6 +179,24 @@ async def test_commands_run_side_by_side_and_answer_at_once() -> None:
 
 
 @in_virtual_time
+async def test_changes_are_gathered_also_after_an_answer() -> None:
+    agent = Agent()
+    agent.models = ["a", "b"]
+    async with agent.connected() as (stream, _):
+        command = pb.Command(id=1, kind=pb.Command.EVICT, model="a")
+        stream.inbox.put_nowait(pb.SchedulerToAgent(command=command))
+        await settle()
+        agent.commands[1].set_result("")
+        await asyncio.sleep(1)
+        stream.told.clear()
+        for _ in range(20):
+            agent.notices.changed("b")
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(1)
+        assert 1 < len(stream.statuses()) < 5
+
+
+@in_virtual_time
 async def test_a_lost_stream_ends_the_session_with_the_reason() -> None:
     async with Agent().connected() as (stream, task):
         stream.lose()

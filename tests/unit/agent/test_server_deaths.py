@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import pytest
@@ -53,8 +53,7 @@ async def test_a_death_during_a_load_costs_its_waiters_time_and_nothing_else() -
 @in_virtual_time
 async def test_a_result_of_a_dead_process_is_never_reported() -> None:
     async with world() as made:
-        made.server.stubborn = True  # its load call turns cancellation into success
-        _slow(made, A)
+        made.server.stubborn = True
         await made.assign(spec(A))
         waiting = made.wish(A)
         await asyncio.sleep(1)
@@ -62,7 +61,6 @@ async def test_a_result_of_a_dead_process_is_never_reported() -> None:
         await settle()
         assert made.server.loads == [A, A], "the next process loads it anew"
         assert not waiting.done()
-        made.server.stubborn = False
         assert (await waiting).refusal is None
         assert made.actor.entries[ModelName(A)].loads == 1
 
@@ -79,6 +77,30 @@ async def test_operations_behind_the_one_that_runs_die_with_the_process_too() ->
         made.server.crash()
         assert (await waiting).refusal is None
         assert made.server.calls == ["start", "load a", "unload a", "start", "load a"]
+
+
+@in_virtual_time
+async def test_every_call_to_a_dead_process_is_given_up_not_only_the_last_of_each_model() -> None:
+    async with world() as made:
+        given_up = []
+
+        async def silent(name: str, *, timeout: float) -> Mapping[str, object]:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                given_up.append(name)
+                raise
+            return {}
+
+        made.server.metadata = silent  # type: ignore[method-assign]  # asked for after the first load
+        await made.assign(spec(A))
+        made.actor.evict(ModelName(A))
+        await settle()
+        assert made.state(A) is State.UNLOADING
+        made.server.start_failure = "not yet"
+        made.server.crash()
+        await settle()
+        assert given_up == [A]
 
 
 @in_virtual_time
@@ -237,23 +259,35 @@ async def test_absence_is_never_concluded_from_silence() -> None:
 
 
 @in_virtual_time
-async def test_gateways_are_told_of_the_new_process_and_no_drain_waits_for_the_old() -> None:
+async def test_gateways_hear_of_the_death_and_of_the_new_process() -> None:
+    async with world() as made:
+        await made.assign(spec(A))
+        follower = made.follow()
+        made.heard(follower)
+        made.server.start_failure = "not yet"
+        made.server.crash()
+        await settle()
+        address, hot = made.heard(follower)
+        assert (address.address.rest, address.address.epoch) == ("", 1)
+        assert (hot.hot.reset, hot.hot.complete, list(hot.hot.models)) == (True, True, [])
+        made.server.start_failure = ""
+        await made.activate(A)
+        address, hot = made.heard(follower)
+        assert (address.address.rest, address.address.epoch) == (made.server.addresses.rest, 2)
+        assert list(hot.hot.models) == [A]
+
+
+@in_virtual_time
+async def test_no_drain_waits_for_the_old_process() -> None:
     async with world(budget=MB) as made:
         await made.assign(spec(A))
         await made.assign(spec(B))
-        follower = made.follow()
-        made.heard(follower)
+        made.follow()
         waiting = made.wish(B)
         await settle()
         assert made.state(A) is State.DRAINING
         made.server.crash()
         assert (await waiting).refusal is None
-        addresses = [
-            each.address.epoch
-            for each in made.heard(follower)
-            if each.WhichOneof("message") == "address"
-        ]
-        assert addresses == [2]
 
 
 @in_virtual_time
