@@ -16,9 +16,7 @@ from tests.e2e.zoo import TrainedModel, zoo
 @pytest.fixture(scope="session", autouse=True)
 def runtime() -> None:
     """MLServer's environment; made once per machine, found afterwards."""
-    subprocess.run(
-        [sys.executable, "-m", "overbook", "runtime", "install", "mlserver"], check=True
-    )
+    subprocess.run([sys.executable, "-m", "overbook", "runtime", "install", "mlserver"], check=True)
 
 
 @pytest.fixture(scope="module")

@@ -82,7 +82,8 @@ class Reporter:
         # A failure lasts until a load succeeds or the content changes, also while the next try is under way. And
         # who asks for the newest content is not answered by it before the swap.
         report.available = assignment.current and not outdated and not entry.reason
-        if entry.reason and not assignment.failure:
+        # What is said against older files is not said against those that are on their way.
+        if entry.reason and assignment.current:
             report.last_error = entry.reason
             report.failed = True
         if entry.state in _IN_MEMORY:

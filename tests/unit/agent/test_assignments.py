@@ -242,6 +242,21 @@ async def test_a_failure_lasts_while_the_next_try_is_under_way() -> None:
 
 
 @in_virtual_time
+async def test_new_files_on_their_way_are_not_blamed_for_the_old_ones() -> None:
+    async with world() as made:
+        made.server.scripts[A] = Script(fail="bad pickle")
+        await made.assign(spec(A))
+        assert made.report(A).failed
+        made.cache.seconds["/a"] = 3.0
+        await made.assign(spec(A, 2, fingerprint="2"))
+        report = made.report(A)
+        assert (report.generation, report.failed, report.available) == (2, False, False)
+        made.server.scripts[A] = Script()
+        await asyncio.sleep(4)
+        assert made.report(A).available
+
+
+@in_virtual_time
 async def test_a_size_that_changes_while_new_files_come_does_not_make_the_old_ones_new() -> None:
     async with world() as made:
         await made.assign(spec(A))
