@@ -250,7 +250,9 @@ async def test_request_that_never_succeeds_ends(world: World) -> None:
     answer = await world.infer("iris")
     assert answer.status_code == 404
     assert (await grpc_refusal(world, "iris"))[0] is grpc.StatusCode.NOT_FOUND
-    assert len(world.agent.activations) == 4
+    # Each request asks twice: at first, and as a suspect. A worker thread of Envoy that does not have the new
+    # cluster yet asks once more.
+    assert 4 <= len(world.agent.activations) <= 6
 
 
 async def test_activation_is_withdrawn_when_the_last_client_leaves(world: World) -> None:
