@@ -18,6 +18,7 @@ _HTTP: Final = (
     "type.googleapis.com/"
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 )
+_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _ROUTER: Final = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
 
 
@@ -30,12 +31,14 @@ class BareEnvoy:
 
 
 @contextlib.contextmanager
-def running_bare_envoy(folder: Path, upstream_port: int) -> Iterator[BareEnvoy]:
-    """With as many worker threads as the gateway's Envoy has."""
+def running_bare_envoy(
+    folder: Path, upstream_port: int, *, http2: bool = False
+) -> Iterator[BareEnvoy]:
+    """With as many worker threads as the gateway's Envoy has. ``http2``: what the upstream speaks."""
     folder.mkdir(parents=True)
     (port,) = free_ports(1)
     config = folder / "envoy.json"
-    config.write_text(json.dumps(_document(port, upstream_port)))
+    config.write_text(json.dumps(_document(port, upstream_port, http2=http2)))
     command = [
         *(str(find_program()), "-c", str(config), "--concurrency", str(os.cpu_count() or 1)),
         *("--disable-hot-restart", "--log-level", "error"),
@@ -45,7 +48,7 @@ def running_bare_envoy(folder: Path, upstream_port: int) -> Iterator[BareEnvoy]:
         yield BareEnvoy(process.pid, port)
 
 
-def _document(port: int, upstream_port: int) -> Json:
+def _document(port: int, upstream_port: int, *, http2: bool) -> Json:
     manager: Json = {
         "@type": _HTTP,
         "stat_prefix": "bare",
@@ -65,7 +68,7 @@ def _document(port: int, upstream_port: int) -> Json:
         "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
     }
     endpoint: Json = {"endpoint": {"address": _address(upstream_port)}}
-    cluster: Json = {
+    cluster: dict[str, Json] = {
         "name": "upstream",
         "type": "STATIC",
         "load_assignment": {
@@ -73,6 +76,13 @@ def _document(port: int, upstream_port: int) -> Json:
             "endpoints": [{"lb_endpoints": [endpoint]}],
         },
     }
+    if http2:
+        cluster["typed_extension_protocol_options"] = {
+            _OPTIONS: {
+                "@type": f"type.googleapis.com/{_OPTIONS}",
+                "explicit_http_config": {"http2_protocol_options": {}},
+            }
+        }
     return {"static_resources": {"listeners": [listener], "clusters": [cluster]}}
 
 

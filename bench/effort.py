@@ -20,7 +20,7 @@ class Effort:
     @property
     def samples(self) -> int:
         """Of a thing that is done one at a time, such as an activation."""
-        return 10 if self.quick else 20 * self.rounds
+        return 10 if self.quick else 15 * self.rounds
 
     @property
     def idle_seconds(self) -> float:

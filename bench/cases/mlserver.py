@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
 from bench.artifacts import IRIS_BODY, IRIS_ROW, forest
+from bench.bare_envoy import running_bare_envoy
 from bench.effort import Effort
 from bench.findings import Line, Measured, Section, Target
 from bench.grpc_load import latencies, request
@@ -21,36 +23,37 @@ PLAN: Final = FleetPlan(registered=160, hot=100)
 _TARGET: Final = Target(1.25)
 _TREES: Final = 100
 _FOREST: Final = "forest"
+_TURN_SECONDS: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
-class _Ways:
-    """Ports of 127.0.0.1 to MLServer itself and to Overbook, for REST and gRPC."""
+class _Ports:
+    """Ports of 127.0.0.1 that lead to one protocol of one MLServer."""
 
-    rest: tuple[int, int]
-    grpc: tuple[int, int]
+    direct: int
+    bare: int
+    overbook: int
 
 
 def run(stage: Stage, effort: Effort) -> Section:
     fleet = stage.fleet(PLAN)
     instance = fleet.instance
     _add_forest(stage, fleet)
-    ways = _ways(instance)
     lines: list[Line] = []
-    for name, model in (("logistic regression", fleet.newest()), ("random forest", _FOREST)):
-        instance.ask(model, IRIS_BODY)
-        for protocol, measure in (("REST", _rest), ("gRPC", _grpc)):
-            direct, mine = measure(ways, model, effort)
-            contestants = (Measured("MLServer", direct, "ms"), Measured("Overbook", mine, "ms"))
-            what = f"{name}, {protocol}: p50, 1 connection"
-            lines.append(Line(what, contestants, ratios(mine, direct), "×", _TARGET))
+    with _ways(stage, instance, http2=False) as rest, _ways(stage, instance, http2=True) as grpc:
+        for name, model in (("logistic regression", fleet.newest()), ("random forest", _FOREST)):
+            instance.ask(model, IRIS_BODY)
+            lines += _lines(f"{name}, REST", rest, _rest(model), effort)
+            lines += _lines(f"{name}, gRPC", grpc, _grpc(model), effort)
     instance.control.delete("model", _FOREST)
     return Section(
         title="Hot path to MLServer",
         how=(
-            "The same MLServer process, asked directly and through Overbook by turns, by wrk (REST) "
-            f"and a Python client (gRPC). {PLAN.hot} models are hot. A logistic regression is about "
-            f"the quickest model there is; the forest has {_TREES} trees."
+            "p50 at one connection. The same MLServer process is asked directly, through Overbook "
+            "and, to show what any proxy costs here, through a bare Envoy with one static route, by "
+            "turns, by wrk (REST) and by a Python client (gRPC). "
+            f"{PLAN.hot} models are hot. The logistic regression on four numbers is about the quickest "
+            f"model there is; the forest has {_TREES} trees."
         ),
         lines=tuple(lines),
     )
@@ -62,35 +65,41 @@ def _add_forest(stage: Stage, fleet: Fleet) -> None:
     wait_registered(fleet.instance, fleet.plan.registered + 1)
 
 
-def _ways(instance: Instance) -> _Ways:
-    rest, grpc = (
-        int(instance.server_address(protocol).rpartition(":")[2]) for protocol in ("rest", "grpc")
-    )
-    return _Ways((rest, instance.port), (grpc, instance.port))
+@contextlib.contextmanager
+def _ways(stage: Stage, instance: Instance, *, http2: bool) -> Iterator[_Ports]:
+    direct = int(instance.server_address("grpc" if http2 else "rest").rpartition(":")[2])
+    with running_bare_envoy(stage.folder("envoy"), direct, http2=http2) as bare:
+        yield _Ports(direct=direct, bare=bare.port, overbook=instance.port)
 
 
-def _rest(ways: _Ways, model: str, effort: Effort) -> tuple[Samples, Samples]:
-    def turn(port: int) -> float:
-        load = Load(json.dumps(IRIS_BODY), model)
-        return run_wrk(port, load, connections=1, seconds=effort.load_seconds).p50 / 1000
-
-    return _by_turns(ways.rest, turn, effort)
+def _rest(model: str) -> Callable[[int], float]:
+    load = Load(json.dumps(IRIS_BODY), model)
+    return lambda port: run_wrk(port, load, connections=1, seconds=_TURN_SECONDS).p50 / 1000
 
 
-def _grpc(ways: _Ways, model: str, effort: Effort) -> tuple[Samples, Samples]:
+def _grpc(model: str) -> Callable[[int], float]:
     message = request(model, IRIS_ROW)
-
-    def turn(port: int) -> float:
-        return median(latencies(f"127.0.0.1:{port}", message, seconds=effort.load_seconds))
-
-    return _by_turns(ways.grpc, turn, effort)
+    return lambda port: median(latencies(f"127.0.0.1:{port}", message, seconds=_TURN_SECONDS))
 
 
-def _by_turns(
-    ports: tuple[int, int], turn: Callable[[int], float], effort: Effort
-) -> tuple[Samples, Samples]:
-    direct, mine = [], []
-    for _ in range(effort.rounds):
-        direct.append(turn(ports[0]))
-        mine.append(turn(ports[1]))
-    return Samples.of(direct), Samples.of(mine)
+def _lines(what: str, ports: _Ports, turn: Callable[[int], float], effort: Effort) -> list[Line]:
+    rounds = [
+        (turn(ports.direct), turn(ports.bare), turn(ports.overbook)) for _ in range(effort.rounds)
+    ]
+    direct, bare, mine = (Samples.of(column) for column in zip(*rounds, strict=True))
+    reference = Measured("MLServer", direct, "ms")
+    return [
+        Line(
+            f"{what}: Overbook",
+            (reference, Measured("Overbook", mine, "ms")),
+            ratios(mine, direct),
+            "×",
+            _TARGET,
+        ),
+        Line(
+            f"{what}: bare Envoy",
+            (reference, Measured("bare Envoy", bare, "ms")),
+            ratios(bare, direct),
+            "×",
+        ),
+    ]
