@@ -49,11 +49,15 @@ local function target_of(protocol, model, needed)
 end
 
 -- What was made of the last paths and names: strings are the dear part of this script. Started afresh
--- when full, since paths come from clients.
+-- when full, and nothing long is kept, since paths come from clients.
 local MOST_TARGETS = 4096
+local LONGEST_KEY = 256
 local targets, count = {}, 0
 
 local function remembered(key, target)
+  if #key > LONGEST_KEY then
+    return target
+  end
   if count >= MOST_TARGETS then
     targets, count = {}, 0
   end
