@@ -17,6 +17,7 @@ def machine() -> Machine:
         cores=len(os.sched_getaffinity(0)),
         memory_bytes=psutil.virtual_memory().total,
         kernel=platform.release(),
+        niceness=os.nice(0),
     )
 
 

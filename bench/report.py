@@ -20,12 +20,13 @@ is the median of the ratios of the rounds. A target that is not met says so.
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Where it ran, as far as it matters for the numbers."""
+    """Where it ran, as far as it matters for the numbers. ``niceness``: 0 is an ordinary process."""
 
     processor: str
     cores: int
     memory_bytes: int
     kernel: str
+    niceness: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +117,14 @@ def markdown(run: Run) -> str:
 
 def _machine(machine: Machine) -> str:
     memory = machine.memory_bytes / 2**30
+    shared = (
+        f" Everything ran at niceness {machine.niceness}, as others used the machine at the same time."
+        if machine.niceness
+        else ""
+    )
     return (
         f"Machine: {machine.cores} cores ({machine.processor}), {memory:.1f} GiB of memory, "
-        f"Linux {machine.kernel}.\n"
+        f"Linux {machine.kernel}.{shared}\n"
     )
 
 

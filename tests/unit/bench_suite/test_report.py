@@ -60,10 +60,10 @@ def test_missed_names_the_lines_that_are_not_met() -> None:
     assert missed([_SECTION]) == ["Hot path: p50"]
 
 
-def _page(*sections: Section) -> str:
+def _page(*sections: Section, niceness: int = 0) -> str:
     return markdown(
         Run(
-            machine=Machine("Some CPU", 2, 8 * 2**30, "6.1.0"),
+            machine=Machine("Some CPU", 2, 8 * 2**30, "6.1.0", niceness),
             command="python -m bench",
             date="2026-01-02",
             sections=tuple(Ran(each, 0.5, 1.25, 61.0) for each in sections),
@@ -77,6 +77,11 @@ def test_the_page_says_where_when_and_how() -> None:
     assert "2 cores (Some CPU), 8.0 GiB of memory, Linux 6.1.0" in page
     assert "0.5 before, 1.2 after; it took 61 s" in page
     assert "- A note." in page
+
+
+def test_the_page_says_when_it_was_given_priority() -> None:
+    assert "niceness" not in _page(_SECTION)
+    assert "Linux 6.1.0. Everything ran at niceness -15" in _page(_SECTION, niceness=-15)
 
 
 def test_the_page_does_not_hide_what_is_not_met() -> None:
