@@ -230,6 +230,7 @@ class Assignments:
                 generation=number,
                 pinned=spec.pinned,
                 priority=spec.priority,
+                keep_alive=spec.keep_alive_seconds,
             ),
         )
         self._files_changed()

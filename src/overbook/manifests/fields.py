@@ -39,7 +39,7 @@ _MODEL: Final = frozenset(
 _SERVER: Final = frozenset({"serverConfig", "replicas", "extraCapabilities", "capabilities"})
 
 SPEC: Final[dict[tuple[str, str], KnownFields]] = {
-    (GROUP, "Model"): KnownFields(_MODEL | {"pinned", "priority"}),
+    (GROUP, "Model"): KnownFields(_MODEL | {"pinned", "priority", "keepAlive"}),
     (GROUP, "Server"): KnownFields(_SERVER | {"memory", "overcommitPercentage"}),
     (SELDON_GROUP, "Model"): KnownFields(
         _MODEL | {"modelType"},

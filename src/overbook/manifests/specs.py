@@ -12,6 +12,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
 from pydantic.alias_generators import to_camel
 
+from overbook.manifests.durations import parse_seconds
 from overbook.manifests.problems import Json
 from overbook.manifests.quantities import parse_bytes
 
@@ -58,9 +59,15 @@ def _quantity(value: str | int | float) -> str | int | float:
     return value
 
 
+def _duration(value: str | int | float) -> str | int | float:
+    parse_seconds(value)
+    return value
+
+
 Name = Annotated[StrictStr, AfterValidator(_name)]
 Word = Annotated[StrictStr, AfterValidator(_word)]
 Quantity = Annotated[StrictStr | StrictInt | StrictFloat, AfterValidator(_quantity)]
+Duration = Annotated[StrictStr | StrictInt | StrictFloat, AfterValidator(_duration)]
 Words = Annotated[tuple[Word, ...], Field(strict=False)]
 Replicas = Annotated[StrictInt, Field(ge=1, le=_INT32_MAX)]
 
@@ -93,11 +100,17 @@ class ModelSpec(_Value):
     server: Name | None = None
     pinned: bool = False
     priority: Annotated[StrictInt, Field(ge=-_INT32_MAX, le=_INT32_MAX)] = 0
+    keep_alive: Duration = 0
 
     @property
     def memory_bytes(self) -> int | None:
         """Declared bytes, None when the manifest leaves them to be measured."""
         return None if self.memory is None else parse_bytes(self.memory)
+
+    @property
+    def keep_alive_seconds(self) -> float:
+        """Seconds after its last use in which others are evicted first."""
+        return parse_seconds(self.keep_alive)
 
     @property
     def all_requirements(self) -> tuple[str, ...]:

@@ -79,6 +79,7 @@ def _idle(
 ) -> Iterator[Candidate]:
     """Residents that may leave now, in eviction order; notes when a young one will be old enough (law 3)."""
     total = 0
+    kept: list[Candidate] = []
     for entry in books.residents():
         size = books.ledger.of(entry.model)
         if not size or entry.pinned or entry.state is not State.RESIDENT:
@@ -90,8 +91,13 @@ def _idle(
                 promises.wake = min(promises.wake, entry.busy_until)
             continue
         total += size
-        if entry is not besides:
+        if entry is besides:
+            continue
+        if now < entry.last_used + entry.keep_alive:
+            kept.append(Candidate(entry.model, size))
+        else:
             yield Candidate(entry.model, size)
+    yield from kept  # rather than none at all
     promises.idle_bytes = total
 
 

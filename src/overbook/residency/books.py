@@ -62,6 +62,7 @@ class Entry:
     generation: int
     pinned: bool
     priority: int
+    keep_alive: float = 0.0
     state: State = State.COLD
     loaded_generation: int = 0
     loaded_size: int = 0

@@ -145,9 +145,14 @@ class Core:
             raise IllegalEvent(
                 f"model '{event.model}': size {event.size}: expected bytes, 0 or more"
             )
+        if not 0 <= event.keep_alive < math.inf:
+            raise IllegalEvent(
+                f"model '{event.model}': keep alive {event.keep_alive}: expected seconds, 0 or more"
+            )
         entry = books.entries.get(event.model)
         if entry is None:
             entry = Entry(event.model, event.size, event.generation, False, event.priority)
+            entry.keep_alive = event.keep_alive
             books.entries[event.model] = entry
             books.set_pinned(entry, event.pinned)
             self._content_changed(entry, warm=event.warm)
@@ -158,6 +163,7 @@ class Core:
             )
         other_content = event.generation != entry.generation
         changed = other_content or entry.size != event.size
+        entry.keep_alive = event.keep_alive
         entry.size, entry.generation, entry.removed = event.size, event.generation, False
         books.set_pinned(entry, event.pinned)
         if entry.priority != event.priority:

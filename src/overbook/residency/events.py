@@ -20,7 +20,8 @@ class Register:
     ``generation`` names the content to load: a higher one makes a resident copy stale, so that it is
     reloaded in place; the same one only updates size, pin and priority. Equal generations mean equal content,
     also across a `Remove`; after one, any generation may follow while the old copy still drains.
-    ``warm`` asks for a load into room that is free anyway; nothing is evicted for it.
+    ``warm`` asks for a load into room that is free anyway; nothing is evicted for it. ``keep_alive``: seconds after
+    its last use in which others are evicted rather than this one.
     """
 
     model: ModelName
@@ -29,6 +30,7 @@ class Register:
     pinned: bool = False
     priority: int = 0
     warm: bool = True
+    keep_alive: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

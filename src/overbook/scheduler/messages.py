@@ -37,6 +37,7 @@ def assigned_model(model: Model) -> pb.AssignedModel:
         memory_bytes=needs.memory,
         pinned=needs.pinned,
         priority=needs.priority,
+        keep_alive_seconds=needs.keep_alive,
         artifact_version="" if needs.artifact_version is None else str(needs.artifact_version),
     )
 

@@ -51,6 +51,7 @@ class Needs:
     server: str | None = None
     pinned: bool = False
     priority: int = 0
+    keep_alive: float = 0.0  # seconds
     artifact_version: int | None = None
 
     @classmethod
@@ -64,6 +65,7 @@ class Needs:
             server=spec.server,
             pinned=spec.pinned,
             priority=spec.priority,
+            keep_alive=spec.keep_alive_seconds,
             artifact_version=spec.artifact_version,
         )
 

@@ -206,6 +206,7 @@ def spec(
     fingerprint: str = "1",
     memory: int | None = MB,
     pinned: bool = False,
+    keep_alive: float = 0.0,
     version: str = "",
 ) -> pb.AssignedModel:
     """From ``/NAME``, of one MB, unless told otherwise."""
@@ -216,5 +217,6 @@ def spec(
         fingerprint=fingerprint,
         memory_bytes=memory,
         pinned=pinned,
+        keep_alive_seconds=keep_alive,
         artifact_version=version,
     )

@@ -61,6 +61,7 @@ def test_a_full_model() -> None:
             server="mlserver",
             pinned=True,
             priority=3,
+            keepAlive="10m",
             artifactVersion=7,
         )
     ).manifest
@@ -78,7 +79,7 @@ def test_a_full_model() -> None:
         "mlserver",
         7,
     )
-    assert (spec.pinned, spec.priority) == (True, 3)
+    assert (spec.pinned, spec.priority, spec.keep_alive_seconds) == (True, 3, 600.0)
 
 
 def test_defaults_of_a_model() -> None:
@@ -92,6 +93,7 @@ def test_defaults_of_a_model() -> None:
         None,
     )
     assert (spec.pinned, spec.priority, spec.server) == (False, 0, None)
+    assert spec.keep_alive_seconds == 0.0
 
 
 def test_a_full_server() -> None:
@@ -153,6 +155,7 @@ def test_every_problem_is_said_at_once() -> None:
             pinnd=True,
             requirements="sklearn",
             priority="high",
+            keepAlive="soon",
             server="Big",
         )
     )
@@ -164,6 +167,7 @@ def test_every_problem_is_said_at_once() -> None:
         "spec.server: 'Big' is not a name; expected at most 63 lower-case letters, digits and '-', "
         "beginning and ending with a letter or digit",
         "spec.priority: 'high' is not a whole number",
+        "spec.keepAlive: 'soon' is not a duration; expected a duration such as 90s, 10m or 1h30m, or seconds",
     ]
 
 
@@ -307,6 +311,7 @@ _FIELDS = st.sampled_from(
         "server",
         "pinned",
         "priority",
+        "keepAlive",
         "podSpec",
     ]
 )

@@ -28,6 +28,7 @@ class Seen:
     generation: int
     pinned: bool
     priority: int
+    keep_alive: float = 0.0
     state: State = State.COLD
     charge: int = 0
     loaded: int = 0
@@ -152,9 +153,10 @@ class Mirror:
         seen = self.models.get(event.model)
         if seen is None:
             self.models[event.model] = Seen(
-                event.size, event.generation, event.pinned, event.priority
+                event.size, event.generation, event.pinned, event.priority, event.keep_alive
             )
             return
+        seen.keep_alive = event.keep_alive
         changed = event.generation != seen.generation or event.size != seen.size
         staying = seen.state is State.RESIDENT
         if seen.removed and seen.state is State.DRAINING:
@@ -382,10 +384,15 @@ class Mirror:
         ]
         pool = [name for name in self.models if self.eligible(name, now) and name not in stale]
         pool += victims
-        places = {(self.models[name].priority, self.models[name].last_used) for name in pool}
-        if len(places) < len(pool):
+
+        def place(name: ModelName) -> tuple[bool, int, float]:
+            seen = self.models[name]
+            kept = now < seen.last_used + seen.keep_alive
+            return kept, seen.priority, seen.last_used
+
+        if len({place(name) for name in pool}) < len(pool):
             return  # used at the same moment: either may go first
-        pool.sort(key=lambda name: (self.models[name].priority, self.models[name].last_used))
+        pool.sort(key=place)
         chosen: list[ModelName] = []
         for name in pool:
             if sum(self.models[one].charge for one in chosen) >= missing:

@@ -150,6 +150,28 @@ def test_low_priority_leaves_before_the_least_recently_used() -> None:
     assert state(here, B) is State.DRAINING
 
 
+def test_a_model_that_is_kept_alive_stays_while_another_can_leave() -> None:
+    here = world(a=5, b=5, c=5)
+    make_resident(here, A, B)
+    here.say(ev.Register(A, 5, 1, keep_alive=60.0))
+    here.arrive(C)
+    assert (state(here, A), state(here, B)) == (State.RESIDENT, State.DRAINING)
+
+
+def test_keep_alive_ends_and_holds_up_nobody() -> None:
+    here = world(a=5, b=5, c=5)
+    make_resident(here, A, B)
+    for model in (A, B):
+        here.say(ev.Register(model, 5, 1, keep_alive=60.0))
+    here.arrive(C)
+    assert state(here, A) is State.DRAINING, "there is no other choice"
+    here.settle()
+    here.say(ev.Register(C, 5, 1, keep_alive=5.0))
+    here.now += 10.0
+    here.arrive(A)
+    assert (state(here, B), state(here, C)) == (State.RESIDENT, State.DRAINING)
+
+
 def test_a_request_rescues_a_draining_model_and_another_leaves_instead() -> None:
     here = world(a=5, b=5, c=5)
     make_resident(here, A, B)

@@ -86,13 +86,22 @@ class Adversary(RuleBasedStateMachine):
         pinned=st.sampled_from([False, False, False, True]),
         priority=st.sampled_from([0, 0, 0, 1, -1]),
         warm=st.booleans(),
+        keep_alive=st.sampled_from([0.0, 0.0, 0.0, 1.0, 100.0]),
     )
     def register(
-        self, model: ModelName, size: int, newer: int, pinned: bool, priority: int, warm: bool
+        self,
+        model: ModelName,
+        size: int,
+        newer: int,
+        pinned: bool,
+        priority: int,
+        warm: bool,
+        keep_alive: float,
     ) -> None:
         seen = self.world.mirror.models.get(model)
         generation = 1 + newer if seen is None or seen.removed else seen.generation + newer
-        self.world.say(ev.Register(model, size, generation, pinned, priority, warm))
+        event = ev.Register(model, size, generation, pinned, priority, warm, keep_alive)
+        self.world.say(event)
 
     @rule(model=models, newer=st.integers(0, 1))
     def update(self, model: ModelName, newer: int) -> None:
@@ -100,7 +109,14 @@ class Adversary(RuleBasedStateMachine):
         seen = self.world.mirror.models.get(model)
         if seen is not None and not seen.removed:
             generation = seen.generation + newer
-            event = ev.Register(model, seen.size, generation, seen.pinned, seen.priority)
+            event = ev.Register(
+                model,
+                seen.size,
+                generation,
+                seen.pinned,
+                seen.priority,
+                keep_alive=seen.keep_alive,
+            )
             self.world.say(event)
 
     @rule(pick=picks)
@@ -251,6 +267,7 @@ class Adversary(RuleBasedStateMachine):
             ev.Unloaded(STRANGER),
             ev.Verified(STRANGER, True),
             ev.Register(model, -1, 99),
+            ev.Register(model, 1, 99, keep_alive=-1.0),
             ev.UsageSeen(model, -1, 0.0),
             ev.BudgetChanged(0),
             ev.BudgetChanged(-5),

@@ -93,7 +93,7 @@ def test_changed_files_are_a_new_generation_of_the_content(world: World) -> None
 def test_a_new_priority_needs_no_reload(world: World) -> None:
     world.apply("iris")
     world.report("mlserver/0", "iris")
-    assert world.apply("iris", priority=5).generation == 2
+    assert world.apply("iris", priority=5, keepAlive="10m").generation == 2
     assert world.model("iris").content_generation == 1
     assert world.reason("iris") == "ModelAvailable"
 

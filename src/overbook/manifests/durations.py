@@ -1,0 +1,38 @@
+"""Durations: `90s`, `10m`, `1h30m`, `250ms`, `2d`, plain numbers of seconds. Arithmetic only."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Final
+
+MAX_SECONDS: Final = 10 * 365 * 86_400.0
+
+_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_PART: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ms|s|m|h|d)", re.ASCII)
+_PLAIN: Final = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,12})?", re.ASCII)
+_EXPECTED: Final = "expected a duration such as 90s, 10m or 1h30m, or seconds"
+
+
+def parse_seconds(value: str | int | float) -> float:
+    """The seconds that a duration stands for.
+
+    Raises ValueError, with a message that names the value, when it is none, negative or above ten years.
+    """
+    if isinstance(value, bool):
+        raise ValueError(f"{str(value).lower()} is not a duration; {_EXPECTED}")
+    seconds = float(value) if not isinstance(value, str) else _read(value)
+    if not math.isfinite(seconds) or seconds < 0:
+        raise ValueError(f"{value!r} is not a duration; {_EXPECTED}, 0 or more")
+    if seconds > MAX_SECONDS:
+        raise ValueError(f"{value!r} is more than ten years; pin the model instead")
+    return seconds
+
+
+def _read(text: str) -> float:
+    if _PLAIN.fullmatch(text):
+        return float(text)
+    parts = _PART.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError(f"{text!r} is not a duration; {_EXPECTED}")
+    return math.fsum(float(number) * _SECONDS[unit] for number, unit in parts)
