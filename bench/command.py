@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import host, report
-from bench.cases import activation, hot_path, idle, mlserver, registered
+from bench.cases import activation, hot_path, idle, mlserver, overcommit, registered
 from bench.effort import Effort
 from bench.errors import BenchFailed
 from bench.findings import Section, Verdict
@@ -28,6 +28,7 @@ _CASES: Final[dict[str, Callable[[Stage, Effort], Section]]] = {
     "hot-path": hot_path.run,
     "mlserver": mlserver.run,
     "activation": activation.run,
+    "overcommit": overcommit.run,
     "registered": registered.run,
     "idle": idle.run,
 }

@@ -16,11 +16,16 @@ _SCRIPT: Final = Path(__file__).with_name("infer.lua")
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What to send, as JSON text. ``models`` above 1: to the models PREFIX0, PREFIX1, … in turn, else to ``model``."""
+    """What to send, as JSON text. ``models`` above 1: to the models PREFIX0, PREFIX1, …, else to ``model``.
+
+    Their numbers have at least ``digits`` digits; they are asked in turn, or ``at_random`` (uniformly).
+    """
 
     body: str
     model: str
     models: int = 1
+    digits: int = 1
+    at_random: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +33,9 @@ class Outcome:
     """Latencies in microseconds as the client saw them, requests per second."""
 
     p50: float
+    p95: float
     p99: float
+    worst: float
     per_second: float
     requests: int
 
@@ -48,6 +55,8 @@ def run_wrk(port: int, load: Load, *, connections: int, seconds: int) -> Outcome
             "BENCH_BODY": load.body,
             "BENCH_PREFIX": load.model,
             "BENCH_MODELS": str(load.models),
+            "BENCH_DIGITS": str(load.digits),
+            "BENCH_RANDOM": "1" if load.at_random else "0",
         },
         capture_output=True,
         text=True,
@@ -63,8 +72,8 @@ def parse(output: str) -> Outcome:
         word, *fields = line.split() if line.strip() else [""]
         if word != "RESULT":
             continue
-        p50, p99, requests, duration, errors = map(int, fields)
+        p50, p95, p99, worst, requests, duration, errors = map(int, fields)
         if errors or not requests:
             raise BenchFailed(f"wrk: {errors} errors in {requests} requests; expected none")
-        return Outcome(p50, p99, requests / (duration / 1e6), requests)
+        return Outcome(p50, p95, p99, worst, requests / (duration / 1e6), requests)
     raise BenchFailed(f"wrk: no result in its output: {output.strip()[-300:]!r}")

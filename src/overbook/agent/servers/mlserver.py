@@ -200,6 +200,8 @@ def _environment(config: MlserverConfig) -> dict[str, str]:
     return environment | {
         "PYTHONPATH": str(config.plugin),
         "PYTHONUNBUFFERED": "1",
+        # uvloop would have a kernel thread poll beside every event loop, for file calls that nobody makes.
+        "UV_USE_IO_URING": "0",
         # With these two glibc gives the memory of an unloaded model back to the kernel.
         "MALLOC_ARENA_MAX": "2",
         "MALLOC_TRIM_THRESHOLD_": "65536",

@@ -187,7 +187,7 @@ async def _in_thread(function: Callable[[], Awaitable[T]]) -> T:
     def work() -> None:
         result, problem = None, None
         try:
-            result = context.run(asyncio.run, _watched(function))
+            result = context.run(_run, function)
         except Exception as error:
             problem = error
         except BaseException as error:
@@ -200,6 +200,12 @@ async def _in_thread(function: Callable[[], Awaitable[T]]) -> T:
 
     threading.Thread(target=work, name="model-load", daemon=True).start()
     return await done
+
+
+def _run(function: Callable[[], Awaitable[T]]) -> T:
+    # Not the loop of the policy: uvloop's brings a kernel thread that polls, which cost more than the load.
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        return runner.run(_watched(function))
 
 
 async def _watched(function: Callable[[], Awaitable[T]]) -> T:
