@@ -1,10 +1,9 @@
 """MLServer's model registry, with what an agent that loads and unloads all day needs.
 
 - A load never blocks the event loop: the model's class is imported and its ``load`` runs in a thread
-  of its own with an event loop of its own (hot p99 while 100 MB forests load: 17 ms, not 527 ms). A
+  with an event loop of its own (hot p99 while 100 MB forests load: 17 ms, not 527 ms; see `aside`). A
   model whose ``load`` binds things to the loop it will be served from asks for the old way with
-  ``"parameters": {"extra": {"overbook_load_on_loop": true}}``. A thread per load, not a pool: one that
-  hangs takes nothing from the others.
+  ``"parameters": {"extra": {"overbook_load_on_loop": true}}``.
 - A load that fails, is cancelled, exits or answers False leaves no trace, and a reload that does so
   leaves the old model serving. The reason names the error's type: ``str(EOFError())`` is empty.
 - Versions in requests are ignored: there is exactly one generation of a name at a time.
@@ -15,15 +14,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import ctypes
 import gc
 import os
-import threading
 import traceback
 import weakref
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
 
 from mlserver.errors import MLServerError
 from mlserver.logging import logger
@@ -31,25 +27,8 @@ from mlserver.model import MLModel
 from mlserver.registry import MultiModelRegistry
 from mlserver.settings import ModelSettings
 
+from overbook_mlserver.aside import LoadFailed, describe, in_thread
 from overbook_mlserver.repository import IsolatedSettings
-
-T = TypeVar("T")
-_INTERNAL = 500
-
-
-class LoadFailed(MLServerError):
-    """The model could not be loaded; the message is one line with the reason."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason, _INTERNAL)
-
-
-def describe(error: BaseException) -> str:
-    """One line: MLServer's own words as they are, anything else with its type."""
-    text = " ".join(str(error).split())
-    if isinstance(error, MLServerError) and text:
-        return text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _reading(model: MLModel) -> str:
@@ -83,7 +62,7 @@ def initialise(settings: ModelSettings) -> MLModel:
         # The wrapper and the model hold each other: undone here, or only the collector could free them.
         del model.load
         try:
-            ready = await (_in_thread(load_inside) if aside else load_inside())
+            ready = await (in_thread(load_inside) if aside else load_inside())
         except (MLServerError, asyncio.CancelledError):
             raise
         except BaseException as error:
@@ -101,7 +80,8 @@ class Registry(MultiModelRegistry):
         name = model_settings.name
         previous = self._held(name)
         try:
-            await _in_thread(_importing(model_settings))
+            if not _imported(model_settings):
+                await in_thread(_importing(model_settings))
             model = await super().load(model_settings)
         except BaseException as error:
             await self._undo(name, model_settings, error)
@@ -163,59 +143,15 @@ def _forget(settings: ModelSettings) -> None:
         settings.forget()
 
 
+def _imported(settings: ModelSettings) -> bool:
+    return isinstance(settings, IsolatedSettings) and settings.imported
+
+
 def _importing(settings: ModelSettings) -> Callable[[], Awaitable[None]]:
     async def run() -> None:
         settings.implementation  # noqa: B018  (importing is what reading it does)
 
     return run
-
-
-async def _in_thread(function: Callable[[], Awaitable[T]]) -> T:
-    """Run a coroutine in a thread with its own event loop, under this task's context variables."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-    context = contextvars.copy_context()
-
-    def settle(result: Any, error: BaseException | None) -> None:
-        if done.done():
-            return
-        if error is None:
-            done.set_result(result)
-        else:
-            done.set_exception(error)
-
-    def work() -> None:
-        result, problem = None, None
-        try:
-            result = context.run(_run, function)
-        except Exception as error:
-            problem = error
-        except BaseException as error:
-            # SystemExit and the like must not reach the event loop as what they are.
-            problem = LoadFailed(describe(error))
-        try:
-            loop.call_soon_threadsafe(settle, result, problem)
-        except RuntimeError:
-            pass  # the server is gone, and so is the one who asked
-
-    threading.Thread(target=work, name="model-load", daemon=True).start()
-    return await done
-
-
-def _run(function: Callable[[], Awaitable[T]]) -> T:
-    # Not the loop of the policy: uvloop's brings a kernel thread that polls, which cost more than the load.
-    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-        return runner.run(_watched(function))
-
-
-async def _watched(function: Callable[[], Awaitable[T]]) -> T:
-    result = await function()
-    if len(asyncio.all_tasks()) > 1:
-        logger.warning(
-            "load() left tasks behind, which end with the load; if they must go on, set "
-            "parameters.extra.overbook_load_on_loop to true in model-settings.json"
-        )
-    return result
 
 
 _libc = ctypes.CDLL(None)

@@ -11,6 +11,7 @@ import importlib
 import importlib.machinery
 import json
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,8 +25,21 @@ from overbook_mlserver.spaces import Space
 SETTINGS_FILE = "model-settings.json"
 
 
+def _only_given(_settings_cls: Any, init_settings: Any, **_others: Any) -> tuple[Any, ...]:
+    """Settings are what the file says. Looking for each field in the environment, which the agent has
+    cleared of them, and in dotenv files took 2 ms of every load, on the event loop.
+    """
+    return (init_settings,)
+
+
+class _Parameters(ModelParameters):
+    settings_customise_sources = staticmethod(_only_given)
+
+
 class IsolatedSettings(ModelSettings):
     """Settings of one load of one model, whose Python files live in a `Space` of their own."""
+
+    settings_customise_sources = staticmethod(_only_given)
 
     _space: Space | None = None
     _resolved: type[MLModel] | None = None
@@ -44,6 +58,11 @@ class IsolatedSettings(ModelSettings):
         if self._resolved is None:
             self._resolved = self._resolve()
         return self._resolved
+
+    @property
+    def imported(self) -> bool:
+        """Whether its class is there without an import, as that of every runtime of MLServer's own is."""
+        return self._space is None and self.implementation_.rpartition(".")[0] in sys.modules
 
     def _resolve(self) -> type[MLModel]:
         module_name, _, class_name = self.implementation_.rpartition(".")
@@ -108,9 +127,8 @@ def _settings(name: str, raw: dict[str, Any]) -> ModelSettings:
     if folder:
         # MLServer resolves relative addresses against the folder of the settings file it believes in.
         raw["_source"] = os.path.join(folder, SETTINGS_FILE)
+    raw["parameters"] = _Parameters.model_validate(raw.get("parameters") or {})
     settings = IsolatedSettings.model_validate(raw)
-    if settings.parameters is None:
-        settings.parameters = ModelParameters()
     if not settings.parameters.uri:
         settings.parameters.uri = folder
     settings._load_on_loop = bool(ours.get("load_on_loop"))
