@@ -141,6 +141,9 @@ class FakeServer:
         models = sum(script.size for script in self._loaded.values())
         return ProcessMemory(bytes=self.base_bytes + models, processes=1)
 
+    async def model_memory(self, name: str) -> ProcessMemory | None:
+        return None
+
     def answer(self, name: str) -> int:
         """What a prediction of the loaded model would say."""
         return self._loaded[name].answer

@@ -145,6 +145,9 @@ class MlserverServer:
     async def memory(self) -> ProcessMemory:
         return await self._process.memory()
 
+    async def model_memory(self, name: str) -> ProcessMemory | None:
+        return None
+
     def _connected(self) -> OipClient:
         if self._client is None or self._process.pid is None:
             raise ServerUnreachable("MLServer is not running")
