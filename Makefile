@@ -58,7 +58,7 @@ lock: .venv-uv/bin/uv
 	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes pyproject.toml -o requirements.lock
 	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes --extra dev pyproject.toml -o requirements-dev.lock
 	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes tests/e2e/clients.in -o tests/e2e/clients.lock
-	for d in src/overbook/runtimes/*/; do test -f $$d/requirements.in || continue; $(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes $$d/requirements.in -o $$d/requirements.lock; done
+	for d in src/overbook/runtimes/*/; do test ! -f $$d/requirements.in || UV=$(CURDIR)/$(UV) bash scripts/lock-runtime.sh $$d; done
 
 clean:
 	rm -rf $(VENV) $(CLIENTS) .venv-uv

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,7 +16,7 @@ import grpc.aio
 
 from overbook.agent.part import AgentConfig, AgentPart
 from overbook.machine.places import socket_target
-from overbook.runtimes.catalogue import UnknownRuntime, capabilities
+from overbook.runtimes.install import RuntimeInstallError, UnknownRuntime, capabilities
 from overbook.wire import scheduler_pb2 as pb
 from overbook.wire import scheduler_pb2_grpc
 from overbook.wire.channel import CHANNEL_OPTIONS
@@ -38,7 +38,7 @@ class _Wanted:
 
 
 class AgentSupervisor:
-    """``ensure_runtime`` installs the runtime's environment when it is missing, and raises when it cannot."""
+    """``ensure_runtime(runtime, claims)`` installs what is missing for that, and raises when it cannot."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class AgentSupervisor:
         state_dir: Path,
         run_dir: Path,
         scheduler: str,
-        ensure_runtime: Callable[[str], Awaitable[None]],
+        ensure_runtime: Callable[[str, Iterable[str]], Awaitable[None]],
     ) -> None:
         self._state_dir = state_dir
         self._run_dir = run_dir
@@ -97,7 +97,7 @@ class AgentSupervisor:
         name = f"{wanted.server}-{wanted.replica}"
         while True:
             try:
-                await self._ensure_runtime(wanted.runtime)
+                await self._ensure_runtime(wanted.runtime, wanted.extra)
                 part = AgentPart(
                     AgentConfig(
                         state_dir=self._state_dir,
@@ -114,7 +114,7 @@ class AgentSupervisor:
                     )
                 )
                 await part.run()
-            except UnknownRuntime as error:
+            except (UnknownRuntime, RuntimeInstallError) as error:
                 log.error("server %s: %s", wanted.server, error)
             except Exception:
                 # One replica's fault must not end the others; its models are cold until it is back.

@@ -22,8 +22,7 @@ from overbook.machine.progress import StderrProgress
 from overbook.machine.runtimes import RuntimeKeeper
 from overbook.machine.scheduler import run_scheduler as run_scheduler_part
 from overbook.machine.scheduler import scheduler_config
-from overbook.runtimes.catalogue import UnknownRuntime, capabilities
-from overbook.runtimes.install import RuntimeInstallError
+from overbook.runtimes.install import RuntimeInstallError, UnknownRuntime, capabilities
 from overbook.scheduler.errors import SchedulerError
 from overbook.scheduler.part import default_settings
 
@@ -53,7 +52,7 @@ def run_scheduler(options: ServeSchedulerOptions) -> int:
 
 def run_agent(options: ServeAgentOptions) -> int:
     async def part() -> None:
-        await RuntimeKeeper(StderrProgress()).ensure(options.runtime)
+        await RuntimeKeeper(StderrProgress()).ensure(options.runtime, options.capabilities)
         offered = dict.fromkeys((*capabilities(options.runtime), *options.capabilities))
         config = AgentConfig(
             state_dir=options.state_dir,

@@ -1,4 +1,4 @@
-"""Which runtimes there are, as data: what they offer and where their pinned requirements and plugins lie.
+"""Which runtimes there are, as data: what they offer, their extras, and where pins and plugins lie.
 
 No environment is made or looked for here; see `install`.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,11 +19,31 @@ class UnknownRuntime(Exception):
     """No runtime has this name. The message lists those there are."""
 
 
+class UnknownExtra(UnknownRuntime):
+    """The runtime has no extra of this name. The message lists those it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """Packages that a runtime's environment can have besides its own, and what models may then require.
+
+    ``lock``: what it adds to the runtime's own pins, every package with its hashes. All extras of a runtime fit
+    together, as they were resolved together (see `make lock`).
+    ``default``: part of every environment of the runtime.
+    """
+
+    name: str
+    capabilities: tuple[str, ...]
+    packages: tuple[str, ...]
+    lock: Path
+    default: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Runtime:
     """An inference server as Overbook ships it.
 
-    ``capabilities``: what a model's ``requirements`` may name when this runtime serves it.
+    ``capabilities``: what a model's ``requirements`` may name when this runtime serves it, without any extra.
     ``packages``: the packages a person would ask about, pinned in ``lock``.
     ``plugin``: our code for inside its environment, for ``PYTHONPATH``; never imported by us.
     """
@@ -32,20 +53,64 @@ class Runtime:
     packages: tuple[str, ...]
     lock: Path
     plugin: Path
+    extras: tuple[Extra, ...] = ()
 
-    def pinned(self) -> tuple[str, ...]:
-        """``name==version`` of each of ``packages``, as the lock file says."""
-        pins: dict[str, str] = {}
-        for line in self.lock.read_text(encoding="utf-8").splitlines():
-            name, separator, rest = line.partition("==")
-            if separator and not line.startswith(" "):
-                pins[name] = rest.split()[0]
-        return tuple(f"{name}=={pins[name]}" for name in self.packages if name in pins)
+    def default_extras(self) -> frozenset[str]:
+        return frozenset(extra.name for extra in self.extras if extra.default)
 
-    def folder_name(self) -> str:
-        """Changes whenever another environment is needed: other pins or another Python."""
-        digest = hashlib.sha256(self.lock.read_bytes()).hexdigest()[:16]
-        return f"{self.name}-{digest}-py{sys.version_info.major}.{sys.version_info.minor}"
+    def chosen(self, names: Iterable[str]) -> tuple[Extra, ...]:
+        """The extras of these names, in the order of the catalogue. Raises UnknownExtra."""
+        wanted = set(names)
+        unknown = wanted - {extra.name for extra in self.extras}
+        if unknown:
+            known = ", ".join(extra.name for extra in self.extras) or "none"
+            raise UnknownExtra(
+                f"runtime {self.name!r} has no extra {min(unknown)!r}; expected one of: {known}"
+            )
+        return tuple(extra for extra in self.extras if extra.name in wanted)
+
+    def extras_for(self, words: Iterable[str]) -> frozenset[str]:
+        """The extras that offer these requirement words; words that none offers are left out."""
+        wanted = set(words)
+        return frozenset(extra.name for extra in self.extras if wanted & set(extra.capabilities))
+
+    def offers(self, extras: Iterable[str]) -> tuple[str, ...]:
+        """What models may require of an environment with these extras. Raises UnknownExtra."""
+        added = (word for extra in self.chosen(extras) for word in extra.capabilities)
+        return tuple(dict.fromkeys((*self.capabilities, *added)))
+
+    def locks(self, extras: Iterable[str]) -> tuple[Path, ...]:
+        """The lock files of an environment with these extras. Raises UnknownExtra."""
+        return (self.lock, *(extra.lock for extra in self.chosen(extras)))
+
+    def pinned(self, extras: Iterable[str] = ()) -> tuple[str, ...]:
+        """``name==version`` of the packages a person would ask about, as the lock files say."""
+        found = list(_pinned(self.lock, self.packages))
+        for extra in self.chosen(extras):
+            found += _pinned(extra.lock, extra.packages)
+        return tuple(found)
+
+    def folder_name(self, extras: Iterable[str] = ()) -> str:
+        """Changes whenever another environment is needed: other pins, other extras or another Python."""
+        digest = hashlib.sha256()
+        for lock in self.locks(extras):
+            digest.update(lock.read_bytes())
+        python = f"py{sys.version_info.major}.{sys.version_info.minor}"
+        return f"{self.name}-{digest.hexdigest()[:16]}-{python}"
+
+
+def _pinned(lock: Path, packages: tuple[str, ...]) -> Iterable[str]:
+    pins: dict[str, str] = {}
+    for line in lock.read_text(encoding="utf-8").splitlines():
+        name, separator, rest = line.partition("==")
+        if separator and not line.startswith(" "):
+            pins[name] = rest.split()[0]
+    return (f"{name}=={pins[name]}" for name in packages if name in pins)
+
+
+def _mlserver_extra(name: str, *packages: str, default: bool = False) -> Extra:
+    lock = _HERE / "mlserver" / "extras" / f"{name}.lock"
+    return Extra(name, capabilities=(name,), packages=packages, lock=lock, default=default)
 
 
 RUNTIMES: Final[tuple[Runtime, ...]] = (
@@ -55,6 +120,13 @@ RUNTIMES: Final[tuple[Runtime, ...]] = (
         packages=("mlserver", "mlserver-sklearn", "scikit-learn"),
         lock=_HERE / "mlserver" / "requirements.lock",
         plugin=_HERE / "mlserver" / "plugin",
+        extras=(
+            _mlserver_extra("onnx", "onnxruntime", default=True),
+            _mlserver_extra("xgboost", "mlserver-xgboost", "xgboost-cpu"),
+            _mlserver_extra("lightgbm", "mlserver-lightgbm", "lightgbm"),
+            _mlserver_extra("catboost", "mlserver-catboost", "catboost"),
+            _mlserver_extra("mlflow", "mlserver-mlflow", "mlflow"),
+        ),
     ),
 )
 
@@ -66,8 +138,3 @@ def runtime(name: str) -> Runtime:
             return known
     names = ", ".join(known.name for known in RUNTIMES)
     raise UnknownRuntime(f"runtime {name!r} is unknown; expected one of: {names}")
-
-
-def capabilities(name: str) -> tuple[str, ...]:
-    """What models may require of the runtime. Raises UnknownRuntime."""
-    return runtime(name).capabilities

@@ -1,14 +1,19 @@
-"""Makes, lists and removes the runtimes' environments: one per runtime, lock file and Python version.
+"""Makes, lists and removes the runtimes' environments: one per runtime, lock files and Python version.
 
 An environment is built in a folder beside its place and published by one rename, so that whoever sees
 it sees all of it; half-made ones are removed by the next installer, which holds the lock. Afterwards
 nothing here needs a network. What a runtime *is* belongs to `catalogue`.
+
+An environment never changes. One more extra makes another environment beside it, with all that the first one had:
+servers that run from the first go on, also across a restart of their process, and those started later take the
+larger one. `remove` clears away both.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -24,12 +29,13 @@ from typing import Final
 
 import uv
 
-from overbook.runtimes.catalogue import RUNTIMES, Runtime, UnknownRuntime, capabilities, runtime
+from overbook.runtimes.catalogue import RUNTIMES, Runtime, UnknownExtra, UnknownRuntime, runtime
 
 __all__ = [
     "RuntimeEnvironment",
     "RuntimeInfo",
     "RuntimeInstallError",
+    "UnknownExtra",
     "UnknownRuntime",
     "capabilities",
     "environment",
@@ -51,10 +57,6 @@ _STEPS: Final = (
     (re.compile(r"^Installed (\d+) packages"), "installed {0} packages", 0.7),
     (re.compile(r"^Bytecode compiled (\d+) files"), "compiled {0} files", 0.98),
 )
-_NETWORK: Final = re.compile(
-    r"dns error|connect|timed out|client error|failed to fetch|not found in the cache",
-    re.IGNORECASE,
-)
 _DOWNLOADING: Final = re.compile(r"^\s*Downloading (\S+) \((\S+)\)")
 _DOWNLOADED: Final = re.compile(r"^\s*Downloaded (\S+)")
 
@@ -71,17 +73,32 @@ class RuntimeEnvironment:
     python: Path
     root: Path
     plugin: Path
+    extras: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class RuntimeInfo:
-    """``path``: where it is or would be. ``size_bytes``: None when not installed."""
+    """``path``: where it is or would be. ``size_bytes``: None when not installed.
+
+    ``extras``: those that are in it, or would be; ``more``: those that could be added.
+    """
 
     name: str
     installed: bool
     path: Path
     size_bytes: int | None
     packages: tuple[str, ...]
+    extras: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What an environment says of itself in its marker file."""
+
+    root: Path
+    size_bytes: int | None
+    extras: frozenset[str]
 
 
 def runtimes_dir() -> Path:
@@ -97,52 +114,76 @@ def list_runtimes() -> list[RuntimeInfo]:
     """Every runtime Overbook knows, installed or not."""
     found = []
     for known in RUNTIMES:
-        root = _root(known)
-        installed = _is_complete(root)
+        made = _current(known)
+        extras = known.default_extras() if made is None else made.extras
         found.append(
             RuntimeInfo(
                 name=known.name,
-                installed=installed,
-                path=root,
-                size_bytes=_recorded_size(root) if installed else None,
-                packages=known.pinned(),
+                installed=made is not None,
+                path=_root(known, extras) if made is None else made.root,
+                size_bytes=None if made is None else made.size_bytes,
+                packages=known.pinned(extras),
+                extras=tuple(each.name for each in known.extras if each.name in extras),
+                more=tuple(each.name for each in known.extras if each.name not in extras),
             )
         )
     return found
 
 
+def capabilities(name: str) -> tuple[str, ...]:
+    """What models may require of the runtime as it is installed, or would be. Raises UnknownRuntime."""
+    known = runtime(name)
+    made = _current(known)
+    return known.offers(known.default_extras() if made is None else made.extras)
+
+
 def environment(name: str) -> RuntimeEnvironment:
     """The installed environment. Raises UnknownRuntime, RuntimeInstallError when it is not installed."""
     known = runtime(name)
-    root = _root(known)
-    if not _is_complete(root):
+    made = _current(known)
+    if made is None:
         raise RuntimeInstallError(
-            f"runtime {name!r} is not installed in {root.parent}; "
+            f"runtime {name!r} is not installed in {runtimes_dir()}; "
             f"run: overbook runtime install {name}"
         )
     return RuntimeEnvironment(
-        name=name, python=root / "bin" / "python", root=root, plugin=known.plugin
+        name=name,
+        python=made.root / "bin" / "python",
+        root=made.root,
+        plugin=known.plugin,
+        extras=made.extras,
     )
 
 
-def install(name: str, progress: Progress, *, reinstall: bool = False) -> Path:
-    """Make the environment unless it is there; blocks. The root of it.
+def install(
+    name: str,
+    progress: Progress,
+    *,
+    extras: frozenset[str] = frozenset(),
+    reinstall: bool = False,
+) -> Path:
+    """Make the environment unless it is there with these extras; blocks. The root of it.
 
+    It gets the default extras, those asked for, and those that it had.
     ``progress(message, fraction)``: fraction of the whole, None when unknown.
-    Raises UnknownRuntime, RuntimeInstallError.
+    Raises UnknownRuntime, UnknownExtra, RuntimeInstallError.
     """
     known = runtime(name)
-    root = _root(known)
-    if _is_complete(root) and not reinstall:
-        return root
+    known.chosen(extras)
+    made = _current(known)
+    if made is not None and extras <= made.extras and not reinstall:
+        return made.root
+    folder = runtimes_dir()
     try:
-        root.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(root.parent / f".{known.name}.lock", progress):
-            # Another process may have made it while this one waited.
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder / f".{known.name}.lock", progress):
+            # Another process may have made it, or one with other extras, while this one waited.
+            wanted = known.default_extras() | extras | _extras_so_far(known)
+            root = _root(known, wanted)
             if not _is_complete(root) or reinstall:
-                _build(known, root, progress)
+                _build(known, wanted, progress)
     except OSError as error:
-        raise RuntimeInstallError(_os_reason(name, root, error)) from error
+        raise RuntimeInstallError(_os_reason(name, folder, error)) from error
     progress(f"{name} is ready", 1.0)
     return root
 
@@ -161,23 +202,78 @@ def remove(name: str) -> bool:
     return bool(found)
 
 
-def _root(known: Runtime) -> Path:
-    return runtimes_dir() / known.folder_name()
+def _root(known: Runtime, extras: frozenset[str]) -> Path:
+    return runtimes_dir() / known.folder_name(extras)
 
 
 def _is_complete(root: Path) -> bool:
     return (root / _COMPLETE).is_file() and (root / "bin" / "python").exists()
 
 
-def _build(known: Runtime, root: Path, progress: Progress) -> None:
+def _current(known: Runtime) -> _Made | None:
+    """The environment to use: of those with today's pins, the one with the most extras."""
+    fitting = [each for each in _all_made(known) if each.root == _expected_root(known, each)]
+    return max(fitting, key=lambda each: len(each.extras), default=None)
+
+
+def _extras_so_far(known: Runtime) -> frozenset[str]:
+    """What the next environment must have too. After an upgrade, with other pins, that of the last one made."""
+    made = _current(known) or max(
+        _all_made(known), key=lambda each: each.root.stat().st_mtime, default=None
+    )
+    if made is None:
+        return frozenset()
+    return made.extras & {extra.name for extra in known.extras}
+
+
+def _expected_root(known: Runtime, made: _Made) -> Path | None:
+    try:
+        return _root(known, made.extras) if known.default_extras() <= made.extras else None
+    except UnknownExtra:
+        return None
+
+
+def _all_made(known: Runtime) -> list[_Made]:
+    """Every whole environment of the runtime, also those of other versions of Overbook and Python."""
+    folder = runtimes_dir()
+    found = sorted(folder.glob(f"{known.name}-*")) if folder.is_dir() else []
+    return [_read_marker(root) for root in found if _is_complete(root)]
+
+
+def _read_marker(root: Path) -> _Made:
+    try:
+        said = json.loads((root / _COMPLETE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        said = None
+    if not isinstance(said, dict):
+        # Of a version of Overbook that knew no extras.
+        return _Made(root, size_bytes=None, extras=frozenset())
+    size, extras = said.get("bytes"), said.get("extras")
+    return _Made(
+        root,
+        size_bytes=size if isinstance(size, int) else None,
+        extras=frozenset(map(str, extras)) if isinstance(extras, list) else frozenset(),
+    )
+
+
+def _write_marker(root: Path, extras: frozenset[str]) -> None:
+    # Counted once: walking twenty thousand files takes the better part of a second.
+    said = {"bytes": _size(root), "extras": sorted(extras)}
+    (root / _COMPLETE).write_text(json.dumps(said), encoding="utf-8")
+
+
+def _build(known: Runtime, extras: frozenset[str], progress: Progress) -> None:
+    root = _root(known, extras)
     _remove_partials(root.parent, known)
     partial = Path(tempfile.mkdtemp(prefix=f"{_PARTIAL}{known.name}-", dir=root.parent))
     replaced = partial.with_name(f"{partial.name}-replaced")
     try:
-        progress(f"making an environment for {known.name}", 0.0)
+        added = ", ".join(extra.name for extra in known.chosen(extras - known.default_extras()))
+        title = f"{known.name} with {added}" if added else known.name
+        progress(f"making an environment for {title}", 0.0)
         _uv(["venv", "--quiet", "--relocatable", "--python", sys.executable, str(partial)], known)
-        _install_packages(known, partial, progress)
-        (partial / _COMPLETE).write_text(str(_size(partial)), encoding="utf-8")
+        _install_packages(known, extras, partial, progress)
+        _write_marker(partial, extras)
         if root.exists():
             # Two renames, not a deletion: what runs from the old one misses it for a moment only.
             root.rename(replaced)
@@ -187,11 +283,16 @@ def _build(known: Runtime, root: Path, progress: Progress) -> None:
         shutil.rmtree(replaced, ignore_errors=True)
 
 
-def _install_packages(known: Runtime, partial: Path, progress: Progress) -> None:
+def _install_packages(
+    known: Runtime, extras: frozenset[str], partial: Path, progress: Progress
+) -> None:
+    # Without dependencies: the locks are whole, and leave out on purpose what nobody needs (GPU libraries).
     command = [
-        *("pip", "install", "--require-hashes", "--compile-bytecode"),
-        *("--python", str(partial / "bin" / "python"), "-r", str(known.lock)),
+        *("pip", "install", "--require-hashes", "--no-deps", "--compile-bytecode"),
+        *("--python", str(partial / "bin" / "python")),
     ]
+    for lock in known.locks(extras):
+        command += ["-r", str(lock)]
     waiting: set[str] = set()
 
     def on_line(line: str) -> None:
@@ -272,14 +373,14 @@ def _uv_reason(name: str, lines: list[str]) -> str:
     return f"runtime {name!r} was not installed: {advice} ({detail})"
 
 
-def _os_reason(name: str, root: Path, error: OSError) -> str:
+def _os_reason(name: str, folder: Path, error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         advice = "no disk space: free some, or set OVERBOOK_RUNTIMES_DIR to another disk"
     else:
         advice = (
             f"{error.strerror or error}; set OVERBOOK_RUNTIMES_DIR to a folder that can be written"
         )
-    return f"runtime {name!r} was not installed in {root.parent}: {advice}"
+    return f"runtime {name!r} was not installed in {folder}: {advice}"
 
 
 @contextmanager
@@ -303,14 +404,6 @@ def _discard(root: Path) -> None:
 def _remove_partials(folder: Path, known: Runtime) -> None:
     for path in folder.glob(f"{_PARTIAL}{known.name}-*"):
         shutil.rmtree(path, ignore_errors=True)
-
-
-def _recorded_size(root: Path) -> int | None:
-    """As counted when it was made: walking twenty thousand files takes the better part of a second."""
-    try:
-        return int((root / _COMPLETE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
 
 
 def _size(root: Path) -> int:

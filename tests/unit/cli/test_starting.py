@@ -168,13 +168,34 @@ def test_state_by_default() -> None:
 
 def test_runtime_list(overbook: Overbook, monkeypatch: pytest.MonkeyPatch) -> None:
     known = [
-        RuntimeInfo("mlserver", True, Path("/r/mlserver"), 2**30, ("a==1", "b==2", "c==3", "d==4")),
+        RuntimeInfo(
+            name="mlserver",
+            installed=True,
+            path=Path("/r/m"),
+            size_bytes=2**30,
+            packages=("a==1", "b==2", "c==3", "d==4"),
+            extras=("onnx",),
+            more=("xgboost",),
+        ),
         RuntimeInfo("other", False, Path("/r/other"), None, ("a==1",)),
     ]
     monkeypatch.setattr("overbook.runtimes.install.list_runtimes", lambda: known)
     assert [line.split() for line in overbook("runtime", "list").stdout.splitlines()[1:]] == [
-        ["mlserver", "yes", "1Gi", "a==1,", "b==2,", "c==3", "and", "1", "more", "/r/mlserver"],
-        ["other", "no", "-", "a==1", "-"],
+        [
+            "mlserver",
+            "yes",
+            "1Gi",
+            "onnx",
+            "xgboost",
+            "a==1,",
+            "b==2,",
+            "c==3",
+            "and",
+            "1",
+            "more",
+            "/r/m",
+        ],
+        ["other", "no", "-", "-", "-", "a==1", "-"],
     ]
 
 
@@ -182,16 +203,24 @@ def test_runtime_install_shows_each_step_once(
     overbook: Overbook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def install(
-        name: str, progress: Callable[[str, float | None], None], *, reinstall: bool
+        name: str,
+        progress: Callable[[str, float | None], None],
+        *,
+        extras: frozenset[str],
+        reinstall: bool,
     ) -> Path:
         progress("downloading", None)
         progress("downloading", 0.5)
         progress("done", 1.0)
+        assert extras == {"xgboost", "lightgbm", "mlflow"}
         assert reinstall
         return Path("/r") / name
 
     monkeypatch.setattr("overbook.runtimes.install.install", install)
-    result = overbook("runtime", "install", "mlserver", "--reinstall")
+    result = overbook(
+        *("runtime", "install", "mlserver", "--reinstall"),
+        *("--with", "xgboost, lightgbm", "--with", "mlflow,"),
+    )
     assert result.stdout == "runtime/mlserver installed at /r/mlserver\n"
     assert result.stderr == "runtime mlserver: downloading\nruntime mlserver: done\n"
 

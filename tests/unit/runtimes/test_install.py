@@ -5,6 +5,7 @@ uv is a little program here; the real one is used in tests/integration.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import textwrap
@@ -14,7 +15,7 @@ import pytest
 import uv
 
 from overbook.runtimes import install as module
-from overbook.runtimes.catalogue import RUNTIMES, UnknownRuntime, runtime
+from overbook.runtimes.catalogue import RUNTIMES, UnknownExtra, UnknownRuntime, runtime
 from overbook.runtimes.install import (
     RuntimeInstallError,
     capabilities,
@@ -89,7 +90,7 @@ def test_a_second_install_does_nothing_unless_told(
 def test_what_was_cut_short_is_no_environment(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    half = home / runtime("mlserver").folder_name()
+    half = home / runtime("mlserver").folder_name({"onnx"})
     (half / "bin").mkdir(parents=True)
     (half / "bin" / "python").touch()
     partial = home / ".partial-mlserver-abc"
@@ -160,7 +161,7 @@ def test_two_installers_at_once_build_one(
         assert other.stdout is not None
         said.append(other.stdout.readline().strip())
         root = runtime("mlserver")
-        module._build(root, home / root.folder_name(), nobody)
+        module._build(root, frozenset({"onnx"}), nobody)
     rest, _ = other.communicate(timeout=20)
     assert said == ["waiting for another installation to end"]
     assert rest.strip() == "mlserver is ready"
@@ -169,15 +170,16 @@ def test_two_installers_at_once_build_one(
 
 def test_list_and_remove(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert remove("mlserver") is False
-    (before,) = list_runtimes()
+    before = list_runtimes()[0]
     assert (before.installed, before.size_bytes) == (False, None)
     assert "mlserver==1.7.1" in before.packages
     fake_uv(tmp_path, monkeypatch, _WORKS)
     root = install("mlserver", nobody)
     older = home / "mlserver-0000-py3.10"
     older.mkdir()
-    (after,) = list_runtimes()
+    after = list_runtimes()[0]
     assert (after.installed, after.size_bytes, after.path) == (True, 5, root)
+    assert (after.extras, "xgboost" in after.more) == (("onnx",), True)
     assert remove("mlserver") is True
     assert [p for p in home.iterdir() if p.is_dir()] == []
 
@@ -191,11 +193,86 @@ def test_where_environments_live(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert runtimes_dir() == tmp_path / ".local" / "share" / "overbook" / "runtimes"
 
 
+def test_an_extra_makes_another_environment_and_leaves_the_first(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_uv(tmp_path, monkeypatch, f'echo "$@" >> "{tmp_path}/said"\n' + _WORKS)
+    first = install("mlserver", nobody)
+    assert capabilities("mlserver") == ("mlserver", "sklearn", "python", "onnx")
+    second = install("mlserver", nobody, extras=frozenset({"xgboost"}))
+    assert second != first
+    assert (first / "bin" / "python").exists()
+    found = environment("mlserver")
+    assert found.root == second
+    assert found.extras == {"onnx", "xgboost"}
+    assert capabilities("mlserver") == ("mlserver", "sklearn", "python", "onnx", "xgboost")
+    locks = [Path(word).name for word in (tmp_path / "said").read_text().split() if "lock" in word]
+    once = ["requirements.lock", "onnx.lock"]
+    assert locks == [*once, *once, "xgboost.lock"]
+
+
+def test_extras_stay_when_others_come_and_after_an_upgrade(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_uv(tmp_path, monkeypatch, _WORKS)
+    install("mlserver", nobody, extras=frozenset({"xgboost"}))
+    root = install("mlserver", nobody, extras=frozenset({"lightgbm"}))
+    assert environment("mlserver").extras == {"onnx", "xgboost", "lightgbm"}
+    assert install("mlserver", nobody, extras=frozenset({"xgboost"})) == root
+    # Another version of Overbook has other pins, and may know fewer extras.
+    for folder in home.glob("mlserver-*"):
+        said = json.loads((folder / ".overbook-complete").read_text())
+        said["extras"].append("gone")
+        (folder / ".overbook-complete").write_text(json.dumps(said))
+        folder.rename(folder.with_name(folder.name.replace("-py", "0-py")))
+    with pytest.raises(RuntimeInstallError, match="not installed"):
+        environment("mlserver")
+    install("mlserver", nobody)
+    assert {"onnx", "lightgbm"} <= environment("mlserver").extras
+    assert "gone" not in environment("mlserver").extras
+
+
+def test_an_unknown_extra(home: Path) -> None:
+    with pytest.raises(UnknownExtra, match=r"no extra 'xgbost'; expected one of: onnx, xgboost"):
+        install("mlserver", nobody, extras=frozenset({"xgbost"}))
+    assert not home.exists()
+
+
+@pytest.mark.parametrize("marker", ["12345", "", '{"extras": 3}', "[]"])
+def test_an_environment_of_a_version_without_extras_is_not_taken_for_a_new_one(
+    home: Path, marker: str
+) -> None:
+    root = home / runtime("mlserver").folder_name()
+    (root / "bin").mkdir(parents=True)
+    (root / "bin" / "python").touch()
+    (root / ".overbook-complete").write_text(marker)
+    with pytest.raises(RuntimeInstallError, match="not installed"):
+        environment("mlserver")
+
+
 def test_the_catalogue() -> None:
-    assert capabilities("mlserver") == ("mlserver", "sklearn", "python")
+    mlserver = runtime("mlserver")
+    assert mlserver.offers(()) == ("mlserver", "sklearn", "python")
+    assert mlserver.extras_for(["fraud", "xgboost", "onnx"]) == {"xgboost", "onnx"}
     with pytest.raises(UnknownRuntime, match=r"'nope' is unknown; expected one of: mlserver"):
         runtime("nope")
     for known in RUNTIMES:
-        assert known.lock.is_file()
         assert known.plugin.is_dir()
         assert len(known.pinned()) == len(known.packages)
+        for extra in known.extras:
+            assert extra.lock.with_suffix(".in").is_file()
+            assert len(known.pinned({extra.name})) == len(known.packages) + len(extra.packages)
+
+
+def test_locks_of_one_runtime_fit_together() -> None:
+    for known in RUNTIMES:
+        pins: dict[str, set[str]] = {}
+        for lock in known.locks(extra.name for extra in known.extras):
+            found: dict[str, set[str]] = {}
+            for line in lock.read_text().splitlines():
+                assert "://" not in line, f"{lock}: no addresses"
+                name, separator, rest = line.partition("==")
+                if separator:
+                    found.setdefault(name, set()).add(rest.rstrip(" \\"))
+            for name, versions in found.items():
+                assert pins.setdefault(name, versions) == versions, (lock, name)

@@ -28,7 +28,10 @@ def runtime() -> None:
 
 @runtime.command("list")
 def list_() -> None:
-    """List runtimes, and whether they are installed.
+    """List runtimes, whether they are installed, and their extras.
+
+    EXTRAS are in the environment (or would be, when it is not installed); MORE can be added with
+    `overbook runtime install NAME --with EXTRA,...`.
 
     \b
     overbook runtime list
@@ -41,6 +44,8 @@ def list_() -> None:
         Column("NAME"),
         Column("INSTALLED"),
         Column("SIZE", right=True),
+        Column("EXTRAS", shrinks=True),
+        Column("MORE", shrinks=True),
         Column("PACKAGES", shrinks=True),
         Column("PATH", shrinks=True),
     )
@@ -49,6 +54,8 @@ def list_() -> None:
             each.name,
             "yes" if each.installed else "no",
             size(each.size_bytes),
+            ", ".join(each.extras) or "-",
+            ", ".join(each.more) or "-",
             _packages(each.packages),
             str(each.path) if each.installed else "-",
         )
@@ -59,19 +66,29 @@ def list_() -> None:
 
 @runtime.command()
 @click.argument("name")
+@click.option(
+    "--with",
+    "extras",
+    multiple=True,
+    metavar="EXTRA,...",
+    help="Frameworks to have in it besides; those it has stay.",
+)
 @click.option("--reinstall", is_flag=True, help="Make it anew, also when it is there.")
-def install(name: str, reinstall: bool) -> None:
+def install(name: str, extras: tuple[str, ...], reinstall: bool) -> None:
     """Install a runtime; nothing to do when it is there already.
+
+    Servers that run keep their environment; restart Overbook for them to take the new one.
 
     \b
     overbook runtime install mlserver
+    overbook runtime install mlserver --with xgboost,lightgbm
     """
     from overbook.runtimes.install import RuntimeInstallError, UnknownRuntime
     from overbook.runtimes.install import install as install_runtime
 
     try:
         with _progress(f"runtime {name}") as progress:
-            path = install_runtime(name, progress, reinstall=reinstall)
+            path = install_runtime(name, progress, extras=_words(extras), reinstall=reinstall)
     except (RuntimeInstallError, UnknownRuntime) as error:
         raise Failed(f"Error: {error}") from None
     click.echo(f"runtime/{name} installed at {path}")
@@ -93,6 +110,11 @@ def remove(name: str) -> None:
     except (RuntimeInstallError, UnknownRuntime) as error:
         raise Failed(f"Error: {error}") from None
     click.echo(f"runtime/{name} removed" if removed else f"runtime/{name} was not installed")
+
+
+def _words(options: tuple[str, ...]) -> frozenset[str]:
+    words = (word.strip() for option in options for word in option.split(","))
+    return frozenset(word for word in words if word)
 
 
 def _packages(packages: tuple[str, ...]) -> str:
