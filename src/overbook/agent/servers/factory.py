@@ -12,5 +12,10 @@ def make_server(runtime: str, folder: Path) -> MlserverServer:
     """The server of one replica, not started; ``folder`` is its own. Raises UnknownRuntime, RuntimeInstallError."""
     installed = environment(runtime)
     return MlserverServer(
-        MlserverConfig(python=installed.python, plugin=installed.plugin, state=folder)
+        MlserverConfig(
+            python=installed.python,
+            plugin=installed.plugin,
+            state=folder,
+            extras=installed.extras,
+        )
     )

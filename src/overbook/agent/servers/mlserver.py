@@ -41,6 +41,7 @@ class MlserverConfig:
     ``python``: of the runtime's environment. ``plugin``: the folder with the launcher package.
     ``state``: private to this replica; gets ``models/``, ``server/``, ``server.json``, ``server.log``.
     ``threads``: for OpenMP and BLAS inside one prediction; 0 means half of the machine's.
+    ``extras``: those of the runtime that are installed; None when that is not known.
     """
 
     python: Path
@@ -48,6 +49,7 @@ class MlserverConfig:
     state: Path
     host: str = "127.0.0.1"
     threads: int = 0
+    extras: frozenset[str] | None = None
 
 
 class MlserverServer:
@@ -61,6 +63,7 @@ class MlserverServer:
             grpc=f"{config.host}:{self._grpc_port.number}",
         )
         self._models = config.state / "models"
+        self._extras = config.extras
         self._process = ServerProcess(_process_spec(config, self._addresses))
         self._client: OipClient | None = None
 
@@ -107,11 +110,11 @@ class MlserverServer:
         return client is not None and await client.live_rest(timeout=timeout)
 
     def validate(self, model: PreparedModel) -> None:
-        mlserver_models.server_settings(model)
+        mlserver_models.server_settings(model, self._extras)
 
     async def load(self, model: PreparedModel, *, timeout: float) -> None:
         client = self._connected()
-        settings = mlserver_models.server_settings(model)
+        settings = mlserver_models.server_settings(model, self._extras)
         try:
             _write_settings(self._models / model.name, settings)
         except OSError as error:

@@ -9,22 +9,17 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlparse
 
+from overbook.agent.servers import mlserver_formats as formats
+from overbook.agent.servers.mlserver_formats import Ambiguous, Found
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel
 
 SETTINGS_FILE: Final = "model-settings.json"
-_SKLEARN: Final = "mlserver_sklearn.SKLearnModel"
-_WELL_KNOWN: Final = ("model.joblib", "model.pickle", "model.pkl")
-_SUFFIXES: Final = (".joblib", ".pickle", ".pkl")
-_EXPECTED: Final = (
-    f"{SETTINGS_FILE}, one of {', '.join(_WELL_KNOWN)}, "
-    "or a single *.joblib, *.pickle or *.pkl file, at the top or in a folder named by a version number"
-)
 _IMPLEMENTATION: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 _SHOWN_FILES: Final = 8
 _LOAD_ON_LOOP: Final = "overbook_load_on_loop"
@@ -34,11 +29,14 @@ Json = dict[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where a model's files are. ``settings``: the user's own file, or None for a plain artifact."""
+    """Where a model's files are. ``settings``: the user's own file, or None for a plain artifact.
+
+    ``found``: what a plain artifact is; None where there are settings.
+    """
 
     folder: Path
     settings: Path | None
-    file: Path | None
+    found: Found | None
 
 
 def find_layout(model: PreparedModel) -> Layout:
@@ -50,26 +48,35 @@ def find_layout(model: PreparedModel) -> Layout:
     for folder in folders:
         settings = folder / SETTINGS_FILE
         if settings.is_file():
-            return Layout(folder=folder, settings=settings, file=None)
-        if (file := _model_file(folder)) is not None:
-            return Layout(folder=folder, settings=None, file=file)
+            return Layout(folder=folder, settings=settings, found=None)
+        try:
+            found = formats.detect(folder, model.requirements)
+        except Ambiguous as error:
+            raise ModelRejected(f"model {model.name}: {error}") from error
+        if found is not None:
+            return Layout(folder=folder, settings=None, found=found)
     where = f" in its folder {model.version}" if model.version else ""
     raise ModelRejected(
         f"model {model.name}: no file that MLServer can load{where}; "
-        f"found {_listing(folders[-1] if where else root)}; expected {_EXPECTED}"
+        f"found {_listing(folders[-1] if where else root)}; expected {SETTINGS_FILE}, or, at the top or in a "
+        f"folder named by a version number, {formats.expected(model.requirements)}"
     )
 
 
-def server_settings(model: PreparedModel) -> Json:
-    """The content of the settings file for the server. Raises ModelRejected with one line."""
+def server_settings(model: PreparedModel, extras: Collection[str] | None = None) -> Json:
+    """The content of the settings file for the server. Raises ModelRejected with one line.
+
+    ``extras``: those of the runtime that are installed; None when that is not known.
+    """
     layout = find_layout(model)
-    if layout.settings is None:
+    if layout.found is not None:
         settings: Json = {
-            "implementation": _SKLEARN,
-            "parameters": {"uri": str(layout.file)},
+            "implementation": layout.found.format.implementation,
+            "parameters": {"uri": str(layout.found.path)},
         }
     else:
-        settings = _own_settings(model.name, layout)
+        settings = _own_settings(model, layout)
+    _check_installed(model.name, str(settings["implementation"]), extras)
     settings["name"] = model.name
     settings["overbook"] = {
         "folder": str(layout.folder),
@@ -96,15 +103,26 @@ def static_metadata(model: PreparedModel) -> Json:
     }
 
 
-def _own_settings(name: str, layout: Layout) -> Json:
+def _check_installed(name: str, implementation: str, extras: Collection[str] | None) -> None:
+    extra = formats.extra_of(implementation)
+    if extras is None or extra is None or extra in extras:
+        return
+    raise ModelRejected(
+        f"model {name}: it needs {extra} ({implementation}), which this server does not have; give its Server "
+        f"extraCapabilities: [{extra}] and the model requirements: [{extra}], or run: "
+        f"overbook runtime install mlserver --with {extra}"
+    )
+
+
+def _own_settings(model: PreparedModel, layout: Layout) -> Json:
     assert layout.settings is not None
-    settings = _read(name, layout.settings)
-    where = f"model {name}: {SETTINGS_FILE}"
+    settings = _read(model.name, layout.settings)
+    where = f"model {model.name}: {SETTINGS_FILE}"
     implementation = settings.get("implementation")
     if not isinstance(implementation, str) or not _IMPLEMENTATION.fullmatch(implementation):
         raise ModelRejected(
             f"{where}: implementation is {implementation!r}, expected MODULE.CLASS "
-            f"such as {_SKLEARN!r}"
+            f"such as {formats.SKLEARN.implementation!r}"
         )
     parameters = settings.get("parameters") or {}
     if not isinstance(parameters, dict):
@@ -116,7 +134,7 @@ def _own_settings(name: str, layout: Layout) -> Json:
                 "workers; install the packages into a runtime of your own instead"
             )
     kept = {key: value for key, value in parameters.items() if key != "version"}
-    kept["uri"] = _resolved_uri(where, layout.folder, kept.get("uri"))
+    kept["uri"] = _resolved_uri(where, model, layout.folder, kept.get("uri"))
     return {**settings, "parameters": kept}
 
 
@@ -132,10 +150,15 @@ def _read(name: str, path: Path) -> Json:
     return found
 
 
-def _resolved_uri(where: str, folder: Path, uri: object) -> str:
+def _resolved_uri(where: str, model: PreparedModel, folder: Path, uri: object) -> str:
     """An absolute path inside the artifact, or what another system's address says, as it is."""
     if uri is None or uri == "":
-        return str(_model_file(folder) or folder)
+        try:
+            found = formats.detect(folder, model.requirements)
+        except Ambiguous:
+            # Its class knows which file it wants.
+            found = None
+        return str(found.path if found is not None else folder)
     if not isinstance(uri, str):
         raise ModelRejected(f"{where}: parameters.uri is {uri!r}, expected a string")
     address = urlparse(uri, scheme="file")
@@ -153,17 +176,6 @@ def _wants_loop(settings: Mapping[str, object]) -> bool:
     parameters = settings.get("parameters")
     extra = parameters.get("extra") if isinstance(parameters, dict) else None
     return isinstance(extra, dict) and extra.get(_LOAD_ON_LOOP) is True
-
-
-def _model_file(folder: Path) -> Path | None:
-    for name in _WELL_KNOWN:
-        if (folder / name).is_file():
-            return folder / name
-    try:
-        candidates = [p for p in folder.iterdir() if p.suffix in _SUFFIXES and p.is_file()]
-    except OSError:
-        return None
-    return candidates[0] if len(candidates) == 1 else None
 
 
 def _version_folder(model: PreparedModel) -> Path:

@@ -143,10 +143,30 @@ def test_wrong_framework_file_names_what_was_found(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").touch()
     (tmp_path / "1").mkdir()
     with pytest.raises(ModelRejected) as raised:
+        server_settings(PreparedModel("iris", 1, tmp_path, requirements=("sklearn",)))
+    assert "found 1/, model.onnx; expected model-settings.json, or" in str(raised.value)
+    assert str(raised.value).endswith("a single *.pkl")
+
+
+def test_two_kinds_of_files_are_none(tmp_path: Path) -> None:
+    for name in ("model.joblib", "model.onnx"):
+        (tmp_path / name).touch()
+    with pytest.raises(ModelRejected, match=r"model iris: it has model\.joblib .* say which"):
         server_settings(PreparedModel("iris", 1, tmp_path))
-    assert "found 1/, model.onnx; expected model-settings.json, one of model.joblib" in str(
-        raised.value
-    )
+    # A class that was chosen knows which file it wants.
+    model = own(tmp_path, {"implementation": "model.Mine"})
+    assert uri(server_settings(model)) == str(tmp_path)
+
+
+def test_an_extra_that_is_not_installed_is_named_with_the_way_to_it(tmp_path: Path) -> None:
+    (tmp_path / "model.cbm").touch()
+    model = PreparedModel("risk", 1, tmp_path)
+    with pytest.raises(ModelRejected, match=r"needs catboost .* --with catboost$"):
+        server_settings(model, extras={"onnx"})
+    assert server_settings(model, extras={"catboost"}) == server_settings(model)
+    model = own(tmp_path, {"implementation": "mlserver_xgboost.XGBoostModel"})
+    with pytest.raises(ModelRejected, match="needs xgboost"):
+        server_settings(model, extras=set())
 
 
 def test_two_candidates_are_none(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
+import importlib.util
 import logging
 import os
 import sys
@@ -59,6 +60,14 @@ _FRAMEWORKS = (
     "sklearn.svm",
     "sklearn.tree",
 )
+# The same for what the runtime's extras bring, each only where it is installed.
+_EXTRA_FRAMEWORKS = {
+    "onnxruntime": ("overbook_mlserver.onnx",),
+    "mlserver_xgboost": ("mlserver_xgboost",),
+    "mlserver_lightgbm": ("mlserver_lightgbm",),
+    "mlserver_catboost": ("overbook_mlserver.catboost",),
+    "mlserver_mlflow": ("mlserver_mlflow", "mlflow.sklearn", "mlflow.pyfunc.model"),
+}
 # Longer than any proxy's idle timeout: the proxy closes idle connections, never the server under a request.
 _KEEP_ALIVE_SECONDS = 4000
 # Interpreter threads hand over this often: what a load may add to the latency of a hot request.
@@ -125,8 +134,7 @@ class _Expected(logging.Filter):
 def run(options: Options) -> None:
     """Import the frameworks, then serve until a signal ends the process."""
     os.makedirs(options.state, exist_ok=True)
-    for module in _FRAMEWORKS:
-        importlib.import_module(module)
+    _import_frameworks()
     sys.setswitchinterval(_SWITCH_SECONDS)
     install_uvloop_event_loop()
     # What is imported now lives as long as the process: the collector need not walk it after unloads.
@@ -137,6 +145,20 @@ def run(options: Options) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+def _import_frameworks() -> None:
+    for module in _FRAMEWORKS:
+        importlib.import_module(module)
+    for package, modules in _EXTRA_FRAMEWORKS.items():
+        if importlib.util.find_spec(package) is None:
+            continue
+        for module in modules:
+            try:
+                importlib.import_module(module)
+            except Exception as error:
+                # Models that need it will be refused with this reason; the others shall not miss their server.
+                print(f"cannot import {module}: {error}", file=sys.stderr)
 
 
 async def _serve(settings: Settings) -> None:
