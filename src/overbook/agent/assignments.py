@@ -18,6 +18,7 @@ from typing import Final, Protocol
 from overbook.agent.actor import Activation, Actor
 from overbook.agent.artifacts.cache import Artifact, ArtifactError
 from overbook.agent.clock import Clock
+from overbook.agent.guesses import SMALLEST, Guess
 from overbook.agent.notices import Notices
 from overbook.agent.servers.protocol import InferenceServer, ModelRejected, PreparedModel
 from overbook.residency.effects import Refusal
@@ -29,10 +30,6 @@ _RETRY_BASE: Final = 2.0
 _RETRY_MAX: Final = 60.0
 # Requests that may wait for the artifact of one model; beyond that they are told to come again.
 _MAX_WAITING: Final = 2000
-# Without a declared size: what an artifact becomes in memory, by experience with pickled estimators.
-_SIZE_FACTOR: Final = 1.2
-# A ledger entry of nothing would let any number of models in.
-_SMALLEST: Final = 4096
 
 
 class Cache(Protocol):
@@ -64,6 +61,7 @@ class Assignment:
     """One assigned model. ``current``: the content registered is the one that ``spec`` asks for."""
 
     spec: pb.AssignedModel
+    guess: Guess
     content: Content | None = None
     current: bool = False
     failure: str = ""
@@ -80,9 +78,9 @@ class Assignment:
     def size(self) -> int:
         """Bytes the ledger would charge: declared, else guessed from the artifact."""
         if self.spec.HasField("memory_bytes"):
-            return max(_SMALLEST, self.spec.memory_bytes)
+            return max(SMALLEST, self.spec.memory_bytes)
         bytes_ = self.content.artifact.bytes if self.content is not None else 0
-        return max(_SMALLEST, int(bytes_ * _SIZE_FACTOR))
+        return self.guess.bytes(bytes_, self.spec.requirements)
 
 
 class Assignments:
@@ -96,7 +94,9 @@ class Assignments:
         cache: Cache,
         notices: Notices,
         clock: Clock,
+        guess: Guess | None = None,
     ) -> None:
+        self._guess = guess or Guess()
         self._actor = actor
         self._server = server
         self._cache = cache
@@ -142,7 +142,7 @@ class Assignments:
     def _assign(self, spec: pb.AssignedModel) -> None:
         known = self._assigned.get(spec.name)
         if known is None:
-            known = Assignment(spec)
+            known = Assignment(spec, self._guess)
             self._assigned[spec.name] = known
             self._begin_fetch(known)
             return

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ from overbook.agent.artifacts.cache import ArtifactCache
 from overbook.agent.assignments import Assignments
 from overbook.agent.clock import Clock
 from overbook.agent.commands import Commands
+from overbook.agent.guesses import Guess
 from overbook.agent.link import LinkHandlers, SchedulerLink
 from overbook.agent.notices import Notices
 from overbook.agent.operations import OperationLimits
@@ -41,7 +43,10 @@ _STOP_GRACE: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class AgentConfig:
-    """One server replica. ``listen`` and ``scheduler`` are gRPC targets; memory is the budget M in bytes."""
+    """One server replica. ``listen`` and ``scheduler`` are gRPC targets; memory is the budget M in bytes.
+
+    ``own_process``: capabilities for which the server starts a process per model, and bytes of such a process.
+    """
 
     state_dir: Path
     server: str
@@ -52,6 +57,7 @@ class AgentConfig:
     capabilities: tuple[str, ...]
     listen: str
     scheduler: str
+    own_process: Mapping[str, int] = field(default_factory=dict)
 
 
 class AgentPart:
@@ -88,6 +94,7 @@ class AgentPart:
             cache=cache,
             notices=self._notices,
             clock=self._clock,
+            guess=Guess(config.own_process),
         )
         reporter = Reporter(actor, assignments, supervisor, server, self._clock)
         self._notices.on_forgotten = assignments.left
@@ -135,6 +142,7 @@ class AgentPart:
             memory_bytes=config.memory,
             agent_target=config.listen,
             overcommit_percent=config.overcommit,
+            separate_process=sorted(config.own_process),
         )
 
     async def _watch_memory(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,8 +15,9 @@ from typing import Final
 import grpc.aio
 
 from overbook.agent.part import AgentConfig, AgentPart
+from overbook.machine.offers import Offer, installed_offer
 from overbook.machine.places import socket_target
-from overbook.runtimes.install import RuntimeInstallError, UnknownRuntime, capabilities
+from overbook.runtimes.install import RuntimeInstallError, UnknownRuntime, environment
 from overbook.wire import scheduler_pb2 as pb
 from overbook.wire import scheduler_pb2_grpc
 from overbook.wire.channel import CHANNEL_OPTIONS
@@ -25,6 +26,10 @@ log = logging.getLogger(__name__)
 
 _RESTART: Final = 2.0
 _RECONNECT: Final = 0.5
+# How often somebody looks whether a runtime was given another environment, and how long the next replica then
+# goes on with the old one, so that not all are away at once.
+_LOOK: Final = 2.0
+_ONE_AFTER_ANOTHER: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,7 @@ class AgentSupervisor:
                 extra=tuple(server.extra_capabilities),
             )
             for server in update.servers
+            if not server.HasField("attachment")
             for replica in range(server.replicas)
         }
         leaving = [self._running.pop(gone) for gone in self._running.keys() - wanted]
@@ -93,30 +99,66 @@ class AgentSupervisor:
             name = f"agent {new.server}/{new.replica}"
             self._running[new] = tasks.create_task(self._keep_running(new), name=name)
 
+    def _config(self, wanted: _Wanted, offer: Offer, listen: str) -> AgentConfig:
+        spec = self._specs[wanted.server]
+        return AgentConfig(
+            state_dir=self._state_dir,
+            server=wanted.server,
+            replica=wanted.replica,
+            runtime=wanted.runtime,
+            memory=spec.memory_bytes,
+            overcommit=spec.overcommit_percent,
+            capabilities=offer.capabilities,
+            own_process=offer.own_process,
+            listen=listen,
+            scheduler=self._scheduler,
+        )
+
     async def _keep_running(self, wanted: _Wanted) -> None:
         name = f"{wanted.server}-{wanted.replica}"
         while True:
             try:
                 await self._ensure_runtime(wanted.runtime, wanted.extra)
-                part = AgentPart(
-                    AgentConfig(
-                        state_dir=self._state_dir,
-                        server=wanted.server,
-                        replica=wanted.replica,
-                        runtime=wanted.runtime,
-                        memory=self._specs[wanted.server].memory_bytes,
-                        overcommit=self._specs[wanted.server].overcommit_percent,
-                        capabilities=tuple(
-                            dict.fromkeys((*capabilities(wanted.runtime), *wanted.extra))
-                        ),
-                        listen=socket_target(self._run_dir, name),
-                        scheduler=self._scheduler,
-                    )
-                )
-                await part.run()
+                root = (await asyncio.to_thread(environment, wanted.runtime)).root
+                offer = await asyncio.to_thread(installed_offer, wanted.runtime, wanted.extra)
+                part = AgentPart(self._config(wanted, offer, socket_target(self._run_dir, name)))
+                if await _runs_until(part.run(), _outdated(wanted, root)):
+                    log.info("agent %s: its runtime was installed anew; starting it again", name)
+                    continue
             except (UnknownRuntime, RuntimeInstallError) as error:
                 log.error("server %s: %s", wanted.server, error)
             except Exception:
                 # One replica's fault must not end the others; its models are cold until it is back.
                 log.exception("agent %s failed; starting it again in %.0f s", name, _RESTART)
             await asyncio.sleep(_RESTART)
+
+
+async def _outdated(wanted: _Wanted, root: Path) -> None:
+    """Until the runtime has another environment than ``root``, and it is this replica's turn."""
+    while True:
+        await asyncio.sleep(_LOOK)
+        try:
+            now = (await asyncio.to_thread(environment, wanted.runtime)).root
+        except RuntimeInstallError:
+            continue  # removed while it runs: nothing better is there
+        if now != root:
+            await asyncio.sleep(_ONE_AFTER_ANOTHER * wanted.replica)
+            return
+
+
+async def _runs_until(
+    work: Coroutine[object, object, None], end: Coroutine[object, object, None]
+) -> bool:
+    """Runs ``work`` to its end, or until ``end`` returns: then it is cancelled, and the answer is True."""
+    working, ending = asyncio.ensure_future(work), asyncio.ensure_future(end)
+    try:
+        await asyncio.wait((working, ending), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        over = working.done()
+        working.cancel()
+        ending.cancel()
+        await asyncio.wait((working, ending))
+    for each in (working, ending):
+        if not each.cancelled():
+            each.result()
+    return not over

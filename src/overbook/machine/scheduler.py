@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+from overbook.placement import Provider
+from overbook.runtimes.words import sources
 from overbook.scheduler.manifests_in import Defaults
 from overbook.scheduler.part import SchedulerConfig, running_scheduler
 
@@ -20,7 +22,13 @@ def scheduler_config(
         api_host=host,
         api_port=api_port,
         defaults=defaults,
+        providers=providers(),
     )
+
+
+def providers() -> tuple[Provider, ...]:
+    """What the runtimes' data say of requirements, in the words of placement."""
+    return tuple(Provider(each.word, each.runtime, each.extra, each.attached) for each in sources())
 
 
 async def run_scheduler(

@@ -12,6 +12,7 @@ from overbook.agent.part import AgentConfig, AgentPart
 from overbook.gateway.errors import GatewayStartFailed
 from overbook.gateway.part import GatewayConfig, GatewayPart
 from overbook.machine import logs
+from overbook.machine.offers import installed_offer
 from overbook.machine.options import (
     ServeAgentOptions,
     ServeGatewayOptions,
@@ -22,7 +23,7 @@ from overbook.machine.progress import StderrProgress
 from overbook.machine.runtimes import RuntimeKeeper
 from overbook.machine.scheduler import run_scheduler as run_scheduler_part
 from overbook.machine.scheduler import scheduler_config
-from overbook.runtimes.install import RuntimeInstallError, UnknownRuntime, capabilities
+from overbook.runtimes.install import RuntimeInstallError, UnknownRuntime
 from overbook.scheduler.errors import SchedulerError
 from overbook.scheduler.part import default_settings
 
@@ -53,7 +54,7 @@ def run_scheduler(options: ServeSchedulerOptions) -> int:
 def run_agent(options: ServeAgentOptions) -> int:
     async def part() -> None:
         await RuntimeKeeper(StderrProgress()).ensure(options.runtime, options.capabilities)
-        offered = dict.fromkeys((*capabilities(options.runtime), *options.capabilities))
+        offer = installed_offer(options.runtime, options.capabilities)
         config = AgentConfig(
             state_dir=options.state_dir,
             server=options.server,
@@ -61,7 +62,8 @@ def run_agent(options: ServeAgentOptions) -> int:
             runtime=options.runtime,
             memory=options.memory,
             overcommit=options.overcommit,
-            capabilities=tuple(offered),
+            capabilities=offer.capabilities,
+            own_process=offer.own_process,
             listen=options.listen,
             scheduler=options.scheduler,
         )

@@ -40,7 +40,9 @@ _SERVER: Final = frozenset({"serverConfig", "replicas", "extraCapabilities", "ca
 
 SPEC: Final[dict[tuple[str, str], KnownFields]] = {
     (GROUP, "Model"): KnownFields(_MODEL | {"pinned", "priority", "keepAlive"}),
-    (GROUP, "Server"): KnownFields(_SERVER | {"memory", "overcommitPercentage"}),
+    (GROUP, "Server"): KnownFields(
+        _SERVER | {"memory", "overcommitPercentage", "address", "modelRepository"}
+    ),
     (SELDON_GROUP, "Model"): KnownFields(
         _MODEL | {"modelType"},
         frozenset(

@@ -60,15 +60,16 @@ def format_bytes(count: int) -> str:
         for suffix, size in reversed(units.items()):
             if count >= size:
                 if count * 100 % size == 0:
-                    return f"{_trimmed(Decimal(count) / size)}{suffix}"
+                    return f"{_trimmed(Decimal(count) / size, 2)}{suffix}"
                 break
     for suffix, size in reversed(_BINARY.items()):
         # 1023.999Mi would round to 1024Mi: the next unit says it shorter.
         if count >= size * 0.9995:
-            return f"{_trimmed(Decimal(count) / size)}{suffix}"
+            number = Decimal(count) / size
+            return f"{_trimmed(number, 2 if number < 100 else 1)}{suffix}"
     return str(count)
 
 
-def _trimmed(number: Decimal) -> str:
-    text = f"{number:.2f}" if number < 100 else f"{number:.1f}"
+def _trimmed(number: Decimal, decimals: int) -> str:
+    text = f"{number:.{decimals}f}"
     return text.rstrip("0").rstrip(".")

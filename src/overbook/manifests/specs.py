@@ -7,6 +7,7 @@ its field; constructing them directly raises pydantic's own error. JSON field na
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
@@ -22,6 +23,9 @@ MAX_NAME: Final = 63
 
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", re.ASCII)
 _INT32_MAX: Final = 2**31 - 1
+_PORT_MAX: Final = 65535
+# What may be attached: the kinds of inference server that there are adapters for.
+ATTACHABLE: Final = ("mlserver", "triton")
 
 
 def is_name(text: str) -> bool:
@@ -51,6 +55,26 @@ def _word(text: str) -> str:
     return text
 
 
+def _host_port(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    plain = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    six = plain is not host
+    named = re.fullmatch(r"[0-9A-Fa-f:.]+" if six else r"[A-Za-z0-9._-]+", plain, re.ASCII)
+    if named is None or not re.fullmatch(r"[0-9]{1,5}", port, re.ASCII):
+        raise ValueError(
+            f"{text!r} is not an address; expected host:port, such as 127.0.0.1:8001 (no scheme, no path)"
+        )
+    if not 1 <= int(port) <= _PORT_MAX:
+        raise ValueError(f"{text!r} has no such port; expected one from 1 to {_PORT_MAX}")
+    return text
+
+
+def _absolute(text: str) -> str:
+    if not text.startswith("/"):
+        raise ValueError(f"{text!r} is relative; expected an absolute path")
+    return text
+
+
 def _quantity(value: str | int | float) -> str | int | float:
     if parse_bytes(value) == 0:
         raise ValueError(
@@ -68,6 +92,8 @@ Name = Annotated[StrictStr, AfterValidator(_name)]
 Word = Annotated[StrictStr, AfterValidator(_word)]
 Quantity = Annotated[StrictStr | StrictInt | StrictFloat, AfterValidator(_quantity)]
 Duration = Annotated[StrictStr | StrictInt | StrictFloat, AfterValidator(_duration)]
+HostPort = Annotated[Word, AfterValidator(_host_port)]
+AbsolutePath = Annotated[Word, AfterValidator(_absolute)]
 Words = Annotated[tuple[Word, ...], Field(strict=False)]
 Replicas = Annotated[StrictInt, Field(ge=1, le=_INT32_MAX)]
 
@@ -119,8 +145,39 @@ class ModelSpec(_Value):
         return tuple(dict.fromkeys((*self.requirements, *extra)))
 
 
+class _Closed(_Value):
+    """Part of a spec in which every field is known."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ServerAddress(_Closed):
+    """Where an inference server that somebody else started answers: host:port each."""
+
+    rest: HostPort
+    grpc: HostPort
+
+
+class ModelRepository(_Closed):
+    """The folder that such a server reads models from: `path` as the agent sees it, `server_path` as it does."""
+
+    path: AbsolutePath
+    server_path: AbsolutePath | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """An inference server that somebody else started, and the folder shared with it."""
+
+    address: ServerAddress
+    repository: ModelRepository
+
+
 class ServerSpec(_Value):
-    """A kind of inference server: `serverConfig` names the runtime, `memory` is each replica's M."""
+    """A kind of inference server: `serverConfig` names the runtime, `memory` is each replica's M.
+
+    With `address` nothing is started: the server that answers there is used.
+    """
 
     server_config: Word
     replicas: Annotated[StrictInt, Field(ge=0, le=_INT32_MAX)] = 1
@@ -128,6 +185,15 @@ class ServerSpec(_Value):
     overcommit_percentage: Annotated[StrictInt, Field(ge=0, le=_INT32_MAX)] | None = None
     capabilities: Words | None = None
     extra_capabilities: Words = ()
+    address: ServerAddress | None = None
+    model_repository: ModelRepository | None = None
+
+    @property
+    def attachment(self) -> Attachment | None:
+        """What to attach to, None when the runtime is to be started."""
+        if self.address is None or self.model_repository is None:
+            return None
+        return Attachment(self.address, self.model_repository)
 
     @property
     def memory_bytes(self) -> int | None:

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Final
 from pydantic import ValidationError
 
 from overbook.manifests import fields
-from overbook.manifests.problems import ManifestError, Path, Problem, shown
+from overbook.manifests.problems import ManifestError, Path, Problem, field_name, shown
 from overbook.manifests.specs import (
+    ATTACHABLE,
     GROUP,
     SELDON_GROUP,
     Manifest,
     ModelManifest,
     ServerManifest,
+    ServerSpec,
     has_scheme,
 )
 
@@ -44,6 +46,9 @@ _NEEDED: Final = {
     "storageUri": "a path or URI of the model's artifact",
     "serverConfig": "the runtime to run, such as mlserver",
     "name": "the name clients will use",
+    "rest": "host:port where the inference server answers REST",
+    "grpc": "host:port where the inference server answers gRPC",
+    "path": "the folder that the inference server reads its models from",
 }
 
 
@@ -172,6 +177,8 @@ def _problem(detail: ErrorDetails) -> Problem:
     if code == "missing":
         needed = _NEEDED.get(str(path[-1]), "a value")
         return Problem(f"is required; expected {needed}", path)
+    if code == "extra_forbidden":
+        return Problem(f"unknown field in {field_name(path[:-1])}", path)
     if code in ("greater_than_equal", "less_than_equal"):
         bound = f"at least {context['ge']}" if "ge" in context else f"at most {context['le']}"
         return Problem(f"{shown(value)} is out of range; expected {bound}", path)
@@ -187,7 +194,7 @@ def _problem(detail: ErrorDetails) -> Problem:
 def _consistency(manifest: Manifest, *, allow_relative: bool) -> list[Problem]:
     """What takes more than one field, or the caller's point of view, to judge."""
     if not isinstance(manifest, ModelManifest):
-        return []
+        return _attachable(manifest.spec)
     problems = []
     spec = manifest.spec
     if spec.min_replicas is not None and spec.min_replicas > spec.replicas:
@@ -206,3 +213,31 @@ def _consistency(manifest: Manifest, *, allow_relative: bool) -> list[Problem]:
             )
         )
     return problems
+
+
+def _attachable(spec: ServerSpec) -> list[Problem]:
+    """What a Server with an address must say, and what it must not."""
+    if spec.address is None:
+        if spec.model_repository is None:
+            return []
+        told = "is of use with address only; expected both or neither"
+        return [Problem(told, ("spec", "modelRepository"))]
+    found: list[tuple[str, str]] = []
+    if spec.server_config not in ATTACHABLE:
+        known = " or ".join(ATTACHABLE)
+        found.append(
+            ("serverConfig", f"{shown(spec.server_config)} cannot be attached; expected {known}")
+        )
+    if spec.address.rest == spec.address.grpc:
+        found.append(("address", f"rest and grpc are both {spec.address.rest}; expected two ports"))
+    if spec.model_repository is None:
+        needed = "expected path, the folder that the inference server reads its models from"
+        found.append(("modelRepository", f"is required with address; {needed}"))
+    if spec.memory is None:
+        needed = "expected how many bytes models may fill there, such as 2Gi"
+        found.append(("memory", f"is required with address; {needed}"))
+    if spec.replicas > 1:
+        found.append(
+            ("replicas", f"{spec.replicas} with one address; expected 1, or a Server for each")
+        )
+    return [Problem(text, ("spec", name)) for name, text in found]

@@ -4,7 +4,7 @@ Filters say who may take a model, scores say who should, and the verdict keeps e
 numbers. Nothing here knows a clock, a store, a socket, or how the scheduler keeps its books.
 """
 
-from overbook.placement.demand import ModelDemand, ReplicaId, ReplicaView
+from overbook.placement.demand import ModelDemand, Provider, ReplicaId, ReplicaView
 from overbook.placement.filters import Refusal, Refused
 from overbook.placement.place import place
 from overbook.placement.verdict import Decision, Verdict
@@ -12,6 +12,7 @@ from overbook.placement.verdict import Decision, Verdict
 __all__ = [
     "Decision",
     "ModelDemand",
+    "Provider",
     "Refusal",
     "Refused",
     "ReplicaId",

@@ -18,7 +18,10 @@ class ReplicaId(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ModelDemand:
-    """``size``: bytes to reckon with. ``server``: the only Server it may go to, None for any."""
+    """``size``: bytes to reckon with. ``server``: the only Server it may go to, None for any.
+
+    ``made_for``: the runtime whose own format its files are in, "" where that does not show.
+    """
 
     name: str
     size: int
@@ -26,6 +29,7 @@ class ModelDemand:
     replicas: int = 1
     min_replicas: int | None = None
     server: str | None = None
+    made_for: str = ""
 
     @property
     def needed(self) -> int:
@@ -39,7 +43,9 @@ class ReplicaView:
 
     ``registered`` is the sum in bytes of the *other* models registered there, ``models`` their number.
     ``holds``: the model in question is assigned there already. ``awaited``: not connected, but its agent is
-    expected any moment.
+    expected any moment. ``separate_process``: capabilities for which the server starts a process per model.
+    ``attached``: somebody else's inference server, into which nothing can be installed. ``foreign``: names of
+    models that it holds and that nobody registered.
     """
 
     id: ReplicaId
@@ -52,8 +58,30 @@ class ReplicaView:
     draining: bool = False
     holds: bool = False
     awaited: bool = False
+    runtime: str = ""
+    separate_process: frozenset[str] = frozenset()
+    attached: bool = False
+    foreign: frozenset[str] = frozenset()
 
     @property
     def limit(self) -> int:
         """The most that may be registered, in bytes: M·(1+p/100), rounded down."""
         return self.budget * (100 + self.overcommit_percent) // 100
+
+    def own_process_for(self, model: ModelDemand) -> frozenset[str]:
+        """Which of the model's requirements make the server start a process for it alone; empty: none does."""
+        return model.requirements & self.separate_process
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """Who could offer a word that nobody offers now.
+
+    ``extra``: what must be installed into the runtime, "" when it always has it. ``attached``: it is not ours
+    to install; an inference server that somebody else runs may have it.
+    """
+
+    word: str
+    runtime: str
+    extra: str = ""
+    attached: bool = False

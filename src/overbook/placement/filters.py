@@ -21,6 +21,8 @@ class Refusal(Enum):
     OTHER_SERVER = "OtherServer"
     NOT_CONNECTED = "NotConnected"
     MISSING_CAPABILITY = "MissingCapability"
+    OTHER_FORMAT = "OtherFormat"
+    NAME_TAKEN = "NameTaken"
     DRAINING = "Draining"
     TOO_LARGE = "TooLarge"
     NO_ROOM = "NoRoom"
@@ -61,6 +63,26 @@ def _missing_capability(model: ModelDemand, replica: ReplicaView) -> Refused | N
     return Refused(Refusal.MISSING_CAPABILITY, f"lacks {missing}; offers {offered}")
 
 
+def _other_format(model: ModelDemand, replica: ReplicaView) -> Refused | None:
+    # Weights can often be read by both; code is written against one of them.
+    if "python" not in model.requirements or model.made_for in ("", replica.runtime):
+        return None
+    return Refused(
+        Refusal.OTHER_FORMAT,
+        f"the model's code is written for {model.made_for}, and this is {replica.runtime}",
+    )
+
+
+def _name_taken(model: ModelDemand, replica: ReplicaView) -> Refused | None:
+    if replica.holds or model.name not in replica.foreign:
+        return None
+    return Refused(
+        Refusal.NAME_TAKEN,
+        "the attached server has a model of this name that Overbook did not put there; "
+        "choose another name, or take that one away",
+    )
+
+
 def _draining(model: ModelDemand, replica: ReplicaView) -> Refused | None:
     return Refused(Refusal.DRAINING, "it is being taken away") if replica.draining else None
 
@@ -91,6 +113,8 @@ _FILTERS: Final[tuple[Callable[[ModelDemand, ReplicaView], Refused | None], ...]
     _draining,
     _not_connected,
     _missing_capability,
+    _other_format,
+    _name_taken,
     _too_large,
     _no_room,
 )

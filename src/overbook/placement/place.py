@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from overbook.placement.demand import ModelDemand, ReplicaView
+from overbook.placement.choice import Candidates, chosen_because, not_chosen_because
+from overbook.placement.demand import ModelDemand, Provider, ReplicaView
 from overbook.placement.filters import (
     Refusal,
     Refused,
-    amount,
     refusal,
     worth_waiting_for,
 )
@@ -16,12 +16,15 @@ from overbook.placement.scores import preference
 from overbook.placement.verdict import Decision, Verdict, shortage
 
 
-def place(model: ModelDemand, replicas: Sequence[ReplicaView]) -> Verdict:
+def place(
+    model: ModelDemand, replicas: Sequence[ReplicaView], providers: Sequence[Provider] = ()
+) -> Verdict:
     """Chooses up to ``model.replicas`` different server replicas. Deterministic.
 
     Every view must leave the model itself out of its sums. Nothing is chosen for a model that can
     go to fewer replicas than it needs, except where it is already: what serves goes on serving. And nothing
     new is chosen while an agent that could take it is about to connect: the first to connect would get all.
+    ``providers``: who could offer what nobody offers now, for the advice in the verdict.
     """
     allowed: list[ReplicaView] = []
     refused: list[tuple[ReplicaView, Refused]] = []
@@ -31,7 +34,7 @@ def place(model: ModelDemand, replicas: Sequence[ReplicaView]) -> Verdict:
             allowed.append(view)
         else:
             refused.append((view, why))
-    allowed.sort(key=preference)
+    allowed.sort(key=lambda view: preference(model, view))
     best = allowed[: model.replicas]
     soon = any(
         why.rule is Refusal.NOT_CONNECTED and worth_waiting_for(model, view)
@@ -42,7 +45,12 @@ def place(model: ModelDemand, replicas: Sequence[ReplicaView]) -> Verdict:
     chosen = frozenset(view.id for view in best)
     reason = ""
     if len(best) < model.replicas:
-        reason = shortage(model, replicas, refused, len(best))
+        reason = shortage(model, replicas, refused, len(best), providers)
+    candidates = Candidates(
+        chosen=tuple(view for view in allowed if view.id in chosen),
+        passed=tuple(view for view in allowed if view.id not in chosen),
+        full=tuple(view for view, why in refused if why.rule is Refusal.NO_ROOM),
+    )
     return Verdict(
         model=model.name,
         size=model.size,
@@ -50,19 +58,20 @@ def place(model: ModelDemand, replicas: Sequence[ReplicaView]) -> Verdict:
         needed=model.needed,
         chosen=tuple(view.id for view in best),
         decisions=tuple(
-            [*(_allowed(model, view, view.id in chosen) for view in allowed)]
+            [
+                *(
+                    _decision(view, True, chosen_because(model, view, candidates), None)
+                    for view in candidates.chosen
+                ),
+                *(
+                    _decision(view, False, not_chosen_because(model, view, candidates), None)
+                    for view in candidates.passed
+                ),
+            ]
             + [_decision(view, False, why.reason, why) for view, why in refused]
         ),
         reason=reason,
     )
-
-
-def _allowed(model: ModelDemand, view: ReplicaView, chosen: bool) -> Decision:
-    room = f"{amount(view.limit - view.registered)} of {amount(view.limit)} free"
-    if not chosen:
-        return _decision(view, False, f"could take it ({room}), others come first", None)
-    reason = f"holds it already ({room})" if view.holds else f"{room} for {amount(model.size)}"
-    return _decision(view, True, reason, None)
 
 
 def _decision(view: ReplicaView, chosen: bool, reason: str, why: Refused | None) -> Decision:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from overbook.placement.demand import ReplicaView
+from overbook.placement.demand import ModelDemand, ReplicaView
 
 
-def preference(replica: ReplicaView) -> tuple[bool, int, int, str, int]:
-    """Sort key, best first: holds it already, most room left, fewest models; then by name."""
+def preference(
+    model: ModelDemand, replica: ReplicaView
+) -> tuple[bool, bool, bool, int, int, str, int]:
+    """Sort key, best first: holds it already; its files are made for that runtime; needs no process for it
+    alone; most room left; fewest models; then by name.
+    """
     return (
         not replica.holds,
+        model.made_for not in ("", replica.runtime),
+        bool(replica.own_process_for(model)),
         replica.registered - replica.limit,
         replica.models,
         replica.id.server,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from overbook.placement.demand import ModelDemand, ReplicaId, ReplicaView
+from overbook.placement.advice import nobody_offers
+from overbook.placement.demand import ModelDemand, Provider, ReplicaId, ReplicaView
 from overbook.placement.filters import Refusal, Refused, amount
 
 # A line for people: of a hundred replicas, three reasons say enough (all are in `decisions`).
@@ -63,6 +64,7 @@ def shortage(
     views: Iterable[ReplicaView],
     refused: Iterable[tuple[ReplicaView, Refused]],
     chosen: int,
+    providers: Sequence[Provider] = (),
 ) -> str:
     """One line: why the model has fewer replicas than wanted, and what to do about it."""
     every = tuple(views)
@@ -76,7 +78,7 @@ def shortage(
         and reasons
         and all(each.rule is Refusal.MISSING_CAPABILITY for _, each in reasons)
     ):
-        return _nobody_offers(model, [view for view, _ in reasons])
+        return nobody_offers(model, [view for view, _ in reasons], providers)
     if not chosen and reasons and all(each.rule is Refusal.TOO_LARGE for _, each in reasons):
         largest = max(reasons, key=lambda pair: pair[0].budget)[0]
         return (
@@ -96,22 +98,3 @@ def _no_such_server(wanted: str, known: set[str]) -> str:
     close = difflib.get_close_matches(wanted, sorted(known), n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(known))}"
     return f"spec.server: there is no server {wanted!r} with replicas; {hint}"
-
-
-def _nobody_offers(model: ModelDemand, views: list[ReplicaView]) -> str:
-    offered = frozenset().union(*(view.capabilities for view in views))
-    missing = sorted(model.requirements - offered)
-    if not missing:
-        every = ", ".join(sorted(model.requirements))
-        return (
-            f"spec.requirements: no server replica offers all of {every} together; "
-            "drop one, or add what is missing to a Server's extraCapabilities"
-        )
-    hints = []
-    for word in missing:
-        close = difflib.get_close_matches(word, sorted(offered), n=1)
-        hints.append(f"{word!r} (did you mean {close[0]!r}?)" if close else f"{word!r}")
-    return (
-        f"spec.requirements: nobody offers {', '.join(hints)}; offered are "
-        f"{', '.join(sorted(offered)) or 'none'}; correct it, or add it to a Server's extraCapabilities"
-    )

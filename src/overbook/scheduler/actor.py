@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
 from overbook.metrics import VERDICTS
-from overbook.placement import ReplicaId
+from overbook.placement import Provider, ReplicaId
 from overbook.scheduler.catalogue import CatalogueHub, ServersHub
 from overbook.scheduler.changes import Changes, Note
 from overbook.scheduler.errors import SchedulerError, Unavailable
@@ -52,10 +52,17 @@ class _Job:
 class Actor:
     """Owns the state, the store and the ways to tell of changes. Run `run` for as long as it lives."""
 
-    def __init__(self, store: Store, defaults: Defaults, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        defaults: Defaults,
+        clock: Callable[[], float],
+        providers: Sequence[Provider] = (),
+    ) -> None:
         self._store = store
         self.defaults: Final = defaults
         self._clock = clock
+        self._providers = tuple(providers)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="overbook-store")
         self._queue: asyncio.Queue[_Job] = asyncio.Queue(MAX_QUEUE)
         self._last_time = 0.0
@@ -75,7 +82,7 @@ class Actor:
     async def _reload(self, live: State | None) -> None:
         loop = asyncio.get_running_loop()
         snapshot = await loop.run_in_executor(self._thread, self._store.load)
-        self.state = restore(snapshot, self.defaults, self.now(), live)
+        self.state = restore(snapshot, self.defaults, self.now(), live, self._providers)
 
     def now(self) -> float:
         """Unix seconds, strictly increasing, so that times order what happened."""

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 from overbook.manifests.problems import shown
 from overbook.manifests.specs import has_scheme
 from overbook.scheduler.errors import Invalid
+from overbook.scheduler.formats import made_for
 
 # A model is some files, not a home directory; past this the path is surely a mistake.
 MAX_ENTRIES: Final = 20_000
@@ -21,10 +22,11 @@ MAX_ENTRIES: Final = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """``fingerprint``: hex, of relative names, sizes and modification times."""
+    """``fingerprint``: hex, of relative names, sizes and modification times. ``made_for``: see `formats`."""
 
     bytes: int
     fingerprint: str
+    made_for: str = ""
 
 
 def local_path(storage_uri: str) -> str:
@@ -61,7 +63,11 @@ def look(path: str) -> Artifact:
         raise Invalid(f"spec.storageUri: {shown(path)} is empty; expected a model's files")
     for name, size, changed in lines:
         digest.update(f"{name}\0{size}\0{changed}\n".encode(errors="surrogateescape"))
-    return Artifact(sum(size for _, size, _ in lines), digest.hexdigest())
+    return Artifact(
+        sum(size for _, size, _ in lines),
+        digest.hexdigest(),
+        made_for(name for name, _, _ in lines),
+    )
 
 
 def _entries(root: str) -> list[tuple[str, int, int]]:

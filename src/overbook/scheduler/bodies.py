@@ -117,13 +117,19 @@ class ServerBytes(BaseModel):
     budget: int
     registered: int
     resident: int
-    process: int
-    base: int
+    process: int | None
+    base: int | None
 
 
 class ServerModels(BaseModel):
     registered: int
     resident: int
+
+
+class ForeignModel(BaseModel):
+    name: str
+    state: str
+    bytes: int | None
 
 
 class ServerReplica(BaseModel):
@@ -133,6 +139,7 @@ class ServerReplica(BaseModel):
     pid: int | None
     bytes: ServerBytes
     models: ServerModels
+    foreignModels: list[ForeignModel]  # noqa: N815
 
 
 class ServerStatus(BaseModel):

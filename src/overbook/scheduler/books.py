@@ -115,15 +115,17 @@ class Books:
         """Every replica of a known Server as placement is to see it for this model."""
         result = []
         for replica in self.replicas.values():
-            if replica.id.server not in self.servers:
+            server = self.servers.get(replica.id.server)
+            if server is None:
                 continue
+            said = replica.server_report
             role = model.seats.get(replica.id)
             own = 0 if role is None else model.size
             result.append(
                 ReplicaView(
                     id=replica.id,
                     capabilities=replica.capabilities,
-                    budget=replica.budget,
+                    budget=max(0, replica.budget - said.foreign_bytes),
                     overcommit_percent=replica.overcommit,
                     registered=replica.registered - own,
                     models=len(replica.models) - (role is not None),
@@ -131,6 +133,12 @@ class Books:
                     draining=replica.draining,
                     holds=role is Role.ASSIGNED or role is Role.LEAVING,
                     awaited=replica.await_until > 0.0,
+                    runtime=server.runtime,
+                    separate_process=frozenset()
+                    if replica.hello is None
+                    else replica.hello.separate_process,
+                    attached=server.attachment is not None,
+                    foreign=said.foreign_names,
                 )
             )
         return result
@@ -145,4 +153,5 @@ def demand(model: Model) -> ModelDemand:
         replicas=model.needs.replicas,
         min_replicas=model.needs.min_replicas,
         server=model.needs.server,
+        made_for=model.made_for,
     )

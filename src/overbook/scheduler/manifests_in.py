@@ -108,6 +108,7 @@ def build_server(
         overcommit=defaults.overcommit if overcommit is None else overcommit,
         capabilities=None if spec.capabilities is None else frozenset(spec.capabilities),
         extra_capabilities=spec.extra_capabilities,
+        attachment=spec.attachment,
     )
 
 
@@ -134,6 +135,7 @@ def apply_model(
                 fingerprint=artifact.fingerprint,
                 artifact_bytes=artifact.bytes,
                 learned_bytes=0,
+                made_for=artifact.made_for,
                 needs=Needs.from_spec(manifest.spec, path),
             ),
         )
@@ -179,7 +181,7 @@ def _update(state: State, model: Model, needs: Needs, artifact: Artifact) -> Non
     learned = 0 if fresh else model.learned_bytes
     size = needs.memory if needs.memory is not None else learned or guessed_size(artifact.bytes)
     if model.assigned:
-        _refuse_if_homeless(state, model, needs, size)
+        _refuse_if_homeless(state, model, needs, size, artifact.made_for)
     before = model.size
     model.needs = needs
     model.fingerprint, model.artifact_bytes, model.learned_bytes = (
@@ -187,6 +189,7 @@ def _update(state: State, model: Model, needs: Needs, artifact: Artifact) -> Non
         artifact.bytes,
         learned,
     )
+    model.made_for = artifact.made_for
     model.generation += 1
     if fresh or model.deleting:
         model.content_generation = model.generation
@@ -198,7 +201,7 @@ def _update(state: State, model: Model, needs: Needs, artifact: Artifact) -> Non
     books.tell(model)
 
 
-def _refuse_if_homeless(state: State, model: Model, needs: Needs, size: int) -> None:
+def _refuse_if_homeless(state: State, model: Model, needs: Needs, size: int, made_for: str) -> None:
     demand = ModelDemand(
         name=model.name,
         size=size,
@@ -206,8 +209,9 @@ def _refuse_if_homeless(state: State, model: Model, needs: Needs, size: int) -> 
         replicas=needs.replicas,
         min_replicas=needs.min_replicas,
         server=needs.server,
+        made_for=made_for,
     )
-    verdict = place(demand, state.books.views(model))
+    verdict = place(demand, state.books.views(model), state.providers)
     if not verdict.placed and not verdict.waiting:
         raise Conflict(
             f"generation {model.generation} goes on serving, the new one has no place: "

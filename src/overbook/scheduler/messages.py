@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from overbook.manifests.quantities import MAX_BYTES
+from overbook.manifests.specs import Attachment
 from overbook.placement import ReplicaId
-from overbook.scheduler.records import Hello, Model, Report, Role, ServerReport
+from overbook.scheduler.records import ForeignModel, Hello, Model, Report, Role, ServerReport
 from overbook.scheduler.state import State
 from overbook.wire import common_pb2
 from overbook.wire import scheduler_pb2 as pb
@@ -112,9 +113,21 @@ def server_list(state: State) -> pb.ServerListUpdate:
                 memory_bytes=server.memory,
                 overcommit_percent=server.overcommit,
                 extra_capabilities=server.extra_capabilities,
+                attachment=attachment(server.attachment),
             )
             for server in sorted(state.books.servers.values(), key=lambda each: each.name)
         ]
+    )
+
+
+def attachment(given: Attachment | None) -> pb.Attachment | None:
+    if given is None:
+        return None
+    return pb.Attachment(
+        rest=given.address.rest,
+        grpc=given.address.grpc,
+        repository_path=given.repository.path,
+        server_path=given.repository.server_path or "",
     )
 
 
@@ -125,6 +138,7 @@ def hello_of(message: pb.AgentHello) -> tuple[ReplicaId, Hello]:
         capabilities=frozenset(message.capabilities),
         memory=message.memory_bytes,
         target=message.agent_target,
+        separate_process=frozenset(message.separate_process),
     )
 
 
@@ -152,12 +166,16 @@ def server_report_of(message: pb.ServerReport) -> ServerReport:
     return ServerReport(
         budget=message.budget_bytes,
         resident=message.resident_bytes,
-        process=message.process_bytes,
-        base=message.base_bytes,
+        process=message.process_bytes if message.HasField("process_bytes") else None,
+        base=message.base_bytes if message.HasField("base_bytes") else None,
         resident_models=message.resident_models,
         state=message.state,
         message=message.message,
         pid=message.pid,
         rest=message.rest_address,
         grpc=message.grpc_address,
+        foreign=tuple(
+            ForeignModel(each.name, each.state, each.bytes if each.HasField("bytes") else None)
+            for each in message.foreign
+        ),
     )

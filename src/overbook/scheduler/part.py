@@ -23,6 +23,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from overbook.manifests.problems import shown
+from overbook.placement import Provider
 from overbook.scheduler.actor import Actor
 from overbook.scheduler.api import ReadyCheck, create_app
 from overbook.scheduler.errors import Invalid, PortInUse, SchedulerError
@@ -43,6 +44,7 @@ class SchedulerConfig:
     """``state_dir``: the scheduler's own folder. ``listen``: gRPC target, "unix:/path" or "host:port".
 
     Port 0 takes a free one. ``defaults``: for Servers that do not say, see `default_settings`.
+    ``providers``: who could offer what models may require, for the advice in verdicts.
     """
 
     state_dir: Path
@@ -50,6 +52,7 @@ class SchedulerConfig:
     api_host: str = "127.0.0.1"
     api_port: int = 9001
     defaults: Defaults = field(default_factory=Defaults)
+    providers: tuple[Provider, ...] = ()
 
 
 def default_settings(
@@ -100,7 +103,7 @@ class _Readiness:
 async def running_scheduler(config: SchedulerConfig) -> AsyncIterator[Scheduler]:
     """Serves until the block ends. Raises PortInUse or StoreError before it begins."""
     store = await asyncio.to_thread(Store, config.state_dir / "state.db")
-    actor = Actor(store, config.defaults, time.time)
+    actor = Actor(store, config.defaults, time.time, config.providers)
     readiness = _Readiness()
     try:
         await actor.load()

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 
-from overbook.manifests.specs import ModelSpec
+from overbook.manifests.specs import Attachment, ModelSpec
 from overbook.placement import ReplicaId
 
 
@@ -89,7 +89,7 @@ class Model:
 
     ``content_generation``: the generation in which what is loaded last changed. ``pin``: what `pin` or
     `unpin` said; it stands until a manifest speaks of ``pinned`` itself. ``created``: Unix seconds,
-    strictly increasing, so it is also the order of registration.
+    strictly increasing, so it is also the order of registration. ``made_for``: see `formats`.
     """
 
     name: str
@@ -105,6 +105,7 @@ class Model:
     artifact_bytes: int
     learned_bytes: int
     needs: Needs
+    made_for: str = ""
     seats: dict[ReplicaId, Role] = field(default_factory=dict)
     reason: str = ""
     waiting: bool = False
@@ -147,6 +148,7 @@ class Server:
     overcommit: int
     capabilities: frozenset[str] | None
     extra_capabilities: tuple[str, ...]
+    attachment: Attachment | None = None
     condition: Condition | None = None
 
 
@@ -171,19 +173,38 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class ForeignModel:
+    """A model in an inference server that no agent put there. ``bytes``: None when not known."""
+
+    name: str
+    state: str
+    bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ServerReport:
-    """What an agent last said of its inference server; bytes."""
+    """What an agent last said of its inference server; bytes. ``process``, ``base``: None when not to be seen."""
 
     budget: int = 0
     resident: int = 0
-    process: int = 0
-    base: int = 0
+    process: int | None = None
+    base: int | None = None
     resident_models: int = 0
     state: str = "starting"
     message: str = ""
     pid: int = 0
     rest: str = ""
     grpc: str = ""
+    foreign: tuple[ForeignModel, ...] = ()
+
+    @property
+    def foreign_names(self) -> frozenset[str]:
+        return frozenset(each.name for each in self.foreign)
+
+    @property
+    def foreign_bytes(self) -> int:
+        """What foreign models are known to take of the memory that models may fill."""
+        return sum(each.bytes or 0 for each in self.foreign)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +215,7 @@ class Hello:
     capabilities: frozenset[str]
     memory: int
     target: str
+    separate_process: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)

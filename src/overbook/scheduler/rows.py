@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from overbook.manifests.specs import ModelSpec, ServerManifest, ServerSpec
-from overbook.placement import ReplicaId
+from overbook.placement import Provider, ReplicaId
 from overbook.scheduler.artifacts import local_path
 from overbook.scheduler.changes import Changes
 from overbook.scheduler.manifests_in import Defaults, build_server
@@ -61,12 +62,19 @@ def _model_row(model: Model) -> ModelRow:
         fingerprint=model.fingerprint,
         artifact_bytes=model.artifact_bytes,
         learned_bytes=model.learned_bytes,
+        made_for=model.made_for,
     )
 
 
-def restore(snapshot: Snapshot, defaults: Defaults, now: float, live: State | None = None) -> State:
+def restore(
+    snapshot: Snapshot,
+    defaults: Defaults,
+    now: float,
+    live: State | None = None,
+    providers: Sequence[Provider] = (),
+) -> State:
     """The books as they were written. ``live``: a state whose agents' connections and reports still hold."""
-    state = State()
+    state = State(providers)
     for row in snapshot.servers:
         _restore_server(state, row, defaults)
     if live is not None:
@@ -119,6 +127,7 @@ def _restore_model(row: ModelRow) -> Model:
         fingerprint=row.fingerprint,
         artifact_bytes=row.artifact_bytes,
         learned_bytes=row.learned_bytes,
+        made_for=row.made_for,
         needs=Needs.from_spec(spec, local_path(spec.storage_uri)),
     )
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from overbook.placement import ReplicaId, Verdict, place
+from overbook.placement import Provider, ReplicaId, Verdict, place
 from overbook.scheduler.books import Books, demand
 from overbook.scheduler.changes import Changes, Note
 from overbook.scheduler.conditions import model_condition, server_condition
@@ -26,9 +26,13 @@ AWAIT_SECONDS: Final = 3.0
 
 
 class State:
-    """The books and everything that may happen to them. `manifests_in` adds what people ask for."""
+    """The books and everything that may happen to them. `manifests_in` adds what people ask for.
 
-    def __init__(self) -> None:
+    ``providers``: who could offer a capability that nobody offers now, for verdicts.
+    """
+
+    def __init__(self, providers: Sequence[Provider] = ()) -> None:
+        self.providers: Final = tuple(providers)
         self.books = Books()
         self._todo: dict[str, None] = {}
 
@@ -83,7 +87,7 @@ class State:
     def place(self, model: Model) -> Verdict:
         """Decides anew where the model shall be; what holds it already stays while it may."""
         books = self.books
-        verdict = place(demand(model), books.views(model))
+        verdict = place(demand(model), books.views(model), self.providers)
         before = model.assigned
         failing = bool(model.reason) and not model.waiting and len(before) < model.needed
         for replica_id in verdict.chosen:
@@ -145,7 +149,7 @@ class State:
     def verdict(self, name: str) -> Verdict:
         """The answer as of now, for people. Changes nothing. Raises NotFound."""
         model = self.model(name)
-        return place(demand(model), self.books.views(model))
+        return place(demand(model), self.books.views(model), self.providers)
 
     def model(self, name: str) -> Model:
         model = self.books.models.get(name)
@@ -380,8 +384,10 @@ class State:
     def server_report(self, replica_id: ReplicaId, report: ServerReport, now: float) -> None:
         replica = self.books.replicas.get(replica_id)
         if replica is not None:
-            replica.server_report = report
+            before, replica.server_report = replica.server_report, report
             self.refresh_server(replica_id.server, now)
+            if before.foreign != report.foreign:
+                self.retry_all()
 
     def gone(self, replica_id: ReplicaId, names: Iterable[str]) -> None:
         """Revoked models of which an agent has nothing left. Of others it is an old story: ignored."""

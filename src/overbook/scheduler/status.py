@@ -75,13 +75,18 @@ def server_json(server: Server, replicas: Sequence[Replica]) -> str:
 def _replica(replica: Replica) -> str:
     said = replica.server_report
     state = said.state if replica.connected else "disconnected"
+    foreign = ",".join(
+        f'{{"name":{quoted(each.name)},"state":{quoted(each.state)},"bytes":{_number(each.bytes)}}}'
+        for each in said.foreign
+    )
     return (
         f'{{"replica":{replica.id.replica},"state":{quoted(state)},'
         f'"address":{{"rest":{_text(said.rest)},"grpc":{_text(said.grpc)}}},'
         f'"pid":{said.pid or "null"},'
         f'"bytes":{{"budget":{replica.budget},"registered":{replica.registered},'
-        f'"resident":{said.resident},"process":{said.process},"base":{said.base}}},'
-        f'"models":{{"registered":{len(replica.models)},"resident":{said.resident_models}}}}}'
+        f'"resident":{said.resident},"process":{_number(said.process)},"base":{_number(said.base)}}},'
+        f'"models":{{"registered":{len(replica.models)},"resident":{said.resident_models}}},'
+        f'"foreignModels":[{foreign}]}}'
     )
 
 
@@ -98,6 +103,10 @@ def _conditions(kind: str, condition: Condition | None) -> str:
         f'"message":{quoted(condition.message)},'
         f'"lastTransitionTime":"{moment(condition.since)}"}}]'
     )
+
+
+def _number(value: int | None) -> str:
+    return "null" if value is None else str(value)
 
 
 def _text(value: str) -> str:

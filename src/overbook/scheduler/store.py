@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from overbook.scheduler.errors import StoreError
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 _SCHEMA: Final = (
     """CREATE TABLE servers (
@@ -27,13 +27,16 @@ _SCHEMA: Final = (
         name TEXT PRIMARY KEY, api_version TEXT NOT NULL, generation INTEGER NOT NULL,
         content_generation INTEGER NOT NULL, metadata TEXT NOT NULL, spec TEXT NOT NULL,
         pin INTEGER, created REAL NOT NULL, deleting INTEGER NOT NULL, fingerprint TEXT NOT NULL,
-        artifact_bytes INTEGER NOT NULL, learned_bytes INTEGER NOT NULL
+        artifact_bytes INTEGER NOT NULL, learned_bytes INTEGER NOT NULL,
+        made_for TEXT NOT NULL DEFAULT ''
     ) WITHOUT ROWID""",
     """CREATE TABLE seats (
         model TEXT NOT NULL, server TEXT NOT NULL, replica INTEGER NOT NULL, role INTEGER NOT NULL,
         PRIMARY KEY (model, server, replica)
     ) WITHOUT ROWID""",
 )
+# What brings a file from one version to the next.
+_UPGRADES: Final = {1: "ALTER TABLE models ADD COLUMN made_for TEXT NOT NULL DEFAULT ''"}
 
 
 class ServerRow(NamedTuple):
@@ -61,6 +64,7 @@ class ModelRow(NamedTuple):
     fingerprint: str
     artifact_bytes: int
     learned_bytes: int
+    made_for: str = ""
 
 
 class SeatRow(NamedTuple):
@@ -120,6 +124,10 @@ class Store:
             if version == 0:
                 for statement in _SCHEMA:
                     self._db.execute(statement)
+            elif version < SCHEMA_VERSION:
+                for step in range(version, SCHEMA_VERSION):
+                    self._db.execute(_UPGRADES[step])
+            if version < SCHEMA_VERSION:
                 self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
@@ -156,7 +164,7 @@ class Store:
                     "DELETE FROM servers WHERE name=?", [(name,) for name in batch.gone_servers]
                 )
                 self._many("REPLACE INTO servers VALUES (?,?,?,?,?,?,?)", batch.servers)
-                self._many("REPLACE INTO models VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", batch.models)
+                self._many("REPLACE INTO models VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)", batch.models)
                 self._many("INSERT INTO seats VALUES (?,?,?,?)", batch.seats)
                 self._db.execute("COMMIT")
             except BaseException:

@@ -64,6 +64,7 @@ class AgentHello(_message.Message):
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     AGENT_TARGET_FIELD_NUMBER: _builtins.int
     OVERCOMMIT_PERCENT_FIELD_NUMBER: _builtins.int
+    SEPARATE_PROCESS_FIELD_NUMBER: _builtins.int
     runtime: _builtins.str
     """"mlserver" """
     memory_bytes: _builtins.int
@@ -77,6 +78,10 @@ class AgentHello(_message.Message):
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """what the runtime offers plus extraCapabilities"""
 
+    @_builtins.property
+    def separate_process(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """capabilities for which every model is a process of its own"""
+
     def __init__(
         self,
         *,
@@ -86,10 +91,11 @@ class AgentHello(_message.Message):
         memory_bytes: _builtins.int = ...,
         agent_target: _builtins.str = ...,
         overcommit_percent: _builtins.int = ...,
+        separate_process: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["replica", b"replica"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_target", b"agent_target", "capabilities", b"capabilities", "memory_bytes", b"memory_bytes", "overcommit_percent", b"overcommit_percent", "replica", b"replica", "runtime", b"runtime"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_target", b"agent_target", "capabilities", b"capabilities", "memory_bytes", b"memory_bytes", "overcommit_percent", b"overcommit_percent", "replica", b"replica", "runtime", b"runtime", "separate_process", b"separate_process"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -221,13 +227,14 @@ class ServerReport(_message.Message):
     PID_FIELD_NUMBER: _builtins.int
     REST_ADDRESS_FIELD_NUMBER: _builtins.int
     GRPC_ADDRESS_FIELD_NUMBER: _builtins.int
+    FOREIGN_FIELD_NUMBER: _builtins.int
     budget_bytes: _builtins.int
     resident_bytes: _builtins.int
     """charged now, all states"""
     process_bytes: _builtins.int
-    """measured, process tree"""
+    """measured, process tree; absent when it cannot be seen"""
     base_bytes: _builtins.int
-    """process tree with no model loaded"""
+    """process tree with no model loaded; absent when it cannot be seen"""
     resident_models: _builtins.int
     state: _builtins.str
     """starting | ready | failed | stopped"""
@@ -237,27 +244,68 @@ class ServerReport(_message.Message):
     rest_address: _builtins.str
     """host:port of the inference server"""
     grpc_address: _builtins.str
+    @_builtins.property
+    def foreign(self) -> _containers.RepeatedCompositeFieldContainer[Global___ForeignModel]:
+        """in the inference server, and not put there by this agent"""
+
     def __init__(
         self,
         *,
         budget_bytes: _builtins.int = ...,
         resident_bytes: _builtins.int = ...,
-        process_bytes: _builtins.int = ...,
-        base_bytes: _builtins.int = ...,
+        process_bytes: _builtins.int | None = ...,
+        base_bytes: _builtins.int | None = ...,
         resident_models: _builtins.int = ...,
         state: _builtins.str = ...,
         message: _builtins.str = ...,
         pid: _builtins.int = ...,
         rest_address: _builtins.str = ...,
         grpc_address: _builtins.str = ...,
+        foreign: _abc.Iterable[Global___ForeignModel] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_base_bytes", b"_base_bytes", "_process_bytes", b"_process_bytes", "base_bytes", b"base_bytes", "process_bytes", b"process_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_bytes", b"base_bytes", "budget_bytes", b"budget_bytes", "grpc_address", b"grpc_address", "message", b"message", "pid", b"pid", "process_bytes", b"process_bytes", "resident_bytes", b"resident_bytes", "resident_models", b"resident_models", "rest_address", b"rest_address", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_base_bytes", b"_base_bytes", "_process_bytes", b"_process_bytes", "base_bytes", b"base_bytes", "budget_bytes", b"budget_bytes", "foreign", b"foreign", "grpc_address", b"grpc_address", "message", b"message", "pid", b"pid", "process_bytes", b"process_bytes", "resident_bytes", b"resident_bytes", "resident_models", b"resident_models", "rest_address", b"rest_address", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__base_bytes: _TypeAlias = _typing.Literal["base_bytes"]  # noqa: Y015
+    _WhichOneofArgType__base_bytes: _TypeAlias = _typing.Literal["_base_bytes", b"_base_bytes"]  # noqa: Y015
+    _WhichOneofReturnType__process_bytes: _TypeAlias = _typing.Literal["process_bytes"]  # noqa: Y015
+    _WhichOneofArgType__process_bytes: _TypeAlias = _typing.Literal["_process_bytes", b"_process_bytes"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__base_bytes) -> _WhichOneofReturnType__base_bytes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__process_bytes) -> _WhichOneofReturnType__process_bytes | None: ...
 
 Global___ServerReport: _TypeAlias = ServerReport  # noqa: Y015
+
+@_typing.final
+class ForeignModel(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    state: _builtins.str
+    """ready | loading | absent"""
+    bytes: _builtins.int
+    """absent when not known"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        state: _builtins.str = ...,
+        bytes: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bytes", b"_bytes", "bytes", b"bytes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bytes", b"_bytes", "bytes", b"bytes", "name", b"name", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__bytes: _TypeAlias = _typing.Literal["bytes"]  # noqa: Y015
+    _WhichOneofArgType__bytes: _TypeAlias = _typing.Literal["_bytes", b"_bytes"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bytes) -> _WhichOneofReturnType__bytes | None: ...
+
+Global___ForeignModel: _TypeAlias = ForeignModel  # noqa: Y015
 
 @_typing.final
 class EventReport(_message.Message):
@@ -664,6 +712,7 @@ class ServerSpec(_message.Message):
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     OVERCOMMIT_PERCENT_FIELD_NUMBER: _builtins.int
     EXTRA_CAPABILITIES_FIELD_NUMBER: _builtins.int
+    ATTACHMENT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     runtime: _builtins.str
     replicas: _builtins.int
@@ -671,6 +720,10 @@ class ServerSpec(_message.Message):
     overcommit_percent: _builtins.int
     @_builtins.property
     def extra_capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def attachment(self) -> Global___Attachment:
+        """absent: agents start the runtime themselves"""
+
     def __init__(
         self,
         *,
@@ -680,11 +733,47 @@ class ServerSpec(_message.Message):
         memory_bytes: _builtins.int = ...,
         overcommit_percent: _builtins.int = ...,
         extra_capabilities: _abc.Iterable[_builtins.str] | None = ...,
+        attachment: Global___Attachment | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_attachment", b"_attachment", "attachment", b"attachment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attachment", b"_attachment", "attachment", b"attachment", "extra_capabilities", b"extra_capabilities", "memory_bytes", b"memory_bytes", "name", b"name", "overcommit_percent", b"overcommit_percent", "replicas", b"replicas", "runtime", b"runtime"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__attachment: _TypeAlias = _typing.Literal["attachment"]  # noqa: Y015
+    _WhichOneofArgType__attachment: _TypeAlias = _typing.Literal["_attachment", b"_attachment"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__attachment) -> _WhichOneofReturnType__attachment | None: ...
+
+Global___ServerSpec: _TypeAlias = ServerSpec  # noqa: Y015
+
+@_typing.final
+class Attachment(_message.Message):
+    """An inference server that somebody else started."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REST_FIELD_NUMBER: _builtins.int
+    GRPC_FIELD_NUMBER: _builtins.int
+    REPOSITORY_PATH_FIELD_NUMBER: _builtins.int
+    SERVER_PATH_FIELD_NUMBER: _builtins.int
+    rest: _builtins.str
+    """host:port"""
+    grpc: _builtins.str
+    repository_path: _builtins.str
+    """its model repository, as the agent sees it"""
+    server_path: _builtins.str
+    """the same folder as the server sees it; "" when not told"""
+    def __init__(
+        self,
+        *,
+        rest: _builtins.str = ...,
+        grpc: _builtins.str = ...,
+        repository_path: _builtins.str = ...,
+        server_path: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["extra_capabilities", b"extra_capabilities", "memory_bytes", b"memory_bytes", "name", b"name", "overcommit_percent", b"overcommit_percent", "replicas", b"replicas", "runtime", b"runtime"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grpc", b"grpc", "repository_path", b"repository_path", "rest", b"rest", "server_path", b"server_path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ServerSpec: _TypeAlias = ServerSpec  # noqa: Y015
+Global___Attachment: _TypeAlias = Attachment  # noqa: Y015

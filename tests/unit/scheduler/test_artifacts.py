@@ -78,3 +78,9 @@ def test_local_paths(uri: str, path: str) -> None:
 def test_remote_artifacts_are_refused(uri: str) -> None:
     with pytest.raises(Invalid, match="remote artifacts aren't supported yet; expected a local"):
         local_path(uri)
+
+
+def test_what_the_files_are_made_for(folder: Path) -> None:
+    assert look(str(folder)).made_for == ""
+    (folder / "config.pbtxt").write_text("")
+    assert look(str(folder)).made_for == "triton"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from overbook.scheduler.messages import assigned_model
+from overbook.scheduler.messages import assigned_model, hello_of, server_list, server_report_of
+from overbook.scheduler.records import ForeignModel
+from overbook.wire import scheduler_pb2 as pb
 from tests.unit.scheduler.world import World
 
 
@@ -11,3 +13,38 @@ def test_an_assignment_carries_pin_priority_and_keep_alive() -> None:
     world.apply("iris", pinned=True, priority=3, keepAlive="1h30m")
     told = assigned_model(world.model("iris"))
     assert (told.pinned, told.priority, told.keep_alive_seconds) == (True, 3, 5400.0)
+
+
+def test_the_list_of_servers_tells_what_is_attached() -> None:
+    world = World()
+    world.server("ours")
+    world.server(
+        "theirs",
+        serverConfig="triton",
+        address={"rest": "h:1", "grpc": "h:2"},
+        modelRepository={"path": "/srv/models"},
+    )
+    ours, theirs = server_list(world.state).servers
+    assert not ours.HasField("attachment")
+    told = theirs.attachment
+    assert (told.rest, told.grpc, told.repository_path, told.server_path) == (
+        "h:1",
+        "h:2",
+        "/srv/models",
+        "",
+    )
+
+
+def test_what_an_agent_cannot_see_is_not_zero() -> None:
+    blind = server_report_of(pb.ServerReport(foreign=[pb.ForeignModel(name="a", state="ready")]))
+    assert (blind.process, blind.base) == (None, None)
+    assert blind.foreign == (ForeignModel("a", "ready", None),)
+    seen = server_report_of(
+        pb.ServerReport(process_bytes=0, base_bytes=5, foreign=[pb.ForeignModel(name="a", bytes=7)])
+    )
+    assert (seen.process, seen.base, seen.foreign_bytes) == (0, 5, 7)
+
+
+def test_an_agent_says_what_costs_a_process() -> None:
+    _, hello = hello_of(pb.AgentHello(separate_process=["onnx", "python"]))
+    assert hello.separate_process == {"onnx", "python"}

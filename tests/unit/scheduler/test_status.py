@@ -6,6 +6,7 @@ import json
 
 from overbook.scheduler import bodies, status
 from overbook.scheduler.events import Event
+from overbook.scheduler.records import ForeignModel
 from tests.unit.scheduler.world import MB, World, a_report, replica
 
 
@@ -111,8 +112,15 @@ def test_a_server() -> None:
             "state": "disconnected",
             "address": {"rest": None, "grpc": None},
             "pid": None,
-            "bytes": {"budget": 10 * MB, "registered": 0, "resident": 0, "process": 0, "base": 0},
+            "bytes": {
+                "budget": 10 * MB,
+                "registered": 0,
+                "resident": 0,
+                "process": None,
+                "base": None,
+            },
             "models": {"registered": 0, "resident": 0},
+            "foreignModels": [],
         }
     ]
     world.hello()
@@ -127,6 +135,7 @@ def test_a_server() -> None:
         pid=6,
         rest="127.0.0.1:1",
         grpc="127.0.0.1:2",
+        foreign=(ForeignModel("theirs", "ready"),),
     )
     text = status.server_json(server, replicas)
     bodies.ServerObject.model_validate_json(text)
@@ -140,6 +149,7 @@ def test_a_server() -> None:
             "pid": 6,
             "bytes": {"budget": 10 * MB, "registered": MB, "resident": 3, "process": 4, "base": 5},
             "models": {"registered": 1, "resident": 1},
+            "foreignModels": [{"name": "theirs", "state": "ready", "bytes": None}],
         }
     ]
 

@@ -80,6 +80,23 @@ def test_a_store_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
         Store(tmp_path / "state.db")
 
 
+def test_a_store_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    store = Store(tmp_path / "state.db")
+    store.commit(Batch(models=[model("a")]))
+    store.close()
+    with sqlite3.connect(tmp_path / "state.db") as db:
+        db.execute("ALTER TABLE models DROP COLUMN made_for")
+        db.execute("PRAGMA user_version=1")
+    db.close()
+    store = Store(tmp_path / "state.db")
+    assert store.load().models == [model("a")]
+    store.commit(Batch(models=[model("b")._replace(made_for="triton")]))
+    store.close()
+    store = Store(tmp_path / "state.db")
+    assert [row.made_for for row in store.load().models] == ["", "triton"]
+    store.close()
+
+
 def test_a_file_that_is_no_store(tmp_path: Path) -> None:
     (tmp_path / "state.db").write_bytes(b"no database at all" * 100)
     with pytest.raises(StoreError, match="could not be opened"):

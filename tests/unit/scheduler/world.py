@@ -6,7 +6,7 @@ from typing import Final
 
 from overbook.manifests.specs import ModelManifest, ServerManifest
 from overbook.manifests.validate import validate_object
-from overbook.placement import ReplicaId
+from overbook.placement import Provider, ReplicaId
 from overbook.scheduler.artifacts import Artifact
 from overbook.scheduler.changes import Changes
 from overbook.scheduler.manifests_in import Applied, Defaults, apply_model, apply_server
@@ -51,8 +51,8 @@ def a_report(generation: int = 1, *, available: bool = True, **changes: object) 
 class World:
     """The state, its clock, and everything it ever wanted to be told to others."""
 
-    def __init__(self) -> None:
-        self.state = State()
+    def __init__(self, *providers: Provider) -> None:
+        self.state = State(providers)
         self.now = 1000.0
         self.last = Changes()
 
@@ -78,9 +78,16 @@ class World:
         self.settle()
         return applied
 
-    def hello(self, where: str = "mlserver/0", *capabilities: str, memory: int = 10 * MB) -> None:
+    def hello(
+        self,
+        where: str = "mlserver/0",
+        *capabilities: str,
+        memory: int = 10 * MB,
+        separate: tuple[str, ...] = (),
+    ) -> None:
         offers = frozenset(capabilities or ("sklearn",))
-        self.state.hello(replica(where), Hello("mlserver", offers, memory, "unix:/a"), self.now)
+        hello = Hello("mlserver", offers, memory, "unix:/a", frozenset(separate))
+        self.state.hello(replica(where), hello, self.now)
         self.settle()
 
     def bye(self, where: str) -> None:

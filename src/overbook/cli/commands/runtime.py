@@ -77,7 +77,8 @@ def list_() -> None:
 def install(name: str, extras: tuple[str, ...], reinstall: bool) -> None:
     """Install a runtime; nothing to do when it is there already.
 
-    Servers that run keep their environment; restart Overbook for them to take the new one.
+    `overbook up` notices another environment within seconds: servers of the runtime are started again in it, one
+    replica after the other, and models that waited for what it adds are placed.
 
     \b
     overbook runtime install mlserver
