@@ -101,7 +101,12 @@ class Supervisor:
         self._killed.clear()
         self.phase, self.message = Phase.READY, ""
         addresses = self._server.addresses
-        address = pb.ServerAddress(rest=addresses.rest, grpc=addresses.grpc, epoch=self._epoch)
+        address = pb.ServerAddress(
+            rest=addresses.rest,
+            grpc=addresses.grpc,
+            infer=addresses.infer,
+            epoch=self._epoch,
+        )
         actor.followers.set_address(address)
         actor.server_up()
         self._notices.server_event("ServerReady", f"process {self._server.pid} serves")

@@ -16,6 +16,7 @@ from overbook.gateway.snapshot.names import (
     ATTEMPT_HEADER,
     HOP_HEADER,
     MODEL_HEADER,
+    STREAM_PATH,
     Protocol,
 )
 from overbook.gateway.verdicts import (
@@ -59,6 +60,9 @@ class ActivationService(external_auth_pb2_grpc.AuthorizationServicer):  # type: 
         hops = headers.get(HOP_HEADER, "").count("1")
         suspect = headers.get(ATTEMPT_HEADER, "1") != "1"
         grpc_call = headers.get("content-type", "").startswith("application/grpc")
+        protocol = Protocol.GRPC if grpc_call else Protocol.REST
+        if request.attributes.request.http.path == STREAM_PATH:
+            protocol = Protocol.STREAM
         self._poke()
         if hops >= MAX_HOPS:
             verdict: Verdict = Refused(
@@ -70,7 +74,7 @@ class ActivationService(external_auth_pb2_grpc.AuthorizationServicer):  # type: 
             verdict = await self._activator.activate(
                 Wish(
                     model=model,
-                    protocol=Protocol.GRPC if grpc_call else Protocol.REST,
+                    protocol=protocol,
                     suspect=suspect,
                     seconds=_NO_LIMIT_SECONDS if seconds is None else seconds,
                 )

@@ -141,7 +141,11 @@ class AgentLink:
         kind = message.WhichOneof("message")
         if kind == "address":
             if message.address.rest and message.address.grpc:
-                addresses = ServerAddresses(rest=message.address.rest, grpc=message.address.grpc)
+                addresses = ServerAddresses(
+                    rest=message.address.rest,
+                    grpc=message.address.grpc,
+                    infer=message.address.infer,
+                )
                 await self._router.set_address(self._replica, addresses)
             else:
                 self._router.set_down(self._replica)

@@ -15,6 +15,7 @@ from typing import Final
 from overbook.gateway.errors import EnvoyUnavailable
 from overbook.gateway.places import Place, Places
 from overbook.gateway.snapshot import clusters
+from overbook.gateway.snapshot.clusters import Endpoint
 from overbook.gateway.snapshot.names import Protocol, place_cluster
 from overbook.gateway.xds import ClusterFeed
 
@@ -27,13 +28,21 @@ _ACK_SECONDS: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class ServerAddresses:
-    """Where a replica's inference server is, "host:port"."""
+    """Where a replica's inference server is, "host:port".
+
+    ``infer``: its endpoint for unary inference of both protocols over HTTP/1.1; empty: it has none.
+    """
 
     rest: str
     grpc: str
+    infer: str = ""
 
-    def of(self, protocol: Protocol) -> str:
-        return self.grpc if protocol is Protocol.GRPC else self.rest
+    def of(self, protocol: Protocol) -> Endpoint:
+        if self.infer and protocol is not Protocol.STREAM:
+            return Endpoint(self.infer, http2=False, keeps_connections=True)
+        if protocol is Protocol.REST:
+            return Endpoint(self.rest, http2=False, keeps_connections=False)
+        return Endpoint(self.grpc, http2=True, keeps_connections=True)
 
 
 class Router:
@@ -156,8 +165,7 @@ class Router:
         place.clusters[protocol] = self._feed.put(
             clusters.place(
                 name=place_cluster(protocol, place.model, place.slot),
-                protocol=protocol,
-                address=addresses.of(protocol),
+                endpoint=addresses.of(protocol),
                 cold_socket=self._cold_socket,
             )
         )

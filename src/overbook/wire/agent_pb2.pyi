@@ -306,21 +306,25 @@ class ServerAddress(_message.Message):
     REST_FIELD_NUMBER: _builtins.int
     GRPC_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
+    INFER_FIELD_NUMBER: _builtins.int
     rest: _builtins.str
     """"127.0.0.1:39001"; "" while the server is down"""
     grpc: _builtins.str
     epoch: _builtins.int
     """a new one after every start of the inference server"""
+    infer: _builtins.str
+    """HTTP/1.1, unary inference of both protocols; "": it has none"""
     def __init__(
         self,
         *,
         rest: _builtins.str = ...,
         grpc: _builtins.str = ...,
         epoch: _builtins.int = ...,
+        infer: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "grpc", b"grpc", "rest", b"rest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "grpc", b"grpc", "infer", b"infer", "rest", b"rest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

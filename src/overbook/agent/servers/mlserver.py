@@ -58,9 +58,11 @@ class MlserverServer:
     def __init__(self, config: MlserverConfig) -> None:
         self._rest_port = GuardedPort(config.host)
         self._grpc_port = GuardedPort(config.host)
+        self._infer_port = GuardedPort(config.host)
         self._addresses = Addresses(
             rest=f"{config.host}:{self._rest_port.number}",
             grpc=f"{config.host}:{self._grpc_port.number}",
+            infer=f"{config.host}:{self._infer_port.number}",
         )
         self._models = config.state / "models"
         self._extras = config.extras
@@ -101,6 +103,7 @@ class MlserverServer:
         await self.stop(grace=0)
         self._rest_port.close()
         self._grpc_port.close()
+        self._infer_port.close()
 
     async def wait_exit(self) -> int:
         return await self._process.wait_exit()
@@ -181,11 +184,13 @@ class MlserverServer:
 
 def _process_spec(config: MlserverConfig, addresses: Addresses) -> ProcessSpec:
     folder = config.state / "server"
-    ports = (addresses.rest.rpartition(":")[2], addresses.grpc.rpartition(":")[2])
+    rest, grpc, infer = (
+        address.rpartition(":")[2] for address in (addresses.rest, addresses.grpc, addresses.infer)
+    )
     return ProcessSpec(
         command=(
             *(str(config.python), "-m", "overbook_mlserver", "--host", config.host),
-            *("--rest-port", ports[0], "--grpc-port", ports[1]),
+            *("--rest-port", rest, "--grpc-port", grpc, "--gateway-port", infer),
             *("--models", str(config.state / "models"), "--state", str(folder)),
         ),
         environment=_environment(config),

@@ -5,6 +5,7 @@
 -- This is the hot path of REST: what is unusual goes to the cold listener, which takes a closer look.
 
 local LAST_SLOT = 15
+local INFER_PATH = "/inference.GRPCInferenceService/ModelInfer"
 
 -- The least loaded of all hot places; equals are chosen by lot.
 local function least_loaded(handle, protocol, model)
@@ -90,7 +91,12 @@ function envoy_on_route(handle)
   if model == nil then
     return "cold-grpc"
   end
-  -- A name cannot be taken for a path: it has no slash.
-  target = targets[model] or remembered(model, target_of("grpc", model, true))
+  -- Neither key can be taken for a path, which begins with a slash.
+  if path == INFER_PATH then
+    target = targets[model] or remembered(model, target_of("grpc", model, true))
+  else
+    local key = "stream/" .. model
+    target = targets[key] or remembered(key, target_of("stream", model, true))
+  end
   return hot_place(handle, target) or "cold-grpc"
 end

@@ -2,12 +2,13 @@
 
 A place's cluster has the inference server at priority 0 and the gateway's own cold listener at
 priority 1: a retry goes to the next priority, so a request that met an evicted model or a dead
-server is re-activated. A template per protocol is built once; one more cluster is a copy with a name
+server is re-activated. A template per kind of endpoint is built once; one more cluster is a copy with a name
 and an address, so a change costs the same however many models are hot.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
@@ -18,28 +19,37 @@ from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import UInt32Value
 
-from overbook.gateway.snapshot.names import Protocol
-
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _CONNECT_SECONDS: Final = 2
-# Shorter than the 5 s after which uvicorn (MLServer) hangs up: else requests meet closing connections.
-_REST_IDLE_SECONDS: Final = 4
-_GRPC_IDLE_SECONDS: Final = 30
+# Shorter than the 5 s after which an unknown server may hang up: else requests meet closing connections.
+_SHORT_IDLE_SECONDS: Final = 4
+_LONG_IDLE_SECONDS: Final = 30
 # Far above anything real: queues are bounded by the agent, not here.
 NO_LIMIT: Final = 1_000_000
 _H2_WINDOW: Final = 16 * 1024 * 1024
 
 
-def place(*, name: str, protocol: Protocol, address: str, cold_socket: str) -> cluster_pb2.Cluster:
-    """The cluster of one place. ``address``: "host:port" of the inference server.
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where and how an inference server is asked. ``address``: "host:port".
 
-    Raises ValueError when the address has no port.
+    ``http2``: what it speaks, else HTTP/1.1, in which gRPC has its status in trailers.
+    ``keeps_connections``: it never closes an idle connection before Envoy does.
     """
-    host, _, port = address.rpartition(":")
+
+    address: str
+    http2: bool
+    keeps_connections: bool
+
+
+def place(*, name: str, endpoint: Endpoint, cold_socket: str) -> cluster_pb2.Cluster:
+    """The cluster of one place. Raises ValueError when the endpoint's address has no port."""
+    host, _, port = endpoint.address.rpartition(":")
     if not host or not port.isdigit():
-        raise ValueError(f"address {address!r}: expected host:port")
+        raise ValueError(f"address {endpoint.address!r}: expected host:port")
+    idle = _LONG_IDLE_SECONDS if endpoint.keeps_connections else _SHORT_IDLE_SECONDS
     cluster = cluster_pb2.Cluster()
-    cluster.CopyFrom(_template(protocol, cold_socket))
+    cluster.CopyFrom(_template(endpoint.http2, idle, cold_socket))
     cluster.name = name
     cluster.load_assignment.cluster_name = name
     where = cluster.load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address
@@ -58,7 +68,7 @@ def mark(name: str) -> cluster_pb2.Cluster:
 
 
 @lru_cache(maxsize=16)
-def _template(protocol: Protocol, cold_socket: str) -> cluster_pb2.Cluster:
+def _template(http2: bool, idle_seconds: int, cold_socket: str) -> cluster_pb2.Cluster:
     cluster = mark("")
     cluster.lb_policy = cluster_pb2.Cluster.LEAST_REQUEST
     limits = circuit_breaker_pb2.CircuitBreakers.Thresholds()
@@ -70,16 +80,14 @@ def _template(protocol: Protocol, cold_socket: str) -> cluster_pb2.Cluster:
     cold = cluster.load_assignment.endpoints.add(priority=1)
     cold.lb_endpoints.add().endpoint.address.pipe.path = cold_socket
     options = http_protocol_options_pb2.HttpProtocolOptions()
-    idle = options.common_http_protocol_options.idle_timeout
-    if protocol is Protocol.GRPC:
-        idle.seconds = _GRPC_IDLE_SECONDS
-        http2 = protocol_pb2.Http2ProtocolOptions(
+    options.common_http_protocol_options.idle_timeout.seconds = idle_seconds
+    if http2:
+        windows = protocol_pb2.Http2ProtocolOptions(
             initial_stream_window_size=UInt32Value(value=_H2_WINDOW),
             initial_connection_window_size=UInt32Value(value=_H2_WINDOW),
         )
-        options.explicit_http_config.http2_protocol_options.CopyFrom(http2)
+        options.explicit_http_config.http2_protocol_options.CopyFrom(windows)
     else:
-        idle.seconds = _REST_IDLE_SECONDS
-        options.explicit_http_config.http_protocol_options.SetInParent()
+        options.explicit_http_config.http_protocol_options.enable_trailers = True
     cluster.typed_extension_protocol_options[_HTTP_OPTIONS].Pack(options)
     return cluster

@@ -138,7 +138,8 @@ def _connection_manager(
             "@type": f"{_TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager",
             "stat_prefix": name,
             "codec_type": "AUTO",
-            "http_protocol_options": {"accept_http_10": True},
+            # Inside, a call of gRPC may come over HTTP/1.1: its status is in the trailers.
+            "http_protocol_options": {"accept_http_10": True, "enable_trailers": not edge},
             # The window is also how much of one stream may be held, see BODY_LIMIT.
             "http2_protocol_options": {
                 "initial_stream_window_size": BODY_LIMIT,
@@ -236,7 +237,7 @@ def _lua(name: str, script: str) -> dict[str, Json]:
 
 def _grpc_infer_route(scripts: Scripts) -> Json:
     """ModelInfer: the model is named in the message. Streams go to the relay, see `_oip_routes`."""
-    route = _model_route({"path": "/inference.GRPCInferenceService/ModelInfer"}, scripts)
+    route = _model_route({"path": names.INFER_PATH}, scripts)
     route["typed_per_filter_config"] = {
         _NAMING: {
             "@type": f"{_TYPE}.filters.http.lua.v3.LuaPerRoute",

@@ -3,7 +3,7 @@
 A *place* is a model on one replica. Envoy knows a place by the model's name and a small number, its
 slot, so that a Lua script can find a model's places without a list of replicas:
 
-    PROTOCOL/MODEL/SLOT       the inference server's endpoint for this place; PROTOCOL: rest, grpc
+    PROTOCOL/MODEL/SLOT       the inference server's endpoint for this place; PROTOCOL: rest, grpc, stream
     one/PROTOCOL/MODEL        a mark without endpoints: direct traffic goes to slot 0, and only there
     wide/MODEL                a mark: look at all slots, several or others than 0 may be hot
     hot/PROTOCOL/MODEL/SLOT   a mark, only beside `wide`: direct traffic may go to this slot
@@ -25,6 +25,9 @@ VERIFIED_HEADER: Final = "x-overbook-verified"
 INTERNAL_HEADERS: Final = (MODEL_HEADER, CLUSTER_HEADER, HOP_HEADER, VERIFIED_HEADER)
 ATTEMPT_HEADER: Final = "x-envoy-attempt-count"
 
+INFER_PATH: Final = "/inference.GRPCInferenceService/ModelInfer"
+STREAM_PATH: Final = "/inference.GRPCInferenceService/ModelStreamInfer"
+
 CLUSTER_CONTROL: Final = "control"
 CLUSTER_OIP_REST: Final = "oip-rest"
 CLUSTER_OIP_GRPC: Final = "oip-grpc"
@@ -35,19 +38,20 @@ CLUSTER_COLD_GRPC: Final = "cold-grpc"
 MAX_SLOTS: Final = 16
 
 # Only these statistics are kept for places: what the meter reads.
-PLACE_STATS_REGEX: Final = r"cluster\.(rest|grpc)/[^/]+/[0-9]+\.upstream_rq_(total|active)"
+PLACE_STATS_REGEX: Final = r"cluster\.(rest|grpc|stream)/[^/]+/[0-9]+\.upstream_rq_(total|active)"
 _PLACE_STAT: Final = re.compile(
     r'^envoy_cluster_upstream_rq_(total|active)\{envoy_cluster_name="'
-    r'(?:rest|grpc)/([^/]+)/([0-9]+)"\} ([0-9]+)$',
+    r'(?:rest|grpc|stream)/([^/]+)/([0-9]+)"\} ([0-9]+)$',
     re.MULTILINE,
 )
 
 
 class Protocol(Enum):
-    """How the data plane speaks to an inference server."""
+    """How a request asks for a model: REST, a unary call of gRPC, or a stream of gRPC."""
 
     REST = "rest"
     GRPC = "grpc"
+    STREAM = "stream"
 
 
 def place_cluster(protocol: Protocol, model: str, slot: int) -> str:
@@ -69,7 +73,7 @@ def marks(model: str, hot: Mapping[int, Iterable[Protocol]]) -> list[str]:
 
 @dataclass(slots=True)
 class PlaceCount:
-    """Attempts ever sent to a place and requests there now, both protocols together."""
+    """Attempts ever sent to a place and requests there now, all protocols together."""
 
     total: int = 0
     active: int = 0
@@ -93,4 +97,4 @@ def parse_place_stats(text: str) -> dict[tuple[str, int], PlaceCount]:
 def active_filter(places: list[tuple[str, int]]) -> str:
     """A regular expression for the in-flight gauges of these places only."""
     names = "|".join(f"{re.escape(model)}/{slot}" for model, slot in places)
-    return rf"^cluster\.(rest|grpc)/({names})\.upstream_rq_active$"
+    return rf"^cluster\.(rest|grpc|stream)/({names})\.upstream_rq_active$"

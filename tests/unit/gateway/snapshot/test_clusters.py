@@ -3,14 +3,17 @@ from __future__ import annotations
 import pytest
 
 from overbook.gateway.snapshot import clusters
-from overbook.gateway.snapshot.names import Protocol
+from overbook.gateway.snapshot.clusters import Endpoint
+
+
+def _http1(address: str) -> Endpoint:
+    return Endpoint(address, http2=False, keeps_connections=False)
 
 
 def test_the_server_comes_first_and_the_cold_listener_second() -> None:
     cluster = clusters.place(
         name="rest/iris/0",
-        protocol=Protocol.REST,
-        address="127.0.0.1:39001",
+        endpoint=_http1("127.0.0.1:39001"),
         cold_socket="/run/cold.sock",
     )
     first, second = cluster.load_assignment.endpoints
@@ -24,11 +27,12 @@ def test_the_server_comes_first_and_the_cold_listener_second() -> None:
 def test_one_cluster_does_not_change_another() -> None:
     """They are copies of one template."""
     made = [
-        clusters.place(name=name, protocol=protocol, address=address, cold_socket="/c")
-        for name, protocol, address in (
-            ("rest/a/0", Protocol.REST, "h:1"),
-            ("rest/b/0", Protocol.REST, "[::1]:2"),
-            ("grpc/a/0", Protocol.GRPC, "h:3"),
+        clusters.place(name=name, endpoint=endpoint, cold_socket="/c")
+        for name, endpoint in (
+            ("rest/a/0", _http1("h:1")),
+            ("rest/b/0", _http1("[::1]:2")),
+            ("grpc/a/0", Endpoint("h:3", http2=True, keeps_connections=False)),
+            ("grpc/b/0", Endpoint("h:4", http2=False, keeps_connections=True)),
         )
     ]
     ports = [
@@ -37,21 +41,22 @@ def test_one_cluster_does_not_change_another() -> None:
         .endpoint.address.socket_address.port_value
         for cluster in made
     ]
-    assert [cluster.name for cluster in made] == ["rest/a/0", "rest/b/0", "grpc/a/0"]
-    assert ports == [1, 2, 3]
+    assert [cluster.name for cluster in made] == ["rest/a/0", "rest/b/0", "grpc/a/0", "grpc/b/0"]
+    assert ports == [1, 2, 3, 4]
     options = [
         cluster.typed_extension_protocol_options[
             next(iter(cluster.typed_extension_protocol_options))
         ]
         for cluster in made
     ]
-    assert options[0] == options[1] != options[2]
+    assert options[0] == options[1]
+    assert len({option.SerializeToString(deterministic=True) for option in options}) == 3
 
 
 @pytest.mark.parametrize("address", ["", "nowhere", ":1", "host:", "host:http"])
 def test_an_address_without_a_port_is_refused(address: str) -> None:
     with pytest.raises(ValueError, match="host:port"):
-        clusters.place(name="x", protocol=Protocol.REST, address=address, cold_socket="/c")
+        clusters.place(name="x", endpoint=_http1(address), cold_socket="/c")
 
 
 def test_a_mark_has_no_endpoints() -> None:

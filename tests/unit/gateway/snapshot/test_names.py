@@ -50,6 +50,7 @@ def test_nothing_in_nothing_out() -> None:
     [
         ("cluster.rest/iris/0.upstream_rq_total", True),
         ("cluster.grpc/a-b/15.upstream_rq_active", True),
+        ("cluster.stream/a-b/15.upstream_rq_active", True),
         ("cluster.rest/iris/0.upstream_rq_time", False),
         ("cluster.hot/rest/iris/0.upstream_rq_total", False),
         ("cluster.control.upstream_rq_total", False),

@@ -25,13 +25,17 @@ spaces.install()
 import mlserver.server  # noqa: E402
 from mlserver.batching import load_batching  # noqa: E402
 from mlserver.errors import ModelNotFound, ModelNotReady  # noqa: E402
+from mlserver.grpc.servicers import InferenceServicer  # noqa: E402
 from mlserver.model import MLModel  # noqa: E402
-from mlserver.settings import Settings  # noqa: E402
+from mlserver.settings import ModelSettings, Settings  # noqa: E402
 from mlserver.utils import install_uvloop_event_loop  # noqa: E402
 
 from overbook_mlserver.binary_tensors import BinaryTensors  # noqa: E402
+from overbook_mlserver.gateway_endpoint import GatewayEndpoint  # noqa: E402
+from overbook_mlserver.grpc_infer import GrpcInfer  # noqa: E402
 from overbook_mlserver.registry import Registry, initialise  # noqa: E402
 from overbook_mlserver.repository import FolderRepository  # noqa: E402
+from overbook_mlserver.rest_infer import RestInfer  # noqa: E402
 
 # Imported before the server is live, so that no first load pays for it (1 to 3 s).
 _FRAMEWORKS = (
@@ -79,13 +83,14 @@ class Options:
     host: str
     rest_port: int
     grpc_port: int
+    gateway_port: int
     models: str
     state: str
     max_message_bytes: int
 
 
 class OverbookServer(mlserver.server.MLServer):
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, gateway_port: int) -> None:
         super().__init__(settings)
         self._model_repository.attach(self._model_registry)
         self._rest_server._app.add_middleware(BinaryTensors, data_plane=self._data_plane)
@@ -94,6 +99,28 @@ class OverbookServer(mlserver.server.MLServer):
         self._data_plane._ModelInferRequestSuccess = silent
         self._data_plane._ModelInferRequestFailure = silent
         self._data_plane._ModelInferRequestDuration = silent
+        self._gateway_endpoint = self._create_gateway_endpoint(gateway_port)
+
+    def _create_gateway_endpoint(self, port: int) -> GatewayEndpoint:
+        app = self._rest_server._app
+        servicer = InferenceServicer(self._data_plane, self._model_repository_handlers)
+        return GatewayEndpoint(
+            app,
+            [
+                RestInfer(app, self._data_plane),
+                GrpcInfer(servicer, self._settings.grpc_max_message_length),
+            ],
+            host=self._settings.host,
+            port=port,
+            keep_alive=_KEEP_ALIVE_SECONDS,
+        )
+
+    async def start(self, models_settings: list[ModelSettings] = []) -> None:  # noqa: B006  MLServer's
+        await asyncio.gather(super().start(models_settings), self._gateway_endpoint.serve())
+
+    async def stop(self, sig: int | None = None) -> None:
+        self._gateway_endpoint.stop()
+        await super().stop(sig)
 
     def _create_model_registry(self) -> Registry:
         return Registry(
@@ -140,7 +167,7 @@ def run(options: Options) -> None:
     # What is imported now lives as long as the process: the collector need not walk it after unloads.
     gc.collect()
     gc.freeze()
-    asyncio.run(_serve(_settings(options)))
+    asyncio.run(_serve(_settings(options), options.gateway_port))
     # Nothing is left to save, and tearing down the imported frameworks would take another second.
     sys.stdout.flush()
     sys.stderr.flush()
@@ -161,8 +188,8 @@ def _import_frameworks() -> None:
                 print(f"cannot import {module}: {error}", file=sys.stderr)
 
 
-async def _serve(settings: Settings) -> None:
-    server = OverbookServer(settings)
+async def _serve(settings: Settings, gateway_port: int) -> None:
+    server = OverbookServer(settings, gateway_port)
     for handler in logging.getLogger("mlserver").handlers:
         handler.addFilter(_Expected())
     await server.start([])

@@ -1,0 +1,245 @@
+"""The endpoint for gateways: inference over HTTP/1.1 with little in front of MLServer's data plane.
+
+A proxy on the way costs time; here most of it is won back. Two calls are answered without FastAPI and without
+grpc.aio, whose overhead is larger than a small model's prediction: REST ``infer``, and gRPC ``ModelInfer``, which
+Envoy passes on over HTTP/1.1. Whatever else comes in, or is in any way unusual, goes to MLServer's own
+application, and so do errors: both ports give the same answers. What the two calls do is in ``rest_infer`` and
+``grpc_infer``; here are connections only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import (
+    HEADER_RE,
+    HEADER_VALUE_RE,
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
+
+Headers = list[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What goes back with status 200. ``chunked``: the body is framed already. ``signed``: with uvicorn's own
+    headers, such as the date.
+    """
+
+    headers: Headers
+    body: bytes
+    chunked: bool = False
+    signed: bool = True
+
+
+Work = Callable[[], Awaitable[Reply]]
+
+
+class ShortWay(Protocol):
+    """One kind of call that is answered here."""
+
+    # Whether the work ends when the caller has gone, as it does on MLServer's own port.
+    cancels: bool
+    path: re.Pattern[bytes]
+
+    def prepare(self, found: re.Match[bytes], headers: Headers, body: bytes) -> Work | None:
+        """The work to do; None: MLServer's application must see this request."""
+
+    async def failed(self, scope: Any, receive: Any, send: Any, error: Exception) -> None:
+        """Answer for work that raised."""
+
+
+class GatewayEndpoint(uvicorn.Server):
+    """Serves one port until `stop`. ``app``: MLServer's REST application."""
+
+    def __init__(
+        self, app: Any, ways: list[ShortWay], *, host: str, port: int, keep_alive: int
+    ) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=functools.partial(_Connection, ways=ways),
+                host=host,
+                port=port,
+                timeout_keep_alive=keep_alive,
+                access_log=False,
+                # The other port's server has set up logging, and runs the application's lifespan.
+                log_config=None,
+                lifespan="off",
+                ws="none",
+            )
+        )
+
+    def stop(self) -> None:
+        self.should_exit = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the other port's server's."""
+        yield
+
+
+class _Connection(HttpToolsProtocol):
+    """uvicorn's protocol, with a short cut for the requests that a `ShortWay` takes."""
+
+    def __init__(self, *args: Any, ways: list[ShortWay], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._ways = ways
+        # The request that is being read, while a short way may take it.
+        self._reading: tuple[ShortWay, re.Match[bytes]] | None = None
+        self._parts: list[bytes] = []
+
+    def on_headers_complete(self) -> None:
+        self._reading = self._short_way()
+        if self._reading is None:
+            super().on_headers_complete()
+
+    def _short_way(self) -> tuple[ShortWay, re.Match[bytes]] | None:
+        # What is pipelined waits for its turn in uvicorn's queue.
+        idle = self.cycle is None or self.cycle.response_complete
+        parser = self.parser
+        if (
+            not idle
+            or self.expect_100_continue
+            or parser.get_method() != b"POST"
+            or parser.should_upgrade()
+            or parser.get_http_version() != "1.1"
+        ):
+            return None
+        for way in self._ways:
+            found = way.path.fullmatch(self.url)
+            if found is not None:
+                return way, found
+        return None
+
+    def on_body(self, body: bytes) -> None:
+        if self._reading is None:
+            super().on_body(body)
+        else:
+            self._parts.append(body)
+
+    def on_message_complete(self) -> None:
+        reading, self._reading = self._reading, None
+        if reading is None:
+            super().on_message_complete()
+            return
+        way, found = reading
+        body = b"".join(self._parts)
+        self._parts = []
+        work = way.prepare(found, self.headers, body)
+        if work is None:
+            super().on_headers_complete()
+            super().on_body(body)
+            super().on_message_complete()
+            return
+        cycle = _ShortCycle(self, way, keep_alive=self.parser.should_keep_alive())
+        self.cycle = cycle  # type: ignore[assignment]
+        task = self.loop.create_task(cycle.run(work))
+        cycle.task = task
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+
+class _Gone:
+    """Stands in for the event by which uvicorn tells a waiting application of a lost connection."""
+
+    def __init__(self, lost: Callable[[], None]) -> None:
+        self.set = lost
+
+
+class _ShortCycle:
+    """A request and its answer; to `_Connection` what uvicorn's own cycle is."""
+
+    def __init__(self, connection: _Connection, way: ShortWay, *, keep_alive: bool) -> None:
+        self._connection = connection
+        self._way = way
+        self._scope: Any = connection.scope
+        self._url = connection.url
+        self.keep_alive = keep_alive
+        self.disconnected = False
+        self.response_complete = False
+        self.message_event = _Gone(self._lost)
+        self.task: asyncio.Task[None] | None = None
+
+    def _lost(self) -> None:
+        if self._way.cancels and self.task is not None and not self.response_complete:
+            self.task.cancel()
+
+    async def run(self, work: Work) -> None:
+        try:
+            reply = await work()
+            head = _head(reply, self._connection.server_state.default_headers, self.keep_alive)
+        except Exception as error:
+            await self._fail(error)
+            return
+        connection = self._connection
+        if connection.flow.write_paused and not self.disconnected:
+            await connection.flow.drain()
+        if not self.disconnected:
+            connection.transport.write(head + reply.body)
+            if not self.keep_alive:
+                connection.transport.close()
+        self._complete()
+
+    async def _fail(self, error: Exception) -> None:
+        connection = self._connection
+        path = self._url.decode("latin-1")
+        self._scope |= {
+            "method": "POST",
+            "path": path,
+            "raw_path": self._url,
+            "query_string": b"",
+        }
+        cycle = RequestResponseCycle(
+            scope=self._scope,
+            transport=connection.transport,
+            flow=connection.flow,
+            logger=connection.logger,
+            access_logger=connection.access_logger,
+            access_log=False,
+            default_headers=connection.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=self.keep_alive,
+            on_response=self._complete,
+        )
+        cycle.disconnected = self.disconnected
+
+        async def answer(scope: Any, receive: Any, send: Any) -> None:
+            await self._way.failed(scope, receive, send, error)
+
+        await cycle.run_asgi(answer)
+
+    def _complete(self) -> None:
+        self.response_complete = True
+        self._connection.on_response_complete()
+
+
+def _head(reply: Reply, default: Headers, keep_alive: bool) -> bytes:
+    """Raises RuntimeError when a header cannot be sent, as uvicorn does."""
+    if HEADER_RE.search(b"".join([name for name, _ in reply.headers])):
+        raise RuntimeError("Invalid HTTP header name.")
+    if HEADER_VALUE_RE.search(b"".join([value for _, value in reply.headers])):
+        raise RuntimeError("Invalid HTTP header value.")
+    lines = [STATUS_LINE[200]]
+    for name, value in default if reply.signed else ():
+        lines += (name, b": ", value, b"\r\n")
+    if reply.chunked:
+        lines.append(b"transfer-encoding: chunked\r\n")
+    else:
+        lines.append(b"content-length: %d\r\n" % len(reply.body))
+    for name, value in reply.headers:
+        lines += (name, b": ", value, b"\r\n")
+    if not keep_alive:
+        lines.append(b"connection: close\r\n")
+    lines.append(b"\r\n")
+    return b"".join(lines)

@@ -1,0 +1,485 @@
+"""The endpoint for gateways gives the answers of MLServer's own ports. One real server for the whole file."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import json
+import re
+import textwrap
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+
+import grpc
+import httpx
+import joblib
+import numpy as np
+import pytest
+import pytest_asyncio
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
+
+from overbook.agent.servers.mlserver import MlserverConfig, MlserverServer
+from overbook.agent.servers.protocol import PreparedModel
+from overbook.runtimes.install import environment, install
+from overbook.wire import oip_pb2
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+CALL = 30.0
+INFER = "/inference.GRPCInferenceService/ModelInfer"
+# Differ from one request to the next, whoever answers.
+_OF_ONE_REQUEST = {"date", "ce-id", "ce-requestid"}
+_STATUS_LINE = re.compile(rb"HTTP/1\.1 (\d+) ")
+
+_ODD = """
+import asyncio
+import mlserver
+from fastapi import HTTPException
+from mlserver.codecs import NumpyCodec, StringCodec
+from mlserver.errors import InferenceError
+from mlserver.types import InferenceResponse, Parameters
+
+class Model(mlserver.MLModel):
+    async def load(self):
+        self.cancelled = 0
+        return True
+
+    async def predict(self, payload):
+        asked = payload.inputs[0].name
+        headers = payload.parameters.headers
+        if asked == "fail":
+            raise RuntimeError("it broke: 100 %\\nsecond line é")
+        if asked == "refuse":
+            raise InferenceError("no: é %")
+        if asked == "teapot":
+            raise HTTPException(status_code=418, detail="tea", headers={"x-tea": "green"})
+        if asked == "wait":
+            try:
+                await asyncio.sleep(20)
+            except asyncio.CancelledError:
+                self.cancelled += 1
+                raise
+        text = {
+            "cancelled": lambda: str(self.cancelled),
+            "header": lambda: str(headers.get("x-mine")),
+            "keys": lambda: ",".join(sorted(headers)),
+            "parameters": lambda: repr(
+                {k: v for k, v in payload.parameters.model_dump().items() if k != "headers"}
+            ),
+            "bytes": lambda: repr(list(payload.inputs[0].data)),
+        }.get(asked, lambda: asked)()
+        parameters = Parameters(headers={"X-Answer": "one", "x-ANSWER": "two"})
+        if asked == "bad-header":
+            parameters = Parameters(headers={"x-bad": "a\\nb"})
+        return InferenceResponse(
+            model_name=self.name,
+            parameters=parameters,
+            outputs=[StringCodec.encode_output("text", [text])],
+        )
+
+    async def predict_stream(self, payloads):
+        async for payload in payloads:
+            for part in ("a", "b"):
+                yield InferenceResponse(
+                    model_name=self.name, outputs=[StringCodec.encode_output("text", [part])]
+                )
+
+    @mlserver.handlers.custom_handler(rest_path="/odd")
+    async def odd(self) -> str:
+        return "handled"
+"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a client can see; what is new with every request left out."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: object
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[MlserverServer]:
+    install("mlserver", lambda _message, _fraction: None)
+    made = environment("mlserver")
+    folder = tmp_path_factory.mktemp("server")
+    running = MlserverServer(MlserverConfig(made.python, made.plugin, folder / "state"))
+    await running.start(timeout=60)
+    iris, odd = folder / "iris", folder / "odd"
+    iris.mkdir()
+    joblib.dump(
+        LogisticRegression(max_iter=500).fit(*load_iris(return_X_y=True)), iris / "model.joblib"
+    )
+    odd.mkdir()
+    (odd / "model.py").write_text(textwrap.dedent(_ODD))
+    (odd / "model-settings.json").write_text(json.dumps({"implementation": "model.Model"}))
+    await running.load(PreparedModel("iris", 1, iris), timeout=CALL)
+    await running.load(PreparedModel("odd", 1, odd), timeout=CALL)
+    yield running
+    await running.close()
+
+
+def _visible(reply: httpx.Response) -> Answer:
+    own = f":{reply.url.port}/"
+    headers = [
+        (name, value.replace(own, "/"))
+        for name, value in reply.headers.multi_items()
+        if name not in _OF_ONE_REQUEST
+    ]
+    if reply.headers.get("content-type") != "application/json":
+        return Answer(reply.status_code, headers, reply.content)
+    body = reply.json()
+    if isinstance(body, dict) and "id" in body and reply.headers.get("ce-id") == body["id"]:
+        # The same number of bytes, and in the same order: only the number itself may differ.
+        body = reply.text.replace(body["id"], "ID")
+    else:
+        body = reply.text
+    return Answer(reply.status_code, headers, body)
+
+
+async def _both(
+    server: MlserverServer, method: str, path: str, **request: object
+) -> tuple[Answer, Answer]:
+    answers = []
+    for address in (server.addresses.rest, server.addresses.infer):
+        async with httpx.AsyncClient(
+            base_url=f"http://{address}", trust_env=False, timeout=CALL
+        ) as client:
+            answers.append(_visible(await client.request(method, path, **request)))  # type: ignore[arg-type]
+    return answers[0], answers[1]
+
+
+def _tensor(name: str = "x", **more: object) -> dict[str, object]:
+    return {"name": name, "shape": [1, 4], "datatype": "FP64", "data": [5.1, 3.5, 1.4, 0.2], **more}
+
+
+def _body(*tensors: Mapping[str, object], **more: object) -> bytes:
+    return json.dumps({"inputs": list(tensors) or [_tensor()], **more}).encode()
+
+
+JSON = {"content-type": "application/json"}
+CASES = {
+    "plain": ("/v2/models/iris/infer", JSON, _body()),
+    "a version": ("/v2/models/iris/versions/7/infer", JSON, _body()),
+    "no content type": ("/v2/models/iris/infer", {}, _body()),
+    "a charset": (
+        "/v2/models/iris/infer",
+        {"content-type": "application/json; charset=utf-8"},
+        _body(),
+    ),
+    "another JSON type": (
+        "/v2/models/iris/infer",
+        {"content-type": "application/json-patch"},
+        _body(),
+    ),
+    "a type +json": ("/v2/models/iris/infer", {"content-type": "application/vnd.x+json"}, _body()),
+    "a type in capitals": ("/v2/models/iris/infer", {"content-type": "Application/JSON"}, _body()),
+    "not JSON by its type": ("/v2/models/iris/infer", {"content-type": "text/plain"}, _body()),
+    "an id": ("/v2/models/iris/infer", JSON, _body(id="mine")),
+    "an empty id": ("/v2/models/iris/infer", JSON, _body(id="")),
+    "outputs": (
+        "/v2/models/iris/infer",
+        JSON,
+        _body(outputs=[{"name": "predict_proba"}, {"name": "predict"}]),
+    ),
+    "an unknown output": ("/v2/models/iris/infer", JSON, _body(outputs=[{"name": "nix"}])),
+    "nested data": (
+        "/v2/models/iris/infer",
+        JSON,
+        _body(_tensor(data=[[5.1, 3.5, 1.4, 0.2]], parameters={"content_type": "np"})),
+    ),
+    "a wrong shape": ("/v2/models/iris/infer", JSON, _body(_tensor(shape=[1, 3]))),
+    "a wrong datatype": ("/v2/models/iris/infer", JSON, _body(_tensor(datatype="FP65"))),
+    "no shape": ("/v2/models/iris/infer", JSON, b'{"inputs":[{"name":"x"}]}'),
+    "no inputs": ("/v2/models/iris/infer", JSON, b"{}"),
+    "a list": ("/v2/models/iris/infer", JSON, b"[]"),
+    "null": ("/v2/models/iris/infer", JSON, b"null"),
+    "nothing": ("/v2/models/iris/infer", JSON, b""),
+    "half a document": ("/v2/models/iris/infer", JSON, b'{"inputs": ['),
+    "not UTF-8": ("/v2/models/iris/infer", JSON, b'{"inputs": "\xff"}'),
+    "gzip": (
+        "/v2/models/iris/infer",
+        {**JSON, "content-encoding": "gzip"},
+        gzip.compress(_body(), mtime=0),
+    ),
+    "binary tensors": (
+        "/v2/models/iris/infer",
+        {"inference-header-content-length": "110"},
+        b'{"inputs":[{"name":"x","shape":[1,4],"datatype":"FP64","parameters":{"binary_data_size":32}}]}'.ljust(
+            110
+        )
+        + np.array([5.1, 3.5, 1.4, 0.2]).tobytes(),
+    ),
+    "unknown model": ("/v2/models/nix/infer", JSON, _body()),
+    "escapes": ("/v2/models/%69ris/infer", JSON, _body()),
+    "an escaped slash": ("/v2/models/a%2Fb/infer", JSON, _body()),
+    "a query": ("/v2/models/iris/infer?x=1", JSON, _body()),
+    "a slash at the end": ("/v2/models/iris/infer/", JSON, _body()),
+    "a path that is none": ("/v2/models/iris/infers", JSON, _body()),
+    "generate": ("/v2/models/iris/generate", JSON, _body()),
+    "a stream of events": ("/v2/models/odd/infer_stream", JSON, _body(id="mine")),
+    "a handler of the model's own": ("/odd", JSON, b""),
+    "an exception": ("/v2/models/odd/infer", JSON, _body(_tensor("fail"))),
+    "an error": ("/v2/models/odd/infer", JSON, _body(_tensor("refuse"))),
+    "an error of FastAPI": ("/v2/models/odd/infer", JSON, _body(_tensor("teapot"))),
+    "a header of the request": (
+        "/v2/models/odd/infer",
+        {**JSON, "x-mine": "é".encode("latin-1")},
+        _body(_tensor("header")),
+    ),
+    "names of headers": ("/v2/models/odd/infer", JSON, _body(_tensor("keys"))),
+    "parameters": (
+        "/v2/models/odd/infer",
+        JSON,
+        _body(_tensor("parameters"), parameters={"a": 1, "b": [True], "headers": {"c": "d"}}),
+    ),
+    "text": (
+        "/v2/models/odd/infer",
+        JSON,
+        _body({"name": "bytes", "shape": [2], "datatype": "BYTES", "data": ["é", "b"]}),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+async def test_rest_answers_are_those_of_mlservers_own_port(
+    server: MlserverServer, case: str
+) -> None:
+    path, headers, body = CASES[case]
+    theirs, ours = await _both(server, "POST", path, headers=headers, content=body)
+    assert ours == theirs
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v2"),
+        ("GET", "/v2/health/live"),
+        ("GET", "/v2/models/iris"),
+        ("GET", "/v2/models/iris/infer"),
+        ("GET", "/v2/models/iris/ready"),
+        ("POST", "/v2/repository/index"),
+    ],
+)
+async def test_other_requests_are_mlservers(server: MlserverServer, method: str, path: str) -> None:
+    theirs, ours = await _both(
+        server, method, path, headers=JSON, content=b"{}" if method == "POST" else b""
+    )
+    assert ours == theirs
+
+
+async def test_the_first_of_two_headers_counts(server: MlserverServer) -> None:
+    headers = [("content-type", "application/json"), ("x-mine", "one"), ("x-mine", "two")]
+    theirs, ours = await _both(
+        server, "POST", "/v2/models/odd/infer", headers=headers, content=_body(_tensor("header"))
+    )
+    assert ours == theirs
+
+
+async def test_a_header_that_cannot_be_sent_is_an_error(server: MlserverServer) -> None:
+    """MLServer's own port hangs up, which a proxy would take for a dead server."""
+    async with httpx.AsyncClient(
+        base_url=f"http://{server.addresses.infer}", trust_env=False, timeout=CALL
+    ) as client:
+        body = _body(_tensor("bad-header"))
+        reply = await client.post("/v2/models/odd/infer", headers=JSON, content=body)
+    assert (reply.status_code, reply.text) == (500, "Internal Server Error")
+
+
+async def test_a_body_in_chunks_and_one_of_many_megabytes(server: MlserverServer) -> None:
+    rows = 200_000
+    body = _body(_tensor(shape=[rows, 4], data=[0.25] * rows * 4))
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for at in range(0, len(body), 100_000):
+            yield body[at : at + 100_000]
+
+    async with httpx.AsyncClient(
+        base_url=f"http://{server.addresses.infer}", trust_env=False, timeout=CALL
+    ) as client:
+        reply = await client.post("/v2/models/iris/infer", headers=JSON, content=chunks())
+    assert reply.json()["outputs"][0]["shape"] == [rows, 1]
+
+
+async def test_pipelined_requests_are_answered_in_turn(server: MlserverServer) -> None:
+    host, _, port = server.addresses.infer.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    for name in ("one", "refuse", "two"):
+        body = _body(_tensor(name))
+        head = (
+            f"POST /v2/models/odd/infer HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+        )
+        writer.write(head.encode() + body)
+    writer.write(b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+    async with asyncio.timeout(CALL):
+        said = await reader.read()
+    writer.close()
+    assert _STATUS_LINE.findall(said) == [b"200", b"400", b"200", b"200"]
+    assert said.index(b'"one"') < said.index(b'"two"')
+
+
+def _message(model: str = "iris", name: str = "x") -> oip_pb2.ModelInferRequest:
+    message = oip_pb2.ModelInferRequest(model_name=model)
+    tensor = message.inputs.add(name=name, datatype="FP64", shape=[1, 4])
+    tensor.contents.fp64_contents.extend([5.1, 3.5, 1.4, 0.2])
+    return message
+
+
+def _raw() -> oip_pb2.ModelInferRequest:
+    message = oip_pb2.ModelInferRequest(model_name="iris", id="mine")
+    message.inputs.add(name="x", datatype="FP64", shape=[1, 4])
+    message.raw_input_contents.append(np.array([5.1, 3.5, 1.4, 0.2]).tobytes())
+    message.outputs.add(name="predict_proba")
+    return message
+
+
+def _with_parameters() -> oip_pb2.ModelInferRequest:
+    message = _message("odd", "parameters")
+    message.parameters["a"].int64_param = 1
+    message.parameters["b"].string_param = "é"
+    message.inputs[0].parameters["content_type"].string_param = "np"
+    return message
+
+
+def _broken() -> oip_pb2.ModelInferRequest:
+    message = _raw()
+    message.raw_input_contents[0] = b"123"
+    return message
+
+
+MESSAGES = {
+    "plain": _message(),
+    "raw contents": _raw(),
+    "broken raw contents": _broken(),
+    "parameters": _with_parameters(),
+    "unknown model": _message("nix"),
+    "no model": _message(""),
+    "an exception": _message("odd", "fail"),
+    "an error": _message("odd", "refuse"),
+    "an error of FastAPI": _message("odd", "teapot"),
+    "a header of the request": _message("odd", "header"),
+    "answers with headers": _message("odd", "other"),
+}
+
+
+@dataclass(frozen=True)
+class GrpcAnswer:
+    message: oip_pb2.ModelInferResponse | None
+    status: int
+    details: str
+    trailers: list[tuple[str, str]]
+
+
+_Trailers = tuple[tuple[str, str | bytes], ...]
+
+
+async def _over_grpc(address: str, message: oip_pb2.ModelInferRequest) -> GrpcAnswer:
+    async with grpc.aio.insecure_channel(address) as channel:
+        call = channel.unary_unary(
+            INFER,
+            request_serializer=oip_pb2.ModelInferRequest.SerializeToString,
+            response_deserializer=oip_pb2.ModelInferResponse.FromString,
+        )(message, metadata=(("x-mine", "yes"), ("x-raw-bin", b"\x00\xff")), timeout=CALL)
+        answer = None
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            answer = await call
+        trailers = [(str(k), str(v)) for k, v in await call.trailing_metadata()]
+        code = await call.code()
+        return GrpcAnswer(answer, code.value[0], await call.details() or "", sorted(trailers))
+
+
+async def _over_http1(address: str, message: oip_pb2.ModelInferRequest) -> GrpcAnswer:
+    """As a proxy asks: trailers after the body, or the status in the headers where there is none."""
+    raw = message.SerializeToString()
+    frame = b"\0" + len(raw).to_bytes(4, "big") + raw
+    head = (
+        f"POST {INFER} HTTP/1.1\r\nhost: x\r\nte: trailers\r\ncontent-type: application/grpc\r\n"
+        "user-agent: test\r\nx-mine: yes\r\nx-raw-bin: AP8\r\nconnection: close\r\n"
+        f"transfer-encoding: chunked\r\n\r\n{len(frame):x}\r\n"
+    )
+    host, _, port = address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(head.encode() + frame + b"\r\n0\r\n\r\n")
+    async with asyncio.timeout(CALL):
+        said = await reader.read()
+    writer.close()
+    top, _, rest = said.partition(b"\r\n\r\n")
+    status_line, *lines = top.split(b"\r\n")
+    assert status_line == b"HTTP/1.1 200 OK"
+    assert b"content-type: application/grpc" in lines
+    answer = None
+    if b"transfer-encoding: chunked" in lines:
+        size, _, rest = rest.partition(b"\r\n")
+        body, tail = rest[: int(size, 16)], rest[int(size, 16) :]
+        assert body[:1] == b"\0"
+        assert int.from_bytes(body[1:5], "big") == len(body) - 5
+        answer = oip_pb2.ModelInferResponse.FromString(body[5:])
+        assert tail.startswith(b"\r\n0\r\n")
+        assert tail.endswith(b"\r\n\r\n")
+        lines = tail[5:-4].split(b"\r\n")
+    pairs = [(name, value) for name, _, value in (line.decode().partition(": ") for line in lines)]
+    found = dict(pairs)
+    known = ("content-type", "content-length", "connection", "grpc-status", "grpc-message")
+    status = int(found["grpc-status"])
+    details = httpx.QueryParams(f"x={found.get('grpc-message', '').replace('+', '%2B')}")["x"]
+    return GrpcAnswer(
+        answer, status, details, sorted(pair for pair in pairs if pair[0] not in known)
+    )
+
+
+@pytest.mark.parametrize("case", MESSAGES)
+async def test_grpc_answers_are_those_of_mlservers_own_port(
+    server: MlserverServer, case: str
+) -> None:
+    theirs = await _over_grpc(server.addresses.grpc, MESSAGES[case])
+    ours = await _over_http1(server.addresses.infer, MESSAGES[case])
+    same = {"ce-id", "ce-requestid"} if not MESSAGES[case].id else set()
+    assert [each for each in ours.trailers if each[0] not in same] == [
+        each for each in theirs.trailers if each[0] not in same
+    ]
+    assert (ours.message, ours.status, ours.details) == (
+        theirs.message,
+        theirs.status,
+        theirs.details,
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", "13"),
+        (b"\0\0\0\0\x09abc", "13"),
+        (b"\0\0\0\0\x03\xff\xff\xff", "13"),
+        (b"\1\0\0\0\0", "12"),
+    ],
+)
+async def test_what_is_no_message_is_refused(
+    server: MlserverServer, body: bytes, status: str
+) -> None:
+    async with httpx.AsyncClient(
+        base_url=f"http://{server.addresses.infer}", trust_env=False, timeout=CALL
+    ) as client:
+        reply = await client.post(INFER, headers={"content-type": "application/grpc"}, content=body)
+    assert reply.headers["grpc-status"] == status
+    assert reply.headers["grpc-message"]
+
+
+async def test_a_call_whose_caller_has_gone_ends(server: MlserverServer) -> None:
+    raw = _message("odd", "wait").SerializeToString()
+    frame = b"\0" + len(raw).to_bytes(4, "big") + raw
+    head = f"POST {INFER} HTTP/1.1\r\nhost: x\r\ncontent-type: application/grpc\r\ncontent-length: {len(frame)}\r\n\r\n"
+    host, _, port = server.addresses.infer.rpartition(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.write(head.encode() + frame)
+    await writer.drain()
+    # Another call on the same loop is answered after the first one has begun to wait.
+    before = await _over_http1(server.addresses.infer, _message("odd", "cancelled"))
+    writer.close()
+    await writer.wait_closed()
+    async with asyncio.timeout(CALL):
+        while (
+            await _over_http1(server.addresses.infer, _message("odd", "cancelled"))
+        ).message == before.message:
+            pass
