@@ -4,6 +4,8 @@
 
 local MAX_FIELDS = 100000
 local WINDOW = 512
+-- Before the message: whether it is compressed, and its length.
+local FRAME = 5
 local INVALID_ARGUMENT, NOT_FOUND, UNIMPLEMENTED = "3", "5", "12"
 
 -- The HTTP status is what a proxy on the way would see; clients look at grpc-status.
@@ -11,110 +13,99 @@ local function refuse(handle, grpc_status, message)
   handle:respond({ [":status"] = "400", ["grpc-status"] = grpc_status }, message)
 end
 
--- A cursor over the bytes of a buffer that copies a window at a time, never the whole body.
-local function reader(buffer, size)
-  local window, first, last = "", 0, 0
-  local self = {}
-  function self.byte(at)
-    if at >= size then
-      return nil
-    end
-    if at < first or at >= last then
-      first = at
-      last = math.min(at + WINDOW, size)
-      window = buffer:getBytes(first, last - first)
-    end
-    return string.byte(window, at - first + 1)
-  end
-  function self.text(at, length)
-    if length == 0 then
-      return ""
-    end
-    return buffer:getBytes(at, length)
-  end
-  function self.varint(at)
-    local value, scale = 0, 1
-    for _ = 1, 10 do
-      local byte = self.byte(at)
-      if byte == nil then
-        return nil, at
-      end
-      at = at + 1
-      value = value + (byte % 128) * scale
-      if byte < 128 then
-        return value, at
-      end
-      scale = scale * 128
-    end
+-- The number at `at` in `bytes`, and where the next thing begins; nil when it is not all there.
+local function varint(bytes, at)
+  local byte = string.byte(bytes, at)
+  if byte == nil then
     return nil, at
+  elseif byte < 128 then
+    return byte, at + 1
   end
-  return self
+  local value, scale = byte % 128, 128
+  for place = at + 1, at + 9 do
+    byte = string.byte(bytes, place)
+    if byte == nil then
+      return nil, at
+    end
+    value = value + (byte % 128) * scale
+    if byte < 128 then
+      return value, place + 1
+    end
+    scale = scale * 128
+  end
+  return nil, at
 end
 
--- Where the field after the one at `at` begins; for a length-delimited field 1 also where its bytes
--- begin and how many they are. nil when the bytes are no protobuf.
-local function next_field(read, at, stop)
-  local tag
-  tag, at = read.varint(at)
-  if tag == nil then
-    return nil
-  end
-  local kind, length = tag % 8, nil
+-- How many bytes of content a field of this wire type has, and where they begin. nil when the bytes are
+-- no protobuf.
+local function content(bytes, at, kind)
   if kind == 2 then
-    length, at = read.varint(at)
-    if length == nil or at + length > stop then
-      return nil
-    end
-    if tag == 10 then
-      return at + length, at, length
-    end
-    return at + length
+    return varint(bytes, at)
   elseif kind == 0 then
-    length, at = read.varint(at)
-    return length ~= nil and at or nil
+    local value, after = varint(bytes, at)
+    return value and 0, after
   elseif kind == 1 then
-    return at + 8
+    return 8, at
   elseif kind == 5 then
-    return at + 4
+    return 4, at
   end
-  return nil
+  return nil, at
 end
 
--- Field 1 of the message between `at` and `stop`. The last one wins, as in every protobuf parser, so
--- all fields must be walked. nil when the message cannot be parsed.
-local function model_name(read, at, stop)
-  local name = ""
+-- Field 1 of the message that fills the buffer after its frame. The last one wins, as in every protobuf
+-- parser, so all fields must be walked. Copies a window at a time, never the whole body; `window` is what
+-- it begins with. nil when the message cannot be parsed.
+local function model_name(buffer, window, size)
+  local name, at, first = "", FRAME, 0
   for _ = 1, MAX_FIELDS do
-    if at == stop then
+    if at == size then
       return name
     end
-    local after, start, length = next_field(read, at, stop)
-    if after == nil or after > stop or (length ~= nil and length > 1024) then
+    -- A tag and a length take at most 20 bytes.
+    if at + 20 > first + #window and first + #window < size then
+      first, window = at, buffer:getBytes(at, math.min(WINDOW, size - at))
+    end
+    local tag, place = varint(window, at - first + 1)
+    if tag == nil then
       return nil
     end
-    if start ~= nil then
-      name = read.text(start, length)
+    local length
+    length, place = content(window, place, tag % 8)
+    if length == nil then
+      return nil
     end
-    at = after
+    local begins = first + place - 1
+    at = begins + length
+    if at > size then
+      return nil
+    elseif tag == 10 then
+      if length > 1024 then
+        return nil
+      end
+      if place + length - 1 <= #window then
+        name = string.sub(window, place, place + length - 1)
+      else
+        name = buffer:getBytes(begins, length)
+      end
+    end
   end
   return nil
 end
 
 -- The model's name, or nil, a gRPC status and a message.
 local function model_of(buffer)
-  if buffer == nil or buffer:length() < 5 then
+  local size = buffer ~= nil and buffer:length() or 0
+  if size < FRAME then
     return nil, INVALID_ARGUMENT, "ModelInfer: the request has no message"
   end
-  local size = buffer:length()
-  local read = reader(buffer, size)
-  if read.byte(0) ~= 0 then
+  local window = buffer:getBytes(0, math.min(WINDOW, size))
+  local flag, a, b, c, d = string.byte(window, 1, FRAME)
+  if flag ~= 0 then
     return nil, UNIMPLEMENTED, "ModelInfer: compressed messages are not supported; send them uncompressed"
-  end
-  local length = ((read.byte(1) * 256 + read.byte(2)) * 256 + read.byte(3)) * 256 + read.byte(4)
-  if 5 + length ~= size then
+  elseif FRAME + ((a * 256 + b) * 256 + c) * 256 + d ~= size then
     return nil, INVALID_ARGUMENT, "ModelInfer: expected exactly one message"
   end
-  local name = model_name(read, 5, size)
+  local name = model_name(buffer, window, size)
   if name == nil then
     return nil, INVALID_ARGUMENT, "ModelInfer: the message is not a ModelInferRequest"
   elseif name == "" then
