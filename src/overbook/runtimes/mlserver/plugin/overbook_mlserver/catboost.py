@@ -6,9 +6,7 @@ the machine's processors for each prediction.
 
 from __future__ import annotations
 
-import os
-
-from catboost import CatBoost, CatBoostClassifier, CatBoostRegressor
+from catboost import CatBoost, CatBoostClassifier, CatBoostError, to_classifier, to_regressor
 from mlserver.codecs import NumpyCodec, NumpyRequestCodec
 from mlserver.errors import InferenceError
 from mlserver.model import MLModel
@@ -44,8 +42,12 @@ class CatboostModel(MLModel):
 
 
 def _loaded(path: str) -> CatBoost:
-    kind = "json" if os.path.splitext(path)[1] == ".json" else "cbm"
-    classifier = CatBoostClassifier().load_model(path, format=kind)
-    if len(classifier.classes_):
-        return classifier
-    return CatBoostRegressor().load_model(path, format=kind)
+    # Read once: CatBoost keeps the interpreter lock meanwhile, about a millisecond for each MB.
+    model = CatBoost().load_model(path)
+    if len(model.classes_):
+        return to_classifier(model)
+    try:
+        return to_regressor(model)
+    except CatBoostError:
+        # Of another objective, such as ranking: its raw values are the answer.
+        return model

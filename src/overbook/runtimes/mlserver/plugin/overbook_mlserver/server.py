@@ -70,7 +70,7 @@ _EXTRA_FRAMEWORKS = {
     "mlserver_xgboost": ("mlserver_xgboost",),
     "mlserver_lightgbm": ("mlserver_lightgbm",),
     "mlserver_catboost": ("overbook_mlserver.catboost",),
-    "mlserver_mlflow": ("mlserver_mlflow", "mlflow.sklearn", "mlflow.pyfunc.model"),
+    "mlserver_mlflow": ("mlserver_mlflow", "mlflow.sklearn", "mlflow.pyfunc.model", "skops.io"),
 }
 # Longer than any proxy's idle timeout: the proxy closes idle connections, never the server under a request.
 _KEEP_ALIVE_SECONDS = 4000

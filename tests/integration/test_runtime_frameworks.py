@@ -1,0 +1,215 @@
+"""Real models of the frameworks that MLServer gets as extras, against a real server that has them all.
+
+They are trained in the runtime's environment, so that versions match. The environment is made in pytest's cache
+folder, not where people keep theirs: what `overbook up` installs by itself must not depend on who ran the tests.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+import pytest_asyncio
+
+from overbook.agent.servers.mlserver import MlserverConfig, MlserverServer
+from overbook.agent.servers.protocol import ModelRejected, PreparedModel
+from overbook.runtimes.install import RuntimeEnvironment, capabilities, environment, install
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
+CALL = 60.0
+EXTRAS = frozenset({"xgboost", "lightgbm", "catboost", "mlflow"})
+SCRIPT = Path(__file__).with_name("make_models.py")
+REQUIREMENTS = {
+    "xgboost-json": "xgboost",
+    "xgboost-ubj": "xgboost",
+    "xgboost-pickle": "xgboost",
+    "lightgbm-txt": "lightgbm",
+    "catboost-classifier": "catboost",
+    "catboost-words": "catboost",
+    "catboost-regressor": "catboost",
+    "mlflow-plain": "mlflow",
+    "mlflow-signature": "mlflow",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    environment: RuntimeEnvironment
+    capabilities: tuple[str, ...]
+    models: Path
+
+    def model(self, name: str, *requirements: str) -> PreparedModel:
+        words = requirements or (REQUIREMENTS[name],)
+        return PreparedModel(name, 1, self.models / name, requirements=words)
+
+
+@pytest.fixture(scope="module")
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    cache = request.config.cache
+    assert cache is not None
+    folder = cache.mkdir("runtimes")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OVERBOOK_RUNTIMES_DIR", str(folder))
+        install("mlserver", lambda _message, _fraction: None, extras=EXTRAS)
+        found, offered = environment("mlserver"), capabilities("mlserver")
+    models = tmp_path_factory.mktemp("models")
+    subprocess.run([found.python, "-I", SCRIPT, models], check=True, capture_output=True, cwd="/")
+    return Made(found, offered, models)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(
+    made: Made, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[MlserverServer]:
+    runtime = made.environment
+    running = MlserverServer(
+        MlserverConfig(
+            runtime.python, runtime.plugin, tmp_path_factory.mktemp("s"), extras=runtime.extras
+        )
+    )
+    await running.start(timeout=120)
+    yield running
+    await running.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def client(server: MlserverServer) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(
+        base_url=f"http://{server.addresses.rest}", trust_env=False, timeout=CALL
+    ) as made:
+        yield made
+
+
+async def test_capabilities_follow_what_is_installed(made: Made) -> None:
+    assert set(made.capabilities) == {"mlserver", "sklearn", "python", "onnx"} | EXTRAS
+
+
+@pytest.mark.parametrize("name", list(REQUIREMENTS))
+async def test_a_plain_artifact_answers_as_in_process(
+    made: Made, server: MlserverServer, client: httpx.AsyncClient, name: str
+) -> None:
+    expected = json.loads((made.models / f"{name}.json").read_text())
+    model = made.model(name)
+    server.validate(model)
+    await server.load(model, timeout=CALL)
+    reply = await client.post(f"/v2/models/{name}/infer", json=body(name, expected["rows"]))
+    assert reply.status_code == 200, reply.text
+    answers = reply.json()["outputs"][0]["data"]
+    if isinstance(expected["answers"][0], str):
+        assert answers == expected["answers"]
+    else:
+        assert answers == pytest.approx(expected["answers"], rel=1e-5)
+    await server.unload(name, timeout=CALL)
+
+
+def body(name: str, rows: list[list[float]]) -> dict[str, object]:
+    if name == "mlflow-signature":
+        columns = [
+            {
+                "name": word,
+                "shape": [len(rows), 1],
+                "datatype": "FP32",
+                "data": [r[n] for r in rows],
+            }
+            for n, word in enumerate("abcd")
+        ]
+        return {"inputs": columns}
+    flat = [value for row in rows for value in row]
+    tensor: dict[str, object] = {
+        "name": "x",
+        "shape": [len(rows), len(rows[0])],
+        "datatype": "FP32",
+        "data": flat,
+    }
+    if name.startswith("mlflow"):
+        # Without a signature MLflow's class makes a dictionary of the inputs, unless told otherwise.
+        return {"inputs": [tensor], "parameters": {"content_type": "np"}}
+    return {"inputs": [tensor]}
+
+
+async def test_outputs_chosen_by_name(
+    made: Made, server: MlserverServer, client: httpx.AsyncClient
+) -> None:
+    rows = json.loads((made.models / "xgboost-json.json").read_text())["rows"]
+    for name in ("xgboost-json", "catboost-classifier"):
+        await server.load(made.model(name), timeout=CALL)
+        asked = {**body(name, rows), "outputs": [{"name": "predict_proba"}]}
+        (output,) = (await client.post(f"/v2/models/{name}/infer", json=asked)).json()["outputs"]
+        assert output["shape"] == [len(rows), 2]
+        wrong = {**asked, "outputs": [{"name": "nope"}]}
+        reply = await client.post(f"/v2/models/{name}/infer", json=wrong)
+        assert (reply.status_code, "predict_proba" in reply.json()["error"]) == (400, True)
+        await server.unload(name, timeout=CALL)
+
+
+@pytest.mark.parametrize(
+    ("word", "file", "content"),
+    [
+        ("xgboost", "model.json", b"{"),
+        ("xgboost", "model.ubj", b"nonsense"),
+        ("lightgbm", "model.txt", b"tree\nnonsense"),
+        ("catboost", "model.cbm", b"nonsense"),
+        ("mlflow", "MLmodel", b"flavors: {}"),
+        ("mlflow", "MLmodel", b"{"),
+    ],
+)
+async def test_a_corrupt_file_is_refused_and_nobody_else_notices(
+    made: Made,
+    server: MlserverServer,
+    client: httpx.AsyncClient,
+    tmp_path: Path,
+    word: str,
+    file: str,
+    content: bytes,
+) -> None:
+    good = made.model("lightgbm-txt")
+    await server.load(good, timeout=CALL)
+    (tmp_path / file).write_bytes(content)
+    bad = PreparedModel("bad", 1, tmp_path, requirements=(word,))
+    server.validate(bad)
+    with pytest.raises(ModelRejected, match=r"^MLServer refused bad: \S") as raised:
+        await server.load(bad, timeout=CALL)
+    assert "\n" not in str(raised.value)
+    expected = json.loads((made.models / "lightgbm-txt.json").read_text())
+    reply = await client.post("/v2/models/lightgbm-txt/infer", json=body("x", expected["rows"]))
+    assert reply.status_code == 200
+
+
+async def test_prediction_errors_are_the_servers_own(
+    made: Made, server: MlserverServer, client: httpx.AsyncClient
+) -> None:
+    for name in ("xgboost-json", "lightgbm-txt", "catboost-classifier"):
+        await server.load(made.model(name), timeout=CALL)
+        reply = await client.post(f"/v2/models/{name}/infer", json=body(name, [[1.0, 2.0]]))
+        # No reason over REST: MLServer says it for errors of its own kinds only, and all over gRPC.
+        assert reply.status_code == 500, reply.text
+        assert (await client.get(f"/v2/models/{name}/ready")).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["xgboost-ubj", "lightgbm-txt", "catboost-regressor"])
+async def test_memory_is_given_back_and_threads_do_not_spin(
+    made: Made, server: MlserverServer, client: httpx.AsyncClient, name: str
+) -> None:
+    rows = json.loads((made.models / f"{name}.json").read_text())["rows"] * 50
+    process = psutil.Process(server.pid)
+    levels = []
+    for _ in range(6):
+        for number in range(10):
+            model = made.model(name)
+            await server.load(
+                PreparedModel(f"m{number}", 1, model.artifact, model.requirements), timeout=CALL
+            )
+            await client.post(f"/v2/models/m{number}/infer", json=body(name, rows))
+        for number in range(10):
+            await server.unload(f"m{number}", timeout=CALL)
+        levels.append(process.memory_full_info().uss)
+    assert levels[-1] - levels[2] < 5_000_000, levels
+    before = sum(process.cpu_times()[:2])
+    await client.get("/v2/health/live")
+    assert sum(process.cpu_times()[:2]) - before < 0.05
