@@ -357,3 +357,21 @@ async def test_a_cycle_of_models_gives_its_memory_back(
     size = levels[0][0] - levels[0][1]
     assert size > 5_000_000
     assert levels[-1][1] - levels[1][1] < size / 4
+
+
+async def test_a_model_that_raises_says_why_and_keeps_the_connection(
+    server: MlserverServer, client: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    code = """
+    class Model(Text):
+        def said(self):
+            raise ValueError("not today")
+    """
+    await server.load(custom(tmp_path, "moody", code), timeout=CALL)
+    tensor = {"name": "x", "shape": [1], "datatype": "INT64", "data": [1]}
+    connections = set()
+    for _ in range(3):
+        reply = await client.post("/v2/models/moody/infer", json={"inputs": [tensor]})
+        assert (reply.status_code, reply.json()) == (500, {"error": "ValueError: not today"})
+        connections.add(reply.extensions["network_stream"].get_extra_info("client_addr"))
+    assert len(connections) == 1

@@ -46,6 +46,7 @@ class Runtime:
     ``capabilities``: what a model's ``requirements`` may name when this runtime serves it, without any extra.
     ``packages``: the packages a person would ask about, pinned in ``lock``.
     ``plugin``: our code for inside its environment, for ``PYTHONPATH``; never imported by us.
+    ``withheld``: names that people will look for among the extras, and why they are not there.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Runtime:
     lock: Path
     plugin: Path
     extras: tuple[Extra, ...] = ()
+    withheld: tuple[tuple[str, str], ...] = ()
 
     def default_extras(self) -> frozenset[str]:
         return frozenset(extra.name for extra in self.extras if extra.default)
@@ -63,6 +65,9 @@ class Runtime:
         wanted = set(names)
         unknown = wanted - {extra.name for extra in self.extras}
         if unknown:
+            for name, reason in self.withheld:
+                if name in unknown:
+                    raise UnknownExtra(f"runtime {self.name!r} has no extra {name!r}: {reason}")
             known = ", ".join(extra.name for extra in self.extras) or "none"
             raise UnknownExtra(
                 f"runtime {self.name!r} has no extra {min(unknown)!r}; expected one of: {known}"
@@ -126,6 +131,14 @@ RUNTIMES: Final[tuple[Runtime, ...]] = (
             _mlserver_extra("lightgbm", "mlserver-lightgbm", "lightgbm"),
             _mlserver_extra("catboost", "mlserver-catboost", "catboost"),
             _mlserver_extra("mlflow", "mlserver-mlflow", "mlflow"),
+        ),
+        withheld=(
+            (
+                "huggingface",
+                "MLServer's runtime for it needs PyTorch and TensorFlow, which package indexes have as GPU builds "
+                "of several GB; export the model to ONNX and require onnx, or attach a server that has it "
+                "(docs/runtimes.md)",
+            ),
         ),
     ),
 )

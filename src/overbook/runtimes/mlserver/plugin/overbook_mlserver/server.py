@@ -31,6 +31,7 @@ from mlserver.settings import ModelSettings, Settings  # noqa: E402
 from mlserver.utils import install_uvloop_event_loop  # noqa: E402
 
 from overbook_mlserver.binary_tensors import BinaryTensors  # noqa: E402
+from overbook_mlserver.failures import Failures  # noqa: E402
 from overbook_mlserver.gateway_endpoint import GatewayEndpoint  # noqa: E402
 from overbook_mlserver.grpc_infer import GrpcInfer  # noqa: E402
 from overbook_mlserver.registry import Registry, initialise  # noqa: E402
@@ -94,6 +95,7 @@ class OverbookServer(mlserver.server.MLServer):
         super().__init__(settings)
         self._model_repository.attach(self._model_registry)
         self._rest_server._app.add_middleware(BinaryTensors, data_plane=self._data_plane)
+        self._rest_server._app.add_middleware(Failures)
         # Nobody scrapes these, and they would keep one child per model name for ever.
         silent = _NoMetric()
         self._data_plane._ModelInferRequestSuccess = silent
