@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import grpc
 import httpx
 import numpy as np
 import psutil
@@ -19,6 +20,7 @@ from onnx import TensorProto, helper
 from overbook.agent.servers.mlserver import MlserverConfig, MlserverServer
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel
 from overbook.runtimes.install import environment, install
+from overbook.wire import oip_pb2
 from tests.integration import onnx_models
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -293,3 +295,26 @@ async def test_memory_is_given_back(server: MlserverServer, tmp_path: Path) -> N
 def own_bytes(server: MlserverServer) -> int:
     """Without shared pages: their share grows when another server of the same environment ends."""
     return int(psutil.Process(server.pid).memory_full_info().uss)
+
+
+async def test_grpc_with_typed_contents(server: MlserverServer, tmp_path: Path) -> None:
+    await load(server, "typed", onnx_models.add_sub(tmp_path / "model.onnx", "INT64", ["n"]))
+    tensor = oip_pb2.ModelInferRequest.InferInputTensor
+    inputs = [
+        tensor(
+            name=name,
+            datatype="INT64",
+            shape=[2],
+            contents=oip_pb2.InferTensorContents(int64_contents=[5, number]),
+        )
+        for number, name in enumerate("ab")
+    ]
+    async with grpc.aio.insecure_channel(server.addresses.grpc) as channel:
+        infer = channel.unary_unary(
+            "/inference.GRPCInferenceService/ModelInfer",
+            request_serializer=oip_pb2.ModelInferRequest.SerializeToString,
+            response_deserializer=oip_pb2.ModelInferResponse.FromString,
+        )
+        request = oip_pb2.ModelInferRequest(model_name="typed", inputs=inputs)
+        reply = await infer(request, timeout=CALL)
+    assert [list(output.contents.int64_contents) for output in reply.outputs] == [[10, 1], [0, -1]]

@@ -1,4 +1,4 @@
-"""Answers a request whose model raised with a 500 that says why, and keeps the connection.
+"""Answers 500 with the reason when a model raises, and keeps the connection.
 
 MLServer leaves errors that are not of its own kinds to the web framework: "Internal Server Error" without a
 reason (over gRPC the reason is told), and the connection is closed, on which a proxy may just have sent another

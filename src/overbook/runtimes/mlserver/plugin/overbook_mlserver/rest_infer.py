@@ -17,6 +17,7 @@ from mlserver.utils import extract_headers, insert_headers
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 
+from overbook_mlserver.failures import Failures
 from overbook_mlserver.gateway_endpoint import Headers, Reply, Work
 
 _ROUTE = "/v2/models/{model_name}/infer"
@@ -45,7 +46,7 @@ class RestInfer:
         handlers = dict(app.exception_handlers)
         server_error = handlers.pop(500, None) or handlers.pop(Exception, None)
         self._errors = ServerErrorMiddleware(
-            ExceptionMiddleware(_raise, handlers=handlers, debug=app.debug),
+            Failures(ExceptionMiddleware(_raise, handlers=handlers, debug=app.debug)),
             handler=server_error,
             debug=app.debug,
         )
