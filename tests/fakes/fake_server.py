@@ -27,7 +27,10 @@ Sleep = Callable[[float], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What a model does. ``answer``: of its predictions. ``size``: bytes it takes while loaded."""
+    """What a model does. ``answer``: of its predictions. ``size``: bytes it takes while loaded.
+
+    ``leak``: bytes that each of its loads leaves behind for good.
+    """
 
     answer: int = 0
     seconds: float = 0.0
@@ -35,6 +38,7 @@ class Script:
     hang: bool = False
     crash: bool = False
     size: int = 1_000_000
+    leak: int = 0
 
 
 class FakeServer:
@@ -51,6 +55,7 @@ class FakeServer:
         self._loading: set[str] = set()
         self.scripts: dict[str, Script] = {}
         self.start_failure = ""
+        self.leaked = 0
         self.unload_seconds = 0.0
         self.calls: list[str] = []
 
@@ -109,6 +114,7 @@ class FakeServer:
                 self._loading.discard(name)
         self._require_running()
         self._loaded[name] = script
+        self.leaked += script.leak
 
     async def unload(self, name: str, *, timeout: float) -> None:
         self._require_running()
@@ -138,8 +144,13 @@ class FakeServer:
     async def memory(self) -> ProcessMemory:
         if self._pid is None:
             return ProcessMemory(bytes=0, processes=0)
+        return ProcessMemory(bytes=self.held, processes=1)
+
+    @property
+    def held(self) -> int:
+        """Bytes of the process: its base, the models, and what they left behind."""
         models = sum(script.size for script in self._loaded.values())
-        return ProcessMemory(bytes=self.base_bytes + models, processes=1)
+        return self.base_bytes + models + self.leaked
 
     async def model_memory(self, name: str) -> ProcessMemory | None:
         return None
@@ -198,6 +209,7 @@ class FakeServer:
     def _end(self, code: int) -> None:
         self._pid = None
         self._loaded, self._loading = {}, set()
+        self.leaked = 0
         if self._exit is not None and not self._exit.done():
             self._exit.set_result(code)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from overbook.agent.clock import Clock
 from overbook.agent.followers import Followers
+from overbook.agent.memory.meter import Meter, Telling
 from overbook.agent.notices import Notices
 from overbook.agent.operations import OperationLimits, Operations, Repair, Reports
 from overbook.agent.servers.protocol import InferenceServer, ModelRejected, PreparedModel
@@ -23,6 +24,7 @@ from overbook.residency.books import Entry
 from overbook.residency.core import Core, Statistics
 from overbook.residency.effects import Refusal
 from overbook.residency.events import ModelName, RequestId
+from overbook.residency.states import SERVING
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +53,15 @@ class _Waiter:
 class ActorPorts:
     """What the actor acts upon. ``kill_server`` ends a process that does not answer; `server_down` tells of its end.
 
-    ``repair``: see `operations`.
+    ``repair``: see `operations`. ``size``: bytes to charge for a model, by what is known now.
     """
 
     server: InferenceServer
     notices: Notices
     kill_server: Callable[[str], None]
     repair: Repair
+    meter: Meter
+    size: Callable[[PreparedModel], int]
 
 
 class Actor:
@@ -84,6 +88,15 @@ class Actor:
                 stuck=ports.kill_server,
             ),
             repair=ports.repair,
+            meter=ports.meter,
+        )
+        self._meter = ports.meter
+        self._size = ports.size
+        ports.meter.telling = Telling(
+            charged=lambda: self._core.ledger.total,
+            charged_for=lambda model: self._core.ledger.of(ModelName(model)),
+            withhold=lambda size: self.feed(ev.Withhold(size)),
+            measured=self._on_measured,
         )
         self._prepared: dict[ModelName, PreparedModel] = {}
         self._loading: dict[ModelName, PreparedModel] = {}
@@ -136,6 +149,10 @@ class Actor:
         self._prepared[register.model] = prepared
         self.feed(register)
 
+    def resize(self, register: ev.Register) -> None:
+        """The same content, known to be of another size."""
+        self.feed(register)
+
     def remove(self, model: ModelName) -> None:
         self.feed(ev.Remove(model))
 
@@ -155,6 +172,7 @@ class Actor:
         self._loading.clear()
         self._loaded.clear()
         self.followers.withdraw_all()
+        self._meter.ended()
 
     async def activate(self, model: ModelName, *, timeout: float, suspect: bool) -> Activation:
         """Wait until the model is resident, at most ``timeout`` seconds. Cancelling withdraws the wish.
@@ -238,10 +256,10 @@ class Actor:
             case fx.Load(model):
                 self._notices.changed(model)
                 self._loading[model] = self._prepared[model]
-                self._operations.load(self._prepared[model])
+                self._operations.load(self._prepared[model], self._loaded.get(model))
             case fx.Unload(model):
                 self._notices.changed(model)
-                self._operations.unload(model)
+                self._operations.unload(model, self._loaded.get(model))
             case fx.Verify(model):
                 self._operations.verify(model)
             case fx.Publish(model):
@@ -278,6 +296,8 @@ class Actor:
     def _on_usage(self, model: ModelName, in_flight: int, active: bool) -> None:
         last_active = self._clock.now() if active else -float("inf")
         self.feed(ev.UsageSeen(model, in_flight, last_active))
+        if active:
+            self._meter.used(model, in_flight)
         self._notices.used(model)
 
     # -- how operations ended
@@ -288,7 +308,7 @@ class Actor:
         self._loaded[model] = prepared
         self._load_times[model] = (self._clock.now(), seconds)
         self._notices.loaded(model, seconds)
-        self.feed(ev.LoadSucceeded(model))
+        self.feed(ev.LoadSucceeded(model, measured=self._size(prepared)))
         newest = self._prepared.get(model)
         if newest is None or newest.generation != prepared.generation:
             return
@@ -296,6 +316,15 @@ class Actor:
         known = self._metadata.get(model)
         if known is None or known[0] != prepared:
             self._operations.describe(prepared)
+
+    def _on_measured(self, name: str) -> None:
+        """A loaded model is known better than when its load ended."""
+        model = ModelName(name)
+        prepared, entry = self._loaded.get(model), self.entries.get(model)
+        if prepared is not None and entry is not None and entry.state in SERVING:
+            size = self._size(prepared)
+            if size != entry.loaded_size:
+                self.feed(ev.Measured(model, size))
 
     def _on_rejected(self, model: ModelName, reason: str) -> None:
         self._loading.pop(model, None)

@@ -18,7 +18,8 @@ from typing import Final, Protocol
 from overbook.agent.actor import Activation, Actor
 from overbook.agent.artifacts.cache import Artifact, ArtifactError
 from overbook.agent.clock import Clock
-from overbook.agent.guesses import SMALLEST, Guess
+from overbook.agent.memory.sizes import Content as Measurable
+from overbook.agent.memory.sizes import Sizes
 from overbook.agent.notices import Notices
 from overbook.agent.servers.protocol import InferenceServer, ModelRejected, PreparedModel
 from overbook.residency.effects import Refusal
@@ -30,6 +31,7 @@ _RETRY_BASE: Final = 2.0
 _RETRY_MAX: Final = 60.0
 # Requests that may wait for the artifact of one model; beyond that they are told to come again.
 _MAX_WAITING: Final = 2000
+NOTHING: Final = Measurable("", 0)
 
 
 class Cache(Protocol):
@@ -52,6 +54,11 @@ class Content:
     source: tuple[str, str]
     prepared: PreparedModel
 
+    @property
+    def measurable(self) -> Measurable:
+        words = " ".join(self.prepared.requirements)
+        return Measurable(self.artifact.digest, self.artifact.bytes, words)
+
     def same(self, other: PreparedModel) -> bool:
         return self.prepared == replace(other, generation=self.prepared.generation)
 
@@ -61,7 +68,6 @@ class Assignment:
     """One assigned model. ``current``: the content registered is the one that ``spec`` asks for."""
 
     spec: pb.AssignedModel
-    guess: Guess
     content: Content | None = None
     current: bool = False
     failure: str = ""
@@ -75,12 +81,14 @@ class Assignment:
         return self.content is not None
 
     @property
-    def size(self) -> int:
-        """Bytes the ledger would charge: declared, else guessed from the artifact."""
-        if self.spec.HasField("memory_bytes"):
-            return max(SMALLEST, self.spec.memory_bytes)
-        bytes_ = self.content.artifact.bytes if self.content is not None else 0
-        return self.guess.bytes(bytes_, self.spec.requirements)
+    def declared(self) -> int | None:
+        """Bytes by the manifest."""
+        return self.spec.memory_bytes if self.spec.HasField("memory_bytes") else None
+
+    @property
+    def measurable(self) -> Measurable:
+        """Its content as sizes are known by; an empty one before its files are here."""
+        return NOTHING if self.content is None else self.content.measurable
 
 
 class Assignments:
@@ -94,9 +102,11 @@ class Assignments:
         cache: Cache,
         notices: Notices,
         clock: Clock,
-        guess: Guess | None = None,
+        sizes: Sizes,
     ) -> None:
-        self._guess = guess or Guess()
+        self._sizes = sizes
+        sizes.on_change = self._size_changed
+        self._by_digest: dict[str, set[str]] = {}
         self._actor = actor
         self._server = server
         self._cache = cache
@@ -142,7 +152,7 @@ class Assignments:
     def _assign(self, spec: pb.AssignedModel) -> None:
         known = self._assigned.get(spec.name)
         if known is None:
-            known = Assignment(spec, self._guess)
+            known = Assignment(spec)
             self._assigned[spec.name] = known
             self._begin_fetch(known)
             return
@@ -222,20 +232,55 @@ class Assignments:
         number = self._number(spec, content, None if before is None else before.content)
         content = replace(content, prepared=replace(content.prepared, generation=number))
         assignment.content = content
-        self._actor.assign(
-            content.prepared,
-            Register(
-                model=name,
-                size=assignment.size,
-                generation=number,
-                pinned=spec.pinned,
-                priority=spec.priority,
-                keep_alive=spec.keep_alive_seconds,
-            ),
-        )
+        self._know(assignment)
+        self._actor.assign(content.prepared, self._registration(assignment))
         self._files_changed()
         assignment.changed.set()
         self._notices.changed(name)
+
+    def _registration(self, assignment: Assignment) -> Register:
+        spec, content = assignment.spec, assignment.content
+        return Register(
+            model=ModelName(spec.name),
+            size=self.size(assignment),
+            generation=spec.generation if content is None else content.prepared.generation,
+            pinned=spec.pinned,
+            priority=spec.priority,
+            keep_alive=spec.keep_alive_seconds,
+        )
+
+    # -- sizes
+
+    def size(self, assignment: Assignment) -> int:
+        """Bytes that the ledger charges for it, or would."""
+        return self._sizes.charge(assignment.measurable, assignment.declared)
+
+    def measured(self, assignment: Assignment) -> int | None:
+        """Bytes that it was seen to take, None until it was."""
+        return self._sizes.measured(assignment.measurable, assignment.declared)
+
+    def size_of(self, prepared: PreparedModel) -> int:
+        """Bytes to charge for what was loaded, which may be older than what is assigned now."""
+        known = self._assigned.get(prepared.name) or self._leaving.get(prepared.name)
+        content = self._sizes.content(prepared.artifact.name)
+        return self._sizes.charge(content, None if known is None else known.declared)
+
+    def _know(self, assignment: Assignment) -> None:
+        self._sizes.introduce(assignment.measurable)
+        self._by_digest.setdefault(assignment.measurable.digest, set()).add(assignment.spec.name)
+
+    def _size_changed(self, digest: str) -> None:
+        """What was measured of one model holds for all that have the same files."""
+        for name in tuple(self._by_digest.get(digest, ())):
+            known = self._assigned.get(name)
+            if known is None or known.content is None or known.measurable.digest != digest:
+                self._by_digest[digest].discard(name)
+                continue
+            self._notices.changed(name)
+            entry = self._actor.entries.get(ModelName(name))
+            if entry is not None and entry.size != self.size(known):
+                # Nothing was wished: a model that is cold stays cold.
+                self._actor.resize(replace(self._registration(known), warm=False))
 
     def _number(self, spec: pb.AssignedModel, content: Content, before: Content | None) -> int:
         """The number of the content for the core. A new one makes it load anew, and forget that it failed."""
@@ -283,6 +328,9 @@ class Assignments:
         if keep != self._kept:
             self._kept = keep
             await self._cache.prune(keep)
+            self._sizes.keep_only(keep)
+            for gone in self._by_digest.keys() - keep:
+                del self._by_digest[gone]
 
     # -- requests
 

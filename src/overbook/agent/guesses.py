@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 # What an artifact becomes in memory, by experience with pickled estimators.
-_FACTOR: Final = 1.2
+FACTOR: Final = 1.2
 # A ledger entry of nothing would let any number of models in.
 SMALLEST: Final = 4096
 
@@ -18,10 +18,15 @@ class Guess:
 
     own_process: Mapping[str, int] = field(default_factory=dict)
 
-    def bytes(self, artifact: int, requirements: Iterable[str]) -> int:
-        """Of a model whose files have ``artifact`` bytes."""
+    def bytes(self, artifact: int, requirements: Iterable[str], factor: float = FACTOR) -> int:
+        """Of a model whose files have ``artifact`` bytes, each of which becomes ``factor`` in memory."""
+        return max(SMALLEST, int(artifact * factor)) + self.process(requirements)
+
+    def process(self, requirements: Iterable[str]) -> int:
+        """Bytes of the process that the model gets; 0 where it shares one."""
+        requirements = tuple(requirements)
         floors = [self.own_process[word] for word in requirements if word in self.own_process]
         if not floors and self.own_process:
             # It does not say what it is, and it will be one of these.
             floors = [min(self.own_process.values())]
-        return max(SMALLEST, int(artifact * _FACTOR)) + max(floors, default=0)
+        return max(floors, default=0)

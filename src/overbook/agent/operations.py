@@ -19,6 +19,8 @@ from typing import Final
 
 from overbook.agent.artifacts.errors import ArtifactError
 from overbook.agent.clock import Clock
+from overbook.agent.memory.meter import Meter
+from overbook.agent.memory.sizes import Content
 from overbook.agent.servers.protocol import (
     InferenceServer,
     ModelRejected,
@@ -72,12 +74,14 @@ class Operations:
         limits: OperationLimits,
         reports: Reports,
         repair: Repair,
+        meter: Meter,
     ) -> None:
         self._server = server
         self._clock = clock
         self._limits = limits
         self._reports = reports
         self._repair = repair
+        self._meter = meter
         self._tasks: asyncio.TaskGroup | None = None
         self._epoch = 0
         self._last: dict[ModelName, asyncio.Task[None]] = {}
@@ -99,11 +103,13 @@ class Operations:
                 self._tasks = None
                 self.abandon("the agent stops")
 
-    def load(self, prepared: PreparedModel) -> None:
-        self._begin(ModelName(prepared.name), "load", self._load(prepared))
+    def load(self, prepared: PreparedModel, replaces: PreparedModel | None = None) -> None:
+        """``replaces``: what is loaded under this name and will be swapped."""
+        self._begin(ModelName(prepared.name), "load", self._load(prepared, replaces))
 
-    def unload(self, model: ModelName) -> None:
-        self._begin(model, "unload", self._unload(model))
+    def unload(self, model: ModelName, loaded: PreparedModel | None) -> None:
+        """``loaded``: what it holds, when known."""
+        self._begin(model, "unload", self._unload(model, loaded))
 
     def verify(self, model: ModelName) -> None:
         self._begin(model, "verify", self._verify(model))
@@ -170,33 +176,36 @@ class Operations:
 
     # -- the operations; each returns what to report
 
-    async def _load(self, prepared: PreparedModel) -> Report:
+    async def _load(self, prepared: PreparedModel, replaces: PreparedModel | None) -> Report:
         model = ModelName(prepared.name)
         if self._deaths.get(model, (0, 0))[0] != prepared.generation:
-            return await self._load_now(prepared, suspect=False)
+            return await self._load_now(prepared, replaces, suspect=False)
         async with self._suspects:
-            return await self._load_now(prepared, suspect=True)
+            return await self._load_now(prepared, replaces, suspect=True)
 
-    async def _load_now(self, prepared: PreparedModel, *, suspect: bool) -> Report:
+    async def _load_now(
+        self, prepared: PreparedModel, replaces: PreparedModel | None, *, suspect: bool
+    ) -> Report:
         model, began = ModelName(prepared.name), self._clock.now()
         try:
             if suspect:
                 # A damaged copy may well be what the process died of.
                 prepared = await self._repaired(prepared) or prepared
                 began = self._clock.now()
-            prepared = await self._load_or_repair(prepared)
+            prepared, seconds = await self._load_or_repair(prepared, replaces)
         except (ModelRejected, ArtifactError) as error:
             told = str(error)
             return lambda: self._reports.rejected(model, told)
         except (ServerUnreachable, TimeoutError) as error:
             return self._unreachable(model, self._clock.now() - began, error)
-        seconds = self._clock.now() - began
         return lambda: self._loaded(prepared, seconds)
 
-    async def _load_or_repair(self, prepared: PreparedModel) -> PreparedModel:
-        """The model as it was loaded at last."""
+    async def _load_or_repair(
+        self, prepared: PreparedModel, replaces: PreparedModel | None
+    ) -> tuple[PreparedModel, float]:
+        """The model as it was loaded at last, and the seconds that the load itself took."""
         try:
-            await self._call_load(prepared)
+            return prepared, await self._measured_load(prepared, replaces)
         except ModelRejected as error:
             try:
                 repaired = await self._repaired(prepared)
@@ -204,9 +213,19 @@ class Operations:
                 raise ArtifactError(f"{error}; its local copy is damaged: {lost}") from lost
             if repaired is None:
                 raise
-            await self._call_load(repaired)
-            return repaired
-        return prepared
+            return repaired, await self._measured_load(repaired, replaces)
+
+    async def _measured_load(
+        self, prepared: PreparedModel, replaces: PreparedModel | None
+    ) -> float:
+        old = None if replaces is None else self._content(replaces)
+        async with self._meter.loading(prepared.name, self._content(prepared), old):
+            began = self._clock.now()
+            await self._call_load(prepared)
+            return self._clock.now() - began
+
+    def _content(self, prepared: PreparedModel) -> Content:
+        return self._meter.sizes.content(prepared.artifact.name)
 
     async def _call_load(self, prepared: PreparedModel) -> None:
         if self._silent:
@@ -261,10 +280,12 @@ class Operations:
 
         return hung
 
-    async def _unload(self, model: ModelName) -> Report:
+    async def _unload(self, model: ModelName, loaded: PreparedModel | None) -> Report:
+        content = None if loaded is None else self._content(loaded)
         try:
-            async with asyncio.timeout(self._limits.unload):
-                await self._server.unload(model, timeout=self._limits.unload)
+            async with self._meter.unloading(model, content):
+                async with asyncio.timeout(self._limits.unload):
+                    await self._server.unload(model, timeout=self._limits.unload)
         except (ServerUnreachable, TimeoutError) as error:
             told = f"unload of model '{model}' did not end: {error or 'no answer'}"
             return lambda: self._reports.stuck(told)

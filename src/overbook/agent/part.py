@@ -19,15 +19,21 @@ from overbook.agent.clock import Clock
 from overbook.agent.commands import Commands
 from overbook.agent.guesses import Guess
 from overbook.agent.link import LinkHandlers, SchedulerLink
+from overbook.agent.memory.meter import Meter
+from overbook.agent.memory.probe import TreeProbe
+from overbook.agent.memory.sizes import Sizes
+from overbook.agent.memory.store import SizeStore
+from overbook.agent.memory.unattributed import Unattributed, slack_of
 from overbook.agent.notices import Notices
 from overbook.agent.operations import OperationLimits
 from overbook.agent.reports import Reporter
 from overbook.agent.servers.factory import make_server
-from overbook.agent.servers.protocol import InferenceServer, ServerUnreachable
+from overbook.agent.servers.protocol import InferenceServer
 from overbook.agent.service import AgentService
 from overbook.agent.supervisor import Phase, RestartLimits, Supervisor
 from overbook.residency.books import Limits
 from overbook.residency.core import Core
+from overbook.runtimes.catalogue import UnknownRuntime, runtime
 from overbook.wire import agent_pb2_grpc
 from overbook.wire import common_pb2 as common
 from overbook.wire import scheduler_pb2 as pb
@@ -73,8 +79,15 @@ class AgentPart:
         config = self._config
         self._folder.mkdir(parents=True, exist_ok=True)
         server = make_server(config.runtime, self._folder)
+        store = SizeStore(self._folder / "sizes.db", _runtime_id(config.runtime))
+        sizes = Sizes(store, Guess(config.own_process))
+        meter = self._meter(server, sizes)
         supervisor = Supervisor(
-            server=server, notices=self._notices, clock=self._clock, limits=RestartLimits()
+            server=server,
+            notices=self._notices,
+            clock=self._clock,
+            limits=RestartLimits(),
+            meter=meter,
         )
         actor = Actor(
             core=Core(budget=config.memory, limits=Limits()),
@@ -85,6 +98,8 @@ class AgentPart:
                 notices=self._notices,
                 kill_server=supervisor.kill,
                 repair=lambda prepared: assignments.repair(prepared),
+                meter=meter,
+                size=lambda prepared: assignments.size_of(prepared),
             ),
         )
         cache = ArtifactCache(self._folder / "cache")
@@ -94,7 +109,7 @@ class AgentPart:
             cache=cache,
             notices=self._notices,
             clock=self._clock,
-            guess=Guess(config.own_process),
+            sizes=sizes,
         )
         reporter = Reporter(actor, assignments, supervisor, server, self._clock)
         self._notices.on_forgotten = assignments.left
@@ -125,13 +140,15 @@ class AgentPart:
                 tasks.create_task(supervisor.run(actor), name="server supervisor")
                 tasks.create_task(link.run(), name="scheduler link")
                 tasks.create_task(
-                    self._watch_memory(server, supervisor, reporter), name="memory watch"
+                    self._watch_memory(meter, supervisor, reporter), name="memory watch"
                 )
                 tasks.create_task(self._prune(assignments), name="cache pruning")
         finally:
             await endpoint.stop(_STOP_GRACE)
             await server.close()
             cache.close()
+            sizes.save()
+            store.close()
 
     def _hello(self) -> pb.AgentHello:
         config = self._config
@@ -145,20 +162,29 @@ class AgentPart:
             separate_process=sorted(config.own_process),
         )
 
-    async def _watch_memory(
-        self, server: InferenceServer, supervisor: Supervisor, reporter: Reporter
-    ) -> None:
+    def _meter(self, server: InferenceServer, sizes: Sizes) -> Meter:
+        async def exact(name: str) -> int | None:
+            own = await server.model_memory(name)
+            return None if own is None else own.bytes
+
+        return Meter(
+            probe=TreeProbe(lambda: server.pid),
+            exact=exact,
+            sizes=sizes,
+            clock=self._clock,
+            state=Unattributed(slack_of(self._config.memory)),
+        )
+
+    async def _watch_memory(self, meter: Meter, supervisor: Supervisor, reporter: Reporter) -> None:
         labels = self._notices.labels
         seen = (-1, -1)
         while True:
             if supervisor.phase is Phase.READY:
-                try:
-                    memory = await server.memory()
-                except ServerUnreachable:
-                    pass  # it just died; the supervisor tells
-                else:
-                    reporter.process_bytes = memory.bytes
-                    metrics.PROCESS_BYTES.labels(*labels).set(memory.bytes)
+                reading = await meter.look()
+                if reading is not None:
+                    reporter.process_bytes = reading.total
+                    metrics.PROCESS_BYTES.labels(*labels).set(reading.total)
+                meter.sizes.save()
             busy = reporter.activity() != seen or not reporter.process_bytes
             seen = reporter.activity()
             reporter.export(labels)
@@ -171,3 +197,11 @@ class AgentPart:
                 await assignments.prune()
             except OSError as error:
                 log.warning("cannot remove files of models that left: %s", error)
+
+
+def _runtime_id(name: str) -> str:
+    """Changes with the runtime's pinned packages: another version may take other sizes."""
+    try:
+        return runtime(name).folder_name()
+    except UnknownRuntime:
+        return name

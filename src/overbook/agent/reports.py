@@ -58,12 +58,15 @@ class Reporter:
             if assignment.failure and not assignment.registered
             else common.COLD,
             available=assignment.current,
-            size_bytes=assignment.size,
+            size_bytes=self._assignments.size(assignment),
             last_error=assignment.failure,
             failed=bool(assignment.failure),
         )
-        if assignment.spec.HasField("memory_bytes"):
-            report.declared_bytes = assignment.spec.memory_bytes
+        if assignment.declared is not None:
+            report.declared_bytes = assignment.declared
+        measured = self._assignments.measured(assignment)
+        if measured is not None:
+            report.measured_bytes = measured
         self._add_residency(report, assignment)
         return report
 

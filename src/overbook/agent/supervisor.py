@@ -13,6 +13,7 @@ from enum import Enum
 from overbook import metrics
 from overbook.agent.actor import Actor
 from overbook.agent.clock import Clock
+from overbook.agent.memory.meter import Meter
 from overbook.agent.notices import Notices
 from overbook.agent.servers.protocol import InferenceServer, ServerStartFailed
 from overbook.wire import agent_pb2 as pb
@@ -40,9 +41,16 @@ class Supervisor:
     """One server process and its restarts. ``base_bytes`` is its memory with no model loaded."""
 
     def __init__(
-        self, *, server: InferenceServer, notices: Notices, clock: Clock, limits: RestartLimits
+        self,
+        *,
+        server: InferenceServer,
+        notices: Notices,
+        clock: Clock,
+        limits: RestartLimits,
+        meter: Meter,
     ) -> None:
         self._server = server
+        self._meter = meter
         self._notices = notices
         self._clock = clock
         self._limits = limits
@@ -93,7 +101,8 @@ class Supervisor:
             self.phase, self.message = Phase.FAILED, str(error)
             self._notices.server_event("ServerStartFailed", str(error), warning=True)
             return False
-        self.base_bytes = (await self._server.memory()).bytes
+        reading = await self._meter.began()
+        self.base_bytes = 0 if reading is None else reading.total
         return True
 
     def _announce(self, actor: Actor) -> None:

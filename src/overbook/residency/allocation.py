@@ -26,6 +26,10 @@ from overbook.residency.states import State
 
 # Waiting models looked at in one go. Those behind wait for the ones in front; a bound keeps an event cheap.
 _SCAN: Final = 256
+# Who leaves for one of these may stay when the room is no longer needed.
+_FOR_ROOM: Final = frozenset(
+    {Cause.PRESSURE, Cause.BUDGET, Cause.SURPRISE, Cause.LOST, Cause.GUARD}
+)
 
 
 @dataclass(slots=True)
@@ -158,7 +162,7 @@ def _serve_stale(books: Books, entry: Entry, promises: _Promises, now: float) ->
         entry.reason = no_room_reason(books, entry)
         books.stale.pop(entry.model)
         books.unfit[entry.model] = None
-    elif entry.loaded_size + entry.size > capacity:
+    elif entry.loaded_size + entry.size > capacity - books.ledger.withheld:
         # Not both at once: requests wait for the swap.
         before = books.coming_back
         books.begin_drain(entry, Cause.UPDATED, now)
@@ -185,9 +189,9 @@ def no_room_reason(books: Books, entry: Entry) -> str:
 
 
 def _cover_deficit(books: Books, promises: _Promises, now: float) -> None:
-    """The budget shrank, or a model turned out larger than charged: evict what is idle, as far as it goes."""
+    """More is charged than there is room (`Books.deficit` says why): evict what is idle, as far as it goes."""
     idle = tuple(_idle(books, promises, now, None))
-    _choose(promises, plan_victims(-promises.spare, idle) or idle, Cause.BUDGET)
+    _choose(promises, plan_victims(-promises.spare, idle) or idle, books.deficit)
 
 
 def _take_victims(books: Books, promises: _Promises, now: float) -> None:
@@ -208,7 +212,7 @@ def _put_back(books: Books, promises: _Promises) -> None:
     if promises.blocked or not books.draining:
         return
     for entry in reversed(tuple(books.draining.values())):
-        if entry.cause not in (Cause.PRESSURE, Cause.BUDGET):
+        if entry.cause not in _FOR_ROOM:
             continue
         returning = 0 if entry.in_flight else books.ledger.of(entry.model)
         if returning <= promises.spare:

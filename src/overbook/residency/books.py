@@ -97,6 +97,7 @@ class Books:
     __slots__ = (
         "changed",
         "coming_back",
+        "deficit",
         "draining",
         "effects",
         "entries",
@@ -106,6 +107,7 @@ class Books:
         "order",
         "pending",
         "pinned_bytes",
+        "recycling",
         "stale",
         "ticket",
         "unfit",
@@ -134,6 +136,8 @@ class Books:
         self.changed = False  # something that could let a load begin; what does not, costs no look at the queues
         self.ticket = 0
         self.up = False
+        self.recycling = False
+        self.deficit = Cause.BUDGET  # why the charges exceed the room, when they do
 
     def emit(self, effect: Effect) -> None:
         self.effects.append(effect)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Callable, Mapping
+from itertools import islice
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from overbook.residency import events
 from overbook.residency.allocation import allocate, no_room_reason
@@ -22,19 +23,23 @@ from overbook.residency.policy import EvictionOrder, LeastRecentlyUsed
 from overbook.residency.sizes import in_words
 from overbook.residency.states import CHARGED, SERVING, IllegalStep, State, Step
 
+# Of those that wait; the first come first, so what starves is soon among them.
+_LOOKED_AT: Final = 64
+
 
 class IllegalEvent(IllegalStep):
     """The event cannot happen now; nothing was changed."""
 
 
 class Statistics(NamedTuple):
-    """Sums over one replica: bytes charged, bytes of budget, waiting requests, models by state."""
+    """Sums over one replica: bytes charged, of budget and withheld, waiting requests, models by state."""
 
     charged: int
     budget: int
     waiting: int
     assigned: int
     resident: int
+    withheld: int = 0
 
 
 class Core:
@@ -59,6 +64,7 @@ class Core:
             events.RequestLeft: self._request_left,
             events.UsageSeen: self._usage_seen,
             events.LoadSucceeded: self._load_succeeded,
+            events.Measured: self._measured,
             events.LoadFailed: self._load_failed,
             events.Drained: self._drained,
             events.Unloaded: self._unloaded,
@@ -67,6 +73,8 @@ class Core:
             events.ServerDown: self._server_down,
             events.ServerUp: self._server_up,
             events.BudgetChanged: self._budget_changed,
+            events.Withhold: self._withhold,
+            events.Recycle: self._recycle,
             events.Tick: self._tick,
         }
 
@@ -88,6 +96,7 @@ class Core:
             waiting=len(books.waiting),
             assigned=len(books.entries),
             resident=sum(1 for model in books.ledger.charges if self._serving(model)),
+            withheld=books.ledger.withheld,
         )
 
     def _serving(self, model: ModelName) -> bool:
@@ -170,7 +179,9 @@ class Core:
             entry.priority = event.priority
             books.seat(entry)
         if entry.state is State.DRAINING and entry.cause is Cause.REMOVED:
-            if other_content:
+            if books.recycling:
+                entry.cause = Cause.RECYCLED
+            elif other_content:
                 entry.cause = (
                     Cause.UPDATED
                 )  # what was deleted never serves again under its old name
@@ -319,6 +330,7 @@ class Core:
         if event.measured is not None and not entry.stale:
             entry.size = size
         books.recharge(entry, size)
+        books.deficit = Cause.SURPRISE if books.ledger.free < 0 else books.deficit
         entry.loads += 1
         entry.failures, entry.retry_at, entry.reason = 0, -math.inf, ""
         if entry.removed:
@@ -330,6 +342,20 @@ class Core:
         else:
             books.seat(entry)
         books.mark_stale(entry)
+        if books.recycling:
+            self._leave_for_recycling(entry, now)
+
+    def _measured(self, event: events.Measured, now: float) -> None:
+        books = self._books
+        if event.size < 0:
+            raise IllegalEvent(f"model '{event.model}': measured {event.size} bytes")
+        entry = self._expect(event.model, *CHARGED)
+        if entry.state is State.LOADING or entry.state is State.RELOADING or entry.stale:
+            return  # what is being loaded now is measured anew
+        entry.size = entry.loaded_size = event.size
+        if entry.state is not State.UNLOADING:
+            books.recharge(entry, event.size)
+            books.deficit = Cause.SURPRISE if books.ledger.free < 0 else books.deficit
 
     def _load_failed(self, event: events.LoadFailed, now: float) -> None:
         books = self._books
@@ -374,7 +400,12 @@ class Core:
             self._books.begin_unload(entry)
 
     def _unloaded(self, event: events.Unloaded, now: float) -> None:
-        self._books.unloaded(self._expect(event.model, State.UNLOADING))
+        books = self._books
+        entry = self._expect(event.model, State.UNLOADING)
+        books.unloaded(entry)
+        if not entry.removed and entry.size > books.ledger.budget:
+            # Only its load showed how large it is.
+            self._refuse_cold(entry)
 
     def _verified(self, event: events.Verified, now: float) -> None:
         books = self._books
@@ -405,7 +436,8 @@ class Core:
 
     def _server_down(self, event: events.ServerDown, now: float) -> None:
         books = self._books
-        books.up = False
+        books.up = books.recycling = False
+        books.ledger.withheld = 0
         hot = list(books.residents())
         hot.reverse()
         serving = {entry.model for entry in hot}
@@ -427,6 +459,10 @@ class Core:
     def _server_up(self, event: events.ServerUp, now: float) -> None:
         if self._books.up:
             raise IllegalEvent("the server is up already")
+        if self._books.recycling:
+            raise IllegalEvent(
+                "the server is being recycled; its end must be told before the new one"
+            )
         self._books.up = True
         self._books.changed = True
 
@@ -436,6 +472,7 @@ class Core:
         books = self._books
         books.ledger.budget = event.budget
         books.changed = True
+        books.deficit = Cause.BUDGET
         books.reconsider_unfit()
         for entry in books.entries.values():
             if entry.state is State.FAILED and entry.retry_at == math.inf:
@@ -444,9 +481,51 @@ class Core:
                 else:
                     entry.reason = no_room_reason(books, entry)
             elif entry.state is State.COLD and entry.size > event.budget:
-                books.reject_all(entry, Refusal.NO_ROOM, no_room_reason(books, entry), 0.0)
-                books.warm.pop(entry.model, None)
-                self._refuse(entry)
+                self._refuse_cold(entry)
+
+    def _refuse_cold(self, entry: Entry) -> None:
+        books = self._books
+        books.reject_all(entry, Refusal.NO_ROOM, no_room_reason(books, entry), 0.0)
+        books.warm.pop(entry.model, None)
+        self._refuse(entry)
+
+    def _withhold(self, event: events.Withhold, now: float) -> None:
+        if event.size < 0:
+            raise IllegalEvent(f"withheld {event.size} bytes: expected 0 or more")
+        books = self._books
+        books.ledger.withheld = event.size
+        books.deficit = Cause.LOST if event.lost else Cause.GUARD
+        books.changed = True
+        books.reconsider_unfit()
+
+    def _recycle(self, event: events.Recycle, now: float) -> None:
+        books = self._books
+        if not books.up:
+            return  # it died meanwhile, which is as good
+        books.up, books.recycling = False, True
+        hot = list(books.residents())
+        hot.reverse()
+        comeback = {entry.model: None for entry in hot if not entry.removed}
+        comeback.update(books.warm)
+        books.warm.clear()
+        books.warm.update(comeback)
+        for entry in books.draining.values():
+            if entry.cause not in (Cause.REMOVED, Cause.UPDATED):
+                entry.cause = Cause.RECYCLED
+        for entry in hot:
+            if entry.state is State.RESIDENT:
+                books.begin_drain(entry, Cause.RECYCLED, now)
+
+    def _leave_for_recycling(self, entry: Entry, now: float) -> None:
+        """Its load ended after all others began to leave."""
+        self._books.warm.setdefault(entry.model, None)
+        self._books.begin_drain(entry, Cause.RECYCLED, now)
+
+    def starved(self) -> bool:
+        """Whether somebody waits for a model that fits the budget, but not what is left beside withheld bytes."""
+        books = self._books
+        room = books.ledger.budget - books.ledger.withheld - books.pinned_bytes
+        return any(books.entries[model].size > room for model in islice(books.pending, _LOOKED_AT))
 
     def _tick(self, event: events.Tick, now: float) -> None:
         """Time alone: what is due is done for every event."""

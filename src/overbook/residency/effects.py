@@ -29,6 +29,10 @@ class Cause(Enum):
     REMOVED = "removed"
     UPDATED = "updated"
     BUDGET = "budget"
+    SURPRISE = "surprise"  # a model took more than was known
+    LOST = "lost"  # the inference server keeps memory that is nobody's
+    GUARD = "guard"  # the machine runs short
+    RECYCLED = "recycled"
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,16 @@ class LoadSucceeded:
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """What a loaded model really takes, learned after its load. It is charged also where it does not fit: the
+    deficit is then covered by evicting others before the next load begins.
+    """
+
+    model: ModelName
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class LoadFailed:
     """The load failed; the inference server gave the memory back. ``reason`` is for people."""
 
@@ -136,6 +146,25 @@ class BudgetChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class Withhold:
+    """``size`` bytes of the budget are nobody's: ``lost`` in the inference server, or else needed by the machine.
+
+    Replaces what was withheld before.
+    """
+
+    size: int
+    lost: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Recycle:
+    """The inference server is to be replaced: all models drain and unload, and requests for them wait.
+
+    Nothing is loaded until `ServerDown` and `ServerUp`; then the hot set comes back.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time passed: deadlines, backoffs and minimum residency are looked at. See `Core.next_wakeup`."""
 
@@ -147,6 +176,7 @@ Event = (
     | RequestLeft
     | UsageSeen
     | LoadSucceeded
+    | Measured
     | LoadFailed
     | Drained
     | Unloaded
@@ -155,5 +185,7 @@ Event = (
     | ServerDown
     | ServerUp
     | BudgetChanged
+    | Withhold
+    | Recycle
     | Tick
 )

@@ -1,4 +1,7 @@
-"""Who holds how many bytes of the budget. Arithmetic only: what to do about it is decided in `core`."""
+"""Who holds how many bytes of the budget, and how many are withheld from all.
+
+Arithmetic only: what to do about it is decided in `core`.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,12 @@ from overbook.residency.events import ModelName
 class Ledger:
     """Charges in bytes against a budget. `total` is kept, not summed, so every operation is O(1)."""
 
-    __slots__ = ("_charges", "budget", "total")
+    __slots__ = ("_charges", "budget", "total", "withheld")
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
         self.total = 0
+        self.withheld = 0
         self._charges: dict[ModelName, int] = {}
 
     @property
@@ -25,8 +29,8 @@ class Ledger:
 
     @property
     def free(self) -> int:
-        """Bytes left; negative when the budget shrank or a model turned out larger than charged."""
-        return self.budget - self.total
+        """Bytes left; negative when the budget shrank, more is withheld, or a model turned out larger than charged."""
+        return self.budget - self.withheld - self.total
 
     def of(self, model: ModelName) -> int:
         return self._charges.get(model, 0)

@@ -178,8 +178,10 @@ def _update(state: State, model: Model, needs: Needs, artifact: Artifact) -> Non
     """A new generation of a model that is here (perhaps on its way out: then it stays)."""
     books = state.books
     fresh = not needs.same_content(model.needs) or artifact.fingerprint != model.fingerprint
-    learned = 0 if fresh else model.learned_bytes
-    size = needs.memory if needs.memory is not None else learned or guessed_size(artifact.bytes)
+    # With another declaration agents say anew what they make of it.
+    known = not fresh and needs.memory == model.needs.memory
+    learned = model.learned_bytes if known else 0
+    size = learned or needs.memory or guessed_size(artifact.bytes)
     if model.assigned:
         _refuse_if_homeless(state, model, needs, size, artifact.made_for)
     before = model.size

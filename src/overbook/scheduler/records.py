@@ -113,10 +113,8 @@ class Model:
 
     @property
     def size(self) -> int:
-        """Bytes to reckon with: declared, else as an agent said, else from the artifact, else 0."""
-        if self.needs.memory is not None:
-            return self.needs.memory
-        return self.learned_bytes or guessed_size(self.artifact_bytes)
+        """Bytes to reckon with: as an agent said, else declared, else from the artifact, else 0."""
+        return self.learned_bytes or self.needs.memory or guessed_size(self.artifact_bytes)
 
     @property
     def needed(self) -> int:

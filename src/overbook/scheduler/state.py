@@ -365,16 +365,21 @@ class State:
                 books.changes.routes.add(name)
 
     def _learn(self, model: Model) -> None:
-        """A size that the manifest does not declare is the largest that any agent reckons with."""
-        if model.needs.memory is not None:
-            return
-        sizes = (
-            self.books.replicas[each].reports[model.name].size
+        """What agents measured, or reckon with where nothing is declared; the largest of them."""
+        reports = [
+            self.books.replicas[each].reports[model.name]
             for each in model.seats
             if model.name in self.books.replicas[each].reports
-            and self.books.replicas[each].reports[model.name].generation >= model.content_generation
+        ]
+        learned = max(
+            (
+                report.size
+                for report in reports
+                if report.generation >= model.content_generation
+                and (model.needs.memory is None or report.measured is not None)
+            ),
+            default=0,
         )
-        learned = max(sizes, default=0)
         if learned and learned != model.learned_bytes:
             before = model.size
             model.learned_bytes = learned

@@ -154,9 +154,9 @@ async def test_a_new_size_does_not_begin_a_running_fetch_anew() -> None:
 async def test_size_pin_and_priority_change_without_fetch_and_load() -> None:
     async with world() as made:
         await made.assign(spec(A))
-        await made.assign(spec(A, 2, memory=3 * MB, pinned=True, keep_alive=60.0))
+        await made.assign(spec(A, 2, memory=2 * MB, pinned=True, keep_alive=60.0))
         entry = made.actor.entries[ModelName(A)]
-        assert (entry.size, entry.pinned, entry.keep_alive) == (3 * MB, True, 60.0)
+        assert (entry.size, entry.pinned, entry.keep_alive) == (2 * MB, True, 60.0)
         assert made.cache.fetched == ["/a"]
         assert made.server.loads == [A]
         report = made.report(A)

@@ -112,10 +112,10 @@ async def test_reports_show_bytes_counts_and_use() -> None:
         assert report.last_used == pytest.approx(made.clock.wall(), abs=5)
         guessed = made.report(B)
         assert not guessed.HasField("declared_bytes")
-        assert guessed.size_bytes == int(MB * 1.2)
+        assert (guessed.measured_bytes, guessed.size_bytes) == (MB, MB)
         server = made.reporter.server()
         assert (server.state, server.resident_models) == ("ready", 2)
-        assert server.resident_bytes == 2 * MB + int(MB * 1.2)
+        assert server.resident_bytes == 3 * MB
         assert server.base_bytes == made.server.base_bytes
 
 

@@ -14,6 +14,10 @@ from overbook.agent.artifacts.errors import ArtifactError
 from overbook.agent.assignments import Assignments
 from overbook.agent.clock import Clock
 from overbook.agent.followers import Follower
+from overbook.agent.memory.meter import Meter
+from overbook.agent.memory.readings import Reading
+from overbook.agent.memory.sizes import Sizes
+from overbook.agent.memory.unattributed import Unattributed, slack_of
 from overbook.agent.notices import Notices
 from overbook.agent.operations import OperationLimits
 from overbook.agent.reports import Reporter
@@ -95,6 +99,25 @@ class Server(FakeServer):
         return [call.removeprefix("load ") for call in self.calls if call.startswith("load ")]
 
 
+class FakeProbe:
+    """Looks at the fake server: exact, at once."""
+
+    def __init__(self, server: FakeServer) -> None:
+        self._server = server
+        self.borrowed = 0  # by inference, for a moment
+        self.highest = 0
+
+    def quick(self) -> int | None:
+        return None if self._server.pid is None else self._server.held + self.borrowed
+
+    async def read(self) -> Reading | None:
+        held = self.quick()
+        return None if held is None else Reading(held, held, 1)
+
+    def peak(self) -> int | None:
+        return max(self.highest, self.quick() or 0)
+
+
 class World:
     """Use `world()`. Times are virtual."""
 
@@ -103,8 +126,21 @@ class World:
         self.notices = Notices("mlserver", 0, self.clock)
         self.cache = FakeCache()
         self.server = Server(self.cache)
+        self.probe = FakeProbe(self.server)
+        self.sizes = Sizes()
+        self.meter = Meter(
+            probe=self.probe,
+            exact=self.exact,
+            sizes=self.sizes,
+            clock=self.clock,
+            state=Unattributed(slack_of(budget)),
+        )
         self.supervisor = Supervisor(
-            server=self.server, notices=self.notices, clock=self.clock, limits=RestartLimits()
+            server=self.server,
+            notices=self.notices,
+            clock=self.clock,
+            limits=RestartLimits(),
+            meter=self.meter,
         )
         self.actor = Actor(
             core=Core(budget=budget, limits=limits),
@@ -115,6 +151,8 @@ class World:
                 notices=self.notices,
                 kill_server=self.supervisor.kill,
                 repair=lambda prepared: self.assignments.repair(prepared),
+                meter=self.meter,
+                size=lambda prepared: self.assignments.size_of(prepared),
             ),
         )
         self.assignments = Assignments(
@@ -123,11 +161,16 @@ class World:
             cache=self.cache,
             notices=self.notices,
             clock=self.clock,
+            sizes=self.sizes,
         )
         self.notices.on_forgotten = self.assignments.left
         self.reporter = Reporter(
             self.actor, self.assignments, self.supervisor, self.server, self.clock
         )
+
+    async def exact(self, name: str) -> int | None:
+        own = await self.server.model_memory(name)
+        return None if own is None else own.bytes
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:

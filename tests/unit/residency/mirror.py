@@ -16,6 +16,7 @@ from overbook.residency.effects import Cause, Effect, Refusal
 from overbook.residency.events import Event, ModelName, RequestId, Ticket
 from overbook.residency.states import State
 
+DEFICIT = (Cause.BUDGET, Cause.SURPRISE, Cause.LOST, Cause.GUARD)
 LEAVING = (State.DRAINING, State.UNLOADING)
 IN_MEMORY = (State.LOADING, State.RESIDENT, State.RELOADING, *LEAVING)
 
@@ -63,7 +64,8 @@ class Mirror:
         self.models: dict[ModelName, Seen] = {}
         self.waiters: dict[RequestId, Waiter] = {}
         self.ended: set[RequestId] = set()
-        self.up = False
+        self.up = self.recycling = False
+        self.withheld = 0
         self.surprised = (
             False  # a named deficit: the budget shrank, or more was measured than charged
         )
@@ -75,7 +77,7 @@ class Mirror:
 
     @property
     def free(self) -> int:
-        return self.budget - self.total
+        return self.budget - self.withheld - self.total
 
     def returning(self) -> int:
         return sum(
@@ -146,6 +148,17 @@ class Mirror:
             case ev.BudgetChanged(budget):
                 self.budget = budget
                 self.surprised = self.surprised or self.free < 0
+            case ev.Withhold(size):
+                self.withheld = size
+                self.surprised = self.surprised or self.free < 0
+            case ev.Measured(model, size):
+                self._measured(self.models[model], size)
+            case ev.Recycle() if self.up:
+                self.up, self.recycling = False, True
+                for seen in self.models.values():
+                    kept = seen.cause in (Cause.REMOVED, Cause.UPDATED)
+                    if seen.state is State.DRAINING and not kept:
+                        seen.cause = Cause.RECYCLED
             case _:
                 pass
 
@@ -163,7 +176,9 @@ class Mirror:
             staying = (
                 event.generation == seen.generation
             )  # rescued; other content never serves again
-            if not staying:
+            if self.recycling:
+                staying, seen.cause = False, Cause.RECYCLED
+            elif not staying:
                 seen.cause = Cause.UPDATED
         seen.size, seen.generation = event.size, event.generation
         seen.pinned, seen.priority, seen.removed = event.pinned, event.priority, False
@@ -190,6 +205,16 @@ class Mirror:
         seen.failures, seen.retry_at, seen.reason = 0, -math.inf, ""
         self.surprised = self.surprised or self.free < 0
 
+    def _measured(self, seen: Seen, size: int) -> None:
+        if seen.state in (State.LOADING, State.RELOADING):
+            return
+        if seen.loaded_generation != seen.generation:
+            return
+        seen.size = seen.loaded = size
+        if seen.state is not State.UNLOADING:
+            seen.charge = size
+        self.surprised = self.surprised or self.free < 0
+
     def _load_failed(self, seen: Seen, reason: str, now: float) -> None:
         if seen.loading_generation == seen.generation:
             seen.failures += 1
@@ -205,7 +230,8 @@ class Mirror:
         seen.state, seen.charge, seen.in_flight = State.COLD, 0, 0
 
     def _server_down(self) -> None:
-        self.up = False
+        self.up = self.recycling = False
+        self.withheld = 0
         for seen in self.models.values():
             if seen.state in IN_MEMORY:
                 self._cool(seen)
@@ -287,9 +313,11 @@ class Mirror:
         seen = self.models[effect.model]
         assert seen.state is State.RESIDENT
         assert effect.ticket > seen.ticket
-        if effect.cause in (Cause.PRESSURE, Cause.BUDGET):
+        if effect.cause in (Cause.PRESSURE, *DEFICIT):
             assert self.eligible(effect.model, now), "law 3: busy, pinned or young"
-        if effect.cause is Cause.BUDGET:
+        if effect.cause is Cause.RECYCLED:
+            assert self.recycling
+        if effect.cause in DEFICIT:
             assert self.surprised, "law 1: only a named deficit evicts for the budget"
         seen.state, seen.ticket, seen.cause = State.DRAINING, effect.ticket, effect.cause
         seen.withdrawn_at = now

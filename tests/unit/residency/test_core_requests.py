@@ -447,9 +447,9 @@ def test_statistics() -> None:
     here = world(a=4, b=8)
     make_resident(here, A)
     here.arrive(B)
-    assert here.core.statistics() == (4, 10, 1, 2, 0)
+    assert here.core.statistics() == (4, 10, 1, 2, 0, 0)
     here.settle()
-    assert here.core.statistics() == (8, 10, 0, 2, 1)
+    assert here.core.statistics() == (8, 10, 0, 2, 1, 0)
 
 
 def test_usage_of_what_is_not_in_memory_is_ignored() -> None:

@@ -26,6 +26,7 @@ from overbook.residency.allocation import allocate
 from overbook.residency.books import Limits
 from overbook.residency.events import ModelName, RequestId, Ticket
 from overbook.residency.states import State
+from tests.unit.residency.mirror import IN_MEMORY
 from tests.unit.residency.world import World, snapshot
 
 MODELS = [ModelName(name) for name in "abcdefg"]
@@ -212,9 +213,28 @@ class Adversary(RuleBasedStateMachine):
         if really:
             self.world.say(ev.ServerDown())
 
+    @rule(size=st.integers(0, 12), lost=st.booleans())
+    def withhold(self, size: int, lost: bool) -> None:
+        self.world.say(ev.Withhold(size, lost))
+
+    @rule(pick=picks, size=sizes)
+    def measured(self, pick: int, size: int) -> None:
+        """What a load really took is known a moment after it."""
+        held = [name for name, seen in self.world.mirror.models.items() if seen.state in IN_MEMORY]
+        if held:
+            self.world.say(ev.Measured(held[pick % len(held)], size))
+
+    @rule(really=st.sampled_from([False, False, True]))
+    def recycle(self, really: bool) -> None:
+        if really:
+            self.world.say(ev.Recycle())
+
     @rule()
     @precondition(lambda self: not self.world.mirror.up)
     def server_comes(self) -> None:
+        if self.world.mirror.recycling:
+            self.world.say_illegal(ev.ServerUp())
+            self.world.say(ev.ServerDown())
         self.world.say(ev.ServerUp())
 
     # -- people and time
@@ -271,6 +291,9 @@ class Adversary(RuleBasedStateMachine):
             ev.UsageSeen(model, -1, 0.0),
             ev.BudgetChanged(0),
             ev.BudgetChanged(-5),
+            ev.Withhold(-1),
+            ev.Measured(STRANGER, 1),
+            ev.Measured(model, -1),
         ]
         if mirror.up:
             wrong.append(ev.ServerUp())

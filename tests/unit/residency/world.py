@@ -171,8 +171,11 @@ class World:
     def settle(self) -> None:
         """Everybody does at once what is asked: then every request that waits ends, in a bounded number of steps."""
         mirror = self.mirror
+        if mirror.recycling:
+            self.say(ev.ServerDown())
         if not mirror.up:
             self.say(ev.ServerUp())
+        self.say(ev.Withhold(0))
         for model, seen in tuple(mirror.models.items()):
             if seen.in_flight:
                 self.say(ev.UsageSeen(model, 0, self.now))

@@ -1,0 +1,221 @@
+"""The shell around measuring: a window around every load and unload, and waiting until bytes are seen back.
+
+Theory of operation. A content that was never measured is loaded alone (`turns`), and its window (`attribution`) is
+then its own. Later loads give samples whenever they happen to be alone. Where the server keeps a process per model,
+its size is asked for instead, which needs no luck. After an unload the process must shrink to what the others are
+charged with; it is looked at in growing pauses until a deadline, and what is missing then is withheld from the
+budget (`unattributed`). Looking costs 40 microseconds, so nothing waits for it that need not.
+
+Decides nothing about models: it tells sizes and withheld bytes to whom `Telling` names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from overbook.agent.clock import Clock
+from overbook.agent.memory.attribution import Attribution
+from overbook.agent.memory.readings import Probe, Reading
+from overbook.agent.memory.sizes import Content, Sizes
+from overbook.agent.memory.turns import Turns
+from overbook.agent.memory.unattributed import Unattributed
+
+# Seconds between looks while bytes are to come back; the last is repeated.
+_PAUSES: Final = (0.001, 0.002, 0.004, 0.008, 0.016, 0.03, 0.06, 0.1)
+
+
+@dataclass(frozen=True, slots=True)
+class MeterLimits:
+    """Seconds. ``back``: how long bytes may take to be seen back, ``back_again``: of what fell short before."""
+
+    patience: float = 2.0
+    back: float = 1.5
+    back_again: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """``charged``: bytes of all models in the ledger, and of one. ``withhold``: bytes that no model may have."""
+
+    charged: Callable[[], int]
+    charged_for: Callable[[str], int]
+    withhold: Callable[[int], None]
+    measured: Callable[[str], None]
+
+
+@dataclass(slots=True, eq=False)
+class _FirstUse:
+    """A load seen alone, whose first inference is still to come. ``serial``: no operation began since."""
+
+    content: Content
+    before: int
+    serial: int
+
+
+class Meter:
+    """Measures one server replica. ``exact``: bytes of one model's own processes, None where they share one."""
+
+    def __init__(
+        self,
+        *,
+        probe: Probe,
+        exact: Callable[[str], Awaitable[int | None]],
+        sizes: Sizes,
+        clock: Clock,
+        state: Unattributed,
+        limits: MeterLimits | None = None,
+    ) -> None:
+        self._probe = probe
+        self._exact = exact
+        self._clock = clock
+        self._limits = limits or MeterLimits()
+        self._turns = Turns(self._limits.patience)
+        self._windows = Attribution()
+        self._first_use: dict[str, _FirstUse] = {}
+        self._fell_short: set[str] = set()
+        self._apart: set[str] = set()  # models with processes of their own
+        self.sizes = sizes
+        self.state = state
+        self.telling: Telling | None = None
+
+    async def began(self) -> Reading | None:
+        """A new, empty process serves: take its base."""
+        self._first_use.clear()
+        reading = await self._probe.read()
+        self.state.began(0 if reading is None else reading.held)
+        self._probe.peak()
+        return reading
+
+    def ended(self) -> None:
+        """The process is gone, and what was being measured with it."""
+        self._windows.abandon()
+        self._first_use.clear()
+
+    # -- loads
+
+    @contextlib.asynccontextmanager
+    async def loading(
+        self, name: str, content: Content, replaces: Content | None = None
+    ) -> AsyncIterator[None]:
+        """Around the call that loads. An error of the load is no sample. ``replaces``: what it swaps out."""
+        evidence = self.sizes.evidence(content.digest)
+        first = evidence is None or not evidence.measured
+        async with self._turns.turn(alone=first):
+            window = self._windows.open(self._probe.quick() or 0)
+            known = None if first else self.sizes.measured(content, None)
+            try:
+                yield
+                if first and window.within:
+                    await self._turns.settled()  # others came in after all: let them end
+            except BaseException:
+                self._windows.close(window, None)
+                raise
+            after = await self._after_load(first)
+            change = None if after is None else window.change(after)
+            self._windows.close(window, known if change is None else change)
+            own = await self._exact(name)
+        took = self._without(replaces, change)
+        if own is not None:
+            self._apart.add(name)
+            self.sizes.took(content, own)
+        elif took is not None and window.before:
+            self.sizes.took(content, took)
+            self._first_use[name] = _FirstUse(content, window.before, self._windows.serial)
+
+    def _without(self, replaced: Content | None, change: int | None) -> int | None:
+        """What the new one takes: the change, and what the old one gave back meanwhile."""
+        if replaced is None or change is None:
+            return change
+        old = self.sizes.measured(replaced, None)
+        return None if old is None else change + old
+
+    async def _after_load(self, first: bool) -> int | None:
+        if first:
+            # Exact, and finds children that the load may have left.
+            reading = await self._probe.read()
+            return None if reading is None else reading.held
+        return self._probe.quick()
+
+    def used(self, name: str, in_flight: int) -> None:
+        """The model answered requests: what its first inference allocated is part of its size."""
+        first = self._first_use.get(name)
+        if first is None or in_flight:
+            return
+        del self._first_use[name]
+        now = self._probe.quick()
+        if now is not None and first.serial == self._windows.serial and self._windows.quiet:
+            self.sizes.took_more(first.content, now - first.before)
+            if self.telling is not None:
+                self.telling.measured(name)
+
+    # -- unloads
+
+    @contextlib.asynccontextmanager
+    async def unloading(self, name: str, content: Content | None) -> AsyncIterator[None]:
+        """Around the call that unloads; ends when the bytes are back, or overdue."""
+        self._first_use.pop(name, None)
+        async with self._turns.turn(alone=False):
+            window = self._windows.open(self._probe.quick() or 0)
+            known = None if content is None else self.sizes.measured(content, None)
+            try:
+                yield
+                back = await self._seen_back(name, content)
+            except BaseException:
+                self._windows.close(window, None)
+                raise
+            now = self._probe.quick()
+            change = None if now is None else window.change(now)
+            self._windows.close(window, None if known is None else -known)
+        apart = name in self._apart
+        self._apart.discard(name)
+        if content is not None and change is not None and window.before and not apart:
+            self.sizes.gave(content, -change)
+        if content is not None:
+            (self._fell_short.discard if back else self._fell_short.add)(content.digest)
+
+    async def _seen_back(self, name: str, content: Content | None) -> bool:
+        """Wait until the process holds no more than the others' charges allow; else withhold what is missing."""
+        telling = self.telling
+        if telling is None:
+            return True
+        before = content is not None and content.digest in self._fell_short
+        deadline = self._clock.now() + (self._limits.back_again if before else self._limits.back)
+        for pause in _pauses():
+            held = self._probe.quick()
+            if held is None or held <= self.state.ceiling(self._others(telling, name)):
+                return True
+            if self._clock.now() >= deadline:
+                break
+            await asyncio.sleep(pause)
+        reading = await self._probe.read()
+        if reading is None:
+            return True
+        if self.state.fell_short(reading.held, self._others(telling, name)):
+            telling.withhold(self.state.withheld)
+            return False
+        return True
+
+    def _others(self, telling: Telling, name: str) -> int:
+        return telling.charged() - telling.charged_for(name)
+
+    # -- in between
+
+    async def look(self) -> Reading | None:
+        """Compare what the process holds with what is charged, and tell when more or less must be withheld."""
+        reading = await self._probe.read()
+        telling = self.telling
+        if reading is None or telling is None:
+            return reading
+        if self.state.observe(reading.held, telling.charged(), self._clock.now()):
+            telling.withhold(self.state.withheld)
+        return reading
+
+
+def _pauses() -> Iterator[float]:
+    yield from _PAUSES
+    while True:
+        yield _PAUSES[-1]

@@ -1,0 +1,160 @@
+"""What is known of the sizes of contents on this replica: evidence by digest, what to charge, and what changed.
+
+Keeps no models and no ledger: `assignments` asks for sizes, `meter` adds evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from overbook.agent.guesses import Guess
+from overbook.agent.memory.estimates import (
+    Evidence,
+    charged_size,
+    learned_factor,
+    measured_size,
+    percentile,
+    wrong,
+)
+
+# Contents from which a factor is learned; the newest.
+_FOR_FACTOR: Final = 64
+# A size that is known a little better is no news; bytes.
+_SAME_SIZE: Final = 64 << 10
+
+
+class Store(Protocol):
+    def load(self) -> dict[str, Evidence]: ...
+
+    def save(self, changed: dict[str, Evidence]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What is loaded: files by digest, their bytes, and the requirements, which tell the framework."""
+
+    digest: str
+    artifact: int
+    requirement: str = ""
+
+
+class Sizes:
+    """``on_change`` is told the digest whenever what to charge for it may have changed."""
+
+    def __init__(self, store: Store | None = None, guess: Guess | None = None) -> None:
+        self._store = store
+        self._guess = guess or Guess()
+        self._known: dict[str, Evidence] = {} if store is None else store.load()
+        self._unsaved: dict[str, Evidence] = {}
+        self._factors: dict[str, float] = {}
+        self._told: dict[str, tuple[int, ...]] = {}
+        self._like: dict[str, dict[str, None]] = {}
+        for digest, evidence in self._known.items():
+            self._remember(digest, evidence)
+        self._contents: dict[str, Content] = {}
+        self.on_change: Callable[[str], None] | None = None
+
+    def introduce(self, content: Content) -> None:
+        """This content is assigned here: `content` finds it by its digest."""
+        self._contents[content.digest] = content
+
+    def content(self, digest: str) -> Content:
+        return self._contents.get(digest) or Content(digest, 0)
+
+    def keep_only(self, digests: set[str]) -> None:
+        """The contents of models that left are forgotten, what was measured of them is not."""
+        for digest in self._contents.keys() - digests:
+            del self._contents[digest]
+            self._told.pop(digest, None)
+
+    def evidence(self, digest: str) -> Evidence | None:
+        return self._known.get(digest)
+
+    def measured(self, content: Content, declared: int | None) -> int | None:
+        """Bytes by measurement, None until there is one."""
+        evidence = self._known.get(content.digest)
+        if evidence is None:
+            return None
+        believed = self.guess(content) if declared is None else declared
+        return measured_size(evidence, believed)
+
+    def charge(self, content: Content, declared: int | None) -> int:
+        """Bytes to charge for it in the ledger."""
+        evidence = self._known.get(content.digest)
+        guess = 0 if declared is not None else self.guess(content)
+        return charged_size(evidence, declared, guess)
+
+    def wrong(self, content: Content, declared: int | None) -> bool:
+        """Whether what was measured differs from the declaration by more than noise and a quarter of it."""
+        measured = self.measured(content, declared)
+        return declared is not None and measured is not None and wrong(measured, declared)
+
+    def guess(self, content: Content) -> int:
+        """Bytes without any measurement of this content, by what others of its kind became in memory."""
+        factor = self.factor(content.requirement)
+        return self._guess.bytes(content.artifact, content.requirement.split(), factor)
+
+    def factor(self, requirement: str) -> float:
+        """Bytes in memory per byte of artifact, learned per framework."""
+        found = self._factors.get(requirement)
+        if found is None:
+            like = [self._known[digest] for digest in self._like.get(requirement, ())]
+            process = self._guess.process(requirement.split())
+            found = self._factors[requirement] = learned_factor(like, process)
+        return found
+
+    def took(self, content: Content, bytes_: int) -> None:
+        """A load of it, seen alone."""
+        before = self._of(content)
+        self._keep(content, before.with_load(bytes_))
+
+    def took_more(self, content: Content, bytes_: int) -> None:
+        """The same load, after its first inference."""
+        self._keep(content, self._of(content).with_more(bytes_))
+
+    def gave(self, content: Content, bytes_: int) -> None:
+        """An unload of it, seen alone."""
+        if content.digest in self._known:
+            self._keep(content, self._of(content).with_return(bytes_))
+
+    def peaked(self, content: Content, over: int) -> None:
+        """What inference took on top of the model, for a moment."""
+        if content.digest in self._known:
+            self._keep(content, self._of(content).with_peak(over), told=False)
+
+    def _of(self, content: Content) -> Evidence:
+        known = self._known.pop(content.digest, None)  # the newest stands last
+        return known or Evidence(content.artifact, requirement=content.requirement)
+
+    def _keep(self, content: Content, evidence: Evidence, *, told: bool = True) -> None:
+        self._known[content.digest] = self._unsaved[content.digest] = evidence
+        self._remember(content.digest, evidence)
+        if told and self.on_change is not None and self._is_news(content.digest, evidence):
+            self.on_change(content.digest)
+
+    def _is_news(self, digest: str, evidence: Evidence) -> bool:
+        """Thousands of models may share these files: they are not told of every page."""
+        now = tuple(percentile(each) for each in (evidence.loads, evidence.returns) if each)
+        before = self._told.get(digest, ())
+        if len(now) == len(before) and all(
+            abs(one - other) <= _SAME_SIZE for one, other in zip(now, before, strict=True)
+        ):
+            return False
+        self._told[digest] = now
+        return True
+
+    def _remember(self, digest: str, evidence: Evidence) -> None:
+        like = self._like.setdefault(evidence.requirement, {})
+        like.pop(digest, None)
+        like[digest] = None
+        if len(like) > _FOR_FACTOR:
+            del like[next(iter(like))]
+        self._factors.pop(evidence.requirement, None)
+
+    def save(self) -> None:
+        """Write what was learned since the last time."""
+        if self._unsaved and self._store is not None:
+            unsaved, self._unsaved = self._unsaved, {}
+            self._store.save(unsaved)

@@ -1,0 +1,103 @@
+"""What was measured, kept across restarts: one small SQLite file per server replica.
+
+A lost or damaged file costs only that sizes are measured anew, so it is replaced rather than reported. No
+judgement may live here.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from overbook.agent.memory.estimates import Evidence
+
+log = logging.getLogger(__name__)
+
+# Contents kept, those seen last: a bound on the file, far above what one replica holds.
+_KEPT: Final = 20_000
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS evidence (
+  digest TEXT NOT NULL, runtime TEXT NOT NULL, facts TEXT NOT NULL, seen INTEGER NOT NULL,
+  PRIMARY KEY (digest, runtime)
+) WITHOUT ROWID
+"""
+
+
+class SizeStore:
+    """Evidence by content under one ``runtime`` (its name and the digest of its pinned packages)."""
+
+    def __init__(self, path: Path, runtime: str) -> None:
+        self._runtime = runtime
+        try:
+            self._open(path)
+        except sqlite3.Error as error:
+            log.warning("%s cannot be used (%s); sizes are measured anew", path, error)
+            path.unlink(missing_ok=True)
+            self._open(path)
+
+    def _open(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(path, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.execute(_SCHEMA)
+        (latest,) = self._db.execute("SELECT coalesce(max(seen), 0) FROM evidence").fetchone()
+        self._seen = int(latest)
+
+    def load(self) -> dict[str, Evidence]:
+        """Everything known, by digest; what cannot be read is left out."""
+        found: dict[str, Evidence] = {}
+        rows = self._db.execute(
+            "SELECT digest, facts FROM evidence WHERE runtime = ?", (self._runtime,)
+        )
+        for digest, facts in rows:
+            try:
+                found[digest] = _evidence(json.loads(facts))
+            except (ValueError, KeyError, TypeError):
+                continue
+        return found
+
+    def save(self, changed: Mapping[str, Evidence]) -> None:
+        """Write these; a failure (a full disk) loses only what can be measured again."""
+        rows = [
+            (digest, self._runtime, json.dumps(_facts(evidence)), self._seen + number)
+            for number, (digest, evidence) in enumerate(changed.items(), 1)
+        ]
+        self._seen += len(rows)
+        try:
+            with self._db:
+                self._db.execute("BEGIN")
+                self._db.executemany("INSERT OR REPLACE INTO evidence VALUES (?, ?, ?, ?)", rows)
+                self._db.execute("DELETE FROM evidence WHERE seen <= ?", (self._seen - _KEPT,))
+        except sqlite3.Error as error:
+            log.warning("cannot keep measured sizes: %s", error)
+
+    def close(self) -> None:
+        self._db.close()
+
+
+def _facts(evidence: Evidence) -> dict[str, object]:
+    return {
+        "artifact": evidence.artifact,
+        "loads": evidence.loads,
+        "returns": evidence.returns,
+        "peak": evidence.peak,
+        "requirement": evidence.requirement,
+    }
+
+
+def _evidence(facts: Mapping[str, object]) -> Evidence:
+    loads, returns = facts["loads"], facts["returns"]
+    if not isinstance(loads, list) or not isinstance(returns, list):
+        raise TypeError("expected lists of samples")
+    return Evidence(
+        artifact=int(str(facts["artifact"])),
+        loads=tuple(int(each) for each in loads),
+        returns=tuple(int(each) for each in returns),
+        peak=int(str(facts["peak"])),
+        requirement=str(facts["requirement"]),
+    )

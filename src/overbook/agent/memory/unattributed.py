@@ -1,0 +1,76 @@
+"""Bytes of the process that no model accounts for: what is withheld from the budget, and what is lost. Pure.
+
+The law that is kept: what the process holds never exceeds its base, the slack, the charges and what is withheld, at
+any moment at which it was looked at. The base is its size when it was empty; the slack (`slack_of`) is for the
+server's own comings and goings: imports, buffers, fragments. What exceeds them is withheld until it is seen to be
+gone. Less is believed at once; more only when it lasts, because inference borrows memory for a moment, or when an
+unload did not give its bytes back in time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from overbook.agent.memory.estimates import NOISE
+
+# Seconds for which an excess must have lasted before it is withheld.
+LASTS: Final = 3.0
+_SMALLEST_SLACK: Final = 8 << 20
+_SLACK_SHARE: Final = 100
+
+
+def slack_of(budget: int) -> int:
+    """Bytes beside base and budget that are nobody's business: a hundredth, and at least 8 MiB."""
+    return max(_SMALLEST_SLACK, budget // _SLACK_SHARE)
+
+
+@dataclass(slots=True)
+class Unattributed:
+    """``withheld``: bytes that models may not have. ``base``: of the empty process. All in bytes."""
+
+    slack: int
+    base: int = 0
+    withheld: int = 0
+    _least: int = 0
+    _since: float | None = None
+
+    def ceiling(self, charged: int) -> int:
+        """What the process may hold while models are charged with so much."""
+        return self.base + self.slack + self.withheld + charged
+
+    def began(self, base: int) -> None:
+        """A new, empty process."""
+        self.base, self.withheld, self._since = base, 0, None
+
+    def observe(self, held: int, charged: int, now: float) -> bool:
+        """Take in what the process holds. True when what is withheld changed."""
+        excess = self._excess(held, charged)
+        if excess <= self.withheld:
+            self._since = None
+            return self._withhold(excess)
+        if self._since is None:
+            self._since, self._least = now, excess
+        self._least = min(self._least, excess)
+        if now - self._since < LASTS:
+            return False
+        self._since = None
+        return self._withhold(self._least)
+
+    def fell_short(self, held: int, charged: int) -> bool:
+        """An unload did not give back in time what it was charged; ``charged``: the others. True on a change."""
+        return self._withhold(self._excess(held, charged))
+
+    def absorb(self) -> None:
+        """What is withheld belongs to the server itself: it came back at once in a new process."""
+        self.base, self.withheld = self.base + self.withheld, 0
+
+    def _excess(self, held: int, charged: int) -> int:
+        return max(0, held - self.base - self.slack - charged)
+
+    def _withhold(self, size: int) -> bool:
+        # Not every page that comes and goes is worth an event, but its end is.
+        if size == self.withheld or (size and abs(size - self.withheld) < NOISE):
+            return False
+        self.withheld = size
+        return True

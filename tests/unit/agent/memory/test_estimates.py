@@ -1,0 +1,112 @@
+"""From samples to bytes: agreement, spread, outliers, what stays behind, and declarations that are off."""
+
+from __future__ import annotations
+
+import pytest
+
+from overbook.agent.guesses import FACTOR, SMALLEST
+from overbook.agent.memory.estimates import (
+    KEPT,
+    Evidence,
+    charged_size,
+    differs,
+    learned_factor,
+    measured_size,
+    percentile,
+    spread,
+    wrong,
+)
+
+MB = 1_000_000
+
+
+def seen(*loads: int, returns: tuple[int, ...] = (), artifact: int = MB) -> Evidence:
+    return Evidence(artifact, tuple(each * MB for each in loads), tuple(r * MB for r in returns))
+
+
+def test_without_a_load_nothing_is_measured() -> None:
+    assert measured_size(Evidence(MB), MB) is None
+    assert measured_size(Evidence(MB, returns=(5 * MB,)), MB) is None
+
+
+def test_what_is_charged_covers_the_spread_of_loads() -> None:
+    loads = tuple(100 * MB + n * 100_000 for n in range(16))
+    assert measured_size(Evidence(MB, loads), 0) == max(loads)
+    assert spread(loads) == 1_500_000
+    assert spread(loads[:1]) == 0
+
+
+def test_one_sample_far_above_all_others_is_left_out() -> None:
+    assert percentile([10 * MB, 10 * MB, 11 * MB, 10 * MB, 90 * MB]) == 11 * MB
+    assert percentile([10 * MB, 90 * MB]) == 90 * MB, "of two, nobody knows which is wrong"
+
+
+def test_what_stays_behind_once_is_not_the_models() -> None:
+    """The first load imported a framework of 40 MB for a model of one."""
+    first = seen(41, returns=(1,))
+    assert measured_size(first, 2 * MB) == 2 * MB, "what was believed lies between"
+    assert measured_size(first, 0) == MB
+    assert measured_size(first, 80 * MB) == 41 * MB
+
+
+def test_a_model_that_grew_after_its_load_is_as_large_as_what_came_back() -> None:
+    assert measured_size(seen(10, returns=(50,)), 10 * MB) == 50 * MB
+
+
+@pytest.mark.parametrize(
+    ("declared", "measured", "charged"),
+    [
+        (MB, 300_000, MB),  # within the noise: the declaration stands
+        (MB, 1_900_000, MB),
+        (MB, 10 * MB, 10 * MB),  # ten times too small
+        (100 * MB, 10 * MB, 10 * MB),  # ten times too large
+        (100 * MB, 101 * MB, 100 * MB),
+        (100 * MB, 110 * MB, 110 * MB),
+        (None, 300_000, 300_000),
+        (None, 0, SMALLEST),
+    ],
+)
+def test_what_the_ledger_charges(declared: int | None, measured: int, charged: int) -> None:
+    assert charged_size(Evidence(MB, (measured,)), declared, 7 * MB) == charged
+
+
+def test_before_any_measurement_declared_or_guessed() -> None:
+    assert charged_size(None, 5 * MB, 7 * MB) == 5 * MB
+    assert charged_size(None, None, 7 * MB) == 7 * MB
+    assert charged_size(None, 1, 0) == SMALLEST
+
+
+def test_a_warning_needs_a_quarter_and_more_than_noise() -> None:
+    assert not wrong(120 * MB, 100 * MB)
+    assert wrong(126 * MB, 100 * MB)
+    assert wrong(74 * MB, 100 * MB)
+    assert not wrong(MB, 300_000)
+    assert differs(110 * MB, 100 * MB)
+    assert not differs(101 * MB, 100 * MB)
+
+
+def test_samples_are_bounded_and_the_newest_kept() -> None:
+    evidence = Evidence(MB)
+    for number in range(40):
+        evidence = evidence.with_load(number).with_return(number)
+    assert evidence.loads == evidence.returns == tuple(range(40 - KEPT, 40))
+    assert evidence.with_load(-5).loads[-1] == 0
+
+
+def test_the_first_inference_belongs_to_its_load() -> None:
+    assert Evidence(MB).with_load(5).with_more(9).loads == (9,)
+    assert Evidence(MB).with_load(5).with_more(3).loads == (5,)
+    assert Evidence(MB).with_more(3).loads == (3,)
+
+
+def test_a_peak_rises_at_once_and_is_forgotten_slowly() -> None:
+    evidence = Evidence(MB).with_peak(160)
+    assert evidence.with_peak(400).peak == 400
+    assert evidence.with_peak(0).peak == 150
+
+
+def test_the_factor_is_learned_from_enough_contents_that_are_large_enough() -> None:
+    large = [seen(30, artifact=10 * MB), seen(20, artifact=10 * MB), seen(10, artifact=10 * MB)]
+    assert learned_factor(large) == 2.0
+    assert learned_factor(large[:2]) == FACTOR
+    assert learned_factor([*large[:2], seen(50, artifact=1000), Evidence(10 * MB)]) == FACTOR
