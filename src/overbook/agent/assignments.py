@@ -276,7 +276,7 @@ class Assignments:
             if known is None or known.content is None or known.measurable.digest != digest:
                 self._by_digest[digest].discard(name)
                 continue
-            self._notices.changed(name)
+            self._notices.measured(name, self.measured(known), known.declared)
             entry = self._actor.entries.get(ModelName(name))
             if entry is not None and entry.size != self.size(known):
                 # Nothing was wished: a model that is cold stays cold.

@@ -30,6 +30,9 @@ class Notices:
     dirty: set[str] = field(default_factory=set)
     used_only: set[str] = field(default_factory=set)
     gone: set[str] = field(default_factory=set)
+    compared: set[str] = field(
+        default_factory=set
+    )  # models with a series of measured minus declared
     events: deque[pb.EventReport] = field(default_factory=lambda: deque(maxlen=_MAX_EVENTS))
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     on_forgotten: Callable[[str], None] | None = None
@@ -50,9 +53,19 @@ class Notices:
         self.dirty.discard(model)
         self.used_only.discard(model)
         self.gone.add(model)
+        if model in self.compared:
+            self.compared.discard(model)
+            metrics.MEASURED_MINUS_DECLARED.remove(model)
         if self.on_forgotten is not None:
             self.on_forgotten(model)
         self.wake.set()
+
+    def measured(self, model: str, measured: int | None, declared: int | None) -> None:
+        """What it takes is known, or known better. Bytes."""
+        if measured is not None and declared is not None:
+            metrics.MEASURED_MINUS_DECLARED.labels(model).set(measured - declared)
+            self.compared.add(model)
+        self.changed(model)
 
     def loaded(self, model: ModelName, seconds: float) -> None:
         metrics.LOADS.labels(*self.labels, "ok").inc()

@@ -44,6 +44,7 @@ class Books:
         replica.models.discard(model.name)
         replica.registered -= model.size
         replica.reports.pop(model.name, None)
+        replica.misdeclared.discard(model.name)
         self.freed = True
         if replica.draining and not replica.models:
             self.changes.server_list = True

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Final
 
 from overbook.placement import ReplicaId
+from overbook.placement.filters import amount
 from overbook.scheduler.records import Condition, Model, Reason, Replica, Server
+
+# Models named in a warning; the others are counted.
+_NAMED: Final = 5
 
 
 def is_available(model: Model, replica: Replica | None) -> bool:
@@ -35,7 +40,7 @@ def _model_reason(model: Model, replicas: Mapping[ReplicaId, Replica]) -> tuple[
     seats = [(each, replicas.get(each)) for each in model.assigned]
     available = sum(1 for _, replica in seats if is_available(model, replica))
     if available >= model.needed:
-        text = f"{available} of {model.needs.replicas} replicas available"
+        text = f"{available} of {model.needs.replicas} replicas available{_sizes(model, seats)}"
         return Reason.AVAILABLE, f"{text}; {model.reason}" if model.reason else text
     failure = _failure(model, seats)
     if failure:
@@ -64,6 +69,34 @@ def _failure(model: Model, seats: Sequence[tuple[ReplicaId, Replica | None]]) ->
     return ""
 
 
+def _sizes(model: Model, seats: Sequence[tuple[ReplicaId, Replica | None]]) -> str:
+    """That the manifest's memory is wrong, with the numbers; "" when it is not."""
+    for _, replica in seats:
+        report = None if replica is None else replica.reports.get(model.name)
+        if report is not None and report.misdeclared:
+            declared, measured = report.declared or 0, report.measured or 0
+            return f"; spec.memory says {amount(declared)}, but {amount(measured)} were measured"
+    return ""
+
+
+def _warnings(replica: Replica) -> list[str]:
+    """What does not hurt now, but will: wrong manifests, and more registered than may be."""
+    found: list[str] = []
+    wrong = sorted(replica.misdeclared)
+    if wrong:
+        names = ", ".join(wrong[:_NAMED])
+        more = f" and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
+        found.append(
+            f"{replica.id}: spec.memory is off by more than 25 % for {names}{more}; see `overbook describe model`"
+        )
+    if replica.registered > replica.limit:
+        found.append(
+            f"{replica.id}: by what was measured {amount(replica.registered)} are registered, more than the "
+            f"limit of {amount(replica.limit)}; no further model is taken"
+        )
+    return found
+
+
 def server_condition(server: Server, replicas: Sequence[Replica], now: float) -> Condition:
     """Ready when the inference server of every replica is."""
     ready = 0
@@ -80,7 +113,8 @@ def server_condition(server: Server, replicas: Sequence[Replica], now: float) ->
             because = f": {said.message}" if said.message else ""
             problems.append(f"{replica.id} is {said.state}{because}")
     text = f"{ready} of {server.replicas} replicas ready"
-    message = "; ".join([text, *problems[:3]])
+    warnings = [each for replica in replicas for each in _warnings(replica)]
+    message = "; ".join([text, *problems[:3], *warnings[:3]])
     if ready >= server.replicas:
         return _since(server.condition, True, "ServerReady", message, now)
     reason = "ServerFailed" if failed else "ServerProgressing"

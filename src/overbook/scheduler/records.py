@@ -169,6 +169,13 @@ class Report:
     last_error: str
     serving_generation: int
 
+    @property
+    def misdeclared(self) -> bool:
+        """Whether the manifest is off by more than a quarter, and by more than can be measured (1 MiB)."""
+        if self.declared is None or self.measured is None:
+            return False
+        return abs(self.measured - self.declared) > max(1 << 20, self.declared // 4)
+
 
 @dataclass(frozen=True, slots=True)
 class ForeignModel:
@@ -222,6 +229,7 @@ class Replica:
 
     ``draining``: its Server is gone or has fewer replicas now; ``drain_until`` (Unix seconds) bounds how long
     models may take to leave. ``await_until`` (Unix seconds): its agent has not been here, but should come by then.
+    ``misdeclared``: models that were measured to be of quite another size than their manifests say.
     ``hello`` and ``reports`` outlive the
     connection, for status and routing, and start anew with the next one.
     """
@@ -239,6 +247,7 @@ class Replica:
     capabilities: frozenset[str] = frozenset()
     reports: dict[str, Report] = field(default_factory=dict)
     server_report: ServerReport = field(default_factory=ServerReport)
+    misdeclared: set[str] = field(default_factory=set)
 
     @property
     def limit(self) -> int:

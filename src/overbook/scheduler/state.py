@@ -303,7 +303,7 @@ class State:
             if sibling.hello is None and not sibling.draining:
                 sibling.await_until = now + AWAIT_SECONDS
         replica.capabilities = hello.capabilities if server is None else capabilities(server, hello)
-        replica.reports = {}
+        replica.reports, replica.misdeclared = {}, set()
         replica.server_report = ServerReport()
         books.changes.replicas.add(replica_id)
         if hello.memory != replica.budget:
@@ -358,6 +358,7 @@ class State:
             if model is None or replica_id not in model.seats:
                 continue
             replica.reports[name] = report
+            (replica.misdeclared.add if report.misdeclared else replica.misdeclared.discard)(name)
             books.touched.add(name)
             self._learn(model)
             if len(model.seats) > 1:
@@ -376,7 +377,7 @@ class State:
                 report.size
                 for report in reports
                 if report.generation >= model.content_generation
-                and (model.needs.memory is None or report.measured is not None)
+                and (model.needs.memory is None or _measured(report, model.needs.memory))
             ),
             default=0,
         )
@@ -432,6 +433,11 @@ class State:
         changes.gone_models.add(model.name)
         changes.routes.add(model.name)
         self.note("ModelRemoved", model.name, "nothing is left of it")
+
+
+def _measured(report: Report, declared: int) -> bool:
+    """Whether the agent has measured it, and knew this declaration when it said so."""
+    return report.measured is not None and report.declared == declared
 
 
 def _drains(replica: Replica) -> bool:

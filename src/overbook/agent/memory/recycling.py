@@ -1,0 +1,49 @@
+"""When an inference server's process is to be replaced, because it keeps memory that is nobody's. Pure.
+
+What comes back at once in the new process was no loss: then it is the server's own (a framework that the first
+model of its kind imports), and is counted to its base, once per process. What grows without end is recycled again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+# A process that lost so much of the budget is replaced.
+SHARE: Final = 0.2
+# One that lost it faster than this (seconds), right after such a replacement, needs it.
+_AT_ONCE: Final = 60.0
+# Somebody waits in vain for bytes that are lost: so long, in seconds.
+_STARVED: Final = 2.0
+
+
+class Advice(Enum):
+    NOTHING = "nothing"
+    RECYCLE = "recycle"
+    ABSORB = "absorb"
+
+
+@dataclass(slots=True)
+class Recycling:
+    """What happened so far. ``started``: when the present process began to serve."""
+
+    started: float = 0.0
+    recycled: bool = False  # the present process replaced one that had lost too much
+    absorbed: bool = False
+    starved_since: float | None = None
+
+    def began(self, now: float, *, recycled: bool) -> None:
+        self.started, self.recycled = now, recycled
+        self.absorbed, self.starved_since = False, None
+
+    def advise(self, lost: int, budget: int, *, starved: bool, now: float) -> Advice:
+        """``lost``: bytes. ``starved``: a model waits that fits the budget, but not beside what is lost."""
+        self.starved_since = (self.starved_since or now) if starved and lost > 0 else None
+        vain = self.starved_since is not None and now - self.starved_since >= _STARVED
+        if lost < SHARE * budget and not vain:
+            return Advice.NOTHING
+        if self.recycled and not self.absorbed and now - self.started < _AT_ONCE:
+            self.absorbed = True
+            return Advice.ABSORB
+        return Advice.RECYCLE
