@@ -375,3 +375,30 @@ async def test_a_model_that_raises_says_why_and_keeps_the_connection(
         assert (reply.status_code, reply.json()) == (500, {"error": "ValueError: not today"})
         connections.add(reply.extensions["network_stream"].get_extra_info("client_addr"))
     assert len(connections) == 1
+
+
+async def test_a_models_own_packages_are_in_its_folder_or_named(
+    server: MlserverServer, client: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    code = """
+    from tinylib.deep import answer
+
+    class Model(Text):
+        def said(self):
+            return answer()
+    """
+    model = custom(tmp_path, "packed", code, **{"requirements.txt": "numpy>=2\ntinylib>=3\n"})
+    with pytest.raises(ModelRejected, match=r"asks for tinylib>=3 \(not installed\)"):
+        server.validate(model)
+    # As pip install --target leaves it.
+    for file, content in {
+        "tinylib/__init__.py": "import tinylib.deep",
+        "tinylib/deep.py": "from tinylib import words\ndef answer():\n    return words.WORD",
+        "tinylib/words.py": "WORD = 'packed'",
+        "tinylib-3.1.dist-info/METADATA": "Metadata-Version: 2.1\nName: tinylib\nVersion: 3.1\n",
+    }.items():
+        (model.artifact / file).parent.mkdir(exist_ok=True)
+        (model.artifact / file).write_text(content)
+    server.validate(model)
+    await server.load(model, timeout=CALL)
+    assert await text(client, "packed") == "packed"

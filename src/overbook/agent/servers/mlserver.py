@@ -66,6 +66,7 @@ class MlserverServer:
         )
         self._models = config.state / "models"
         self._extras = config.extras
+        self._python = config.python
         self._process = ServerProcess(_process_spec(config, self._addresses))
         self._client: OipClient | None = None
 
@@ -114,6 +115,7 @@ class MlserverServer:
 
     def validate(self, model: PreparedModel) -> None:
         mlserver_models.server_settings(model, self._extras)
+        mlserver_models.check_packages(model, self._python)
 
     async def load(self, model: PreparedModel, *, timeout: float) -> None:
         client = self._connected()

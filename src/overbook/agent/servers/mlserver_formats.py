@@ -138,6 +138,12 @@ def extra_of(implementation: str) -> str | None:
     return None
 
 
+def is_custom(implementation: str) -> bool:
+    """Whether the class comes with the model, not with the runtime."""
+    package = implementation.partition(".")[0]
+    return not package.startswith(("mlserver", "overbook_mlserver"))
+
+
 def _all(folder: Path, formats: Collection[Format], *, required: bool) -> list[Found]:
     found = []
     for each in formats:

@@ -7,6 +7,7 @@ a version a load is a clean in-place update, with slots every request gets 400 m
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 from collections.abc import Collection, Mapping
@@ -16,6 +17,7 @@ from typing import Final
 from urllib.parse import urlparse
 
 from overbook.agent.servers import mlserver_formats as formats
+from overbook.agent.servers import mlserver_requirements
 from overbook.agent.servers.mlserver_formats import Ambiguous, Found
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel
 
@@ -25,6 +27,8 @@ _SHOWN_FILES: Final = 8
 _LOAD_ON_LOOP: Final = "overbook_load_on_loop"
 
 Json = dict[str, object]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,29 @@ def server_settings(model: PreparedModel, extras: Collection[str] | None = None)
         "load_on_loop": _wants_loop(settings),
     }
     return settings
+
+
+def check_packages(model: PreparedModel, python: Path) -> None:
+    """That the environment of ``python`` has what the model's requirements.txt asks for. Raises ModelRejected.
+
+    Of a custom class only: the frameworks' own classes may well load a model that was saved with other versions.
+    """
+    layout = find_layout(model)
+    try:
+        missing = mlserver_requirements.unmet(layout.folder, python)
+    except (OSError, UnicodeDecodeError) as error:
+        missing = f"something unreadable: {error}"
+    if not missing:
+        return
+    said = f"model {model.name}: its {mlserver_requirements.REQUIREMENTS_FILE} asks for {missing}"
+    own = _read(model.name, layout.settings) if layout.settings is not None else {}
+    if layout.found is not None or not formats.is_custom(str(own.get("implementation"))):
+        log.warning("%s; it is loaded with what there is", said)
+        return
+    raise ModelRejected(
+        f"{said}; all models of a server share its packages: put pure-Python ones into the model's folder "
+        "(pip install --target), or ask for what the runtime has (overbook runtime list)"
+    )
 
 
 def static_metadata(model: PreparedModel) -> Json:

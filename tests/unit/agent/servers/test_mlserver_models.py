@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from overbook.agent.servers.mlserver_models import server_settings, static_metadata
+from overbook.agent.servers.mlserver_models import (
+    check_packages,
+    server_settings,
+    static_metadata,
+)
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel
 
 
@@ -192,3 +196,28 @@ def test_static_metadata_has_the_shape_of_the_servers(tmp_path: Path) -> None:
         "outputs": [],
         "parameters": {"content_type": "pd"},
     }
+
+
+def test_packages_that_are_missing_refuse_custom_classes_only(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    python = tmp_path / "env" / "bin" / "python"
+    model = own(tmp_path / "mine", {"implementation": "model.Mine"})
+    check_packages(model, python)
+    (model.artifact / "requirements.txt").write_text("lifelines>=0.27\n")
+    with pytest.raises(
+        ModelRejected, match=r"asks for lifelines>=0\.27 \(not installed\); .*--target"
+    ):
+        check_packages(model, python)
+    (model.artifact / "requirements.txt").write_bytes(b"\xff")
+    with pytest.raises(ModelRejected, match="something unreadable"):
+        check_packages(model, python)
+    theirs = own(tmp_path / "theirs", {"implementation": "mlserver_mlflow.MLflowRuntime"})
+    (theirs.artifact / "requirements.txt").write_text("lifelines")
+    (tmp_path / "plain").mkdir()
+    for name in ("MLmodel", "requirements.txt"):
+        (tmp_path / "plain" / name).write_text("lifelines")
+    for each in (theirs, PreparedModel("plain", 1, tmp_path / "plain")):
+        caplog.clear()
+        check_packages(each, python)
+        assert f"model {each.name}: its requirements.txt asks for lifelines" in caplog.text

@@ -1,0 +1,97 @@
+"""What a model's ``requirements.txt`` asks for against what the runtime's environment has.
+
+All models of a server share one environment, so nothing is installed for a model; what is missing is named.
+Reads files only. Packages that lie in the model's own folder count: its code imports them from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Final
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+REQUIREMENTS_FILE: Final = "requirements.txt"
+_SHOWN: Final = 5
+
+
+def unmet(folder: Path, python: Path) -> str:
+    """In words what the environment of ``python`` lacks for the model in ``folder``; empty when nothing.
+
+    Raises OSError, UnicodeDecodeError when the file cannot be read.
+    """
+    try:
+        lines = (folder / REQUIREMENTS_FILE).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return ""
+    installed = {**_installed(python), **_versions((str(folder),))}
+    problems = [problem for line in _joined(lines) if (problem := _problem(line, installed))]
+    more = f" and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+    return ", ".join(problems[:_SHOWN]) + more
+
+
+def _problem(line: str, installed: Mapping[str, str]) -> str:
+    """What is wrong with one requirement; empty when it is met or asks for nothing here."""
+    if line.startswith("-"):
+        # Where to get packages from does not matter, as none is fetched; what else to read does.
+        option = line.split()[0].split("=")[0]
+        return f"{line!r} (cannot be followed)" if option in _FOLLOWED else ""
+    try:
+        wanted = Requirement(line)
+    except InvalidRequirement:
+        return f"{line!r} (expected NAME and versions)"
+    if wanted.marker is not None and not wanted.marker.evaluate():
+        return ""
+    found = installed.get(canonicalize_name(wanted.name))
+    if found is None:
+        return f"{_shown(wanted)} (not installed)"
+    try:
+        fits = wanted.specifier.contains(Version(found), prereleases=True)
+    except InvalidVersion:
+        fits = True
+    return "" if fits else f"{_shown(wanted)} ({found} is installed)"
+
+
+_FOLLOWED: Final = frozenset({"-r", "--requirement", "-c", "--constraint", "-e", "--editable"})
+
+
+def _shown(wanted: Requirement) -> str:
+    return f"{wanted.name}{wanted.specifier}"
+
+
+def _joined(lines: Iterable[str]) -> Iterable[str]:
+    """Requirements without comments, hashes and empty lines; a backslash continues a line."""
+    text = ""
+    for line in lines:
+        bare = line.strip()
+        if bare.startswith("#"):
+            continue
+        text += bare.split(" #")[0].strip()
+        if text.endswith("\\"):
+            text = text[:-1].rstrip() + " "
+            continue
+        if requirement := text.split(" --")[0].strip():
+            yield requirement
+        text = ""
+    if requirement := text.split(" --")[0].strip():
+        yield requirement
+
+
+@lru_cache(maxsize=8)
+def _installed(python: Path) -> Mapping[str, str]:
+    # An environment never changes; see `overbook.runtimes.install`.
+    root = python.parent.parent
+    return _versions(tuple(str(path) for path in root.glob("lib/python*/site-packages")))
+
+
+def _versions(folders: tuple[str, ...]) -> dict[str, str]:
+    return {
+        canonicalize_name(each.metadata["Name"]): each.version
+        for each in distributions(path=list(folders))
+        if each.metadata["Name"]
+    }
