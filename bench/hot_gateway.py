@@ -21,7 +21,7 @@ from typing import Final
 import httpx
 
 from bench.errors import BenchFailed
-from bench.processes import child, free_ports, wait_until
+from bench.processes import child, free_ports, share_priority, wait_until
 from bench.scripted import Scene, playing
 from overbook.gateway.part import GatewayConfig, GatewayPart, running_gateway
 
@@ -64,7 +64,9 @@ def running_hot_gateway(upstream_port: int, models: int, body: object) -> Iterat
                 return ready.exists()
 
             wait_until("the gateway has all models hot", is_ready, seconds=_START_SECONDS)
-            yield HotGateway(int(ready.read_text()), port)
+            envoy = int(ready.read_text())
+            share_priority([envoy])
+            yield HotGateway(envoy, port)
 
 
 async def _serve(options: argparse.Namespace) -> None:

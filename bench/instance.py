@@ -19,7 +19,7 @@ from typing import Final
 import psutil
 
 from bench.errors import BenchFailed
-from bench.processes import free_ports, tree, wait_until
+from bench.processes import free_ports, share_priority, tree, wait_until
 from overbook.client.control import ControlClient
 from overbook.client.errors import ClientError
 from overbook.client.http import JsonObject
@@ -69,6 +69,7 @@ class Instance:
 
     def wait_ready(self) -> None:
         wait_until("overbook up is ready", self._is_ready, seconds=_START_SECONDS, pause=0.05)
+        share_priority(process.pid for process in tree(self.pid))
 
     def stop(self) -> None:
         """As Ctrl-C does."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -28,11 +29,17 @@ def free_ports(count: int) -> list[int]:
 
 @contextlib.contextmanager
 def child(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that is stopped at the end of the block. Its output goes to ``log``."""
+    """A process in a session of its own that is stopped at the end of the block. Its output goes to ``log``."""
     with log.open("ab") as output:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            # As Overbook starts Envoy: the scheduler of the kernel treats sessions as groups.
+            start_new_session=True,
         )
+    share_priority([process.pid])
     try:
         yield process
     finally:
@@ -51,6 +58,18 @@ def wait_until(what: str, done: Callable[[], bool], *, seconds: float, pause: fl
         if time.monotonic() > end:
             raise BenchFailed(f"{what}: not within {seconds:.0f} s")
         time.sleep(pause)
+
+
+def share_priority(pids: Iterable[int]) -> None:
+    """Give other processes' sessions the niceness of this process.
+
+    With the kernel's autogroups a session competes as one, and the niceness of its processes counts only among
+    them: Envoy and MLServer, which Overbook starts in sessions of their own, would stand behind what the
+    benchmark starts itself. Does nothing where there are no autogroups, or for want of permission.
+    """
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            Path(f"/proc/{pid}/autogroup").write_text(str(os.nice(0)))
 
 
 def listens(port: int) -> bool:
