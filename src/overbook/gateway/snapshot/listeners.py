@@ -47,7 +47,7 @@ def data_listener(host: str, port: int, scripts: Scripts) -> Json:
         _grpc_infer_route(scripts),
         _too_large_route(),
         # The script tells what needs the model from what does not.
-        _model_route({"prefix": _MODELS}, scripts),
+        _model_route({"prefix": _MODELS}, scripts, grpc=False),
         *_oip_routes(),
         _nothing_here(),
     ]
@@ -66,7 +66,7 @@ def data_listener(host: str, port: int, scripts: Scripts) -> Json:
 def inner_listener(socket: str, scripts: Scripts) -> Json:
     """Where the stream relay comes back with the model's name in the trusted header."""
     match: Json = {"prefix": "/inference.", "headers": [_present(names.MODEL_HEADER)]}
-    routes: list[Json] = [_model_route(match, scripts), _nothing_here()]
+    routes: list[Json] = [_model_route(match, scripts, grpc=True), _nothing_here()]
     return _listener("inner", _pipe(socket), _connection_manager("inner", [], routes, edge=False))
 
 
@@ -99,9 +99,10 @@ def cold_listener(socket: str, scripts: Scripts) -> Json:
         },
     }
     # A place that was just verified gives the last word: its 404 is the answer.
-    final = _place_route(_retry(_RETRY_FINAL, not_found=False), scripts)
+    final = _place_route(_retry(_RETRY_FINAL), scripts)
     final["match"] = {"prefix": "/", "headers": [_present(names.VERIFIED_HEADER)]}
-    routes: list[Json] = [final, _place_route(_retry(_RETRY_ALWAYS, not_found=True), scripts)]
+    again = _retry(_RETRY_ALWAYS, http_not_found=True, grpc_not_found=True)
+    routes: list[Json] = [final, _place_route(again, scripts)]
     return _listener(
         "cold", _pipe(socket), _connection_manager("cold", [naming, ask], routes, edge=False)
     )
@@ -237,7 +238,7 @@ def _lua(name: str, script: str) -> dict[str, Json]:
 
 def _grpc_infer_route(scripts: Scripts) -> Json:
     """ModelInfer: the model is named in the message. Streams go to the relay, see `_oip_routes`."""
-    route = _model_route({"path": names.INFER_PATH}, scripts)
+    route = _model_route({"path": names.INFER_PATH}, scripts, grpc=True)
     route["typed_per_filter_config"] = {
         _NAMING: {
             "@type": f"{_TYPE}.filters.http.lua.v3.LuaPerRoute",
@@ -259,8 +260,9 @@ def _too_large_route() -> Json:
     }
 
 
-def _model_route(match: Json, scripts: Scripts) -> dict[str, Json]:
-    action = _action(_retry(_RETRY_ALWAYS, not_found=True))
+def _model_route(match: Json, scripts: Scripts, *, grpc: bool) -> dict[str, Json]:
+    # No need to look in every answer over REST for what is not there.
+    action = _action(_retry(_RETRY_ALWAYS, http_not_found=True, grpc_not_found=grpc))
     action["inline_cluster_specifier_plugin"] = _chooser(scripts.choose_cluster)
     return {"match": match, "route": action, "request_body_buffer_limit": BODY_LIMIT}
 
@@ -327,10 +329,9 @@ def _action(retry: Json) -> dict[str, Json]:
     return action
 
 
-def _retry(retry_on: str, *, not_found: bool) -> Json:
+def _retry(retry_on: str, *, http_not_found: bool = False, grpc_not_found: bool = False) -> Json:
     """One more try, at the next priority, which is the cold listener."""
     policy: dict[str, Json] = {
-        "retry_on": retry_on,
         "num_retries": 1,
         "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.002s"},
         "retry_priority": {
@@ -341,10 +342,13 @@ def _retry(retry_on: str, *, not_found: bool) -> Json:
             },
         },
     }
-    if not_found:
-        policy["retry_on"] = f"{retry_on},retriable-status-codes,retriable-headers"
+    if http_not_found:
+        retry_on += ",retriable-status-codes"
         policy["retriable_status_codes"] = [404]
+    if grpc_not_found:
+        retry_on += ",retriable-headers"
         policy["retriable_headers"] = [
             {"name": "grpc-status", "string_match": {"exact": code}} for code in _GRPC_RETRIABLE
         ]
+    policy["retry_on"] = retry_on
     return policy
