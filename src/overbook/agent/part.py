@@ -27,7 +27,8 @@ from overbook.agent.memory.unattributed import Unattributed, slack_of
 from overbook.agent.notices import Notices
 from overbook.agent.operations import OperationLimits
 from overbook.agent.reports import Reporter
-from overbook.agent.servers.factory import make_server
+from overbook.agent.servers.attached import AttachedServer, Attachment
+from overbook.agent.servers.factory import attach, make_server
 from overbook.agent.servers.protocol import InferenceServer
 from overbook.agent.service import AgentService
 from overbook.agent.supervisor import Phase, RestartLimits, Supervisor
@@ -45,6 +46,9 @@ log = logging.getLogger(__name__)
 _MEMORY_BUSY: Final = 2.0
 _MEMORY_IDLE: Final = 15.0
 _STOP_GRACE: Final = 1.0
+_RELEASE: Final = 10.0
+# To connect is quick or in vain, and whoever started the server may start it again at any moment.
+_ATTACHED_LIMITS: Final = RestartLimits(start=5.0, backoff_max=5.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,7 @@ class AgentConfig:
     """One server replica. ``listen`` and ``scheduler`` are gRPC targets; memory is the budget M in bytes.
 
     ``own_process``: capabilities for which the server starts a process per model, and bytes of such a process.
+    ``attachment``: use that server instead of starting the runtime.
     """
 
     state_dir: Path
@@ -64,6 +69,7 @@ class AgentConfig:
     listen: str
     scheduler: str
     own_process: Mapping[str, int] = field(default_factory=dict)
+    attachment: Attachment | None = None
 
 
 class AgentPart:
@@ -74,11 +80,22 @@ class AgentPart:
         self._clock = Clock()
         self._notices = Notices(config.server, config.replica, self._clock)
         self._folder = config.state_dir / "agents" / f"{config.server}-{config.replica}"
+        self._retired = False
+
+    def retire(self) -> None:
+        """The Server is gone for good: at its end the agent takes its models out of an attached server."""
+        self._retired = True
 
     async def run(self) -> None:
         config = self._config
         self._folder.mkdir(parents=True, exist_ok=True)
-        server = make_server(config.runtime, self._folder)
+        server: InferenceServer
+        attached: AttachedServer | None = None
+        if config.attachment is None:
+            server, limits = make_server(config.runtime, self._folder), RestartLimits()
+        else:
+            attached = attach(config.runtime, config.attachment)
+            server, limits = attached, _ATTACHED_LIMITS
         store = SizeStore(self._folder / "sizes.db", _runtime_id(config.runtime))
         sizes = Sizes(store, Guess(config.own_process))
         meter = self._meter(server, sizes)
@@ -86,7 +103,7 @@ class AgentPart:
             server=server,
             notices=self._notices,
             clock=self._clock,
-            limits=RestartLimits(),
+            limits=limits,
             meter=meter,
         )
         actor = Actor(
@@ -111,7 +128,14 @@ class AgentPart:
             clock=self._clock,
             sizes=sizes,
         )
-        reporter = Reporter(actor, assignments, supervisor, server, self._clock)
+        reporter = Reporter(
+            actor,
+            assignments,
+            supervisor,
+            server,
+            self._clock,
+            foreign=lambda: () if attached is None else attached.foreign,
+        )
         self._notices.on_forgotten = assignments.left
         link = SchedulerLink(
             target=config.scheduler,
@@ -145,6 +169,8 @@ class AgentPart:
                 tasks.create_task(self._prune(assignments), name="cache pruning")
         finally:
             await endpoint.stop(_STOP_GRACE)
+            if attached is not None and self._retired:
+                await attached.release(timeout=_RELEASE)
             await server.close()
             cache.close()
             sizes.save()

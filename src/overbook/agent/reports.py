@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from overbook import metrics
 from overbook.agent.actor import Actor
 from overbook.agent.assignments import Assignment, Assignments
 from overbook.agent.clock import Clock
+from overbook.agent.servers.attached import Foreign
 from overbook.agent.servers.protocol import InferenceServer
 from overbook.agent.supervisor import Phase, Supervisor
 from overbook.residency.events import ModelName
@@ -29,7 +31,7 @@ _IN_MEMORY: Final = CHARGED - {State.LOADING}
 
 
 class Reporter:
-    """Reads; changes nothing. ``process_bytes`` is what the memory watch measured last."""
+    """Reads; changes nothing. ``process_bytes`` is what the memory watch measured last, None when unknown."""
 
     def __init__(
         self,
@@ -38,13 +40,15 @@ class Reporter:
         supervisor: Supervisor,
         server: InferenceServer,
         clock: Clock,
+        foreign: Callable[[], Iterable[Foreign]] = tuple,
     ) -> None:
+        self._foreign = foreign
         self._actor = actor
         self._assignments = assignments
         self._supervisor = supervisor
         self._server = server
         self._clock = clock
-        self.process_bytes = 0
+        self.process_bytes: int | None = None
 
     def model(self, name: str) -> pb.ModelReport | None:
         """None when the model is no longer assigned here."""
@@ -99,7 +103,7 @@ class Reporter:
         return pb.ServerReport(
             budget_bytes=statistics.budget,
             resident_bytes=statistics.charged,
-            process_bytes=self.process_bytes if ready else 0,
+            process_bytes=self.process_bytes if ready else None,
             base_bytes=self._supervisor.base_bytes,
             resident_models=statistics.resident,
             state=self._supervisor.phase.value,
@@ -107,6 +111,10 @@ class Reporter:
             pid=self._server.pid or 0,
             rest_address=addresses.rest,
             grpc_address=addresses.grpc,
+            foreign=[
+                pb.ForeignModel(name=each.name, state=each.presence.value)
+                for each in self._foreign()
+            ],
         )
 
     def activity(self) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from overbook.agent.actor import Actor
 from overbook.agent.clock import Clock
 from overbook.agent.memory.meter import Meter
 from overbook.agent.notices import Notices
-from overbook.agent.servers.protocol import InferenceServer, ServerStartFailed
+from overbook.agent.servers.protocol import InferenceServer, ServerStartFailed, ServerUnreachable
 from overbook.wire import agent_pb2 as pb
 
 
@@ -38,7 +38,7 @@ class RestartLimits:
 
 
 class Supervisor:
-    """One server process and its restarts. ``base_bytes`` is its memory with no model loaded."""
+    """One server process and its restarts. ``base_bytes``: its memory with no model loaded; None when unknown."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Supervisor:
         self._kill_reason = ""
         self.phase = Phase.STARTING
         self.message = ""
-        self.base_bytes = 0
+        self.base_bytes: int | None = None
 
     def kill(self, reason: str) -> None:
         """End the process: it does not answer, or holds memory that only its end gives back."""
@@ -98,11 +98,13 @@ class Supervisor:
         try:
             await self._server.start(timeout=self._limits.start)
         except (ServerStartFailed, OSError) as error:  # OSError: no disk space, no more processes
+            # The same again every few seconds is no news.
+            if self.message != str(error):
+                self._notices.server_event("ServerStartFailed", str(error), warning=True)
             self.phase, self.message = Phase.FAILED, str(error)
-            self._notices.server_event("ServerStartFailed", str(error), warning=True)
             return False
         reading = await self._meter.began()
-        self.base_bytes = 0 if reading is None else reading.total
+        self.base_bytes = None if reading is None else reading.total
         return True
 
     def _announce(self, actor: Actor) -> None:
@@ -118,21 +120,28 @@ class Supervisor:
         )
         actor.followers.set_address(address)
         actor.server_up()
-        self._notices.server_event("ServerReady", f"process {self._server.pid} serves")
+        who = f"process {self._server.pid}" if self._server.pid else f"the one at {addresses.rest}"
+        self._notices.server_event("ServerReady", f"{who} serves")
 
     async def _wait_end(self) -> str:
         """Why the process ended, in words."""
         async with asyncio.TaskGroup() as tasks:
-            exited = tasks.create_task(self._server.wait_exit(), name="wait for server exit")
+            exited = tasks.create_task(self._exit(), name="wait for server exit")
             killed = tasks.create_task(self._killed.wait(), name="wait for kill")
             await asyncio.wait((exited, killed), return_when=asyncio.FIRST_COMPLETED)
             if exited.done():
-                code = exited.result()
                 killed.cancel()
-                return f"signal {-code}" if code < 0 else f"exit code {code}"
+                return exited.result()
             exited.cancel()
         await self._server.stop(grace=0.0)
         return self._kill_reason
+
+    async def _exit(self) -> str:
+        try:
+            code = await self._server.wait_exit()
+        except ServerUnreachable as error:
+            return str(error)  # one that we did not start has no exit code
+        return f"signal {-code}" if code < 0 else f"exit code {code}"
 
     def _withdraw(self, actor: Actor, reason: str) -> None:
         self.phase, self.message = Phase.STARTING, f"the inference server ended: {reason}"

@@ -15,7 +15,8 @@ from typing import Final
 import grpc.aio
 
 from overbook.agent.part import AgentConfig, AgentPart
-from overbook.machine.offers import Offer, installed_offer
+from overbook.agent.servers.attached import Attachment
+from overbook.machine.offers import Offer, attached_offer, installed_offer
 from overbook.machine.places import socket_target
 from overbook.runtimes.install import RuntimeInstallError, UnknownRuntime, environment
 from overbook.wire import scheduler_pb2 as pb
@@ -40,6 +41,7 @@ class _Wanted:
     replica: int
     runtime: str
     extra: tuple[str, ...]
+    attachment: Attachment | None
 
 
 class AgentSupervisor:
@@ -58,6 +60,7 @@ class AgentSupervisor:
         self._scheduler = scheduler
         self._ensure_runtime = ensure_runtime
         self._running: dict[_Wanted, asyncio.Task[None]] = {}
+        self._parts: dict[_Wanted, AgentPart] = {}
         self._specs: dict[str, pb.ServerSpec] = {}
 
     async def run(self) -> None:
@@ -84,17 +87,20 @@ class AgentSupervisor:
                 replica=replica,
                 runtime=server.runtime,
                 extra=tuple(server.extra_capabilities),
+                attachment=_attachment(server),
             )
             for server in update.servers
-            if not server.HasField("attachment")
             for replica in range(server.replicas)
         }
-        leaving = [self._running.pop(gone) for gone in self._running.keys() - wanted]
-        for task in leaving:
+        leaving = [(gone, self._running.pop(gone)) for gone in self._running.keys() - wanted]
+        for gone, task in leaving:
+            part = self._parts.pop(gone, None)
+            if part is not None and not any(_same_server(gone, each) for each in wanted):
+                part.retire()
             task.cancel("the server replica is no longer wanted")
         if leaving:
             # The same replica may come back with other settings: its files and ports must be free first.
-            await asyncio.wait(leaving)
+            await asyncio.wait([task for _, task in leaving])
         for new in sorted(wanted - self._running.keys(), key=lambda w: (w.server, w.replica)):
             name = f"agent {new.server}/{new.replica}"
             self._running[new] = tasks.create_task(self._keep_running(new), name=name)
@@ -110,19 +116,30 @@ class AgentSupervisor:
             overcommit=spec.overcommit_percent,
             capabilities=offer.capabilities,
             own_process=offer.own_process,
+            attachment=wanted.attachment,
             listen=listen,
             scheduler=self._scheduler,
         )
+
+    async def _run(self, wanted: _Wanted, name: str) -> bool:
+        """Until the agent ends by itself, or (True) until its runtime has another environment."""
+        if wanted.attachment is None:
+            await self._ensure_runtime(wanted.runtime, wanted.extra)
+            root = (await asyncio.to_thread(environment, wanted.runtime)).root
+            offer = await asyncio.to_thread(installed_offer, wanted.runtime, wanted.extra)
+            outdated = _outdated(wanted, root)
+        else:
+            offer = attached_offer(wanted.runtime, wanted.extra)
+            outdated = _never()
+        part = AgentPart(self._config(wanted, offer, socket_target(self._run_dir, name)))
+        self._parts[wanted] = part
+        return await _runs_until(part.run(), outdated)
 
     async def _keep_running(self, wanted: _Wanted) -> None:
         name = f"{wanted.server}-{wanted.replica}"
         while True:
             try:
-                await self._ensure_runtime(wanted.runtime, wanted.extra)
-                root = (await asyncio.to_thread(environment, wanted.runtime)).root
-                offer = await asyncio.to_thread(installed_offer, wanted.runtime, wanted.extra)
-                part = AgentPart(self._config(wanted, offer, socket_target(self._run_dir, name)))
-                if await _runs_until(part.run(), _outdated(wanted, root)):
+                if await self._run(wanted, name):
                     log.info("agent %s: its runtime was installed anew; starting it again", name)
                     continue
             except (UnknownRuntime, RuntimeInstallError) as error:
@@ -131,6 +148,31 @@ class AgentSupervisor:
                 # One replica's fault must not end the others; its models are cold until it is back.
                 log.exception("agent %s failed; starting it again in %.0f s", name, _RESTART)
             await asyncio.sleep(_RESTART)
+
+
+def _same_server(one: _Wanted, other: _Wanted) -> bool:
+    """Whether both use the same inference server, if with other settings."""
+    return (one.server, one.replica, one.attachment) == (
+        other.server,
+        other.replica,
+        other.attachment,
+    )
+
+
+def _attachment(server: pb.ServerSpec) -> Attachment | None:
+    if not server.HasField("attachment"):
+        return None
+    given = server.attachment
+    return Attachment(
+        rest=given.rest,
+        grpc=given.grpc,
+        repository=Path(given.repository_path),
+        server_path=given.server_path,
+    )
+
+
+async def _never() -> None:
+    await asyncio.get_running_loop().create_future()
 
 
 async def _outdated(wanted: _Wanted, root: Path) -> None:

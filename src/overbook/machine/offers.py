@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from overbook.runtimes.install import capabilities
-from overbook.runtimes.words import own_process_bytes
+from overbook.runtimes.words import attached_capabilities, own_process_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,3 +21,9 @@ def installed_offer(runtime: str, extra: Iterable[str]) -> Offer:
     """Of a runtime that is started on this machine; ``extra``: words that the manifest adds. Raises UnknownRuntime."""
     words = tuple(dict.fromkeys((*capabilities(runtime), *extra)))
     return Offer(words, own_process_bytes(runtime, words, attached=False))
+
+
+def attached_offer(runtime: str, extra: Iterable[str]) -> Offer:
+    """Of a server that somebody else started: what its kind may have, as nobody can look. Raises UnknownRuntime."""
+    words = tuple(dict.fromkeys((*attached_capabilities(runtime), *extra)))
+    return Offer(words, own_process_bytes(runtime, words, attached=True))

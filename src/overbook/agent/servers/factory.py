@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from overbook.agent.servers.attached import AttachedServer, Attachment
+from overbook.agent.servers.attached_kinds import AttachedMlserver, Kind
 from overbook.agent.servers.mlserver import MlserverConfig, MlserverServer
-from overbook.runtimes.install import environment
+from overbook.runtimes.install import UnknownRuntime, environment
 
 
 def make_server(runtime: str, folder: Path) -> MlserverServer:
@@ -19,3 +21,12 @@ def make_server(runtime: str, folder: Path) -> MlserverServer:
             extras=installed.extras,
         )
     )
+
+
+def attach(runtime: str, attachment: Attachment) -> AttachedServer:
+    """A server that somebody else started, not connected yet. Raises UnknownRuntime."""
+    kinds: dict[str, Kind] = {"mlserver": AttachedMlserver()}
+    if runtime not in kinds:
+        known = ", ".join(sorted(kinds))
+        raise UnknownRuntime(f"runtime {runtime!r} cannot be attached; expected one of: {known}")
+    return AttachedServer(attachment, kinds[runtime])
