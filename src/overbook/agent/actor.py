@@ -308,7 +308,8 @@ class Actor:
         self._loaded[model] = prepared
         self._load_times[model] = (self._clock.now(), seconds)
         self._notices.loaded(model, seconds)
-        self.feed(ev.LoadSucceeded(model, measured=self._size(prepared)))
+        size = self._size(prepared)
+        self.feed(ev.LoadSucceeded(model, measured=size, seconds=seconds))
         newest = self._prepared.get(model)
         if newest is None or newest.generation != prepared.generation:
             return

@@ -12,6 +12,7 @@ from rich.progress import track
 from rich.table import Table
 
 from overbook.bench import throughput, traces
+from overbook.bench.policies import DEFAULT, POLICIES
 from overbook.bench.simulator import Delays, Result, Setting, Simulator
 from overbook.manifests.quantities import parse_bytes
 from overbook.residency.books import Limits
@@ -132,14 +133,20 @@ def _setting(context: click.Context, budget: int) -> Setting:
 @click.option("--models", default=100_000, help="How many are registered.")
 @click.option("--resident", default=1_000, help="How many of them fit.")
 @click.option("--events", default=100_000, help="About how many events of each kind.")
+@click.option("--policy", type=click.Choice(sorted(POLICIES)), default=DEFAULT)
 @click.option("--seed", default=1)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
-def core(models: int, resident: int, events: int, seed: int, as_json: bool) -> None:
+def core(models: int, resident: int, events: int, policy: str, seed: int, as_json: bool) -> None:
     """How many events per second the core takes in, by kind."""
     if not 0 < resident <= models:
         raise click.UsageError(f"--resident {resident}: expected 1 to {models}, the --models")
     rates = throughput.measure(
-        models=models, resident=resident, events=events, seed=seed, timer=time.process_time
+        models=models,
+        resident=resident,
+        events=events,
+        seed=seed,
+        timer=time.process_time,
+        order=POLICIES[policy](),
     )
     measures = {f"{rate.name}, events/s": round(rate.per_second) for rate in rates}
     _print(measures, title=f"{models} models, {resident} fit", as_json=as_json)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import math
+import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,14 +20,16 @@ from overbook.residency.books import Limits
 from overbook.residency.core import Core
 from overbook.residency.effects import Effect
 from overbook.residency.events import Event, ModelName, RequestId, Ticket
+from overbook.residency.policy import EvictionOrder
 
 
 @dataclass(frozen=True, slots=True)
 class Delays:
-    """How long things take, in seconds. A load takes ``load_base`` + bytes × ``load_per_byte``."""
+    """How long things take, in seconds. A load takes ``load_base`` + bytes × ``load_per_byte``, give or take."""
 
     load_base: float = 0.015
     load_per_byte: float = 1 / (500 << 20)
+    noise: float = 0.0  # sigma of the log-normal factor, of mean 1, on every load
     unload: float = 0.005
     withdraw: float = 0.01  # until every gateway took the hot route away
     inference: float = 0.005
@@ -42,6 +45,7 @@ class Setting:
     limits: Limits = field(default_factory=Limits)
     delays: Delays = field(default_factory=Delays)
     warm: bool = False
+    seed: int = 1  # of the noise
 
 
 @dataclass(slots=True)
@@ -94,14 +98,20 @@ class Simulator:
     """Runs a trace once. ``timer`` measures the core's own time in seconds; it decides nothing."""
 
     def __init__(
-        self, setting: Setting, sizes: Sequence[int], *, timer: Callable[[], float]
+        self,
+        setting: Setting,
+        sizes: Sequence[int],
+        *,
+        timer: Callable[[], float],
+        order: EvictionOrder | None = None,
     ) -> None:
         self._setting = setting
         self._sizes = sizes
         self._timer = timer
         self._names = [ModelName(f"m{place}") for place in range(len(sizes))]
         self._index = {name: place for place, name in enumerate(self._names)}
-        self._core = Core(budget=setting.budget, limits=setting.limits)
+        self._core = Core(budget=setting.budget, limits=setting.limits, order=order)
+        self._chance = random.Random(f"loads {setting.seed}")
         self._now = 0.0
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._serial = 0
@@ -169,8 +179,8 @@ class Simulator:
                 self._rejected(request)
             case fx.Load(model):
                 self.result.loads += 1
-                took = delays.load_base + self._sizes[self._index[model]] * delays.load_per_byte
-                self._at(took, partial(self._feed, ev.LoadSucceeded(model)))
+                took = self._load_seconds(self._sizes[self._index[model]])
+                self._at(took, partial(self._feed, ev.LoadSucceeded(model, seconds=took)))
             case fx.Unload(model):
                 self._withdrawing.pop(model, None)
                 self._withdrawn.pop(model, None)
@@ -187,6 +197,13 @@ class Simulator:
                 self.result.evictions += 1
             case _:
                 pass  # nothing is verified or removed in a simulation
+
+    def _load_seconds(self, size: int) -> float:
+        delays = self._setting.delays
+        took = delays.load_base + size * delays.load_per_byte
+        if not delays.noise:
+            return took
+        return took * self._chance.lognormvariate(-(delays.noise**2) / 2, delays.noise)
 
     # -- requests
 

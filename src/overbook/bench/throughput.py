@@ -10,6 +10,7 @@ from overbook.residency import effects as fx
 from overbook.residency import events as ev
 from overbook.residency.core import Core
 from overbook.residency.events import Event, ModelName, RequestId
+from overbook.residency.policy import EvictionOrder
 from overbook.residency.states import State
 
 # Virtual seconds between two events; more than the minimum residency, so that there is always a victim.
@@ -32,8 +33,8 @@ class Rate:
 class _Replica:
     """A core whose effects are performed at once; only the core's own time is counted."""
 
-    def __init__(self, budget: int, timer: Callable[[], float]) -> None:
-        self._core = Core(budget=budget)
+    def __init__(self, budget: int, timer: Callable[[], float], order: EvictionOrder) -> None:
+        self._core = Core(budget=budget, order=order)
         self._timer = timer
         self._now = 0.0
         self.events = 0
@@ -70,11 +71,17 @@ class _Replica:
 
 
 def measure(
-    *, models: int, resident: int, events: int, seed: int, timer: Callable[[], float]
+    *,
+    models: int,
+    resident: int,
+    events: int,
+    seed: int,
+    timer: Callable[[], float],
+    order: EvictionOrder,
 ) -> list[Rate]:
     """Equal models of one byte, of which ``resident`` fit. About ``events`` events of each kind."""
     chance = random.Random(seed)
-    replica = _Replica(resident, timer)
+    replica = _Replica(resident, timer, order)
     names = [ModelName(f"m{place}") for place in range(models)]
     hot = names[:resident]
     replica.feed(ev.ServerUp())

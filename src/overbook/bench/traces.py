@@ -13,6 +13,10 @@ from typing import Final, NamedTuple
 _DRAW: Final = 1024
 # A scan reads every model once, in order, after this many ordinary requests for each model.
 _SCAN_EVERY: Final = 5
+_DAYS: Final = 4
+# How many sessions are open at once, and how many requests each is long, on average.
+_SESSIONS: Final = 30
+_SESSION_LENGTH: Final = 10
 
 
 class Request(NamedTuple):
@@ -111,6 +115,36 @@ def _drift(
         yield order[rank]
 
 
+def _daily(
+    shape: Shape, model_sizes: tuple[int, ...], budget: int, chance: random.Random
+) -> Iterator[int]:
+    """Zipf whose models have hours: each is asked for around its own time of a day, hardly at all opposite to it."""
+    order = _shuffled(shape, chance)
+    peak = [chance.random() for _ in range(shape.models)]
+    day = max(1, shape.requests // _DAYS)
+    asked = 0
+    for rank in _popular(shape, chance):
+        awake = 0.5 + 0.5 * math.cos(2 * math.pi * (asked / day - peak[rank]))
+        if chance.random() < awake**2:
+            asked += 1
+            yield order[rank]
+
+
+def _sessions(
+    shape: Shape, model_sizes: tuple[int, ...], budget: int, chance: random.Random
+) -> Iterator[int]:
+    """Users come, ask one model again and again for a while, and go; which model, Zipf says."""
+    chosen = _zipf(shape, model_sizes, budget, chance)
+    open_: list[int] = []
+    while True:
+        while len(open_) < _SESSIONS:
+            open_.append(next(chosen))
+        place = chance.randrange(_SESSIONS)
+        yield open_[place]
+        if chance.random() < 1 / _SESSION_LENGTH:
+            del open_[place]
+
+
 def _scan(
     shape: Shape, model_sizes: tuple[int, ...], budget: int, chance: random.Random
 ) -> Iterator[int]:
@@ -140,6 +174,8 @@ def _round_robin(
 KINDS: Final[dict[str, _Chooser]] = {
     "zipf": _zipf,
     "drift": _drift,
+    "daily": _daily,
+    "sessions": _sessions,
     "scan": _scan,
     "round-robin": _round_robin,
 }

@@ -84,7 +84,7 @@ def _idle(
     """Residents that may leave now, in eviction order; notes when a young one will be old enough (law 3)."""
     total = 0
     kept: list[Candidate] = []
-    for entry in books.residents():
+    for entry in books.residents(now):
         size = books.ledger.of(entry.model)
         if not size or entry.pinned or entry.state is not State.RESIDENT:
             continue

@@ -26,7 +26,8 @@ from overbook.residency.effects import (
 )
 from overbook.residency.events import ModelName, RequestId, Ticket
 from overbook.residency.ledger import Ledger
-from overbook.residency.policy import EvictionOrder
+from overbook.residency.load_times import LoadTimes
+from overbook.residency.policy import EvictionOrder, Standing
 from overbook.residency.states import CHARGED, SERVING, State, Step, next_state
 from overbook.residency.waiting import WaitingRoom
 
@@ -63,6 +64,7 @@ class Entry:
     pinned: bool
     priority: int
     keep_alive: float = 0.0
+    load_seconds: float | None = None
     state: State = State.COLD
     loaded_generation: int = 0
     loaded_size: int = 0
@@ -103,6 +105,7 @@ class Books:
         "entries",
         "ledger",
         "limits",
+        "load_times",
         "loading",
         "order",
         "pending",
@@ -119,6 +122,7 @@ class Books:
     def __init__(self, *, budget: int, limits: Limits, order: EvictionOrder) -> None:
         self.limits = limits
         self.ledger = Ledger(budget)
+        self.load_times = LoadTimes()
         self.order = order
         self.waiting = WaitingRoom()
         self.entries: dict[ModelName, Entry] = {}
@@ -223,10 +227,15 @@ class Books:
         entry.in_flight = in_flight
         self._put_in(entry, held)
 
-    def seat(self, entry: Entry) -> None:
-        """Give a serving model its place in the eviction order, by its last use."""
+    def seat(self, entry: Entry, *, used: bool = False) -> None:
+        """Give a serving model its place in the eviction order; ``used``: because of a use."""
         if entry.state in SERVING:
-            self.order.place(entry.model, entry.priority, entry.last_used)
+            seconds = entry.load_seconds
+            if seconds is None:
+                seconds = self.load_times.expect(entry.size)
+            size = self.ledger.of(entry.model)
+            standing = Standing(entry.priority, entry.last_used, size, seconds)
+            self.order.place(entry.model, standing, used=used)
 
     # -- queues
 
@@ -316,6 +325,7 @@ class Books:
     def forget(self, entry: Entry) -> None:
         for queue in (self.pending, self.warm, self.stale):
             queue.pop(entry.model, None)
+        self.order.forget(entry.model)
         del self.entries[entry.model]
         self.emit(Forgotten(entry.model))
 
@@ -323,7 +333,7 @@ class Books:
         """A request uses the model now: youngest in the order, and busy until the meters can see it."""
         entry.last_used = now
         entry.busy_until = now + self.limits.min_residency
-        self.seat(entry)
+        self.seat(entry, used=True)
 
     def grant_all(self, entry: Entry, now: float) -> None:
         requests = self.waiting.release(entry.model)
@@ -345,6 +355,6 @@ class Books:
         if not self.waiting.waiting_for(model):
             self.unwant(model)
 
-    def residents(self) -> Iterator[Entry]:
+    def residents(self, now: float) -> Iterator[Entry]:
         """In eviction order, first to leave first."""
-        return (self.entries[model] for model in self.order.order())
+        return (self.entries[model] for model in self.order.order(now))

@@ -19,12 +19,18 @@ from overbook.residency.books import Books, Entry, Limits
 from overbook.residency.effects import Cause, Effect, Grant, Publish, Refusal
 from overbook.residency.events import Event, ModelName
 from overbook.residency.ledger import Ledger
-from overbook.residency.policy import EvictionOrder, LeastRecentlyUsed
+from overbook.residency.policy import EvictionOrder
 from overbook.residency.sizes import in_words
 from overbook.residency.states import CHARGED, SERVING, IllegalStep, State, Step
+from overbook.residency.worth import Worth
 
 # Of those that wait; the first come first, so what starves is soon among them.
 _LOOKED_AT: Final = 64
+
+
+def _heat(entry: Entry) -> tuple[int, float]:
+    """Who comes back first after the server's end: the one with the largest."""
+    return entry.priority, entry.last_used
 
 
 class IllegalEvent(IllegalStep):
@@ -53,7 +59,7 @@ class Core:
         self._books = Books(
             budget=budget,
             limits=limits if limits is not None else Limits(),
-            order=order if order is not None else LeastRecentlyUsed(),
+            order=order if order is not None else Worth(),
         )
         self._retry_heap: list[tuple[float, ModelName]] = []
         self._wake = math.inf
@@ -161,7 +167,7 @@ class Core:
         entry = books.entries.get(event.model)
         if entry is None:
             entry = Entry(event.model, event.size, event.generation, False, event.priority)
-            entry.keep_alive = event.keep_alive
+            entry.keep_alive, entry.load_seconds = event.keep_alive, event.load_seconds
             books.entries[event.model] = entry
             books.set_pinned(entry, event.pinned)
             self._content_changed(entry, warm=event.warm)
@@ -314,7 +320,7 @@ class Core:
         books.set_in_flight(entry, event.in_flight)
         if event.last_active > entry.last_used:
             entry.last_used = min(event.last_active, now)
-            books.seat(entry)
+            books.seat(entry, used=True)
 
     # -- results of effects
 
@@ -331,6 +337,9 @@ class Core:
             entry.size = size
         books.recharge(entry, size)
         books.deficit = Cause.SURPRISE if books.ledger.free < 0 else books.deficit
+        if event.seconds is not None:
+            before = entry.load_seconds
+            entry.load_seconds = books.load_times.observe(size, event.seconds, before)
         entry.loads += 1
         entry.failures, entry.retry_at, entry.reason = 0, -math.inf, ""
         if entry.removed:
@@ -438,8 +447,7 @@ class Core:
         books = self._books
         books.up = books.recycling = False
         books.ledger.withheld = 0
-        hot = list(books.residents())
-        hot.reverse()
+        hot = sorted(books.residents(now), key=_heat, reverse=True)
         serving = {entry.model for entry in hot}
         lost = [books.entries[model] for model in books.ledger.charges if model not in serving]
         for entry in (*hot, *lost):
@@ -503,8 +511,7 @@ class Core:
         if not books.up:
             return  # it died meanwhile, which is as good
         books.up, books.recycling = False, True
-        hot = list(books.residents())
-        hot.reverse()
+        hot = sorted(books.residents(now), key=_heat, reverse=True)
         comeback = {entry.model: None for entry in hot if not entry.removed}
         comeback.update(books.warm)
         books.warm.clear()

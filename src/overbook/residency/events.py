@@ -21,7 +21,8 @@ class Register:
     reloaded in place; the same one only updates size, pin and priority. Equal generations mean equal content,
     also across a `Remove`; after one, any generation may follow while the old copy still drains.
     ``warm`` asks for a load into room that is free anyway; nothing is evicted for it. ``keep_alive``: seconds after
-    its last use in which others are evicted rather than this one.
+    its last use in which others are evicted rather than this one. ``load_seconds``: what its loads took, when known
+    from elsewhere.
     """
 
     model: ModelName
@@ -31,6 +32,7 @@ class Register:
     priority: int = 0
     warm: bool = True
     keep_alive: float = 0.0
+    load_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +73,11 @@ class UsageSeen:
 
 @dataclass(frozen=True, slots=True)
 class LoadSucceeded:
-    """The load ended well. ``measured``: bytes it really took, when known."""
+    """The load ended well. ``measured``: bytes it really took, ``seconds``: how long it took; None: not known."""
 
     model: ModelName
     measured: int | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
-"""In which order resident models leave. Other orders are other classes with the same three methods.
+"""In which order resident models leave: the contract of a policy, and the plainest one.
 
-A policy knows only residents, so nothing here grows with the number of cold models.
+A policy knows residents, and may remember models that left; no call may cost more when more are remembered.
+Policies see no clock: whatever they know of time came with a use or is given with the question.
 """
 
 from __future__ import annotations
@@ -8,19 +9,37 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from operator import itemgetter
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from overbook.residency.events import ModelName
 
 
+class Standing(NamedTuple):
+    """What a policy may judge a resident by. ``last_used`` in seconds, -inf for never; lower priority leaves first.
+
+    ``size``: bytes that come back when it leaves. ``load_seconds``: what bringing it back is expected to take.
+    """
+
+    priority: int
+    last_used: float
+    size: int
+    load_seconds: float
+
+
 class EvictionOrder(Protocol):
-    def place(self, model: ModelName, priority: int, last_used: float) -> None:
-        """The model is resident and was last used then (seconds; -inf: never); again whenever that changes."""
+    def place(self, model: ModelName, standing: Standing, *, used: bool) -> None:
+        """The model is resident; again whenever its standing changes. ``used``: because of a use."""
         ...
 
-    def discard(self, model: ModelName) -> None: ...
+    def discard(self, model: ModelName) -> None:
+        """It leaves memory, or was not there."""
+        ...
 
-    def order(self) -> Iterator[ModelName]:
+    def forget(self, model: ModelName) -> None:
+        """It is assigned here no longer: nothing of it need be remembered."""
+        ...
+
+    def order(self, now: float) -> Iterator[ModelName]:
         """First to leave first."""
         ...
 
@@ -63,14 +82,15 @@ class LeastRecentlyUsed:
         self._levels: dict[int, _Level] = {}
         self._priority_of: dict[ModelName, int] = {}
 
-    def place(self, model: ModelName, priority: int, last_used: float) -> None:
+    def place(self, model: ModelName, standing: Standing, *, used: bool) -> None:
+        priority = standing.priority
         if self._priority_of.get(model, priority) != priority:
             self.discard(model)
         self._priority_of[model] = priority
         level = self._levels.get(priority)
         if level is None:
             level = self._levels[priority] = _Level()
-        level.place(model, last_used)
+        level.place(model, standing.last_used)
 
     def discard(self, model: ModelName) -> None:
         priority = self._priority_of.pop(model, None)
@@ -81,6 +101,9 @@ class LeastRecentlyUsed:
         if not times:
             del self._levels[priority]
 
-    def order(self) -> Iterator[ModelName]:
+    def forget(self, model: ModelName) -> None:
+        self.discard(model)
+
+    def order(self, now: float) -> Iterator[ModelName]:
         for priority in sorted(self._levels):
             yield from self._levels[priority].order()

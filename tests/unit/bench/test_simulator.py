@@ -10,6 +10,7 @@ import pytest
 from overbook.bench.simulator import Delays, Result, Setting, Simulator
 from overbook.bench.traces import Request, Shape, requests, sizes
 from overbook.residency.books import Limits
+from overbook.residency.policy import LeastRecentlyUsed
 
 MS = 0.001
 
@@ -19,7 +20,7 @@ def no_time() -> float:
 
 
 def replay(trace: list[Request], model_sizes: tuple[int, ...], setting: Setting) -> Result:
-    simulator = Simulator(setting, model_sizes, timer=no_time)
+    simulator = Simulator(setting, model_sizes, timer=no_time, order=LeastRecentlyUsed())
     for _ in simulator.run(trace):
         pass
     return simulator.result
@@ -105,7 +106,7 @@ def test_free_room_is_filled_before_anybody_asks_when_told_so() -> None:
     assert replay(trace, (1,) * 4, Setting(budget=4)).hits == 0
 
 
-@pytest.mark.parametrize("kind", ["zipf", "drift", "scan", "round-robin"])
+@pytest.mark.parametrize("kind", ["zipf", "drift", "daily", "sessions", "scan", "round-robin"])
 def test_under_pressure_every_request_ends_and_the_budget_holds(kind: str) -> None:
     shape = Shape(
         kind=kind, models=60, requests=800, rate=150.0, mean_size=10_000, spread=1.2, seed=3

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from overbook.bench.throughput import measure
+from overbook.residency.policy import LeastRecentlyUsed
 
 
 def test_every_kind_of_event_is_measured() -> None:
     ticks = iter(range(1_000_000))
-    rates = measure(models=50, resident=10, events=40, seed=1, timer=lambda: float(next(ticks)))
+    rates = measure(
+        models=50,
+        resident=10,
+        events=40,
+        seed=1,
+        timer=lambda: float(next(ticks)),
+        order=LeastRecentlyUsed(),
+    )
     assert [rate.name for rate in rates] == [
         "register",
         "usage report",

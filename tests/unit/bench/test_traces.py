@@ -93,7 +93,7 @@ def test_no_model_is_larger_than_the_budget() -> None:
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        (lambda: Shape(kind="random"), "trace 'random': expected one of drift, round-robin"),
+        (lambda: Shape(kind="random"), "trace 'random': expected one of daily, drift, round-robin"),
         (lambda: Shape(models=0), "models 0: expected a number above 0"),
         (lambda: Shape(rate=-1), "rate -1: expected a number above 0"),
         (lambda: Shape(alpha=-0.5), "alpha -0.5: expected 0 or more"),

@@ -58,7 +58,10 @@ class Waiter:
 class Mirror:
     """Follows one core. Every method raises AssertionError when a law is broken."""
 
-    def __init__(self, budget: int, limits: Limits) -> None:
+    def __init__(self, budget: int, limits: Limits, *, by_time: bool) -> None:
+        self.by_time = (
+            by_time  # eviction by the time of the last use; else the policy's word is taken
+        )
         self.budget = budget
         self.limits = limits
         self.models: dict[ModelName, Seen] = {}
@@ -239,12 +242,15 @@ class Mirror:
 
     # -- effects
 
-    def after(self, event: Event, effects: list[Effect], now: float) -> None:
+    def after(
+        self, event: Event, effects: list[Effect], now: float, ranking: tuple[ModelName, ...]
+    ) -> None:
         """Check the effects of the event one by one, then what must hold between events."""
         for effect in effects:
             self._effect(event, effect, now)
         self._between(now)
-        self._victims(effects, now)
+        fixed = isinstance(event, (ev.RequestArrived, ev.Tick)) or self.by_time
+        self._victims(effects, now, ranking if fixed else ())
 
     def _effect(self, event: Event, effect: Effect, now: float) -> None:
         match effect:
@@ -373,8 +379,11 @@ class Mirror:
             late = now >= seen.withdrawn_at + self.limits.drain_timeout
             assert not (seen.state is State.DRAINING and late), f"law 5: {model} drains too long"
 
-    def _victims(self, effects: list[Effect], now: float) -> None:
-        """Laws 2 and 4: the victims suffice, none is superfluous, and they are the first in order."""
+    def _victims(self, effects: list[Effect], now: float, ranking: tuple[ModelName, ...]) -> None:
+        """Laws 2 and 4: the victims suffice, none is superfluous, and they are the first in order.
+
+        ``ranking``: the policy's order before the event, empty when the event may have changed it.
+        """
         victims = [
             effect.model
             for effect in effects
@@ -400,9 +409,11 @@ class Mirror:
             e for e in effects if isinstance(e, fx.Withdraw) and e.model not in victims
         ]
         if len(needs) == 1 and not others and not budget_victims and self.free >= 0:
-            self._exact_victims(victims, needs[0] - spare, now)
+            self._exact_victims(victims, needs[0] - spare, now, ranking)
 
-    def _exact_victims(self, victims: list[ModelName], beyond: int, now: float) -> None:
+    def _exact_victims(
+        self, victims: list[ModelName], beyond: int, now: float, ranking: tuple[ModelName, ...]
+    ) -> None:
         """One load waits and nothing else moved: the victim set is determined (law 4)."""
         missing = beyond + sum(self.models[name].charge for name in victims)
         stale = [
@@ -413,10 +424,13 @@ class Mirror:
         pool = [name for name in self.models if self.eligible(name, now) and name not in stale]
         pool += victims
 
+        if not set(pool) <= set(ranking):
+            return
+
         def place(name: ModelName) -> tuple[bool, int, float]:
             seen = self.models[name]
             kept = now < seen.last_used + seen.keep_alive
-            return kept, seen.priority, seen.last_used
+            return kept, seen.priority, seen.last_used if self.by_time else ranking.index(name)
 
         if len({place(name) for name in pool}) < len(pool):
             return  # used at the same moment: either may go first
@@ -430,4 +444,4 @@ class Mirror:
             rest = sum(self.models[one].charge for one in chosen if one != name)
             if rest >= missing:
                 chosen.remove(name)
-        assert sorted(chosen) == sorted(victims), "law 4: not the least recently used"
+        assert sorted(chosen) == sorted(victims), "law 4: not the first in order"

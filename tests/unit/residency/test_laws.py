@@ -7,6 +7,7 @@ not at all; `mirror` checks each answer of the core from outside.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from copy import deepcopy
 
 import pytest
@@ -25,7 +26,9 @@ from overbook.residency import events as ev
 from overbook.residency.allocation import allocate
 from overbook.residency.books import Limits
 from overbook.residency.events import ModelName, RequestId, Ticket
+from overbook.residency.policy import EvictionOrder, LeastRecentlyUsed
 from overbook.residency.states import State
+from overbook.residency.worth import Worth
 from tests.unit.residency.mirror import IN_MEMORY
 from tests.unit.residency.world import World, snapshot
 
@@ -51,6 +54,7 @@ class Adversary(RuleBasedStateMachine):
             st.tuples(st.integers(0, 6), st.booleans()), min_size=3, max_size=len(MODELS)
         ),
         up=st.sampled_from([True, True, True, False]),
+        order=st.sampled_from([LeastRecentlyUsed, Worth]),
     )
     def begin(
         self,
@@ -62,6 +66,7 @@ class Adversary(RuleBasedStateMachine):
         residency: float,
         known: list[tuple[int, bool]],
         up: bool,
+        order: Callable[[], EvictionOrder],
     ) -> None:
         limits = Limits(
             concurrent_loads=loads,
@@ -72,7 +77,7 @@ class Adversary(RuleBasedStateMachine):
             drain_timeout=5.0,
             retry_max=8.0,
         )
-        self.world = World(budget, limits)
+        self.world = World(budget, limits, order)
         if up:
             self.world.say(ev.ServerUp())
         for model, (size, warm) in zip(MODELS, known, strict=False):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
 
@@ -18,6 +18,7 @@ from overbook.residency.books import Limits
 from overbook.residency.core import Core, IllegalEvent
 from overbook.residency.effects import Effect
 from overbook.residency.events import Event, ModelName, RequestId, Ticket
+from overbook.residency.policy import EvictionOrder, LeastRecentlyUsed
 from overbook.residency.states import State
 from tests.unit.residency.mirror import Mirror
 
@@ -43,10 +44,12 @@ def snapshot(thing: object) -> object:
 
 
 class World:
-    def __init__(self, budget: int, limits: Limits) -> None:
-        self.budget, self.limits = budget, limits
-        self.core = Core(budget=budget, limits=limits)
-        self.mirror = Mirror(budget, limits)
+    def __init__(
+        self, budget: int, limits: Limits, order: Callable[[], EvictionOrder] = LeastRecentlyUsed
+    ) -> None:
+        self.budget, self.limits, self.order = budget, limits, order
+        self.core = Core(budget=budget, limits=limits, order=order())
+        self.mirror = Mirror(budget, limits, by_time=order is LeastRecentlyUsed)
         self.now = 100.0
         self.log: list[tuple[Event, float, list[Effect]]] = []
         self.calls: dict[ModelName, deque[Call]] = {}
@@ -61,6 +64,7 @@ class World:
         """Tell the core something legal, and check everything about its answer."""
         self.sound = False
         self.mirror.before(event, self.now)
+        ranking = tuple(self.core._books.order.order(self.now))
         if isinstance(event, ev.ServerDown):
             self.calls.clear()
             self.withdrawals.clear()
@@ -68,7 +72,7 @@ class World:
         self.log.append((event, self.now, list(effects)))
         for effect in effects:
             self._take(effect)
-        self.mirror.after(event, effects, self.now)
+        self.mirror.after(event, effects, self.now, ranking)
         self.compare()
         self.sound = True
         return effects
@@ -127,7 +131,7 @@ class World:
         serving = {
             m for m, e in books.entries.items() if e.state in (State.RESIDENT, State.RELOADING)
         }
-        assert set(books.order.order()) == serving
+        assert set(books.order.order(self.now)) == serving
         for model in books.pending:
             assert books.entries[model].state in (State.COLD, State.FAILED)
             assert books.waiting.waiting_for(model)
@@ -196,7 +200,7 @@ class World:
 
     def replay(self) -> None:
         """Law 8: the same log gives the same effects."""
-        again = Core(budget=self.budget, limits=self.limits)
+        again = Core(budget=self.budget, limits=self.limits, order=self.order())
         for event, now, effects in self.log:
             assert again.handle(event, now) == effects
         assert again.next_wakeup() == self.core.next_wakeup()
