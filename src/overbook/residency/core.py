@@ -213,6 +213,7 @@ class Core:
                 books.mark_stale(entry)
             elif self._affordable(entry.size - entry.loaded_size):
                 books.recharge(entry, entry.size)
+                books.seat(entry)
                 entry.loaded_size = entry.size
         elif entry.state in (State.LOADING, State.RELOADING):
             same_content = entry.loading_generation == entry.generation
@@ -364,6 +365,7 @@ class Core:
         entry.size = entry.loaded_size = event.size
         if entry.state is not State.UNLOADING:
             books.recharge(entry, event.size)
+            books.seat(entry)
             books.deficit = Cause.SURPRISE if books.ledger.free < 0 else books.deficit
 
     def _load_failed(self, event: events.LoadFailed, now: float) -> None:
