@@ -51,7 +51,8 @@ def run(stage: Stage, effort: Effort) -> Section:
         how=(
             "p50 at one connection. The same MLServer process is asked directly, through Overbook "
             "and, to show what any proxy costs here, through a bare Envoy with one static route, by "
-            "turns, by wrk (REST) and by a Python client (gRPC). "
+            "turns, by wrk (REST) and by a Python client (gRPC). Directly and bare means MLServer's own ports; "
+            "Overbook asks the endpoint that our launcher opens for gateways (docs/adr/0006). "
             f"{PLAN.hot} models are hot. The logistic regression on four numbers is about the quickest "
             f"model there is; the forest has {_TREES} trees."
         ),
