@@ -32,6 +32,7 @@ demo: setup
 test: setup $(CLIENTS)/.ready lint
 	bash scripts/system-packages.sh curl
 	$(BIN)/overbook runtime install mlserver
+	$(BIN)/overbook runtime install triton
 	$(BIN)/pytest -m "not soak"
 
 lint: setup
@@ -44,10 +45,12 @@ lint: setup
 bench: setup
 	bash scripts/system-packages.sh nginx-light wrk
 	$(BIN)/overbook runtime install mlserver
+	$(BIN)/overbook runtime install triton
 	$(BIN)/python -m bench
 
 soak: setup
 	$(BIN)/overbook runtime install mlserver
+	$(BIN)/overbook runtime install triton
 	$(BIN)/pytest -m soak
 
 proto: setup

@@ -3,6 +3,7 @@
 #
 # The extras are resolved together on top of the runtime's own pins, so that any choice of them fits into one
 # environment; each lock then holds what its extra adds. extras/excludes.txt names packages that nobody shall get.
+# With a file no-deps.txt, which says why, the runtime gets what requirements.in names and nothing else.
 set -euo pipefail
 cd "$1"
 uv=${UV:?the uv program}
@@ -10,13 +11,19 @@ compile() {
   "$uv" pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 "$@"
 }
 
-compile --generate-hashes requirements.in -o requirements.lock
+base=(requirements.in)
+own=()
+if [ -f no-deps.txt ]; then
+  base=()
+  own=(--no-deps)
+fi
+compile --generate-hashes "${own[@]}" requirements.in -o requirements.lock
 [ -d extras ] || exit 0
 joint=$(mktemp)
 trap 'rm -f "$joint"' EXIT
 options=(-c requirements.lock)
 if [ -f extras/excludes.txt ]; then options+=(--excludes extras/excludes.txt); fi
-compile "${options[@]}" requirements.in extras/*.in > "$joint"
+compile "${options[@]}" "${base[@]}" extras/*.in > "$joint"
 while IFS= read -r package; do
   options+=(--no-emit-package "$package")
 done < <(sed -n 's/^\([a-z0-9-]*\)==.*/\1/p' requirements.lock | sort -u)

@@ -27,9 +27,10 @@ Sleep = Callable[[float], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What a model does. ``answer``: of its predictions. ``size``: bytes it takes while loaded.
+    """What a model does. ``answer``: of its predictions, each of which ``thinks`` for so many seconds.
 
-    ``leak``: bytes that each of its loads leaves behind for good.
+    ``size``: bytes it takes while loaded. ``leak``: bytes that each of its loads leaves behind for good. The rest is
+    about its load.
     """
 
     answer: int = 0
@@ -39,15 +40,23 @@ class Script:
     crash: bool = False
     size: int = 1_000_000
     leak: int = 0
+    thinks: float = 0.0
 
 
 class FakeServer:
-    """An `InferenceServer`. ``calls`` has what was asked of it, in order."""
+    """An `InferenceServer`. ``calls`` has what was asked of it, in order.
+
+    ``isolated``: each model has a process of its own, as in Triton's Python backend: a crash is the model's alone.
+    """
 
     base_bytes = 50_000_000
+    # How long before the deadline the process of a hung model is ended, where it has one.
+    reserve_seconds = 5.0
 
-    def __init__(self, sleep: Sleep = asyncio.sleep) -> None:
+    def __init__(self, sleep: Sleep = asyncio.sleep, *, isolated: bool = False) -> None:
         self._sleep = sleep
+        self._isolated = isolated
+        self._losses: asyncio.Queue[str] = asyncio.Queue()
         self._pid: int | None = None
         self._starts = 0
         self._exit: asyncio.Future[int] | None = None
@@ -108,7 +117,7 @@ class FakeServer:
         epoch = self._starts
         self._loading.add(name)
         try:
-            await self._within(self._act(script), timeout, f"load of {name}")
+            await self._within(self._act(script, timeout), timeout, f"load of {name}")
         finally:
             if epoch == self._starts:
                 self._loading.discard(name)
@@ -153,15 +162,28 @@ class FakeServer:
         return self.base_bytes + models + self.leaked
 
     async def model_memory(self, name: str) -> ProcessMemory | None:
-        return None
+        if not self._isolated or name not in self._loaded:
+            return None
+        return ProcessMemory(bytes=self._loaded[name].size, processes=1)
 
-    def answer(self, name: str) -> int:
-        """What a prediction of the loaded model would say."""
-        return self._loaded[name].answer
+    async def wait_lost(self) -> str:
+        return await self._losses.get()
+
+    async def answer(self, name: str) -> int:
+        """What a prediction of the loaded model says; one under way ends also when the model is unloaded."""
+        script = self._loaded[name]
+        await self._sleep(script.thinks)
+        return script.answer
 
     def crash(self, code: int = -9) -> None:
         """The process ends by itself."""
         self._end(code)
+
+    def lose(self, name: str) -> None:
+        """The process of this one model ends by itself."""
+        assert self._isolated, "models share one process"
+        del self._loaded[name]
+        self._losses.put_nowait(name)
 
     def _presences(self) -> dict[str, Presence]:
         # While a reload runs the old one serves, and the server says so.
@@ -174,10 +196,15 @@ class FakeServer:
         path = model.artifact / BEHAVIOUR_FILE
         return Script(**json.loads(path.read_text())) if path.is_file() else Script()
 
-    async def _act(self, script: Script) -> None:
+    async def _act(self, script: Script, timeout: float) -> None:
         await self._sleep(script.seconds)
+        if script.hang and self._isolated and timeout > self.reserve_seconds:
+            await self._sleep(timeout - self.reserve_seconds)
+            raise ModelRejected("its load did not end within its time; its process was ended")
         if script.hang:
             await asyncio.get_running_loop().create_future()
+        if script.crash and self._isolated:
+            raise ModelRejected("its process died while it loaded")
         if script.crash:
             self._end(7)
         if script.fail:
@@ -210,6 +237,8 @@ class FakeServer:
         self._pid = None
         self._loaded, self._loading = {}, set()
         self.leaked = 0
+        while not self._losses.empty():
+            self._losses.get_nowait()
         if self._exit is not None and not self._exit.done():
             self._exit.set_result(code)
 

@@ -141,6 +141,13 @@ RUNTIMES: Final[tuple[Runtime, ...]] = (
             ),
         ),
     ),
+    Runtime(
+        name="triton",
+        capabilities=("triton", "python"),
+        packages=("nvidia-pytriton",),
+        lock=_HERE / "triton" / "requirements.lock",
+        plugin=_HERE / "triton" / "plugin",
+    ),
 )
 
 

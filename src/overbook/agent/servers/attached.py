@@ -247,6 +247,11 @@ class AttachedServer:
     async def model_memory(self, name: str) -> ProcessMemory | None:
         return None
 
+    async def wait_lost(self) -> str:
+        """Nobody watches its processes from here."""
+        never: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        return await never
+
     # -- connecting
 
     async def _connect(self, client: Control, timeout: float) -> None:

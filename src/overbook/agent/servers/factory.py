@@ -7,12 +7,23 @@ from pathlib import Path
 from overbook.agent.servers.attached import AttachedServer, Attachment
 from overbook.agent.servers.attached_kinds import AttachedMlserver, Kind
 from overbook.agent.servers.mlserver import MlserverConfig, MlserverServer
+from overbook.agent.servers.protocol import InferenceServer
+from overbook.agent.servers.triton import TritonConfig, TritonServer
 from overbook.runtimes.install import UnknownRuntime, environment
 
 
-def make_server(runtime: str, folder: Path) -> MlserverServer:
+def make_server(runtime: str, folder: Path) -> InferenceServer:
     """The server of one replica, not started; ``folder`` is its own. Raises UnknownRuntime, RuntimeInstallError."""
     installed = environment(runtime)
+    if runtime == "triton":
+        return TritonServer(
+            TritonConfig(
+                python=installed.python,
+                plugin=installed.plugin,
+                state=folder,
+                extras=installed.extras,
+            )
+        )
     return MlserverServer(
         MlserverConfig(
             python=installed.python,

@@ -32,7 +32,13 @@ _OPTIONS: Final = (
     ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 500),
 )
-_STATES: Final = {"READY": Presence.READY, "UNAVAILABLE": Presence.ABSENT}
+# Triton lists what it finds in its folder, loaded or not, and what is on its way out takes no requests.
+_STATES: Final = {
+    "READY": Presence.READY,
+    "UNAVAILABLE": Presence.ABSENT,
+    "UNLOADING": Presence.ABSENT,
+    "": Presence.ABSENT,
+}
 _GONE: Final = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -125,6 +131,11 @@ class OipClient:
 
     async def index(self, *, timeout: float) -> dict[str, Presence]:
         """Raises ServerUnreachable."""
+        states = await self.index_states(timeout=timeout)
+        return {name: _presence(state) for name, state in states.items()}
+
+    async def index_states(self, *, timeout: float) -> dict[str, str]:
+        """In the server's own words. Raises ServerUnreachable."""
         try:
             reply = await self._call(
                 "RepositoryIndex",
@@ -134,7 +145,7 @@ class OipClient:
             )
         except grpc.aio.AioRpcError as error:
             raise _unreachable("index", error, timeout) from error
-        return {entry.name: _presence(entry.state) for entry in reply.models}
+        return {entry.name: entry.state for entry in reply.models}
 
     async def presence(self, name: str, *, timeout: float) -> Presence:
         """Raises ServerUnreachable. Only a 404 says that the model is absent: 400 is "not ready yet"."""

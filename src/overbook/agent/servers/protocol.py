@@ -133,3 +133,10 @@ class InferenceServer(Protocol):
     async def model_memory(self, name: str) -> ProcessMemory | None:
         """Of one loaded model alone, where each has processes of its own; None where they share one."""
         ...
+
+    async def wait_lost(self) -> str:
+        """Wait until a loaded model is gone that nobody unloaded, while the server goes on; its name.
+
+        Its memory is back, and requests for it see that it is absent. Never returns where models share one process.
+        """
+        ...

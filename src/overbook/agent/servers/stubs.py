@@ -1,0 +1,139 @@
+"""The processes of Triton's Python backend: one stub per instance of a model. Found by command line, watched by pidfd.
+
+Knows nothing of loading; `triton` says which model has which stubs, and hears of their end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from overbook.agent.servers.process import tree_memory
+from overbook.agent.servers.protocol import ProcessMemory
+
+_PROGRAM: Final = "triton_python_backend_stub"
+_SEGMENTS: Final = Path("/dev/shm")
+
+
+@dataclass(frozen=True, slots=True)
+class Stub:
+    """``segment``: the name of the shared memory through which the server speaks to it."""
+
+    pid: int
+    segment: str
+
+
+def find(server: int, repository: str, model: str) -> frozenset[Stub]:
+    """The running stubs of a model. Blocks for some milliseconds: it looks at all processes."""
+    prefix = f"{repository}/{model}/"
+    try:
+        children = psutil.Process(server).children()
+    except psutil.NoSuchProcess:
+        return frozenset()
+    found = set()
+    for child in children:
+        try:
+            command = child.cmdline()
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+        # program, file of the model, segment, ... Between fork and exec it is still the server's own.
+        if len(command) > 2 and _PROGRAM in command[0] and command[1].startswith(prefix):
+            found.add(Stub(child.pid, command[2]))
+    return frozenset(found)
+
+
+def kill(stubs: Iterable[Stub]) -> None:
+    for stub in stubs:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(stub.pid, signal.SIGKILL)
+
+
+def remove_segments(stubs: Iterable[Stub]) -> None:
+    """The shared memory of stubs that are gone. The server leaves that of killed ones behind."""
+    for stub in stubs:
+        (_SEGMENTS / stub.segment).unlink(missing_ok=True)
+
+
+def memory(stubs: Iterable[Stub]) -> ProcessMemory:
+    """Of the stubs and what they started. Blocks."""
+    parts = [tree_memory(stub.pid) for stub in stubs]
+    return ProcessMemory(
+        bytes=sum(part.bytes for part in parts), processes=sum(part.processes for part in parts)
+    )
+
+
+async def ended(stubs: Iterable[Stub]) -> None:
+    """Wait until all are gone. A zombie is gone: its memory is back."""
+    for stub in stubs:
+        over = asyncio.Event()
+        stop = _on_end(stub, over.set)
+        try:
+            await over.wait()
+        finally:
+            stop()
+
+
+class StubWatch:
+    """Which stubs each loaded model has. ``lost`` is called once for a model when the first of them ends."""
+
+    def __init__(self, lost: Callable[[str], None]) -> None:
+        self._lost = lost
+        self._stubs: dict[str, frozenset[Stub]] = {}
+        self._stops: dict[str, list[Callable[[], None]]] = {}
+
+    def of(self, model: str) -> frozenset[Stub]:
+        return self._stubs.get(model, frozenset())
+
+    def add(self, model: str, stubs: frozenset[Stub]) -> None:
+        """Watch them; one that is gone already counts as ending now."""
+        self.take(model)
+        self._stubs[model] = stubs
+        self._stops[model] = [_on_end(stub, lambda: self._ended(model)) for stub in stubs]
+
+    def take(self, model: str) -> frozenset[Stub]:
+        """Watch them no longer: their end is intended. Returns them."""
+        for stop in self._stops.pop(model, ()):
+            stop()
+        return self._stubs.pop(model, frozenset())
+
+    def clear(self) -> None:
+        for model in list(self._stubs):
+            self.take(model)
+
+    def _ended(self, model: str) -> None:
+        for stop in self._stops.pop(model, ()):
+            stop()
+        self._lost(model)
+
+
+def _on_end(stub: Stub, call: Callable[[], object]) -> Callable[[], None]:
+    """Call once, in a later turn of the loop, when the process is gone. Returns what stops that."""
+    loop = asyncio.get_running_loop()
+    try:
+        descriptor = os.pidfd_open(stub.pid)
+    except ProcessLookupError:
+        return loop.call_soon(call).cancel
+
+    stopped = False
+
+    def stop() -> None:
+        nonlocal stopped
+        if not stopped:
+            stopped = True
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+
+    def readable() -> None:
+        stop()
+        call()
+
+    loop.add_reader(descriptor, readable)
+    return stop

@@ -1,0 +1,277 @@
+"""The adapter to Triton from PyPI: models of one generation each, in version folder 1, in explicit control mode.
+
+What Triton does, and what follows from it here:
+
+- A model of a Python-based backend runs in processes of its own, its stubs. A stub that dies leaves the model READY
+  and answering errors, and a load changes nothing then. So stubs are watched: one that ends is unloaded at once, which
+  makes requests see a 404, and is told as lost.
+- A load whose stub hangs ends when that stub is killed; nothing else notices.
+- An unload is answered at once, while the memory is there until the last request in flight has its answer and the stub
+  is gone. It is done here when the stub is. What the index says comes a second later, and after a crash it may say
+  UNLOADING for ever.
+- A reload starts the new stub beside the old one, and a failing one leaves the old one serving.
+- Calls go over gRPC: a load over HTTP would hold up inference on the same threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from overbook.agent.servers import stubs, triton_models
+from overbook.agent.servers.launched import LaunchedServer, emptied, tuned
+from overbook.agent.servers.oip import OipClient
+from overbook.agent.servers.process import ProcessSpec, server_environment
+from overbook.agent.servers.protocol import (
+    Addresses,
+    ModelRejected,
+    PreparedModel,
+    Presence,
+    ProcessMemory,
+    ServerError,
+    ServerUnreachable,
+)
+from overbook.agent.servers.triton_backends import pip_offer
+
+# Relative to the server's working folder, see the launcher.
+_REPOSITORY: Final = "models"
+# Triton notices within two seconds that a stub was killed.
+_RESERVE_SECONDS: Final = 5.0
+_BURIAL_SECONDS: Final = 5.0
+_POLL_SECONDS: Final = 0.02
+_REASON: Final = re.compile(r"version \d+ is at UNAVAILABLE state: (.*?);?$")
+_DIED: Final = re.compile(r"^Internal: Stub process '.*' is not healthy\.$")
+
+
+@dataclass(frozen=True, slots=True)
+class TritonConfig:
+    """Where Triton is installed and where this one server replica keeps its things.
+
+    ``python``: of the runtime's environment. ``plugin``: the folder with the launcher package.
+    ``state``: private to this replica; gets ``server/`` with the model repository, ``server.json``, ``server.log``.
+    ``threads``: for OpenMP and BLAS inside one prediction; 0 means half of the machine's.
+    ``extras``: those of the runtime that are installed.
+    """
+
+    python: Path
+    plugin: Path
+    state: Path
+    host: str = "127.0.0.1"
+    threads: int = 0
+    extras: frozenset[str] = frozenset()
+
+
+class TritonServer:
+    """An `InferenceServer`. Make it inside the event loop that uses it; `close` it when done with it."""
+
+    def __init__(self, config: TritonConfig) -> None:
+        self._repository = config.state / "server" / _REPOSITORY
+        self._offer = pip_offer(config.extras)
+        self._launched = LaunchedServer(
+            "Triton", config.host, lambda addresses: _process_spec(config, addresses)
+        )
+        self._watch = stubs.StubWatch(self._on_lost)
+        self._burials: dict[str, asyncio.Task[None]] = {}
+        self._losses: asyncio.Queue[str] = asyncio.Queue()
+
+    @property
+    def addresses(self) -> Addresses:
+        return self._launched.addresses
+
+    @property
+    def pid(self) -> int | None:
+        return self._launched.pid
+
+    async def start(self, *, timeout: float) -> None:
+        self._forget_all()
+        await asyncio.to_thread(emptied, self._repository)
+        await self._launched.start(timeout=timeout)
+
+    async def stop(self, *, grace: float) -> None:
+        self._forget_all()
+        await self._launched.stop(grace=grace)
+
+    async def close(self) -> None:
+        """Stop at once and let go of the ports."""
+        self._forget_all()
+        await self._launched.close()
+
+    async def wait_exit(self) -> int:
+        try:
+            return await self._launched.wait_exit()
+        finally:
+            self._forget_all()
+
+    async def live(self, *, timeout: float) -> bool:
+        return await self._launched.live(timeout=timeout)
+
+    def validate(self, model: PreparedModel) -> None:
+        triton_models.validate(model, self._offer)
+
+    async def load(self, model: PreparedModel, *, timeout: float) -> None:
+        client = self._launched.client
+        await self._buried(model.name)
+        await asyncio.to_thread(triton_models.publish, model, self._repository, offer=self._offer)
+        # From here on the end of the old ones is intended, unless the load fails.
+        old = self._watch.take(model.name)
+        try:
+            await self._call_load(client, model.name, old, timeout)
+        except BaseException:
+            if old and self.pid is not None:
+                self._watch.add(model.name, old)
+            raise
+        new = await self._find(model.name) - old
+        if old and not new:
+            self._watch.add(model.name, old)
+            raise ModelRejected(f"Triton kept the old {model.name}: it saw no change in its files")
+        self._watch.add(model.name, new)
+        # The server leaves the segments of stubs that died, and the old ones may have.
+        stubs.remove_segments(old)
+
+    async def unload(self, name: str, *, timeout: float) -> None:
+        client = self._launched.client
+        await self._buried(name)
+        leaving = self._watch.take(name)
+        try:
+            async with asyncio.timeout(timeout):
+                await client.unload(name, timeout=timeout)
+                await stubs.ended(leaving)
+                if not leaving:
+                    await _until_unloaded(client, name, timeout)
+        except TimeoutError:
+            raise ServerUnreachable(f"unload of {name}: not done within {timeout:g} s") from None
+        except ModelRejected as error:
+            raise ServerUnreachable(f"unload of {name}: {error}") from error
+        await asyncio.to_thread(self._clear_away, name, leaving)
+
+    async def presence(self, name: str, *, timeout: float) -> Presence:
+        return (await self.index(timeout=timeout)).get(name, Presence.ABSENT)
+
+    async def index(self, *, timeout: float) -> Mapping[str, Presence]:
+        found = await self._launched.client.index(timeout=timeout)
+        return {
+            name: presence
+            for name, presence in found.items()
+            if presence is not Presence.ABSENT and name not in self._burials
+        }
+
+    async def metadata(self, name: str, *, timeout: float) -> Mapping[str, object]:
+        return await self._launched.client.metadata(name, timeout=timeout)
+
+    def static_metadata(self, model: PreparedModel) -> Mapping[str, object]:
+        return triton_models.static_metadata(model, self._offer)
+
+    async def memory(self) -> ProcessMemory:
+        return await self._launched.memory()
+
+    async def model_memory(self, name: str) -> ProcessMemory | None:
+        return await asyncio.to_thread(stubs.memory, self._watch.of(name))
+
+    async def wait_lost(self) -> str:
+        return await self._losses.get()
+
+    # -- a load and its stubs
+
+    async def _call_load(
+        self, client: OipClient, name: str, old: frozenset[stubs.Stub], timeout: float
+    ) -> None:
+        calling = asyncio.create_task(client.load(name, timeout=timeout), name=f"load {name}")
+        reserve = min(_RESERVE_SECONDS, timeout / 2)
+        try:
+            await asyncio.wait({calling}, timeout=timeout - reserve)
+            hung = not calling.done()
+            if hung:
+                stubs.kill(await self._find(name) - old)
+            await calling
+        except ModelRejected as error:
+            if hung:
+                told = f"its load did not end within {timeout - reserve:g} s; its process was ended"
+            else:
+                told = _reason(str(error))
+            raise ModelRejected(f"Triton refused {name}: {told}") from error
+        finally:
+            calling.cancel()
+
+    async def _find(self, name: str) -> frozenset[stubs.Stub]:
+        pid = self.pid
+        if pid is None:
+            raise ServerUnreachable("Triton is not running")
+        return await asyncio.to_thread(stubs.find, pid, _REPOSITORY, name)
+
+    def _clear_away(self, name: str, gone: frozenset[stubs.Stub]) -> None:
+        stubs.remove_segments(gone)
+        triton_models.withdraw(name, self._repository)
+
+    # -- stubs that died
+
+    def _on_lost(self, name: str) -> None:
+        """One stub ended: whatever others the model has, it cannot be relied on."""
+        gone = self._watch.take(name)
+        if self.pid is None:
+            return  # with the whole server
+        stubs.kill(gone)
+        self._burials[name] = asyncio.create_task(self._bury(name, gone), name=f"bury {name}")
+        self._losses.put_nowait(name)
+
+    async def _bury(self, name: str, gone: frozenset[stubs.Stub]) -> None:
+        """Have Triton let go of it: requests then see a 404, and the next load is a first one."""
+        try:
+            await self._launched.client.unload(name, timeout=_BURIAL_SECONDS)
+            await asyncio.to_thread(self._clear_away, name, gone)
+        except ServerError:
+            pass  # the server is dying or stuck: the next call to it will tell
+        finally:
+            if self._burials.get(name) is asyncio.current_task():
+                del self._burials[name]
+
+    async def _buried(self, name: str) -> None:
+        burial = self._burials.get(name)
+        if burial is not None:
+            await asyncio.wait({burial})
+
+    def _forget_all(self) -> None:
+        self._watch.clear()
+        for burial in self._burials.values():
+            burial.cancel()
+        self._burials.clear()
+        while not self._losses.empty():
+            self._losses.get_nowait()
+
+
+async def _until_unloaded(client: OipClient, name: str, timeout: float) -> None:
+    """For a model without stubs the index alone tells."""
+    while name in (states := await client.index_states(timeout=timeout)):
+        if states[name] in ("", "UNAVAILABLE"):
+            return
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+def _reason(text: str) -> str:
+    """Triton's words without what is the same in all of them."""
+    found = _REASON.search(text)
+    reason = found.group(1).strip() if found else text
+    return "its process died while it loaded" if _DIED.match(reason) else reason
+
+
+def _process_spec(config: TritonConfig, addresses: Addresses) -> ProcessSpec:
+    # Of this replica alone: leftovers of a killed server are removed by this prefix.
+    digest = hashlib.sha256(str(config.state.absolute()).encode()).hexdigest()[:12]
+    return ProcessSpec(
+        command=(
+            *(str(config.python), "-m", "overbook_triton", "--host", config.host),
+            *("--rest-port", addresses.rest.rpartition(":")[2]),
+            *("--grpc-port", addresses.grpc.rpartition(":")[2]),
+            *("--models", _REPOSITORY, "--segments", f"overbook-{digest}-"),
+        ),
+        environment=tuned(server_environment(os.environ, drop=("TRITON",)), config.threads)
+        | {"PYTHONPATH": str(config.plugin)},
+        folder=config.state / "server",
+        log=config.state / "server.log",
+        record=config.state / "server.json",
+    )

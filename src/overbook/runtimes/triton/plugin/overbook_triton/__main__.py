@@ -1,0 +1,70 @@
+"""``python -m overbook_triton``: becomes one tritonserver process for one Overbook agent.
+
+The working folder is the server's alone and everything in it is named relatively: Triton starts the stubs of its
+Python backend through a shell, and a path with a space in it would fall apart there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from overbook_triton import guard, layout
+
+_NO_CUDA = ("--cuda-memory-pool-byte-size=0:0", "--pinned-memory-pool-byte-size=0")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="overbook_triton")
+    parser.add_argument("--host", required=True)
+    parser.add_argument("--rest-port", type=int, required=True)
+    parser.add_argument("--grpc-port", type=int, required=True)
+    parser.add_argument(
+        "--models", required=True, help="model repository, below the working folder"
+    )
+    parser.add_argument(
+        "--segments", required=True, help="prefix of shared memory, this replica's alone"
+    )
+    parser.add_argument(
+        "--exit-seconds", type=int, default=3, help="how long models may take to end"
+    )
+    parser.add_argument("--parent-fd", type=int, help="pipe that closes when the agent dies")
+    parser.add_argument("--max-log-bytes", type=int, default=16 * 1024 * 1024)
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = _arguments()
+    try:
+        installed = layout.find()
+        layout.make_backends(installed, "backends")
+    except layout.NotUsable as error:
+        sys.exit(f"overbook_triton: {error}")
+    layout.remove_segments(arguments.segments)
+    if arguments.parent_fd is not None:
+        guard.fork(
+            parent_fd=arguments.parent_fd,
+            segments=arguments.segments,
+            seconds=arguments.exit_seconds + 2,
+            log_limit=arguments.max_log_bytes,
+        )
+    command = [
+        str(installed.server),
+        *("--http-address", arguments.host, "--http-port", str(arguments.rest_port)),
+        *("--grpc-address", arguments.host, "--grpc-port", str(arguments.grpc_port)),
+        "--allow-metrics=false",
+        "--model-control-mode=explicit",
+        "--strict-readiness=false",
+        # With it every load would start a stub twice: once to ask for the configuration, once to serve.
+        "--disable-auto-complete-config",
+        f"--model-repository={arguments.models}",
+        "--backend-directory=backends",
+        f"--backend-config=python,shm-region-prefix-name={arguments.segments}",
+        f"--exit-timeout-secs={arguments.exit_seconds}",
+        *_NO_CUDA,
+    ]
+    os.execve(command[0], command, layout.environment(installed, os.environ))
+
+
+main()
