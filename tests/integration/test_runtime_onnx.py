@@ -129,8 +129,10 @@ async def test_inputs_by_position_and_outputs_by_name(
 async def test_metadata_of_the_model(
     server: MlserverServer, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
-    await load(server, "meta", onnx_models.add_sub(tmp_path / "1" / "m.onnx", "FP32", ["n", 3]))
+    onnx_models.add_sub(tmp_path / "1" / "m.onnx", "FP32", ["n", 3])
+    model = await load(server, "meta", tmp_path / "1")
     found = (await client.get("/v2/models/meta")).json()
+    assert server.static_metadata(model) == found
     assert [(t["name"], t["datatype"], t["shape"]) for t in found["inputs"] + found["outputs"]] == [
         ("a", "FP32", [-1, 3]),
         ("b", "FP32", [-1, 3]),

@@ -135,8 +135,8 @@ RUNTIMES: Final[tuple[Runtime, ...]] = (
         withheld=(
             (
                 "huggingface",
-                "MLServer's runtime for it needs PyTorch and TensorFlow, which package indexes have as GPU builds "
-                "of several GB; export the model to ONNX and require onnx, or attach a server that has it "
+                "MLServer's runtime for it needs TensorFlow and an older PyTorch, of which package indexes have the "
+                "GPU build of several GB; export the model to ONNX and require onnx, or attach a server that has it "
                 "(docs/runtimes.md)",
             ),
         ),

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,9 @@ from urllib.parse import urlparse
 
 from overbook.agent.servers import mlserver_formats as formats
 from overbook.agent.servers import mlserver_requirements
+from overbook.agent.servers.formats.errors import FormatError
+from overbook.agent.servers.formats.onnx import read_onnx
+from overbook.agent.servers.formats.tensors import TensorSpec
 from overbook.agent.servers.mlserver_formats import Ambiguous, Found
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel
 
@@ -115,6 +118,8 @@ def check_packages(model: PreparedModel, python: Path) -> None:
 def static_metadata(model: PreparedModel) -> Json:
     """OIP metadata as the files tell it, in the shape of MLServer's own answer. Raises ModelRejected."""
     layout = find_layout(model)
+    if layout.found is not None and layout.found.format.word == "onnx":
+        return {"name": model.name, "versions": [], "platform": "", **_onnx_tensors(layout.found)}
     own = _read(model.name, layout.settings) if layout.settings is not None else {}
     parameters: Json = {}
     declared = own.get("parameters")
@@ -128,6 +133,32 @@ def static_metadata(model: PreparedModel) -> Json:
         "outputs": own.get("outputs") or [],
         "parameters": parameters,
     }
+
+
+def _onnx_tensors(found: Found) -> Json:
+    """As the class that serves it will say; nothing where the file cannot be read: its load tells why."""
+    try:
+        read = read_onnx(found.path)
+    except (FormatError, OSError):
+        return {"inputs": [], "outputs": [], "parameters": {}}
+    return {
+        "inputs": _metadata(read.inputs),
+        "outputs": _metadata(read.outputs),
+        "parameters": {},
+    }
+
+
+def _metadata(tensors: Iterable[TensorSpec]) -> list[Json]:
+    return [
+        {
+            "name": tensor.name,
+            "datatype": tensor.data_type.removeprefix("TYPE_").replace("STRING", "BYTES"),
+            "shape": list(tensor.dims or ()),
+        }
+        for tensor in tensors
+        # BF16 is a type that MLServer does not know.
+        if not tensor.trouble and tensor.data_type != "TYPE_BF16"
+    ]
 
 
 def _check_installed(name: str, implementation: str, extras: Collection[str] | None) -> None:

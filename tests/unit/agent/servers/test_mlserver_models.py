@@ -221,3 +221,9 @@ def test_packages_that_are_missing_refuse_custom_classes_only(
         caplog.clear()
         check_packages(each, python)
         assert f"model {each.name}: its requirements.txt asks for lifelines" in caplog.text
+
+
+def test_static_metadata_of_an_onnx_file_that_cannot_be_read_is_empty(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"nonsense")
+    found = static_metadata(PreparedModel("net", 1, tmp_path, requirements=("onnx",)))
+    assert (found["name"], found["inputs"], found["outputs"]) == ("net", [], [])
