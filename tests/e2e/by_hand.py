@@ -64,6 +64,12 @@ class HandStarted:
     def ready(self, model: str) -> bool:
         return httpx.get(f"http://{self.rest}/v2/models/{model}/ready").status_code == 200
 
+    def infer(self, model: str, *inputs: object) -> list[float]:
+        """Its first output, asked directly."""
+        url = f"http://{self.rest}/v2/models/{model}/infer"
+        reply = httpx.post(url, json={"inputs": inputs}).raise_for_status()
+        return list(reply.json()["outputs"][0]["data"])
+
     def kill(self) -> None:
         assert self.process is not None
         os.killpg(self.process.pid, signal.SIGKILL)
@@ -119,3 +125,76 @@ class StockMlserver(HandStarted):
                 }
             )
         )
+
+
+_TRITON = """
+import os, sys
+from overbook_triton import layout
+installed = layout.find()
+layout.make_backends(installed, "backends")
+command = [str(installed.server), *sys.argv[1:]]
+os.execve(command[0], command, layout.environment(installed, os.environ))
+"""
+_CONFIG = """
+name: "{name}"
+backend: "python"
+max_batch_size: 0
+input [ {{ name: "x", data_type: TYPE_INT32, dims: [ -1 ] }} ]
+output [ {{ name: "y", data_type: TYPE_INT32, dims: [ -1 ] }} ]
+instance_group [ {{ kind: KIND_CPU, count: 1 }} ]
+"""
+_MODEL = """
+import os
+
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def initialize(self, args):
+        self.ballast = bytearray(os.urandom(1000)) * {thousands}
+
+    def execute(self, requests):
+        return [
+            pb_utils.InferenceResponse(
+                [
+                    pb_utils.Tensor(
+                        "y", pb_utils.get_input_tensor_by_name(each, "x").as_numpy() + {number}
+                    )
+                ]
+            )
+            for each in requests
+        ]
+"""
+
+
+def triton_model(folder: Path, number: int, *, megabytes: int = 0) -> None:
+    """A Python model that adds ``number`` and holds some memory, as Triton's users write them."""
+    (folder / "1").mkdir(parents=True)
+    (folder / "config.pbtxt").write_text(_CONFIG.format(name=folder.name))
+    (folder / "1" / "model.py").write_text(
+        _MODEL.replace("{number}", str(number)).replace("{thousands}", str(1000 * megabytes))
+    )
+
+
+class HandTriton(HandStarted):
+    """tritonserver with its own flags; ``models`` are loaded when it starts. ``mode``: of model control."""
+
+    def __init__(self, folder: Path, models: Sequence[str] = (), mode: str = "explicit") -> None:
+        super().__init__(folder)
+        self._models = models
+        self._mode = mode
+
+    def command(self) -> Sequence[str]:
+        return (
+            *(str(environment("triton").python), "-c", _TRITON),
+            *("--http-address=127.0.0.1", f"--http-port={self.rest_port}"),
+            *("--grpc-address=127.0.0.1", f"--grpc-port={self.grpc_port}"),
+            *("--allow-metrics=false", "--model-repository=models", "--backend-directory=backends"),
+            f"--model-control-mode={self._mode}",
+            *(f"--load-model={name}" for name in self._models),
+            f"--backend-config=python,shm-region-prefix-name=hand-{os.getpid()}-{self.rest_port}-",
+            *("--cuda-memory-pool-byte-size=0:0", "--pinned-memory-pool-byte-size=0"),
+        )
+
+    def variables(self) -> Mapping[str, str]:
+        return {"PYTHONPATH": str(environment("triton").plugin)}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.e2e.by_hand import StockMlserver
+from tests.e2e.by_hand import HandStarted, StockMlserver
 from tests.e2e.process import Overbook, wait_until
 from tests.e2e.zoo import TrainedModel, train
 
@@ -85,7 +85,7 @@ def reasons(overbook: Overbook) -> list[str]:
     return [each["reason"] for each in overbook.api.get("/api/v1/events").json()["events"]]
 
 
-def folders(theirs: StockMlserver) -> set[str]:
+def folders(theirs: HandStarted) -> set[str]:
     return {each.name for each in theirs.repository.iterdir() if each.is_dir()}
 
 

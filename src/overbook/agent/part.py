@@ -29,7 +29,7 @@ from overbook.agent.operations import OperationLimits
 from overbook.agent.reports import Reporter
 from overbook.agent.servers.attached import AttachedServer, Attachment
 from overbook.agent.servers.factory import attach, make_server
-from overbook.agent.servers.protocol import InferenceServer
+from overbook.agent.servers.protocol import InferenceServer, Presence
 from overbook.agent.service import AgentService
 from overbook.agent.supervisor import Phase, RestartLimits, Supervisor
 from overbook.residency.books import Limits
@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 _MEMORY_BUSY: Final = 2.0
 _MEMORY_IDLE: Final = 15.0
 _STOP_GRACE: Final = 1.0
+_NAMED: Final = 10
 _RELEASE: Final = 10.0
 # To connect is quick or in vain, and whoever started the server may start it again at any moment.
 _ATTACHED_LIMITS: Final = RestartLimits(start=5.0, backoff_max=5.0)
@@ -80,6 +81,7 @@ class AgentPart:
         self._clock = Clock()
         self._notices = Notices(config.server, config.replica, self._clock)
         self._folder = config.state_dir / "agents" / f"{config.server}-{config.replica}"
+        self._budget = config.memory
         self._retired = False
 
     def retire(self) -> None:
@@ -137,6 +139,8 @@ class AgentPart:
             foreign=lambda: () if attached is None else attached.foreign,
         )
         self._notices.on_forgotten = assignments.left
+        if attached is not None:
+            attached.on_foreign = lambda: self._foreign_changed(actor, attached)
         link = SchedulerLink(
             target=config.scheduler,
             hello=self._hello(),
@@ -144,7 +148,7 @@ class AgentPart:
             handlers=LinkHandlers(
                 assignments=assignments.update,
                 command=Commands(actor, assignments).run,
-                budget=actor.set_budget,
+                budget=lambda memory: self._set_budget(memory, actor, attached),
                 model_report=reporter.model,
                 server_report=reporter.server,
                 all_models=lambda: list(assignments.assigned),
@@ -187,6 +191,19 @@ class AgentPart:
             overcommit_percent=config.overcommit,
             separate_process=sorted(config.own_process),
         )
+
+    def _set_budget(self, memory: int, actor: Actor, attached: AttachedServer | None) -> None:
+        """``memory``: for all models; what those of others are known to take is not ours to fill."""
+        self._budget = memory
+        theirs = () if attached is None else attached.foreign
+        actor.set_budget(max(0, memory - sum(each.bytes or 0 for each in theirs)))
+
+    def _foreign_changed(self, actor: Actor, attached: AttachedServer) -> None:
+        self._set_budget(self._budget, actor, attached)
+        names = [each.name for each in attached.foreign if each.presence is not Presence.ABSENT]
+        listed = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
+        told = f"models that Overbook did not load: {listed or 'none'}"
+        self._notices.server_event("ForeignModels", told)
 
     def _meter(self, server: InferenceServer, sizes: Sizes) -> Meter:
         async def exact(name: str) -> int | None:

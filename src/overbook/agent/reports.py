@@ -112,7 +112,7 @@ class Reporter:
             rest_address=addresses.rest,
             grpc_address=addresses.grpc,
             foreign=[
-                pb.ForeignModel(name=each.name, state=each.presence.value)
+                pb.ForeignModel(name=each.name, state=each.presence.value, bytes=each.bytes)
                 for each in self._foreign()
             ],
         )

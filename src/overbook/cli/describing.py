@@ -80,9 +80,20 @@ def describe_server(server: JsonObject, *, now: float) -> str:
             f"{size(base)} without models",
         ]
         lines.append(f"{name_of(server)}/{part.get('replica')}: {', '.join(details)}")
+        if foreign := [_foreign(each) for each in objects(part.get("foreignModels"))]:
+            lines.append(
+                f"{name_of(server)}/{part.get('replica')}: not Overbook's: {', '.join(foreign)}"
+            )
     lines += ["", "Models", *_models_on(server)]
     lines += ["", "Events", _events(server, now)]
     return "\n".join(lines)
+
+
+def _foreign(model: JsonObject) -> str:
+    """A model that its owner loaded: `theirs (ready, 30Mi)`."""
+    known = number(model.get("bytes"))
+    size_ = "" if known is None else f", {size(known)}"
+    return f"{text(model.get('name'))} ({text(model.get('state'))}{size_})"
 
 
 def _event(event: JsonObject, now: float) -> tuple[str, ...]:

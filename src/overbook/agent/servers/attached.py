@@ -16,16 +16,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from overbook.agent.servers.attached_folder import FolderUnusable, SharedFolder, digest_of
+from overbook.agent.servers.attached_folder import (
+    TEMPORARY,
+    FolderUnusable,
+    SharedFolder,
+    digest_of,
+)
 from overbook.agent.servers.attached_kinds import Control, Kind
-from overbook.agent.servers.listening import listening_process
+from overbook.agent.servers.listening import listening_process, resolved
 from overbook.agent.servers.oip import OipClient
 from overbook.agent.servers.process import tree_memory
 from overbook.agent.servers.protocol import (
@@ -40,11 +44,15 @@ from overbook.agent.servers.protocol import (
 
 log = logging.getLogger(__name__)
 
+_MIB: Final = 1024 * 1024
 _PROBE: Final = 2.0
 _CALL: Final = 30.0
 # An index may cost the server as much as it has models: where it takes long it is looked at less often.
 _INDEX_SHARE: Final = 100.0
 _UNLOAD_LOOK: Final = 0.02
+_UNLOADING: Final = 15.0
+# Triton's and MLServer's words for a name that they find no files of.
+_NOT_FOUND: Final = ("failed to poll from model repository", "not found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +85,17 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """A model that the server holds and Overbook did not put there."""
+    """A model that the server holds and Overbook did not put there. ``bytes``: None when they cannot be seen."""
 
     name: str
     presence: Presence
+    bytes: int | None = None
 
 
 class AttachedServer:
     """An `InferenceServer`. ``foreign``: what it holds besides ours, as last seen.
 
-    ``connect`` makes the control connection.
+    ``connect`` makes the control connection; ``on_foreign`` is called whenever ``foreign`` has changed.
     """
 
     def __init__(
@@ -109,6 +118,7 @@ class AttachedServer:
         self._settled = asyncio.Event()
         self._clearing: asyncio.Task[None] | None = None
         self.foreign: tuple[Foreign, ...] = ()
+        self.on_foreign: Callable[[], None] | None = None
 
     @property
     def addresses(self) -> Addresses:
@@ -126,8 +136,8 @@ class AttachedServer:
         try:
             await asyncio.to_thread(self._folder.open)
             self._addresses = Addresses(
-                rest=await _resolved("rest", self._attachment.rest),
-                grpc=await _resolved("grpc", self._attachment.grpc),
+                rest=await resolved("rest", self._attachment.rest),
+                grpc=await resolved("grpc", self._attachment.grpc),
             )
             client = self._connect_to(self._addresses)
             try:
@@ -138,9 +148,6 @@ class AttachedServer:
         except (FolderUnusable, ServerUnreachable) as error:
             raise ServerStartFailed(f"{self._kind.name}: {error}") from error
         self._client = client
-        self._pid = await asyncio.to_thread(
-            listening_process, self._addresses.rest, self._kind.command
-        )
         self._clearing = asyncio.create_task(self._clear(), name="unload what nobody asked for")
 
     async def stop(self, *, grace: float) -> None:
@@ -214,7 +221,8 @@ class AttachedServer:
         except ModelRejected as error:
             if name not in self._loaded:
                 await asyncio.to_thread(self._folder.remove, name)
-            raise ModelRejected(f"{self._kind.name} refused {name}: {error}") from error
+            told = f"{self._kind.name} refused {name}: {error}"
+            raise ModelRejected(f"{told}{self._advice(str(error))}") from error
         self._folder.loaded(name)
         self._loaded.add(name)
 
@@ -245,10 +253,12 @@ class AttachedServer:
         return await asyncio.to_thread(tree_memory, self._pid)
 
     async def model_memory(self, name: str) -> ProcessMemory | None:
-        return None
+        if self._pid is None:
+            return None
+        return await asyncio.to_thread(self._kind.model_memory, self._pid, name)
 
     async def wait_lost(self) -> str:
-        """Nobody watches its processes from here."""
+        """Nobody sees processes of a server that somebody else started: requests tell, and `wait_exit` does."""
         never: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         return await never
 
@@ -271,6 +281,9 @@ class AttachedServer:
                     )
                 await asyncio.sleep(self._pace.again)
         await self._kind.check(client, timeout=_CALL)
+        self._pid = await asyncio.to_thread(
+            listening_process, self._addresses.rest, self._kind.command
+        )
         await self._take_stock(client)
 
     async def _take_stock(self, client: Control) -> None:
@@ -279,7 +292,7 @@ class AttachedServer:
         self._loaded.clear()
         self._inherited.clear()
         placed = self._folder.placed
-        self._see_foreign(found)
+        await self._see_foreign(found)
         for name, each in list(placed.items()):
             if found.get(name, Presence.ABSENT) is Presence.READY and each.whole:
                 self._inherited[name] = each.published
@@ -332,7 +345,7 @@ class AttachedServer:
             found = await client.index(timeout=_CALL)
         except ServerUnreachable:
             return  # the next probe tells whether it is gone or only busy
-        self._see_foreign(found)
+        await self._see_foreign(found)
         lost = sorted(
             name
             for name in held & self._loaded
@@ -343,12 +356,22 @@ class AttachedServer:
                 f"it no longer holds {', '.join(lost[:3])}: it was started again"
             )
 
-    def _see_foreign(self, found: Mapping[str, Presence]) -> None:
+    async def _see_foreign(self, found: Mapping[str, Presence]) -> None:
+        before = self.foreign
         self.foreign = tuple(
-            Foreign(name, each)
-            for name, each in sorted(found.items())
-            if name and name not in self._folder.placed
+            [
+                Foreign(name, each, await self._bytes_of(name))
+                for name, each in sorted(found.items())
+                if name and name not in self._folder.placed and not name.startswith(TEMPORARY)
+            ]
         )
+        if self.foreign != before and self.on_foreign is not None:
+            self.on_foreign()
+
+    async def _bytes_of(self, name: str) -> int | None:
+        own = await self.model_memory(name)
+        # To the MiB: what breathes a little is no news.
+        return None if own is None else own.bytes // _MIB * _MIB
 
     # -- models
 
@@ -367,28 +390,23 @@ class AttachedServer:
         await asyncio.to_thread(self._folder.remove, name)
 
     async def _until_absent(self, client: Control, name: str, timeout: float) -> None:
-        """Some answer an unload before they have let go."""
-        while True:
-            found = await client.index(timeout=timeout)
-            if found.get(name, Presence.ABSENT) is Presence.ABSENT:
+        """Triton answers an unload before it has let go; after a crash inside it may be unloading for ever."""
+        end = asyncio.get_running_loop().time() + _UNLOADING
+        while asyncio.get_running_loop().time() < end:
+            states = await client.index_states(timeout=timeout)
+            if states.get(name, "").rpartition(".")[2] in ("", "UNAVAILABLE"):
                 return
             await asyncio.sleep(_UNLOAD_LOOK)
+        log.warning(
+            "%s says after %g s still that it unloads %s", self._kind.name, _UNLOADING, name
+        )
 
-
-async def _resolved(field: str, address: str) -> str:
-    """``host:port`` with the host as an IP address: the data plane resolves no names. Raises ServerUnreachable."""
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        loop = asyncio.get_running_loop()
-        try:
-            found = await loop.getaddrinfo(host, int(port))
-        except OSError as error:
-            raise ServerUnreachable(
-                f"spec.address.{field}: {host!r} cannot be resolved ({error.strerror}); correct it"
-            ) from error
-        # IPv4 first: what a name of this machine stands for often listens there only.
-        host = min((family, str(where[0])) for family, _, _, _, where in found)[1]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    def _advice(self, reason: str) -> str:
+        """Where the server found nothing, it most likely looks elsewhere."""
+        if not any(each in reason for each in _NOT_FOUND):
+            return ""
+        seen = self._attachment.server_path
+        return (
+            f"; is spec.modelRepository.path {str(self._folder.path)!r} the folder that it reads"
+            f"{f', as {seen!r}' if seen else ''}?"
+        )

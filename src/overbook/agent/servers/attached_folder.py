@@ -20,7 +20,8 @@ from typing import Final
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel
 
 RECORD: Final = ".overbook.json"
-_TEMPORARY: Final = ".overbook-"
+# Of folders that are not models yet, or no more. Servers pass over them, but an index may name them.
+TEMPORARY: Final = ".overbook-"
 
 
 class FolderUnusable(Exception):
@@ -73,7 +74,7 @@ class SharedFolder:
                 f"{field} has a damaged {RECORD} ({error}); remove it, and the folders of models that are "
                 "Overbook's with it"
             ) from error
-        for left in self.path.glob(f"{_TEMPORARY}*"):
+        for left in self.path.glob(f"{TEMPORARY}*"):
             if left.is_dir():
                 shutil.rmtree(left, ignore_errors=True)
 
@@ -107,7 +108,7 @@ class SharedFolder:
 
     def temporary(self) -> Path:
         """A path inside the folder that nothing is at; servers pass over names with a dot."""
-        return self.path / f"{_TEMPORARY}{uuid.uuid4().hex}"
+        return self.path / f"{TEMPORARY}{uuid.uuid4().hex}"
 
     def remove(self, name: str) -> None:
         """Takes the model's folder away, if it is ours."""

@@ -13,15 +13,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
-from overbook.agent.servers import mlserver_models
+import psutil
+
+from overbook.agent.servers import mlserver_models, triton_models
 from overbook.agent.servers.attached_folder import SharedFolder
+from overbook.agent.servers.process import tree_memory
 from overbook.agent.servers.protocol import (
     ModelRejected,
     PreparedModel,
     Presence,
+    ProcessMemory,
+    ServerStartFailed,
+    ServerUnreachable,
 )
 
 _OURS: Final = "overbook_mlserver."
+_STUB: Final = "triton_python_backend_stub"
+_NOBODY: Final = "overbook-asks-for-the-control-mode"
+_NOT_EXPLICIT: Final = "explicit model load / unload is not allowed"
 
 
 class Control(Protocol):
@@ -36,6 +45,8 @@ class Control(Protocol):
     async def unload(self, name: str, *, timeout: float) -> bool: ...
 
     async def index(self, *, timeout: float) -> Mapping[str, Presence]: ...
+
+    async def index_states(self, *, timeout: float) -> Mapping[str, str]: ...
 
     async def presence(self, name: str, *, timeout: float) -> Presence: ...
 
@@ -67,6 +78,10 @@ class Kind(Protocol):
 
     def static_metadata(self, model: PreparedModel) -> Mapping[str, object]: ...
 
+    def model_memory(self, pid: int, name: str) -> ProcessMemory | None:
+        """Of one model, where it has processes of its own; None where it shares the server's. Blocks."""
+        ...
+
 
 class AttachedMlserver:
     """MLServer as it comes: it has none of Overbook's own classes, and settings lead to files beside them."""
@@ -97,6 +112,60 @@ class AttachedMlserver:
 
     def static_metadata(self, model: PreparedModel) -> Mapping[str, object]:
         return mlserver_models.static_metadata(model)
+
+    def model_memory(self, pid: int, name: str) -> ProcessMemory | None:
+        return None
+
+
+class AttachedTriton:
+    """Any Triton in explicit model control: NVIDIA's with its native backends, or one from PyPI."""
+
+    name: Final = "Triton"
+    command: Final = "tritonserver"
+
+    async def check(self, client: Control, *, timeout: float) -> None:
+        """Asks it to unload what cannot be there: in the other modes it refuses even that."""
+        try:
+            await client.unload(_NOBODY, timeout=timeout)
+        except (ModelRejected, ServerUnreachable) as error:
+            if _NOT_EXPLICIT in str(error):
+                raise ServerStartFailed(
+                    "Triton does not load and unload as it is told; start it with --model-control-mode=explicit, "
+                    f"and with --load-model=NAME for what it is to load by itself (it said: {error})"
+                ) from error
+            if isinstance(error, ServerUnreachable):
+                raise
+
+    def validate(self, model: PreparedModel) -> None:
+        triton_models.validate(model)
+
+    def publish(self, model: PreparedModel, folder: SharedFolder) -> None:
+        triton_models.publish(model, folder.path, copy=True)
+        make_readable(folder.path / model.name)
+
+    def static_metadata(self, model: PreparedModel) -> Mapping[str, object]:
+        return triton_models.static_metadata(model)
+
+    def model_memory(self, pid: int, name: str) -> ProcessMemory | None:
+        """Its Python backend's processes say in their command line which model's folder is theirs."""
+        try:
+            children = psutil.Process(pid).children()
+        except psutil.NoSuchProcess:
+            return None
+        parts = [tree_memory(each.pid) for each in children if _serves(each, name)]
+        if not parts:
+            return None
+        return ProcessMemory(
+            bytes=sum(each.bytes for each in parts), processes=sum(each.processes for each in parts)
+        )
+
+
+def _serves(process: psutil.Process, name: str) -> bool:
+    try:
+        command = process.cmdline()
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False
+    return len(command) > 1 and _STUB in command[0] and name in Path(command[1]).parts
 
 
 def _portable_settings(model: PreparedModel) -> tuple[Path, dict[str, object]]:

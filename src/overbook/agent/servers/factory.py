@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from overbook.agent.servers.attached import AttachedServer, Attachment
-from overbook.agent.servers.attached_kinds import AttachedMlserver, Kind
+from overbook.agent.servers.attached_kinds import AttachedMlserver, AttachedTriton, Kind
 from overbook.agent.servers.mlserver import MlserverConfig, MlserverServer
 from overbook.agent.servers.protocol import InferenceServer
 from overbook.agent.servers.triton import TritonConfig, TritonServer
@@ -36,7 +36,7 @@ def make_server(runtime: str, folder: Path) -> InferenceServer:
 
 def attach(runtime: str, attachment: Attachment) -> AttachedServer:
     """A server that somebody else started, not connected yet. Raises UnknownRuntime."""
-    kinds: dict[str, Kind] = {"mlserver": AttachedMlserver()}
+    kinds: dict[str, Kind] = {"mlserver": AttachedMlserver(), "triton": AttachedTriton()}
     if runtime not in kinds:
         known = ", ".join(sorted(kinds))
         raise UnknownRuntime(f"runtime {runtime!r} cannot be attached; expected one of: {known}")

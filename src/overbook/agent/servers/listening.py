@@ -1,10 +1,13 @@
-"""Which process of this machine listens at an address, when it is ours to see. No state."""
+"""Where an attached server is: what its name resolves to, and which process of this machine it is, if any."""
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 
 import psutil
+
+from overbook.agent.servers.protocol import ServerUnreachable
 
 
 def listening_process(address: str, command: str) -> int | None:
@@ -30,3 +33,22 @@ def listening_process(address: str, command: str) -> int | None:
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
     return None
+
+
+async def resolved(field: str, address: str) -> str:
+    """``host:port`` with the host as an IP address: the data plane resolves no names. Raises ServerUnreachable."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(host, int(port))
+        except OSError as error:
+            raise ServerUnreachable(
+                f"spec.address.{field}: {host!r} cannot be resolved ({error.strerror}); correct it"
+            ) from error
+        # IPv4 first: what a name of this machine stands for often listens there only.
+        host = min((family, str(where[0])) for family, _, _, _, where in found)[1]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from overbook.agent.servers.protocol import (
     ModelRejected,
     PreparedModel,
     Presence,
+    ProcessMemory,
     ServerStartFailed,
     ServerUnreachable,
 )
@@ -34,6 +36,7 @@ class Theirs:
         self.loaded: dict[str, Presence] = {"theirs": Presence.READY}
         self.refuses = ""
         self.slow_unloads = 0
+        self.leaving = ""
         self.told: list[str] = []
         self.addresses = Addresses("", "")
 
@@ -56,6 +59,7 @@ class Theirs:
 
     async def unload(self, name: str, *, timeout: float) -> bool:
         self.told.append(f"unload {name}")
+        self.leaving = name
         return self.loaded.pop(name, None) is not None
 
     async def index(self, *, timeout: float) -> Mapping[str, Presence]:
@@ -63,6 +67,13 @@ class Theirs:
         if not self.live:
             raise ServerUnreachable("gone")
         return dict(self.loaded)
+
+    async def index_states(self, *, timeout: float) -> Mapping[str, str]:
+        self.slow_unloads -= 1
+        states = {name: each.name for name, each in self.loaded.items()}
+        if self.slow_unloads >= 0:
+            states[self.leaving] = "UNLOADING"
+        return states
 
     async def presence(self, name: str, *, timeout: float) -> Presence:
         return self.loaded.get(name, Presence.ABSENT)
@@ -82,6 +93,7 @@ class Plain:
 
     def __init__(self) -> None:
         self.wrong_mode = ""
+        self.bytes: dict[str, int] = {}
 
     async def check(self, client: Control, *, timeout: float) -> None:
         if self.wrong_mode:
@@ -99,6 +111,9 @@ class Plain:
 
     def static_metadata(self, model: PreparedModel) -> Mapping[str, object]:
         return {"name": model.name}
+
+    def model_memory(self, pid: int, name: str) -> ProcessMemory | None:
+        return ProcessMemory(self.bytes[name], 1) if name in self.bytes else None
 
 
 class World:
@@ -172,6 +187,48 @@ async def test_only_what_is_loaded_lies_in_the_folder(world: World) -> None:
     await world.server.unload("iris", timeout=CALL)
     assert world.folders() == set()
     assert world.theirs.loaded == {"theirs": Presence.READY}
+
+
+async def test_an_unload_ends_when_the_server_has_let_go(world: World) -> None:
+    await world.start()
+    await world.load()
+    world.theirs.slow_unloads = 3
+    unloading = asyncio.create_task(world.server.unload("iris", timeout=CALL))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert world.folders() == {"iris"}
+    await unloading
+    assert world.theirs.slow_unloads < 0
+    assert world.folders() == set()
+
+
+async def test_where_the_server_finds_nothing_the_folder_is_asked_about(world: World) -> None:
+    await world.start()
+    world.theirs.refuses = "failed to load 'iris', failed to poll from model repository"
+    with pytest.raises(ModelRejected, match=r"; is spec\.modelRepository\.path '.*' the folder"):
+        await world.load()
+
+
+async def test_a_process_that_is_seen_is_measured_and_so_are_models_of_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def listening(address: str, command: str) -> int:
+        asked.append((address, command))
+        return os.getpid()
+
+    monkeypatch.setattr("overbook.agent.servers.attached.listening_process", listening)
+    world.kind.bytes["theirs"] = 5 * 1024 * 1024 + 17
+    changes: list[tuple[Foreign, ...]] = []
+    world.server.on_foreign = lambda: changes.append(world.server.foreign)
+    await world.start()
+    assert asked == [(world.server.addresses.rest, "no such command")]
+    assert (await world.server.memory()).bytes > 1_000_000
+    assert changes == [(Foreign("theirs", Presence.READY, 5 * 1024 * 1024),)]
+    assert await world.server.model_memory("iris") is None
+    await world.server.stop(grace=0)
+    assert world.server.pid is None
 
 
 async def test_a_refusal_takes_its_files_away_and_a_failed_update_leaves_the_old_one(
