@@ -55,7 +55,7 @@ class FakeServer:
 
     def __init__(self, sleep: Sleep = asyncio.sleep, *, isolated: bool = False) -> None:
         self._sleep = sleep
-        self._isolated = isolated
+        self.isolated = isolated
         self._losses: asyncio.Queue[str] = asyncio.Queue()
         self._pid: int | None = None
         self._starts = 0
@@ -162,7 +162,7 @@ class FakeServer:
         return self.base_bytes + models + self.leaked
 
     async def model_memory(self, name: str) -> ProcessMemory | None:
-        if not self._isolated or name not in self._loaded:
+        if not self.isolated or name not in self._loaded:
             return None
         return ProcessMemory(bytes=self._loaded[name].size, processes=1)
 
@@ -181,7 +181,7 @@ class FakeServer:
 
     def lose(self, name: str) -> None:
         """The process of this one model ends by itself."""
-        assert self._isolated, "models share one process"
+        assert self.isolated, "models share one process"
         del self._loaded[name]
         self._losses.put_nowait(name)
 
@@ -198,12 +198,12 @@ class FakeServer:
 
     async def _act(self, script: Script, timeout: float) -> None:
         await self._sleep(script.seconds)
-        if script.hang and self._isolated and timeout > self.reserve_seconds:
+        if script.hang and self.isolated and timeout > self.reserve_seconds:
             await self._sleep(timeout - self.reserve_seconds)
             raise ModelRejected("its load did not end within its time; its process was ended")
         if script.hang:
             await asyncio.get_running_loop().create_future()
-        if script.crash and self._isolated:
+        if script.crash and self.isolated:
             raise ModelRejected("its process died while it loaded")
         if script.crash:
             self._end(7)

@@ -77,6 +77,11 @@ class Notices:
         self._event("ModelLoadFailed", model, reason, warning=True)
         self.changed(model)
 
+    def lost(self, model: ModelName) -> None:
+        metrics.MODELS_LOST.labels(*self.labels).inc()
+        self._event("ModelLost", model, "the process that served it died", warning=True)
+        self.wake.set()
+
     def evicted(self, model: ModelName, cause: Cause) -> None:
         metrics.EVICTIONS.labels(*self.labels, cause.value).inc()
         self._event("ModelEvicted", model, f"unloaded: {cause.value}")

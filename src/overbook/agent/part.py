@@ -19,6 +19,7 @@ from overbook.agent.clock import Clock
 from overbook.agent.commands import Commands
 from overbook.agent.guesses import Guess
 from overbook.agent.link import LinkHandlers, SchedulerLink
+from overbook.agent.losses import LostModels
 from overbook.agent.memory.meter import Meter
 from overbook.agent.memory.probe import TreeProbe
 from overbook.agent.memory.sizes import Sizes
@@ -138,6 +139,7 @@ class AgentPart:
             self._clock,
             foreign=lambda: () if attached is None else attached.foreign,
         )
+        lost = LostModels(server=server, actor=actor, notices=self._notices, clock=self._clock)
         self._notices.on_forgotten = assignments.left
         if attached is not None:
             attached.on_foreign = lambda: self._foreign_changed(actor, attached)
@@ -166,6 +168,7 @@ class AgentPart:
                 tasks.create_task(assignments.run(), name="assignments")
                 await asyncio.sleep(0)  # both own task groups that the others use
                 tasks.create_task(supervisor.run(actor), name="server supervisor")
+                tasks.create_task(lost.run(), name="lost models")
                 tasks.create_task(link.run(), name="scheduler link")
                 tasks.create_task(
                     self._watch_memory(meter, supervisor, reporter), name="memory watch"

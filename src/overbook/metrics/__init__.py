@@ -91,6 +91,12 @@ WAITING = Gauge(
 MODELS = Gauge(
     "overbook_models", "Assigned models by state.", (*_REPLICA, "state"), registry=REGISTRY
 )
+MODELS_LOST = Counter(
+    "overbook_models_lost",
+    "Models whose own process died while the inference server went on.",
+    _REPLICA,
+    registry=REGISTRY,
+)
 SERVER_RESTARTS = Counter(
     "overbook_server_restarts",
     "Starts of the inference server after the first.",

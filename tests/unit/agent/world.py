@@ -14,6 +14,7 @@ from overbook.agent.artifacts.errors import ArtifactError
 from overbook.agent.assignments import Assignments
 from overbook.agent.clock import Clock
 from overbook.agent.followers import Follower
+from overbook.agent.losses import LostModels
 from overbook.agent.memory.meter import Meter
 from overbook.agent.memory.readings import Reading
 from overbook.agent.memory.sizes import Sizes
@@ -163,6 +164,9 @@ class World:
             clock=self.clock,
             sizes=self.sizes,
         )
+        self.lost = LostModels(
+            server=self.server, actor=self.actor, notices=self.notices, clock=self.clock
+        )
         self.notices.on_forgotten = self.assignments.left
         self.reporter = Reporter(
             self.actor, self.assignments, self.supervisor, self.server, self.clock
@@ -178,6 +182,7 @@ class World:
             tasks.create_task(self.assignments.run())
             await asyncio.sleep(0)
             tasks.create_task(self.supervisor.run(self.actor))
+            tasks.create_task(self.lost.run())
 
     # -- shortcuts
 
