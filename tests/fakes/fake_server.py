@@ -125,7 +125,7 @@ class FakeServer:
         self._loaded[name] = script
         self.leaked += script.leak
 
-    async def unload(self, name: str, *, timeout: float) -> None:
+    async def unload(self, name: str, *, timeout: float, idle: bool = False) -> None:
         self._require_running()
         self.calls.append(f"unload {name}")
         await self._within(self._sleep(self.unload_seconds), timeout, f"unload of {name}")

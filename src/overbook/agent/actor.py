@@ -259,7 +259,8 @@ class Actor:
                 self._operations.load(self._prepared[model], self._loaded.get(model))
             case fx.Unload(model):
                 self._notices.changed(model)
-                self._operations.unload(model, self._loaded.get(model))
+                idle = self.entries[model].in_flight == 0
+                self._operations.unload(model, self._loaded.get(model), idle=idle)
             case fx.Verify(model):
                 self._operations.verify(model)
             case fx.Publish(model):

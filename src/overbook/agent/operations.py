@@ -107,9 +107,9 @@ class Operations:
         """``replaces``: what is loaded under this name and will be swapped."""
         self._begin(ModelName(prepared.name), "load", self._load(prepared, replaces))
 
-    def unload(self, model: ModelName, loaded: PreparedModel | None) -> None:
-        """``loaded``: what it holds, when known."""
-        self._begin(model, "unload", self._unload(model, loaded))
+    def unload(self, model: ModelName, loaded: PreparedModel | None, *, idle: bool) -> None:
+        """``loaded``: what it holds, when known. ``idle``: no request is in flight there."""
+        self._begin(model, "unload", self._unload(model, loaded, idle))
 
     def verify(self, model: ModelName) -> None:
         self._begin(model, "verify", self._verify(model))
@@ -280,12 +280,12 @@ class Operations:
 
         return hung
 
-    async def _unload(self, model: ModelName, loaded: PreparedModel | None) -> Report:
+    async def _unload(self, model: ModelName, loaded: PreparedModel | None, idle: bool) -> Report:
         content = None if loaded is None else self._content(loaded)
         try:
             async with self._meter.unloading(model, content):
                 async with asyncio.timeout(self._limits.unload):
-                    await self._server.unload(model, timeout=self._limits.unload)
+                    await self._server.unload(model, timeout=self._limits.unload, idle=idle)
         except (ServerUnreachable, TimeoutError) as error:
             told = f"unload of model '{model}' did not end: {error or 'no answer'}"
             return lambda: self._reports.stuck(told)

@@ -6,6 +6,7 @@ current one and stops the old. When to do so is the supervisor's to decide, and 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -26,6 +27,7 @@ class ReplaceableServer:
         self._folders = (folder, folder / "spare")
         self._current = make(folder)
         self._spare: InferenceServer | None = None
+        self._swapped = asyncio.Event()
 
     async def prepare(self, *, timeout: float) -> None:
         """Start a spare beside the current one. Raises ServerStartFailed, and then there is none."""
@@ -45,6 +47,8 @@ class ReplaceableServer:
         if self._spare is None:
             return False
         old, self._current, self._spare = self._current, self._spare, None
+        self._swapped.set()
+        self._swapped = asyncio.Event()
         await old.close()
         return True
 
@@ -82,8 +86,8 @@ class ReplaceableServer:
     async def load(self, model: PreparedModel, *, timeout: float) -> None:
         await self._current.load(model, timeout=timeout)
 
-    async def unload(self, name: str, *, timeout: float) -> None:
-        await self._current.unload(name, timeout=timeout)
+    async def unload(self, name: str, *, timeout: float, idle: bool = False) -> None:
+        await self._current.unload(name, timeout=timeout, idle=idle)
 
     async def presence(self, name: str, *, timeout: float) -> Presence:
         return await self._current.presence(name, timeout=timeout)
@@ -102,3 +106,15 @@ class ReplaceableServer:
 
     async def model_memory(self, name: str) -> ProcessMemory | None:
         return await self._current.model_memory(name)
+
+    async def wait_lost(self) -> str:
+        while True:
+            lost = asyncio.create_task(self._current.wait_lost())
+            swapped = asyncio.create_task(self._swapped.wait())
+            try:
+                await asyncio.wait({lost, swapped}, return_when=asyncio.FIRST_COMPLETED)
+                if lost.done():
+                    return lost.result()
+            finally:
+                lost.cancel()
+                swapped.cancel()

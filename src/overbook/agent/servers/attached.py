@@ -226,7 +226,7 @@ class AttachedServer:
         self._folder.loaded(name)
         self._loaded.add(name)
 
-    async def unload(self, name: str, *, timeout: float) -> None:
+    async def unload(self, name: str, *, timeout: float, idle: bool = False) -> None:
         client = self._connected()
         self._take_inherited(name)
         self._loaded.discard(name)

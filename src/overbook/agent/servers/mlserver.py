@@ -104,7 +104,7 @@ class MlserverServer:
         except ModelRejected as error:
             raise ModelRejected(f"MLServer refused {model.name}: {error}") from error
 
-    async def unload(self, name: str, *, timeout: float) -> None:
+    async def unload(self, name: str, *, timeout: float, idle: bool = False) -> None:
         try:
             await self._launched.client.unload(name, timeout=timeout)
         except ModelRejected as error:

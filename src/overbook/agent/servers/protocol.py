@@ -112,8 +112,11 @@ class InferenceServer(Protocol):
         """
         ...
 
-    async def unload(self, name: str, *, timeout: float) -> None:
-        """Unload and return when the server has let go. An unknown name is success. Raises ServerUnreachable."""
+    async def unload(self, name: str, *, timeout: float, idle: bool = False) -> None:
+        """Unload and return when the server has let go. An unknown name is success. Raises ServerUnreachable.
+
+        ``idle``: no request is in flight there, so nothing needs to be waited for.
+        """
         ...
 
     async def presence(self, name: str, *, timeout: float) -> Presence: ...

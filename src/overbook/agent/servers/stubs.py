@@ -62,6 +62,12 @@ def remove_segments(stubs: Iterable[Stub]) -> None:
         (_SEGMENTS / stub.segment).unlink(missing_ok=True)
 
 
+def remove_left(prefix: str) -> None:
+    """The shared memory that a server which is gone left behind, all of it. Blocks, briefly."""
+    for path in _SEGMENTS.glob(f"{prefix}*"):
+        path.unlink(missing_ok=True)
+
+
 def memory(stubs: Iterable[Stub]) -> ProcessMemory:
     """Of the stubs and what they started. Blocks."""
     parts = [tree_memory(stub.pid) for stub in stubs]
