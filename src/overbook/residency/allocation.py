@@ -12,41 +12,33 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
+from overbook.residency.ahead import headroom, make_room_ahead
 from overbook.residency.books import Books, Entry
+from overbook.residency.claims import claim
 from overbook.residency.effects import Cause, Refusal
 from overbook.residency.events import ModelName
-from overbook.residency.planning import Candidate, plan_victims
+from overbook.residency.planning import plan_victims
+from overbook.residency.promises import Promises, idle
 from overbook.residency.sizes import in_words
-from overbook.residency.states import State
 
 # Waiting models looked at in one go. Those behind wait for the ones in front; a bound keeps an event cheap.
 _SCAN: Final = 256
+# Cold models tried for room that is left over: the hottest may be too large for it.
+_WARM_TRIES: Final = 16
 # Who leaves for one of these may stay when the room is no longer needed.
 _FOR_ROOM: Final = frozenset(
-    {Cause.PRESSURE, Cause.BUDGET, Cause.SURPRISE, Cause.LOST, Cause.GUARD}
+    {
+        Cause.PRESSURE,
+        Cause.BUDGET,
+        Cause.SURPRISE,
+        Cause.LOST,
+        Cause.GUARD,
+        Cause.FAIRNESS,
+    }
 )
-
-
-@dataclass(slots=True)
-class _Promises:
-    """Bytes not promised to anybody yet. ``spare`` counts what will come back, ``free`` only what is there."""
-
-    free: int
-    spare: int
-    reservations: int  # how many more waiting models may have room made for them now
-    # Chosen but not yet told to leave: one who turns out superfluous before the end is left alone.
-    victims: dict[ModelName, Cause] = field(default_factory=dict)
-    kept: set[ModelName] = field(
-        default_factory=set
-    )  # to whom room was promised: no longer victims
-    idle_bytes: float = math.inf  # what all eligible victims hold; known after one vain search
-    blocked: bool = False  # somebody waits for a busy model to become idle
-    wake: float = math.inf
 
 
 def allocate(books: Books, now: float) -> float:
@@ -54,7 +46,7 @@ def allocate(books: Books, now: float) -> float:
     if not books.up:
         return math.inf
     limits, free = books.limits, books.ledger.free
-    promises = _Promises(
+    promises = Promises(
         free=free,
         spare=free + books.coming_back,
         reservations=max(0, limits.concurrent_loads - len(books.loading)) + limits.lookahead,
@@ -68,6 +60,8 @@ def allocate(books: Books, now: float) -> float:
     for model in _head(books.stale):
         if model not in promises.victims:
             _serve_stale(books, books.entries[model], promises, now)
+    if books.room_due:
+        make_room_ahead(books, promises, now)
     _take_victims(books, promises, now)
     _put_back(books, promises)
     _serve_warm(books, promises, now)
@@ -78,69 +72,44 @@ def _head(queue: OrderedDict[ModelName, None]) -> tuple[ModelName, ...]:
     return tuple(islice(queue, _SCAN)) if queue else ()
 
 
-def _idle(
-    books: Books, promises: _Promises, now: float, besides: Entry | None
-) -> Iterator[Candidate]:
-    """Residents that may leave now, in eviction order; notes when a young one will be old enough (law 3)."""
-    total = 0
-    kept: list[Candidate] = []
-    for entry in books.residents(now):
-        size = books.ledger.of(entry.model)
-        if not size or entry.pinned or entry.state is not State.RESIDENT:
-            continue
-        if entry.model in promises.victims or entry.model in promises.kept:
-            continue
-        if entry.busy(now):
-            if entry.in_flight == 0 and not entry.verifying:
-                promises.wake = min(promises.wake, entry.busy_until)
-            continue
-        total += size
-        if entry is besides:
-            continue
-        if now < entry.last_used + entry.keep_alive:
-            kept.append(Candidate(entry.model, size))
-        else:
-            yield Candidate(entry.model, size)
-    yield from kept  # rather than none at all
-    promises.idle_bytes = total
-
-
-def _make_room(books: Books, entry: Entry, promises: _Promises, now: float) -> bool:
+def _make_room(books: Books, entry: Entry, promises: Promises, now: float) -> bool:
     """Promise ``entry.size`` bytes, choosing victims for what is missing. False: only busy models are left."""
     shortfall = entry.size - promises.spare
     if shortfall > 0:
         if shortfall > promises.idle_bytes:
             promises.blocked = True
             return False
-        victims = plan_victims(shortfall, _idle(books, promises, now, entry))
+        victims = plan_victims(shortfall, idle(books, promises, now, entry))
         if victims is None:
             promises.blocked = True
             return False
-        _choose(promises, victims, Cause.PRESSURE)
+        promises.choose(victims, Cause.PRESSURE)
     promises.spare -= entry.size
     promises.reservations -= 1
     promises.kept.add(entry.model)
     return True
 
 
-def _choose(promises: _Promises, victims: tuple[Candidate, ...], cause: Cause) -> None:
-    for victim in victims:
-        promises.victims[victim.model] = cause
-        promises.spare += victim.size
-        promises.idle_bytes -= victim.size
-
-
-def _reserve(books: Books, entry: Entry, promises: _Promises, now: float) -> bool:
+def _reserve(books: Books, entry: Entry, promises: Promises, now: float) -> bool:
     """Promise room to the model; True when its bytes are there and its load may begin at once."""
-    if promises.reservations <= 0 or not _make_room(books, entry, promises, now):
+    if promises.reservations <= 0:
+        return False
+    impatient_at = entry.wanted_since + books.limits.patience
+    if not _make_room(books, entry, promises, now):
+        if now < impatient_at:
+            promises.wake = min(promises.wake, impatient_at)
+        elif not promises.claimed:
+            claim(books, entry, promises, now)
         return False
     if entry.size > promises.free:
+        if now >= impatient_at:
+            promises.free = 0  # what trickles in is its, not that of smaller ones behind it
         return False
     promises.free -= entry.size
     return len(books.loading) < books.limits.concurrent_loads
 
 
-def _serve_pending(books: Books, entry: Entry, promises: _Promises, now: float) -> None:
+def _serve_pending(books: Books, entry: Entry, promises: Promises, now: float) -> None:
     refusal = no_room_reason(books, entry)
     if refusal:
         books.reject_all(entry, Refusal.NO_ROOM, refusal, 0.0)
@@ -148,9 +117,11 @@ def _serve_pending(books: Books, entry: Entry, promises: _Promises, now: float) 
         books.reject_all(entry, Refusal.LOAD_FAILED, entry.reason, entry.retry_at - now)
     elif _reserve(books, entry, promises, now):
         books.begin_load(entry)
+        books.demand.note(entry.size, now)
+        books.room_due = books.limits.headroom > 0
 
 
-def _serve_stale(books: Books, entry: Entry, promises: _Promises, now: float) -> None:
+def _serve_stale(books: Books, entry: Entry, promises: Promises, now: float) -> None:
     if entry.verifying:
         return  # whether there is an old copy decides what a load would do; the answer comes soon
     if now < entry.retry_at:
@@ -188,13 +159,13 @@ def no_room_reason(books: Books, entry: Entry) -> str:
     return ""
 
 
-def _cover_deficit(books: Books, promises: _Promises, now: float) -> None:
+def _cover_deficit(books: Books, promises: Promises, now: float) -> None:
     """More is charged than there is room (`Books.deficit` says why): evict what is idle, as far as it goes."""
-    idle = tuple(_idle(books, promises, now, None))
-    _choose(promises, plan_victims(-promises.spare, idle) or idle, books.deficit)
+    leaving = tuple(idle(books, promises, now, None))
+    promises.choose(plan_victims(-promises.spare, leaving) or leaving, books.deficit)
 
 
-def _take_victims(books: Books, promises: _Promises, now: float) -> None:
+def _take_victims(books: Books, promises: Promises, now: float) -> None:
     """Withdraw those chosen, but for those whom a larger victim, chosen later, made superfluous."""
     for model in reversed(tuple(promises.victims)):
         size = books.ledger.of(model)
@@ -205,7 +176,7 @@ def _take_victims(books: Books, promises: _Promises, now: float) -> None:
         books.begin_drain(books.entries[model], cause, now)
 
 
-def _put_back(books: Books, promises: _Promises) -> None:
+def _put_back(books: Books, promises: Promises) -> None:
     """Rescue victims that nobody needs any more: the request they were to leave for is gone, the budget grew,
     or one that was in use again by then (it counts as nothing that comes back) has been replaced by an idle one.
     """
@@ -220,12 +191,21 @@ def _put_back(books: Books, promises: _Promises) -> None:
             promises.spare -= returning
 
 
-def _serve_warm(books: Books, promises: _Promises, now: float) -> None:
-    """Load into room that is free anyway; one at a time, so that a request never waits behind many."""
-    while books.warm and not books.pending and not books.loading:
-        entry = books.entries[next(iter(books.warm))]
-        room = min(promises.free, promises.spare)
-        if entry.size <= room and now >= entry.retry_at and not no_room_reason(books, entry):
+def _serve_warm(books: Books, promises: Promises, now: float) -> None:
+    """Load into room that is free anyway, hottest first; one at a time, so that a request never waits behind many."""
+    if not books.filling or books.pending or books.loading:
+        return
+    room = min(promises.free, promises.spare) - headroom(books)
+    passed: list[Entry] = []
+    books.filling = False
+    while room > 0 and len(passed) < _WARM_TRIES and (model := books.warm.take()) is not None:
+        entry = books.entries[model]
+        if now < entry.retry_at or no_room_reason(books, entry):
+            continue
+        if entry.size <= room:
             books.begin_load(entry)
-        else:
-            books.warm.popitem(last=False)
+            books.filling = True
+            break
+        passed.append(entry)
+    for entry in passed:
+        books.warm.put(entry.model, entry.heat)

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from overbook.residency.demand import Demand
 from overbook.residency.effects import (
     Cause,
     Effect,
@@ -28,6 +29,7 @@ from overbook.residency.events import ModelName, RequestId, Ticket
 from overbook.residency.ledger import Ledger
 from overbook.residency.load_times import LoadTimes
 from overbook.residency.policy import EvictionOrder, Standing
+from overbook.residency.shelf import Heat, Shelf
 from overbook.residency.states import CHARGED, SERVING, State, Step, next_state
 from overbook.residency.waiting import WaitingRoom
 
@@ -41,6 +43,10 @@ class Limits:
     concurrent_loads: int = 2
     # Activations beyond the running loads for which room is made already, so that draining overlaps loading.
     lookahead: int = 2
+    # Room kept free for activations to come, in sizes of a typical one; 0: none. See `ahead`.
+    headroom: float = 1.0
+    # Whose request waits longer than this (seconds) for room gets it even from models that are in use.
+    patience: float = 2.0
     max_waiting: int = 10_000
     max_waiting_per_model: int = 2_000
     # Long enough for a granted request to reach the server and to be seen by the gateways' meters.
@@ -72,6 +78,7 @@ class Entry:
     loading_size: int = 0
     in_flight: int = 0
     last_used: float = -math.inf
+    wanted_since: float = math.inf  # when the wish that is still open began; inf: nobody waits
     busy_until: float = -math.inf
     ticket: Ticket = _NO_TICKET
     cause: Cause = Cause.PRESSURE
@@ -88,6 +95,13 @@ class Entry:
     def stale(self) -> bool:
         return self.loaded_generation != self.generation
 
+    @property
+    def heat(self) -> Heat:
+        return self.pinned, self.priority, self.last_used
+
+    def kept_alive(self, now: float) -> bool:
+        return now < self.last_used + self.keep_alive
+
     def busy(self, now: float) -> bool:
         """In use, or so young that its first request may not be counted yet (law 3)."""
         return self.in_flight > 0 or now < self.busy_until or self.verifying
@@ -97,12 +111,15 @@ class Books:
     """Entries, ledger, eviction order and waiters of one replica, and the effects of the current event."""
 
     __slots__ = (
+        "assigned_bytes",
         "changed",
         "coming_back",
         "deficit",
+        "demand",
         "draining",
         "effects",
         "entries",
+        "filling",
         "ledger",
         "limits",
         "load_times",
@@ -111,6 +128,7 @@ class Books:
         "pending",
         "pinned_bytes",
         "recycling",
+        "room_due",
         "stale",
         "ticket",
         "unfit",
@@ -128,13 +146,17 @@ class Books:
         self.entries: dict[ModelName, Entry] = {}
         self.effects: list[Effect] = []
         self.pending: OrderedDict[ModelName, None] = OrderedDict()  # cold, with waiters
-        self.warm: OrderedDict[ModelName, None] = OrderedDict()  # to load into free room
+        self.warm = Shelf()  # cold, worth loading into room that is free anyway
+        self.filling = False  # whether to do so now; not whenever room becomes free
+        self.demand = Demand()
+        self.room_due = False  # an activation took room: some may be made for the next
         self.stale: OrderedDict[ModelName, None] = OrderedDict()  # resident in an old generation
         self.unfit: dict[
             ModelName, None
         ] = {}  # stale, but the new content does not fit as things are
         self.draining: dict[ModelName, Entry] = {}  # earliest drain deadline first
         self.loading: set[ModelName] = set()
+        self.assigned_bytes = 0  # sizes of all entries
         self.coming_back = 0  # bytes that will be free without a further decision: see _returning
         self.pinned_bytes = 0  # bytes that no pressure can free: see held_by_pin
         self.changed = False  # something that could let a load begin; what does not, costs no look at the queues
@@ -213,6 +235,11 @@ class Books:
         entry.loading_size = size
         self._put_in(entry, held)
 
+    def set_size(self, entry: Entry, size: int) -> None:
+        """What the model is believed to need; what it is charged is another matter."""
+        self.assigned_bytes += size - entry.size
+        entry.size = size
+
     def set_pinned(self, entry: Entry, pinned: bool) -> None:
         if pinned != entry.pinned:
             held = self._take_out(entry)
@@ -239,19 +266,21 @@ class Books:
 
     # -- queues
 
-    def want(self, entry: Entry) -> None:
+    def want(self, entry: Entry, now: float) -> None:
         """Somebody waits for a model that is not in memory."""
+        entry.wanted_since = min(entry.wanted_since, now)
         self.pending.setdefault(entry.model, None)
         self.changed = True
 
     def unwant(self, model: ModelName) -> None:
         if model in self.pending:
             del self.pending[model]
+            self.entries[model].wanted_since = math.inf
             self.changed = True
 
     def warm_up(self, entry: Entry) -> None:
-        self.warm.setdefault(entry.model, None)
-        self.changed = True
+        self.warm.put(entry.model, entry.heat)
+        self.filling = self.changed = True
 
     def mark_stale(self, entry: Entry) -> None:
         """Queue a serving model for its reload, if its content is not the newest."""
@@ -274,7 +303,8 @@ class Books:
         self.step(entry, Step.BEGIN_LOAD)
         self.recharge(entry, entry.size)
         self.pending.pop(entry.model, None)
-        self.warm.pop(entry.model, None)
+        entry.wanted_since = math.inf
+        self.warm.drop(entry.model)
         self.emit(Load(entry.model, entry.generation))
 
     def begin_reload(self, entry: Entry) -> None:
@@ -311,21 +341,25 @@ class Books:
         self.step(entry, Step.BEGIN_UNLOAD)
         self.emit(Unload(entry.model))
 
-    def unloaded(self, entry: Entry) -> None:
+    def unloaded(self, entry: Entry, now: float) -> None:
         self.step(entry, Step.UNLOADED)
         entry.evictions += 1
         self.emit(Evicted(entry.model, entry.cause))
         if entry.removed:
             self.forget(entry)
         elif self.waiting.waiting_for(entry.model):
-            self.want(entry)
+            self.want(entry, now)
         elif entry.cause is Cause.UPDATED:
             self.warm_up(entry)
+        elif entry.cause is not Cause.REQUESTED:
+            self.warm.put(entry.model, entry.heat)  # for when there is more room
 
     def forget(self, entry: Entry) -> None:
-        for queue in (self.pending, self.warm, self.stale):
+        for queue in (self.pending, self.stale):
             queue.pop(entry.model, None)
+        self.warm.drop(entry.model)
         self.order.forget(entry.model)
+        self.set_size(entry, 0)
         del self.entries[entry.model]
         self.emit(Forgotten(entry.model))
 

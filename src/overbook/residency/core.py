@@ -24,13 +24,10 @@ from overbook.residency.sizes import in_words
 from overbook.residency.states import CHARGED, SERVING, IllegalStep, State, Step
 from overbook.residency.worth import Worth
 
+# A request for a model that leaves for one of these puts it back.
+_RESCUED: Final = frozenset({Cause.PRESSURE, Cause.AHEAD, Cause.REQUESTED})
 # Of those that wait; the first come first, so what starves is soon among them.
 _LOOKED_AT: Final = 64
-
-
-def _heat(entry: Entry) -> tuple[int, float]:
-    """Who comes back first after the server's end: the one with the largest."""
-    return entry.priority, entry.last_used
 
 
 class IllegalEvent(IllegalStep):
@@ -166,8 +163,10 @@ class Core:
             )
         entry = books.entries.get(event.model)
         if entry is None:
-            entry = Entry(event.model, event.size, event.generation, False, event.priority)
+            entry = Entry(event.model, 0, event.generation, False, event.priority)
+            books.set_size(entry, event.size)
             entry.keep_alive, entry.load_seconds = event.keep_alive, event.load_seconds
+            entry.last_used = min(event.last_used, now)
             books.entries[event.model] = entry
             books.set_pinned(entry, event.pinned)
             self._content_changed(entry, warm=event.warm)
@@ -179,11 +178,14 @@ class Core:
         other_content = event.generation != entry.generation
         changed = other_content or entry.size != event.size
         entry.keep_alive = event.keep_alive
-        entry.size, entry.generation, entry.removed = event.size, event.generation, False
+        books.set_size(entry, event.size)
+        entry.generation, entry.removed = event.generation, False
         books.set_pinned(entry, event.pinned)
         if entry.priority != event.priority:
             entry.priority = event.priority
             books.seat(entry)
+        if entry.model in books.warm:
+            books.warm.put(entry.model, entry.heat)
         if entry.state is State.DRAINING and entry.cause is Cause.REMOVED:
             if books.recycling:
                 entry.cause = Cause.RECYCLED
@@ -236,7 +238,8 @@ class Core:
         entry.removed = True
         reason = f"model '{event.model}' was removed"
         books.reject_all(entry, Refusal.UNKNOWN, reason, 0.0)
-        for queue in (books.warm, books.stale, books.unfit):
+        books.warm.drop(event.model)
+        for queue in (books.stale, books.unfit):
             queue.pop(event.model, None)
         if entry.state in (State.COLD, State.FAILED):
             books.forget(entry)
@@ -257,7 +260,7 @@ class Core:
             reason = f"model '{event.model}' is not assigned to this server replica"
             books.reject(event.request, Refusal.UNKNOWN, reason)
             return
-        if entry.state is State.DRAINING and entry.cause in (Cause.PRESSURE, Cause.REQUESTED):
+        if entry.state is State.DRAINING and entry.cause in _RESCUED:
             books.rescue(entry)
         if entry.state in SERVING:
             self._request_for_serving(event, entry, now)
@@ -284,7 +287,7 @@ class Core:
             after = entry.retry_at - now
             books.reject(event.request, Refusal.LOAD_FAILED, entry.reason, after)
         elif self._admit(event, entry):
-            books.want(entry)
+            books.want(entry, now)
 
     def _admit(self, event: events.RequestArrived, entry: Entry) -> bool:
         books, limits = self._books, self._books.limits
@@ -335,7 +338,7 @@ class Core:
         size = entry.loading_size if event.measured is None else event.measured
         entry.loaded_generation, entry.loaded_size = entry.loading_generation, size
         if event.measured is not None and not entry.stale:
-            entry.size = size
+            books.set_size(entry, size)
         books.recharge(entry, size)
         books.deficit = Cause.SURPRISE if books.ledger.free < 0 else books.deficit
         if event.seconds is not None:
@@ -362,7 +365,8 @@ class Core:
         entry = self._expect(event.model, *CHARGED)
         if entry.state is State.LOADING or entry.state is State.RELOADING or entry.stale:
             return  # what is being loaded now is measured anew
-        entry.size = entry.loaded_size = event.size
+        books.set_size(entry, event.size)
+        entry.loaded_size = event.size
         if entry.state is not State.UNLOADING:
             books.recharge(entry, event.size)
             books.seat(entry)
@@ -387,7 +391,7 @@ class Core:
             # Newer content arrived meanwhile: nothing is known against it, so the waiters wait for it.
             self._content_changed(entry, warm=True)
             if books.waiting.waiting_for(entry.model):
-                books.want(entry)
+                books.want(entry, now)
         else:
             after = entry.retry_at - now
             books.reject_all(entry, Refusal.LOAD_FAILED, event.reason, after)
@@ -413,7 +417,7 @@ class Core:
     def _unloaded(self, event: events.Unloaded, now: float) -> None:
         books = self._books
         entry = self._expect(event.model, State.UNLOADING)
-        books.unloaded(entry)
+        books.unloaded(entry, now)
         if not entry.removed and entry.size > books.ledger.budget:
             # Only its load showed how large it is.
             self._refuse_cold(entry)
@@ -433,7 +437,7 @@ class Core:
         books.stale.pop(entry.model, None)
         books.step(entry, Step.VANISHED)
         if books.waiting.waiting_for(entry.model):
-            books.want(entry)
+            books.want(entry, now)
 
     # -- people and the server
 
@@ -441,15 +445,15 @@ class Core:
         entry = self._entry(event.model)
         if entry.state is State.RESIDENT:
             self._books.begin_drain(entry, Cause.REQUESTED, now)
-        elif entry.state is State.DRAINING and entry.cause is Cause.PRESSURE:
+        elif entry.state is State.DRAINING and entry.cause in (Cause.PRESSURE, Cause.AHEAD):
             entry.cause = Cause.REQUESTED
-        self._books.warm.pop(event.model, None)
+        self._books.warm.drop(event.model)
 
     def _server_down(self, event: events.ServerDown, now: float) -> None:
         books = self._books
         books.up = books.recycling = False
         books.ledger.withheld = 0
-        hot = sorted(books.residents(now), key=_heat, reverse=True)
+        hot = list(books.residents(now))
         serving = {entry.model for entry in hot}
         lost = [books.entries[model] for model in books.ledger.charges if model not in serving]
         for entry in (*hot, *lost):
@@ -458,13 +462,12 @@ class Core:
             if entry.removed:
                 books.forget(entry)
             elif books.waiting.waiting_for(entry.model):
-                books.want(entry)
+                books.want(entry, now)
         books.stale.clear()
         books.unfit.clear()
-        comeback = {entry.model: None for entry in hot if not entry.removed}
-        comeback.update(books.warm)
-        books.warm.clear()
-        books.warm.update(comeback)
+        for entry in hot:
+            if not entry.removed:
+                books.warm_up(entry)
 
     def _server_up(self, event: events.ServerUp, now: float) -> None:
         if self._books.up:
@@ -473,13 +476,14 @@ class Core:
             raise IllegalEvent(
                 "the server is being recycled; its end must be told before the new one"
             )
-        self._books.up = True
+        self._books.up = self._books.filling = True
         self._books.changed = True
 
     def _budget_changed(self, event: events.BudgetChanged, now: float) -> None:
         if event.budget <= 0:
             raise IllegalEvent(f"budget {event.budget}: expected bytes above 0")
         books = self._books
+        books.filling = books.filling or event.budget > books.ledger.budget
         books.ledger.budget = event.budget
         books.changed = True
         books.deficit = Cause.BUDGET
@@ -496,7 +500,7 @@ class Core:
     def _refuse_cold(self, entry: Entry) -> None:
         books = self._books
         books.reject_all(entry, Refusal.NO_ROOM, no_room_reason(books, entry), 0.0)
-        books.warm.pop(entry.model, None)
+        books.warm.drop(entry.model)
         self._refuse(entry)
 
     def _withhold(self, event: events.Withhold, now: float) -> None:
@@ -513,11 +517,10 @@ class Core:
         if not books.up:
             return  # it died meanwhile, which is as good
         books.up, books.recycling = False, True
-        hot = sorted(books.residents(now), key=_heat, reverse=True)
-        comeback = {entry.model: None for entry in hot if not entry.removed}
-        comeback.update(books.warm)
-        books.warm.clear()
-        books.warm.update(comeback)
+        hot = list(books.residents(now))
+        for entry in hot:
+            if not entry.removed:
+                books.warm_up(entry)
         for entry in books.draining.values():
             if entry.cause not in (Cause.REMOVED, Cause.UPDATED):
                 entry.cause = Cause.RECYCLED
@@ -527,7 +530,7 @@ class Core:
 
     def _leave_for_recycling(self, entry: Entry, now: float) -> None:
         """Its load ended after all others began to leave."""
-        self._books.warm.setdefault(entry.model, None)
+        self._books.warm_up(entry)
         self._books.begin_drain(entry, Cause.RECYCLED, now)
 
     def starved(self) -> bool:

@@ -33,6 +33,8 @@ class Cause(Enum):
     LOST = "lost"  # the inference server keeps memory that is nobody's
     GUARD = "guard"  # the machine runs short
     RECYCLED = "recycled"
+    AHEAD = "ahead"  # room is made before it is asked for
+    FAIRNESS = "fairness"  # somebody waited too long for a model that needs much
 
 
 @dataclass(frozen=True, slots=True)

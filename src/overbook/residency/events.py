@@ -5,6 +5,7 @@ Times are seconds on the caller's monotonic clock, sizes are bytes.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NewType
 
@@ -21,8 +22,8 @@ class Register:
     reloaded in place; the same one only updates size, pin and priority. Equal generations mean equal content,
     also across a `Remove`; after one, any generation may follow while the old copy still drains.
     ``warm`` asks for a load into room that is free anyway; nothing is evicted for it. ``keep_alive``: seconds after
-    its last use in which others are evicted rather than this one. ``load_seconds``: what its loads took, when known
-    from elsewhere.
+    its last use in which others are evicted rather than this one. ``load_seconds`` and
+    ``last_used``: what its loads took and when it was used last, when known from elsewhere.
     """
 
     model: ModelName
@@ -33,6 +34,7 @@ class Register:
     warm: bool = True
     keep_alive: float = 0.0
     load_seconds: float | None = None
+    last_used: float = -math.inf
 
 
 @dataclass(frozen=True, slots=True)

@@ -218,7 +218,7 @@ async def test_damaged_files_of_a_cold_model_do_not_break_its_metadata() -> None
 
 @in_virtual_time
 async def test_a_timer_wakes_the_core() -> None:
-    async with world(budget=MB, limits=Limits(min_residency=4.0)) as made:
+    async with world(budget=MB, limits=Limits(min_residency=4.0, patience=60.0)) as made:
         await made.assign(spec(A))
         await made.assign(spec(B))
         await made.activate(A)

@@ -13,6 +13,8 @@ from overbook.residency.books import Limits
 from overbook.residency.policy import LeastRecentlyUsed
 
 MS = 0.001
+# No room ahead and no impatience: a plain cache.
+LIMITS = Limits(headroom=0.0, patience=100.0)
 
 
 def no_time() -> float:
@@ -47,7 +49,7 @@ def test_with_time_between_requests_it_is_exactly_a_least_recently_used_cache(se
     asked = [min(int(chance.paretovariate(0.8)), 30) - 1 for _ in range(400)]
     trace = [Request(10.0 * (place + 1), model) for place, model in enumerate(asked)]
     model_sizes = (7,) * 30
-    result = replay(trace, model_sizes, Setting(budget=7 * 8))
+    result = replay(trace, model_sizes, Setting(budget=7 * 8, limits=LIMITS))
     assert result.hits == plain_lru(asked, model_sizes, 7 * 8)
     assert result.loads == len(asked) - result.hits
     assert result.evictions == result.loads - 8
@@ -55,14 +57,14 @@ def test_with_time_between_requests_it_is_exactly_a_least_recently_used_cache(se
 
 def test_round_robin_over_one_more_than_fit_never_hits() -> None:
     trace = [Request(10.0 * (place + 1), place % 9) for place in range(90)]
-    assert replay(trace, (1,) * 9, Setting(budget=8)).hits == 0
+    assert replay(trace, (1,) * 9, Setting(budget=8, limits=LIMITS)).hits == 0
 
 
 def test_added_latency_is_the_sum_of_the_delays() -> None:
     delays = Delays(
         load_base=10 * MS, load_per_byte=1 * MS, unload=3 * MS, withdraw=2 * MS, inference=1 * MS
     )
-    setting = Setting(budget=5, delays=delays)
+    setting = Setting(budget=5, limits=LIMITS, delays=delays)
     free, evicting = 10 * MS + 5 * MS, 2 * MS + 3 * MS + 10 * MS + 5 * MS
     result = replay([Request(1.0, 0), Request(2.0, 0), Request(3.0, 1)], (5, 5), setting)
     assert result.added == pytest.approx([free, evicting])
@@ -82,7 +84,9 @@ def test_a_model_in_use_is_not_evicted_before_its_request_ends() -> None:
         inference=5.0,
         report=100 * MS,
     )
-    result = replay([Request(1.0, 0), Request(2.0, 1)], (5, 5), Setting(budget=5, delays=delays))
+    result = replay(
+        [Request(1.0, 0), Request(2.0, 1)], (5, 5), Setting(budget=5, limits=LIMITS, delays=delays)
+    )
     # Loaded at 1.01, in use until 6.01, which the meter reports at the next tenth.
     assert result.added[1] == pytest.approx(6.1 - 2.0 + 10 * MS)
 
@@ -114,7 +118,7 @@ def test_under_pressure_every_request_ends_and_the_budget_holds(kind: str) -> No
     budget = 150_000
     model_sizes = sizes(shape, budget)
     trace = list(requests(shape, model_sizes, budget))
-    setting = Setting(budget=budget, limits=Limits(min_residency=0.05))
+    setting = Setting(budget=budget, limits=Limits(min_residency=0.05, headroom=0.0))
     first, again = (replay(trace, model_sizes, setting) for _ in range(2))
     assert first == again, "equal inputs, equal results"
     assert first.hits + len(first.added) == first.requests == 800

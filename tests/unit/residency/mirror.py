@@ -53,6 +53,7 @@ class Seen:
 class Waiter:
     model: ModelName
     deadline: float
+    since: float
 
 
 class Mirror:
@@ -68,6 +69,7 @@ class Mirror:
         self.waiters: dict[RequestId, Waiter] = {}
         self.ended: set[RequestId] = set()
         self.up = self.recycling = False
+        self.demanded = False  # a request's load began, and no room was made ahead since
         self.withheld = 0
         self.surprised = (
             False  # a named deficit: the budget shrank, or more was measured than charged
@@ -112,7 +114,7 @@ class Mirror:
         """Take in a legal event, before its effects."""
         match event:
             case ev.Register():
-                self._register(event)
+                self._register(event, now)
             case ev.Remove(model):
                 seen = self.models[model]
                 seen.removed = True
@@ -120,10 +122,11 @@ class Mirror:
                     seen.cause = Cause.REMOVED
             case ev.EvictRequested(model):
                 seen = self.models[model]
-                if seen.state is State.DRAINING and seen.cause is Cause.PRESSURE:
+                if seen.state is State.DRAINING and seen.cause in (Cause.PRESSURE, Cause.AHEAD):
                     seen.cause = Cause.REQUESTED
             case ev.RequestArrived(request, model, deadline, _):
-                self.waiters[request] = Waiter(model, deadline)
+                since = [one.since for one in self.waiters.values() if one.model == model]
+                self.waiters[request] = Waiter(model, deadline, min(since, default=now))
             case ev.RequestLeft(request):
                 if self.waiters.pop(request, None) is not None:
                     self.ended.add(request)
@@ -165,12 +168,13 @@ class Mirror:
             case _:
                 pass
 
-    def _register(self, event: ev.Register) -> None:
+    def _register(self, event: ev.Register, now: float) -> None:
         seen = self.models.get(event.model)
         if seen is None:
             self.models[event.model] = Seen(
                 event.size, event.generation, event.pinned, event.priority, event.keep_alive
             )
+            self.models[event.model].last_used = min(event.last_used, now)
             return
         seen.keep_alive = event.keep_alive
         changed = event.generation != seen.generation or event.size != seen.size
@@ -248,6 +252,8 @@ class Mirror:
         """Check the effects of the event one by one, then what must hold between events."""
         for effect in effects:
             self._effect(event, effect, now)
+        if any(isinstance(e, fx.Withdraw) and e.cause is Cause.AHEAD for e in effects):
+            self.demanded = False
         self._between(now)
         fixed = isinstance(event, (ev.RequestArrived, ev.Tick)) or self.by_time
         self._victims(effects, now, ranking if fixed else ())
@@ -303,6 +309,8 @@ class Mirror:
             if not self.waiting_for(model):
                 others = [name for name in self.models if self._wanted_cold(name)]
                 assert not others, "law 6: nothing is loaded for nobody while somebody waits"
+            else:
+                self.demanded = True
             seen.state, seen.loaded = State.LOADING, 0
         seen.loading, seen.loading_generation = seen.size, seen.generation
         seen.charge = seen.loaded + seen.loading
@@ -323,10 +331,37 @@ class Mirror:
             assert self.eligible(effect.model, now), "law 3: busy, pinned or young"
         if effect.cause is Cause.RECYCLED:
             assert self.recycling
+        if effect.cause is Cause.AHEAD:
+            self._ahead(effect.model, now)
+        if effect.cause is Cause.FAIRNESS:
+            self._fairness(effect.model, now)
         if effect.cause in DEFICIT:
             assert self.surprised, "law 1: only a named deficit evicts for the budget"
         seen.state, seen.ticket, seen.cause = State.DRAINING, effect.ticket, effect.cause
         seen.withdrawn_at = now
+
+    def _ahead(self, model: ModelName, now: float) -> None:
+        seen = self.models[model]
+        assert self.eligible(model, now), "law 3: busy, pinned or young"
+        assert now >= seen.last_used + seen.keep_alive, (
+            "nobody waits for the room of one kept alive"
+        )
+        assert self.demanded, "no room is made ahead where nothing is asked for"
+        assert not any(self._wanted_cold(name) for name in self.models), "who waits goes first"
+        cold = sum(one.size for one in self.models.values()) - self.total
+        assert cold > 0, "everything is in memory"
+
+    def _fairness(self, model: ModelName, now: float) -> None:
+        seen = self.models[model]
+        assert not seen.pinned
+        assert not seen.verifying or seen.in_flight == 0
+        waiting = [
+            one.model
+            for one in self.waiters.values()
+            if self._wanted_cold(one.model) and now >= one.since + self.limits.patience
+        ]
+        needs = [self.models[name].size for name in waiting]
+        assert any(need > self.free + self.returning() for need in needs), "nobody waited so long"
 
     def _end(self, request: RequestId) -> Waiter:
         assert request not in self.ended, "law 8: ended twice"

@@ -9,7 +9,8 @@ from overbook.residency.states import State
 from tests.unit.residency.world import World
 
 A, B, C, D = (ModelName(name) for name in "abcd")
-LIMITS = Limits(min_residency=0.25, drain_timeout=5.0, retry_max=8.0)
+# Patience and room made ahead have stories of their own, in `test_core_fairness` and `test_core_ahead`.
+LIMITS = Limits(min_residency=0.25, drain_timeout=5.0, retry_max=8.0, headroom=0.0, patience=60.0)
 
 
 def world(budget: int = 10, limits: Limits = LIMITS, **sizes: int) -> World:

@@ -50,6 +50,8 @@ class Adversary(RuleBasedStateMachine):
         waiting=st.integers(1, 12),
         per_model=st.integers(1, 5),
         residency=st.sampled_from([0.0, 0.25]),
+        headroom=st.sampled_from([0.0, 1.0, 3.0]),
+        patience=st.sampled_from([0.5, 2.0, 100.0]),
         known=st.lists(
             st.tuples(st.integers(0, 6), st.booleans()), min_size=3, max_size=len(MODELS)
         ),
@@ -64,6 +66,8 @@ class Adversary(RuleBasedStateMachine):
         waiting: int,
         per_model: int,
         residency: float,
+        headroom: float,
+        patience: float,
         known: list[tuple[int, bool]],
         up: bool,
         order: Callable[[], EvictionOrder],
@@ -74,6 +78,8 @@ class Adversary(RuleBasedStateMachine):
             max_waiting=waiting,
             max_waiting_per_model=per_model,
             min_residency=residency,
+            headroom=headroom,
+            patience=patience,
             drain_timeout=5.0,
             retry_max=8.0,
         )

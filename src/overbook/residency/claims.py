@@ -1,0 +1,44 @@
+"""Fairness: whoever waited too long for a model gets its room from models that are in use.
+
+Theory of operation. A model that needs nearly the whole budget would have to find all others idle at one moment;
+under constant traffic on small ones that never comes. So when its oldest waiter has run out of patience, the whole
+victim set is planned once more, over all residents but pinned ones, idle ones first. Those in use are withdrawn
+like any others: what they have in flight ends, and new requests for them wait their turn behind the one that
+waited longest, instead of rescuing them. Bytes that come back meanwhile are held for it. There is one claim at a
+time, that of the first in line.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+
+from overbook.residency.books import Books, Entry
+from overbook.residency.effects import Cause
+from overbook.residency.planning import Candidate, plan_victims
+from overbook.residency.promises import Promises, idle, in_use
+
+
+def claim(books: Books, entry: Entry, promises: Promises, now: float) -> None:
+    """Make the room that the model waited for too long, from whoever has it."""
+    promises.claimed = promises.blocked = True
+    leaving = sum(books.ledger.of(each.model) for each in books.draining.values() if each.in_flight)
+    missing = entry.size - promises.spare - leaving
+    if missing > 0:
+        free_to_go = tuple(idle(books, promises, now, entry))
+        busy = tuple(in_use(books, promises, now))
+        victims = plan_victims(missing, chain(free_to_go, busy))
+        if victims is None:
+            # The rest is loading now. Nobody else may begin meanwhile, or it would always be so.
+            promises.reservations = 0
+        else:
+            _take(promises, victims, {candidate.model for candidate in busy})
+    promises.spare -= min(promises.spare, entry.size)
+    promises.free -= min(promises.free, entry.size)
+    promises.reservations -= 1
+
+
+def _take(promises: Promises, victims: tuple[Candidate, ...], busy: set[str]) -> None:
+    promises.choose((victim for victim in victims if victim.model not in busy), Cause.FAIRNESS)
+    for victim in victims:
+        if victim.model in busy:
+            promises.victims[victim.model] = Cause.FAIRNESS  # its bytes come when it is idle

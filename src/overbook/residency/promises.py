@@ -1,0 +1,83 @@
+"""Bytes that are free or coming back, while they are handed out; and who may leave to make more of them.
+
+Worked out anew for every event and never stored. Who gets what is decided in `allocation`, `claims` and `ahead`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from overbook.residency.books import Books, Entry
+from overbook.residency.effects import Cause
+from overbook.residency.events import ModelName
+from overbook.residency.planning import Candidate
+from overbook.residency.states import State
+
+
+@dataclass(slots=True)
+class Promises:
+    """Bytes not promised to anybody yet. ``spare`` counts what will come back, ``free`` only what is there."""
+
+    free: int
+    spare: int
+    reservations: int  # how many more waiting models may have room made for them now
+    # Chosen but not yet told to leave: one who turns out superfluous before the end is left alone.
+    victims: dict[ModelName, Cause] = field(default_factory=dict)
+    kept: set[ModelName] = field(
+        default_factory=set
+    )  # to whom room was promised: no longer victims
+    idle_bytes: float = math.inf  # what all eligible victims hold; known after one vain search
+    claimed: bool = False  # somebody waited too long, and models in use leave for it
+    blocked: bool = False  # somebody waits for a busy model to become idle
+    wake: float = math.inf  # when to look again, in seconds
+
+    def choose(self, victims: Iterable[Candidate], cause: Cause) -> None:
+        """They are idle: their bytes come back as soon as they left."""
+        for victim in victims:
+            self.victims[victim.model] = cause
+            self.spare += victim.size
+            self.idle_bytes -= victim.size
+
+
+def idle(
+    books: Books, promises: Promises, now: float, besides: Entry | None
+) -> Iterator[Candidate]:
+    """Residents that may leave now, in eviction order; notes when a young one will be old enough (law 3).
+
+    Those that are kept alive come last of all.
+    """
+    total = 0
+    kept: list[Candidate] = []
+    for entry in books.residents(now):
+        size = books.ledger.of(entry.model)
+        if not size or entry.pinned or entry.state is not State.RESIDENT:
+            continue
+        if entry.model in promises.victims or entry.model in promises.kept:
+            continue
+        if entry.busy(now):
+            if entry.in_flight == 0 and not entry.verifying:
+                promises.wake = min(promises.wake, entry.busy_until)
+            continue
+        total += size
+        if entry is besides:
+            continue
+        if entry.kept_alive(now):
+            kept.append(Candidate(entry.model, size))
+        else:
+            yield Candidate(entry.model, size)
+    yield from kept  # rather than none at all
+    promises.idle_bytes = total
+
+
+def in_use(books: Books, promises: Promises, now: float) -> Iterator[Candidate]:
+    """Residents that law 3 protects for now, in eviction order: in use or young. Never those that are pinned."""
+    for entry in books.residents(now):
+        size = books.ledger.of(entry.model)
+        if not size or entry.pinned or entry.state is not State.RESIDENT or entry.verifying:
+            continue
+        if entry.model in promises.victims or entry.model in promises.kept:
+            continue
+        if entry.busy(now):
+            yield Candidate(entry.model, size)
