@@ -341,3 +341,43 @@ async def test_a_process_that_lived_long_is_started_again_at_once() -> None:
         began = made.clock.now()
         await _until(lambda: made.server.calls.count("start") == 2)
         assert made.clock.now() - began < 0.5
+
+
+@in_virtual_time
+async def test_a_server_that_is_lost_has_words_instead_of_an_exit_code() -> None:
+    async with world() as made:
+        wait_exit = made.server.wait_exit
+
+        async def lost() -> int:
+            await wait_exit()
+            raise ServerUnreachable("h:1 does not answer any more")
+
+        made.server.wait_exit = lost  # type: ignore[method-assign]
+        made.server.crash()
+        await _until(lambda: _started(made, 2))
+        made.server.crash()
+        await _until(lambda: _started(made, 3))
+        told = [each.message for each in made.notices.events if each.reason == "ServerDied"]
+        assert told[-1] == "the inference server ended: h:1 does not answer any more"
+
+
+@in_virtual_time
+async def test_the_same_failed_start_is_told_once() -> None:
+    async with world(server_up=False) as made:
+        await asyncio.sleep(20)
+        assert made.server.calls.count("start") > 2
+        assert made.events().count("ServerStartFailed") == 1
+        made.server.start_failure = "another reason"
+        await asyncio.sleep(60)
+        assert made.events().count("ServerStartFailed") == 2
+
+
+@in_virtual_time
+async def test_what_cannot_be_seen_is_not_reported_as_nothing() -> None:
+    async with world(server_up=False) as made:
+        made.probe.quick = lambda: None  # type: ignore[method-assign]
+        made.server.start_failure = ""
+        await _until(lambda: made.reporter.server().state == "ready")
+        report = made.reporter.server()
+        assert not report.HasField("base_bytes")
+        assert not report.HasField("process_bytes")
