@@ -55,8 +55,17 @@ class ServeSchedulerOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class AttachOptions:
+    """An inference server that runs already: host:port of both protocols, and the folder shared with it."""
+
+    rest: str
+    grpc: str
+    repository: Path
+
+
+@dataclass(frozen=True, slots=True)
 class ServeAgentOptions:
-    """One agent and its inference server. Memory is the budget M in bytes."""
+    """One agent and its inference server, which it starts unless it is to `attach`. Memory is the budget M in bytes."""
 
     state_dir: Path
     scheduler: str
@@ -67,6 +76,7 @@ class ServeAgentOptions:
     memory: int
     overcommit: int
     capabilities: tuple[str, ...] = ()
+    attach: AttachOptions | None = None
 
 
 @dataclass(frozen=True, slots=True)

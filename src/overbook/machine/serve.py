@@ -9,10 +9,11 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 from overbook.agent.part import AgentConfig, AgentPart
+from overbook.agent.servers.attached import Attachment
 from overbook.gateway.errors import GatewayStartFailed
 from overbook.gateway.part import GatewayConfig, GatewayPart
 from overbook.machine import logs
-from overbook.machine.offers import installed_offer
+from overbook.machine.offers import attached_offer, installed_offer
 from overbook.machine.options import (
     ServeAgentOptions,
     ServeGatewayOptions,
@@ -53,8 +54,14 @@ def run_scheduler(options: ServeSchedulerOptions) -> int:
 
 def run_agent(options: ServeAgentOptions) -> int:
     async def part() -> None:
-        await RuntimeKeeper(StderrProgress()).ensure(options.runtime, options.capabilities)
-        offer = installed_offer(options.runtime, options.capabilities)
+        attachment = None
+        if options.attach is None:
+            await RuntimeKeeper(StderrProgress()).ensure(options.runtime, options.capabilities)
+            offer = installed_offer(options.runtime, options.capabilities)
+        else:
+            offer = attached_offer(options.runtime, options.capabilities)
+            given = options.attach
+            attachment = Attachment(given.rest, given.grpc, given.repository)
         config = AgentConfig(
             state_dir=options.state_dir,
             server=options.server,
@@ -64,6 +71,7 @@ def run_agent(options: ServeAgentOptions) -> int:
             overcommit=options.overcommit,
             capabilities=offer.capabilities,
             own_process=offer.own_process,
+            attachment=attachment,
             listen=options.listen,
             scheduler=options.scheduler,
         )

@@ -12,6 +12,7 @@ import pytest
 from overbook.client.http import JsonObject
 from overbook.demo.options import DemoOptions
 from overbook.machine.options import (
+    AttachOptions,
     ServeAgentOptions,
     ServeGatewayOptions,
     ServeSchedulerOptions,
@@ -138,6 +139,25 @@ def test_serve_agent(overbook: Overbook, replaced: Replace, tmp_path: Path) -> N
             capabilities=("a", "b"),
         )
     ]
+
+
+def test_serve_agent_of_a_server_that_runs_already(
+    overbook: Overbook, replaced: Replace, tmp_path: Path
+) -> None:
+    calls = replaced("overbook.machine.serve", "run_agent", 0)
+    agent = ("serve", "agent", "--state-dir", str(tmp_path), "--memory", "1Gi")
+    place = ("--repository", str(tmp_path))
+    overbook(*agent, "--rest", "h:1", "--grpc", "h:2", *place)
+    (given,) = calls
+    assert isinstance(given, ServeAgentOptions)
+    assert given.attach == AttachOptions("h:1", "h:2", tmp_path)
+
+    some = overbook(*agent, "--rest", "h:1")
+    assert some.exit_code == 2
+    assert "--rest, --grpc and --repository belong together" in some.output
+    wrong = overbook(*agent, "--rest", "h", "--grpc", "h:2", *place)
+    assert wrong.exit_code == 2
+    assert "--rest: 'h' is not an address; expected host:port" in wrong.output
 
 
 def test_serve_gateway(overbook: Overbook, replaced: Replace, tmp_path: Path) -> None:

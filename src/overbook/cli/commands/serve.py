@@ -12,6 +12,7 @@ from overbook.machine.options import (
     API_PORT,
     DATA_PORT,
     LOOPBACK,
+    AttachOptions,
     ServeAgentOptions,
     ServeGatewayOptions,
     ServeSchedulerOptions,
@@ -113,12 +114,25 @@ def scheduler(
     metavar="WORD",
     help="One more thing this server can serve; may be repeated.",
 )
+@click.option(
+    "--rest",
+    metavar="HOST:PORT",
+    help="Use the inference server that answers REST there; start none.",
+)
+@click.option("--grpc", metavar="HOST:PORT", help="Where that one answers gRPC.")
+@click.option(
+    "--repository",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The folder that it reads its models from.",
+)
 @click.pass_context
 def agent(ctx: click.Context, /, **_: object) -> None:
     """An agent and its inference server.
 
     \b
     overbook serve agent --server mlserver --replica 0 --memory 2Gi
+    overbook serve agent --server triton --runtime triton --memory 8Gi \\
+      --rest 127.0.0.1:8000 --grpc 127.0.0.1:8001 --repository /srv/triton
     """
     from overbook.machine.serve import run_agent
 
@@ -133,8 +147,23 @@ def agent(ctx: click.Context, /, **_: object) -> None:
         memory=given["memory"],
         overcommit=given["overcommit"],
         capabilities=given["capabilities"],
+        attach=_attach(given["rest"], given["grpc"], given["repository"]),
     )
     ctx.exit(run_agent(options))
+
+
+def _attach(rest: str | None, grpc: str | None, repository: Path | None) -> AttachOptions | None:
+    if rest is None and grpc is None and repository is None:
+        return None
+    if rest is None or grpc is None or repository is None:
+        raise click.UsageError(
+            "--rest, --grpc and --repository belong together; expected all or none"
+        )
+    for option, address in (("--rest", rest), ("--grpc", grpc)):
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdigit():
+            raise click.UsageError(f"{option}: {address!r} is not an address; expected host:port")
+    return AttachOptions(rest, grpc, repository.absolute())
 
 
 @serve.command()
