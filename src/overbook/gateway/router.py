@@ -115,7 +115,9 @@ class Router:
         takes the cold path, where no agent is asked about a hot model.
         """
         if replica not in self._addresses:
-            _log.warning("replica %s: told of hot models before its address; ignored", replica)
+            # An agent whose server is not up yet says that nothing is hot.
+            if any(True for _ in models):
+                _log.warning("replica %s: told of hot models before its address; ignored", replica)
             return
         for model in models:
             place = self.places.claim(model, replica)
