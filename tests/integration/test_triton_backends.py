@@ -12,15 +12,15 @@ import onnx
 import pytest
 import pytest_asyncio
 from onnx import helper, numpy_helper
-from overbook.agent.servers.triton import TritonServer
 from tritonclient.utils import InferenceServerException
 
 from overbook.agent.servers import triton_models
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel, Presence
+from overbook.agent.servers.triton import TritonServer
 from overbook.agent.servers.triton_backends import PINNED_ONNX, pip_offer
 from tests.integration import triton_harness as harness
 from tests.integration.onnx_models import TYPES, add_sub, dense, echo, save, value
-from tests.integration.triton_harness import CALL, Client, model, texts
+from tests.integration.triton_harness import CALL, Array, Client, model, texts
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 OFFER = pip_offer(("onnx", "tensorflow"))
@@ -54,13 +54,13 @@ async def load(server: TritonServer, prepared: PreparedModel) -> None:
     await server.load(prepared, timeout=CALL)
 
 
-async def error_of(client: Client, name: str, **inputs: np.ndarray) -> InferenceServerException:
+async def error_of(client: Client, name: str, **inputs: Array) -> InferenceServerException:
     with pytest.raises(InferenceServerException) as caught:
         await client.infer(name, inputs)
     return caught.value
 
 
-def a_value(datatype: str, size: int = 3) -> np.ndarray:
+def a_value(datatype: str, size: int = 3) -> Array:
     if datatype == "BYTES":
         return texts("one", "zwölf", "")[:size]
     return np.arange(size).astype(TYPES[datatype][1])
@@ -222,7 +222,7 @@ async def test_wrong_tensors_get_the_servers_own_error(
     assert (
         "unexpected shape for input" in (await error_of(client, "strict", **wrong_shape)).message()
     )
-    wrong_type = {names[0]: np.zeros(16, dtype=np.int64), names[1]: good}
+    wrong_type: dict[str, Array] = {names[0]: np.zeros(16, dtype=np.int64), names[1]: good}
     failure = await error_of(client, "strict", **wrong_type)
     assert "data-type is 'INT64', but model 'strict' expects 'INT32'" in failure.message()
     assert failure.status() == "StatusCode.INVALID_ARGUMENT"

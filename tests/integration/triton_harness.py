@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import tritonclient.grpc.aio as triton_grpc
 from numpy.typing import NDArray
-from overbook.agent.servers.triton import TritonConfig, TritonServer
 from tritonclient.utils import np_to_triton_dtype
 
 from overbook.agent.servers.protocol import PreparedModel
+from overbook.agent.servers.triton import TritonConfig, TritonServer
 from overbook.runtimes.install import RuntimeEnvironment, environment, install
 
 CALL = 60.0
@@ -35,7 +35,7 @@ def server(state: Path) -> TritonServer:
 
 def saved_models(folder: Path) -> Path:
     """Write those of `saved_models.py` with the runtime's TensorFlow."""
-    script = Path(__file__).with_name("saved_models.py")
+    script = Path(__file__).parent / "inside" / "saved_models.py"
     done = subprocess.run(
         [str(runtime().python), str(script), str(folder)],
         capture_output=True,

@@ -113,8 +113,8 @@ def _pinned(lock: Path, packages: tuple[str, ...]) -> Iterable[str]:
     return (f"{name}=={pins[name]}" for name in packages if name in pins)
 
 
-def _mlserver_extra(name: str, *packages: str, default: bool = False) -> Extra:
-    lock = _HERE / "mlserver" / "extras" / f"{name}.lock"
+def _extra(runtime: str, name: str, *packages: str, default: bool = False) -> Extra:
+    lock = _HERE / runtime / "extras" / f"{name}.lock"
     return Extra(name, capabilities=(name,), packages=packages, lock=lock, default=default)
 
 
@@ -126,11 +126,11 @@ RUNTIMES: Final[tuple[Runtime, ...]] = (
         lock=_HERE / "mlserver" / "requirements.lock",
         plugin=_HERE / "mlserver" / "plugin",
         extras=(
-            _mlserver_extra("onnx", "onnxruntime", default=True),
-            _mlserver_extra("xgboost", "mlserver-xgboost", "xgboost-cpu"),
-            _mlserver_extra("lightgbm", "mlserver-lightgbm", "lightgbm"),
-            _mlserver_extra("catboost", "mlserver-catboost", "catboost"),
-            _mlserver_extra("mlflow", "mlserver-mlflow", "mlflow"),
+            _extra("mlserver", "onnx", "onnxruntime", default=True),
+            _extra("mlserver", "xgboost", "mlserver-xgboost", "xgboost-cpu"),
+            _extra("mlserver", "lightgbm", "mlserver-lightgbm", "lightgbm"),
+            _extra("mlserver", "catboost", "mlserver-catboost", "catboost"),
+            _extra("mlserver", "mlflow", "mlserver-mlflow", "mlflow"),
         ),
         withheld=(
             (
@@ -147,6 +147,11 @@ RUNTIMES: Final[tuple[Runtime, ...]] = (
         packages=("nvidia-pytriton",),
         lock=_HERE / "triton" / "requirements.lock",
         plugin=_HERE / "triton" / "plugin",
+        extras=(
+            _extra("triton", "onnx", "onnxruntime", default=True),
+            _extra("triton", "tensorflow", "tensorflow-cpu", "tensorflow", default=True),
+            _extra("triton", "pytorch", "torch"),
+        ),
     ),
 )
 

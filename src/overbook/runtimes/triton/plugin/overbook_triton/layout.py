@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import ctypes
 import os
 import shutil
@@ -76,15 +77,17 @@ def make_backends(installed: Installed, folder: str) -> None:
     shutil.rmtree(root, ignore_errors=True)
     python = root / "python"
     python.mkdir(parents=True)
+    # Copies: a backend whose library lies outside its folder is refused, and wheels carry no permission to execute.
     for name in _PYTHON_BACKEND:
-        (python / name).symlink_to(installed.python_backend / name)
-    # A copy: wheels carry no permission to execute it, and the environment is not ours to change.
-    shutil.copy(installed.stub, python / _STUB)
+        shutil.copyfile(installed.python_backend / name, python / name)
+    shutil.copyfile(installed.stub, python / _STUB)
     (python / _STUB).chmod(0o755)
     if installed.backends.is_dir():
         for backend in installed.backends.iterdir():
             if backend.is_dir():
-                (root / backend.name).symlink_to(backend)
+                shutil.copytree(backend, root / backend.name)
+        # Every load of a model imports them, and no stub writes bytecode.
+        compileall.compile_dir(root, quiet=2)
 
 
 def environment(installed: Installed, inherited: Mapping[str, str]) -> dict[str, str]:
