@@ -167,6 +167,12 @@ def test_a_model_larger_than_every_budget(running: Overbook, good: TrainedModel)
     assert running.run("delete", "model", "huge").code == 0
 
 
+def test_a_budget_larger_than_the_machine(running: Overbook) -> None:
+    result = running.apply(server_manifest("900Ti", name="giant"), wait=False)
+    refused(result, "spec.memory", "900Ti", "this machine's", "allowOversizedMemory")
+    assert running.api.get("/api/v1/servers/giant").status_code == 404
+
+
 def test_a_file_of_another_framework(running: Overbook, home: Path) -> None:
     folder = home / "models" / "onnx"
     folder.mkdir(parents=True)

@@ -52,15 +52,15 @@ async def _sleep(port: int, seconds: float) -> httpx.Response:
 def test_a_request_in_flight_survives_the_pressure_to_evict_its_model(
     home: Path, sixty_models: list[TrainedModel]
 ) -> None:
-    models = sixty_models[:6]
-    budget = 40_000_000
+    models = sorted(sixty_models, key=lambda each: each.bytes)[-6:]
+    budget = 2 * models[-1].bytes + 10_000_000
     with Overbook(home / "flight") as running:
         applied = running.apply(
             server_manifest(budget, overcommitPercentage=1000),
             model_manifest(
                 "slow", slow_model(home / "slow"), requirements=["python"], memory=15_000_000
             ),
-            *(model_manifest(each.name, each.folder, memory=15_000_000) for each in models),
+            *(model_manifest(each.name, each.folder, memory=each.bytes) for each in models),
         )
         assert applied.code == 0, applied.err
 

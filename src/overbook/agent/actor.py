@@ -15,6 +15,8 @@ from pathlib import Path
 from overbook.agent.clock import Clock
 from overbook.agent.followers import Followers
 from overbook.agent.memory.meter import Meter, Telling
+from overbook.agent.memory.sizes import Content
+from overbook.agent.memory.watch import RETRY_AFTER
 from overbook.agent.notices import Notices
 from overbook.agent.operations import OperationLimits, Operations, Repair, Reports
 from overbook.agent.servers.protocol import InferenceServer, ModelRejected, PreparedModel
@@ -95,7 +97,7 @@ class Actor:
         ports.meter.telling = Telling(
             charged=lambda: self._core.ledger.total,
             charged_for=lambda model: self._core.ledger.of(ModelName(model)),
-            withhold=lambda size: self.feed(ev.Withhold(size)),
+            withhold=self._on_withheld,
             measured=self._on_measured,
         )
         self._prepared: dict[ModelName, PreparedModel] = {}
@@ -110,6 +112,10 @@ class Actor:
         self._timer: asyncio.TimerHandle | None = None
         self._failed: asyncio.Future[None] | None = None
         self._stopped = False
+        self._used: set[ModelName] = set()
+        self._lost = self._guarded = 0  # bytes withheld from models, and by whom
+        self._refusing = ""
+        self._emptied: asyncio.Event | None = None
 
     async def run(self) -> None:
         """Own the operations until cancelled; an error that is nobody's answer ends the agent."""
@@ -145,6 +151,45 @@ class Actor:
     def charged(self, model: ModelName) -> int:
         return self._core.ledger.of(model)
 
+    # -- for the memory watch
+
+    @property
+    def budget(self) -> int:
+        return self._core.ledger.budget
+
+    @property
+    def charged_bytes(self) -> int:
+        return self._core.ledger.total
+
+    def resident_contents(self) -> list[tuple[Content, int]]:
+        return [
+            (self._meter.sizes.content(prepared.artifact.name), self.charged(model))
+            for model, prepared in self._loaded.items()
+        ]
+
+    def take_used(self) -> list[Content | None]:
+        used, self._used = self._used, set()
+        found = [self._loaded.get(model) for model in used]
+        content = self._meter.sizes.content
+        return [None if each is None else content(each.artifact.name) for each in found]
+
+    def guard(self, withheld: int, refusing: str) -> None:
+        self._guarded, self._refusing = withheld, refusing
+        self._withhold()
+
+    def starved(self) -> bool:
+        return self._core.starved()
+
+    def _on_withheld(self, lost: int) -> None:
+        self._lost = lost
+        self._withhold()
+
+    def _withhold(self) -> None:
+        """The guard's room is that of all models together, so what is lost is in it already."""
+        size = max(self._lost, self._guarded)
+        if size != self._core.ledger.withheld:
+            self.feed(ev.Withhold(size, lost=self._lost >= self._guarded))
+
     def assign(self, prepared: PreparedModel, register: ev.Register) -> None:
         self._prepared[register.model] = prepared
         self.feed(register)
@@ -166,6 +211,8 @@ class Actor:
         """The process ended: its operations are void, and a model that keeps killing it is held back."""
         for model, told in self._operations.blame(reason):
             self._on_rejected(model, told)
+        self._lost = self._guarded = 0
+        self._refusing = ""
         self.feed(ev.ServerDown())
         # What the events above began is void as well, so this comes last.
         self._operations.abandon(reason)
@@ -174,6 +221,23 @@ class Actor:
         self.followers.withdraw_all()
         self._meter.ended()
 
+    async def empty(self, *, timeout: float) -> None:
+        """Let all models drain and unload, while requests for them wait; at most ``timeout`` seconds.
+
+        Ends with `server_down`, whenever that is said.
+        """
+        self._emptied = asyncio.Event()
+        self.feed(ev.Recycle())
+        try:
+            async with asyncio.timeout(timeout):
+                while self._core.ledger.charges:
+                    self._emptied.clear()
+                    await self._emptied.wait()
+        except TimeoutError:
+            return
+        finally:
+            self._emptied = None
+
     async def activate(self, model: ModelName, *, timeout: float, suspect: bool) -> Activation:
         """Wait until the model is resident, at most ``timeout`` seconds. Cancelling withdraws the wish.
 
@@ -181,6 +245,8 @@ class Actor:
         """
         if self._stopped:
             raise AgentStops
+        if self._refusing and self._core.ledger.of(model) == 0:
+            return Activation(Refusal.OVERLOADED, self._refusing, RETRY_AFTER)
         self._next_request += 1
         request = RequestId(self._next_request)
         arrived = self._clock.now()
@@ -237,6 +303,8 @@ class Actor:
         finally:
             self._handling = False
         self._set_timer()
+        if self._emptied is not None and not self._core.ledger.charges:
+            self._emptied.set()
 
     def _set_timer(self) -> None:
         if self._timer is not None:
@@ -300,6 +368,8 @@ class Actor:
         if active:
             self._meter.used(model, in_flight)
         self._notices.used(model)
+        if active:
+            self._used.add(model)
 
     # -- how operations ended
 

@@ -11,7 +11,6 @@ from typing import Final
 
 import grpc.aio
 
-from overbook import metrics
 from overbook.agent.actor import Actor, ActorPorts
 from overbook.agent.artifacts.cache import ArtifactCache
 from overbook.agent.assignments import Assignments
@@ -20,13 +19,10 @@ from overbook.agent.commands import Commands
 from overbook.agent.guesses import Guess
 from overbook.agent.link import LinkHandlers, SchedulerLink
 from overbook.agent.losses import LostModels
-from overbook.agent.memory.meter import Meter
-from overbook.agent.memory.probe import TreeProbe
-from overbook.agent.memory.sizes import Sizes
-from overbook.agent.memory.store import SizeStore
-from overbook.agent.memory.unattributed import Unattributed, slack_of
+from overbook.agent.memory.assembly import MemoryOffice
 from overbook.agent.notices import Notices
 from overbook.agent.operations import OperationLimits
+from overbook.agent.replaceable import ReplaceableServer
 from overbook.agent.reports import Reporter
 from overbook.agent.servers.attached import AttachedServer, Attachment
 from overbook.agent.servers.factory import attach, make_server
@@ -43,9 +39,7 @@ from overbook.wire.channel import SERVER_OPTIONS
 
 log = logging.getLogger(__name__)
 
-# Walking the process tree costs milliseconds, so it follows use: often while models move, seldom when idle.
-_MEMORY_BUSY: Final = 2.0
-_MEMORY_IDLE: Final = 15.0
+_PRUNE: Final = 2.0
 _STOP_GRACE: Final = 1.0
 _NAMED: Final = 10
 _RELEASE: Final = 10.0
@@ -94,20 +88,31 @@ class AgentPart:
         self._folder.mkdir(parents=True, exist_ok=True)
         server: InferenceServer
         attached: AttachedServer | None = None
+        spare: ReplaceableServer | None = None
         if config.attachment is None:
-            server, limits = make_server(config.runtime, self._folder), RestartLimits()
+            server = spare = ReplaceableServer(
+                lambda folder: make_server(config.runtime, folder), self._folder
+            )
+            limits = RestartLimits()
         else:
-            attached = attach(config.runtime, config.attachment)
-            server, limits = attached, _ATTACHED_LIMITS
-        store = SizeStore(self._folder / "sizes.db", _runtime_id(config.runtime))
-        sizes = Sizes(store, Guess(config.own_process))
-        meter = self._meter(server, sizes)
+            server = attached = attach(config.runtime, config.attachment)
+            limits = _ATTACHED_LIMITS
+        memory = MemoryOffice(
+            server=server,
+            folder=self._folder,
+            runtime=_runtime_id(config.runtime),
+            guess=Guess(config.own_process),
+            budget=config.memory,
+        )
         supervisor = Supervisor(
             server=server,
             notices=self._notices,
             clock=self._clock,
             limits=limits,
-            meter=meter,
+            meter=memory.meter,
+            recycling=memory.recycling,
+            spare=spare,
+            room=memory.room,
         )
         actor = Actor(
             core=Core(budget=config.memory, limits=Limits()),
@@ -118,7 +123,7 @@ class AgentPart:
                 notices=self._notices,
                 kill_server=supervisor.kill,
                 repair=lambda prepared: assignments.repair(prepared),
-                meter=meter,
+                meter=memory.meter,
                 size=lambda prepared: assignments.size_of(prepared),
             ),
         )
@@ -129,7 +134,7 @@ class AgentPart:
             cache=cache,
             notices=self._notices,
             clock=self._clock,
-            sizes=sizes,
+            sizes=memory.sizes,
         )
         reporter = Reporter(
             actor,
@@ -170,9 +175,14 @@ class AgentPart:
                 tasks.create_task(supervisor.run(actor), name="server supervisor")
                 tasks.create_task(lost.run(), name="lost models")
                 tasks.create_task(link.run(), name="scheduler link")
-                tasks.create_task(
-                    self._watch_memory(meter, supervisor, reporter), name="memory watch"
+                watch = memory.watch(
+                    residents=actor,
+                    notices=self._notices,
+                    serving=lambda: supervisor.phase is Phase.READY,
+                    recycle=supervisor.recycle,
+                    report=lambda reading: reporter.looked(reading, self._notices.labels),
                 )
+                tasks.create_task(watch.run(), name="memory watch")
                 tasks.create_task(self._prune(assignments), name="cache pruning")
         finally:
             await endpoint.stop(_STOP_GRACE)
@@ -180,8 +190,7 @@ class AgentPart:
                 await attached.release(timeout=_RELEASE)
             await server.close()
             cache.close()
-            sizes.save()
-            store.close()
+            memory.close()
 
     def _hello(self) -> pb.AgentHello:
         config = self._config
@@ -208,37 +217,9 @@ class AgentPart:
         told = f"models that Overbook did not load: {listed or 'none'}"
         self._notices.server_event("ForeignModels", told)
 
-    def _meter(self, server: InferenceServer, sizes: Sizes) -> Meter:
-        async def exact(name: str) -> int | None:
-            own = await server.model_memory(name)
-            return None if own is None else own.bytes
-
-        return Meter(
-            probe=TreeProbe(lambda: server.pid),
-            exact=exact,
-            sizes=sizes,
-            clock=self._clock,
-            state=Unattributed(slack_of(self._config.memory)),
-        )
-
-    async def _watch_memory(self, meter: Meter, supervisor: Supervisor, reporter: Reporter) -> None:
-        labels = self._notices.labels
-        seen = (-1, -1)
-        while True:
-            if supervisor.phase is Phase.READY:
-                reading = await meter.look()
-                if reading is not None:
-                    reporter.process_bytes = reading.total
-                    metrics.PROCESS_BYTES.labels(*labels).set(reading.total)
-                meter.sizes.save()
-            busy = reporter.activity() != seen or not reporter.process_bytes
-            seen = reporter.activity()
-            reporter.export(labels)
-            await asyncio.sleep(_MEMORY_BUSY if busy else _MEMORY_IDLE)
-
     async def _prune(self, assignments: Assignments) -> None:
         while True:
-            await asyncio.sleep(_MEMORY_BUSY)
+            await asyncio.sleep(_PRUNE)
             try:
                 await assignments.prune()
             except OSError as error:

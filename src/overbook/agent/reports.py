@@ -10,6 +10,7 @@ from overbook import metrics
 from overbook.agent.actor import Actor
 from overbook.agent.assignments import Assignment, Assignments
 from overbook.agent.clock import Clock
+from overbook.agent.memory.readings import Reading
 from overbook.agent.servers.attached import Foreign
 from overbook.agent.servers.protocol import InferenceServer
 from overbook.agent.supervisor import Phase, Supervisor
@@ -49,6 +50,7 @@ class Reporter:
         self._server = server
         self._clock = clock
         self.process_bytes: int | None = None
+        self._activity = (-1, -1)
 
     def model(self, name: str) -> pb.ModelReport | None:
         """None when the model is no longer assigned here."""
@@ -117,10 +119,15 @@ class Reporter:
             ],
         )
 
-    def activity(self) -> tuple[int, int]:
-        """Differs whenever models moved."""
+    def looked(self, reading: Reading | None, labels: tuple[str, str]) -> bool:
+        """Take in what the memory watch saw and set the gauges; whether models moved since the last time."""
+        if reading is not None:
+            self.process_bytes = reading.total
         statistics = self._actor.statistics()
-        return statistics.charged, statistics.resident
+        activity = (statistics.charged, statistics.resident)
+        moved, self._activity = activity != self._activity, activity
+        self.export(labels)
+        return moved or not self.process_bytes
 
     def export(self, labels: tuple[str, str]) -> None:
         """Set the gauges of this replica."""

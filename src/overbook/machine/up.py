@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Coroutine
@@ -17,6 +18,7 @@ from typing import Final, TypeVar
 import psutil
 
 from overbook import __version__
+from overbook.agent.memory.machine import room_for
 from overbook.client.control import ControlClient
 from overbook.client.http import JsonObject
 from overbook.gateway.errors import GatewayStartFailed
@@ -98,7 +100,11 @@ class _Up:
             listen=target,
             host=options.host,
             api_port=options.api_port,
-            defaults=default_settings(memory=self._memory, overcommit=options.overcommit),
+            defaults=default_settings(
+                memory=self._memory,
+                overcommit=options.overcommit,
+                machine=self._machine,
+            ),
         )
         missing = self._readiness.missing
         self._begin("scheduler", run_scheduler(config, serving=serving, missing=missing))
@@ -177,8 +183,13 @@ class _Up:
     @property
     def _memory(self) -> int:
         """The budget, in bytes, of a Server that does not say: Seldon's manifests cannot."""
-        half = int(psutil.virtual_memory().total) // 2
-        return self._options.memory or min(_DEFAULT_MEMORY, half)
+        return self._options.memory or min(_DEFAULT_MEMORY, self._machine // 2)
+
+    @property
+    def _machine(self) -> int:
+        """Bytes that this machine, or the control group it gave us, has for everything."""
+        room = room_for(os.getpid())
+        return int(psutil.virtual_memory().total) if room is None else room.total
 
     def _banner(self) -> None:
         host = _dialled(self._options.host)

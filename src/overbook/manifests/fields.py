@@ -41,7 +41,8 @@ _SERVER: Final = frozenset({"serverConfig", "replicas", "extraCapabilities", "ca
 SPEC: Final[dict[tuple[str, str], KnownFields]] = {
     (GROUP, "Model"): KnownFields(_MODEL | {"pinned", "priority", "keepAlive"}),
     (GROUP, "Server"): KnownFields(
-        _SERVER | {"memory", "overcommitPercentage", "address", "modelRepository"}
+        _SERVER
+        | {"memory", "overcommitPercentage", "allowOversizedMemory", "address", "modelRepository"}
     ),
     (SELDON_GROUP, "Model"): KnownFields(
         _MODEL | {"modelType"},

@@ -183,6 +183,7 @@ class ServerSpec(_Value):
     replicas: Annotated[StrictInt, Field(ge=0, le=_INT32_MAX)] = 1
     memory: Quantity | None = None
     overcommit_percentage: Annotated[StrictInt, Field(ge=0, le=_INT32_MAX)] | None = None
+    allow_oversized_memory: bool = False
     capabilities: Words | None = None
     extra_capabilities: Words = ()
     address: ServerAddress | None = None

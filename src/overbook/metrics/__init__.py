@@ -79,6 +79,30 @@ PROCESS_BYTES = Gauge(
     _REPLICA,
     registry=REGISTRY,
 )
+WITHHELD_BYTES = Gauge(
+    "overbook_withheld_bytes",
+    "Memory of the inference server that no model accounts for, taken from the budget.",
+    _REPLICA,
+    registry=REGISTRY,
+)
+PRESSURE = Gauge(
+    "overbook_memory_pressure",
+    "0: none, 1: models are evicted for the machine's sake, 2: activations are refused.",
+    _REPLICA,
+    registry=REGISTRY,
+)
+RECYCLES = Counter(
+    "overbook_server_recycles",
+    "Inference servers replaced because they kept memory that was nobody's.",
+    _REPLICA,
+    registry=REGISTRY,
+)
+GPU_BYTES = Gauge(
+    "overbook_gpu_bytes",
+    "Memory of a GPU: used by all, held by this inference server.",
+    (*_REPLICA, "device", "of"),
+    registry=REGISTRY,
+)
 MEASURED_MINUS_DECLARED = Gauge(
     "overbook_measured_minus_declared_bytes",
     "Measured size of a model minus its declared size.",

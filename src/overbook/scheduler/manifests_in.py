@@ -9,8 +9,9 @@ import json
 from dataclasses import dataclass, replace
 
 from overbook.manifests.problems import Json
-from overbook.manifests.specs import Manifest, ModelManifest, ServerManifest
+from overbook.manifests.specs import Manifest, ModelManifest, ServerManifest, ServerSpec
 from overbook.placement import ModelDemand, place
+from overbook.placement.filters import amount
 from overbook.scheduler.artifacts import Artifact
 from overbook.scheduler.changes import Note
 from overbook.scheduler.errors import Conflict, Invalid
@@ -25,10 +26,14 @@ CREATED, CONFIGURED, UNCHANGED = "created", "configured", "unchanged"
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """For Servers that do not say: budget in bytes (None: they must) and overcommit in percent."""
+    """For Servers that do not say: budget in bytes (None: they must) and overcommit in percent.
+
+    ``machine``: bytes of the one machine that all Servers run on; None where they may run anywhere.
+    """
 
     memory: int | None = None
     overcommit: int = 10
+    machine: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,7 @@ def parts(manifest: Manifest) -> tuple[str, dict[str, Json]]:
 
 
 def apply_server(state: State, manifest: ServerManifest, defaults: Defaults, now: float) -> Applied:
-    """Raises Invalid when the Server has no budget or too many replicas."""
+    """Raises Invalid when the Server has no budget, too large a one or too many replicas."""
     metadata, spec = parts(manifest)
     text = canonical(spec)
     old = state.books.servers.get(manifest.name)
@@ -66,6 +71,7 @@ def apply_server(state: State, manifest: ServerManifest, defaults: Defaults, now
     generation = 1 if old is None else old.generation + 1
     created = now if old is None else old.created
     server = build_server(manifest, defaults, generation=generation, created=created)
+    _refuse_oversized(manifest.spec, server, defaults)
     if old is not None:
         server.condition = old.condition
     state.books.servers[server.name] = server
@@ -77,6 +83,20 @@ def apply_server(state: State, manifest: ServerManifest, defaults: Defaults, now
         Note(reason, "Server", server.name, f"generation {generation}")
     )
     return Applied(generation, action)
+
+
+def _refuse_oversized(spec: ServerSpec, server: Server, defaults: Defaults) -> None:
+    """A budget that the machine cannot hold ends with the kernel killing something. Raises Invalid."""
+    wanted = server.memory * server.replicas
+    if defaults.machine is None or wanted <= defaults.machine or spec.attachment is not None:
+        return
+    if spec.allow_oversized_memory:
+        return
+    each = f"{server.replicas} replicas of {amount(server.memory)}"
+    raise Invalid(
+        f"spec.memory: {amount(wanted) if server.replicas == 1 else each} is more than this machine's "
+        f"{amount(defaults.machine)}; expected less, or spec.allowOversizedMemory: true"
+    )
 
 
 def build_server(

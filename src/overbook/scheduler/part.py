@@ -60,6 +60,7 @@ def default_settings(
     *,
     memory: int | None = None,
     overcommit: int | None = None,
+    machine: int | None = None,
 ) -> Defaults:
     """What Servers get that do not say: as given, else from the environment, else 10 %.
 
@@ -73,7 +74,7 @@ def default_settings(
                 "expected a whole number such as 10"
             )
         overcommit = int(text) if text else DEFAULT_OVERCOMMIT
-    return Defaults(memory, overcommit)
+    return Defaults(memory, overcommit, machine)
 
 
 class Scheduler:

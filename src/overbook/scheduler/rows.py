@@ -106,7 +106,7 @@ def _restore_server(state: State, row: ServerRow, defaults: Defaults) -> None:
         }
     )
     memory = row.memory if defaults.memory is None else defaults.memory
-    defaults = Defaults(memory, defaults.overcommit)
+    defaults = Defaults(memory, defaults.overcommit, defaults.machine)
     state.books.servers[row.name] = build_server(
         manifest, defaults, generation=row.generation, created=row.created
     )

@@ -15,15 +15,19 @@ from overbook.agent.assignments import Assignments
 from overbook.agent.clock import Clock
 from overbook.agent.followers import Follower
 from overbook.agent.losses import LostModels
+from overbook.agent.memory.gpu import NoGpus
+from overbook.agent.memory.machine import Room
 from overbook.agent.memory.meter import Meter
 from overbook.agent.memory.readings import Reading
+from overbook.agent.memory.recycling import Recycling
 from overbook.agent.memory.sizes import Sizes
 from overbook.agent.memory.unattributed import Unattributed, slack_of
+from overbook.agent.memory.watch import Watch, WatchPorts
 from overbook.agent.notices import Notices
 from overbook.agent.operations import OperationLimits
 from overbook.agent.reports import Reporter
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel
-from overbook.agent.supervisor import RestartLimits, Supervisor
+from overbook.agent.supervisor import Phase, RestartLimits, Supervisor
 from overbook.residency.books import Limits
 from overbook.residency.core import Core
 from overbook.residency.events import ModelName
@@ -122,13 +126,17 @@ class FakeProbe:
 class World:
     """Use `world()`. Times are virtual."""
 
-    def __init__(self, budget: int, limits: Limits, operations: OperationLimits) -> None:
+    def __init__(
+        self, budget: int, limits: Limits, operations: OperationLimits, *, watching: bool = False
+    ) -> None:
+        self.watching = watching
         self.clock = Clock()
         self.notices = Notices("mlserver", 0, self.clock)
         self.cache = FakeCache()
         self.server = Server(self.cache)
         self.probe = FakeProbe(self.server)
         self.sizes = Sizes()
+        self.recycling = Recycling()
         self.meter = Meter(
             probe=self.probe,
             exact=self.exact,
@@ -142,6 +150,7 @@ class World:
             clock=self.clock,
             limits=RestartLimits(),
             meter=self.meter,
+            recycling=self.recycling,
         )
         self.actor = Actor(
             core=Core(budget=budget, limits=limits),
@@ -171,6 +180,24 @@ class World:
         self.reporter = Reporter(
             self.actor, self.assignments, self.supervisor, self.server, self.clock
         )
+        self.room: Room | None = None
+        self.watch = Watch(
+            WatchPorts(
+                residents=self.actor,
+                meter=self.meter,
+                notices=self.notices,
+                clock=self.clock,
+                gpus=NoGpus(),
+                room=lambda: self.room,
+                quick=self.probe.quick,
+                peak=self.probe.peak,
+                members=tuple,
+                serving=lambda: self.supervisor.phase is Phase.READY,
+                recycle=self.supervisor.recycle,
+                report=lambda reading: self.reporter.looked(reading, self.notices.labels),
+            ),
+            self.recycling,
+        )
 
     async def exact(self, name: str) -> int | None:
         own = await self.server.model_memory(name)
@@ -183,6 +210,8 @@ class World:
             await asyncio.sleep(0)
             tasks.create_task(self.supervisor.run(self.actor))
             tasks.create_task(self.lost.run())
+            if self.watching:
+                tasks.create_task(self.watch.run())
 
     # -- shortcuts
 
@@ -228,9 +257,10 @@ async def world(
     limits: Limits | None = None,
     operations: OperationLimits | None = None,
     server_up: bool = True,
+    watching: bool = False,
 ) -> AsyncIterator[World]:
     """A running agent; its server is up unless told otherwise. An error in it fails the test."""
-    made = World(budget, limits or Limits(), operations or OperationLimits())
+    made = World(budget, limits or Limits(), operations or OperationLimits(), watching=watching)
     if not server_up:
         made.server.start_failure = "not yet"
     running = asyncio.create_task(made.run())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from overbook.scheduler.errors import Invalid
 from overbook.scheduler.records import Role
 from tests.unit.scheduler.world import MB, World, a_report
 
@@ -86,3 +89,17 @@ def test_what_a_quarter_and_the_noise_of_measuring_forgive() -> None:
     assert not a_report(declared=100 * MB, measured=124 * MB).misdeclared
     assert a_report(declared=100 * MB, measured=126 * MB).misdeclared
     assert a_report(declared=100 * MB, measured=74 * MB).misdeclared
+
+
+def test_a_budget_larger_than_the_machine_is_refused_with_numbers_or_asked_for_by_name() -> None:
+    world = World()
+    with pytest.raises(Invalid, match=r"10M \(10000000 bytes\).*9M \(9000000 bytes\)"):
+        world.server(machine=9 * MB)
+    with pytest.raises(Invalid, match=r"2 replicas of 10M.*allowOversizedMemory"):
+        world.server(machine=19 * MB, replicas=2)
+    assert world.server(machine=20 * MB, replicas=2).action == "created"
+    world.server("large", machine=9 * MB, allowOversizedMemory=True)
+    assert world.state.server("large").memory == 10 * MB
+    repository = {"path": "/models"}
+    address = {"rest": "127.0.0.1:1", "grpc": "127.0.0.1:2"}
+    world.server("attached", machine=9 * MB, address=address, modelRepository=repository)

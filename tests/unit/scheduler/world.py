@@ -65,7 +65,9 @@ class World:
         self.last = self.state.take_changes(self.now)
         return self.last
 
-    def server(self, name: str = "mlserver", **spec: object) -> Applied:
+    def server(
+        self, name: str = "mlserver", *, machine: int | None = None, **spec: object
+    ) -> Applied:
         values: dict[str, object] = {
             "serverConfig": "mlserver",
             "memory": "10M",
@@ -74,7 +76,7 @@ class World:
         manifest = validate_object(document("Server", name, **(values | spec))).manifest
         assert isinstance(manifest, ServerManifest)
         self.now += 1
-        applied = apply_server(self.state, manifest, Defaults(), self.now)
+        applied = apply_server(self.state, manifest, Defaults(machine=machine), self.now)
         self.settle()
         return applied
 

@@ -204,6 +204,21 @@ class Meter:
 
     # -- in between
 
+    @property
+    def serial(self) -> int:
+        """Counts the loads and unloads that began."""
+        return self._windows.serial
+
+    def undisturbed(self, since: int) -> bool:
+        """Whether nothing was loaded or unloaded since ``serial`` was that."""
+        return self._windows.quiet and self._windows.serial == since
+
+    def absorb(self) -> None:
+        """What is withheld is the server's own."""
+        self.state.absorb()
+        if self.telling is not None:
+            self.telling.withhold(0)
+
     async def look(self) -> Reading | None:
         """Compare what the process holds with what is charged, and tell when more or less must be withheld."""
         reading = await self._probe.read()

@@ -16,6 +16,11 @@ class TreeProbe:
         self._members: tuple[int, ...] = ()
         self._of: int | None = None
 
+    @property
+    def members(self) -> tuple[int, ...]:
+        """The processes, as they were when the tree was walked last."""
+        return self._members
+
     async def read(self) -> Reading | None:
         root = self._root()
         if root is None:

@@ -1,7 +1,8 @@
 """When an inference server's process is to be replaced, because it keeps memory that is nobody's. Pure.
 
 What comes back at once in the new process was no loss: then it is the server's own (a framework that the first
-model of its kind imports), and is counted to its base, once per process. What grows without end is recycled again.
+model of its kind imports), and is counted to its base, once per process. Where even that did not bring peace, it
+is a leak, and the next processes are not given the benefit of the doubt.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Final
 SHARE: Final = 0.2
 # One that lost it faster than this (seconds), right after such a replacement, needs it.
 _AT_ONCE: Final = 60.0
+# One that lived as long as this, in seconds, after it was given that was no victim of a leak.
+_PEACE: Final = 600.0
 # Somebody waits in vain for bytes that are lost: so long, in seconds.
 _STARVED: Final = 2.0
 
@@ -32,6 +35,7 @@ class Recycling:
     recycled: bool = False  # the present process replaced one that had lost too much
     absorbed: bool = False
     starved_since: float | None = None
+    leaks: bool = False
 
     def began(self, now: float, *, recycled: bool) -> None:
         self.started, self.recycled = now, recycled
@@ -43,7 +47,9 @@ class Recycling:
         vain = self.starved_since is not None and now - self.starved_since >= _STARVED
         if lost < SHARE * budget and not vain:
             return Advice.NOTHING
-        if self.recycled and not self.absorbed and now - self.started < _AT_ONCE:
+        age = now - self.started
+        if self.recycled and not self.absorbed and not self.leaks and age < _AT_ONCE:
             self.absorbed = True
             return Advice.ABSORB
+        self.leaks = (self.absorbed or self.leaks) and age < _PEACE
         return Advice.RECYCLE

@@ -1,0 +1,322 @@
+"""Models that are not what they say, through the whole agent: what is charged, who leaves, what is replaced."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from overbook.agent.memory.machine import Room
+from overbook.residency.effects import Refusal
+from overbook.residency.events import ModelName
+from overbook.residency.states import State
+from tests.fakes.fake_server import Script
+from tests.unit.agent.virtual_time import in_virtual_time, settle
+from tests.unit.agent.world import MB, A, B, C, World, spec, world
+
+BUDGET = 1000 * MB
+
+
+def _charged(made: World) -> int:
+    return made.actor.statistics().charged
+
+
+def _causes(made: World) -> list[str]:
+    return [
+        event.message.removeprefix("unloaded: ")
+        for event in made.notices.events
+        if event.reason == "ModelEvicted"
+    ]
+
+
+# -- declarations
+
+
+@in_virtual_time
+async def test_ten_times_too_small_is_a_deficit_that_evicts_before_the_next_load() -> None:
+    async with world(budget=BUDGET) as made:
+        made.server.scripts.update(
+            a=Script(size=400 * MB), b=Script(size=400 * MB), c=Script(size=700 * MB, seconds=1.0)
+        )
+        await made.assign(spec(A, memory=400 * MB), spec(B, memory=400 * MB))
+        await made.activate(A)
+        await asyncio.sleep(1)
+        await made.activate(B)
+        await asyncio.sleep(1)
+        await made.assign(spec(C, memory=70 * MB))
+        assert (await made.activate(C)).refusal is None
+        await settle()
+        assert made.state(C) is State.RESIDENT
+        assert made.state(A) is State.COLD
+        assert _causes(made) == ["surprise", "surprise"]
+        assert _charged(made) == 700 * MB
+        assert made.report(C).measured_bytes == 700 * MB
+        assert made.report(C).size_bytes == 700 * MB
+        assert made.report(C).declared_bytes == 70 * MB
+
+
+@in_virtual_time
+async def test_ten_times_too_large_makes_room_for_others() -> None:
+    async with world(budget=BUDGET) as made:
+        made.server.scripts.update(a=Script(size=60 * MB), b=Script(size=900 * MB))
+        await made.assign(spec(A, memory=600 * MB))
+        await made.activate(A)
+        await made.assign(spec(B, memory=900 * MB))
+        assert (await made.activate(B)).refusal is None
+        assert made.state(A) is State.RESIDENT
+        assert _charged(made) == 960 * MB
+
+
+@in_virtual_time
+async def test_a_model_that_turns_out_larger_than_the_budget_is_refused_with_numbers() -> None:
+    async with world(budget=100 * MB) as made:
+        made.server.scripts[A] = Script(size=500 * MB)
+        await made.assign(spec(A, memory=50 * MB))
+        await made.activate(A)
+        await asyncio.sleep(2)
+        assert made.state(A) is State.FAILED
+        answer = await made.activate(A)
+        assert answer.refusal is Refusal.NO_ROOM
+        assert "500000000" in answer.reason
+        assert "500000000" in made.report(A).last_error
+        assert made.server.loads == [A]
+
+
+@in_virtual_time
+async def test_models_without_a_declaration_are_charged_what_they_take_at_their_second_load() -> (
+    None
+):
+    async with world(budget=100 * MB) as made:
+        for name in "abcdefgh":
+            made.cache.sizes[f"/{name}"] = 10 * MB
+            made.server.scripts[name] = Script(size=30 * MB)
+        await made.assign(*(spec(name, memory=None) for name in "abcdefgh"))
+        for name in "abcdefgh":
+            await made.activate(name)
+            await asyncio.sleep(1)
+            assert made.server.held - made.server.base_bytes <= 100 * MB + 30 * MB
+        for name in "abcdefgh":
+            await made.activate(name)
+            await asyncio.sleep(1)
+            assert made.server.held - made.server.base_bytes <= 100 * MB
+            assert _charged(made) == made.server.held - made.server.base_bytes
+
+
+@in_virtual_time
+async def test_a_model_nobody_has_loaded_is_guessed_by_what_its_kind_became() -> None:
+    async with world(budget=BUDGET) as made:
+        for name in "abcd":
+            made.cache.sizes[f"/{name}"] = 10 * MB
+            made.server.scripts[name] = Script(size=50 * MB)
+        await made.assign(*(spec(name, memory=None) for name in "abc"))
+        for name in "abc":
+            await made.activate(name)
+        await made.assign(spec("d", memory=None))
+        await settle()
+        assert made.report("d").size_bytes == pytest.approx(50 * MB)
+
+
+@in_virtual_time
+async def test_unknown_contents_are_loaded_one_after_the_other() -> None:
+    async with world(budget=BUDGET) as made:
+        for name in (A, B):
+            made.server.scripts[name] = Script(size=100 * MB, seconds=1.0)
+        await made.assign(spec(A, memory=10 * MB), spec(B, memory=10 * MB))
+        began = made.clock.now()
+        await asyncio.gather(made.activate(A), made.activate(B))
+        assert made.clock.now() - began == pytest.approx(2.0, abs=0.2)
+        assert made.report(A).measured_bytes == made.report(B).measured_bytes == 100 * MB
+        made.actor.evict(ModelName(A))
+        made.actor.evict(ModelName(B))
+        await asyncio.sleep(1)
+        began = made.clock.now()
+        await asyncio.gather(made.activate(A), made.activate(B))
+        assert made.clock.now() - began == pytest.approx(1.0, abs=0.2), "known ones load together"
+
+
+@in_virtual_time
+async def test_a_first_inference_that_allocates_is_part_of_the_model() -> None:
+    async with world(budget=BUDGET) as made:
+        made.server.scripts[A] = Script(size=100 * MB)
+        gateway = made.follow()
+        await made.assign(spec(A, memory=100 * MB))
+        await made.activate(A)
+        made.probe.borrowed = 60 * MB
+        made.actor.followers.usage(gateway, ModelName(A), 0, 1)
+        assert made.report(A).measured_bytes == 160 * MB
+        assert _charged(made) == 160 * MB
+
+
+@in_virtual_time
+async def test_the_same_files_under_another_name_are_known_already() -> None:
+    async with world(budget=BUDGET) as made:
+        made.cache.digests |= {"/a": "same", "/b": "same"}
+        made.server.scripts.update(a=Script(size=100 * MB), b=Script(size=100 * MB))
+        await made.assign(spec(A, memory=10 * MB), spec(B, memory=20 * MB))
+        made.actor.evict(ModelName(B))
+        await made.activate(A)
+        await settle()
+        assert made.report(B).measured_bytes == 100 * MB
+
+
+# -- bytes that do not come back
+
+
+@in_virtual_time
+async def test_bytes_are_credited_when_they_are_seen_back() -> None:
+    async with world(budget=100 * MB) as made:
+        made.server.scripts.update(a=Script(size=90 * MB), b=Script(size=90 * MB))
+        await made.assign(spec(A, memory=90 * MB))
+        await made.assign(spec(B, memory=90 * MB))
+        made.probe.borrowed = 50 * MB  # more than the slack: as if it had not given anything back
+        waiting = made.wish(B)
+        await asyncio.sleep(1.0)
+        assert made.state(A) is State.UNLOADING
+        assert made.server.loads == [A]
+        made.probe.borrowed = 0
+        await asyncio.sleep(0.2)
+        assert (await waiting).refusal is None
+
+
+@in_virtual_time
+async def test_a_leak_is_withheld_and_the_process_replaced_without_a_failed_request() -> None:
+    async with world(budget=BUDGET, watching=True) as made:
+        for name in (A, B, C):
+            made.server.scripts[name] = Script(size=300 * MB, leak=40 * MB if name == A else 0)
+        await made.assign(*(spec(name, memory=300 * MB) for name in (A, B, C)))
+        await made.activate(B)
+        for _ in range(12):
+            assert (await made.activate(A)).refusal is None
+            await asyncio.sleep(0.5)
+            made.actor.evict(ModelName(A))
+            await asyncio.sleep(3.0)
+            assert made.server.held <= made.meter.state.ceiling(_charged(made)) + 2 * MB
+        await asyncio.sleep(5.0)
+        assert "ServerRecycled" in made.events()
+        assert "ServerDied" not in made.events()
+        assert made.server.leaked < 0.4 * BUDGET + 2 * 40 * MB
+        assert made.state(B) is State.RESIDENT, "the hot set is back"
+        assert made.report(A).size_bytes == 300 * MB, "the leak is not the model's size"
+
+
+@in_virtual_time
+async def test_requests_wait_while_the_process_is_replaced() -> None:
+    async with world(budget=BUDGET) as made:
+        await made.assign(spec(A), spec(B))
+        gateway = made.follow()
+        made.actor.followers.usage(gateway, ModelName(A), 1, 1)
+        made.supervisor.recycle("for the test")
+        await settle()
+        assert made.state(A) is State.DRAINING
+        waiting = made.wish(A)
+        await asyncio.sleep(1.0)
+        assert not waiting.done()
+        assert "stop" not in made.server.calls
+        made.actor.followers.usage(gateway, ModelName(A), 0, 0)
+        made.actor.followers.detach(gateway)
+        assert (await waiting).refusal is None
+        await asyncio.sleep(1.0)
+        assert made.state(B) is State.RESIDENT
+        assert made.events().count("ServerReady") == 2
+
+
+@in_virtual_time
+async def test_a_process_that_dies_while_it_is_replaced_is_simply_dead() -> None:
+    async with world(budget=BUDGET) as made:
+        await made.assign(spec(A))
+        gateway = made.follow()
+        made.actor.followers.usage(gateway, ModelName(A), 1, 1)
+        made.supervisor.recycle("for the test")
+        await settle()
+        made.server.crash()
+        await asyncio.sleep(2.0)
+        assert (await made.activate(A)).refusal is None
+
+
+@in_virtual_time
+async def test_what_comes_back_at_once_in_a_new_process_is_its_own() -> None:
+    """A framework of 300 MB that the first model imports: two processes, and then peace."""
+    async with world(budget=BUDGET, watching=True) as made:
+        made.server.scripts[A] = Script(size=10 * MB, leak=300 * MB)
+        made.server.scripts[B] = Script(size=10 * MB)
+        await made.assign(spec(B, memory=10 * MB))
+        for _ in range(3):
+            await made.assign(spec(A, memory=10 * MB))
+            await made.activate(A)
+            await asyncio.sleep(1)
+            made.actor.evict(ModelName(A))
+            await asyncio.sleep(8)
+            made.server.scripts[A] = Script(
+                size=10 * MB, leak=0 if made.server.leaked else 300 * MB
+            )
+        await asyncio.sleep(20)
+        assert made.events().count("ServerRecycled") == 1
+        assert "ServerBaseGrew" in made.events()
+        assert made.actor.statistics().withheld == 0
+
+
+# -- the guard
+
+
+@in_virtual_time
+async def test_before_the_machine_runs_out_idle_models_leave_and_then_activations_are_refused() -> (
+    None
+):
+    async with world(budget=BUDGET, watching=True) as made:
+        for name in (A, B, C):
+            made.server.scripts[name] = Script(size=300 * MB)
+        made.room = Room(total=16_000 * MB, available=8_000 * MB)
+        await made.assign(*(spec(name, memory=300 * MB) for name in (A, B, C)))
+        for name in (A, B, C):
+            await made.activate(name)
+        await asyncio.sleep(1)
+        made.room = Room(total=16_000 * MB, available=100 * MB)
+        await asyncio.sleep(0.6)
+        assert "MemoryPressure" in made.events()
+        assert made.state(A) is State.COLD
+        assert set(_causes(made)) == {"guard"}
+        await asyncio.sleep(2)
+        answer = await made.activate(A)
+        assert answer.refusal is Refusal.OVERLOADED
+        assert "memory runs short" in answer.reason
+        assert answer.retry_after > 0
+        made.room = Room(total=16_000 * MB, available=4_000 * MB)
+        await asyncio.sleep(2)
+        assert (await made.activate(A)).refusal is None
+        assert made.events()[-2:] != ["MemoryPressure"]
+        assert "MemoryPressureOver" in made.events()
+
+
+@in_virtual_time
+async def test_the_peak_of_inference_is_learned_of_the_model_that_was_used_alone() -> None:
+    async with world(budget=BUDGET, watching=True) as made:
+        made.server.scripts[A] = Script(size=100 * MB)
+        gateway = made.follow()
+        await made.assign(spec(A, memory=100 * MB))
+        await made.activate(A)
+        await asyncio.sleep(2)
+        made.probe.highest = made.server.held + 80 * MB
+        made.actor.followers.usage(gateway, ModelName(A), 0, 1)
+        await asyncio.sleep(1.1)
+        evidence = made.sizes.evidence("a-1")
+        assert evidence is not None
+        assert evidence.peak == 80 * MB
+
+
+@in_virtual_time
+async def test_the_budget_up_and_down() -> None:
+    async with world(budget=BUDGET, watching=True) as made:
+        for name in (A, B, C):
+            made.server.scripts[name] = Script(size=300 * MB)
+        await made.assign(*(spec(name, memory=300 * MB) for name in (A, B, C)))
+        for name in (A, B, C):
+            await made.activate(name)
+        await asyncio.sleep(1)
+        made.actor.set_budget(400 * MB)
+        await asyncio.sleep(1)
+        assert _charged(made) == 300 * MB
+        assert _causes(made) == ["budget", "budget"]
+        made.actor.set_budget(BUDGET)
+        assert (await made.activate(A)).refusal is None
+        assert (await made.activate(B)).refusal is None
+        assert _charged(made) == 900 * MB
