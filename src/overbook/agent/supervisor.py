@@ -147,6 +147,7 @@ class Supervisor:
             rest=addresses.rest,
             grpc=addresses.grpc,
             infer=addresses.infer,
+            own_processes=addresses.own_processes,
             epoch=self._epoch,
         )
         actor.followers.set_address(address)

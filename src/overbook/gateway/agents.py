@@ -145,6 +145,7 @@ class AgentLink:
                     rest=message.address.rest,
                     grpc=message.address.grpc,
                     infer=message.address.infer,
+                    own_processes=message.address.own_processes,
                 )
                 await self._router.set_address(self._replica, addresses)
             else:

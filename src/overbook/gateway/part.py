@@ -28,6 +28,7 @@ from overbook.gateway.meter import Meter
 from overbook.gateway.oip.part import OipServer, OipSettings
 from overbook.gateway.router import Router
 from overbook.gateway.snapshot import bootstrap
+from overbook.gateway.snapshot.clusters import Fallback
 from overbook.gateway.snapshot.listeners import Scripts
 from overbook.gateway.xds import ClusterFeed
 from overbook.wire.channel import SERVER_OPTIONS
@@ -67,7 +68,7 @@ class GatewayPart:
         self.catalogue = Catalogue()
         self.feed = ClusterFeed()
         self.admin = Admin(self._sockets.admin)
-        self.router = Router(self.feed, str(self._sockets.cold))
+        self.router = Router(self.feed, Fallback(str(self._sockets.cold), _script("dead_process")))
         now = asyncio.get_running_loop().time
         self._drains = DrainWatch(self.admin, now)
         self.agents = Agents(
@@ -169,12 +170,15 @@ async def running_gateway(config: GatewayConfig) -> AsyncIterator[GatewayPart]:
             await running
 
 
+def _script(name: str) -> str:
+    return (resources.files("overbook.gateway") / "lua" / f"{name}.lua").read_text()
+
+
 def _scripts() -> Scripts:
-    folder = resources.files("overbook.gateway") / "lua"
-    common = (folder / "rest_path.lua").read_text()
+    common = _script("rest_path")
 
     def script(name: str) -> str:
-        return common + (folder / f"{name}.lua").read_text()
+        return common + _script(name)
 
     return Scripts(
         choose_cluster=script("choose_cluster"),

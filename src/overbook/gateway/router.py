@@ -15,7 +15,7 @@ from typing import Final
 from overbook.gateway.errors import EnvoyUnavailable
 from overbook.gateway.places import Place, Places
 from overbook.gateway.snapshot import clusters
-from overbook.gateway.snapshot.clusters import Endpoint
+from overbook.gateway.snapshot.clusters import Endpoint, Fallback
 from overbook.gateway.snapshot.names import Protocol, place_cluster
 from overbook.gateway.xds import ClusterFeed
 
@@ -31,26 +31,33 @@ class ServerAddresses:
     """Where a replica's inference server is, "host:port".
 
     ``infer``: its endpoint for unary inference of both protocols over HTTP/1.1; empty: it has none.
+    ``own_processes``: models have processes of their own, which may die while the server goes on.
     """
 
     rest: str
     grpc: str
     infer: str = ""
+    own_processes: bool = False
 
     def of(self, protocol: Protocol) -> Endpoint:
         if self.infer and protocol is not Protocol.STREAM:
             return Endpoint(self.infer, http2=False, keeps_connections=True)
         if protocol is Protocol.REST:
-            return Endpoint(self.rest, http2=False, keeps_connections=False)
+            return Endpoint(
+                self.rest,
+                http2=False,
+                keeps_connections=False,
+                own_processes=self.own_processes,
+            )
         return Endpoint(self.grpc, http2=True, keeps_connections=True)
 
 
 class Router:
-    """Hot places, their clusters and marks. ``cold_socket``: the cold listener's path."""
+    """Hot places, their clusters and marks."""
 
-    def __init__(self, feed: ClusterFeed, cold_socket: str) -> None:
+    def __init__(self, feed: ClusterFeed, fallback: Fallback) -> None:
         self._feed = feed
-        self._cold_socket = cold_socket
+        self._fallback = fallback
         self._addresses: dict[str, ServerAddresses] = {}
         self._down: set[str] = set()
         self._address_known = asyncio.Condition()
@@ -168,7 +175,7 @@ class Router:
             clusters.place(
                 name=place_cluster(protocol, place.model, place.slot),
                 endpoint=addresses.of(protocol),
-                cold_socket=self._cold_socket,
+                fallback=self._fallback,
             )
         )
 

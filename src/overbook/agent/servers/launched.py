@@ -29,7 +29,7 @@ _PROBE_SECONDS: Final = 2.0
 class LaunchedServer:
     """What adapters of started servers share. ``title`` is the server's name in messages.
 
-    ``specify`` makes the process' description, given where it is to listen. ``infer_port``: see `Addresses.infer`.
+    ``specify`` makes the process' description, given where it is to listen. The rest: see `Addresses`.
     """
 
     def __init__(
@@ -39,10 +39,13 @@ class LaunchedServer:
         specify: Callable[[Addresses], ProcessSpec],
         *,
         infer_port: bool = False,
+        own_processes: bool = False,
     ) -> None:
         self._title = title
         self._ports = [GuardedPort(host) for _ in range(3 if infer_port else 2)]
-        self.addresses = Addresses(*(f"{host}:{port.number}" for port in self._ports))
+        rest, grpc, *more = (f"{host}:{port.number}" for port in self._ports)
+        infer = more[0] if more else ""
+        self.addresses = Addresses(rest, grpc, infer, own_processes)
         self._process = ServerProcess(specify(self.addresses))
         self._client: OipClient | None = None
 

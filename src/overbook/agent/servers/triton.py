@@ -76,7 +76,10 @@ class TritonServer:
         self._repository = config.state / "server" / _REPOSITORY
         self._offer = pip_offer(config.extras)
         self._launched = LaunchedServer(
-            "Triton", config.host, lambda addresses: _process_spec(config, addresses)
+            "Triton",
+            config.host,
+            lambda addresses: _process_spec(config, addresses),
+            own_processes=True,
         )
         self._watch = stubs.StubWatch(self._on_lost)
         self._burials: dict[str, asyncio.Task[None]] = {}

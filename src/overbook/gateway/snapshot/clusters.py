@@ -15,6 +15,8 @@ from typing import Final
 from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2
 from envoy.config.core.v3 import protocol_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2
+from envoy.extensions.filters.http.lua.v3 import lua_pb2
+from envoy.extensions.filters.http.upstream_codec.v3 import upstream_codec_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import UInt32Value
@@ -35,21 +37,35 @@ class Endpoint:
 
     ``http2``: what it speaks, else HTTP/1.1, in which gRPC has its status in trailers.
     ``keeps_connections``: it never closes an idle connection before Envoy does.
+    ``own_processes``: it answers for models whose own process died (REST).
     """
 
     address: str
     http2: bool
     keeps_connections: bool
+    own_processes: bool = False
 
 
-def place(*, name: str, endpoint: Endpoint, cold_socket: str) -> cluster_pb2.Cluster:
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """Where requests go that failed at a place. ``cold_socket``: the cold listener's path.
+
+    ``dead_process``: the script that tells answers for a dead process from others, see lua/dead_process.lua.
+    """
+
+    cold_socket: str
+    dead_process: str = ""
+
+
+def place(*, name: str, endpoint: Endpoint, fallback: Fallback) -> cluster_pb2.Cluster:
     """The cluster of one place. Raises ValueError when the endpoint's address has no port."""
     host, _, port = endpoint.address.rpartition(":")
     if not host or not port.isdigit():
         raise ValueError(f"address {endpoint.address!r}: expected host:port")
     idle = _LONG_IDLE_SECONDS if endpoint.keeps_connections else _SHORT_IDLE_SECONDS
     cluster = cluster_pb2.Cluster()
-    cluster.CopyFrom(_template(endpoint.http2, idle, cold_socket))
+    script = fallback.dead_process if endpoint.own_processes else ""
+    cluster.CopyFrom(_template(endpoint.http2, idle, fallback.cold_socket, script))
     cluster.name = name
     cluster.load_assignment.cluster_name = name
     where = cluster.load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address
@@ -68,7 +84,7 @@ def mark(name: str) -> cluster_pb2.Cluster:
 
 
 @lru_cache(maxsize=16)
-def _template(http2: bool, idle_seconds: int, cold_socket: str) -> cluster_pb2.Cluster:
+def _template(http2: bool, idle_seconds: int, cold_socket: str, script: str) -> cluster_pb2.Cluster:
     cluster = mark("")
     cluster.lb_policy = cluster_pb2.Cluster.LEAST_REQUEST
     limits = circuit_breaker_pb2.CircuitBreakers.Thresholds()
@@ -89,5 +105,11 @@ def _template(http2: bool, idle_seconds: int, cold_socket: str) -> cluster_pb2.C
         options.explicit_http_config.http2_protocol_options.CopyFrom(windows)
     else:
         options.explicit_http_config.http_protocol_options.enable_trailers = True
+    if script:
+        looking = options.http_filters.add(name="dead-process")
+        lua = lua_pb2.Lua()
+        lua.default_source_code.inline_string = script
+        looking.typed_config.Pack(lua)
+        options.http_filters.add(name="codec").typed_config.Pack(upstream_codec_pb2.UpstreamCodec())
     cluster.typed_extension_protocol_options[_HTTP_OPTIONS].Pack(options)
     return cluster

@@ -29,6 +29,9 @@ _RETRY_ALWAYS: Final = "connect-failure,refused-stream,reset"
 _RETRY_FINAL: Final = "connect-failure,refused-stream"
 # NOT_FOUND and UNAVAILABLE.
 _GRPC_RETRIABLE: Final = ("5", "14")
+# What lua/dead_process.lua makes of an answer that tells of a dead process, and what that is over gRPC.
+_LOST_WITH_PROCESS: Final = 421
+_GRPC_LOST: Final = "Stub process .*is not healthy\\."
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,11 +347,16 @@ def _retry(retry_on: str, *, http_not_found: bool = False, grpc_not_found: bool 
     }
     if http_not_found:
         retry_on += ",retriable-status-codes"
-        policy["retriable_status_codes"] = [404]
+        policy["retriable_status_codes"] = [404, _LOST_WITH_PROCESS]
     if grpc_not_found:
         retry_on += ",retriable-headers"
-        policy["retriable_headers"] = [
+        headers: list[Json] = [
             {"name": "grpc-status", "string_match": {"exact": code}} for code in _GRPC_RETRIABLE
+        ]
+        lost: Json = {"safe_regex": {"regex": _GRPC_LOST}}
+        policy["retriable_headers"] = [
+            *headers,
+            {"name": "grpc-message", "string_match": lost},
         ]
     policy["retry_on"] = retry_on
     return policy

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from overbook.gateway.snapshot import clusters
-from overbook.gateway.snapshot.clusters import Endpoint
+from overbook.gateway.snapshot.clusters import Endpoint, Fallback
 
 
 def _http1(address: str) -> Endpoint:
@@ -14,7 +14,7 @@ def test_the_server_comes_first_and_the_cold_listener_second() -> None:
     cluster = clusters.place(
         name="rest/iris/0",
         endpoint=_http1("127.0.0.1:39001"),
-        cold_socket="/run/cold.sock",
+        fallback=Fallback("/run/cold.sock"),
     )
     first, second = cluster.load_assignment.endpoints
     where = first.lb_endpoints[0].endpoint.address.socket_address
@@ -27,7 +27,7 @@ def test_the_server_comes_first_and_the_cold_listener_second() -> None:
 def test_one_cluster_does_not_change_another() -> None:
     """They are copies of one template."""
     made = [
-        clusters.place(name=name, endpoint=endpoint, cold_socket="/c")
+        clusters.place(name=name, endpoint=endpoint, fallback=Fallback("/c"))
         for name, endpoint in (
             ("rest/a/0", _http1("h:1")),
             ("rest/b/0", _http1("[::1]:2")),
@@ -56,8 +56,25 @@ def test_one_cluster_does_not_change_another() -> None:
 @pytest.mark.parametrize("address", ["", "nowhere", ":1", "host:", "host:http"])
 def test_an_address_without_a_port_is_refused(address: str) -> None:
     with pytest.raises(ValueError, match="host:port"):
-        clusters.place(name="x", endpoint=_http1(address), cold_socket="/c")
+        clusters.place(name="x", endpoint=_http1(address), fallback=Fallback("/c"))
 
 
 def test_a_mark_has_no_endpoints() -> None:
     assert not clusters.mark("hot/iris/0").load_assignment.endpoints
+
+
+def test_only_servers_with_processes_of_their_own_are_listened_to_for_dead_ones() -> None:
+    fallback = Fallback("/c", dead_process="-- a script")
+    made = [
+        clusters.place(
+            name="rest/a/0",
+            endpoint=Endpoint("h:1", False, False, own_processes=own),
+            fallback=fallback,
+        )
+        for own in (True, False)
+    ]
+    told, not_told = (
+        b"-- a script" in cluster.SerializeToString(deterministic=True) for cluster in made
+    )
+    assert told
+    assert not not_told
