@@ -44,7 +44,7 @@ lint: setup
 
 bench: setup
 	bash scripts/system-packages.sh nginx-light wrk
-	$(BIN)/overbook runtime install mlserver
+	$(BIN)/overbook runtime install mlserver --with lightgbm,xgboost
 	$(BIN)/overbook runtime install triton
 	$(BIN)/python -m bench
 
@@ -61,6 +61,7 @@ lock: .venv-uv/bin/uv
 	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes pyproject.toml -o requirements.lock
 	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes --extra dev pyproject.toml -o requirements-dev.lock
 	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes tests/e2e/clients.in -o tests/e2e/clients.lock
+	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes src/overbook/demo/trainers/networks.in -o src/overbook/demo/trainers/networks.lock
 	for d in src/overbook/runtimes/*/; do test ! -f $$d/requirements.in || UV=$(CURDIR)/$(UV) bash scripts/lock-runtime.sh $$d; done
 
 clean:

@@ -13,7 +13,16 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import host, report
-from bench.cases import activation, hot_path, idle, mlserver, overcommit, registered
+from bench.cases import (
+    activation,
+    hot_path,
+    hot_tail,
+    idle,
+    mlserver,
+    overcommit,
+    registered,
+    triton,
+)
 from bench.effort import Effort
 from bench.errors import BenchFailed
 from bench.findings import Section, Verdict
@@ -29,6 +38,8 @@ _CASES: Final[dict[str, Callable[[Stage, Effort], Section]]] = {
     "mlserver": mlserver.run,
     "activation": activation.run,
     "overcommit": overcommit.run,
+    "hot-tail": hot_tail.run,
+    "triton": triton.run,
     "registered": registered.run,
     "idle": idle.run,
 }

@@ -139,6 +139,18 @@ class Instance:
         assert isinstance(replica, dict)
         return replica
 
+    def address_of(self, server: str, protocol: str) -> str:
+        """ "host:port" of the inference server of a Server's first replica."""
+        found = self.control.get("server", server)["status"]
+        assert isinstance(found, dict)
+        replicas = found["replicas"]
+        assert isinstance(replicas, list)
+        replica = replicas[0]
+        assert isinstance(replica, dict)
+        address = replica["address"]
+        assert isinstance(address, dict)
+        return str(address[protocol])
+
     def server_address(self, protocol: str) -> str:
         """ "host:port" of the inference server; ``protocol``: rest or grpc."""
         address = self.replica()["address"]

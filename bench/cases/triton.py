@@ -1,0 +1,148 @@
+"""Triton behind Overbook: hot path, cold loads of ONNX on both servers, what the loads of one do to the other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+import numpy as np
+
+from bench.artifacts import IRIS_BODY, forest
+from bench.documents import model_document, server_document
+from bench.effort import Effort
+from bench.findings import Line, Measured, Section, Target, single
+from bench.grpc_load import latencies
+from bench.instance import Instance, running, wait_registered
+from bench.large import large_model, matrix, wide_request
+from bench.loading import load_time, loading_without_pause
+from bench.samples import Samples, ratios
+from bench.stage import Stage
+from bench.wrk import Load, run_wrk
+from overbook.wire import oip_pb2
+
+_P50, _THROUGHPUT = Target(1.25), Target(0.85, at_least=True)
+_TRITON_COLD, _MLSERVER_COLD = Target(500.0), Target(40.0)
+_ISOLATION: Final = Target(1.5)
+_TURN_SECONDS: Final = 2
+_TAIL_SECONDS: Final = 6
+_CONNECTIONS: Final = 16
+_MB: Final = 1_000_000
+_EVICT_SECONDS: Final = 30.0
+_TREES: Final = 20
+
+
+def run(stage: Stage, effort: Effort) -> Section:
+    homes = stage.folder("homes")
+    with running(stage.folder("up")) as instance:
+        _apply(instance, homes, megabytes=20 if effort.quick else 100)
+        lines = [
+            *_hot_path(instance, effort),
+            *_cold(instance, effort),
+            *_isolation(instance, effort),
+        ]
+    return Section(
+        title="Triton, and two servers side by side",
+        how=(
+            "The pip-only Triton with our ONNX backend, asked directly and through Overbook by turns: a small "
+            "ONNX model, by wrk (REST) and by a Python client (gRPC). Cold loads are caused by requests, after "
+            "an eviction. For the last lines large models load without pause on one server while a small model "
+            "on the other is asked by one client."
+        ),
+        lines=tuple(lines),
+    )
+
+
+def _apply(instance: Instance, homes: Path, *, megabytes: int) -> None:
+    small = homes / "small"
+    matrix(small, 40_000)
+    large = large_model("onnx", homes / "large", megabytes).home
+    big = int(megabytes * 1.5 * _MB) + 120 * _MB
+    documents = [
+        server_document("mlserver", memory=int(1.5 * big)),
+        server_document("triton", memory=int(1.5 * big) + 150 * _MB),
+        model_document(
+            "hot-mlserver", forest(homes / "forest", _TREES), ["sklearn"], memory=_MB, pinned=True
+        ),
+        model_document("hot-triton", small, ["onnx", "triton"], memory=80 * _MB, pinned=True),
+        model_document("cold-triton", small, ["onnx", "triton"], memory=40 * _MB),
+        model_document("cold-mlserver", small, ["onnx"], memory=_MB),
+    ]
+    for server in ("mlserver", "triton"):
+        for number in range(2):
+            name = f"big{number}-{server}"
+            documents.append(model_document(name, large, ["onnx", server], memory=big))
+    instance.apply(documents)
+    wait_registered(instance, len(documents) - 2)
+    instance.ask("hot-mlserver", IRIS_BODY)
+    instance.ask("hot-triton", wide_request())
+
+
+def _hot_path(instance: Instance, effort: Effort) -> list[Line]:
+    load = Load(json.dumps(wide_request()), "hot-triton")
+    message = oip_pb2.ModelInferRequest(model_name="hot-triton")
+    message.inputs.add(name="x", datatype="FP32", shape=[1, 4])
+    message.raw_input_contents.append(np.array([0.1, -0.2, 0.3, 0.4], np.float32).tobytes())
+    rest, grpc = (instance.address_of("triton", protocol) for protocol in ("rest", "grpc"))
+    ports = (int(rest.rpartition(":")[2]), instance.port)
+    targets = (grpc, f"127.0.0.1:{instance.port}")
+    rows = []
+    for _ in range(effort.rounds):
+        ones = [run_wrk(port, load, connections=1, seconds=_TURN_SECONDS) for port in ports]
+        many = [
+            run_wrk(port, load, connections=_CONNECTIONS, seconds=_TURN_SECONDS) for port in ports
+        ]
+        calls = [median(latencies(target, message, seconds=_TURN_SECONDS)) for target in targets]
+        rows.append(
+            (*(each.p50 / 1000 for each in ones), *calls, *(each.per_second for each in many))
+        )
+    columns = [Samples.of(column) for column in zip(*rows, strict=True)]
+    return [
+        _against("small ONNX, REST: p50, 1 connection", columns[0], columns[1], "ms", _P50),
+        _against("small ONNX, gRPC: p50, 1 connection", columns[2], columns[3], "ms", _P50),
+        _against("small ONNX, REST: throughput, 16 connections", columns[4], columns[5], "/s", _THROUGHPUT),
+    ]  # fmt: skip
+
+
+def _against(what: str, direct: Samples, mine: Samples, unit: str, target: Target) -> Line:
+    contestants = (Measured("Triton", direct, unit), Measured("Overbook", mine, unit))
+    return Line(what, contestants, ratios(mine, direct), "×", target)
+
+
+def _cold(instance: Instance, effort: Effort) -> list[Line]:
+    lines = []
+    for server, target in (("triton", _TRITON_COLD), ("mlserver", _MLSERVER_COLD)):
+        model = f"cold-{server}"
+        taken = []
+        for _ in range(max(5, effort.samples // 4)):
+            taken.append(load_time(instance, model, wide_request()))
+            instance.control.act("evict", model, timeout=_EVICT_SECONDS)
+        lines.append(
+            single(
+                f"cold load of a small ONNX model, {server}: p50", Samples.of(taken), "ms", target
+            )
+        )
+    return lines
+
+
+def _isolation(instance: Instance, effort: Effort) -> list[Line]:
+    lines = []
+    for server, other in (("mlserver", "triton"), ("triton", "mlserver")):
+        body = IRIS_BODY if server == "mlserver" else wide_request()
+        load = Load(json.dumps(body), f"hot-{server}")
+        quiet, busy = [], []
+        for _ in range(effort.rounds):
+            quiet.append(_p99(instance, load))
+            models = [f"big{number}-{other}" for number in range(2)]
+            with loading_without_pause(instance, models, wide_request()):
+                busy.append(_p99(instance, load))
+        calm, loaded = Samples.of(quiet), Samples.of(busy)
+        contestants = (Measured("quiet", calm, "ms"), Measured(f"{other} loads", loaded, "ms"))
+        what = f"p99 of a hot model on {server} while {other} loads"
+        lines.append(Line(what, contestants, ratios(loaded, calm), "×", _ISOLATION))
+    return lines
+
+
+def _p99(instance: Instance, load: Load) -> float:
+    return run_wrk(instance.port, load, connections=1, seconds=_TAIL_SECONDS).p99 / 1000
