@@ -17,7 +17,7 @@ COMMAND = (sys.executable, "-c", "import sys; from overbook.cli.main import main
 
 def demo(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*COMMAND, "demo", "--state-dir", str(tmp_path), "--models", "6", *arguments],
+        [*COMMAND, "demo", "--state-dir", str(tmp_path), "--models", "10", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -44,7 +44,8 @@ def test_a_small_demo_ends_well_and_leaves_nothing_running(tmp_path: Path) -> No
     assert "0, each was compared with the prediction" in said
     assert left_over(tmp_path) == []
     assert not (tmp_path / "run").exists()
-    assert len(list(tmp_path.glob("models-*/models/*/model.joblib"))) == 6
+    trained = {path.name.partition("-")[2] for path in tmp_path.glob("models-*/models/*")}
+    assert trained == {"sklearn", "lightgbm", "onnx", "tensorflow"}
 
 
 @pytest.mark.slow

@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 
-from overbook.demo.cases import WrongAnswer, make_case
+from overbook.demo.cases import Tensor, WrongAnswer, make_case
 from overbook.demo.connections import GrpcConnection, RequestFailed, RestConnection
 from overbook.demo.system import HOST
 from overbook.wire import oip_pb2 as pb
 
-CASE = make_case("acorn", [[1.0, 2.0]], [1], host=HOST)
+CASE = make_case("acorn", [[1.0, 2.0]], [1], host=HOST, tensor=Tensor())
 RIGHT = json.dumps({"outputs": [{"data": [1]}]}).encode()
 WRONG = json.dumps({"outputs": [{"data": [0]}]}).encode()
 

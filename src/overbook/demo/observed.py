@@ -21,13 +21,24 @@ class ModelState:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerState:
+    """One server over all its replicas, in bytes. ``most``: the most that was charged so far."""
+
+    budget: int
+    resident: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
-    """One look at the system. Bytes; activation latencies in seconds, None before the first."""
+    """One look at the system. Bytes; activation latencies in seconds, None before the first.
+
+    ``surprise``: by how much a model turned out larger than its manifest says, the largest so far.
+    """
 
     models: Mapping[str, ModelState] = field(default_factory=dict)
-    budget: int = 0
-    resident_bytes: int = 0
-    largest_resident_bytes: int = 0
+    servers: Mapping[str, ServerState] = field(default_factory=dict)
+    surprise: int = 0
     process_bytes: int = 0
     resident_models: int = 0
     hot: float = 0.0
@@ -43,6 +54,15 @@ class Observed:
         return self.hot / asked if asked else None
 
     @property
+    def budget(self) -> int:
+        return sum(server.budget for server in self.servers.values())
+
+    @property
+    def over_budget(self) -> bool:
+        """Whether any server was ever charged more than it may hold, and no model's first measurement explains it."""
+        return any(server.most > server.budget + self.surprise for server in self.servers.values())
+
+    @property
     def evictions(self) -> int:
         return sum(model.evictions for model in self.models.values())
 
@@ -55,14 +75,14 @@ def observe(
 ) -> Observed:
     """The state now; `before` only for what is the largest so far."""
     replicas = [replica for server in servers for replica in _replicas(server)]
-    counted = [_numbers(replica, "bytes") for replica in replicas]
-    resident = sum(numbers.get("resident", 0) for numbers in counted)
     return Observed(
         models={_name(model): _model_state(model) for model in models},
-        budget=sum(numbers.get("budget", 0) for numbers in counted),
-        resident_bytes=resident,
-        largest_resident_bytes=max(before.largest_resident_bytes, resident),
-        process_bytes=sum(numbers.get("process", 0) for numbers in counted),
+        servers={
+            _name(server): _server_state(server, before.servers.get(_name(server)))
+            for server in servers
+        },
+        surprise=max([before.surprise, *(_surprise(model) for model in models)]),
+        process_bytes=sum(_numbers(each, "bytes").get("process", 0) for each in replicas),
         resident_models=sum(_numbers(replica, "models").get("resident", 0) for replica in replicas),
         hot=total(samples, "overbook_requests_total", path="hot"),
         cold=total(samples, "overbook_requests_total", path="cold")
@@ -70,6 +90,16 @@ def observe(
         activations=total(samples, f"{_ACTIVATION}_count", phase="total"),
         activation_p50=histogram_quantile(samples, _ACTIVATION, 0.50, phase="total"),
         activation_p99=histogram_quantile(samples, _ACTIVATION, 0.99, phase="total"),
+    )
+
+
+def _server_state(server: Mapping[str, object], before: ServerState | None) -> ServerState:
+    counted = [_numbers(replica, "bytes") for replica in _replicas(server)]
+    resident = sum(numbers.get("resident", 0) for numbers in counted)
+    return ServerState(
+        budget=sum(numbers.get("budget", 0) for numbers in counted),
+        resident=resident,
+        most=max(resident, before.most if before is not None else 0),
     )
 
 
@@ -82,6 +112,11 @@ def _model_state(model: Mapping[str, object]) -> ModelState:
         loads=sum(_number(replica.get("loads")) for replica in replicas),
         evictions=sum(_number(replica.get("evictions")) for replica in replicas),
     )
+
+
+def _surprise(model: Mapping[str, object]) -> int:
+    counted = [_numbers(replica, "bytes") for replica in _replicas(model)]
+    return max((each.get("measured", 0) - each.get("declared", 0) for each in counted), default=0)
 
 
 def _charged(replica: Mapping[str, object]) -> int:

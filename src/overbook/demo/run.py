@@ -20,19 +20,27 @@ from rich.console import Console
 from rich.live import Live
 
 from overbook.demo.cases import DemoModel, load_models
+from overbook.demo.environment import TRAINING
 from overbook.demo.options import DemoOptions
 from overbook.demo.screen import View, frame, mib, plain_line, summary
 from overbook.demo.steps import Steps
 from overbook.demo.system import HOST, Plan, System, SystemFailed, free_port, manifests, plan
 from overbook.demo.tally import Traffic
 from overbook.demo.traffic import CLIENTS, Target, send
-from overbook.demo.training import TrainingFailed, is_trained, train, trained_folder
+from overbook.demo.training import Course, Trainer, TrainingFailed, is_trained, train
 from overbook.demo.watching import Watcher
 from overbook.demo.workload import Workload
 from overbook.machine.options import default_state_dir
-from overbook.runtimes.install import RuntimeInstallError, environment, install
+from overbook.runtimes.install import RuntimeInstallError, environment, install, install_environment
 
-_RUNTIME: Final = "mlserver"
+# With the extras that its models need, beside those that every installation has.
+_RUNTIMES: Final = {"mlserver": frozenset({"lightgbm"}), "triton": frozenset({"tensorflow"})}
+# Which environment each trainer runs in.
+_TRAINERS: Final = {
+    "estimators.py": "mlserver",
+    "networks.py": TRAINING.name,
+    "saved_models.py": "triton",
+}
 _FRAMES_PER_SECOND: Final = 3
 _LINE_EVERY_SECONDS: Final = 5.0
 _RATE_WINDOW_SECONDS: Final = 3.0
@@ -72,7 +80,11 @@ class _Demo:
         models = self._models()
         memory = plan(models)
         self._steps.say(
-            f"{len(models)} models need {mib(memory.needed)}; Overbook may use {mib(memory.budget)}"
+            f"{len(models)} models; "
+            + "; ".join(
+                f"those for {name} need {mib(each.needed)}, it may use {mib(each.budget)}"
+                for name, each in memory.items()
+            )
         )
         state_dir = self._base / "run"
         shutil.rmtree(state_dir, ignore_errors=True)
@@ -93,18 +105,24 @@ class _Demo:
 
     def _models(self) -> tuple[DemoModel, ...]:
         """The environment and the trained models, made when they are not there."""
-        with self._steps.step("Environment of the inference server") as update:
-            install(_RUNTIME, update)
-        python = environment(_RUNTIME).python
-        options = self._options
-        folder = trained_folder(self._base, models=options.models, seed=options.seed, python=python)
+        for name, extras in _RUNTIMES.items():
+            with self._steps.step(f"Environment of {name}") as update:
+                install(name, update, extras=extras)
+        trainers = []
+        for script, name in _TRAINERS.items():
+            if name == TRAINING.name:
+                with self._steps.step("Environment for making ONNX models") as update:
+                    python = install_environment(TRAINING, update) / "bin" / "python"
+            else:
+                python = environment(name).python
+            trainers.append(Trainer(script, python))
+        course = Course(trainers, models=self._options.models, seed=self._options.seed)
+        folder = course.folder(self._base)
         if is_trained(folder):
             self._steps.say(f"Models: trained before, in {folder}")
         else:
-            with self._steps.step(f"Training {options.models} scikit-learn models") as update:
-                train(
-                    folder, models=options.models, seed=options.seed, python=python, progress=update
-                )
+            with self._steps.step(f"Training {course.models} models") as update:
+                train(course, self._base, progress=update)
         return load_models(folder, host=HOST)
 
     def _system(self, state_dir: Path) -> System:
@@ -120,7 +138,9 @@ class _Demo:
             state_dir=state_dir, port=port, api_port=api_port, log=self._base / "overbook.out"
         )
 
-    async def _show(self, system: System, models: tuple[DemoModel, ...], memory: Plan) -> View:
+    async def _show(
+        self, system: System, models: tuple[DemoModel, ...], memory: Mapping[str, Plan]
+    ) -> View:
         """The traffic, seen live. Raises SystemFailed when Overbook ends meanwhile."""
         by_name = {model.name: model for model in models}
         workload = Workload(tuple(by_name), seed=self._options.seed)
@@ -130,7 +150,7 @@ class _Demo:
             traffic=self._traffic,
             watcher=watcher,
             models=by_name,
-            needed=memory.needed,
+            needed=sum(each.needed for each in memory.values()),
             seconds=self._options.seconds,
         )
         over = asyncio.Event()
@@ -166,7 +186,7 @@ class _Demo:
             self._steps.say(
                 f"State kept in {state_dir}; see it with: overbook up --state-dir {state_dir}"
             )
-        over_budget = view.seen.largest_resident_bytes > view.seen.budget
+        over_budget = view.seen.over_budget
         if over_budget:
             print("error: charged bytes were above the budget", file=sys.stderr)
         if not view.traffic.requests:

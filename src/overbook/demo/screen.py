@@ -14,10 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from overbook.demo.cases import DemoModel
-from overbook.demo.observed import ModelState, Observed
+from overbook.demo.observed import ModelState, Observed, ServerState
 from overbook.demo.tally import Traffic
 
-BUSIEST_SHOWN: Final = 10
+BUSIEST_SHOWN: Final = 9
 WIDTH: Final = 78
 _BAR_CELLS: Final = 30
 _STATE_STYLES: Final = {"resident": "green", "cold": "blue", "failed": "red"}
@@ -58,7 +58,8 @@ def _figures(view: View) -> Table:
     table.add_row("latency", _latency(traffic))
     table.add_row("hit rate", _percent(seen.hit_rate))
     table.add_row("resident", f"{seen.resident_models} of {len(view.models)} models")
-    table.add_row("memory", _memory(seen))
+    for name, server in seen.servers.items():
+        table.add_row(name, _memory(server))
     table.add_row("activations", _activations(seen))
     table.add_row("evictions", f"{seen.evictions:,}")
     return table
@@ -66,8 +67,8 @@ def _figures(view: View) -> Table:
 
 def _busiest(view: View) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
-    for header in ("customer's model", "kind"):
-        table.add_column(header, no_wrap=True, min_width=16)
+    table.add_column("customer's model", no_wrap=True, min_width=18)
+    table.add_column("kind", no_wrap=True, min_width=14)
     table.add_column("size", justify="right", no_wrap=True, min_width=7)
     table.add_column("state", no_wrap=True, min_width=9)
     for header in ("requests", "loads"):
@@ -93,8 +94,7 @@ def plain_line(view: View) -> str:
         f"{view.elapsed:4.0f} s  {traffic.requests} requests ({view.rate:.0f}/s), "
         f"{traffic.errors} errors, {traffic.wrong} wrong, hit rate {_percent(seen.hit_rate)}, "
         f"{seen.resident_models} of {len(view.models)} resident, "
-        f"{mib(seen.resident_bytes)} of "
-        f"{mib(seen.budget)}, {seen.evictions} evictions, "
+        f"{_used(seen)}, {seen.evictions} evictions, "
         f"activation p50 {seconds_text(seen.activation_p50)} p99 {seconds_text(seen.activation_p99)}"
     )
 
@@ -119,7 +119,6 @@ def _summary_rows(view: View) -> Sequence[tuple[str, RenderableType]]:
     traffic, seen = view.traffic, view.seen
     per_second = traffic.requests / view.elapsed if view.elapsed else 0.0
     split = f"{traffic.requests:,} (REST {traffic.rest:,}, gRPC {traffic.grpc:,})"
-    largest = mib(seen.largest_resident_bytes)
     return (
         ("requests", f"{split}, {per_second:.0f}/s"),
         ("errors", _alarm(traffic.errors, "0")),
@@ -133,7 +132,10 @@ def _summary_rows(view: View) -> Sequence[tuple[str, RenderableType]]:
         ("activation", _quantiles(seen.activation_p50, seen.activation_p99)),
         ("activations, evictions", f"{seen.activations:,.0f}, {seen.evictions:,}"),
         ("models", f"{len(view.models)}, {mib(view.needed)} in all"),
-        ("budget", f"{mib(seen.budget)}, most used {largest}"),
+        *(
+            (f"budget of {name}", f"{mib(server.budget)}, most used {mib(server.most)}")
+            for name, server in seen.servers.items()
+        ),
     )
 
 
@@ -160,14 +162,21 @@ def _activations(seen: Observed) -> str:
     return f"{seen.activations:,.0f}   {_quantiles(seen.activation_p50, seen.activation_p99)}"
 
 
-def _memory(seen: Observed) -> Text:
-    share = min(1.0, seen.resident_bytes / seen.budget) if seen.budget else 0.0
+def _used(seen: Observed) -> str:
+    return ", ".join(
+        f"{name} {mib(server.resident)} of {mib(server.budget)}"
+        for name, server in seen.servers.items()
+    )
+
+
+def _memory(server: ServerState) -> Text:
+    share = min(1.0, server.resident / server.budget) if server.budget else 0.0
     filled = round(share * _BAR_CELLS)
     return _parts(
         ("█" * filled, "green"),
         ("░" * (_BAR_CELLS - filled), "dim"),
-        (f" {mib(seen.resident_bytes)}", "bold"),
-        (f" of {mib(seen.budget)}", ""),
+        (f" {mib(server.resident)}", "bold"),
+        (f" of {mib(server.budget)}", ""),
     )
 
 

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,6 +27,8 @@ STOP_SECONDS: Final = 30.0
 LEFTOVER_SECONDS: Final = 3.0
 # A loaded model takes a little more than its file.
 MEMORY_FACTOR: Final = 1.2
+# Without NVIDIA's build, Triton pays a process for each model; what that takes with its framework, in bytes.
+PROCESS_BYTES: Final = {"onnx": 60_000_000, "tensorflow": 180_000_000}
 BUDGET_SHARE: Final = 0.25
 _LAUNCH: Final = "import sys; from overbook.cli.main import main; sys.exit(main())"
 _POLL_SECONDS: Final = 0.2
@@ -38,38 +40,54 @@ class SystemFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The memory that the models need and the memory that they get, in bytes."""
+    """One server: the memory that its models need and the memory that they get, in bytes."""
 
     needed: int
     budget: int
     overcommit_percent: int
 
 
-def plan(models: Sequence[DemoModel]) -> Plan:
-    """A budget for a quarter of the models, though never below the largest two."""
-    sizes = sorted(memory_of(model) for model in models)
+def plan(models: Sequence[DemoModel]) -> dict[str, Plan]:
+    """By server: a budget for a quarter of its models, though never below the largest two."""
+    sizes: dict[str, list[int]] = {}
+    for model in models:
+        sizes.setdefault(server_of(model), []).append(memory_of(model))
+    return {name: _plan(sorted(sizes[name])) for name in sorted(sizes)}
+
+
+def _plan(sizes: Sequence[int]) -> Plan:
     needed = sum(sizes)
     budget = max(int(needed * BUDGET_SHARE), sum(sizes[-2:]))
     return Plan(needed, budget, -(-100 * needed // budget))
 
 
+def server_of(model: DemoModel) -> str:
+    """Where it will be placed: what only Triton offers goes there, and what asks for it."""
+    return "triton" if {"triton", "tensorflow"} & set(model.requirements) else "mlserver"
+
+
 def memory_of(model: DemoModel) -> int:
     """What its manifest declares, in bytes."""
-    return int(model.bytes * MEMORY_FACTOR)
+    process = PROCESS_BYTES.get(model.framework, 0) if server_of(model) == "triton" else 0
+    return process + int(model.bytes * MEMORY_FACTOR)
 
 
-def manifests(models: Sequence[DemoModel], memory: Plan) -> str:
-    """One Server and all the models; YAML, each document in JSON."""
-    server = {
-        "serverConfig": "mlserver",
-        "memory": memory.budget,
-        "overcommitPercentage": memory.overcommit_percent,
-    }
-    documents = [_document("Server", "mlserver", server)]
+def manifests(models: Sequence[DemoModel], memory: Mapping[str, Plan]) -> str:
+    """The Servers and all the models; YAML, each document in JSON."""
+    documents = []
+    for name, planned in memory.items():
+        server: dict[str, object] = {
+            "serverConfig": name,
+            "memory": planned.budget,
+            "overcommitPercentage": planned.overcommit_percent,
+        }
+        if name == "mlserver":
+            server["extraCapabilities"] = ["lightgbm"]
+        documents.append(_document("Server", name, server))
     for model in models:
         spec = {
             "storageUri": str(model.artifact),
-            "requirements": ["sklearn"],
+            "requirements": list(model.requirements),
             "memory": memory_of(model),
         }
         documents.append(_document("Model", model.name, spec))

@@ -40,6 +40,7 @@ __all__ = [
     "capabilities",
     "environment",
     "install",
+    "install_environment",
     "list_runtimes",
     "remove",
     "runtimes_dir",
@@ -168,7 +169,17 @@ def install(
     ``progress(message, fraction)``: fraction of the whole, None when unknown.
     Raises UnknownRuntime, UnknownExtra, RuntimeInstallError.
     """
-    known = runtime(name)
+    return install_environment(runtime(name), progress, extras=extras, reinstall=reinstall)
+
+
+def install_environment(
+    known: Runtime,
+    progress: Progress,
+    *,
+    extras: frozenset[str] = frozenset(),
+    reinstall: bool = False,
+) -> Path:
+    """`install` for any set of pinned requirements, also one that is no runtime of the catalogue."""
     known.chosen(extras)
     made = _current(known)
     if made is not None and extras <= made.extras and not reinstall:
@@ -183,8 +194,8 @@ def install(
             if not _is_complete(root) or reinstall:
                 _build(known, wanted, progress)
     except OSError as error:
-        raise RuntimeInstallError(_os_reason(name, folder, error)) from error
-    progress(f"{name} is ready", 1.0)
+        raise RuntimeInstallError(_os_reason(known.name, folder, error)) from error
+    progress(f"{known.name} is ready", 1.0)
     return root
 
 

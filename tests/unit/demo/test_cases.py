@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from overbook.demo.cases import WrongAnswer, check_grpc, check_rest, load_models, make_case
+from overbook.demo.cases import Tensor, WrongAnswer, check_grpc, check_rest, load_models, make_case
 from overbook.wire import oip_pb2 as pb
 
 ROWS = [[1.0, 0.1], [2.0, 1 / 3]]
-CASE = make_case("acorn-iris", ROWS, [1, 0], host="127.0.0.1")
+CASE = make_case("acorn-iris", ROWS, [1, 0], host="127.0.0.1", tensor=Tensor())
 
 
 def rest_answer(data: object) -> bytes:
@@ -48,7 +48,7 @@ def test_right_answers_pass_in_every_form() -> None:
     check_rest(CASE, rest_answer([1, 0]))
     check_grpc(CASE, grpc_answer(ints=(1, 0)))
     check_grpc(CASE, grpc_answer(raw=struct.pack("<2q", 1, 0)))
-    regression = make_case("a", ROWS, [151.25, 1 / 3], host="h")
+    regression = make_case("a", ROWS, [151.25, 1 / 3], host="h", tensor=Tensor())
     check_rest(regression, rest_answer([151.25, 1 / 3]))
     check_grpc(regression, grpc_answer(floats=(151.25, 1 / 3)))
 
@@ -85,15 +85,29 @@ def test_wrong_grpc_answers_are_seen(message: bytes) -> None:
 
 
 def test_a_regression_that_is_slightly_off_is_wrong() -> None:
-    case = make_case("a", ROWS, [100.0, 200.0], host="h")
+    case = make_case("a", ROWS, [100.0, 200.0], host="h", tensor=Tensor())
     with pytest.raises(WrongAnswer, match=r"expected \[100\.0, 200\.0\]"):
         check_rest(case, rest_answer([100.00001, 200.0]))
+
+
+def test_single_precision_is_sent_as_such_and_judged_by_its_own_measure() -> None:
+    case = make_case("a", ROWS, [0.5, 0.25], host="h", tensor=Tensor("features", "FP32"))
+    request = pb.ModelInferRequest.FromString(case.grpc)
+    assert (request.inputs[0].name, request.inputs[0].datatype) == ("features", "FP32")
+    assert len(request.raw_input_contents[0]) == 4 * 4
+    check_rest(case, rest_answer([0.500001, 0.25]))
+    with pytest.raises(WrongAnswer):
+        check_rest(case, rest_answer([0.501, 0.25]))
 
 
 def test_models_are_read_as_training_wrote_them(tmp_path: Path) -> None:
     (tmp_path / "expected").mkdir()
     document = {
         "name": "acorn-iris",
+        "framework": "sklearn",
+        "requirements": ["sklearn"],
+        "tensor": "input-0",
+        "datatype": "FP64",
         "kind": "ExtraTrees",
         "data": "iris",
         "bytes": 123,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from overbook.demo.observed import Observed, observe
+from dataclasses import replace
+
+from overbook.demo.observed import Observed, ServerState, observe
 from overbook.demo.tally import parse_samples
 
 
@@ -21,6 +23,7 @@ def replica(state: str, **fields: object) -> dict[str, object]:
 
 
 SERVER: dict[str, object] = {
+    "metadata": {"name": "mlserver"},
     "status": {
         "replicas": [
             {
@@ -28,7 +31,7 @@ SERVER: dict[str, object] = {
                 "models": {"registered": 4, "resident": 2},
             }
         ]
-    }
+    },
 }
 
 
@@ -45,9 +48,19 @@ def test_what_is_seen() -> None:
         model("b", replica("cold")),
         model("c"),
     ]
-    seen = observe(models, [SERVER, SERVER], samples, Observed(largest_resident_bytes=150))
-    assert (seen.budget, seen.resident_bytes, seen.resident_models) == (200, 120, 4)
-    assert seen.largest_resident_bytes == 150
+    other = {**SERVER, "metadata": {"name": "triton"}}
+    before = Observed(servers={"triton": ServerState(budget=100, resident=90, most=110)})
+    seen = observe(models, [SERVER, other], samples, before)
+    assert (seen.budget, seen.resident_models) == (200, 4)
+    assert seen.servers == {
+        "mlserver": ServerState(budget=100, resident=60, most=60),
+        "triton": ServerState(budget=100, resident=60, most=110),
+    }
+    assert seen.over_budget
+    larger = {"declared": 10, "measured": 20, "charged": 20}
+    explained = observe([model("a", replica("resident", bytes=larger))], [SERVER], (), seen)
+    assert explained.surprise == 10
+    assert not replace(seen, surprise=10).over_budget
     assert seen.hit_rate == 0.75
     assert seen.activations == 3
     assert seen.activation_p50 is None

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from overbook.demo.cases import DemoModel
-from overbook.demo.observed import ModelState, Observed
+from overbook.demo.observed import ModelState, Observed, ServerState
 from overbook.demo.screen import View, frame, plain_line, seconds_text, summary
 from overbook.demo.tally import Traffic
 
@@ -21,6 +21,8 @@ def view(*, wrong: int = 0) -> View:
     models = {
         f"juniper-breast-cancer-{number}": DemoModel(
             name=f"juniper-breast-cancer-{number}",
+            framework="sklearn",
+            requirements=("sklearn",),
             kind="GradientBoosting",
             data="cancer",
             bytes=24 * MIB,
@@ -40,9 +42,10 @@ def view(*, wrong: int = 0) -> View:
     }
     seen = Observed(
         models=states,
-        budget=263 * MIB,
-        resident_bytes=250 * MIB,
-        largest_resident_bytes=263 * MIB,
+        servers={
+            "mlserver": ServerState(budget=163 * MIB, resident=150 * MIB, most=163 * MIB),
+            "triton": ServerState(budget=100 * MIB, resident=90 * MIB, most=90 * MIB),
+        },
         resident_models=10,
         hot=900,
         cold=100,
@@ -79,7 +82,8 @@ def test_the_live_table_fits_and_says_everything() -> None:
         "none",
         "90.0 %",
         "10 of 40 models",
-        "250 MiB of 263 MiB",
+        "150 MiB of 163 MiB",
+        "90 MiB of 100 MiB",
         "p50 45 ms, p99 1.2 s",
         "juniper-breast-cancer-39",
     ):
@@ -105,7 +109,8 @@ def test_the_summary() -> None:
     text = "\n".join(lines)
     assert "Served 4.0 times more than fits in memory, and no request noticed." in text
     assert "120, 80" in text
-    assert "263 MiB, most used 263 MiB" in text
+    assert "163 MiB, most used 163 MiB" in text
+    assert "100 MiB, most used 90 MiB" in text
 
 
 @pytest.mark.parametrize(

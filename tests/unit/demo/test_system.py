@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,21 +19,28 @@ MIB = 2**20
 def models(*sizes: int) -> tuple[DemoModel, ...]:
     return tuple(
         DemoModel(
-            name=f"m{number}", kind="", data="", bytes=size, artifact=Path(f"/m/{number}"), cases=()
+            name=f"m{number}",
+            framework="sklearn",
+            requirements=("sklearn",),
+            kind="",
+            data="",
+            bytes=size,
+            artifact=Path(f"/m/{number}"),
+            cases=(),
         )
         for number, size in enumerate(sizes)
     )
 
 
 def test_the_budget_is_a_quarter_and_everything_may_be_registered() -> None:
-    memory = plan(models(*[20 * MIB] * 40))
+    memory = plan(models(*[20 * MIB] * 40))["mlserver"]
     assert memory.budget == pytest.approx(memory.needed / 4, rel=0.01)
     assert memory.budget * (100 + memory.overcommit_percent) / 100 >= memory.needed
 
 
 def test_the_budget_holds_the_two_largest() -> None:
     chosen = models(100 * MIB, 90 * MIB, MIB)
-    memory = plan(chosen)
+    memory = plan(chosen)["mlserver"]
     assert memory.budget == memory_of(chosen[0]) + memory_of(chosen[1])
 
 
@@ -40,13 +48,25 @@ def test_manifests_name_every_model() -> None:
     chosen = models(MIB, 2 * MIB)
     server, *rest = [json.loads(text) for text in manifests(chosen, plan(chosen)).split("---\n")]
     assert server["kind"] == "Server"
-    assert server["spec"]["memory"] == plan(chosen).budget
+    assert server["spec"]["memory"] == plan(chosen)["mlserver"].budget
+    assert server["spec"]["extraCapabilities"] == ["lightgbm"]
     assert [document["metadata"]["name"] for document in rest] == ["m0", "m1"]
     assert rest[1]["spec"] == {
         "storageUri": "/m/1",
         "requirements": ["sklearn"],
         "memory": memory_of(chosen[1]),
     }
+
+
+def test_each_server_has_a_plan_for_the_models_that_it_will_get() -> None:
+    (first,) = models(MIB)
+    free = replace(first, name="free", framework="onnx", requirements=("onnx",))
+    asked = replace(first, name="asked", framework="onnx", requirements=("onnx", "triton"))
+    saved = replace(first, name="saved", framework="tensorflow", requirements=("tensorflow",))
+    memory = plan((first, free, asked, saved))
+    assert memory["mlserver"].needed == memory_of(first) + memory_of(free)
+    assert memory["triton"].needed == memory_of(asked) + memory_of(saved)
+    assert memory_of(asked) == memory_of(free) + system.PROCESS_BYTES["onnx"]
 
 
 def test_a_taken_port_gives_another() -> None:
