@@ -1,0 +1,284 @@
+"""Triton's own clients: what they see through the one port is what Triton tells them directly, hot and cold.
+
+The gateway's own words are used where a model need not be in memory; they are compared too.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import tritonclient.grpc as triton_grpc
+import tritonclient.http as triton_http
+from tritonclient.utils import InferenceServerException
+
+from tests.e2e.process import Overbook, model_manifest, server_manifest, wait_until
+from tests.e2e.steady import Asker, same
+from tests.e2e.triton_models import Multiplier, multiplier
+from tests.e2e.zoo import TrainedModel, train
+
+_STREAMING = """
+backend: "python"
+model_transaction_policy { decoupled: true }
+input [{ name: "count" data_type: TYPE_INT32 dims: [1] }]
+output [{ name: "number" data_type: TYPE_INT32 dims: [1] }]
+"""
+_STREAMING_CODE = """
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        for request in requests:
+            sender = request.get_response_sender()
+            count = pb_utils.get_input_tensor_by_name(request, "count").as_numpy()[0]
+            for number in range(count):
+                tensor = pb_utils.Tensor("number", np.array([number], dtype=np.int32))
+                sender.send(pb_utils.InferenceResponse([tensor]))
+            sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        return None
+"""
+
+
+@pytest.fixture(scope="module")
+def times(home: Path) -> Multiplier:
+    return multiplier(home / "models", "times", 3.0)
+
+
+@pytest.fixture(scope="module")
+def forest(home: Path) -> TrainedModel:
+    return train(home / "models", "forest", megabytes=0.1, seed=5)
+
+
+@pytest.fixture(scope="module")
+def running(home: Path, times: Multiplier, forest: TrainedModel) -> Iterator[Overbook]:
+    streaming = home / "models" / "counter"
+    (streaming / "1").mkdir(parents=True)
+    (streaming / "config.pbtxt").write_text(_STREAMING)
+    (streaming / "1" / "model.py").write_text(_STREAMING_CODE)
+    with Overbook(home / "state") as made:
+        applied = made.apply(
+            server_manifest("200Mi"),
+            server_manifest("1Gi", name="triton", serverConfig="triton"),
+            model_manifest(forest.name, forest.folder),
+            model_manifest("times", times.folder, requirements=["triton"]),
+            model_manifest("counter", streaming, requirements=["triton"]),
+        )
+        assert applied.code == 0, applied.err
+        yield made
+
+
+@pytest.fixture(params=["hot", "cold"])
+def temperature(request: pytest.FixtureRequest, running: Overbook) -> str:
+    verb = "activate" if request.param == "hot" else "evict"
+    assert running.run(verb, "times").code == 0
+    expected = "resident" if request.param == "hot" else "cold"
+    wait_until(expected, lambda: running.states()["times"] == expected)
+    return str(request.param)
+
+
+def address(running: Overbook, protocol: str) -> str:
+    """Triton's own."""
+    for server in running.servers():
+        if server["metadata"]["name"] == "triton":
+            return str(server["status"]["replicas"][0]["address"][protocol])
+    raise AssertionError("no Triton")
+
+
+class Both:
+    """The same question through the gateway and, once that has the model in memory, to Triton."""
+
+    def __init__(self, running: Overbook) -> None:
+        port = f"127.0.0.1:{running.port}"
+        self.http = [
+            httpx.Client(base_url=f"http://{where}", timeout=30)
+            for where in (port, address(running, "rest"))
+        ]
+        self.rest = [
+            triton_http.InferenceServerClient(where) for where in (port, address(running, "rest"))
+        ]
+        self.grpc = [
+            triton_grpc.InferenceServerClient(where) for where in (port, address(running, "grpc"))
+        ]
+
+    def close(self) -> None:
+        for client in (*self.http, *self.rest, *self.grpc):
+            client.close()
+
+    def post(self, path: str, body: object) -> list[httpx.Response]:
+        return [client.post(path, json=body) for client in self.http]
+
+    def refusals(self, ask: Callable[[Any], object]) -> list[tuple[str, str]]:
+        """Status and message of both over gRPC."""
+        found = []
+        for client in self.grpc:
+            with pytest.raises(InferenceServerException) as caught:
+                ask(client)
+            found.append((str(caught.value.status()), str(caught.value.message())))
+        return found
+
+
+@pytest.fixture
+def both(running: Overbook) -> Iterator[Both]:
+    made = Both(running)
+    yield made
+    made.close()
+
+
+def json_tensor(**changes: object) -> dict[str, object]:
+    tensor = {"name": "x", "datatype": "FP64", "shape": [2], "data": [2.0, 1.0], **changes}
+    return {"id": "7", "inputs": [tensor]}
+
+
+def grpc_input(values: np.ndarray[Any, Any], datatype: str = "FP64", name: str = "x") -> Any:
+    tensor = triton_grpc.InferInput(name, list(values.shape), datatype)
+    tensor.set_data_from_numpy(values)
+    return tensor
+
+
+@pytest.mark.parametrize("binary_in", [True, False])
+@pytest.mark.parametrize("binary_out", [True, False])
+def test_rest_with_and_without_binary_tensors(
+    both: Both, temperature: str, binary_in: bool, binary_out: bool
+) -> None:
+    values = np.array([2.0, 1.0])
+    tensor = triton_http.InferInput("x", [2], "FP64")
+    tensor.set_data_from_numpy(values, binary_data=binary_in)
+    wanted = triton_http.InferRequestedOutput("y", binary_data=binary_out)
+    answers = [client.infer("times", [tensor], outputs=[wanted]) for client in both.rest]
+    assert answers[0].get_response() == answers[1].get_response()
+    for answer in answers:
+        np.testing.assert_array_equal(answer.as_numpy("y"), values * 3.0)
+
+
+def test_grpc(both: Both, temperature: str) -> None:
+    values = np.array([2.0, 1.0])
+    answers = [client.infer("times", [grpc_input(values)], request_id="9") for client in both.grpc]
+    assert answers[0].get_response() == answers[1].get_response()
+    np.testing.assert_array_equal(answers[0].as_numpy("y"), values * 3.0)
+
+
+def test_metadata_is_the_same_in_and_out_of_memory(
+    running: Overbook, both: Both, temperature: str
+) -> None:
+    told = [client.get("/v2/models/times").json() for client in both.http]
+    over_grpc = both.grpc[0].get_model_metadata("times")
+    if temperature == "cold":
+        assert running.states()["times"] == "cold", "to be asked about loads nothing"
+        assert running.run("activate", "times").code == 0
+        told[1] = both.http[1].get("/v2/models/times").json()
+    assert told[0] == told[1]
+    assert over_grpc == both.grpc[1].get_model_metadata("times")
+
+
+def test_readiness_by_version(both: Both, temperature: str) -> None:
+    for client in (both.rest[0], both.grpc[0]):
+        assert client.is_model_ready("times")
+        assert client.is_model_ready("times", "1")
+        assert client.is_server_ready()
+
+
+def test_a_version_in_the_path_is_tritons_to_judge(both: Both, temperature: str) -> None:
+    first = both.post("/v2/models/times/versions/1/infer", json_tensor())
+    assert first[0].status_code == 200
+    assert first[0].json() == both.post("/v2/models/times/infer", json_tensor())[1].json()
+    second, directly = both.post("/v2/models/times/versions/2/infer", json_tensor())
+    assert (second.status_code, second.json()) == (directly.status_code, directly.json())
+    assert second.status_code == 404
+    values = [grpc_input(np.array([1.0]))]
+    assert both.grpc[0].infer("times", values, model_version="1").as_numpy("y") == [3.0]
+    told = both.refusals(lambda client: client.infer("times", values, model_version="2"))
+    assert told[0] == told[1]
+    assert "NOT_FOUND" in told[0][0]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "z"},
+        {"datatype": "INT32"},
+        {"shape": [2, 1]},
+        {"shape": [3]},
+        {"data": ["a", "b"]},
+    ],
+    ids=["unknown input", "wrong type", "wrong rank", "too little data", "wrong data"],
+)
+def test_wrong_requests_are_answered_in_tritons_words(
+    both: Both, changes: dict[str, object]
+) -> None:
+    both.grpc[0].infer("times", [grpc_input(np.array([1.0]))])
+    through, directly = both.post("/v2/models/times/infer", json_tensor(**changes))
+    assert (through.status_code, through.text) == (directly.status_code, directly.text)
+    assert through.status_code in (400, 500)
+
+
+def _infer(client: Any, tensor: Any) -> None:
+    client.infer("times", [tensor])
+
+
+def test_wrong_requests_over_grpc_are_answered_in_tritons_words(both: Both) -> None:
+    wrong = [
+        grpc_input(np.array([1.0]), name="z"),
+        grpc_input(np.array([1], dtype=np.int32), "INT32"),
+        grpc_input(np.array([[1.0]])),
+    ]
+    for tensor in wrong:
+        told = both.refusals(partial(_infer, tensor=tensor))
+        assert told[0] == told[1]
+        assert "INVALID_ARGUMENT" in told[0][0]
+
+
+def test_a_body_that_is_no_json(both: Both) -> None:
+    through, directly = (
+        client.post("/v2/models/times/infer", content=b"{") for client in both.http
+    )
+    assert (through.status_code, through.text) == (directly.status_code, directly.text)
+
+
+def test_the_index_has_both_servers_models(running: Overbook, both: Both) -> None:
+    rest = both.rest[0].get_model_repository_index()
+    assert {each["name"]: each["state"] for each in rest} == {
+        "counter": "READY",
+        "forest": "READY",
+        "times": "READY",
+    }
+    over_grpc = both.grpc[0].get_model_repository_index().models
+    assert {each.name for each in over_grpc} == {"counter", "forest", "times"}
+
+
+@pytest.mark.parametrize("port", ["gateway", "triton"])
+def test_a_stream_of_many_answers(both: Both, port: str) -> None:
+    client = both.grpc[0 if port == "gateway" else 1]
+    answers: queue.Queue[tuple[Any, Any]] = queue.Queue()
+    client.start_stream(callback=lambda result, error: answers.put((result, error)))
+    try:
+        for count in (3, 2):
+            values = np.array([count], dtype=np.int32)
+            client.async_stream_infer("counter", [grpc_input(values, "INT32", "count")])
+        numbers = []
+        for _ in range(5):
+            result, error = answers.get(timeout=20)
+            assert error is None, error
+            numbers.append(int(result.as_numpy("number")[0]))
+    finally:
+        client.stop_stream()
+    assert numbers == [0, 1, 2, 0, 1]
+
+
+def test_what_only_streams_can_answer_says_so(both: Both) -> None:
+    body = {"inputs": [{"name": "count", "datatype": "INT32", "shape": [1], "data": [2]}]}
+    through, directly = both.post("/v2/models/counter/infer", body)
+    assert (through.status_code, through.text) == (directly.status_code, directly.text)
+
+
+def test_mlserver_answers_on_the_same_port(running: Overbook, forest: TrainedModel) -> None:
+    with Asker(running.port, forest.name, forest.inputs) as asker:
+        assert same(asker.answer(0), forest.expected)
+        assert same(asker.answer(1), forest.expected)
