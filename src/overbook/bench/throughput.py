@@ -113,6 +113,13 @@ def measure(
             ),
         )
     )
+    rates.append(
+        replica.measure(
+            "budget change",
+            (ev.BudgetChanged(resident - place % 2) for place in range(max(2, events // 20))),
+        )
+    )
+    replica.feed(ev.BudgetChanged(resident))
     rates.append(_while_requests_wait(replica, names, resident, events))
     return rates
 

@@ -103,7 +103,9 @@ def _reserve(books: Books, entry: Entry, promises: Promises, now: float) -> bool
         return False
     if entry.size > promises.free:
         if now >= impatient_at:
-            promises.free = 0  # what trickles in is its, not that of smaller ones behind it
+            promises.free = min(
+                promises.free, 0
+            )  # what trickles in is its, not that of smaller ones behind it
         return False
     promises.free -= entry.size
     return len(books.loading) < books.limits.concurrent_loads

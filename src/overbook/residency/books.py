@@ -112,6 +112,7 @@ class Books:
 
     __slots__ = (
         "assigned_bytes",
+        "by_size",
         "changed",
         "coming_back",
         "deficit",
@@ -128,6 +129,7 @@ class Books:
         "pending",
         "pinned_bytes",
         "recycling",
+        "refused",
         "room_due",
         "stale",
         "ticket",
@@ -157,6 +159,8 @@ class Books:
         self.draining: dict[ModelName, Entry] = {}  # earliest drain deadline first
         self.loading: set[ModelName] = set()
         self.assigned_bytes = 0  # sizes of all entries
+        self.by_size = Shelf()  # all entries, the largest at hand
+        self.refused: dict[ModelName, None] = {}  # larger than the budget
         self.coming_back = 0  # bytes that will be free without a further decision: see _returning
         self.pinned_bytes = 0  # bytes that no pressure can free: see held_by_pin
         self.changed = False  # something that could let a load begin; what does not, costs no look at the queues
@@ -239,6 +243,18 @@ class Books:
         """What the model is believed to need; what it is charged is another matter."""
         self.assigned_bytes += size - entry.size
         entry.size = size
+        self.by_size.put(entry.model, (False, 0, float(size)))
+
+    def larger_than(self, size: int) -> list[Entry]:
+        """All entries that need more bytes; costs nothing for the others."""
+        found: list[Entry] = []
+        while (model := self.by_size.take()) is not None:
+            found.append(self.entries[model])
+            if found[-1].size <= size:
+                break
+        for entry in found:
+            self.by_size.put(entry.model, (False, 0, float(entry.size)))
+        return [entry for entry in found if entry.size > size]
 
     def set_pinned(self, entry: Entry, pinned: bool) -> None:
         if pinned != entry.pinned:
@@ -360,6 +376,8 @@ class Books:
         self.warm.drop(entry.model)
         self.order.forget(entry.model)
         self.set_size(entry, 0)
+        self.by_size.drop(entry.model)
+        self.refused.pop(entry.model, None)
         del self.entries[entry.model]
         self.emit(Forgotten(entry.model))
 

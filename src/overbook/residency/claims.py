@@ -32,8 +32,9 @@ def claim(books: Books, entry: Entry, promises: Promises, now: float) -> None:
             promises.reservations = 0
         else:
             _take(promises, victims, {candidate.model for candidate in busy})
-    promises.spare -= min(promises.spare, entry.size)
-    promises.free -= min(promises.free, entry.size)
+    # In a deficit both are below 0, and stay so.
+    promises.spare -= max(0, min(promises.spare, entry.size))
+    promises.free -= max(0, min(promises.free, entry.size))
     promises.reservations -= 1
 
 

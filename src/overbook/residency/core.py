@@ -206,6 +206,7 @@ class Core:
         books.changed = True
         if entry.state in (State.COLD, State.FAILED):
             books.step(entry, Step.RESET)
+            books.refused.pop(entry.model, None)
             if entry.size > books.ledger.budget:
                 self._refuse(entry)
             elif warm:
@@ -229,6 +230,7 @@ class Core:
     def _refuse(self, entry: Entry) -> None:
         """Larger than the whole budget (law 2): failed until size or budget changes."""
         self._books.step(entry, Step.REFUSE)
+        self._books.refused[entry.model] = None
         entry.reason = no_room_reason(self._books, entry)
         entry.retry_at = math.inf
 
@@ -488,13 +490,14 @@ class Core:
         books.changed = True
         books.deficit = Cause.BUDGET
         books.reconsider_unfit()
-        for entry in books.entries.values():
-            if entry.state is State.FAILED and entry.retry_at == math.inf:
-                if entry.size <= event.budget:
-                    self._content_changed(entry, warm=True)
-                else:
-                    entry.reason = no_room_reason(books, entry)
-            elif entry.state is State.COLD and entry.size > event.budget:
+        for model in tuple(books.refused):
+            entry = books.entries[model]
+            if entry.size <= event.budget:
+                self._content_changed(entry, warm=True)
+            else:
+                entry.reason = no_room_reason(books, entry)
+        for entry in books.larger_than(event.budget):
+            if entry.state is State.COLD:
                 self._refuse_cold(entry)
 
     def _refuse_cold(self, entry: Entry) -> None:

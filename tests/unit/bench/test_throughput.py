@@ -21,10 +21,11 @@ def test_every_kind_of_event_is_measured() -> None:
         "usage report",
         "request for a resident model",
         "activation that evicts",
+        "budget change",
         "usage report while requests wait",
     ]
     assert [rate.events for rate in rates[:3]] == [50, 40, 40]
     # Ten requests, most of them for cold models, each of which takes three events more.
     assert 10 + 3 * 5 <= rates[3].events <= 40
-    assert rates[4].events == 40
+    assert rates[5].events == 40
     assert all(rate.per_second == 1.0 for rate in rates)

@@ -355,13 +355,19 @@ class Mirror:
         seen = self.models[model]
         assert not seen.pinned
         assert not seen.verifying or seen.in_flight == 0
-        waiting = [
-            one.model
+        waiting = {one.model for one in self.waiters.values() if self._wanted_cold(one.model)}
+        assert any(
+            now >= one.since + self.limits.patience
             for one in self.waiters.values()
-            if self._wanted_cold(one.model) and now >= one.since + self.limits.patience
-        ]
-        needs = [self.models[name].size for name in waiting]
-        assert any(need > self.free + self.returning() for need in needs), "nobody waited so long"
+            if one.model in waiting
+        ), "nobody waited so long"
+        given = sum(
+            one.charge
+            for one in self.models.values()
+            if one.cause is Cause.FAIRNESS and one.state is State.DRAINING and not one.in_flight
+        )
+        needed = sum(self.models[name].size for name in waiting)
+        assert needed > self.free + self.returning() - given, "there is room for all who wait"
 
     def _end(self, request: RequestId) -> Waiter:
         assert request not in self.ended, "law 8: ended twice"

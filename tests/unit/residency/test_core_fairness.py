@@ -147,3 +147,17 @@ def _one_step(here: World, small: list[ModelName]) -> None:
     for model in list(here.calls):
         here.answer(model)
     here.say(ev.Tick())
+
+
+def test_a_claim_in_a_deficit_starts_no_load_beyond_the_budget() -> None:
+    """Found by the adversary: bytes short of nothing were taken for nothing short."""
+    here = world(budget=7, limits=PATIENT, a=0, b=5, e=0)
+    make_resident(here, A)
+    use(here, A)
+    here.say(ev.Measured(A, 14))
+    here.arrive(B)
+    here.now += 2.0
+    here.say(ev.Tick())
+    here.arrive(ModelName("e"))
+    assert here.core.ledger.total == 14
+    assert state(here, ModelName("e")) is State.COLD
