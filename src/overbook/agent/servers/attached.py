@@ -8,6 +8,9 @@ the start of a process, and still nothing is loaded twice.
 
 Only what is loaded lies in the folder: an MLServer that starts again loads all that it finds there.
 
+A load that does not end cannot be ended from here. It is given up, its model refused while it lasts, and what it brings
+in the end is unloaded; other models do not notice.
+
 A server is lost when it does not answer several times in a row, or no longer holds what it was told to load: it was
 started again then. Loss is what the end of a process is elsewhere: the supervisor connects anew. Nothing is killed.
 """
@@ -51,6 +54,8 @@ _CALL: Final = 30.0
 _INDEX_SHARE: Final = 100.0
 _UNLOAD_LOOK: Final = 0.02
 _UNLOADING: Final = 15.0
+# A load is given up before its caller does, to tell the one model from the whole server.
+_LOAD_SHARE: Final = 0.95
 # Triton's and MLServer's words for a name that they find no files of.
 _NOT_FOUND: Final = ("failed to poll from model repository", "not found")
 
@@ -115,6 +120,8 @@ class AttachedServer:
         self._pid: int | None = None
         self._loaded: set[str] = set()
         self._inherited: dict[str, str] = {}
+        self._stuck: set[str] = set()
+        self._freeing = asyncio.Lock()
         self._settled = asyncio.Event()
         self._clearing: asyncio.Task[None] | None = None
         self.foreign: tuple[Foreign, ...] = ()
@@ -163,7 +170,7 @@ class AttachedServer:
             return
         client = self._connect_to(self._addresses)
         try:
-            for name in list(self._folder.placed):
+            for name in self._folder.placed.keys() - self._stuck:
                 with contextlib.suppress(ServerUnreachable, ModelRejected):
                     await client.unload(name, timeout=timeout)
                 await asyncio.to_thread(self._folder.remove, name)
@@ -209,6 +216,7 @@ class AttachedServer:
             self._loaded.add(name)
             return
         await self._settled.wait()
+        await self._refuse_if_stuck(client, name)
         self.validate(model)
         try:
             await asyncio.to_thread(self._publish, model, digest)
@@ -217,23 +225,34 @@ class AttachedServer:
                 f"model {name}: its files cannot be copied into {self._attachment.repository}: {error}"
             ) from error
         try:
-            await client.load(name, timeout=timeout)
+            await client.load(name, timeout=timeout * _LOAD_SHARE)
+        except ServerUnreachable as error:
+            if not await client.live_rest(timeout=_PROBE):
+                raise
+            self._stuck.add(name)
+            raise ModelRejected(
+                f"{name}: its load did not end within {timeout * _LOAD_SHARE:g} s; {self._kind.name} goes on with "
+                "it, which only who started that can end"
+            ) from error
         except ModelRejected as error:
             if name not in self._loaded:
                 await asyncio.to_thread(self._folder.remove, name)
             told = f"{self._kind.name} refused {name}: {error}"
             raise ModelRejected(f"{told}{self._advice(str(error))}") from error
-        self._folder.loaded(name)
+        await asyncio.to_thread(self._folder.loaded, name)
         self._loaded.add(name)
 
     async def unload(self, name: str, *, timeout: float, idle: bool = False) -> None:
         client = self._connected()
         self._take_inherited(name)
+        if name in self._stuck and name not in self._loaded:
+            return  # nothing to unload, and the server would not answer before that load has ended
         self._loaded.discard(name)
         await self._unload(client, name, timeout)
 
     async def presence(self, name: str, *, timeout: float) -> Presence:
-        return await self._connected().presence(name, timeout=timeout)
+        # Asked whether a model is ready, Triton says the same of one that loads and of one that is not there.
+        return (await self.index(timeout=timeout)).get(name, Presence.ABSENT)
 
     async def index(self, *, timeout: float) -> Mapping[str, Presence]:
         """Of ours only."""
@@ -291,10 +310,14 @@ class AttachedServer:
         found = await client.index(timeout=_CALL)
         self._loaded.clear()
         self._inherited.clear()
+        self._stuck.clear()
         placed = self._folder.placed
         await self._see_foreign(found)
         for name, each in list(placed.items()):
-            if found.get(name, Presence.ABSENT) is Presence.READY and each.whole:
+            state = found.get(name, Presence.ABSENT)
+            if state is Presence.LOADING:
+                self._stuck.add(name)
+            elif state is Presence.READY and each.whole:
                 self._inherited[name] = each.published
             else:
                 await self._unload(client, name, _CALL)
@@ -346,6 +369,7 @@ class AttachedServer:
         except ServerUnreachable:
             return  # the next probe tells whether it is gone or only busy
         await self._see_foreign(found)
+        await self._free_stuck(client, found)
         lost = sorted(
             name
             for name in held & self._loaded
@@ -355,6 +379,26 @@ class AttachedServer:
             raise ServerUnreachable(
                 f"it no longer holds {', '.join(lost[:3])}: it was started again"
             )
+
+    async def _free_stuck(self, client: Control, found: Mapping[str, Presence]) -> None:
+        """Loads that were given up and have ended since: nobody counts with what they brought."""
+        async with self._freeing:
+            for name in list(self._stuck):
+                if found.get(name, Presence.ABSENT) is not Presence.LOADING:
+                    if name not in self._loaded:
+                        await self._unload(client, name, _CALL)
+                    self._stuck.discard(name)
+
+    async def _refuse_if_stuck(self, client: Control, name: str) -> None:
+        if name not in self._stuck:
+            return
+        found = await client.index(timeout=_CALL)
+        if found.get(name, Presence.ABSENT) is Presence.LOADING:
+            raise ModelRejected(
+                f"{name}: an earlier load of it has not ended in {self._kind.name}, and only who started that can "
+                "end it"
+            )
+        await self._free_stuck(client, found)
 
     async def _see_foreign(self, found: Mapping[str, Presence]) -> None:
         before = self.foreign

@@ -7,10 +7,12 @@ after one is gone, so that a crash leaves no folder of ours that it does not nam
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
+import threading
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -48,11 +50,15 @@ def digest_of(model: PreparedModel) -> str:
 
 
 class SharedFolder:
-    """``path``: absolute, as the agent sees it. Blocking; short but for the copying of files."""
+    """``path``: absolute, as the agent sees it. Blocking, so it is called from several threads; each model from one.
+
+    The lock is for the record; files are copied and removed outside of it.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path: Final = path
         self._placed: dict[str, Placed] = {}
+        self._lock = threading.Lock()
 
     @property
     def placed(self) -> Mapping[str, Placed]:
@@ -89,13 +95,15 @@ class SharedFolder:
     def begin(self, name: str, digest: str) -> None:
         """About to put this content under the name. Raises ModelRejected for somebody else's."""
         self.check_name(name)
-        before = self._placed.get(name, Placed(""))
-        self._put(name, Placed(digest, before.loaded))
+        with self._lock:
+            before = self._placed.get(name, Placed(""))
+            self._put(name, Placed(digest, before.loaded))
 
     def loaded(self, name: str) -> None:
         """The server has loaded what was put there last."""
-        now = self._placed[name]
-        self._put(name, Placed(now.published, now.published))
+        with self._lock:
+            now = self._placed[name]
+            self._put(name, Placed(now.published, now.published))
 
     def swap_in(self, name: str, files: Path) -> None:
         """Makes ``files`` (made by `temporary`) the model's folder at one stroke; what was there goes."""
@@ -112,15 +120,16 @@ class SharedFolder:
 
     def remove(self, name: str) -> None:
         """Takes the model's folder away, if it is ours."""
-        if name not in self._placed:
-            return
-        if (self.path / name).exists():
-            # One rename first: a server must not see half of a model.
+        with self._lock:
+            if name not in self._placed:
+                return
             gone = self.temporary()
-            (self.path / name).rename(gone)
-            shutil.rmtree(gone, ignore_errors=True)
-        del self._placed[name]
-        self._write()
+            # One rename first: a server must not see half of a model.
+            with contextlib.suppress(FileNotFoundError):
+                (self.path / name).rename(gone)
+            del self._placed[name]
+            self._write()
+        shutil.rmtree(gone, ignore_errors=True)
 
     def _put(self, name: str, placed: Placed) -> None:
         self._placed[name] = placed

@@ -35,6 +35,7 @@ class Theirs:
         self.grpc = True
         self.loaded: dict[str, Presence] = {"theirs": Presence.READY}
         self.refuses = ""
+        self.hangs = False
         self.slow_unloads = 0
         self.leaving = ""
         self.told: list[str] = []
@@ -55,6 +56,9 @@ class Theirs:
         self.told.append(f"load {name}")
         if self.refuses:
             raise ModelRejected(self.refuses)
+        if self.hangs:
+            self.loaded.setdefault(name, Presence.LOADING)
+            raise ServerUnreachable(f"{name}: no answer within {timeout:g} s")
         self.loaded[name] = Presence.READY
 
     async def unload(self, name: str, *, timeout: float) -> bool:
@@ -74,9 +78,6 @@ class Theirs:
         if self.slow_unloads >= 0:
             states[self.leaving] = "UNLOADING"
         return states
-
-    async def presence(self, name: str, *, timeout: float) -> Presence:
-        return self.loaded.get(name, Presence.ABSENT)
 
     async def metadata(self, name: str, *, timeout: float) -> Mapping[str, object]:
         return {"name": name}
@@ -184,6 +185,9 @@ async def test_only_what_is_loaded_lies_in_the_folder(world: World) -> None:
     await world.load()
     assert world.folders() == {"iris"}
     assert await world.server.index(timeout=CALL) == {"iris": Presence.READY}
+    assert await world.server.presence("iris", timeout=CALL) is Presence.READY
+    assert await world.server.presence("other", timeout=CALL) is Presence.ABSENT
+    assert await world.server.presence("theirs", timeout=CALL) is Presence.ABSENT
     await world.server.unload("iris", timeout=CALL)
     assert world.folders() == set()
     assert world.theirs.loaded == {"theirs": Presence.READY}
@@ -373,3 +377,47 @@ async def _until(done: object) -> None:
         if done():
             return
         await asyncio.sleep(0)
+
+
+async def test_a_load_that_does_not_end_is_the_models_fault_and_nobody_elses(world: World) -> None:
+    await world.start()
+    await world.load("other")
+    world.theirs.hangs = True
+    with pytest.raises(ModelRejected, match=r"its load did not end within 4\.75 s; Plain goes on"):
+        await world.load()
+    world.theirs.hangs = False
+    with pytest.raises(ModelRejected, match="an earlier load of it has not ended in Plain"):
+        await world.load()
+    await world.server.unload("iris", timeout=CALL)
+    assert "unload iris" not in world.theirs.told, "it would not answer"
+
+    watch = asyncio.create_task(world.server.wait_exit())
+    world.theirs.loaded["iris"] = Presence.READY
+    await asyncio.wait_for(_until(lambda: "iris" not in world.theirs.loaded), CALL)
+    watch.cancel()
+    await world.load()
+    assert world.theirs.loaded["iris"] is Presence.READY
+    assert world.folders() == {"iris", "other"}
+
+
+async def test_a_load_that_hangs_does_not_keep_the_agent_from_connecting(world: World) -> None:
+    await world.start()
+    await world.load("other")
+    world.theirs.hangs = True
+    with pytest.raises(ModelRejected):
+        await world.load()
+    await world.server.stop(grace=0)
+    world.theirs.hangs = False
+    world.theirs.told.clear()
+    await world.start()
+    assert "unload iris" not in world.theirs.told
+    await world.load("other")
+    with pytest.raises(ModelRejected, match="an earlier load of it"):
+        await world.load()
+
+
+async def test_a_server_that_dies_during_a_load_is_not_the_models_fault(world: World) -> None:
+    await world.start()
+    world.theirs.hangs, world.theirs.live = True, False
+    with pytest.raises(ServerUnreachable):
+        await world.load()

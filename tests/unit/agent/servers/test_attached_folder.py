@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -127,3 +128,28 @@ def test_the_digest_is_of_all_that_decides_what_is_loaded() -> None:
         PreparedModel("iris", 1, Path("/cache/abc"), ("sklearn", "fraud"), "2"),
     ]
     assert len({digest_of(each) for each in (one, *others)}) == 4
+
+
+def test_many_threads_keep_one_record(tmp_path: Path) -> None:
+    folder = opened(tmp_path)
+
+    def live(number: int) -> None:
+        name = f"m{number}"
+        put(folder, name)
+        folder.loaded(name)
+        if number % 2:
+            folder.remove(name)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(live, range(40)))
+    assert opened(tmp_path).placed == folder.placed
+    assert set(folder.placed) == {f"m{number}" for number in range(0, 40, 2)}
+
+
+def test_two_that_remove_the_same_do_not_meet(tmp_path: Path) -> None:
+    folder = opened(tmp_path)
+    for _ in range(20):
+        put(folder, "iris")
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(folder.remove, ["iris", "iris"]))
+        assert not (tmp_path / "iris").exists()
