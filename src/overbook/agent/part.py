@@ -179,7 +179,8 @@ class AgentPart:
                     residents=actor,
                     notices=self._notices,
                     serving=lambda: supervisor.phase is Phase.READY,
-                    recycle=supervisor.recycle,
+                    # One that somebody else started is not replaced by connecting anew.
+                    recycle=supervisor.recycle if attached is None else log.info,
                     report=lambda reading: reporter.looked(reading, self._notices.labels),
                 )
                 tasks.create_task(watch.run(), name="memory watch")
