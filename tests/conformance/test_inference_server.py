@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -124,6 +125,9 @@ async def subject(running: Subject) -> AsyncIterator[Subject]:
     if running.server.pid is not None:
         for name in await running.server.index(timeout=CALL):
             await running.server.unload(name, timeout=CALL)
+    with contextlib.suppress(TimeoutError):
+        while True:  # what this test killed is nothing to the next one
+            await asyncio.wait_for(running.server.wait_lost(), 0.01)
 
 
 async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
@@ -273,6 +277,50 @@ async def test_the_death_of_one_models_process_is_told_and_heals(
         "a": Presence.READY,
         "other": Presence.READY,
     }
+
+
+async def test_a_request_that_never_ends_does_not_hold_up_an_unload_for_ever(
+    subject: Subject, tmp_path: Path
+) -> None:
+    if not subject.isolated:
+        pytest.skip("models share one process")
+    server = subject.server
+    model = scripted_model(tmp_path, "a", Script(answer=1, thinks=3600.0))
+    await server.load(model, timeout=CALL)
+    asked = asyncio.create_task(subject.answer("a"))
+    await asyncio.sleep(0.2)
+    await server.unload("a", timeout=3.0)
+    assert await server.presence("a", timeout=CALL) is Presence.ABSENT
+    await server.load(scripted_model(tmp_path, "a", Script(answer=2), 2), timeout=CALL)
+    assert await subject.answer("a") == 2
+    asked.cancel()
+
+
+async def test_an_idle_model_is_unloaded_at_once(subject: Subject, tmp_path: Path) -> None:
+    server = subject.server
+    await server.load(scripted_model(tmp_path, "warm-up", Script()), timeout=CALL)
+    await server.load(scripted_model(tmp_path, "a", Script(answer=1)), timeout=CALL)
+    began = time.monotonic()
+    await server.unload("a", timeout=CALL, idle=True)
+    assert time.monotonic() - began < 0.9
+    assert await server.presence("a", timeout=CALL) is Presence.ABSENT
+
+
+async def test_a_model_that_died_and_was_leaving_can_be_unloaded(
+    subject: Subject, tmp_path: Path
+) -> None:
+    if subject.kill_model is None:
+        pytest.skip("models share one process")
+    server = subject.server
+    await server.load(scripted_model(tmp_path, "a", Script(thinks=0.5)), timeout=CALL)
+    asked = asyncio.create_task(subject.answer("a"))
+    await asyncio.sleep(0.2)
+    subject.kill_model("a")
+    await server.unload("a", timeout=5.0)
+    assert await server.presence("a", timeout=CALL) is Presence.ABSENT
+    await asyncio.wait({asked})
+    asked.cancelled() or asked.exception()
+    assert await server.live(timeout=CALL)
 
 
 async def test_nothing_is_told_as_lost_that_was_meant_to_end(

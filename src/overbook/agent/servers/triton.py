@@ -17,6 +17,7 @@ What Triton does, and what follows from it here:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import re
@@ -45,7 +46,7 @@ _REPOSITORY: Final = "models"
 # Triton notices within two seconds that a stub was killed.
 _RESERVE_SECONDS: Final = 5.0
 _BURIAL_SECONDS: Final = 5.0
-_POLL_SECONDS: Final = 0.02
+_REPLACED_SECONDS: Final = 5.0
 _REASON: Final = re.compile(r"version \d+ is at UNAVAILABLE state: (.*?);?$")
 _DIED: Final = re.compile(r"^Internal: Stub process '.*' is not healthy\.$")
 
@@ -124,44 +125,44 @@ class TritonServer:
 
     async def load(self, model: PreparedModel, *, timeout: float) -> None:
         client = self._launched.client
-        await self._buried(model.name)
+        name = model.name
+        await self._buried(name)
         await asyncio.to_thread(triton_models.publish, model, self._repository, offer=self._offer)
         # From here on the end of the old ones is intended, unless the load fails.
-        old = self._watch.take(model.name)
+        old = self._watch.take(name)
         try:
-            await self._call_load(client, model.name, old, timeout)
+            await self._call_load(client, name, old, timeout)
+            new = await self._find(name) - old
+            if not new:
+                raise ModelRejected(
+                    f"Triton kept the old {name}: it saw no change in its files"
+                    if old
+                    else f"Triton loaded {name}, and its process died at once"
+                )
         except BaseException:
-            if old and self.pid is not None:
-                self._watch.add(model.name, old)
+            if self.pid is not None:
+                # None of them: whatever Triton believes is not there is taken away.
+                self._watch.add(name, old) if old else self._on_gone(name, old)
             raise
-        new = await self._find(model.name) - old
-        if old and not new:
-            self._watch.add(model.name, old)
-            raise ModelRejected(f"Triton kept the old {model.name}: it saw no change in its files")
-        self._watch.add(model.name, new)
-        if await asyncio.to_thread(_finalizes, self._repository / model.name):
-            self._finalizing.add(model.name)
-        else:
-            self._finalizing.discard(model.name)
-        # The server leaves the segments of stubs that died, and the old ones may have.
-        stubs.remove_segments(old)
+        self._watch.add(name, new)
+        await self._let_end(name, old)
 
     async def unload(self, name: str, *, timeout: float, idle: bool = False) -> None:
         client = self._launched.client
         await self._buried(name)
         leaving = self._watch.take(name)
         try:
-            async with asyncio.timeout(timeout):
-                await client.unload(name, timeout=timeout)
-                if idle and name not in self._finalizing:
-                    stubs.kill(leaving)
-                await stubs.ended(leaving)
-                if not leaving:
-                    await _until_unloaded(client, name, timeout)
-        except TimeoutError:
-            raise ServerUnreachable(f"unload of {name}: not done within {timeout:g} s") from None
+            await client.unload(name, timeout=timeout)
         except ModelRejected as error:
             raise ServerUnreachable(f"unload of {name}: {error}") from error
+        if not idle or name in self._finalizing:
+            reserve = min(_RESERVE_SECONDS, timeout / 2)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout - reserve):
+                    await stubs.ended(leaving)
+        # Idle, or with a request that does not end: that one is asked again elsewhere.
+        stubs.kill(leaving)
+        await stubs.ended(leaving)
         await asyncio.to_thread(self._clear_away, name, leaving)
 
     async def presence(self, name: str, *, timeout: float) -> Presence:
@@ -218,6 +219,17 @@ class TritonServer:
             raise ServerUnreachable("Triton is not running")
         return await asyncio.to_thread(stubs.find, pid, _REPOSITORY, name)
 
+    async def _let_end(self, name: str, old: frozenset[stubs.Stub]) -> None:
+        """After a load: the memory of what it replaced comes back before anybody counts on that."""
+        if await asyncio.to_thread(_finalizes, self._repository / name):
+            self._finalizing.add(name)
+        else:
+            self._finalizing.discard(name)
+        with contextlib.suppress(TimeoutError):  # a long request: it ends by itself
+            async with asyncio.timeout(_REPLACED_SECONDS):
+                await stubs.ended(old)
+                stubs.remove_segments(old)
+
     def _clear_away(self, name: str, gone: frozenset[stubs.Stub]) -> None:
         stubs.remove_segments(gone)
         triton_models.withdraw(name, self._repository)
@@ -229,9 +241,12 @@ class TritonServer:
         gone = self._watch.take(name)
         if self.pid is None:
             return  # with the whole server
+        self._on_gone(name, gone)
+        self._losses.put_nowait(name)
+
+    def _on_gone(self, name: str, gone: frozenset[stubs.Stub]) -> None:
         stubs.kill(gone)
         self._burials[name] = asyncio.create_task(self._bury(name, gone), name=f"bury {name}")
-        self._losses.put_nowait(name)
 
     async def _bury(self, name: str, gone: frozenset[stubs.Stub]) -> None:
         """Have Triton let go of it: requests then see a 404, and the next load is a first one."""
@@ -262,14 +277,6 @@ class TritonServer:
 def _finalizes(folder: Path) -> bool:
     """Whether a model's own code has something to do at its end."""
     return any(b"finalize" in path.read_bytes() for path in folder.rglob("*.py"))
-
-
-async def _until_unloaded(client: OipClient, name: str, timeout: float) -> None:
-    """For a model without stubs the index alone tells."""
-    while name in (states := await client.index_states(timeout=timeout)):
-        if states[name] in ("", "UNAVAILABLE"):
-            return
-        await asyncio.sleep(_POLL_SECONDS)
 
 
 def _reason(text: str) -> str:
