@@ -282,3 +282,13 @@ def test_mlserver_answers_on_the_same_port(running: Overbook, forest: TrainedMod
     with Asker(running.port, forest.name, forest.inputs) as asker:
         assert same(asker.answer(0), forest.expected)
         assert same(asker.answer(1), forest.expected)
+
+
+def test_tensors_much_larger_than_the_shared_memory_at_the_start(both: Both) -> None:
+    values = np.arange(3_000_000, dtype=np.float64)
+    tensor = triton_http.InferInput("x", list(values.shape), "FP64")
+    tensor.set_data_from_numpy(values)
+    over_rest = both.rest[0].infer("times", [tensor]).as_numpy("y")
+    over_grpc = both.grpc[0].infer("times", [grpc_input(values)]).as_numpy("y")
+    np.testing.assert_array_equal(over_rest, values * 3.0)
+    np.testing.assert_array_equal(over_grpc, values * 3.0)
