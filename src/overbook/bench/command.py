@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import click
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from overbook.bench import throughput, traces
+from overbook.bench import compare, throughput, traces
+from overbook.bench.compare import CLAIRVOYANT
 from overbook.bench.policies import DEFAULT, POLICIES
 from overbook.bench.simulator import Delays, Result, Setting, Simulator
 from overbook.manifests.quantities import parse_bytes
@@ -80,6 +82,9 @@ _LIMITS = Limits()
 @click.option(
     "--drain-time", default=_DELAYS.withdraw, help="Seconds until the gateways took a route away."
 )
+@click.option("--policy", type=click.Choice(sorted(POLICIES)), default=DEFAULT)
+@click.option("--headroom", default=_LIMITS.headroom, help="Typical loads that room is kept for.")
+@click.option("--noise", default=0.0, help="Sigma of the log-normal noise on load times.")
 @click.option("--inference-time", default=_DELAYS.inference, help="Seconds of a request.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
 @click.pass_context
@@ -104,7 +109,12 @@ def simulate(context: click.Context, /, **_: object) -> None:
     if budget is None:
         budget = max(1, int(given["fit"] * shape.mean_size * shape.models))
     sizes = traces.sizes(shape, budget)
-    simulator = Simulator(_setting(context, budget), sizes, timer=time.process_time)
+    simulator = Simulator(
+        _setting(context, budget),
+        sizes,
+        timer=time.process_time,
+        order=POLICIES[given["policy"]](),
+    )
     _watch(simulator.run(traces.requests(shape, sizes, budget)), shape.requests)
     measures = _measures(simulator.result, registered=sum(sizes), budget=budget)
     _print(measures, title=f"{shape.kind}, {shape.models} models", as_json=given["as_json"])
@@ -118,6 +128,7 @@ def _setting(context: click.Context, budget: int) -> Setting:
             concurrent_loads=given["loads"],
             lookahead=given["lookahead"],
             min_residency=given["min_residency"],
+            headroom=given["headroom"],
         ),
         delays=Delays(
             load_base=given["load_base"],
@@ -125,8 +136,102 @@ def _setting(context: click.Context, budget: int) -> Setting:
             unload=given["unload_time"],
             withdraw=given["drain_time"],
             inference=given["inference_time"],
+            noise=given["noise"],
         ),
     )
+
+
+@bench.command("compare")
+@click.option("--trace", "names", multiple=True, help="Only these; all when left out.")
+@click.option("--policy", "policies", multiple=True, type=click.Choice([*POLICIES, CLAIRVOYANT]))
+@click.option("--headroom", default=_LIMITS.headroom, help="Typical loads that room is kept for.")
+@click.option("--requests", default=0, help="For each trace, instead of its own number.")
+@click.option("--markdown", is_flag=True, help="As in docs/policies.md.")
+def compare_policies(
+    names: tuple[str, ...],
+    policies: tuple[str, ...],
+    headroom: float,
+    requests: int,
+    markdown: bool,
+) -> None:
+    """All policies on all traces: hits, added latency, and the share of LRU's gap that each closes."""
+    unknown = set(names) - {case.name for case in compare.CASES}
+    if unknown:
+        known = ", ".join(case.name for case in compare.CASES)
+        raise click.UsageError(f"trace '{unknown.pop()}': expected one of {known}")
+    cases = [case for case in compare.CASES if not names or case.name in names]
+    if requests:
+        cases = [replace(case, shape=replace(case.shape, requests=requests)) for case in cases]
+    # The first and the last are what the others are measured by.
+    middle = [name for name in policies or POLICIES if name not in ("lru", CLAIRVOYANT)]
+    chosen = ["lru", *middle, CLAIRVOYANT]
+    table = _Rows(markdown)
+    for rows in compare.compare(cases, chosen, Limits(headroom=headroom)):
+        lru, best = rows[0], rows[-1]
+        for row in rows:
+            table.add(row, lru, best)
+    table.end()
+
+
+_WIDTH = 120
+
+
+class _Rows:
+    """A line at a time as Markdown, or one table at the end."""
+
+    _HEAD = (
+        "trace",
+        "policy",
+        "hits",
+        "byte hits",
+        "added, mean ms",
+        "p99 ms",
+        "against LRU",
+        "of the gap",
+        "of the gap to the bound",
+    )
+
+    def __init__(self, markdown: bool) -> None:
+        self._markdown = markdown
+        self._table = Table(*self._HEAD)
+        if markdown:
+            click.echo("| " + " | ".join(self._HEAD) + " |")
+            click.echo("|---|---|" + "---:|" * (len(self._HEAD) - 2))
+
+    def add(self, row: compare.Row, lru: compare.Row, best: compare.Row) -> None:
+        cells = (
+            row.case if row is lru else "",
+            row.policy,
+            f"{row.hit_rate:.3f}",
+            f"{row.byte_hit_rate:.3f}",
+            f"{1000 * row.added:.2f}",
+            f"{1000 * row.added_p99:.0f}",
+            f"{row.added / lru.added - 1:+.1%}",
+            _share(compare.closed(row, lru, best.added)),
+            _share(compare.closed(row, lru, row.bound)),
+        )
+        if self._markdown:
+            click.echo("| " + " | ".join(cells) + " |")
+        else:
+            self._table.add_row(*cells)
+        if row is best:
+            self._add_bound(row)
+
+    def _add_bound(self, row: compare.Row) -> None:
+        cells = ("", "bound", "", "", f"{1000 * row.bound:.2f}", "", "", "", "")
+        if self._markdown:
+            click.echo("| " + " | ".join(cells) + " |")
+        else:
+            self._table.add_row(*cells, end_section=True)
+
+    def end(self) -> None:
+        if not self._markdown:
+            # Where nobody looks rich takes 80 columns, and breaks every word.
+            Console(width=max(Console().width, _WIDTH)).print(self._table)
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 @bench.command()
