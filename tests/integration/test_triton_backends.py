@@ -389,3 +389,56 @@ async def test_memory_is_given_back_after_each(
         after = await server.memory()
         assert after.processes == before.processes
         assert after.bytes - before.bytes < 4_000_000
+
+
+_PYTHON_CONFIG = """
+backend: "python"
+input [ { name: "x" data_type: TYPE_STRING dims: [ 1 ] } ]
+output [ { name: "y" data_type: TYPE_STRING dims: [ 1 ] } ]
+"""
+_PYTHON_CODE = """
+import os
+
+import helper
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        return [self.answer(request) for request in requests]
+
+    def answer(self, request):
+        tensor = pb_utils.get_input_tensor_by_name(request, "x").as_numpy()
+        word = tensor[0].decode()
+        if word == "raise":
+            raise ValueError("as asked")
+        if word == "exit":
+            os._exit(3)
+        return pb_utils.InferenceResponse([pb_utils.Tensor("y", tensor + helper.SUFFIX)])
+"""
+
+
+async def test_a_python_model_that_raises_or_exits_while_it_serves(
+    server: TritonServer, client: Client, tmp_path: Path
+) -> None:
+    version = tmp_path / "1"
+    version.mkdir()
+    (version / "model.py").write_text(_PYTHON_CODE)
+    (version / "helper.py").write_text("SUFFIX = b'!'")
+    add_sub(tmp_path / "other" / "model.onnx")
+    await load(server, model("script", tmp_path, _PYTHON_CONFIG))
+    await load(server, model("other", tmp_path / "other"))
+    assert (await client.infer("script", {"x": texts("hi")}))["y"].tolist() == [b"hi!"]
+    assert "ValueError: as asked" in (await error_of(client, "script", x=texts("raise"))).message()
+    assert (await client.infer("script", {"x": texts("on")}))["y"].tolist() == [b"on!"]
+    before = await server.memory()
+    with pytest.raises(InferenceServerException):
+        await client.infer("script", {"x": texts("exit")})
+    assert await asyncio.wait_for(server.wait_lost(), CALL) == "script"
+    ones = np.ones(16, dtype=np.int32)
+    assert (await client.infer("other", {"a": ones, "b": ones}))["sum"].tolist() == [2] * 16
+    assert (await server.memory()).bytes < before.bytes
+    await load(server, model("script", tmp_path, _PYTHON_CONFIG))
+    assert (await client.infer("script", {"x": texts("back")}))["y"].tolist() == [b"back!"]
+    written = {path.name for path in version.iterdir()}
+    assert written == {"model.py", "helper.py"}

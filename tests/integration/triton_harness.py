@@ -34,10 +34,15 @@ def server(state: Path) -> TritonServer:
 
 
 def saved_models(folder: Path) -> Path:
-    """Write those of `saved_models.py` with the runtime's TensorFlow."""
-    script = Path(__file__).parent / "inside" / "saved_models.py"
+    """Write those of `inside/saved_models.py`."""
+    return written_inside("saved_models.py", folder)
+
+
+def written_inside(script: str, folder: Path) -> Path:
+    """Have a script of `inside/` write models, with the frameworks of the runtime's own environment."""
+    path = Path(__file__).parent / "inside" / script
     done = subprocess.run(
-        [str(runtime().python), str(script), str(folder)],
+        [str(runtime().python), "-W", "ignore", str(path), str(folder)],
         capture_output=True,
         text=True,
         check=False,
