@@ -51,7 +51,7 @@ bench: setup
 soak: setup
 	$(BIN)/overbook runtime install mlserver
 	$(BIN)/overbook runtime install triton
-	$(BIN)/pytest -m soak
+	OVERBOOK_SOAK_PICTURES=$${OVERBOOK_SOAK_PICTURES:-docs/pictures} $(BIN)/pytest -s -m soak
 
 proto: setup
 	bash scripts/proto.sh

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _CODE: Final = """
-import os
+import subprocess
+import sys
 
 import numpy as np
 from mlserver import MLModel
@@ -33,24 +34,17 @@ class Heavy(MLModel):
             self.leaked = block(leak)
             import ctypes
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.leaked))
-        if fork := self.how.get("fork"):
-            ready, tell = os.pipe()
-            self.child = os.fork()
-            if self.child == 0:
-                import time
-                held = block(fork)
-                os.write(tell, b"1")
-                while os.getppid() != 1:
-                    time.sleep(0.2)
-                os._exit(0)
-            os.read(ready, 1)
+        if child := self.how.get("child"):
+            code = f"import sys; held = b'x' * {int(child * MB)}; print('ready', flush=True); sys.stdin.read()"
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+            self.child = subprocess.Popen([sys.executable, "-S", "-c", code], **pipes)
+            self.child.stdout.readline()
         return True
 
     async def unload(self):
-        if self.how.get("fork"):
-            import signal
-            os.kill(self.child, signal.SIGKILL)
-            os.waitpid(self.child, 0)
+        if self.how.get("child"):
+            self.child.kill()
+            self.child.communicate()
         return True
 
     async def predict(self, payload):
@@ -72,8 +66,8 @@ INPUTS: Final[NDArray[np.float64]] = np.arange(6, dtype=np.float64).reshape(2, 3
 
 
 def heavy_model(folder: Path, name: str, **how: float) -> Path:
-    """Answers with its input. Megabytes: ``size`` while loaded, ``leak`` per load for good, ``fork`` in a child
-    process, ``grow`` from the first inference on, ``borrow`` during each inference.
+    """Answers with its input. Megabytes: ``size`` while loaded, ``leak`` per load for good, ``child`` in a
+    child process, ``grow`` from the first inference on, ``borrow`` during each inference.
     """
     home = folder / name
     home.mkdir(parents=True)

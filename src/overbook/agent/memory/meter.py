@@ -73,11 +73,12 @@ class Meter:
         self._exact = exact
         self._clock = clock
         self._limits = limits or MeterLimits()
-        self._turns = Turns(self._limits.patience)
+        self._turns = Turns(self._limits.patience, clock)
         self._windows = Attribution()
         self._first_use: dict[str, _FirstUse] = {}
         self._fell_short: set[str] = set()
         self._apart: set[str] = set()  # models with processes of their own
+        self._separate = False  # whether there were such models
         self.sizes = sizes
         self.state = state
         self.telling: Telling | None = None
@@ -104,7 +105,8 @@ class Meter:
         """Around the call that loads. An error of the load is no sample. ``replaces``: what it swaps out."""
         evidence = self.sizes.evidence(content.digest)
         first = evidence is None or not evidence.measured
-        async with self._turns.turn(alone=first):
+        # Where models have processes of their own, company does not disturb.
+        async with self._turns.turn(alone=first and not self._separate):
             window = self._windows.open(self._probe.quick() or 0)
             known = None if first else self.sizes.measured(content, None)
             try:
@@ -121,6 +123,7 @@ class Meter:
         took = self._without(replaces, change)
         if own is not None:
             self._apart.add(name)
+            self._separate = True
             self.sizes.took(content, own)
         elif took is not None and window.before:
             self.sizes.took(content, took)

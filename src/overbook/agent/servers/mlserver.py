@@ -12,7 +12,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from overbook.agent.servers import mlserver_models
@@ -35,7 +35,8 @@ class MlserverConfig:
     ``python``: of the runtime's environment. ``plugin``: the folder with the launcher package.
     ``state``: private to this replica; gets ``models/``, ``server/``, ``server.json``, ``server.log``.
     ``threads``: for OpenMP and BLAS inside one prediction; 0 means half of the machine's.
-    ``extras``: those of the runtime that are installed; None when that is not known.
+    ``extras``: those of the runtime that are installed; None when that is not known. ``variables``: of its
+    environment, before all others; an empty one is left out.
     """
 
     python: Path
@@ -44,6 +45,7 @@ class MlserverConfig:
     host: str = "127.0.0.1"
     threads: int = 0
     extras: frozenset[str] | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 class MlserverServer:
@@ -155,12 +157,13 @@ def _process_spec(config: MlserverConfig, addresses: Addresses) -> ProcessSpec:
 def _environment(config: MlserverConfig) -> dict[str, str]:
     # MLServer reads MLSERVER_* of its own accord, also as defaults of every model.
     environment = tuned(server_environment(os.environ, drop=("MLSERVER_",)), config.threads)
-    return environment | {
+    made = environment | {
         "PYTHONPATH": str(config.plugin),
         "PYTHONUNBUFFERED": "1",
         # uvloop would have a kernel thread poll beside every event loop, for file calls that nobody makes.
         "UV_USE_IO_URING": "0",
     }
+    return {key: value for key, value in (made | dict(config.variables)).items() if value}
 
 
 def _write_settings(folder: Path, settings: Mapping[str, object]) -> None:

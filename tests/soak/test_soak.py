@@ -1,0 +1,102 @@
+"""Half an hour of evictions on the real MLServer: memory stays where it belongs, and no request fails."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from tests.e2e.process import Overbook, model_manifest, server_manifest
+from tests.e2e.traffic import Caller, Tally
+from tests.e2e.zoo import TrainedModel
+from tests.soak.conftest import FULL_EVICTIONS, FULL_MINUTES
+from tests.soak.record import MB, Moment, Recorder, draw
+
+pytestmark = pytest.mark.soak
+
+CALLERS = 6
+_QUIET = 3.0
+# Of the time, for every model to be loaded and asked often enough that the server has grown what it grows.
+_WARM_UP = 0.1
+
+
+async def _drive(port: int, models: list[TrainedModel], seconds: float) -> Tally:
+    """Skewed requests over both protocols until the time is over; every answer is compared."""
+    caller, tally = Caller(port), Tally()
+    weights = [1 / (rank + 1) ** 0.6 for rank in range(len(models))]
+    end = time.monotonic() + seconds
+
+    async def one(number: int) -> None:
+        choices = random.Random(number)
+        while time.monotonic() < end:
+            [model] = choices.choices(models, weights)
+            ask = caller.rest if choices.random() < 0.5 else caller.grpc
+            try:
+                await ask(model)
+                tally.answered += 1
+            except AssertionError as error:
+                tally.fail(str(error))
+            await asyncio.sleep(0.02)
+
+    try:
+        await asyncio.gather(*(one(number) for number in range(CALLERS)))
+    finally:
+        await caller.close()
+    return tally
+
+
+def _unaccounted(recorder: Recorder) -> float:
+    """Bytes that the process holds beyond base and ledger while nothing is loaded, which two seconds show."""
+    since = len(recorder.moments)
+    time.sleep(_QUIET)
+    quiet: list[Moment] = recorder.moments[since + 1 :]
+    return median(moment.held - moment.base - moment.charged for moment in quiet)
+
+
+def test_thousands_of_evictions_on_mlserver(
+    home: Path, forty_models: list[TrainedModel], minutes: float, pictures: Path
+) -> None:
+    models = forty_models
+    total = sum(model.bytes for model in models)
+    budget = total // 3
+    largest = max(model.bytes for model in models)
+    with Overbook(home / "soak") as running:
+        assert running.apply(server_manifest(budget, overcommitPercentage=400)).code == 0
+        with Recorder(running) as recorder:
+            time.sleep(1.0)  # the empty process is seen
+            # Nothing is declared: sizes are to be found out.
+            applied = running.apply(*(model_manifest(each.name, each.folder) for each in models))
+            assert applied.code == 0, applied.err
+            warm = asyncio.run(_drive(running.port, models, minutes * 60 * _WARM_UP))
+            before = _unaccounted(recorder)
+            tally = asyncio.run(_drive(running.port, models, minutes * 60 * (1 - _WARM_UP)))
+            drift = _unaccounted(recorder) - before
+        evictions = running.total("evictions")
+        replicas = running.replicas()
+        events = running.api.get("/api/v1/events").json()["events"]
+    moments = recorder.moments
+    draw(
+        moments,
+        budget,
+        f"MLServer: {tally.answered} requests, {evictions} evictions, "
+        f"{len(models)} models of {total / MB:.0f} MB in a budget of {budget / MB:.0f} MB",
+        pictures / "soak-mlserver.png",
+    )
+    highest = max(moment.held - moment.base for moment in moments)
+    print(
+        f"\n{minutes:g} min: {tally.answered} answers, {tally.failed} failures, {evictions} evictions; budget "
+        f"{budget / MB:.1f} MB, highest {highest / MB:.1f} MB beyond the base, drift {drift / MB:+.2f} MB, "
+        f"largest model {largest / MB:.1f} MB, {len(moments)} samples"
+    )
+    assert warm.failures + tally.failures == []
+    assert evictions >= FULL_EVICTIONS * minutes / FULL_MINUTES
+    assert max(moment.charged for moment in moments) <= budget + largest
+    assert highest <= budget + largest, "budget, base and one model's surprise"
+    assert abs(drift) < 0.02 * budget
+    assert [event for event in events if event["reason"] == "ServerDied"] == []
+    assert len({moment.pid for moment in moments}) == 1, "no process had to be replaced"
+    assert replicas[0]["state"] == "ready"
