@@ -127,7 +127,7 @@ def test_a_server_of_somebody_else(
         for model in models:
             ask(overbook, model)
         wait_until("it is connected", lambda: replica(overbook).get("state") == "ready")
-        assert "ServerDied" in reasons(overbook)
+        wait_until("the loss is told", lambda: "ServerDied" in reasons(overbook))
         wait_until(
             "only what is hot lies there", lambda: folders(theirs) == hot(overbook, models) | THEIRS
         )

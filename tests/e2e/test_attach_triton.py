@@ -96,7 +96,7 @@ def test_a_triton_of_somebody_else(home: Path, theirs: HandTriton, models: dict[
         theirs.kill()
         theirs.start()
         ask_all(overbook)
-        assert "ServerDied" in reasons(overbook)
+        wait_until("the loss is told", lambda: "ServerDied" in reasons(overbook))
         check_theirs(theirs)
         wait_until("only what is hot lies there", lambda: folders(theirs) == hot(overbook) | THEIRS)
         before, pid = hot(overbook), theirs.pid

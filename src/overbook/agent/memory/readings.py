@@ -58,6 +58,8 @@ def read_tree(pid: int) -> tuple[Reading, tuple[int, ...]] | None:
             continue
         held, total = held + one[0], total + one[1]
         alive.append(member.pid)
+    if pid not in alive:
+        return None  # a zombie: it has ended, and who started it has not asked yet
     return Reading(held, total, len(alive)), tuple(alive)
 
 
