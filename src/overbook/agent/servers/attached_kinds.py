@@ -150,7 +150,7 @@ class AttachedTriton:
             children = psutil.Process(pid).children()
         except psutil.NoSuchProcess:
             return None
-        parts = [tree_memory(each.pid) for each in children if _serves(each, name)]
+        parts = [tree_memory(each.pid, libraries=False) for each in children if _serves(each, name)]
         if not parts:
             return None
         return ProcessMemory(

@@ -69,8 +69,8 @@ def remove_left(prefix: str) -> None:
 
 
 def memory(stubs: Iterable[Stub]) -> ProcessMemory:
-    """Of the stubs and what they started. Blocks."""
-    parts = [tree_memory(stub.pid) for stub in stubs]
+    """Of the stubs and what they started: what is given back when they end, libraries left out. Blocks."""
+    parts = [tree_memory(stub.pid, libraries=False) for stub in stubs]
     return ProcessMemory(
         bytes=sum(part.bytes for part in parts), processes=sum(part.processes for part in parts)
     )

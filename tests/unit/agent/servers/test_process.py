@@ -20,6 +20,7 @@ from overbook.agent.servers.process import (
     end_recorded,
     server_environment,
     tail,
+    tree_memory,
 )
 from overbook.agent.servers.protocol import ProcessMemory, ServerStartFailed
 
@@ -156,6 +157,22 @@ def test_a_guarded_port_can_be_listened_on_by_the_server_alone() -> None:
     assert port.number not in {other.number for other in others}
     for other in (port, *others):
         other.close()
+
+
+def test_memory_without_libraries_is_what_a_process_would_give_back() -> None:
+    # NumPy's libraries are mapped here by the imports of other tests or by this one.
+    import numpy as np
+
+    def own() -> int:
+        return tree_memory(os.getpid(), libraries=False).bytes
+
+    before = own()
+    ballast = np.ones(20_000_000, dtype=np.uint8)
+    assert 19_000_000 < own() - before < 25_000_000
+    del ballast
+    with_libraries = tree_memory(os.getpid())
+    assert own() < with_libraries.bytes - 2_000_000
+    assert with_libraries.processes >= 1
 
 
 async def first_line(log: Path) -> str:
