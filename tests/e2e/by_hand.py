@@ -183,6 +183,7 @@ class HandTriton(HandStarted):
         super().__init__(folder)
         self._models = models
         self._mode = mode
+        self._segments = f"hand-{os.getpid()}-{self.rest_port}-"
 
     def command(self) -> Sequence[str]:
         return (
@@ -192,9 +193,15 @@ class HandTriton(HandStarted):
             *("--allow-metrics=false", "--model-repository=models", "--backend-directory=backends"),
             f"--model-control-mode={self._mode}",
             *(f"--load-model={name}" for name in self._models),
-            f"--backend-config=python,shm-region-prefix-name=hand-{os.getpid()}-{self.rest_port}-",
+            f"--backend-config=python,shm-region-prefix-name={self._segments}",
             *("--cuda-memory-pool-byte-size=0:0", "--pinned-memory-pool-byte-size=0"),
         )
 
     def variables(self) -> Mapping[str, str]:
         return {"PYTHONPATH": str(environment("triton").plugin)}
+
+    def kill(self) -> None:
+        """A killed Triton leaves the shared memory of its Python models behind."""
+        super().kill()
+        for left in Path("/dev/shm").glob(f"{self._segments}*"):
+            left.unlink(missing_ok=True)
