@@ -181,6 +181,7 @@ class AgentPart:
                     serving=lambda: supervisor.phase is Phase.READY,
                     # One that somebody else started is not replaced by connecting anew.
                     recycle=supervisor.recycle if attached is None else log.info,
+                    recycling=lambda: supervisor.recycling,
                     report=lambda reading: reporter.looked(reading, self._notices.labels),
                 )
                 tasks.create_task(watch.run(), name="memory watch")

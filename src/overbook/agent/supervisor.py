@@ -40,6 +40,7 @@ class RestartLimits:
     backoff_base: float = 0.5
     backoff_max: float = 30.0
     drain: float = 60.0
+    head_start: float = 3.0
     healthy_after: float = 30.0
 
 
@@ -89,6 +90,11 @@ class Supervisor:
         if self.phase is Phase.READY and not self._worn.is_set():
             self._worn_reason = reason
             self._worn.set()
+
+    @property
+    def recycling(self) -> bool:
+        """Whether the process is about to be replaced."""
+        return self._worn.is_set()
 
     async def run(self, actor: Actor) -> None:
         """Until cancelled; then the process is stopped."""
@@ -183,8 +189,10 @@ class Supervisor:
         reason = self._worn_reason
         metrics.RECYCLES.labels(*self._notices.labels).inc()
         self._notices.server_event("ServerRecycled", f"replacing the inference server: {reason}")
-        beside = await self._prepare()
         async with asyncio.TaskGroup() as tasks:
+            preparing = tasks.create_task(self._prepare(), name="start a spare")
+            # What loses memory goes on doing so; so the old one is not kept at work for long.
+            await asyncio.wait({preparing}, timeout=self._limits.head_start)
             emptied = tasks.create_task(actor.empty(timeout=self._limits.drain), name="drain all")
             exited = tasks.create_task(self._exit(), name="wait for server exit")
             killed = tasks.create_task(self._killed.wait(), name="wait for kill")
@@ -193,7 +201,7 @@ class Supervisor:
                 each.cancel()
         self.phase, self.message = Phase.STARTING, f"the inference server is replaced: {reason}"
         actor.server_down(reason)
-        if not beside:
+        if not preparing.result():
             await self._server.stop(grace=self._limits.grace)
 
     async def _prepare(self) -> bool:

@@ -320,3 +320,22 @@ async def test_the_budget_up_and_down() -> None:
         assert (await made.activate(A)).refusal is None
         assert (await made.activate(B)).refusal is None
         assert _charged(made) == 900 * MB
+
+
+@in_virtual_time
+async def test_nobody_is_refused_while_a_fresh_process_is_on_its_way() -> None:
+    async with world(budget=BUDGET, watching=True) as made:
+        for name in (A, B):
+            made.server.scripts[name] = Script(size=300 * MB)
+        await made.assign(spec(A, memory=300 * MB), spec(B, memory=300 * MB))
+        gateway = made.follow()
+        made.actor.followers.usage(gateway, ModelName(A), 1, 1)
+        made.supervisor.recycle("for the test")  # and A is in use, so it takes a while
+        made.room = Room(total=16_000 * MB, available=100 * MB)
+        await asyncio.sleep(5)
+        waiting = made.wish(B)
+        await asyncio.sleep(1)
+        assert not waiting.done()
+        made.room = Room(total=16_000 * MB, available=8_000 * MB)
+        made.actor.followers.detach(gateway)
+        assert (await waiting).refusal is None

@@ -194,6 +194,7 @@ class World:
                 members=tuple,
                 serving=lambda: self.supervisor.phase is Phase.READY,
                 recycle=self.supervisor.recycle,
+                recycling=lambda: self.supervisor.recycling,
                 report=lambda reading: self.reporter.looked(reading, self.notices.labels),
             ),
             self.recycling,

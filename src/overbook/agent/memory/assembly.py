@@ -57,6 +57,7 @@ class MemoryOffice:
         notices: Notices,
         serving: Callable[[], bool],
         recycle: Callable[[str], None],
+        recycling: Callable[[], bool],
         report: Callable[[Reading | None], bool],
     ) -> Watch:
         """See `WatchPorts`."""
@@ -72,6 +73,7 @@ class MemoryOffice:
             members=lambda: self._probe.members,
             serving=serving,
             recycle=recycle,
+            recycling=recycling,
             report=report,
         )
         return Watch(ports, self.recycling)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from overbook import metrics
@@ -60,7 +60,10 @@ class Residents(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class WatchPorts:
-    """``serving``: an inference server runs that can be looked at. ``recycle``: replace its process, and why."""
+    """``serving``: an inference server runs that can be looked at. ``recycle``: replace its process, and why.
+
+    ``recycling``: that is under way, so whoever waits had better wait on.
+    """
 
     residents: Residents
     meter: Meter
@@ -73,6 +76,7 @@ class WatchPorts:
     members: Callable[[], tuple[int, ...]]
     serving: Callable[[], bool]
     recycle: Callable[[str], None]
+    recycling: Callable[[], bool]
     report: Callable[[Reading | None], bool]
 
 
@@ -100,6 +104,8 @@ class Watch:
         ports, now = self._ports, self._ports.clock.now()
         serving = ports.serving()
         held = ports.quick() if serving else None
+        if not serving:
+            self._pressure = CALM  # the next process begins anew
         if held is not None:
             self._guard(held, now)
             self._learn_peak(held)
@@ -124,6 +130,8 @@ class Watch:
         )
         sample = Sample(held, ports.residents.charged_bytes, room.available)
         self._pressure = decide(sample, bounds, before, now)
+        if ports.recycling():
+            self._pressure = replace(self._pressure, refusing=False)
         if self._pressure != before:
             self._act(before, sample, bounds)
 
