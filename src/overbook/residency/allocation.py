@@ -46,6 +46,10 @@ def allocate(books: Books, now: float) -> float:
     if not books.up:
         return math.inf
     limits, free = books.limits, books.ledger.free
+    if free >= 0 and not (
+        books.pending or books.stale or books.draining or books.filling or books.room_due
+    ):
+        return math.inf  # nobody waits, and nothing is owed or to be put back
     promises = Promises(
         free=free,
         spare=free + books.coming_back,
@@ -169,6 +173,8 @@ def _cover_deficit(books: Books, promises: Promises, now: float) -> None:
 
 def _take_victims(books: Books, promises: Promises, now: float) -> None:
     """Withdraw those chosen, but for those whom a larger victim, chosen later, made superfluous."""
+    if not promises.victims:
+        return
     for model in reversed(tuple(promises.victims)):
         size = books.ledger.of(model)
         if size <= promises.spare:

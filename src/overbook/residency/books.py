@@ -30,7 +30,7 @@ from overbook.residency.ledger import Ledger
 from overbook.residency.load_times import LoadTimes
 from overbook.residency.policy import EvictionOrder, Standing
 from overbook.residency.shelf import Heat, Shelf
-from overbook.residency.states import CHARGED, SERVING, State, Step, next_state
+from overbook.residency.states import CHARGED, LEAVING, SERVING, State, Step, next_state
 from overbook.residency.waiting import WaitingRoom
 
 _NO_TICKET = Ticket(0)
@@ -193,14 +193,18 @@ class Books:
 
     def _take_out(self, entry: Entry) -> int:
         """Before a change: take the entry out of the sums. Returns what `_put_in` wants to know after it."""
+        if entry.state in LEAVING:
+            self.coming_back -= self._returning(entry)
+        if not entry.pinned:
+            return 0
         held = self.held_by_pin(entry)
-        self.coming_back -= self._returning(entry)
         self.pinned_bytes -= held
         return held
 
     def _put_in(self, entry: Entry, held_before: int) -> None:
-        held = self.held_by_pin(entry)
-        self.coming_back += self._returning(entry)
+        if entry.state in LEAVING:
+            self.coming_back += self._returning(entry)
+        held = self.held_by_pin(entry) if entry.pinned else 0
         self.pinned_bytes += held
         self.changed = True
         if held < held_before and self.unfit:
@@ -228,6 +232,8 @@ class Books:
 
     def recharge(self, entry: Entry, size: int) -> None:
         """Correct what a charged model holds."""
+        if size == self.ledger.of(entry.model) != 0:
+            return
         held = self._take_out(entry)
         self.ledger.charge(entry.model, size)
         self._put_in(entry, held)

@@ -109,15 +109,17 @@ class Core:
         """Take in what happened; the effects are to be begun in their order. Raises IllegalEvent."""
         books = self._books
         self._handlers[type(event)](event, now)
-        for request, model in books.waiting.expired(now):
-            books.left(model)
-            books.reject(request, Refusal.DEADLINE, self._deadline_reason(model), 1.0)
+        if books.waiting:
+            for request, model in books.waiting.expired(now):
+                books.left(model)
+                books.reject(request, Refusal.DEADLINE, self._deadline_reason(model), 1.0)
         while books.draining:
             entry = next(iter(books.draining.values()))
             if entry.drain_deadline > now:
                 break
             books.begin_unload(entry)
-        self._due_retries(now)
+        if self._retry_heap:
+            self._due_retries(now)
         if books.changed or now >= self._wake:
             # What allocation itself changes is looked at with the next event.
             books.changed = False
@@ -127,14 +129,14 @@ class Core:
 
     def next_wakeup(self) -> float:
         """When a `Tick` is due at the latest, in seconds on the same clock; inf when nothing waits for time."""
-        deadline = self._books.waiting.next_deadline()
-        drain = next(iter(self._books.draining.values()), None)
-        return min(
-            self._wake,
-            math.inf if deadline is None else deadline,
-            math.inf if drain is None else drain.drain_deadline,
-            self._retry_heap[0][0] if self._retry_heap else math.inf,
-        )
+        wake, books = self._wake, self._books
+        if (deadline := books.waiting.next_deadline()) is not None and deadline < wake:
+            wake = deadline
+        if books.draining:
+            wake = min(wake, next(iter(books.draining.values())).drain_deadline)
+        if self._retry_heap:
+            wake = min(wake, self._retry_heap[0][0])
+        return wake
 
     def _entry(self, model: ModelName) -> Entry:
         try:

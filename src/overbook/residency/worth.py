@@ -30,7 +30,7 @@ from overbook.residency.policy import Standing
 from overbook.residency.returns import AGES, EDGES, Returns, class_of
 
 # Turnovers after which a use counts half.
-_HALF_LIFE: Final = 8.0
+_HALF_LIFE: Final = 6.0
 # Models that grow older in one go: a large load makes many older at once, and no event may cost more for that.
 _AGEING: Final = 256
 _LEAST_SECONDS: Final = 1e-3
@@ -140,9 +140,11 @@ class Worth:
     # -- ages
 
     def _grow_older(self) -> None:
-        left = _AGEING
+        left, now = _AGEING, self._turnovers
         for column, queue in enumerate(self._ages):
-            young = self._turnovers - EDGES[column + 1]
+            if not queue:
+                continue
+            young = now - EDGES[column + 1]
             while queue and queue[0][0] <= young and left:
                 left -= 1
                 aged = queue.popleft()
