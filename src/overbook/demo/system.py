@@ -28,7 +28,7 @@ LEFTOVER_SECONDS: Final = 3.0
 # A loaded model takes a little more than its file.
 MEMORY_FACTOR: Final = 1.2
 # Without NVIDIA's build, Triton pays a process for each model; what that takes with its framework, in bytes.
-PROCESS_BYTES: Final = {"onnx": 80_000_000, "tensorflow": 330_000_000}
+PROCESS_BYTES: Final = {"onnx": 38_000_000, "tensorflow": 66_000_000}
 BUDGET_SHARE: Final = 0.25
 _LAUNCH: Final = "import sys; from overbook.cli.main import main; sys.exit(main())"
 _POLL_SECONDS: Final = 0.2
