@@ -33,7 +33,7 @@ class ServerState:
 class Observed:
     """One look at the system. Bytes; activation latencies in seconds, None before the first.
 
-    ``surprise``: by how much a model turned out larger than its manifest says, the largest so far.
+    ``surprise``: by how much models turned out larger than their manifests say, in all.
     """
 
     models: Mapping[str, ModelState] = field(default_factory=dict)
@@ -81,7 +81,7 @@ def observe(
             _name(server): _server_state(server, before.servers.get(_name(server)))
             for server in servers
         },
-        surprise=max([before.surprise, *(_surprise(model) for model in models)]),
+        surprise=max(before.surprise, sum(_surprise(model) for model in models)),
         process_bytes=sum(_numbers(each, "bytes").get("process", 0) for each in replicas),
         resident_models=sum(_numbers(replica, "models").get("resident", 0) for replica in replicas),
         hot=total(samples, "overbook_requests_total", path="hot"),
@@ -116,7 +116,8 @@ def _model_state(model: Mapping[str, object]) -> ModelState:
 
 def _surprise(model: Mapping[str, object]) -> int:
     counted = [_numbers(replica, "bytes") for replica in _replicas(model)]
-    return max((each.get("measured", 0) - each.get("declared", 0) for each in counted), default=0)
+    larger = (each.get("measured", 0) - each.get("declared", 0) for each in counted)
+    return max(0, *larger, 0)
 
 
 def _charged(replica: Mapping[str, object]) -> int:
