@@ -14,8 +14,10 @@ from typing import Final
 
 from overbook.agent.memory.estimates import NOISE
 
-# Seconds for which an excess must have lasted before it is withheld.
-LASTS: Final = 3.0
+# Seconds, and looks, for which an excess must have lasted before it is withheld. A model that is asked without pause
+# borrows nearly all the time: with three looks in three seconds that was taken for lost, and the process replaced.
+LASTS: Final = 10.0
+LOOKS: Final = 5
 _SMALLEST_SLACK: Final = 8 << 20
 _SLACK_SHARE: Final = 100
 
@@ -33,6 +35,7 @@ class Unattributed:
     base: int = 0
     withheld: int = 0
     _least: int = 0
+    _looks: int = 0
     _since: float | None = None
 
     def ceiling(self, charged: int) -> int:
@@ -50,9 +53,10 @@ class Unattributed:
             self._since = None
             return self._withhold(excess)
         if self._since is None:
-            self._since, self._least = now, excess
+            self._since, self._least, self._looks = now, excess, 0
         self._least = min(self._least, excess)
-        if now - self._since < LASTS:
+        self._looks += 1
+        if now - self._since < LASTS or self._looks < LOOKS:
             return False
         self._since = None
         return self._withhold(self._least)

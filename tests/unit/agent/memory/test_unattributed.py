@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overbook.agent.memory.estimates import NOISE
-from overbook.agent.memory.unattributed import LASTS, Unattributed, slack_of
+from overbook.agent.memory.unattributed import LASTS, LOOKS, Unattributed, slack_of
 
 MB = 1_000_000
 
@@ -27,8 +27,18 @@ def test_an_excess_is_withheld_once_it_lasted() -> None:
     state = made()
     assert not state.observe(150 * MB, 0, now=0.0)
     assert not state.observe(130 * MB, 0, now=1.0)
+    for look in range(2, LOOKS - 1):
+        assert not state.observe(150 * MB, 0, now=float(look))
     assert state.observe(150 * MB, 0, now=LASTS)
     assert state.withheld == 20 * MB, "the least of what was seen"
+
+
+def test_a_few_looks_may_all_have_met_an_inference() -> None:
+    state = made()
+    for look in range(LOOKS - 1):
+        assert not state.observe(150 * MB, 0, now=look * LASTS)
+    assert not state.observe(100 * MB, 0, now=LOOKS * LASTS)
+    assert state.withheld == 0
 
 
 def test_borrowed_memory_is_not_lost() -> None:
