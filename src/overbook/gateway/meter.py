@@ -23,6 +23,9 @@ IDLE_SECONDS: Final = 1.0
 # A scrape may take this share of the time, however many places there are: it takes Envoy's time and ours
 # from the requests.
 _COST_SHARE: Final = 0.02
+# Who leaves memory is decided by what is known of use: on a busy machine, where every scrape takes long, it must not
+# grow old.
+_LONGEST_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,7 @@ class Meter:
                     moved = False
                 cost = loop.time() - began
                 pause = BUSY_SECONDS if moved else min(IDLE_SECONDS, pause * 1.5)
-                await self._sleep(max(pause, cost / _COST_SHARE))
+                await self._sleep(max(pause, min(_LONGEST_SECONDS, cost / _COST_SHARE)))
         finally:
             await self._admin.close()
 
