@@ -151,6 +151,16 @@ class Instance:
         assert isinstance(address, dict)
         return str(address[protocol])
 
+    def state_of(self, model: str) -> str:
+        """Of a model with one replica."""
+        status = self.control.get("model", model)["status"]
+        assert isinstance(status, dict)
+        replicas = status["replicas"]
+        assert isinstance(replicas, list)
+        (replica,) = replicas
+        assert isinstance(replica, dict)
+        return str(replica["state"])
+
     def server_address(self, protocol: str) -> str:
         """ "host:port" of the inference server; ``protocol``: rest or grpc."""
         address = self.replica()["address"]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.artifacts import IRIS_BODY, small_models
+from bench.errors import BenchFailed
 from bench.instance import Instance, running, wait_registered
 from bench.processes import wait_until
 from overbook.client.http import JsonObject
@@ -42,9 +43,15 @@ class Fleet:
         self._used.move_to_end(model)
         return self.instance.ask(model, IRIS_BODY)
 
-    def oldest(self) -> str:
-        """The model that was asked for the longest time ago: cold when not all fit."""
-        return next(iter(self._used))
+    def cold(self) -> str:
+        """Of the models that are not in memory, the one that was asked for the longest time ago.
+
+        Raises BenchFailed when all are in memory.
+        """
+        for model in self._used:
+            if self.instance.state_of(model) == "cold":
+                return model
+        raise BenchFailed("every model is in memory; expected a cold one")
 
     def newest(self) -> str:
         return next(reversed(self._used))

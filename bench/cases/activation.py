@@ -21,14 +21,14 @@ def run(stage: Stage, effort: Effort) -> Section:
         *_lines("room free", take_apart(hundred, _emptied(hundred), effort.samples), Target(10)),
         *_lines(
             "a victim leaves, 100 hot models",
-            take_apart(hundred, hundred.oldest, effort.samples),
+            take_apart(hundred, hundred.cold, effort.samples),
             Target(30),
         ),
     ]
     thousand = stage.fleet(THOUSAND)
     lines += _lines(
         "a victim leaves, 1,000 hot models",
-        take_apart(thousand, thousand.oldest, effort.samples),
+        take_apart(thousand, thousand.cold, effort.samples),
         Target(80),
     )
     return Section(

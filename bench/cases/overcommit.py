@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Final
 
 from bench.artifacts import IRIS_BODY
 from bench.effort import Effort
-from bench.errors import BenchFailed
 from bench.findings import Line, Measured, Section, Target, single
-from bench.instance import Instance
 from bench.samples import Samples, ratios
 from bench.stage import FleetPlan, Stage
 from bench.wrk import Load, Outcome, run_wrk
 
-PLAN: Final = FleetPlan(registered=75, hot=50)
+_FIT: Final = 50
 # Models asked for, of which 50 fit: 0, 10, 20 and 50 % too many.
 _ASKED: Final = (50, 55, 60, 75)
 _CLIENTS: Final = 10
-_WARM_TRIES: Final = 10
-_WARM_PAUSE: Final = 1.5
 _DIGITS: Final = 5
 _P95: Final = Target(4.0)
 _WORST: Final = Target(2000.0)
@@ -29,12 +24,11 @@ _PUBLISHED: Final = {50: (35, 128), 55: (262, 8661), 60: (465, 6958), 75: (982, 
 
 
 def run(stage: Stage, effort: Effort) -> Section:
-    fleet = stage.fleet(PLAN)
-    names = list(fleet.homes)
+    fleets = {asked: stage.fleet(FleetPlan(registered=asked, hot=_FIT)) for asked in _ASKED}
     turns: dict[int, list[Outcome]] = {asked: [] for asked in _ASKED}
     for counted in [False, *[True] * effort.rounds]:
         for asked in _ASKED:
-            _warm(fleet.instance, names[: min(asked, PLAN.hot)])
+            fleet = fleets[asked]
             load = Load(json.dumps(IRIS_BODY), "m", asked, digits=_DIGITS, at_random=True)
             outcome = run_wrk(
                 fleet.instance.port,
@@ -48,7 +42,7 @@ def run(stage: Stage, effort: Effort) -> Section:
         title="More models than fit, asked for at random",
         how=(
             f"{_CLIENTS} clients ask at once, each time for any of the models, all equally likely: the "
-            f"worst case for a cache. {PLAN.hot} models fit in one MLServer; asked for are "
+            f"worst case for a cache. {_FIT} models fit in one MLServer; asked for are "
             f"{', '.join(map(str, _ASKED))}. A request that fails would end the benchmark."
         ),
         lines=tuple(_lines(turns)),
@@ -63,26 +57,15 @@ def run(stage: Stage, effort: Effort) -> Section:
     )
 
 
-def _warm(instance: Instance, models: list[str]) -> None:
-    """Ask until all of them are hot: how recently a hot model was used is known a moment later."""
-    for _ in range(_WARM_TRIES):
-        before, _ = instance.loads()
-        instance.ask_all(models, IRIS_BODY)
-        if instance.loads()[0] == before:
-            return
-        time.sleep(_WARM_PAUSE)
-    raise BenchFailed(f"{len(models)} models fit, but {_WARM_TRIES} rounds did not make them hot")
-
-
 def _lines(turns: dict[int, list[Outcome]]) -> list[Line]:
-    fits = _samples(turns[PLAN.hot], "p95")
-    lines = [single(f"{PLAN.hot} models, all fit: p95", fits, "ms")]
+    fits = _samples(turns[_FIT], "p95")
+    lines = [single(f"{_FIT} models, all fit: p95", fits, "ms")]
     for asked in _ASKED[1:]:
         mine = _samples(turns[asked], "p95")
-        over = round(100 * (asked / PLAN.hot - 1))
+        over = round(100 * (asked / _FIT - 1))
         last = asked == _ASKED[-1]
         contestants = (
-            Measured(f"{PLAN.hot} models", fits, "ms"),
+            Measured(f"{_FIT} models", fits, "ms"),
             Measured(f"{asked} models", mine, "ms"),
         )
         figure = ratios(mine, fits)

@@ -101,7 +101,7 @@ def _restart(fleet: Fleet, found: _Found) -> None:
     fleet.instance.start()
     fleet.instance.wait_ready()
     found.start.append(time.perf_counter() - began)
-    fleet.ask(fleet.oldest())
+    fleet.ask(fleet.cold())
     found.answer.append(time.perf_counter() - began)
     wait_registered(fleet.instance, MANY.registered)
 
@@ -111,7 +111,7 @@ def _by_turns(fleets: tuple[Fleet, Fleet], effort: Effort) -> tuple[Cold, Cold]:
     turns: tuple[list[Cold], list[Cold]] = ([], [])
     for _ in range(effort.rounds):
         for fleet, mine in zip(fleets, turns, strict=True):
-            mine.append(take_apart(fleet, fleet.oldest, effort.samples // effort.rounds))
+            mine.append(take_apart(fleet, fleet.cold, effort.samples // effort.rounds))
     return _joined(turns[0]), _joined(turns[1])
 
 
