@@ -19,7 +19,7 @@ _CENTRES = 6
 _STEPS = 20
 
 
-class Network(tf.Module):  # type: ignore[misc]
+class Network(tf.Module):
     """Two layers."""
 
     def __init__(self, hidden: int, rng: np.random.Generator) -> None:
@@ -32,7 +32,7 @@ class Network(tf.Module):  # type: ignore[misc]
         self.second, self.second_bias = variable(hidden, hidden), variable(hidden)
         self.last, self.last_bias = variable(hidden, _CENTRES), variable(_CENTRES)
 
-    @tf.function(input_signature=[tf.TensorSpec([None, _FEATURES], tf.float32, name="features")])  # type: ignore[misc]
+    @tf.function(input_signature=[tf.TensorSpec([None, _FEATURES], tf.float32, name="features")])
     def __call__(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
         inside = tf.nn.relu(features @ self.first + self.first_bias)
         inside = tf.nn.relu(inside @ self.second + self.second_bias)

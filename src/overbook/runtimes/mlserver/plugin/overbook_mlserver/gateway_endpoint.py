@@ -142,7 +142,7 @@ class _Connection(HttpToolsProtocol):
             super().on_message_complete()
             return
         cycle = _ShortCycle(self, way, keep_alive=self.parser.should_keep_alive())
-        self.cycle = cycle  # type: ignore[assignment]
+        self.cycle = cycle
         task = self.loop.create_task(cycle.run(work))
         cycle.task = task
         self.tasks.add(task)
