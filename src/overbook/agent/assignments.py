@@ -247,6 +247,7 @@ class Assignments:
             pinned=spec.pinned,
             priority=spec.priority,
             keep_alive=spec.keep_alive_seconds,
+            reserve=self._sizes.reserve(assignment.measurable, assignment.declared),
         )
 
     # -- sizes

@@ -8,6 +8,8 @@ from typing import Final
 
 # What an artifact becomes in memory, by experience with pickled estimators.
 FACTOR: Final = 1.2
+# What it seldom exceeds: for the moment at which it is loaded for the first time.
+CAUTIOUS: Final = 1.5
 # A ledger entry of nothing would let any number of models in.
 SMALLEST: Final = 4096
 

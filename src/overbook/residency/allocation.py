@@ -77,8 +77,9 @@ def _head(queue: OrderedDict[ModelName, None]) -> tuple[ModelName, ...]:
 
 
 def _make_room(books: Books, entry: Entry, promises: Promises, now: float) -> bool:
-    """Promise ``entry.size`` bytes, choosing victims for what is missing. False: only busy models are left."""
-    shortfall = entry.size - promises.spare
+    """Promise what a load needs, choosing victims for what is missing. False: only busy models are left."""
+    needs = books.needs(entry)
+    shortfall = needs - promises.spare
     if shortfall > 0:
         if shortfall > promises.idle_bytes:
             promises.blocked = True
@@ -88,7 +89,7 @@ def _make_room(books: Books, entry: Entry, promises: Promises, now: float) -> bo
             promises.blocked = True
             return False
         promises.choose(victims, Cause.PRESSURE)
-    promises.spare -= entry.size
+    promises.spare -= needs
     promises.reservations -= 1
     promises.kept.add(entry.model)
     return True
@@ -105,13 +106,14 @@ def _reserve(books: Books, entry: Entry, promises: Promises, now: float) -> bool
         elif not promises.claimed:
             claim(books, entry, promises, now)
         return False
-    if entry.size > promises.free:
+    needs = books.needs(entry)
+    if needs > promises.free:
         if now >= impatient_at:
             promises.free = min(
                 promises.free, 0
             )  # what trickles in is its, not that of smaller ones behind it
         return False
-    promises.free -= entry.size
+    promises.free -= needs
     return len(books.loading) < books.limits.concurrent_loads
 
 
@@ -210,7 +212,7 @@ def _serve_warm(books: Books, promises: Promises, now: float) -> None:
         entry = books.entries[model]
         if now < entry.retry_at or no_room_reason(books, entry):
             continue
-        if entry.size <= room:
+        if books.needs(entry) <= room:
             books.begin_load(entry)
             books.filling = True
             break

@@ -71,11 +71,13 @@ class Entry:
     priority: int
     keep_alive: float = 0.0
     load_seconds: float | None = None
+    reserve: int = 0  # bytes to charge while it loads, when they are more than its size
     state: State = State.COLD
     loaded_generation: int = 0
     loaded_size: int = 0
     loading_generation: int = 0  # of the load under way; what arrives meanwhile makes it stale
     loading_size: int = 0
+    loading_extra: int = 0  # charged beyond that until the load ended
     in_flight: int = 0
     last_used: float = -math.inf
     wanted_since: float = math.inf  # when the wish that is still open began; inf: nobody waits
@@ -186,10 +188,21 @@ class Books:
         """Bytes that a pin keeps for good; of a reload, which holds two copies, the smaller one."""
         if not entry.pinned:
             return 0
+        if entry.state is State.LOADING:
+            return entry.loading_size
         if entry.state is State.RELOADING:
             return min(entry.loaded_size, entry.loading_size)
         leaving = entry.state in (State.DRAINING, State.UNLOADING)
         return 0 if leaving else self.ledger.of(entry.model)
+
+    def needs(self, entry: Entry) -> int:
+        """Bytes that a load of it is charged: its size, or what is reserved, as far as that could ever be had."""
+        if entry.reserve <= entry.size:
+            return entry.size
+        others = self.pinned_bytes - self.held_by_pin(entry)
+        old = entry.loaded_size if entry.state is State.RESIDENT else 0
+        room = self.ledger.budget - self.ledger.withheld - others - old
+        return max(entry.size, min(entry.reserve, room))
 
     def _take_out(self, entry: Entry) -> int:
         """Before a change: take the entry out of the sums. Returns what `_put_in` wants to know after it."""
@@ -241,8 +254,11 @@ class Books:
     def resize_load(self, entry: Entry, size: int) -> None:
         """Correct what the load under way will take."""
         held = self._take_out(entry)
-        self.ledger.charge(entry.model, self.ledger.of(entry.model) + size - entry.loading_size)
+        before = entry.loading_size + entry.loading_extra
         entry.loading_size = size
+        entry.loading_extra = max(0, min(before, entry.reserve) - size)
+        change = size + entry.loading_extra - before
+        self.ledger.charge(entry.model, self.ledger.of(entry.model) + change)
         self._put_in(entry, held)
 
     def set_size(self, entry: Entry, size: int) -> None:
@@ -321,20 +337,26 @@ class Books:
     # -- moves with effects
 
     def begin_load(self, entry: Entry) -> None:
-        entry.loading_generation, entry.loading_size = entry.generation, entry.size
+        needs = self._begin_any_load(entry)
         self.step(entry, Step.BEGIN_LOAD)
-        self.recharge(entry, entry.size)
+        self.recharge(entry, needs)
         self.pending.pop(entry.model, None)
         entry.wanted_since = math.inf
         self.warm.drop(entry.model)
         self.emit(Load(entry.model, entry.generation))
 
     def begin_reload(self, entry: Entry) -> None:
-        entry.loading_generation, entry.loading_size = entry.generation, entry.size
+        needs = self._begin_any_load(entry)
         self.step(entry, Step.BEGIN_RELOAD)
-        self.recharge(entry, entry.loaded_size + entry.size)
+        self.recharge(entry, entry.loaded_size + needs)
         self.stale.pop(entry.model, None)
         self.emit(Load(entry.model, entry.generation, reload=True))
+
+    def _begin_any_load(self, entry: Entry) -> int:
+        needs = self.needs(entry)
+        entry.loading_generation, entry.loading_size = entry.generation, entry.size
+        entry.loading_extra = needs - entry.size
+        return needs
 
     def begin_drain(self, entry: Entry, cause: Cause, now: float) -> None:
         self.step(entry, Step.BEGIN_DRAIN)
@@ -357,6 +379,7 @@ class Books:
     def begin_verify(self, entry: Entry) -> None:
         if not entry.verifying:
             entry.verifying = True
+            self.changed = True  # room that was made for its reload is nobody's until the answer
             self.emit(Verify(entry.model))
 
     def begin_unload(self, entry: Entry) -> None:

@@ -22,7 +22,8 @@ def claim(books: Books, entry: Entry, promises: Promises, now: float) -> None:
     """Make the room that the model waited for too long, from whoever has it."""
     promises.claimed = promises.blocked = True
     leaving = sum(books.ledger.of(each.model) for each in books.draining.values() if each.in_flight)
-    missing = entry.size - promises.spare - leaving
+    needs = books.needs(entry)
+    missing = needs - promises.spare - leaving
     if missing > 0:
         free_to_go = tuple(idle(books, promises, now, entry))
         busy = tuple(in_use(books, promises, now))
@@ -33,8 +34,8 @@ def claim(books: Books, entry: Entry, promises: Promises, now: float) -> None:
         else:
             _take(promises, victims, {candidate.model for candidate in busy})
     # In a deficit both are below 0, and stay so.
-    promises.spare -= max(0, min(promises.spare, entry.size))
-    promises.free -= max(0, min(promises.free, entry.size))
+    promises.spare -= max(0, min(promises.spare, needs))
+    promises.free -= max(0, min(promises.free, needs))
     promises.reservations -= 1
 
 

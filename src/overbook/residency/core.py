@@ -168,7 +168,7 @@ class Core:
             entry = Entry(event.model, 0, event.generation, False, event.priority)
             books.set_size(entry, event.size)
             entry.keep_alive, entry.load_seconds = event.keep_alive, event.load_seconds
-            entry.last_used = min(event.last_used, now)
+            entry.last_used, entry.reserve = min(event.last_used, now), event.reserve
             books.entries[event.model] = entry
             books.set_pinned(entry, event.pinned)
             self._content_changed(entry, warm=event.warm)
@@ -179,7 +179,8 @@ class Core:
             )
         other_content = event.generation != entry.generation
         changed = other_content or entry.size != event.size
-        entry.keep_alive = event.keep_alive
+        books.changed = books.changed or entry.reserve != event.reserve
+        entry.keep_alive, entry.reserve = event.keep_alive, event.reserve
         books.set_size(entry, event.size)
         entry.generation, entry.removed = event.generation, False
         books.set_pinned(entry, event.pinned)
@@ -222,7 +223,8 @@ class Core:
                 entry.loaded_size = entry.size
         elif entry.state in (State.LOADING, State.RELOADING):
             same_content = entry.loading_generation == entry.generation
-            if same_content and self._affordable(entry.size - entry.loading_size):
+            more = entry.size - entry.loading_size - entry.loading_extra
+            if same_content and self._affordable(more):
                 books.resize_load(entry, entry.size)
 
     def _affordable(self, more: int) -> bool:

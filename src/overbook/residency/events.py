@@ -23,7 +23,9 @@ class Register:
     also across a `Remove`; after one, any generation may follow while the old copy still drains.
     ``warm`` asks for a load into room that is free anyway; nothing is evicted for it. ``keep_alive``: seconds after
     its last use in which others are evicted rather than this one. ``load_seconds`` and
-    ``last_used``: what its loads took and when it was used last, when known from elsewhere.
+    ``last_used``: what its loads took and when it was used last, when known from elsewhere. ``reserve``: bytes
+    that its loads are charged until they ended, where ``size`` is not much more than hope; what of that there cannot
+    be room for is done without.
     """
 
     model: ModelName
@@ -35,6 +37,7 @@ class Register:
     keep_alive: float = 0.0
     load_seconds: float | None = None
     last_used: float = -math.inf
+    reserve: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,42 @@ async def test_ten_times_too_small_is_a_deficit_that_evicts_before_the_next_load
 
 
 @in_virtual_time
+async def test_ten_times_too_small_is_no_deficit_where_its_files_show_it() -> None:
+    async with world(budget=BUDGET) as made:
+        made.cache.sizes["/c"] = 700 * MB
+        made.server.scripts.update(
+            a=Script(size=400 * MB), b=Script(size=400 * MB), c=Script(size=720 * MB, seconds=1.0)
+        )
+        await made.assign(spec(A, memory=400 * MB), spec(B, memory=400 * MB))
+        await made.activate(A)
+        await made.activate(B)
+        await asyncio.sleep(1)
+        await made.assign(spec(C, memory=70 * MB))
+        assert made.report(C).size_bytes == 70 * MB, "what is registered is what was declared"
+        waiting = made.wish(C)
+        await asyncio.sleep(0.5)
+        assert _charged(made) == BUDGET, "as much as there is, until its load ended"
+        assert (await waiting).refusal is None
+        assert _causes(made) == ["pressure", "pressure"]
+        assert _charged(made) == 720 * MB
+
+
+@in_virtual_time
+async def test_what_is_declared_no_smaller_than_its_files_fits_exactly() -> None:
+    async with world(budget=10 * MB) as made:
+        names = "abcdefghijk"
+        for name in names:
+            made.cache.sizes[f"/{name}"] = 30_000
+            made.server.scripts[name] = Script(size=200_000)
+        await made.assign(*(spec(name, memory=MB) for name in names))
+        for name in names:
+            assert (await made.activate(name)).refusal is None
+            await asyncio.sleep(1)
+        assert made.actor.statistics().resident == 10
+        assert _charged(made) == 10 * MB
+
+
+@in_virtual_time
 async def test_ten_times_too_large_makes_room_for_others() -> None:
     async with world(budget=BUDGET) as made:
         made.server.scripts.update(a=Script(size=60 * MB), b=Script(size=900 * MB))

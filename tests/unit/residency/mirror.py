@@ -30,6 +30,7 @@ class Seen:
     pinned: bool
     priority: int
     keep_alive: float = 0.0
+    reserve: int = 0
     state: State = State.COLD
     charge: int = 0
     loaded: int = 0
@@ -91,6 +92,21 @@ class Mirror:
             if seen.state is State.UNLOADING
             or (seen.state is State.DRAINING and seen.in_flight == 0)
         )
+
+    def held_by_pin(self, seen: Seen) -> int:
+        """Bytes that no pressure can free; what is only reserved for a load is not meant to stay."""
+        if not seen.pinned or seen.state not in IN_MEMORY or seen.state in LEAVING:
+            return 0
+        if seen.state is State.RELOADING:
+            return min(seen.loaded, seen.loading)
+        return seen.loading if seen.state is State.LOADING else seen.charge
+
+    def needs(self, seen: Seen) -> int:
+        """Bytes that a load is charged: what is reserved for it, but never so much that it could not be loaded."""
+        pinned = sum(self.held_by_pin(one) for one in self.models.values() if one is not seen)
+        old = seen.loaded if seen.state in (State.RESIDENT, State.RELOADING) else 0
+        room = self.budget - self.withheld - pinned - old
+        return max(seen.size, min(seen.reserve, room))
 
     def waiting_for(self, model: ModelName) -> int:
         return sum(1 for waiter in self.waiters.values() if waiter.model == model)
@@ -172,11 +188,16 @@ class Mirror:
         seen = self.models.get(event.model)
         if seen is None:
             self.models[event.model] = Seen(
-                event.size, event.generation, event.pinned, event.priority, event.keep_alive
+                event.size,
+                event.generation,
+                event.pinned,
+                event.priority,
+                event.keep_alive,
+                event.reserve,
             )
             self.models[event.model].last_used = min(event.last_used, now)
             return
-        seen.keep_alive = event.keep_alive
+        seen.keep_alive, seen.reserve = event.keep_alive, event.reserve
         changed = event.generation != seen.generation or event.size != seen.size
         staying = seen.state is State.RESIDENT
         if seen.removed and seen.state is State.DRAINING:
@@ -197,10 +218,12 @@ class Mirror:
                 seen.charge += more
                 seen.loaded = seen.size
         elif seen.state in (State.LOADING, State.RELOADING):
-            more = seen.size - seen.loading
+            old = seen.loaded if seen.state is State.RELOADING else 0
+            extra = seen.charge - old - seen.loading
+            more = seen.size - seen.loading - extra
             if seen.loading_generation == seen.generation and more <= max(0, self.free):
-                seen.charge += more
                 seen.loading = seen.size
+                seen.charge = old + max(seen.size, min(seen.charge - old, seen.reserve))
 
     def _load_succeeded(self, seen: Seen, measured: int | None) -> None:
         assert seen.state in (State.LOADING, State.RELOADING)
@@ -299,6 +322,7 @@ class Mirror:
         assert not seen.removed
         assert effect.generation == seen.generation
         assert now >= seen.retry_at, "law 7: no load before its backoff is over"
+        needs = self.needs(seen)
         if effect.reload:
             assert seen.state is State.RESIDENT
             assert seen.loaded_generation != seen.generation
@@ -313,7 +337,7 @@ class Mirror:
                 self.demanded = True
             seen.state, seen.loaded = State.LOADING, 0
         seen.loading, seen.loading_generation = seen.size, seen.generation
-        seen.charge = seen.loaded + seen.loading
+        seen.charge = seen.loaded + needs
         assert self.free >= 0, "law 1: no load beyond the budget"
         busy = [
             one for one in self.models.values() if one.state in (State.LOADING, State.RELOADING)
@@ -366,7 +390,7 @@ class Mirror:
             for one in self.models.values()
             if one.cause is Cause.FAIRNESS and one.state is State.DRAINING and not one.in_flight
         )
-        needed = sum(self.models[name].size for name in waiting)
+        needed = sum(self.needs(self.models[name]) for name in waiting)
         assert needed > self.free + self.returning() - given, "there is room for all who wait"
 
     def _end(self, request: RequestId) -> Waiter:
@@ -395,7 +419,9 @@ class Mirror:
             assert full or self.waiting_for(waiter.model) >= self.limits.max_waiting_per_model
         elif effect.refusal is Refusal.NO_ROOM:
             pinned = sum(
-                one.charge for one in self.models.values() if one.pinned and one is not seen
+                one.loading if one.state is State.LOADING else one.charge
+                for one in self.models.values()
+                if one.pinned and one is not seen
             )
             assert seen.size > self.budget - pinned, "law 2: there was room"
         else:
@@ -439,11 +465,13 @@ class Mirror:
             for seen in self.models.values()
             if seen.state is State.RESIDENT and seen.loaded_generation != seen.generation
         ]
-        needs = [seen.size for seen in (*wanted, *stale)]
+        needs = [self.needs(seen) for seen in (*wanted, *stale)]
         smallest = min(needs, default=math.inf)
         assert smallest <= spare, "law 2: drained for a load that cannot succeed"
         for victim in victims:
-            superfluous = sum(needs) + self.models[victim].charge <= spare
+            # A pinned model whose load began in this event leaves less to reserve; before it, all was needed.
+            most = sum(max(seen.size, seen.reserve) for seen in (*wanted, *stale))
+            superfluous = most + self.models[victim].charge <= spare
             assert not superfluous, f"law 2: {victim} need not leave"
         others = [e for e in effects if isinstance(e, (fx.Load, fx.Publish))]
         budget_victims = [

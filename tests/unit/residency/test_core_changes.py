@@ -437,3 +437,12 @@ def test_content_in_backoff_does_not_come_back_before_its_time() -> None:
     assert here.say(ev.ServerUp()) == []
     here.now = here.core.next_wakeup()
     assert here.say(ev.Tick()) == [fx.Load(A, 2)]
+
+
+def test_room_made_for_a_reload_goes_back_while_a_suspect_is_verified() -> None:
+    here = world(budget=8, b=6, c=2)
+    make_resident(here, C, B)
+    here.say(ev.Register(B, 1, 2))
+    assert state(here, C) is State.DRAINING
+    here.arrive(B, suspect=True)
+    assert here.log[-1][2] == [fx.Verify(B), fx.Publish(C)]

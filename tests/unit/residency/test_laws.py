@@ -37,6 +37,7 @@ STRANGER = ModelName("stranger")
 
 models = st.sampled_from(MODELS)
 sizes = st.integers(0, 14)
+reserves = st.sampled_from([0, 0, 0, 4, 9, 40])
 picks = st.integers(0, 1000)
 
 
@@ -53,7 +54,7 @@ class Adversary(RuleBasedStateMachine):
         headroom=st.sampled_from([0.0, 1.0, 3.0]),
         patience=st.sampled_from([0.5, 2.0, 100.0]),
         known=st.lists(
-            st.tuples(st.integers(0, 6), st.booleans()), min_size=3, max_size=len(MODELS)
+            st.tuples(st.integers(0, 6), st.booleans(), reserves), min_size=3, max_size=len(MODELS)
         ),
         up=st.sampled_from([True, True, True, False]),
         order=st.sampled_from([LeastRecentlyUsed, Worth]),
@@ -68,7 +69,7 @@ class Adversary(RuleBasedStateMachine):
         residency: float,
         headroom: float,
         patience: float,
-        known: list[tuple[int, bool]],
+        known: list[tuple[int, bool, int]],
         up: bool,
         order: Callable[[], EvictionOrder],
     ) -> None:
@@ -86,8 +87,8 @@ class Adversary(RuleBasedStateMachine):
         self.world = World(budget, limits, order)
         if up:
             self.world.say(ev.ServerUp())
-        for model, (size, warm) in zip(MODELS, known, strict=False):
-            self.world.say(ev.Register(model, size, 1, warm=warm))
+        for model, (size, warm, reserve) in zip(MODELS, known, strict=False):
+            self.world.say(ev.Register(model, size, 1, warm=warm, reserve=reserve))
 
     # -- assignments
 
@@ -99,6 +100,7 @@ class Adversary(RuleBasedStateMachine):
         priority=st.sampled_from([0, 0, 0, 1, -1]),
         warm=st.booleans(),
         keep_alive=st.sampled_from([0.0, 0.0, 0.0, 1.0, 100.0]),
+        reserve=reserves,
     )
     def register(
         self,
@@ -109,10 +111,13 @@ class Adversary(RuleBasedStateMachine):
         priority: int,
         warm: bool,
         keep_alive: float,
+        reserve: int,
     ) -> None:
         seen = self.world.mirror.models.get(model)
         generation = 1 + newer if seen is None or seen.removed else seen.generation + newer
-        event = ev.Register(model, size, generation, pinned, priority, warm, keep_alive)
+        event = ev.Register(
+            model, size, generation, pinned, priority, warm, keep_alive, reserve=reserve
+        )
         self.world.say(event)
 
     @rule(model=models, newer=st.integers(0, 1))
@@ -128,6 +133,7 @@ class Adversary(RuleBasedStateMachine):
                 seen.pinned,
                 seen.priority,
                 keep_alive=seen.keep_alive,
+                reserve=seen.reserve,
             )
             self.world.say(event)
 

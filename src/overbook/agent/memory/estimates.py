@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Final
 
-from overbook.agent.guesses import FACTOR, SMALLEST
+from overbook.agent.guesses import CAUTIOUS, FACTOR, SMALLEST
 
 KEPT: Final = 16
 # Less than this cannot be told from the server's own comings and goings.
@@ -110,6 +110,31 @@ def charged_size(evidence: Evidence | None, declared: int | None, guess: int) ->
     if measured is None or (declared is not None and not differs(measured, declared)):
         return max(SMALLEST, believed)
     return max(SMALLEST, measured)
+
+
+def reserved_size(evidence: Evidence | None, declared: int | None, cautious: int) -> int:
+    """What a load should be charged until it ended, beyond what it is charged after it; 0: nothing beyond. Bytes.
+
+    ``cautious``: what the artifact may well become. A declaration that is not clearly smaller is believed.
+    """
+    if evidence is not None and evidence.measured:
+        return 0
+    if declared is not None and (cautious <= declared or not differs(cautious, declared)):
+        return 0
+    return cautious + NOISE
+
+
+def cautious_factor(known: Sequence[Evidence], process: int = 0) -> float:
+    """As `learned_factor`, but which nearly all of them stay below by no more than noise; at first `CAUTIOUS`."""
+    # Per MiB, so that the noise of one is what `percentile` takes it for.
+    ratios = [
+        max(0, percentile(evidence.loads) - process - NOISE) * NOISE // evidence.artifact
+        for evidence in known
+        if evidence.loads and evidence.artifact >= NOISE
+    ]
+    if len(ratios) < _FACTOR_SAMPLES:
+        return CAUTIOUS
+    return max(learned_factor(known, process), percentile(ratios) / NOISE)
 
 
 def learned_factor(known: Sequence[Evidence], process: int = 0) -> float:

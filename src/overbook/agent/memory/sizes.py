@@ -12,10 +12,12 @@ from typing import Final, Protocol
 from overbook.agent.guesses import Guess
 from overbook.agent.memory.estimates import (
     Evidence,
+    cautious_factor,
     charged_size,
     learned_factor,
     measured_size,
     percentile,
+    reserved_size,
     wrong,
 )
 
@@ -48,7 +50,7 @@ class Sizes:
         self._guess = guess or Guess()
         self._known: dict[str, Evidence] = {} if store is None else store.load()
         self._unsaved: dict[str, Evidence] = {}
-        self._factors: dict[str, float] = {}
+        self._factors: dict[str, tuple[float, float]] = {}
         self._told: dict[str, tuple[int, ...]] = {}
         self._like: dict[str, dict[str, None]] = {}
         for digest, evidence in self._known.items():
@@ -86,6 +88,12 @@ class Sizes:
         guess = 0 if declared is not None else self.guess(content)
         return charged_size(evidence, declared, guess)
 
+    def reserve(self, content: Content, declared: int | None) -> int:
+        """Bytes to charge for a load of it until it ended, when they should be more than `charge`; else 0."""
+        _, factor = self._learned(content.requirement)
+        cautious = self._guess.bytes(content.artifact, content.requirement.split(), factor)
+        return reserved_size(self._known.get(content.digest), declared, cautious)
+
     def wrong(self, content: Content, declared: int | None) -> bool:
         """Whether what was measured differs from the declaration by more than noise and a quarter of it."""
         measured = self.measured(content, declared)
@@ -98,11 +106,16 @@ class Sizes:
 
     def factor(self, requirement: str) -> float:
         """Bytes in memory per byte of artifact, learned per framework."""
+        return self._learned(requirement)[0]
+
+    def _learned(self, requirement: str) -> tuple[float, float]:
+        """What a byte of artifact becomes, and what it seldom exceeds."""
         found = self._factors.get(requirement)
         if found is None:
             like = [self._known[digest] for digest in self._like.get(requirement, ())]
             process = self._guess.process(requirement.split())
-            found = self._factors[requirement] = learned_factor(like, process)
+            found = learned_factor(like, process), cautious_factor(like, process)
+            self._factors[requirement] = found
         return found
 
     def took(self, content: Content, bytes_: int) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from overbook.agent.guesses import FACTOR, SMALLEST
+from overbook.agent.guesses import CAUTIOUS, FACTOR, SMALLEST
 from overbook.agent.memory.estimates import (
     KEPT,
+    NOISE,
     Evidence,
+    cautious_factor,
     charged_size,
     differs,
     learned_factor,
     measured_size,
     percentile,
+    reserved_size,
     spread,
     wrong,
 )
@@ -110,3 +113,30 @@ def test_the_factor_is_learned_from_enough_contents_that_are_large_enough() -> N
     assert learned_factor(large) == 2.0
     assert learned_factor(large[:2]) == FACTOR
     assert learned_factor([*large[:2], seen(50, artifact=1000), Evidence(10 * MB)]) == FACTOR
+
+
+@pytest.mark.parametrize(
+    ("declared", "cautious", "reserved"),
+    [
+        (None, 15 * MB, 15 * MB + NOISE),
+        (MB, 30_000, 0),  # a small artifact says nothing against what is declared
+        (MB, 1_500_000, 0),  # nor does one that might be larger by what nobody can measure
+        (30 * MB, 15 * MB, 0),
+        (10 * MB, 15 * MB, 15 * MB + NOISE),
+        (MB, 15 * MB, 15 * MB + NOISE),  # its own files show that it lies
+    ],
+)
+def test_what_a_first_load_reserves(declared: int | None, cautious: int, reserved: int) -> None:
+    assert reserved_size(None, declared, cautious) == reserved
+    assert reserved_size(Evidence(MB), declared, cautious) == reserved
+    assert reserved_size(seen(7), declared, cautious) == 0, "it is known"
+
+
+def test_the_cautious_factor_covers_nearly_all_that_was_seen() -> None:
+    known = [seen(size, artifact=10 * MB) for size in (11, 12, 20)]
+    assert cautious_factor(known[:2]) == CAUTIOUS
+    factor = cautious_factor(known)
+    for evidence, size in zip(known, (11, 12, 20), strict=True):
+        assert factor * evidence.artifact + NOISE >= size * MB - 100
+    assert factor < 2.0, "no more than noise makes it"
+    assert cautious_factor([seen(10, artifact=10 * MB)] * 3) == 1.0, "never below the median"

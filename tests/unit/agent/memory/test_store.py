@@ -81,3 +81,16 @@ def test_contents_of_models_that_left_are_forgotten_but_not_their_sizes() -> Non
     sizes.keep_only(set())
     assert sizes.content(A.digest) == Content(A.digest, 0)
     assert sizes.charge(A, MB) == 30 * MB
+
+
+def test_a_first_load_reserves_by_the_artifact_until_it_was_measured() -> None:
+    sizes = Sizes()
+    assert sizes.reserve(A, None) > sizes.charge(A, None)
+    assert sizes.reserve(A, MB) == sizes.reserve(A, None), "ten times too small"
+    assert sizes.reserve(A, 100 * MB) == 0
+    sizes.took(A, 30 * MB)
+    assert sizes.reserve(A, None) == 0
+    before = sizes.reserve(Content("new", 10 * MB, "sklearn"), None)
+    for number in range(2):
+        sizes.took(Content(f"known-{number}", 10 * MB, "sklearn"), 30 * MB)
+    assert sizes.reserve(Content("new", 10 * MB, "sklearn"), None) > before >= 15 * MB

@@ -1,0 +1,86 @@
+"""A load of unknown size is charged more until it ended, but never so much that it could not begin."""
+
+from __future__ import annotations
+
+from overbook.residency import effects as fx
+from overbook.residency import events as ev
+from overbook.residency.effects import Cause
+from overbook.residency.states import State
+from tests.unit.residency.stories import A, B, C, make_resident, state, world
+
+
+def test_the_reserve_is_charged_while_it_loads_and_no_longer() -> None:
+    here = world(budget=10, a=3)
+    here.say(ev.Register(A, 3, 1, warm=False, reserve=7))
+    here.arrive(A)
+    assert here.core.ledger.of(A) == 7
+    assert here.core.entries[A].size == 3, "placement and reports know nothing of it"
+    here.say(ev.LoadSucceeded(A, measured=5))
+    assert here.core.ledger.of(A) == 5
+
+
+def test_without_a_measurement_the_charge_falls_to_the_size() -> None:
+    here = world(budget=10)
+    here.say(ev.Register(A, 3, 1, warm=False, reserve=7))
+    make_resident(here, A)
+    assert here.core.ledger.of(A) == 3
+
+
+def test_room_is_made_for_the_reserve_so_that_its_true_size_is_no_deficit() -> None:
+    here = world(budget=10, a=4, b=4)
+    make_resident(here, A, B)
+    here.say(ev.Register(C, 2, 1, warm=False, reserve=6))
+    here.arrive(C)
+    assert here.log[-1][2] == [fx.Withdraw(A, here.core.entries[A].ticket, Cause.PRESSURE)]
+    here.drained(A)
+    here.answer(A)
+    here.say(ev.LoadSucceeded(C, measured=6))
+    assert here.core.ledger.free == 0
+    assert state(here, B) is State.RESIDENT
+
+
+def test_no_reserve_makes_a_model_impossible_to_load() -> None:
+    here = world(budget=10, a=4)
+    here.say(ev.Register(A, 4, 1, pinned=True))
+    make_resident(here, A)
+    here.say(ev.Withhold(1))
+    here.say(ev.Register(B, 2, 1, warm=False, reserve=1000))
+    here.arrive(B)
+    assert here.core.ledger.of(B) == 5, "beside what is pinned and withheld"
+    here.answer(B)
+    assert here.core.ledger.of(B) == 2
+
+
+def test_what_a_pinned_model_reserves_refuses_nobody() -> None:
+    here = world(budget=10, b=6)
+    here.say(ev.Register(A, 3, 1, pinned=True, warm=False, reserve=9))
+    here.arrive(A)
+    request = here.arrive(B)
+    assert here.log[-1][2] == [], "it waits; it is not told that there can be no room"
+    assert fx.Load(B, 1) in here.say(ev.LoadSucceeded(A))
+    assert fx.Grant(request) in here.say(ev.LoadSucceeded(B))
+
+
+def test_a_size_that_becomes_known_during_the_load_ends_the_reserve() -> None:
+    here = world(budget=10)
+    here.say(ev.Register(A, 3, 1, warm=False, reserve=8))
+    here.arrive(A)
+    here.say(ev.Register(A, 4, 1))
+    assert here.core.ledger.of(A) == 4
+
+
+def test_a_reload_reserves_beside_the_old_copy() -> None:
+    here = world(budget=10, a=3)
+    make_resident(here, A)
+    here.say(ev.Register(A, 3, 2, reserve=100))
+    assert here.core.ledger.of(A) == 10
+    here.say(ev.LoadFailed(A, "no"))
+    assert here.core.ledger.of(A) == 3
+
+
+def test_a_larger_guess_during_the_load_is_taken_from_the_reserve() -> None:
+    here = world(budget=4)
+    here.say(ev.Register(A, 0, 1, warm=False, reserve=4))
+    here.arrive(A)
+    here.say(ev.Register(A, 1, 1, reserve=9))
+    assert here.core.ledger.of(A) == 4
