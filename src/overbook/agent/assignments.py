@@ -11,6 +11,7 @@ the generation of the spec, but a scheduler may begin to count anew while we sti
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
@@ -18,6 +19,7 @@ from typing import Final, Protocol
 from overbook.agent.actor import Activation, Actor
 from overbook.agent.artifacts.cache import Artifact, ArtifactError
 from overbook.agent.clock import Clock
+from overbook.agent.memory.history import History, Seen
 from overbook.agent.memory.sizes import Content as Measurable
 from overbook.agent.memory.sizes import Sizes
 from overbook.agent.notices import Notices
@@ -103,8 +105,10 @@ class Assignments:
         notices: Notices,
         clock: Clock,
         sizes: Sizes,
+        history: History,
     ) -> None:
         self._sizes = sizes
+        self._history = history
         sizes.on_change = self._size_changed
         self._by_digest: dict[str, set[str]] = {}
         self._actor = actor
@@ -240,6 +244,7 @@ class Assignments:
 
     def _registration(self, assignment: Assignment) -> Register:
         spec, content = assignment.spec, assignment.content
+        used = self._history.last_used(spec.name)
         return Register(
             model=ModelName(spec.name),
             size=self.size(assignment),
@@ -248,7 +253,20 @@ class Assignments:
             priority=spec.priority,
             keep_alive=spec.keep_alive_seconds,
             reserve=self._sizes.reserve(assignment.measurable, assignment.declared),
+            load_seconds=self._history.load_seconds(assignment.measurable.digest),
+            last_used=-math.inf if used is None else self._clock.from_wall(used),
         )
+
+    def remember(self) -> None:
+        """Keep, for after a restart, what eviction goes by; called now and then and at the end."""
+        self._history.note(
+            Seen(name, known.measurable.digest, entry.load_seconds, self._used(entry.last_used))
+            for name, known in self._assigned.items()
+            if (entry := self._actor.entries.get(ModelName(name))) is not None
+        )
+
+    def _used(self, moment: float) -> float | None:
+        return self._clock.to_wall(moment) if moment > -math.inf else None
 
     # -- sizes
 

@@ -22,3 +22,7 @@ class Clock:
         if moment == -math.inf:
             return 0.0
         return self.wall() - (self.now() - moment)
+
+    def from_wall(self, moment: float) -> float:
+        """The monotonic moment of a Unix time, which may lie before this machine's start."""
+        return self.now() - max(0.0, self.wall() - moment)

@@ -40,6 +40,7 @@ from overbook.wire.channel import SERVER_OPTIONS
 log = logging.getLogger(__name__)
 
 _PRUNE: Final = 2.0
+_REMEMBER: Final = 10.0
 _STOP_GRACE: Final = 1.0
 _NAMED: Final = 10
 _RELEASE: Final = 10.0
@@ -135,6 +136,7 @@ class AgentPart:
             notices=self._notices,
             clock=self._clock,
             sizes=memory.sizes,
+            history=memory.history,
         )
         reporter = Reporter(
             actor,
@@ -186,7 +188,9 @@ class AgentPart:
                 )
                 tasks.create_task(watch.run(), name="memory watch")
                 tasks.create_task(self._prune(assignments), name="cache pruning")
+                tasks.create_task(_remember(assignments), name="history")
         finally:
+            assignments.remember()
             await endpoint.stop(_STOP_GRACE)
             if attached is not None and self._retired:
                 await attached.release(timeout=_RELEASE)
@@ -226,6 +230,12 @@ class AgentPart:
                 await assignments.prune()
             except OSError as error:
                 log.warning("cannot remove files of models that left: %s", error)
+
+
+async def _remember(assignments: Assignments) -> None:
+    while True:
+        await asyncio.sleep(_REMEMBER)
+        assignments.remember()
 
 
 def _runtime_id(name: str) -> str:

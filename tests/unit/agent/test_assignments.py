@@ -548,3 +548,29 @@ async def test_files_of_a_model_that_leaves_stay_until_it_has_left() -> None:
         await settle()
         await made.assignments.prune()
         assert made.cache.kept[-1] == set()
+
+
+# -- across a restart
+
+
+@in_virtual_time
+async def test_what_eviction_goes_by_survives_a_restart() -> None:
+    async with world() as before:
+        before.server.scripts[A] = Script(seconds=2.0)
+        await before.assign(spec(A), spec(B))
+        before.actor.evict(ModelName(A))
+        await before.activate(A)
+        before.assignments.remember()
+        seconds = before.actor.entries[ModelName(A)].load_seconds
+        used = before.history.last_used(A)
+        assert seconds is not None
+        assert used is not None
+    async with world() as after:
+        after.assignments._history = before.history
+        await after.assign(spec(A), spec(B))
+        entry = after.actor.entries[ModelName(A)]
+        assert after.clock.to_wall(entry.last_used) == pytest.approx(used, abs=0.5)
+        assert after.actor.entries[ModelName(B)].last_used == -float("inf")
+        assert (
+            after.assignments._registration(after.assignments.assigned[A]).load_seconds == seconds
+        )

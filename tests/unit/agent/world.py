@@ -16,6 +16,7 @@ from overbook.agent.clock import Clock
 from overbook.agent.followers import Follower
 from overbook.agent.losses import LostModels
 from overbook.agent.memory.gpu import NoGpus
+from overbook.agent.memory.history import History
 from overbook.agent.memory.machine import Room
 from overbook.agent.memory.meter import Meter
 from overbook.agent.memory.readings import Reading
@@ -136,6 +137,7 @@ class World:
         self.server = Server(self.cache)
         self.probe = FakeProbe(self.server)
         self.sizes = Sizes()
+        self.history = History()
         self.recycling = Recycling()
         self.meter = Meter(
             probe=self.probe,
@@ -172,6 +174,7 @@ class World:
             notices=self.notices,
             clock=self.clock,
             sizes=self.sizes,
+            history=self.history,
         )
         self.lost = LostModels(
             server=self.server, actor=self.actor, notices=self.notices, clock=self.clock

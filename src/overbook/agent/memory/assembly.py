@@ -8,6 +8,7 @@ from pathlib import Path
 from overbook.agent.clock import Clock
 from overbook.agent.guesses import Guess
 from overbook.agent.memory.gpu import find_gpus
+from overbook.agent.memory.history import History
 from overbook.agent.memory.machine import Room, room_for
 from overbook.agent.memory.meter import Meter
 from overbook.agent.memory.probe import TreeProbe
@@ -30,6 +31,7 @@ class MemoryOffice:
         self._server = server
         self._clock = Clock()
         self._store = SizeStore(folder / "sizes.db", runtime)
+        self.history = History(folder / "sizes.db", runtime)
         self._probe = TreeProbe(lambda: server.pid)
         self.sizes = Sizes(self._store, guess)
         self.recycling = Recycling()
@@ -81,3 +83,4 @@ class MemoryOffice:
     def close(self) -> None:
         self.sizes.save()
         self._store.close()
+        self.history.close()

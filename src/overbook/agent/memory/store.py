@@ -23,8 +23,13 @@ _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS evidence (
   digest TEXT NOT NULL, runtime TEXT NOT NULL, facts TEXT NOT NULL, seen INTEGER NOT NULL,
   PRIMARY KEY (digest, runtime)
-) WITHOUT ROWID
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS evidence_by_age ON evidence (seen);
 """
+_TRIM: Final = (
+    "DELETE FROM evidence WHERE seen <= "
+    "(SELECT seen FROM evidence ORDER BY seen DESC LIMIT 1 OFFSET ?)"
+)
 
 
 class SizeStore:
@@ -44,7 +49,7 @@ class SizeStore:
         self._db = sqlite3.connect(path, isolation_level=None)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.execute(_SCHEMA)
+        self._db.executescript(_SCHEMA)
         (latest,) = self._db.execute("SELECT coalesce(max(seen), 0) FROM evidence").fetchone()
         self._seen = int(latest)
 
@@ -72,7 +77,7 @@ class SizeStore:
             with self._db:
                 self._db.execute("BEGIN")
                 self._db.executemany("INSERT OR REPLACE INTO evidence VALUES (?, ?, ?, ?)", rows)
-                self._db.execute("DELETE FROM evidence WHERE seen <= ?", (self._seen - _KEPT,))
+                self._db.execute(_TRIM, (_KEPT,))
         except sqlite3.Error as error:
             log.warning("cannot keep measured sizes: %s", error)
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from overbook.agent.guesses import FACTOR
+from overbook.agent.memory import store as module
 from overbook.agent.memory.estimates import Evidence
 from overbook.agent.memory.sizes import Content, Sizes
 from overbook.agent.memory.store import SizeStore
@@ -94,3 +97,17 @@ def test_a_first_load_reserves_by_the_artifact_until_it_was_measured() -> None:
     for number in range(2):
         sizes.took(Content(f"known-{number}", 10 * MB, "sklearn"), 30 * MB)
     assert sizes.reserve(Content("new", 10 * MB, "sklearn"), None) > before >= 15 * MB
+
+
+def test_what_is_measured_again_and_again_pushes_nothing_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_KEPT", 3)
+    store = SizeStore(tmp_path / "sizes.db", "mlserver-1")
+    store.save({name: Evidence(1, (2,)) for name in "abc"})
+    for number in range(10):
+        store.save({"a": Evidence(1, (number,))})
+    assert set(store.load()) == set("abc")
+    store.save({"d": Evidence(1, (2,))})
+    assert set(store.load()) == set("acd"), "the one measured longest ago goes"
+    store.close()
