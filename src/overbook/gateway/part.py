@@ -182,6 +182,7 @@ def _scripts() -> Scripts:
 
     return Scripts(
         choose_cluster=script("choose_cluster"),
+        choose_rest=script("choose_cluster") + _script("choose_rest"),
         choose_place=script("choose_place"),
         name_grpc=script("name_grpc"),
         name_rest=script("name_rest"),

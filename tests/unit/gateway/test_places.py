@@ -37,7 +37,7 @@ def test_marks_follow_hot_places() -> None:
     # Hot, but nobody has asked for it yet: there are no clusters to lead to.
     assert places.marks("iris") == []
     zero.clusters[Protocol.REST] = 1
-    assert places.marks("iris") == ["one/rest/iris"]
+    assert places.marks("iris") == ["/v2/models/iris/infer"]
     one.hot = True
     one.clusters.update({Protocol.REST: 2, Protocol.GRPC: 2})
     assert places.protocols("iris") == {Protocol.REST, Protocol.GRPC}

@@ -39,6 +39,7 @@ class Scripts:
     """The texts of the Lua scripts, each complete; see the comment at the head of each file."""
 
     choose_cluster: str
+    choose_rest: str
     choose_place: str
     name_grpc: str
     name_rest: str
@@ -49,8 +50,13 @@ def data_listener(host: str, port: int, scripts: Scripts) -> Json:
     routes: list[Json] = [
         _grpc_infer_route(scripts),
         _too_large_route(),
-        # The script tells what needs the model from what does not.
-        _model_route({"prefix": _MODELS}, scripts, grpc=False),
+        # The scripts tell what needs the model from what does not.
+        _model_route(
+            {"prefix": _MODELS, "headers": [_present(names.SELDON_HEADER)]},
+            scripts.choose_cluster,
+            grpc=False,
+        ),
+        _model_route({"prefix": _MODELS}, scripts.choose_rest, grpc=False),
         *_oip_routes(),
         _nothing_here(),
     ]
@@ -69,7 +75,7 @@ def data_listener(host: str, port: int, scripts: Scripts) -> Json:
 def inner_listener(socket: str, scripts: Scripts) -> Json:
     """Where the stream relay comes back with the model's name in the trusted header."""
     match: Json = {"prefix": "/inference.", "headers": [_present(names.MODEL_HEADER)]}
-    routes: list[Json] = [_model_route(match, scripts, grpc=True), _nothing_here()]
+    routes: list[Json] = [_model_route(match, scripts.choose_cluster, grpc=True), _nothing_here()]
     return _listener("inner", _pipe(socket), _connection_manager("inner", [], routes, edge=False))
 
 
@@ -241,7 +247,7 @@ def _lua(name: str, script: str) -> dict[str, Json]:
 
 def _grpc_infer_route(scripts: Scripts) -> Json:
     """ModelInfer: the model is named in the message. Streams go to the relay, see `_oip_routes`."""
-    route = _model_route({"path": names.INFER_PATH}, scripts, grpc=True)
+    route = _model_route({"path": names.INFER_PATH}, scripts.choose_cluster, grpc=True)
     route["typed_per_filter_config"] = {
         _NAMING: {
             "@type": f"{_TYPE}.filters.http.lua.v3.LuaPerRoute",
@@ -263,10 +269,10 @@ def _too_large_route() -> Json:
     }
 
 
-def _model_route(match: Json, scripts: Scripts, *, grpc: bool) -> dict[str, Json]:
+def _model_route(match: Json, script: str, *, grpc: bool) -> dict[str, Json]:
     # No need to look in every answer over REST for what is not there.
     action = _action(_retry(_RETRY_ALWAYS, http_not_found=True, grpc_not_found=grpc))
-    action["inline_cluster_specifier_plugin"] = _chooser(scripts.choose_cluster)
+    action["inline_cluster_specifier_plugin"] = _chooser(script)
     return {"match": match, "route": action, "request_body_buffer_limit": BODY_LIMIT}
 
 

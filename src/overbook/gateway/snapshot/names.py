@@ -4,7 +4,8 @@ A *place* is a model on one replica. Envoy knows a place by the model's name and
 slot, so that a Lua script can find a model's places without a list of replicas:
 
     PROTOCOL/MODEL/SLOT       the inference server's endpoint for this place; PROTOCOL: rest, grpc, stream
-    one/PROTOCOL/MODEL        a mark without endpoints: direct traffic goes to slot 0, and only there
+    one/PROTOCOL/MODEL        a mark without endpoints: direct traffic goes to slot 0, and only there;
+                              for REST it is called like the path of the request: /v2/models/MODEL/infer
     wide/MODEL                a mark: look at all slots, several or others than 0 may be hot
     hot/PROTOCOL/MODEL/SLOT   a mark, only beside `wide`: direct traffic may go to this slot
 """
@@ -17,6 +18,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+# Seldon's clients name the model in it.
+SELDON_HEADER: Final = "seldon-model"
 # Set by our own filters and stripped from what clients send.
 MODEL_HEADER: Final = "x-overbook-model"
 CLUSTER_HEADER: Final = "x-overbook-cluster"
@@ -64,11 +67,20 @@ def marks(model: str, hot: Mapping[int, Iterable[Protocol]]) -> list[str]:
     if not hot:
         return []
     if list(hot) == [0]:
-        return [f"one/{protocol.value}/{model}" for protocol in hot[0]]
+        return [_only_mark(protocol, model) for protocol in hot[0]]
     several = [
         f"hot/{protocol.value}/{model}/{slot}" for slot, known in hot.items() for protocol in known
     ]
     return [*several, f"wide/{model}"]
+
+
+def _only_mark(protocol: Protocol, model: str) -> str:
+    # The script of the hot path finds it without taking the path apart: lua/choose_rest.lua.
+    return (
+        f"/v2/models/{model}/infer"
+        if protocol is Protocol.REST
+        else f"one/{protocol.value}/{model}"
+    )
 
 
 @dataclass(slots=True)

@@ -19,7 +19,9 @@ from google.protobuf import json_format
 from overbook.gateway.snapshot import bootstrap
 from overbook.gateway.snapshot.listeners import Scripts
 
-SCRIPTS = Scripts(choose_cluster="A", choose_place="B", name_grpc="C", name_rest="D")
+SCRIPTS = Scripts(
+    choose_cluster="A", choose_rest="B", choose_place="C", name_grpc="D", name_rest="E"
+)
 # Types that the document names by "@type" must be known to the parser.
 KNOWN = (
     ext_authz_pb2,

@@ -30,7 +30,7 @@ def test_names_are_what_the_scripts_build() -> None:
     assert place_cluster(Protocol.GRPC, "iris", 3) == "grpc/iris/3"
     both = (Protocol.REST, Protocol.GRPC)
     assert marks("iris", {}) == []
-    assert marks("iris", {0: both}) == ["one/rest/iris", "one/grpc/iris"]
+    assert marks("iris", {0: both}) == ["/v2/models/iris/infer", "one/grpc/iris"]
     assert marks("iris", {2: [Protocol.REST]}) == ["hot/rest/iris/2", "wide/iris"]
 
 
