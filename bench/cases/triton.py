@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -10,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from bench.artifacts import IRIS_BODY, forest
+from bench.bare_envoy import running_bare_envoy
 from bench.documents import model_document, server_document
 from bench.effort import Effort
 from bench.findings import Line, Measured, Section, Target, single
@@ -35,12 +40,32 @@ _TREES: Final = 20
 _HOT: Final = {"small": 40_000, "busy": 24_000_000}
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """Ports of 127.0.0.1 that lead to Triton, by protocol."""
+
+    rest: int
+    grpc: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """``ask``: one turn's figure, in ``unit``; ``target``: of the ratio to asking Triton directly."""
+
+    what: str
+    unit: str
+    target: Target
+    ask: Callable[[_Way], float]
+
+
 def run(stage: Stage, effort: Effort) -> Section:
     homes = stage.folder("homes")
     with running(stage.folder("up")) as instance:
         _apply(instance, homes, megabytes=20 if effort.quick else 100)
+        with _bare(stage, instance) as bare:
+            small = _hot_path(instance, effort, "small", bare)
         lines = [
-            *_hot_path(instance, effort, "small"),
+            *small,
             *_hot_path(instance, effort, "busy"),
             *_cold(instance, effort),
             *_isolation(instance, effort),
@@ -50,14 +75,15 @@ def run(stage: Stage, effort: Effort) -> Section:
         how=(
             "The pip-only Triton with our ONNX backend, asked directly and through Overbook by turns: an "
             "ONNX model that answers at once (small) and one that takes some milliseconds (busy), by wrk (REST) "
-            "and by a Python client (gRPC). Cold loads are caused by requests, after "
+            "and by a Python client (gRPC). Before the small one stands by turns also a bare Envoy with one static "
+            "route, to show what any proxy costs there. Cold loads are caused by requests, after "
             "an eviction. For the last lines large models load without pause on one server while a small model "
             "on the other is asked by one client."
         ),
         lines=tuple(lines),
         notes=(
-            "Beside the small model, which Triton answers in a quarter of a millisecond, one more hop is always "
-            "seen: a bare Envoy takes about as long as the answer (see the hot path).",
+            "The small model is answered so soon that one more hop is always seen beside it. How much of that any "
+            "proxy costs is what the bare Envoy shows; what lies between the two is Overbook's own.",
         ),
     )
 
@@ -97,36 +123,70 @@ def _hot_name(name: str) -> str:
     return f"hot-triton-{name}"
 
 
-def _hot_path(instance: Instance, effort: Effort, name: str) -> list[Line]:
-    model = _hot_name(name)
+def _hot_path(
+    instance: Instance, effort: Effort, name: str, bare: _Way | None = None
+) -> list[Line]:
+    """``bare``: measured too, for reference; its lines have no target."""
+    ways = {"Triton": _direct(instance), "Overbook": _Way(instance.port, instance.port)}
+    if bare is not None:
+        ways["bare Envoy"] = bare
+    questions = _questions(_hot_name(name))
+    taken: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for _ in range(effort.rounds):
+        # All ways for one question before the next one: what is compared lies close together in time.
+        for question in questions:
+            for who, way in ways.items():
+                taken[question.what, who].append(question.ask(way))
+    lines = []
+    for question in questions:
+        direct, *others = (
+            Measured(who, Samples.of(taken[question.what, who]), question.unit) for who in ways
+        )
+        for other in others:
+            target = question.target if other.name == "Overbook" else None
+            what = f"{name} ONNX, {question.what}: {other.name}"
+            figure = ratios(other.samples, direct.samples)
+            lines.append(Line(what, (direct, other), figure, "×", target))
+    return lines
+
+
+def _questions(model: str) -> list[_Question]:
     load = Load(json.dumps(wide_request()), model)
     message = oip_pb2.ModelInferRequest(model_name=model)
     message.inputs.add(name="x", datatype="FP32", shape=[1, 4])
     message.raw_input_contents.append(np.array([0.1, -0.2, 0.3, 0.4], np.float32).tobytes())
-    rest, grpc = (instance.address_of("triton", protocol) for protocol in ("rest", "grpc"))
-    ports = (int(rest.rpartition(":")[2]), instance.port)
-    targets = (grpc, f"127.0.0.1:{instance.port}")
-    rows = []
-    for _ in range(effort.rounds):
-        ones = [run_wrk(port, load, connections=1, seconds=_TURN_SECONDS) for port in ports]
-        many = [
-            run_wrk(port, load, connections=_CONNECTIONS, seconds=_TURN_SECONDS) for port in ports
-        ]
-        calls = [median(latencies(target, message, seconds=_TURN_SECONDS)) for target in targets]
-        rows.append(
-            (*(each.p50 / 1000 for each in ones), *calls, *(each.per_second for each in many))
-        )
-    columns = [Samples.of(column) for column in zip(*rows, strict=True)]
+
+    def rest(way: _Way) -> float:
+        return run_wrk(way.rest, load, connections=1, seconds=_TURN_SECONDS).p50 / 1000
+
+    def grpc(way: _Way) -> float:
+        return median(latencies(f"127.0.0.1:{way.grpc}", message, seconds=_TURN_SECONDS))
+
+    def many(way: _Way) -> float:
+        outcome = run_wrk(way.rest, load, connections=_CONNECTIONS, seconds=_TURN_SECONDS)
+        return outcome.per_second
+
     return [
-        _against(f"{name} ONNX, REST: p50, 1 connection", columns[0], columns[1], "ms", _P50),
-        _against(f"{name} ONNX, gRPC: p50, 1 connection", columns[2], columns[3], "ms", _P50),
-        _against(f"{name} ONNX, REST: throughput, 16 connections", columns[4], columns[5], "/s", _THROUGHPUT),
-    ]  # fmt: skip
+        _Question("REST: p50, 1 connection", "ms", _P50, rest),
+        _Question("gRPC: p50, 1 connection", "ms", _P50, grpc),
+        _Question(f"REST: throughput, {_CONNECTIONS} connections", "/s", _THROUGHPUT, many),
+    ]
 
 
-def _against(what: str, direct: Samples, mine: Samples, unit: str, target: Target) -> Line:
-    contestants = (Measured("Triton", direct, unit), Measured("Overbook", mine, unit))
-    return Line(what, contestants, ratios(mine, direct), "×", target)
+def _direct(instance: Instance) -> _Way:
+    rest, grpc = (instance.address_of("triton", protocol) for protocol in ("rest", "grpc"))
+    return _Way(int(rest.rpartition(":")[2]), int(grpc.rpartition(":")[2]))
+
+
+@contextlib.contextmanager
+def _bare(stage: Stage, instance: Instance) -> Iterator[_Way]:
+    """A bare Envoy for each protocol, in front of the same Triton."""
+    direct = _direct(instance)
+    with (
+        running_bare_envoy(stage.folder("envoy"), direct.rest) as rest,
+        running_bare_envoy(stage.folder("envoy"), direct.grpc, http2=True) as grpc,
+    ):
+        yield _Way(rest.port, grpc.port)
 
 
 def _cold(instance: Instance, effort: Effort) -> list[Line]:
