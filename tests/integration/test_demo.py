@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -15,9 +16,9 @@ import pytest
 COMMAND = (sys.executable, "-c", "import sys; from overbook.cli.main import main; sys.exit(main())")
 
 
-def demo(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
+def demo(tmp_path: Path, *arguments: str, before: Sequence[str] = ()) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*COMMAND, "demo", "--state-dir", str(tmp_path), "--models", "10", *arguments],
+        [*before, *COMMAND, "demo", "--state-dir", str(tmp_path), "--models", "10", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -48,9 +49,16 @@ def test_a_small_demo_ends_well_and_leaves_nothing_running(tmp_path: Path) -> No
     assert trained == {"sklearn", "lightgbm", "onnx", "tensorflow"}
 
 
+IN_BACKGROUND = ("sh", "-c", "trap '' INT; exec \"$@\"", "sh")
+
+
 @pytest.mark.slow
-def test_a_demo_that_is_stopped_while_training_leaves_nothing(tmp_path: Path) -> None:
-    process = demo(tmp_path, "--seed", "8")
+@pytest.mark.parametrize("before", [(), IN_BACKGROUND], ids=["foreground", "background"])
+def test_a_demo_that_is_stopped_while_training_leaves_nothing(
+    tmp_path: Path, before: Sequence[str]
+) -> None:
+    """As a script's background job it starts with SIGINT ignored; SIGTERM must end it all the same."""
+    process = demo(tmp_path, "--seed", "8", before=before)
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("models-*.partial")) and time.monotonic() < deadline:
         time.sleep(0.05)

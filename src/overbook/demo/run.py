@@ -268,11 +268,14 @@ def _alone(base: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
     """SIGTERM ends the demo as Ctrl-C does: in order."""
+    # A shell starts what a script puts in the background with SIGINT ignored, and Python leaves it so.
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
     before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGINT, interrupt)
 
 
 @contextlib.contextmanager
