@@ -35,9 +35,14 @@ def small_models(folder: Path, count: int) -> list[Path]:
     return homes
 
 
-def forest(folder: Path, trees: int) -> Path:
+def forests(folder: Path, count: int, trees: int) -> list[Path]:
+    """Different forests, called like the small models; their folders."""
+    return [forest(folder / f"m{number:05}", trees, seed=number) for number in range(count)]
+
+
+def forest(folder: Path, trees: int, seed: int = 1) -> Path:
     """A random forest on the iris data: what customers' models rather look like. Its folder."""
-    estimator = RandomForestClassifier(n_estimators=trees, random_state=1)
+    estimator = RandomForestClassifier(n_estimators=trees, random_state=seed)
     estimator.fit(*load_iris(return_X_y=True))
     folder.mkdir(parents=True)
     joblib.dump(estimator, folder / "model.joblib")

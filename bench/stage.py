@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench.artifacts import IRIS_BODY, small_models
+from bench.artifacts import IRIS_BODY, forests, small_models
 from bench.errors import BenchFailed
 from bench.instance import Instance, running, wait_registered
 from bench.processes import wait_until
@@ -23,10 +23,14 @@ _FILL_SECONDS: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class FleetPlan:
-    """``hot`` of the ``registered`` models fit in memory at the same time."""
+    """``hot`` of the ``registered`` models fit in memory at the same time.
+
+    ``trees``: they are forests of so many trees, which take some milliseconds to answer; 0: the smallest there are.
+    """
 
     registered: int
     hot: int
+    trees: int = 0
 
 
 class Fleet:
@@ -108,7 +112,11 @@ class Stage:
     @contextlib.contextmanager
     def _running(self, plan: FleetPlan) -> Iterator[Fleet]:
         with running(self.folder("up")) as instance:
-            homes = models(self.folder("artifacts"), plan.registered)
+            folder = self.folder("artifacts")
+            if plan.trees:
+                homes = {home.name: home for home in forests(folder, plan.registered, plan.trees)}
+            else:
+                homes = models(folder, plan.registered)
             instance.apply(manifests(plan, homes))
             wait_registered(instance, plan.registered)
             fleet = Fleet(instance, plan, homes)

@@ -19,9 +19,7 @@ _SETTLE_SECONDS: Final = 20.0
 
 
 def run(stage: Stage, effort: Effort) -> Section:
-    stage.fleet(EMPTY)
-    stage.fleet(THOUSAND)
-    watches = [_Watch(fleet) for fleet in stage.fleets()]
+    watches = [_Watch(stage.fleet(plan)) for plan in (EMPTY, THOUSAND)]
     time.sleep(_SETTLE_SECONDS)
     for _ in range(effort.rounds):
         for watch in watches:
