@@ -101,9 +101,6 @@ class Stage:
             self._fleets[plan] = self._stack.enter_context(self._running(plan))
         return self._fleets[plan]
 
-    def fleets(self) -> list[Fleet]:
-        return list(self._fleets.values())
-
     def adopt(self, fleet: Fleet) -> None:
         """A fleet that a benchmark started itself, for those that follow; it ends with the stage."""
         self._fleets[fleet.plan] = fleet
