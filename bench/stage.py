@@ -98,8 +98,11 @@ class Stage:
     def fleet(self, plan: FleetPlan) -> Fleet:
         """The fleet of that plan, running and filled."""
         if plan not in self._fleets:
-            self._fleets[plan] = self._stack.enter_context(self._running(plan))
+            self._fleets[plan] = self._stack.enter_context(self.running(plan))
         return self._fleets[plan]
+
+    def fleets(self) -> list[Fleet]:
+        return list(self._fleets.values())
 
     def adopt(self, fleet: Fleet) -> None:
         """A fleet that a benchmark started itself, for those that follow; it ends with the stage."""
@@ -107,7 +110,8 @@ class Stage:
         self._stack.callback(fleet.instance.stop)
 
     @contextlib.contextmanager
-    def _running(self, plan: FleetPlan) -> Iterator[Fleet]:
+    def running(self, plan: FleetPlan) -> Iterator[Fleet]:
+        """A fleet that nobody shares, and that ends with the block."""
         with running(self.folder("up")) as instance:
             folder = self.folder("artifacts")
             if plan.trees:

@@ -19,7 +19,9 @@ _SETTLE_SECONDS: Final = 20.0
 
 
 def run(stage: Stage, effort: Effort) -> Section:
-    watches = [_Watch(stage.fleet(plan)) for plan in (EMPTY, THOUSAND)]
+    stage.fleet(EMPTY)
+    stage.fleet(THOUSAND)
+    watches = [_Watch(fleet) for fleet in stage.fleets()]
     time.sleep(_SETTLE_SECONDS)
     for _ in range(effort.rounds):
         for watch in watches:

@@ -64,6 +64,6 @@ def test_a_demo_that_is_stopped_while_training_leaves_nothing(
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     said, _ = process.communicate(timeout=60)
-    assert process.returncode == 1
+    assert process.returncode == 1, said
     assert said.strip().endswith("stopped before the end")
     assert left_over(tmp_path) == []

@@ -565,12 +565,10 @@ async def test_what_eviction_goes_by_survives_a_restart() -> None:
         used = before.history.last_used(A)
         assert seconds is not None
         assert used is not None
-    async with world() as after:
-        after.assignments._history = before.history
+    async with world(history=before.history) as after:
         await after.assign(spec(A), spec(B))
         entry = after.actor.entries[ModelName(A)]
         assert after.clock.to_wall(entry.last_used) == pytest.approx(used, abs=0.5)
         assert after.actor.entries[ModelName(B)].last_used == -float("inf")
-        assert (
-            after.assignments._registration(after.assignments.assigned[A]).load_seconds == seconds
-        )
+        # Warming loaded it once more, in no time at all: what was known still counts.
+        assert 0.0 < (after.actor.entries[ModelName(A)].load_seconds or 0.0) < seconds

@@ -128,7 +128,13 @@ class World:
     """Use `world()`. Times are virtual."""
 
     def __init__(
-        self, budget: int, limits: Limits, operations: OperationLimits, *, watching: bool = False
+        self,
+        budget: int,
+        limits: Limits,
+        operations: OperationLimits,
+        *,
+        watching: bool = False,
+        history: History | None = None,
     ) -> None:
         self.watching = watching
         self.clock = Clock()
@@ -137,7 +143,7 @@ class World:
         self.server = Server(self.cache)
         self.probe = FakeProbe(self.server)
         self.sizes = Sizes()
-        self.history = History()
+        self.history = history or History()
         self.recycling = Recycling()
         self.meter = Meter(
             probe=self.probe,
@@ -262,9 +268,16 @@ async def world(
     operations: OperationLimits | None = None,
     server_up: bool = True,
     watching: bool = False,
+    history: History | None = None,
 ) -> AsyncIterator[World]:
     """A running agent; its server is up unless told otherwise. An error in it fails the test."""
-    made = World(budget, limits or Limits(), operations or OperationLimits(), watching=watching)
+    made = World(
+        budget,
+        limits or Limits(),
+        operations or OperationLimits(),
+        watching=watching,
+        history=history,
+    )
     if not server_up:
         made.server.start_failure = "not yet"
     running = asyncio.create_task(made.run())

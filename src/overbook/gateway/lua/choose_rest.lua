@@ -4,11 +4,12 @@
 
 local choose = envoy_on_route
 local sub = string.sub
+local FIRST, LAST = #"/v2/models/" + 1, -#"/infer" - 1
 
 function envoy_on_route(handle)
   local path = handle:headers():get(":path")
   if handle:getCluster(path) ~= nil then
-    return "rest/" .. sub(path, 12, -7) .. "/0"
+    return "rest/" .. sub(path, FIRST, LAST) .. "/0"
   end
   return choose(handle)
 end

@@ -22,9 +22,9 @@ import grpc
 from overbook.gateway.oip.answers import MAX_SHOWN, Answers, BadRequest, Refusal
 from overbook.gateway.oip.methods import STREAM_METHOD, status_of
 from overbook.gateway.oip.model_name import MalformedMessage, model_name
+from overbook.gateway.snapshot.names import SELDON_HEADER
 
 MODEL_HEADER: Final = "x-overbook-model"
-CLIENT_MODEL_HEADER: Final = "seldon-model"
 # Set anew on each hop, or ours alone to set: a client's own must not pass.
 _DROPPED_PREFIXES: Final = (":", "grpc-", "x-overbook-", "x-envoy-")
 _DROPPED_KEYS: Final = frozenset({"content-type", "te", "user-agent", "host", "server", "date"})
@@ -118,9 +118,9 @@ class StreamRelay:
             raise BadRequest("the first message of the stream has no model_name; set it")
         self._answers.model(name)
         for key, value in metadata:
-            if key == CLIENT_MODEL_HEADER and value != name:
+            if key == SELDON_HEADER and value != name:
                 raise BadRequest(
-                    f"header {CLIENT_MODEL_HEADER} says {value!r} but the message names model "
+                    f"header {SELDON_HEADER} says {value!r} but the message names model "
                     f"{name!r}; send one name in both, or leave the header out"
                 )
         return name
