@@ -22,12 +22,14 @@ import grpc
 from overbook.gateway.oip.answers import MAX_SHOWN, Answers, BadRequest, Refusal
 from overbook.gateway.oip.methods import STREAM_METHOD, status_of
 from overbook.gateway.oip.model_name import MalformedMessage, model_name
-from overbook.gateway.snapshot.names import SELDON_HEADER
+from overbook.gateway.snapshot.names import MODEL_HEADER, SELDON_HEADER
 
-MODEL_HEADER: Final = "x-overbook-model"
 # Set anew on each hop, or ours alone to set: a client's own must not pass.
 _DROPPED_PREFIXES: Final = (":", "grpc-", "x-overbook-", "x-envoy-")
 _DROPPED_KEYS: Final = frozenset({"content-type", "te", "user-agent", "host", "server", "date"})
+# gRPC rounds a timeout up by as much as a hundredth at every hop, on the way to us and from us: without this the
+# server would work on after its client gave up.
+_TIMEOUT_SHARE: Final = 0.98
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 _Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -89,9 +91,9 @@ class StreamRelay:
             name = self._model_of(first, metadata)
         except Refusal as refusal:
             return Ending(status_of(refusal), str(refusal))
-        call = self._open(
-            timeout=context.time_remaining(), metadata=(*metadata, (MODEL_HEADER, name))
-        )
+        remaining = context.time_remaining()
+        timeout = None if remaining is None else remaining * _TIMEOUT_SHARE
+        call = self._open(timeout=timeout, metadata=(*metadata, (MODEL_HEADER, name)))
         try:
             return await self._pump(context, call, first=first, name=name)
         finally:
