@@ -7,16 +7,13 @@ it (`overbook/runtimes/mlserver/plugin`). Here is the outside: process, folders,
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import shutil
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from overbook.agent.servers import mlserver_models
-from overbook.agent.servers.launched import LaunchedServer, emptied, tuned
+from overbook.agent.servers.launched import LaunchedServer, tuned
 from overbook.agent.servers.process import ProcessSpec, server_environment
 from overbook.agent.servers.protocol import (
     Addresses,
@@ -26,6 +23,7 @@ from overbook.agent.servers.protocol import (
     ProcessMemory,
     ServerUnreachable,
 )
+from overbook.agent.servers.rest_repository import RestRepository
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +31,7 @@ class MlserverConfig:
     """Where MLServer is installed and where this one server replica keeps its things.
 
     ``python``: of the runtime's environment. ``plugin``: the folder with the launcher package.
-    ``state``: private to this replica; gets ``models/``, ``server/``, ``server.json``, ``server.log``.
+    ``state``: private to this replica; gets ``server/``, ``server.json``, ``server.log``.
     ``threads``: for OpenMP and BLAS inside one prediction; 0 means half of the machine's.
     ``extras``: those of the runtime that are installed; None when that is not known. ``variables``: of its
     environment, before all others; an empty one is left out.
@@ -52,7 +50,6 @@ class MlserverServer:
     """An `InferenceServer`. Make it inside the event loop that uses it; `close` it when done with it."""
 
     def __init__(self, config: MlserverConfig) -> None:
-        self._models = config.state / "models"
         self._extras = config.extras
         self._python = config.python
         self._launched = LaunchedServer(
@@ -61,6 +58,7 @@ class MlserverServer:
             lambda addresses: _process_spec(config, addresses),
             infer_port=True,
         )
+        self._repository = RestRepository(self._launched.addresses.infer)
 
     @property
     def addresses(self) -> Addresses:
@@ -71,8 +69,6 @@ class MlserverServer:
         return self._launched.pid
 
     async def start(self, *, timeout: float) -> None:
-        # An empty server has no models' folders; what a crash left must not be loaded by name.
-        await asyncio.to_thread(emptied, self._models)
         await self._launched.start(timeout=timeout)
 
     async def stop(self, *, grace: float) -> None:
@@ -81,6 +77,7 @@ class MlserverServer:
     async def close(self) -> None:
         """Stop at once and let go of the ports."""
         await self._launched.close()
+        await self._repository.close()
 
     async def wait_exit(self) -> int:
         return await self._launched.wait_exit()
@@ -93,25 +90,19 @@ class MlserverServer:
         mlserver_models.check_packages(model, self._python)
 
     async def load(self, model: PreparedModel, *, timeout: float) -> None:
-        client = self._launched.client
+        self._launched.must_run()
         settings = mlserver_models.server_settings(model, self._extras)
         try:
-            _write_settings(self._models / model.name, settings)
-        except OSError as error:
-            raise ModelRejected(
-                f"model {model.name}: cannot write its settings: {error}"
-            ) from error
-        try:
-            await client.load(model.name, timeout=timeout)
+            await self._repository.load(model.name, settings, timeout=timeout)
         except ModelRejected as error:
             raise ModelRejected(f"MLServer refused {model.name}: {error}") from error
 
     async def unload(self, name: str, *, timeout: float, idle: bool = False) -> None:
+        self._launched.must_run()
         try:
-            await self._launched.client.unload(name, timeout=timeout)
+            await self._repository.unload(name, timeout=timeout)
         except ModelRejected as error:
             raise ServerUnreachable(f"unload of {name}: {error}") from error
-        _remove_settings(self._models / name)
 
     async def presence(self, name: str, *, timeout: float) -> Presence:
         return await self._launched.client.presence(name, timeout=timeout)
@@ -145,7 +136,7 @@ def _process_spec(config: MlserverConfig, addresses: Addresses) -> ProcessSpec:
         command=(
             *(str(config.python), "-m", "overbook_mlserver", "--host", config.host),
             *("--rest-port", rest, "--grpc-port", grpc, "--gateway-port", infer),
-            *("--models", str(config.state / "models"), "--state", str(folder)),
+            *("--state", str(folder)),
         ),
         environment=_environment(config),
         folder=folder,
@@ -164,15 +155,3 @@ def _environment(config: MlserverConfig) -> dict[str, str]:
         "UV_USE_IO_URING": "0",
     }
     return {key: value for key, value in (made | dict(config.variables)).items() if value}
-
-
-def _write_settings(folder: Path, settings: Mapping[str, object]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / mlserver_models.SETTINGS_FILE
-    temporary = folder / f".{uuid.uuid4().hex}"
-    temporary.write_text(json.dumps(settings), encoding="utf-8")
-    temporary.replace(path)
-
-
-def _remove_settings(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)

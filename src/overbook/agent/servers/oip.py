@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Final, Protocol, Self, TypeVar
 
+import aiohttp
 import grpc
-import httpx
 from google.protobuf.message import Message
 
 from overbook.agent.servers.protocol import (
@@ -23,6 +23,9 @@ from overbook.agent.servers.protocol import (
 )
 from overbook.wire import oip_pb2
 
+_LIVE: Final = "/v2/health/live"
+_OK: Final = 200
+_NOT_FOUND: Final = 404
 _SERVICE: Final = "/inference.GRPCInferenceService/"
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
@@ -63,8 +66,7 @@ class OipClient:
     def __init__(self, addresses: Addresses) -> None:
         self._addresses = addresses
         self._channel = grpc.aio.insecure_channel(addresses.grpc, options=_OPTIONS)
-        # Proxies of the environment are for the world outside, not for the server next door.
-        self._http = httpx.AsyncClient(base_url=f"http://{addresses.rest}", trust_env=False)
+        self._http = aiohttp.ClientSession()
 
     async def __aenter__(self) -> Self:
         return self
@@ -79,14 +81,15 @@ class OipClient:
 
     async def close(self) -> None:
         await self._channel.close()
-        await self._http.aclose()
+        await self._http.close()
 
     async def live_rest(self, *, timeout: float) -> bool:
+        """At all of its HTTP ports."""
+        ports = filter(None, (self._addresses.rest, self._addresses.infer))
         try:
-            reply = await self._http.get("/v2/health/live", timeout=timeout)
-        except httpx.HTTPError:
+            return all([(await self._get(at, _LIVE, timeout))[0] == _OK for at in ports])
+        except ServerUnreachable:
             return False
-        return reply.status_code == httpx.codes.OK
 
     async def live_grpc(self, *, timeout: float) -> bool:
         try:
@@ -149,31 +152,33 @@ class OipClient:
 
     async def presence(self, name: str, *, timeout: float) -> Presence:
         """Raises ServerUnreachable. Only a 404 says that the model is absent: 400 is "not ready yet"."""
-        reply = await self._get(f"/v2/models/{name}/ready", timeout)
-        if reply.status_code == httpx.codes.OK:
+        status, _ = await self._get(self._addresses.rest, f"/v2/models/{name}/ready", timeout)
+        if status == _OK:
             return Presence.READY
-        if reply.status_code == httpx.codes.NOT_FOUND:
+        if status == _NOT_FOUND:
             return Presence.ABSENT
         return Presence.LOADING
 
     async def metadata(self, name: str, *, timeout: float) -> Mapping[str, object]:
         """Raises ModelRejected when the model is not loaded, ServerUnreachable."""
-        reply = await self._get(f"/v2/models/{name}", timeout)
-        if reply.status_code != httpx.codes.OK:
-            raise ModelRejected(f"metadata of {name}: {reply.status_code} {one_line(reply.text)}")
-        found = json.loads(reply.content)
+        status, body = await self._get(self._addresses.rest, f"/v2/models/{name}", timeout)
+        text = body.decode("utf-8", "replace")
+        if status != _OK:
+            raise ModelRejected(f"metadata of {name}: {status} {one_line(text)}")
+        found = json.loads(text)
         if not isinstance(found, dict):
-            raise ModelRejected(
-                f"metadata of {name}: expected an object, got {one_line(reply.text)}"
-            )
+            raise ModelRejected(f"metadata of {name}: expected an object, got {one_line(text)}")
         return found
 
-    async def _get(self, path: str, timeout: float) -> httpx.Response:
+    async def _get(self, address: str, path: str, timeout: float) -> tuple[int, bytes]:
+        """Status and body. Raises ServerUnreachable."""
+        url = f"http://{address}{path}"
         try:
-            return await self._http.get(path, timeout=timeout)
-        except httpx.HTTPError as error:
+            async with self._http.get(url, timeout=aiohttp.ClientTimeout(timeout)) as reply:
+                return reply.status, await reply.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
             raise ServerUnreachable(
-                f"GET {path} of {self._addresses.rest}: {type(error).__name__} after at most {timeout:g} s"
+                f"GET {path} of {address}: {type(error).__name__} after at most {timeout:g} s"
             ) from error
 
     async def _call(

@@ -1,10 +1,10 @@
 """The endpoint for gateways: inference over HTTP/1.1 with little in front of MLServer's data plane.
 
-A proxy on the way costs time; here most of it is won back. Two calls are answered without FastAPI and without
-grpc.aio, whose overhead is larger than a small model's prediction: REST ``infer``, and gRPC ``ModelInfer``, which
-Envoy passes on over HTTP/1.1. Whatever else comes in, or is in any way unusual, goes to MLServer's own
-application, and so do errors: both ports give the same answers. What the two calls do is in ``rest_infer`` and
-``grpc_infer``; here are connections only.
+A proxy on the way costs time; here most of it is won back. Some calls are answered without FastAPI and without
+grpc.aio, whose overhead is larger than a small model's prediction: REST ``infer``, gRPC ``ModelInfer``, which
+Envoy passes on over HTTP/1.1, and the agent's loads and unloads. Whatever else comes in, or is in any way
+unusual, goes to MLServer's own application, and so do errors: both ports give the same answers. What the calls do
+is in ``rest_infer``, ``grpc_infer`` and ``repository_calls``; here are connections only.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from uvicorn.protocols.http.httptools_impl import (
     HttpToolsProtocol,
     RequestResponseCycle,
 )
+
+from overbook_mlserver.turnstile import Turnstile
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -49,6 +51,8 @@ class ShortWay(Protocol):
 
     # Whether the work ends when the caller has gone, as it does on MLServer's own port.
     cancels: bool
+    # Whether it computes, and therefore stands in the `Turnstile`'s line.
+    in_line: bool
     path: re.Pattern[bytes]
 
     def prepare(self, found: re.Match[bytes], headers: Headers, body: bytes) -> Work | None:
@@ -62,12 +66,19 @@ class GatewayEndpoint(uvicorn.Server):
     """Serves one port until `stop`. ``app``: MLServer's REST application."""
 
     def __init__(
-        self, app: Any, ways: list[ShortWay], *, host: str, port: int, keep_alive: int
+        self,
+        app: Any,
+        ways: list[ShortWay],
+        turnstile: Turnstile,
+        *,
+        host: str,
+        port: int,
+        keep_alive: int,
     ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
-                http=functools.partial(_Connection, ways=ways),
+                http=functools.partial(_Connection, ways=ways, turnstile=turnstile),
                 host=host,
                 port=port,
                 timeout_keep_alive=keep_alive,
@@ -91,9 +102,12 @@ class GatewayEndpoint(uvicorn.Server):
 class _Connection(HttpToolsProtocol):
     """uvicorn's protocol, with a short cut for the requests that a `ShortWay` takes."""
 
-    def __init__(self, *args: Any, ways: list[ShortWay], **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, ways: list[ShortWay], turnstile: Turnstile, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._ways = ways
+        self._turnstile = turnstile
         # The request that is being read, while a short way may take it.
         self._reading: tuple[ShortWay, re.Match[bytes]] | None = None
         self._parts: list[bytes] = []
@@ -143,6 +157,15 @@ class _Connection(HttpToolsProtocol):
             return
         cycle = _ShortCycle(self, way, keep_alive=self.parser.should_keep_alive())
         self.cycle = cycle
+        begin = functools.partial(self._begin, cycle, work)
+        if way.in_line:
+            self._turnstile.enter(begin)
+        else:
+            begin()
+
+    def _begin(self, cycle: _ShortCycle, work: Work) -> None:
+        if cycle.disconnected and cycle.cancels:
+            return
         task = self.loop.create_task(cycle.run(work))
         cycle.task = task
         self.tasks.add(task)
@@ -170,8 +193,12 @@ class _ShortCycle:
         self.message_event = _Gone(self._lost)
         self.task: asyncio.Task[None] | None = None
 
+    @property
+    def cancels(self) -> bool:
+        return self._way.cancels
+
     def _lost(self) -> None:
-        if self._way.cancels and self.task is not None and not self.response_complete:
+        if self.cancels and self.task is not None and not self.response_complete:
             self.task.cancel()
 
     async def run(self, work: Work) -> None:

@@ -69,6 +69,7 @@ class GrpcInfer:
     """A `ShortWay`. ``longest``: bytes of the largest message, both ways."""
 
     cancels = True
+    in_line = True
     path = re.compile(rb"/inference\.GRPCInferenceService/ModelInfer")
 
     def __init__(self, servicer: InferenceServicer, longest: int) -> None:

@@ -1,7 +1,8 @@
 """MLServer's model registry, with what an agent that loads and unloads all day needs.
 
-- A load never blocks the event loop: the model's class is imported and its ``load`` runs in a thread
-  with an event loop of its own (hot p99 while 100 MB forests load: 17 ms, not 527 ms; see `aside`). A
+- A load does not block the event loop: the model's class is imported and its ``load`` runs in a thread
+  with an event loop of its own (hot p99 while 100 MB forests load: 17 ms, not 527 ms; see `aside`), but
+  for those that are known to be as short as a prediction (see `short_loads`). A
   model whose ``load`` binds things to the loop it will be served from asks for the old way with
   ``"parameters": {"extra": {"overbook_load_on_loop": true}}``.
 - A load that fails, is cancelled, exits or answers False leaves no trace, and a reload that does so
@@ -15,12 +16,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import functools
 import gc
 import os
 import traceback
 import weakref
 from collections.abc import Awaitable, Callable
 
+from mlserver.context import model_context
 from mlserver.errors import MLServerError
 from mlserver.logging import logger
 from mlserver.model import MLModel
@@ -29,6 +32,7 @@ from mlserver.settings import ModelSettings
 
 from overbook_mlserver.aside import LoadFailed, describe, in_thread
 from overbook_mlserver.repository import IsolatedSettings
+from overbook_mlserver.short_loads import ShortLoads
 
 
 def _reading(model: MLModel) -> str:
@@ -40,39 +44,56 @@ def _reading(model: MLModel) -> str:
     return f", while reading {os.path.basename(uri)}"
 
 
-def initialise(settings: ModelSettings) -> MLModel:
-    """Make the model object; its ``load`` then runs aside."""
-    try:
-        model = settings.implementation(settings)
-    except MLServerError:
-        raise
-    except BaseException as error:
-        raise LoadFailed(describe(error)) from error
-    space = settings.space if isinstance(settings, IsolatedSettings) else None
-    aside = not (isinstance(settings, IsolatedSettings) and settings.load_on_loop)
-    plain = model.load
+class Initialiser:
+    """Makes the model object, whose ``load`` then runs aside, unless it is known to be short."""
 
-    async def load_inside() -> bool:
-        if space is None:
-            return await plain()
-        with space.active():
-            return await plain()
+    def __init__(self, short_loads: ShortLoads) -> None:
+        self._short_loads = short_loads
 
-    async def load() -> bool:
-        # The wrapper and the model hold each other: undone here, or only the collector could free them.
-        del model.load
+    def __call__(self, settings: ModelSettings) -> MLModel:
         try:
-            ready = await (in_thread(load_inside) if aside else load_inside())
-        except (MLServerError, asyncio.CancelledError):
+            model = settings.implementation(settings)
+        except MLServerError:
             raise
         except BaseException as error:
-            raise LoadFailed(describe(error) + _reading(model)) from error
-        if not ready:
-            raise LoadFailed(f"load() of {type(model).__name__} returned {ready!r}, expected True")
-        return True
+            raise LoadFailed(describe(error)) from error
+        inside, aside = self._way(settings, model.load)
 
-    model.load = load  # type: ignore[method-assign]
-    return model
+        async def load() -> bool:
+            # The wrapper and the model hold each other: undone here, or only the collector could free them.
+            del model.load
+            try:
+                ready = await (in_thread(inside) if aside else inside())
+            except (MLServerError, asyncio.CancelledError):
+                raise
+            except BaseException as error:
+                raise LoadFailed(describe(error) + _reading(model)) from error
+            if not ready:
+                raise LoadFailed(
+                    f"load() of {type(model).__name__} returned {ready!r}, expected True"
+                )
+            return True
+
+        model.load = load  # type: ignore[method-assign]
+        return model
+
+    def _way(
+        self, settings: ModelSettings, plain: Callable[[], Awaitable[bool]]
+    ) -> tuple[Callable[[], Awaitable[bool]], bool]:
+        """What to call, and whether in a thread."""
+        on_loop = isinstance(settings, IsolatedSettings) and settings.load_on_loop
+        space = settings.space if isinstance(settings, IsolatedSettings) else None
+        if space is None:
+            short = self._short_loads.expected(settings)
+            return functools.partial(self._short_loads.timed, settings, plain), not (
+                on_loop or short
+            )
+
+        async def in_its_space() -> bool:
+            with space.active():
+                return await plain()
+
+        return in_its_space, not on_loop
 
 
 class Registry(MultiModelRegistry):
@@ -92,27 +113,35 @@ class Registry(MultiModelRegistry):
             _forget(previous.settings)
             watch = _Watch(previous)
             del previous
-            await watch.reclaim()
+            watch.reclaim()
         return model
 
     async def unload(self, name: str) -> None:
         held = self._held(name)
-        watch = _Watch(held) if held is not None else None
-        settings = held.settings if held is not None else None
-        del held
-        try:
+        if held is None:
             await super().unload(name)
-        except MLServerError:
-            if name not in self._models:
-                raise
-            logger.exception("unload() of '%s' failed; it is dropped all the same", name)
+            return
+        watch = _Watch(held)
+        settings = held.settings
+        del self._models[name]
+        try:
+            await self._retire(held)
         except Exception:
             logger.exception("unload() of '%s' failed; it is dropped all the same", name)
-        self._models.pop(name, None)
-        if settings is not None:
-            _forget(settings)
-        if watch is not None:
-            await watch.reclaim()
+        del held
+        _forget(settings)
+        watch.reclaim()
+
+    async def _retire(self, model: MLModel) -> None:
+        """What MLServer does, one step after the other: it gathers them, and so waits for the loop, twice."""
+        with model_context(model.settings):
+            for hook in self._on_model_unload:
+                try:
+                    await hook(model)
+                except Exception:
+                    logger.exception("a hook failed at the unload of '%s'", model.name)
+            model.ready = not await model.unload()
+            logger.info("Unloaded model '%s' successfully.", model.name)
 
     async def get_model(self, name: str, version: str | None = None) -> MLModel:
         return await super().get_model(name)
@@ -135,7 +164,7 @@ class Registry(MultiModelRegistry):
         del half_loaded
         # Rare enough to be thorough: whatever it had read must not count against the others.
         gc.collect()
-        await _trimmed()
+        _trim()
 
 
 def _forget(settings: ModelSettings) -> None:
@@ -172,14 +201,10 @@ class _Watch:
                 with contextlib.suppress(TypeError):
                     self._parts.append(weakref.ref(part))
 
-    async def reclaim(self) -> None:
+    def reclaim(self) -> None:
         if any(part() is not None for part in self._parts):
             gc.collect()
-        await _trimmed()
-
-
-async def _trimmed() -> None:
-    await asyncio.get_running_loop().run_in_executor(None, _trim)
+        _trim()
 
 
 def _trim() -> None:

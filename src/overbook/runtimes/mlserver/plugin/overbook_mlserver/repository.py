@@ -1,7 +1,7 @@
-"""Finds a model's settings in O(1): exactly ``ROOT/NAME/model-settings.json``, however many there are.
+"""Settings of models come with the call that loads them; nothing is looked for on disk.
 
 MLServer's own repository parses every settings file for each load, on the event loop (1.4 s at 1,000
-models). The files here are written by Overbook's agent: MLServer's format plus one key, ``overbook``:
+models). Here they are what Overbook's agent sends: MLServer's format plus one key, ``overbook``:
 ``{"folder": where the model's own files are, "load_on_loop": bool}``.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.machinery
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -22,7 +21,8 @@ from mlserver.settings import ModelParameters, ModelSettings
 
 from overbook_mlserver.spaces import Space
 
-SETTINGS_FILE = "model-settings.json"
+# MLServer takes a model's files from beside this file, which need not exist.
+_SETTINGS_FILE = "model-settings.json"
 
 
 def _only_given(_settings_cls: Any, init_settings: Any, **_others: Any) -> tuple[Any, ...]:
@@ -89,11 +89,10 @@ class IsolatedSettings(ModelSettings):
 _IMPORTABLE = (*importlib.machinery.all_suffixes(), ".zip", ".egg")
 
 
-class FolderRepository(ModelRepository):
-    """One settings file per model; lists only what the registry holds."""
+class GivenRepository(ModelRepository):
+    """Lists what the registry holds, and finds nothing: a model is loaded by whoever has its settings."""
 
     def __init__(self, root: str) -> None:
-        self._root = os.path.abspath(root)
         self._registry: Any = None
 
     def attach(self, registry: Any) -> None:
@@ -106,27 +105,17 @@ class FolderRepository(ModelRepository):
         return [model.settings for model in await self._registry.get_models()]
 
     async def find(self, name: str) -> Sequence[ModelSettings]:
-        if not name or name in (".", "..") or "/" in name or "\0" in name:
-            raise ModelNotFound(name)
-        return [_settings(name, self._read(name))]
-
-    def _read(self, name: str) -> dict[str, Any]:
-        # About a kilobyte that was written a moment ago: not worth a thread.
-        try:
-            with open(os.path.join(self._root, name, SETTINGS_FILE), encoding="utf-8") as file:
-                found: dict[str, Any] = json.load(file)
-        except (FileNotFoundError, NotADirectoryError):
-            raise ModelNotFound(name) from None
-        return found
+        raise ModelNotFound(name)
 
 
-def _settings(name: str, raw: dict[str, Any]) -> ModelSettings:
+def given_settings(name: str, raw: dict[str, Any]) -> IsolatedSettings:
+    """Raises ValueError when they are not what MLServer takes."""
     ours = raw.pop("overbook", {})
     folder = ours.get("folder") or ""
     raw["name"] = name
     if folder:
         # MLServer resolves relative addresses against the folder of the settings file it believes in.
-        raw["_source"] = os.path.join(folder, SETTINGS_FILE)
+        raw["_source"] = os.path.join(folder, _SETTINGS_FILE)
     raw["parameters"] = _Parameters.model_validate(raw.get("parameters") or {})
     settings = IsolatedSettings.model_validate(raw)
     if not settings.parameters.uri:

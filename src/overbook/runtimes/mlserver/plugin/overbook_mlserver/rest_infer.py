@@ -14,11 +14,9 @@ from fastapi.routing import serialize_response
 from mlserver.codecs.json import encode_to_json_bytes
 from mlserver.types import InferenceRequest
 from mlserver.utils import extract_headers, insert_headers
-from starlette.middleware.errors import ServerErrorMiddleware
-from starlette.middleware.exceptions import ExceptionMiddleware
 
-from overbook_mlserver.failures import Failures
 from overbook_mlserver.gateway_endpoint import Headers, Reply, Work
+from overbook_mlserver.rest_errors import RestErrors
 
 _ROUTE = "/v2/models/{model_name}/infer"
 # Not ours: a body in binary form or compressed.
@@ -31,10 +29,12 @@ class RestInfer:
 
     cancels = False
     # A path with escapes or a query is left to the application as well.
+    in_line = True
     path = re.compile(rb"/v2/models/([^/?#%]+)(?:/versions/([^/?#%]+))?/infer")
 
-    def __init__(self, app: Any, data_plane: Any) -> None:
+    def __init__(self, app: Any, data_plane: Any, errors: RestErrors) -> None:
         self._data_plane = data_plane
+        self._errors = errors
         route = next(route for route in app.routes if getattr(route, "path", "") == _ROUTE)
         self._serialise = functools.partial(
             serialize_response,
@@ -42,13 +42,6 @@ class RestInfer:
             exclude_unset=route.response_model_exclude_unset,
             exclude_none=route.response_model_exclude_none,
             by_alias=route.response_model_by_alias,
-        )
-        handlers = dict(app.exception_handlers)
-        server_error = handlers.pop(500, None) or handlers.pop(Exception, None)
-        self._errors = ServerErrorMiddleware(
-            Failures(ExceptionMiddleware(_raise, handlers=handlers, debug=app.debug)),
-            handler=server_error,
-            debug=app.debug,
         )
 
     def prepare(self, found: re.Match[bytes], headers: Headers, body: bytes) -> Work | None:
@@ -77,10 +70,4 @@ class RestInfer:
         return Reply(list(headers.items()), body)
 
     async def failed(self, scope: Any, receive: Any, send: Any, error: Exception) -> None:
-        """What MLServer's application answers when its endpoint raises this."""
-        scope["overbook.error"] = error
-        await self._errors(scope, receive, send)
-
-
-async def _raise(scope: Any, receive: Any, send: Any) -> None:
-    raise scope["overbook.error"]
+        await self._errors.answer(scope, receive, send, error)

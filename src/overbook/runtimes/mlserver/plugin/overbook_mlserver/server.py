@@ -34,9 +34,13 @@ from overbook_mlserver.binary_tensors import BinaryTensors  # noqa: E402
 from overbook_mlserver.failures import Failures  # noqa: E402
 from overbook_mlserver.gateway_endpoint import GatewayEndpoint  # noqa: E402
 from overbook_mlserver.grpc_infer import GrpcInfer  # noqa: E402
-from overbook_mlserver.registry import Registry, initialise  # noqa: E402
-from overbook_mlserver.repository import FolderRepository  # noqa: E402
+from overbook_mlserver.registry import Initialiser, Registry  # noqa: E402
+from overbook_mlserver.repository import GivenRepository  # noqa: E402
+from overbook_mlserver.repository_calls import RepositoryCalls  # noqa: E402
+from overbook_mlserver.rest_errors import RestErrors  # noqa: E402
 from overbook_mlserver.rest_infer import RestInfer  # noqa: E402
+from overbook_mlserver.short_loads import ShortLoads  # noqa: E402
+from overbook_mlserver.turnstile import Turnstile  # noqa: E402
 
 # Imported before the server is live, so that no first load pays for it (1 to 3 s).
 _FRAMEWORKS = (
@@ -85,13 +89,13 @@ class Options:
     rest_port: int
     grpc_port: int
     gateway_port: int
-    models: str
     state: str
     max_message_bytes: int
 
 
 class OverbookServer(mlserver.server.MLServer):
     def __init__(self, settings: Settings, gateway_port: int) -> None:
+        self._turnstile = Turnstile()
         super().__init__(settings)
         self._model_repository.attach(self._model_registry)
         self._rest_server._app.add_middleware(BinaryTensors, data_plane=self._data_plane)
@@ -106,12 +110,15 @@ class OverbookServer(mlserver.server.MLServer):
     def _create_gateway_endpoint(self, port: int) -> GatewayEndpoint:
         app = self._rest_server._app
         servicer = InferenceServicer(self._data_plane, self._model_repository_handlers)
+        errors = RestErrors(app)
         return GatewayEndpoint(
             app,
             [
-                RestInfer(app, self._data_plane),
+                RestInfer(app, self._data_plane, errors),
                 GrpcInfer(servicer, self._settings.grpc_max_message_length),
+                RepositoryCalls(self._model_registry, errors),
             ],
+            self._turnstile,
             host=self._settings.host,
             port=port,
             keep_alive=_KEEP_ALIVE_SECONDS,
@@ -130,7 +137,7 @@ class OverbookServer(mlserver.server.MLServer):
             # MLServer forgets the batching of a reloaded model.
             on_model_reload=[self.reload_custom_handlers, _reload_batching],
             on_model_unload=[self.remove_custom_handlers],
-            model_initialiser=initialise,
+            model_initialiser=Initialiser(ShortLoads(self._turnstile.longest)),
         )
 
 
@@ -208,8 +215,8 @@ def _settings(options: Options) -> Settings:
         metrics_endpoint=None,
         metrics_dir=os.path.join(options.state, "metrics"),
         environments_dir=os.path.join(options.state, "environments"),
-        model_repository_root=options.models,
-        model_repository_implementation=FolderRepository,
+        model_repository_root=options.state,
+        model_repository_implementation=GivenRepository,
         load_models_at_startup=False,
         # Gzip would hold back streams and block the event loop for seconds on large bodies.
         gzip_enabled=False,

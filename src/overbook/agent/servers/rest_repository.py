@@ -1,0 +1,66 @@
+"""Loads and unloads over REST, at the port where our MLServer does such calls at once (see `repository_calls` there).
+
+No retries here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Final
+
+import aiohttp
+
+from overbook.agent.servers.oip import one_line
+from overbook.agent.servers.protocol import ModelRejected, ServerUnreachable
+
+_OK: Final = 200
+_NOT_FOUND: Final = 404
+
+
+class RestRepository:
+    """``address``: HOST:PORT. Make it inside the event loop that uses it; `close` it when done with it."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        # A load takes long and any number may run: no bound here.
+        self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+
+    async def close(self) -> None:
+        await self._http.close()
+
+    async def load(self, name: str, settings: Mapping[str, object], *, timeout: float) -> None:
+        """``settings``: the model's, as MLServer takes them. Raises ModelRejected with its words, ServerUnreachable."""
+        status, text = await self._call(name, "load", timeout, settings)
+        if status != _OK:
+            raise ModelRejected(_reason(status, text))
+
+    async def unload(self, name: str, *, timeout: float) -> bool:
+        """False when the server did not know the model. Raises ServerUnreachable, ModelRejected."""
+        status, text = await self._call(name, "unload", timeout)
+        if status not in (_OK, _NOT_FOUND):
+            raise ModelRejected(_reason(status, text))
+        return status == _OK
+
+    async def _call(
+        self, name: str, action: str, timeout: float, body: Mapping[str, object] | None = None
+    ) -> tuple[int, str]:
+        url = f"http://{self._address}/v2/repository/models/{name}/{action}"
+        try:
+            async with self._http.post(
+                url, json=body, timeout=aiohttp.ClientTimeout(timeout)
+            ) as reply:
+                return reply.status, await reply.text()
+        except TimeoutError as error:
+            raise ServerUnreachable(f"{name}: no answer within {timeout:g} s") from error
+        except aiohttp.ClientError as error:
+            said = f"{type(error).__name__}: {one_line(str(error))}"
+            raise ServerUnreachable(f"{name}: {action} at {self._address}: {said}") from error
+
+
+def _reason(status: int, text: str) -> str:
+    try:
+        said = json.loads(text)["error"]
+    except (ValueError, LookupError, TypeError):
+        said = text
+    return one_line(str(said)) or f"HTTP {status}, no reason given"

@@ -1,0 +1,84 @@
+"""What was short the last time is expected to be; what is not known is not."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.unit.runtimes.mlserver.plugin import load
+
+SHORT = load("short_loads")
+
+
+def settings(place: str = "/a/one", runtime: str = "mlserver_sklearn.SKLearnModel") -> Any:
+    return SimpleNamespace(implementation_=runtime, parameters=SimpleNamespace(uri=place))
+
+
+class Processor:
+    """Time of the thread that loads."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        monkeypatch.setattr(SHORT, "time", SimpleNamespace(thread_time=lambda: self.now))
+
+    def load(self, seconds: float, *, answer: bool = True) -> Any:
+        async def run() -> bool:
+            self.now += seconds
+            return answer
+
+        return run
+
+
+@pytest.fixture
+def processor(monkeypatch: pytest.MonkeyPatch) -> Processor:
+    return Processor(monkeypatch)
+
+
+async def test_the_last_load_decides(processor: Processor) -> None:
+    loads = SHORT.ShortLoads(lambda: 0.0)
+    assert not loads.expected(settings())
+    assert await loads.timed(settings(), processor.load(0.004)) is True
+    assert loads.expected(settings())
+    assert not loads.expected(settings("/a/two"))
+    assert not loads.expected(settings(runtime="mlserver_xgboost.XGBoostModel"))
+    await loads.timed(settings(), processor.load(0.02))
+    assert not loads.expected(settings())
+
+
+async def test_as_short_as_three_predictions_is_short(processor: Processor) -> None:
+    prediction = {"takes": 0.009}
+    loads = SHORT.ShortLoads(lambda: prediction["takes"])
+    await loads.timed(settings(), processor.load(0.025))
+    assert loads.expected(settings())
+    prediction["takes"] = 0.008
+    assert not loads.expected(settings())
+
+
+async def test_the_answer_is_passed_on_and_a_load_that_raises_is_not_remembered(
+    processor: Processor,
+) -> None:
+    loads = SHORT.ShortLoads(lambda: 0.0)
+    assert await loads.timed(settings(), processor.load(0.001, answer=False)) is False
+
+    async def breaks() -> bool:
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        await loads.timed(settings("/a/two"), breaks)
+    assert not loads.expected(settings("/a/two"))
+
+
+async def test_only_so_many_are_remembered(
+    processor: Processor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SHORT, "_REMEMBERED", 2)
+    loads = SHORT.ShortLoads(lambda: 0.0)
+    for place in ("/a/one", "/a/two", "/a/one", "/a/three"):
+        await loads.timed(settings(place), processor.load(0.001))
+    assert [loads.expected(settings(f"/a/{name}")) for name in ("one", "two", "three")] == [
+        True,
+        False,
+        True,
+    ]
