@@ -33,6 +33,6 @@ def configure(state_dir: Path, name: str) -> Path:
     root = logging.getLogger()
     root.setLevel(logging.INFO)
     root.handlers[:] = [to_file, to_terminal]
-    for chatty in ("httpx", "httpcore", "uvicorn.access", "grpc", "asyncio"):
+    for chatty in ("aiohttp", "uvicorn.access", "grpc", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     return path
