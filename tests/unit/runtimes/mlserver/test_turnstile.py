@@ -88,12 +88,12 @@ async def test_an_empty_line_is_passed_at_once_again_and_again() -> None:
     assert done == [0, 1, 2]
 
 
-async def test_the_longest_is_that_of_predictions_and_of_nothing_else(
+async def test_the_typical_one_is_the_average_of_predictions_and_of_nothing_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     module = load("turnstile")
     clock = {"now": 0.0}
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock["now"]))
+    monkeypatch.setattr(module, "time", SimpleNamespace(thread_time=lambda: clock["now"]))
     turnstile, tasks = module.Turnstile(), []  # type: ignore[var-annotated]
 
     def something_else() -> None:
@@ -102,15 +102,15 @@ async def test_the_longest_is_that_of_predictions_and_of_nothing_else(
     async def predict(seconds: float) -> None:
         clock["now"] += seconds
 
-    assert turnstile.longest() == 0
+    assert turnstile.typical() == 0
     for seconds in (1.0, 3.0, 2.0):
         asyncio.get_running_loop().call_soon(something_else)
         turnstile.enter(functools.partial(begin, tasks, predict(seconds)))
         asyncio.get_running_loop().call_soon(something_else)
         await some_rounds()
-    assert turnstile.longest() == 3.0
+    assert turnstile.typical() == 2.0
     for _ in range(20):
         turnstile.enter(functools.partial(begin, tasks, predict(1.0)))
         await some_rounds()
     await asyncio.gather(*tasks)
-    assert turnstile.longest() == 1.0
+    assert turnstile.typical() == 1.0

@@ -22,6 +22,7 @@ import os
 import traceback
 import weakref
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from mlserver.context import model_context
 from mlserver.errors import MLServerError
@@ -97,6 +98,10 @@ class Initialiser:
 
 
 class Registry(MultiModelRegistry):
+    def __init__(self, short_loads: ShortLoads, **hooks: Any) -> None:
+        super().__init__(model_initialiser=Initialiser(short_loads), **hooks)
+        self._short_loads = short_loads
+
     async def load(self, model_settings: ModelSettings) -> MLModel:
         name = model_settings.name
         previous = self._held(name)
@@ -112,8 +117,9 @@ class Registry(MultiModelRegistry):
         if previous is not None:
             _forget(previous.settings)
             watch = _Watch(previous)
+            small = self._short_loads.expected(previous.settings)
             del previous
-            watch.reclaim()
+            await watch.reclaim(small)
         return model
 
     async def unload(self, name: str) -> None:
@@ -130,7 +136,7 @@ class Registry(MultiModelRegistry):
             logger.exception("unload() of '%s' failed; it is dropped all the same", name)
         del held
         _forget(settings)
-        watch.reclaim()
+        await watch.reclaim(self._short_loads.expected(settings))
 
     async def _retire(self, model: MLModel) -> None:
         """What MLServer does, one step after the other: it gathers them, and so waits for the loop, twice."""
@@ -164,7 +170,7 @@ class Registry(MultiModelRegistry):
         del half_loaded
         # Rare enough to be thorough: whatever it had read must not count against the others.
         gc.collect()
-        _trim()
+        await _trimmed(small=False)
 
 
 def _forget(settings: ModelSettings) -> None:
@@ -201,10 +207,18 @@ class _Watch:
                 with contextlib.suppress(TypeError):
                     self._parts.append(weakref.ref(part))
 
-    def reclaim(self) -> None:
+    async def reclaim(self, small: bool) -> None:
         if any(part() is not None for part in self._parts):
             gc.collect()
+        await _trimmed(small)
+
+
+async def _trimmed(small: bool) -> None:
+    # A tenth of a millisecond where little was freed, less than a thread's turn takes; ten of them for a large model.
+    if small:
         _trim()
+    else:
+        await asyncio.get_running_loop().run_in_executor(None, _trim)
 
 
 def _trim() -> None:

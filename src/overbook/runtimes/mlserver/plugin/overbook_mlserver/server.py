@@ -34,7 +34,7 @@ from overbook_mlserver.binary_tensors import BinaryTensors  # noqa: E402
 from overbook_mlserver.failures import Failures  # noqa: E402
 from overbook_mlserver.gateway_endpoint import GatewayEndpoint  # noqa: E402
 from overbook_mlserver.grpc_infer import GrpcInfer  # noqa: E402
-from overbook_mlserver.registry import Initialiser, Registry  # noqa: E402
+from overbook_mlserver.registry import Registry  # noqa: E402
 from overbook_mlserver.repository import GivenRepository  # noqa: E402
 from overbook_mlserver.repository_calls import RepositoryCalls  # noqa: E402
 from overbook_mlserver.rest_errors import RestErrors  # noqa: E402
@@ -133,11 +133,11 @@ class OverbookServer(mlserver.server.MLServer):
 
     def _create_model_registry(self) -> Registry:
         return Registry(
+            ShortLoads(self._turnstile.typical),
             on_model_load=[self.add_custom_handlers, load_batching],
             # MLServer forgets the batching of a reloaded model.
             on_model_reload=[self.reload_custom_handlers, _reload_batching],
             on_model_unload=[self.remove_custom_handlers],
-            model_initialiser=Initialiser(ShortLoads(self._turnstile.longest)),
         )
 
 

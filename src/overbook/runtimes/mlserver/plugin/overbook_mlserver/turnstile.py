@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-# Predictions of which the longest counts.
+# Predictions that say what one takes.
 _RECENT = 16
 
 
@@ -34,9 +34,9 @@ class Turnstile:
             self._turning = True
             self._let_in(begin)
 
-    def longest(self) -> float:
-        """Seconds for which one of the last few held the loop up."""
-        return max(self._took, default=0.0)
+    def typical(self) -> float:
+        """Seconds of processor time for which one of late held the loop up, on average; 0 before the first."""
+        return sum(self._took) / len(self._took) if self._took else 0.0
 
     def _let_in(self, begin: Callable[[], object]) -> None:
         loop = asyncio.get_running_loop()
@@ -46,10 +46,10 @@ class Turnstile:
         loop.call_soon(self._turn)
 
     def _look_at_clock(self) -> None:
-        self._began = time.monotonic()
+        self._began = time.thread_time()
 
     def _turn(self) -> None:
-        self._took.append(time.monotonic() - self._began)
+        self._took.append(time.thread_time() - self._began)
         if self._line:
             self._let_in(self._line.popleft())
         else:
