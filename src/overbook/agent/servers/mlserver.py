@@ -136,7 +136,7 @@ def _process_spec(config: MlserverConfig, addresses: Addresses) -> ProcessSpec:
         command=(
             *(str(config.python), "-m", "overbook_mlserver", "--host", config.host),
             *("--rest-port", rest, "--grpc-port", grpc, "--gateway-port", infer),
-            *("--state", str(folder)),
+            *("--models", str(config.state / "models"), "--state", str(folder)),
         ),
         environment=_environment(config),
         folder=folder,

@@ -18,6 +18,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rest-port", type=int, required=True)
     parser.add_argument("--grpc-port", type=int, required=True)
     parser.add_argument("--gateway-port", type=int, required=True)
+    parser.add_argument("--models", required=True, help="folder of NAME/model-settings.json")
     parser.add_argument("--state", required=True, help="working folder of this process alone")
     parser.add_argument("--max-message-bytes", type=int, default=256 * 1024 * 1024)
     parser.add_argument("--parent-fd", type=int, help="pipe that closes when the agent dies")
@@ -41,6 +42,7 @@ def main() -> None:
             rest_port=arguments.rest_port,
             grpc_port=arguments.grpc_port,
             gateway_port=arguments.gateway_port,
+            models=arguments.models,
             state=arguments.state,
             max_message_bytes=arguments.max_message_bytes,
         )

@@ -35,7 +35,7 @@ from overbook_mlserver.failures import Failures  # noqa: E402
 from overbook_mlserver.gateway_endpoint import GatewayEndpoint  # noqa: E402
 from overbook_mlserver.grpc_infer import GrpcInfer  # noqa: E402
 from overbook_mlserver.registry import Registry  # noqa: E402
-from overbook_mlserver.repository import GivenRepository  # noqa: E402
+from overbook_mlserver.repository import FolderRepository  # noqa: E402
 from overbook_mlserver.repository_calls import RepositoryCalls  # noqa: E402
 from overbook_mlserver.rest_errors import RestErrors  # noqa: E402
 from overbook_mlserver.rest_infer import RestInfer  # noqa: E402
@@ -89,6 +89,7 @@ class Options:
     rest_port: int
     grpc_port: int
     gateway_port: int
+    models: str
     state: str
     max_message_bytes: int
 
@@ -215,8 +216,8 @@ def _settings(options: Options) -> Settings:
         metrics_endpoint=None,
         metrics_dir=os.path.join(options.state, "metrics"),
         environments_dir=os.path.join(options.state, "environments"),
-        model_repository_root=options.state,
-        model_repository_implementation=GivenRepository,
+        model_repository_root=options.models,
+        model_repository_implementation=FolderRepository,
         load_models_at_startup=False,
         # Gzip would hold back streams and block the event loop for seconds on large bodies.
         gzip_enabled=False,
