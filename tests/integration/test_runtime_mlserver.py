@@ -18,6 +18,7 @@ from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
 
 from overbook.agent.servers.mlserver import MlserverConfig, MlserverServer
+from overbook.agent.servers.mlserver_models import server_settings
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel, Presence
 from overbook.runtimes.install import environment, install
 from overbook.wire import oip_pb2
@@ -43,12 +44,17 @@ class Text(mlserver.MLModel):
 """
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the server keeps its things."""
+    return tmp_path_factory.mktemp("server")
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[MlserverServer]:
+async def server(folder: Path) -> AsyncIterator[MlserverServer]:
     install("mlserver", lambda _message, _fraction: None)
     made = environment("mlserver")
-    state = tmp_path_factory.mktemp("server")
-    running = MlserverServer(MlserverConfig(made.python, made.plugin, state))
+    running = MlserverServer(MlserverConfig(made.python, made.plugin, folder))
     await running.start(timeout=60)
     yield running
     await running.close()
@@ -402,3 +408,29 @@ async def test_a_models_own_packages_are_in_its_folder_or_named(
     server.validate(model)
     await server.load(model, timeout=CALL)
     assert await text(client, "packed") == "packed"
+
+
+async def test_mlservers_own_load_finds_settings_in_its_folder(
+    server: MlserverServer, client: httpx.AsyncClient, tmp_path: Path, folder: Path
+) -> None:
+    model = custom(tmp_path, "byhand", "class Model(Text): pass")
+    own = folder / "models" / "byhand"
+    own.mkdir(parents=True)
+    (own / "model-settings.json").write_text(json.dumps(server_settings(model)))
+    reply = await client.post("/v2/repository/models/byhand/load")
+    assert reply.status_code == 200, reply.text
+    assert await text(client, "byhand") == "nothing"
+    await server.unload("byhand", timeout=CALL)
+    assert (await client.get("/v2/models/byhand/ready")).status_code == 404
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"implementation": 5}'])
+async def test_a_load_without_usable_settings_is_refused(
+    server: MlserverServer, body: bytes
+) -> None:
+    async with httpx.AsyncClient(
+        base_url=f"http://{server.addresses.infer}", trust_env=False, timeout=CALL
+    ) as client:
+        reply = await client.post("/v2/repository/models/unheard-of/load", content=body)
+    assert reply.status_code == 404, reply.text
+    assert "unheard-of" in reply.json()["error"]
