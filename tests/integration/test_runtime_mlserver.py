@@ -424,13 +424,37 @@ async def test_mlservers_own_load_finds_settings_in_its_folder(
     assert (await client.get("/v2/models/byhand/ready")).status_code == 404
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"implementation": 5}'])
+@pytest.mark.parametrize(
+    ("body", "status", "reason"),
+    [
+        (b"", 404, "not found"),
+        (b"[]", 400, "expected an object"),
+        (b"{", 400, "expected an object"),
+        (b'{"implementation": 5}', 400, "implementation"),
+        (b'{"implementation": "a.B", "max_batch_size": "many"}', 400, "max_batch_size"),
+    ],
+)
 async def test_a_load_without_usable_settings_is_refused(
-    server: MlserverServer, body: bytes
+    server: MlserverServer, body: bytes, status: int, reason: str
 ) -> None:
     async with httpx.AsyncClient(
         base_url=f"http://{server.addresses.infer}", trust_env=False, timeout=CALL
     ) as client:
         reply = await client.post("/v2/repository/models/unheard-of/load", content=body)
-    assert reply.status_code == 404, reply.text
+    assert reply.status_code == status, reply.text
     assert "unheard-of" in reply.json()["error"]
+    assert reason in reply.json()["error"]
+
+
+async def test_settings_that_mlserver_does_not_take_are_named(
+    server: MlserverServer, tmp_path: Path
+) -> None:
+    settings = {"implementation": "model.Model", "max_batch_size": "many"}
+    model = custom(
+        tmp_path,
+        "odd",
+        "class Model(Text): pass",
+        **{"model-settings.json": json.dumps(settings)},
+    )
+    with pytest.raises(ModelRejected, match="max_batch_size"):
+        await server.load(model, timeout=CALL)

@@ -1,8 +1,8 @@
 """Loads and unloads on the endpoint for gateways, which the agent uses as well.
 
-A load brings the model's settings along (see `repository`). Over grpc.aio such a call goes through the event loop five
-times and each time waits for the prediction that runs there, here once or twice: beside ten clients of a forest
-an unload took 57 ms, and takes 11.
+A load brings the model's settings along (see `repository`). Over grpc.aio such a call goes through the event loop
+several times and each time waits for the prediction that runs there, here once or twice: beside ten clients of a
+forest an unload took 57 ms, and takes 11.
 """
 
 from __future__ import annotations
@@ -12,11 +12,15 @@ import re
 from typing import Any
 
 import orjson
+from mlserver.errors import MLServerError
 from mlserver.registry import MultiModelRegistry
 
+from overbook_mlserver.aside import describe
 from overbook_mlserver.gateway_endpoint import Headers, Reply, Work
-from overbook_mlserver.repository import IsolatedSettings, given_settings
+from overbook_mlserver.repository import given_settings
 from overbook_mlserver.rest_errors import RestErrors
+
+_BAD_REQUEST = 400
 
 
 class RepositoryCalls:
@@ -35,13 +39,17 @@ class RepositoryCalls:
         name, call = found[1].decode("latin-1"), found[2]
         if call == b"unload":
             return functools.partial(self._unload, name)
+        # MLServer's own call has no body; its settings lie in a folder.
+        return functools.partial(self._load, name, body) if body else None
+
+    async def _load(self, name: str, body: bytes) -> Reply:
         try:
             settings = given_settings(name, orjson.loads(body))
-        except (ValueError, TypeError, AttributeError):
-            return None  # MLServer's application knows no such model
-        return functools.partial(self._load, settings)
-
-    async def _load(self, settings: IsolatedSettings) -> Reply:
+        except (ValueError, TypeError, AttributeError) as error:
+            raise MLServerError(
+                f"settings of model '{name}': expected an object as in model-settings.json: {describe(error)}",
+                _BAD_REQUEST,
+            ) from error
         await self._registry.load(settings)
         return Reply([], b"")
 
