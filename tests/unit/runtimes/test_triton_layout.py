@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from overbook.runtimes.catalogue import runtime
+from tests.unit.runtimes.plugins import plugin_module
 
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 @pytest.fixture
 def layout() -> ModuleType:
-    path = runtime("triton").plugin / "overbook_triton" / "layout.py"
-    spec = importlib.util.spec_from_file_location("overbook_triton_layout", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return plugin_module("triton", "overbook_triton/layout.py")
 
 
 @pytest.fixture

@@ -60,10 +60,6 @@ class LaunchedServer:
             raise ServerUnreachable(f"{self._title} is not running")
         return self._client
 
-    def must_run(self) -> None:
-        """Raises ServerUnreachable when the process does not run."""
-        _ = self.client
-
     async def start(self, *, timeout: float) -> None:
         """Return once it is live over both protocols. Raises ServerStartFailed."""
         await self._disconnect()

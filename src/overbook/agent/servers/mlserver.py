@@ -31,7 +31,8 @@ class MlserverConfig:
     """Where MLServer is installed and where this one server replica keeps its things.
 
     ``python``: of the runtime's environment. ``plugin``: the folder with the launcher package.
-    ``state``: private to this replica; gets ``server/``, ``server.json``, ``server.log``.
+    ``state``: private to this replica; gets ``server/``, ``server.json``, ``server.log``. MLServer's own load call,
+    which the agent does not use, takes settings from ``models/``.
     ``threads``: for OpenMP and BLAS inside one prediction; 0 means half of the machine's.
     ``extras``: those of the runtime that are installed; None when that is not known. ``variables``: of its
     environment, before all others; an empty one is left out.
@@ -90,7 +91,6 @@ class MlserverServer:
         mlserver_models.check_packages(model, self._python)
 
     async def load(self, model: PreparedModel, *, timeout: float) -> None:
-        self._launched.must_run()
         settings = mlserver_models.server_settings(model, self._extras)
         try:
             await self._repository.load(model.name, settings, timeout=timeout)
@@ -98,7 +98,6 @@ class MlserverServer:
             raise ModelRejected(f"MLServer refused {model.name}: {error}") from error
 
     async def unload(self, name: str, *, timeout: float, idle: bool = False) -> None:
-        self._launched.must_run()
         try:
             await self._repository.unload(name, timeout=timeout)
         except ModelRejected as error:

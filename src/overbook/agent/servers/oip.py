@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from http import HTTPStatus
 from types import TracebackType
 from typing import Final, Protocol, Self, TypeVar
 
@@ -24,8 +25,6 @@ from overbook.agent.servers.protocol import (
 from overbook.wire import oip_pb2
 
 _LIVE: Final = "/v2/health/live"
-_OK: Final = 200
-_NOT_FOUND: Final = 404
 _SERVICE: Final = "/inference.GRPCInferenceService/"
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
@@ -87,7 +86,7 @@ class OipClient:
         """At all of its HTTP ports."""
         ports = filter(None, (self._addresses.rest, self._addresses.infer))
         try:
-            return all([(await self._get(at, _LIVE, timeout))[0] == _OK for at in ports])
+            return all([(await self._get(at, _LIVE, timeout))[0] == HTTPStatus.OK for at in ports])
         except ServerUnreachable:
             return False
 
@@ -153,9 +152,9 @@ class OipClient:
     async def presence(self, name: str, *, timeout: float) -> Presence:
         """Raises ServerUnreachable. Only a 404 says that the model is absent: 400 is "not ready yet"."""
         status, _ = await self._get(self._addresses.rest, f"/v2/models/{name}/ready", timeout)
-        if status == _OK:
+        if status == HTTPStatus.OK:
             return Presence.READY
-        if status == _NOT_FOUND:
+        if status == HTTPStatus.NOT_FOUND:
             return Presence.ABSENT
         return Presence.LOADING
 
@@ -163,7 +162,7 @@ class OipClient:
         """Raises ModelRejected when the model is not loaded, ServerUnreachable."""
         status, body = await self._get(self._addresses.rest, f"/v2/models/{name}", timeout)
         text = body.decode("utf-8", "replace")
-        if status != _OK:
+        if status != HTTPStatus.OK:
             raise ModelRejected(f"metadata of {name}: {status} {one_line(text)}")
         found = json.loads(text)
         if not isinstance(found, dict):

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Final
+from http import HTTPStatus
 
 import aiohttp
 
 from overbook.agent.servers.oip import one_line
 from overbook.agent.servers.protocol import ModelRejected, ServerUnreachable
-
-_OK: Final = 200
-_NOT_FOUND: Final = 404
 
 
 class RestRepository:
@@ -32,15 +29,15 @@ class RestRepository:
     async def load(self, name: str, settings: Mapping[str, object], *, timeout: float) -> None:
         """``settings``: the model's, as MLServer takes them. Raises ModelRejected with its words, ServerUnreachable."""
         status, text = await self._call(name, "load", timeout, settings)
-        if status != _OK:
+        if status != HTTPStatus.OK:
             raise ModelRejected(_reason(status, text))
 
     async def unload(self, name: str, *, timeout: float) -> bool:
         """False when the server did not know the model. Raises ServerUnreachable, ModelRejected."""
         status, text = await self._call(name, "unload", timeout)
-        if status not in (_OK, _NOT_FOUND):
+        if status not in (HTTPStatus.OK, HTTPStatus.NOT_FOUND):
             raise ModelRejected(_reason(status, text))
-        return status == _OK
+        return status == HTTPStatus.OK
 
     async def _call(
         self, name: str, action: str, timeout: float, body: Mapping[str, object] | None = None

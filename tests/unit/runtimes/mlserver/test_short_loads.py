@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.unit.runtimes.mlserver.plugin import load
+from tests.unit.runtimes.plugins import plugin_module
 
-SHORT = load("short_loads")
+SHORT = plugin_module("mlserver", "overbook_mlserver/short_loads.py")
 
 
 def settings(place: str = "/a/one", runtime: str = "mlserver_sklearn.SKLearnModel") -> Any:

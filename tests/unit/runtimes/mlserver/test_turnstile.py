@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.unit.runtimes.mlserver.plugin import load
+from tests.unit.runtimes.plugins import plugin_module
 
-Turnstile = load("turnstile").Turnstile
+Turnstile = plugin_module("mlserver", "overbook_mlserver/turnstile.py").Turnstile
 
 
 class Rounds:
@@ -58,7 +58,8 @@ async def test_each_has_a_round_of_its_own_in_the_order_of_arrival() -> None:
 
 
 async def test_one_that_waits_lets_the_next_begin() -> None:
-    turnstile, tasks = Turnstile(), []  # type: ignore[var-annotated]
+    turnstile = Turnstile()
+    tasks: list[asyncio.Task[None]] = []
     free, seen = asyncio.Event(), asyncio.Event()
 
     async def waits() -> None:
@@ -76,7 +77,9 @@ async def test_one_that_waits_lets_the_next_begin() -> None:
 
 
 async def test_an_empty_line_is_passed_at_once_again_and_again() -> None:
-    turnstile, tasks, done = Turnstile(), [], []  # type: ignore[var-annotated]
+    turnstile = Turnstile()
+    tasks: list[asyncio.Task[None]] = []
+    done: list[int] = []
 
     async def predict(number: int) -> None:
         done.append(number)
@@ -91,10 +94,11 @@ async def test_an_empty_line_is_passed_at_once_again_and_again() -> None:
 async def test_the_typical_one_is_the_average_of_predictions_and_of_nothing_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    module = load("turnstile")
+    module = plugin_module("mlserver", "overbook_mlserver/turnstile.py")
     clock = {"now": 0.0}
     monkeypatch.setattr(module, "time", SimpleNamespace(thread_time=lambda: clock["now"]))
-    turnstile, tasks = module.Turnstile(), []  # type: ignore[var-annotated]
+    turnstile = module.Turnstile()
+    tasks: list[asyncio.Task[None]] = []
 
     def something_else() -> None:
         clock["now"] += 100

@@ -75,7 +75,7 @@ class Initialiser:
                 )
             return True
 
-        model.load = load  # type: ignore[method-assign]
+        model.load = load
         return model
 
     def _way(
@@ -134,12 +134,14 @@ class Registry(MultiModelRegistry):
             await self._retire(held)
         except Exception:
             logger.exception("unload() of '%s' failed; it is dropped all the same", name)
-        del held
-        _forget(settings)
+        finally:
+            # Also when the caller has lost patience with the model's own unload().
+            del held
+            _forget(settings)
         await watch.reclaim(self._short_loads.expected(settings))
 
     async def _retire(self, model: MLModel) -> None:
-        """What MLServer does, one step after the other: it gathers them, and so waits for the loop, twice."""
+        """What MLServer does, one step after the other: its gathering them waits for the loop twice."""
         with model_context(model.settings):
             for hook in self._on_model_unload:
                 try:

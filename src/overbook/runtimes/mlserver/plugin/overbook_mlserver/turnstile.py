@@ -41,11 +41,11 @@ class Turnstile:
     def _let_in(self, begin: Callable[[], object]) -> None:
         loop = asyncio.get_running_loop()
         # Right before and right behind the first step of the task that is made between them.
-        loop.call_soon(self._look_at_clock)
+        loop.call_soon(self._start_clock)
         begin()
         loop.call_soon(self._turn)
 
-    def _look_at_clock(self) -> None:
+    def _start_clock(self) -> None:
         self._began = time.thread_time()
 
     def _turn(self) -> None:
