@@ -56,6 +56,7 @@ class ActorPorts:
     """What the actor acts upon. ``kill_server`` ends a process that does not answer; `server_down` tells of its end.
 
     ``repair``: see `operations`. ``size``: bytes to charge for a model, by what is known now.
+    ``guard_again``: have the guard look now; it says by `Actor.guard` what that changed.
     """
 
     server: InferenceServer
@@ -64,6 +65,7 @@ class ActorPorts:
     repair: Repair
     meter: Meter
     size: Callable[[PreparedModel], int]
+    guard_again: Callable[[], None]
 
 
 class Actor:
@@ -94,6 +96,7 @@ class Actor:
         )
         self._meter = ports.meter
         self._size = ports.size
+        self._guard_again = ports.guard_again
         ports.meter.telling = Telling(
             charged=lambda: self._core.ledger.total,
             charged_for=lambda model: self._core.ledger.of(ModelName(model)),
@@ -313,7 +316,19 @@ class Actor:
         wake = self._core.next_wakeup()
         if wake != float("inf"):
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_at(wake, self.feed, ev.Tick())
+            self._timer = loop.call_at(wake, self._tick)
+
+    def _tick(self) -> None:
+        self._refresh_guard()
+        self.feed(ev.Tick())
+
+    def _refresh_guard(self) -> None:
+        """Before a model may be seen as idle: what its inference borrowed may have been given back since the last look.
+
+        Otherwise the guard evicts it for memory that nobody holds any more.
+        """
+        if self._guarded:
+            self._guard_again()
 
     def _begin(self, effect: fx.Effect) -> None:
         match effect:
@@ -363,6 +378,8 @@ class Actor:
         self.feed(ev.Drained(model, ticket))
 
     def _on_usage(self, model: ModelName, in_flight: int, active: bool) -> None:
+        if in_flight == 0:
+            self._refresh_guard()
         last_active = self._clock.now() if active else -float("inf")
         self.feed(ev.UsageSeen(model, in_flight, last_active))
         if active:

@@ -126,6 +126,7 @@ class AgentPart:
                 repair=lambda prepared: assignments.repair(prepared),
                 meter=memory.meter,
                 size=lambda prepared: assignments.size_of(prepared),
+                guard_again=lambda: watch.guard_again(),
             ),
         )
         cache = ArtifactCache(self._folder / "cache")
@@ -145,6 +146,15 @@ class AgentPart:
             server,
             self._clock,
             foreign=lambda: () if attached is None else attached.foreign,
+        )
+        watch = memory.watch(
+            residents=actor,
+            notices=self._notices,
+            serving=lambda: supervisor.phase is Phase.READY,
+            # One that somebody else started is not replaced by connecting anew.
+            recycle=supervisor.recycle if attached is None else log.info,
+            recycling=lambda: supervisor.recycling,
+            report=lambda reading: reporter.looked(reading, self._notices.labels),
         )
         lost = LostModels(server=server, actor=actor, notices=self._notices, clock=self._clock)
         self._notices.on_forgotten = assignments.left
@@ -177,15 +187,6 @@ class AgentPart:
                 tasks.create_task(supervisor.run(actor), name="server supervisor")
                 tasks.create_task(lost.run(), name="lost models")
                 tasks.create_task(link.run(), name="scheduler link")
-                watch = memory.watch(
-                    residents=actor,
-                    notices=self._notices,
-                    serving=lambda: supervisor.phase is Phase.READY,
-                    # One that somebody else started is not replaced by connecting anew.
-                    recycle=supervisor.recycle if attached is None else log.info,
-                    recycling=lambda: supervisor.recycling,
-                    report=lambda reading: reporter.looked(reading, self._notices.labels),
-                )
                 tasks.create_task(watch.run(), name="memory watch")
                 tasks.create_task(self._prune(assignments), name="cache pruning")
                 tasks.create_task(_remember(assignments), name="history")

@@ -49,8 +49,8 @@ class Limits:
     patience: float = 2.0
     max_waiting: int = 10_000
     max_waiting_per_model: int = 2_000
-    # Long enough for a granted request to reach the server and to be seen by the gateways' meters.
-    min_residency: float = 0.25
+    # Long enough for a granted request to reach the server and to be seen by the gateways' meters (every 100 ms).
+    min_residency: float = 0.125
     drain_timeout: float = 60.0
     retry_base: float = 1.0
     retry_max: float = 300.0

@@ -323,6 +323,28 @@ async def test_before_the_machine_runs_out_idle_models_leave_and_then_activation
         assert "MemoryPressureOver" in made.events()
 
 
+@pytest.mark.parametrize("counted", [True, False], ids=["in flight", "between looks of the meters"])
+@in_virtual_time
+async def test_a_model_is_not_evicted_for_what_its_inference_has_given_back(counted: bool) -> None:
+    async with world(budget=BUDGET) as made:
+        made.server.scripts[A] = Script(size=300 * MB)
+        made.room = Room(total=16_000 * MB, available=8_000 * MB)
+        await made.assign(spec(A, memory=300 * MB))
+        gateway = made.follow()
+        await made.activate(A)
+        if counted:
+            made.actor.followers.usage(gateway, ModelName(A), 1, 1)
+        made.probe.borrowed = 2 * BUDGET
+        await made.watch.tick()
+        assert made.events()[-1] == "MemoryPressure"
+        made.probe.borrowed = 0
+        if counted:
+            made.actor.followers.usage(gateway, ModelName(A), 0, 0)
+        await asyncio.sleep(1)
+        assert made.state(A) is State.RESIDENT
+        assert made.events()[-1] == "MemoryPressureOver"
+
+
 @in_virtual_time
 async def test_the_peak_of_inference_is_learned_of_the_model_that_was_used_alone() -> None:
     async with world(budget=BUDGET, watching=True) as made:

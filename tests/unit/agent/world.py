@@ -171,6 +171,7 @@ class World:
                 repair=lambda prepared: self.assignments.repair(prepared),
                 meter=self.meter,
                 size=lambda prepared: self.assignments.size_of(prepared),
+                guard_again=lambda: self.watch.guard_again(),
             ),
         )
         self.assignments = Assignments(

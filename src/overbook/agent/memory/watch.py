@@ -99,6 +99,12 @@ class Watch:
             await self.tick()
             await asyncio.sleep(_QUICK if self._busy or self._pressure.room is not None else _CALM)
 
+    def guard_again(self) -> None:
+        """The guard's quick look, now."""
+        held = self._ports.quick() if self._ports.serving() else None
+        if held is not None:
+            self._guard(held, self._ports.clock.now())
+
     async def tick(self) -> None:
         """One look."""
         ports, now = self._ports, self._ports.clock.now()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import mmap
 import os
 import signal
 import subprocess
@@ -160,22 +159,37 @@ def test_a_guarded_port_can_be_listened_on_by_the_server_alone() -> None:
         other.close()
 
 
+# NumPy brings libraries along; the ballast comes from the kernel, not from an allocator that may have had some left.
+_BALLAST = """
+import mmap, numpy
+print("started", flush=True)
+input()
+with mmap.mmap(-1, 20_000_000, flags=mmap.MAP_PRIVATE) as ballast:
+    ballast.write(b"x" * 20_000_000)
+    print("taken", flush=True)
+    input()
+print("given back", flush=True)
+input()
+"""
+
+
 def test_memory_without_libraries_is_what_a_process_would_give_back() -> None:
-    # NumPy's libraries are mapped here by the imports of other tests or by this one.
-    import numpy  # noqa: F401
-
-    def own() -> int:
-        return tree_memory(os.getpid(), libraries=False).bytes
-
-    before = own()
-    # From the kernel, not from an allocator that may have kept as much of what other tests gave back.
-    with mmap.mmap(-1, 20_000_000, flags=mmap.MAP_PRIVATE) as ballast:
-        for _ in range(20):
-            ballast.write(b"x" * 1_000_000)
-        assert 19_000_000 < own() - before < 25_000_000
-    with_libraries = tree_memory(os.getpid())
-    assert own() < with_libraries.bytes - 2_000_000
-    assert with_libraries.processes >= 1
+    command = [sys.executable, "-c", _BALLAST]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        seen = {}
+        while line := child.stdout.readline():
+            seen[line.strip()] = tree_memory(child.pid, libraries=False).bytes
+            with_libraries = tree_memory(child.pid)
+            child.stdin.write("\n")
+            child.stdin.flush()
+    assert 19_000_000 < seen["taken"] - seen["started"] < 25_000_000
+    assert seen["given back"] < seen["taken"] - 19_000_000
+    assert seen["given back"] < with_libraries.bytes - 2_000_000
+    assert with_libraries.processes == 1
 
 
 async def first_line(log: Path) -> str:
