@@ -1,7 +1,7 @@
-"""Real scikit-learn models of wanted sizes, each with inputs and its own in-process predictions.
+"""Real models of wanted sizes, each with inputs and its own in-process predictions.
 
 They are kept cheap to ask, so that a test measures Overbook and not scikit-learn: what an estimator lacks in size
-it carries as an array of its own.
+it carries as an array of its own. The networks are one wide layer.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import joblib
 import numpy as np
 from numpy.typing import NDArray
+from onnx import helper, numpy_helper
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
 from sklearn.ensemble import ExtraTreesRegressor, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -22,6 +23,8 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+from tests.integration import onnx_models
 
 _LOADERS = (load_iris, load_wine, load_breast_cancer, load_digits, load_diabetes)
 
@@ -73,6 +76,31 @@ def _estimator(seed: int, *, regression: bool) -> Any:
         GaussianNB(),
         DecisionTreeClassifier(random_state=seed),
     )[seed // 5 % 5]
+
+
+def networks(folder: Path, count: int, *, smallest: float, largest: float) -> list[TrainedModel]:
+    """ONNX models, one layer each, with weights of sizes (MB) as `sizes` makes them."""
+    return [
+        _network(folder / f"network-{number:02}", int(size * 1e6), seed=number)
+        for number, size in enumerate(sizes(count, smallest=smallest, largest=largest))
+    ]
+
+
+def _network(home: Path, size: int, *, seed: int) -> TrainedModel:
+    random = np.random.default_rng(seed)
+    weights = random.random((64, size // 8 // 64))
+    path = onnx_models.save(
+        home / "model.onnx",
+        [
+            helper.make_node("MatMul", ["x", "w"], ["wide"]),
+            helper.make_node("ReduceMax", ["wide"], ["y"], axes=[1]),
+        ],
+        [onnx_models.value("x", "FP64", ["rows", 64])],
+        [onnx_models.value("y", "FP64", ["rows", 1])],
+        constants=[numpy_helper.from_array(weights, "w")],
+    )
+    rows = random.random((2, 64))
+    return TrainedModel(home.name, home, path.stat().st_size, rows, (rows @ weights).max(axis=1))
 
 
 def sizes(count: int, *, smallest: float, largest: float, seed: int = 7) -> Sequence[float]:

@@ -1,10 +1,13 @@
-"""Half an hour of evictions on the real MLServer: memory stays where it belongs, and no request fails."""
+"""Half an hour of evictions on each real server: memory stays where it belongs, and no request fails."""
 
 from __future__ import annotations
 
 import asyncio
 import random
+import tempfile
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -12,16 +15,50 @@ import pytest
 
 from tests.e2e.process import Overbook, model_manifest, server_manifest
 from tests.e2e.traffic import Caller, Tally
-from tests.e2e.zoo import TrainedModel
+from tests.e2e.zoo import TrainedModel, networks
 from tests.soak.conftest import FULL_EVICTIONS, FULL_MINUTES
 from tests.soak.record import MB, Moment, Recorder, draw
 
 pytestmark = pytest.mark.soak
 
 CALLERS = 6
+# Of 2 to 30 MB, each in a process of its own, which holds some tens of MB as well.
+NETWORKS, PROCESS = 16, 45 * MB
 _QUIET = 3.0
 # Of the time, for every model to be loaded and asked often enough that the server has grown what it grows.
 _WARM_UP = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """``models`` of a ``server`` that has memory for a third of them. ``surprise``: bytes that one of them may take
+    while it loads, before anything is known of it.
+    """
+
+    server: str
+    title: str
+    models: list[TrainedModel]
+    requirements: list[str]
+    budget: int
+    surprise: int
+
+
+@pytest.fixture
+def fleet(request: pytest.FixtureRequest) -> Iterator[Fleet]:
+    if request.param == "mlserver":
+        models: list[TrainedModel] = request.getfixturevalue("forty_models")
+        budget, largest = (
+            sum(each.bytes for each in models) // 3,
+            max(each.bytes for each in models),
+        )
+        yield Fleet("mlserver", "MLServer", models, ["sklearn"], budget, largest)
+        return
+    with tempfile.TemporaryDirectory(prefix="ob-nets-") as folder:
+        models = networks(Path(folder), NETWORKS, smallest=2.0, largest=30.0)
+        budget = int(sum(each.bytes + PROCESS for each in models) // 3)
+        # The file and its tensors are both in memory for a moment.
+        largest = int(2 * max(each.bytes for each in models) + PROCESS)
+        yield Fleet("triton", "Triton", models, ["triton", "onnx"], budget, largest)
 
 
 async def _drive(port: int, models: list[TrainedModel], seconds: float) -> Tally:
@@ -57,19 +94,24 @@ def _unaccounted(recorder: Recorder) -> float:
     return median(moment.held - moment.base - moment.charged for moment in quiet)
 
 
-def test_thousands_of_evictions_on_mlserver(
-    home: Path, forty_models: list[TrainedModel], minutes: float, pictures: Path
-) -> None:
-    models = forty_models
+@pytest.mark.parametrize("fleet", ["mlserver", "triton"], indirect=True)
+def test_thousands_of_evictions(home: Path, fleet: Fleet, minutes: float, pictures: Path) -> None:
+    models, budget, largest = fleet.models, fleet.budget, fleet.surprise
     total = sum(model.bytes for model in models)
-    budget = total // 3
-    largest = max(model.bytes for model in models)
     with Overbook(home / "soak") as running:
-        assert running.apply(server_manifest(budget, overcommitPercentage=400)).code == 0
-        with Recorder(running) as recorder:
+        server = server_manifest(
+            budget, name=fleet.server, serverConfig=fleet.server, overcommitPercentage=400
+        )
+        assert running.apply(server).code == 0
+        with Recorder(running, server=fleet.server) as recorder:
             time.sleep(1.0)  # the empty process is seen
             # Nothing is declared: sizes are to be found out.
-            applied = running.apply(*(model_manifest(each.name, each.folder) for each in models))
+            applied = running.apply(
+                *(
+                    model_manifest(each.name, each.folder, requirements=fleet.requirements)
+                    for each in models
+                )
+            )
             assert applied.code == 0, applied.err
             warm = asyncio.run(_drive(running.port, models, minutes * 60 * _WARM_UP))
             before = _unaccounted(recorder)
@@ -82,15 +124,15 @@ def test_thousands_of_evictions_on_mlserver(
     draw(
         moments,
         budget,
-        f"MLServer: {tally.answered} requests, {evictions} evictions, "
-        f"{len(models)} models of {total / MB:.0f} MB in a budget of {budget / MB:.0f} MB",
-        pictures / "soak-mlserver.png",
+        f"{fleet.title}: {tally.answered} requests, {evictions} evictions, "
+        f"{len(models)} models with files of {total / MB:.0f} MB in a budget of {budget / MB:.0f} MB",
+        pictures / f"soak-{fleet.server}.png",
     )
     highest = max(moment.held - moment.base for moment in moments)
     print(
-        f"\n{minutes:g} min: {tally.answered} answers, {tally.failed} failures, {evictions} evictions; budget "
-        f"{budget / MB:.1f} MB, highest {highest / MB:.1f} MB beyond the base, drift {drift / MB:+.2f} MB, "
-        f"largest model {largest / MB:.1f} MB, {len(moments)} samples"
+        f"\n{fleet.title}, {minutes:g} min: {tally.answered} answers, {tally.failed} failures, {evictions} evictions; "
+        f"budget {budget / MB:.1f} MB, highest {highest / MB:.1f} MB beyond the base, drift {drift / MB:+.2f} MB, "
+        f"one model's surprise {largest / MB:.1f} MB, {len(moments)} samples"
     )
     assert warm.failures + tally.failures == []
     assert evictions >= FULL_EVICTIONS * minutes / FULL_MINUTES
