@@ -27,10 +27,9 @@ from mlserver.types import InferenceRequest, InferenceResponse
 
 from overbook_mlserver.aside import LoadFailed
 from overbook_mlserver.onnx_tensors import Tensor, decode, describe, encode, listed, matched
+from overbook_mlserver.pace import Pace
 from overbook_mlserver.threads import threads
 
-# A hop to a thread and back costs about 0.1 ms; other requests wait this long at most for one that stays.
-_ASIDE_SECONDS = 0.001
 # What ONNX Runtime says beside its reason: its own codes, the file, and places in its source.
 _NOISE = re.compile(
     r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed:)?"
@@ -90,7 +89,7 @@ class OnnxModel(MLModel):
             kinds = ", ".join(f"{each.name!r} is {each.type}" for each in arguments)
             raise LoadFailed(f"{file}: no output that the protocol has a type for: {kinds}")
         self._session = session
-        self._pace = _Pace()
+        self._pace = Pace()
         self.inputs = self.inputs or [each.metadata() for each in self._required]
         self.outputs = self.outputs or [each.metadata() for each in self._given.values()]
 
@@ -128,21 +127,6 @@ class OnnxModel(MLModel):
             raise InferenceError(_reason(error)) from None
         self._pace.took(elements, time.perf_counter() - begun)
         return found
-
-
-class _Pace:
-    """How long a prediction of so many elements is likely to take, by what the last ones took."""
-
-    def __init__(self) -> None:
-        self._fixed = float("inf")
-        self._per_element = 0.0
-
-    def is_short(self, elements: int) -> bool:
-        return max(self._fixed, self._per_element * elements) < _ASIDE_SECONDS
-
-    def took(self, elements: int, seconds: float) -> None:
-        self._per_element = seconds / max(1, elements)
-        self._fixed = min(self._fixed, seconds)
 
 
 def _options() -> Any:

@@ -14,13 +14,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
 import functools
 import gc
 import os
 import traceback
-import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -32,6 +29,7 @@ from mlserver.registry import MultiModelRegistry
 from mlserver.settings import ModelSettings
 
 from overbook_mlserver.aside import LoadFailed, describe, in_thread
+from overbook_mlserver.freeing import Dropped, trim
 from overbook_mlserver.repository import IsolatedSettings
 from overbook_mlserver.short_loads import ShortLoads
 
@@ -104,7 +102,7 @@ class Registry(MultiModelRegistry):
 
     async def load(self, model_settings: ModelSettings) -> MLModel:
         name = model_settings.name
-        previous = self._held(name)
+        previous = self.held(name)
         try:
             if not _imported(model_settings):
                 await in_thread(_importing(model_settings))
@@ -116,19 +114,17 @@ class Registry(MultiModelRegistry):
             raise LoadFailed(describe(error)) from error
         if previous is not None:
             _forget(previous.settings)
-            watch = _Watch(previous)
-            small = self._short_loads.expected(previous.settings)
+            dropped = self._dropped(previous)
             del previous
-            await watch.reclaim(small)
+            await dropped.reclaim()
         return model
 
     async def unload(self, name: str) -> None:
-        held = self._held(name)
+        held = self.held(name)
         if held is None:
             await super().unload(name)
             return
-        watch = _Watch(held)
-        settings = held.settings
+        dropped, settings = self._dropped(held), held.settings
         del self._models[name]
         try:
             await self._retire(held)
@@ -138,7 +134,10 @@ class Registry(MultiModelRegistry):
             # Also when the caller has lost patience with the model's own unload().
             del held
             _forget(settings)
-        await watch.reclaim(self._short_loads.expected(settings))
+        await dropped.reclaim()
+
+    def _dropped(self, model: MLModel) -> Dropped:
+        return Dropped(model, small=self._short_loads.expected(model.settings))
 
     async def _retire(self, model: MLModel) -> None:
         """What MLServer does, one step after the other: its gathering them waits for the loop twice."""
@@ -154,7 +153,8 @@ class Registry(MultiModelRegistry):
     async def get_model(self, name: str, version: str | None = None) -> MLModel:
         return await super().get_model(name)
 
-    def _held(self, name: str) -> MLModel | None:
+    def held(self, name: str) -> MLModel | None:
+        """The model of that name, ready or not."""
         single = self._models.get(name)
         return single.default if single is not None else None
 
@@ -162,7 +162,7 @@ class Registry(MultiModelRegistry):
         """Forget a load that did not end well; MLServer keeps an empty or never-ready entry."""
         _forget(settings)
         _drop_locals(error)
-        half_loaded = self._held(name)
+        half_loaded = self.held(name)
         if half_loaded is None or half_loaded.settings is settings:
             self._models.pop(name, None)
         if half_loaded is not None and half_loaded.settings is settings:
@@ -172,7 +172,7 @@ class Registry(MultiModelRegistry):
         del half_loaded
         # Rare enough to be thorough: whatever it had read must not count against the others.
         gc.collect()
-        await _trimmed(small=False)
+        await asyncio.get_running_loop().run_in_executor(None, trim)
 
 
 def _forget(settings: ModelSettings) -> None:
@@ -189,43 +189,6 @@ def _importing(settings: ModelSettings) -> Callable[[], Awaitable[None]]:
         settings.implementation  # noqa: B018  (importing is what reading it does)
 
     return run
-
-
-_libc = ctypes.CDLL(None)
-
-
-class _Watch:
-    """Sees to it that a dropped model's memory goes back to the kernel.
-
-    Most models are freed by their last reference; then the collector is not run, as it would walk every
-    other resident model's objects while requests wait (4 ms at 300 small models). ``malloc_trim``
-    returns the holes that many small arrays leave; big ones go back by themselves.
-    """
-
-    def __init__(self, model: MLModel) -> None:
-        self._parts = []
-        for part in (model, *vars(model).values()):
-            if part is not model.settings:
-                with contextlib.suppress(TypeError):
-                    self._parts.append(weakref.ref(part))
-
-    async def reclaim(self, small: bool) -> None:
-        if any(part() is not None for part in self._parts):
-            gc.collect()
-        await _trimmed(small)
-
-
-async def _trimmed(small: bool) -> None:
-    # A tenth of a millisecond where little was freed, less than a thread's turn takes; ten of them for a large model.
-    if small:
-        _trim()
-    else:
-        await asyncio.get_running_loop().run_in_executor(None, _trim)
-
-
-def _trim() -> None:
-    if hasattr(_libc, "malloc_trim"):
-        _libc.malloc_trim(0)
 
 
 def _drop_locals(error: BaseException) -> None:

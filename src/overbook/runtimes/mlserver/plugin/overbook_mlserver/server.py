@@ -34,6 +34,7 @@ from overbook_mlserver.binary_tensors import BinaryTensors  # noqa: E402
 from overbook_mlserver.failures import Failures  # noqa: E402
 from overbook_mlserver.gateway_endpoint import GatewayEndpoint  # noqa: E402
 from overbook_mlserver.grpc_infer import GrpcInfer  # noqa: E402
+from overbook_mlserver.predictions import Predictions  # noqa: E402
 from overbook_mlserver.registry import Registry  # noqa: E402
 from overbook_mlserver.repository import FolderRepository  # noqa: E402
 from overbook_mlserver.repository_calls import RepositoryCalls  # noqa: E402
@@ -97,6 +98,7 @@ class Options:
 class OverbookServer(mlserver.server.MLServer):
     def __init__(self, settings: Settings, gateway_port: int) -> None:
         self._turnstile = Turnstile()
+        self._short_loads = ShortLoads(self._turnstile.typical)
         super().__init__(settings)
         self._model_repository.attach(self._model_registry)
         self._rest_server._app.add_middleware(BinaryTensors, data_plane=self._data_plane)
@@ -106,6 +108,10 @@ class OverbookServer(mlserver.server.MLServer):
         self._data_plane._ModelInferRequestSuccess = silent
         self._data_plane._ModelInferRequestFailure = silent
         self._data_plane._ModelInferRequestDuration = silent
+        predictions = Predictions(
+            self._model_registry.held, self._short_loads, self._data_plane.infer
+        )
+        self._data_plane.infer = predictions.infer
         self._gateway_endpoint = self._create_gateway_endpoint(gateway_port)
 
     def _create_gateway_endpoint(self, port: int) -> GatewayEndpoint:
@@ -134,7 +140,7 @@ class OverbookServer(mlserver.server.MLServer):
 
     def _create_model_registry(self) -> Registry:
         return Registry(
-            ShortLoads(self._turnstile.typical),
+            self._short_loads,
             on_model_load=[self.add_custom_handlers, load_batching],
             # MLServer forgets the batching of a reloaded model.
             on_model_reload=[self.reload_custom_handlers, _reload_batching],
