@@ -188,7 +188,8 @@ def test_memory_without_libraries_is_what_a_process_would_give_back() -> None:
             child.stdin.flush()
     assert 19_000_000 < seen["taken"] - seen["started"] < 25_000_000
     assert seen["given back"] < seen["taken"] - 19_000_000
-    assert seen["given back"] < with_libraries.bytes - 2_000_000
+    # By how much depends on how many other processes share them.
+    assert seen["given back"] < with_libraries.bytes
     assert with_libraries.processes == 1
 
 
