@@ -138,7 +138,8 @@ def test_thousands_of_evictions(home: Path, fleet: Fleet, minutes: float, pictur
     assert evictions >= FULL_EVICTIONS * minutes / FULL_MINUTES
     assert max(moment.charged for moment in moments) <= budget + largest
     assert highest <= budget + largest, "budget, base and one model's surprise"
-    assert abs(drift) < 0.02 * budget
-    assert [event for event in events if event["reason"] == "ServerDied"] == []
-    assert len({moment.pid for moment in moments}) == 1, "no process had to be replaced"
+    replaced = [event for event in events if event["reason"] in ("ServerDied", "ServerRecycled")]
+    assert [event["message"] for event in replaced] == [], "no process had to be replaced"
+    assert len({moment.pid for moment in moments}) == 1
     assert replicas[0]["state"] == "ready"
+    assert abs(drift) < 0.02 * budget
