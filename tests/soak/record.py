@@ -58,13 +58,14 @@ class Recorder:
     def _sample(self) -> None:
         try:
             while not self._stop.wait(self._pause):
-                moment = self._look()
+                moment = self.look()
                 if moment is not None:
                     self.moments.append(moment)
         except BaseException as error:
             self.failure = error
 
-    def _look(self) -> Moment | None:
+    def look(self) -> Moment | None:
+        """How it is now; None while the server is not ready."""
         try:
             [replica] = [
                 replica

@@ -27,9 +27,9 @@ class Part:
 
 
 class Model:
-    def __init__(self, parts: list[Part]) -> None:
+    def __init__(self, *parts: object) -> None:
         self.settings = SimpleNamespace(name="m")
-        self.parts = {"all": parts}
+        self.parts = parts
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,7 @@ def without_collector() -> Iterator[None]:
 async def test_it_is_freed_by_its_last_reference(small: bool) -> None:
     freed: list[threading.Thread] = []
     shared = Part(freed)
-    model = Model([Part(freed), Part(freed), shared])
+    model = Model(Part(freed), Part(freed), shared)
     settings, gone = model.settings, weakref.ref(model)
     dropped = FREEING.Dropped(model, small=small)
     del model
@@ -58,7 +58,7 @@ async def test_it_is_freed_by_its_last_reference(small: bool) -> None:
 
 @pytest.mark.parametrize("small", [True, False])
 async def test_one_that_refers_to_itself_is_collected(small: bool) -> None:
-    model: Any = Model([])
+    model: Any = Model()
     model.own = model
     gone = weakref.ref(model)
     dropped = FREEING.Dropped(model, small=small)
@@ -70,10 +70,20 @@ async def test_one_that_refers_to_itself_is_collected(small: bool) -> None:
 async def test_long_containers_and_many_parts_are_freed_as_well() -> None:
     freed: list[threading.Thread] = []
     count = 3 * int(FREEING._MOST_PARTS)
-    short = [[Part(freed)] for _ in range(100)]
-    model = Model([Part(freed) for _ in range(count)])
-    model.parts["nested"] = short  # type: ignore[assignment]  # any content will do
+    model = Model([Part(freed) for _ in range(count)], [[Part(freed)] for _ in range(100)])
     dropped = FREEING.Dropped(model, small=False)
-    del model, short
+    del model
     await dropped.reclaim()
     assert len(freed) == count + 100
+
+
+def test_a_model_is_taken_apart_from_the_outside_in_without_what_is_not_its_own() -> None:
+    trees = [Part([]) for _ in range(3)]
+    model = Model(trees, len, gc, Model, "word", 7)
+    parts = list(FREEING._parts(model, model.settings))
+    assert parts[0] is model
+    places = [next(at for at, part in enumerate(parts) if part is tree) for tree in trees]
+    holder = next(at for at, part in enumerate(parts) if part is trees)
+    assert holder < min(places)
+    for other in (model.settings, len, gc, Model, "word", 7):
+        assert not any(part is other for part in parts)

@@ -5,7 +5,7 @@ MLServer predicts on its event loop. Two kinds leave it:
 - Those of frameworks that let go of the interpreter lock while they compute: where one call of native code does all
   of it, a thread costs a hop. (ONNX models do the same by themselves, see `onnx`.)
 - The first after a load that was not short, of any framework: data that was just read is in no cache, and who asks has
-  waited for the load. Beside a busy loop it takes longer than on it, the others half as long as if it were there.
+  waited for the load, beside which it is little.
 
 All others stay: scikit-learn's are many short steps that need the interpreter in between, and a thread that fights for
 it makes both slower (see `short_loads`). So do models with code of their own, which may be bound to the loop.
