@@ -1,6 +1,9 @@
 """The processes of Triton's Python backend: one stub per instance of a model. Found by command line, watched by pidfd.
 
 Knows nothing of loading; `triton` says which model has which stubs, and hears of their end.
+
+A stub shares robust locks with the server. Killed while it holds one, it takes the whole server along: there the next
+to lock gets an error that nobody catches. So one that is to be killed is first stopped where it holds none.
 """
 
 from __future__ import annotations
@@ -8,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import platform
 import signal
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +26,13 @@ from overbook.agent.servers.protocol import ProcessMemory
 
 _PROGRAM: Final = "triton_python_backend_stub"
 _SEGMENTS: Final = Path("/dev/shm")
+_LOOK_SECONDS: Final = 0.001
+# Calls in which a thread only waits: futex, (clock_)nanosleep, (p)poll, (p)select, epoll_(p)wait, read, and one of
+# them gone on with after a stop. See asm/unistd.h of each machine. The locks are never held across one of these.
+_WAITING: Final = {
+    "x86_64": ["202", "35", "230", "7", "271", "23", "270", "232", "281", "0", "219"],
+    "aarch64": ["98", "101", "115", "73", "72", "22", "63", "128"],
+}.get(platform.machine(), [])
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +63,33 @@ def find(server: int, repository: str, model: str) -> frozenset[Stub]:
 
 
 def kill(stubs: Iterable[Stub]) -> None:
-    for stub in stubs:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(stub.pid, signal.SIGKILL)
+    _signal(stubs, signal.SIGKILL)
+
+
+def halt(stubs: Iterable[Stub], *, patience: float) -> bool:
+    """Stop them where every thread only waits, within so many seconds. False: not possible, and they go on.
+
+    Blocks, usually for less than a millisecond; on a busy machine until each thread had its turn.
+    """
+    stubs = list(stubs)
+    end = time.monotonic() + patience
+    while True:
+        _signal(stubs, signal.SIGSTOP)
+        while not (stopped := all(_stopped(stub.pid) for stub in stubs)):
+            if time.monotonic() >= end:
+                break
+            time.sleep(_LOOK_SECONDS)
+        if stopped and all(_only_waits(stub.pid) for stub in stubs):
+            return True
+        resume(stubs)
+        if time.monotonic() >= end:
+            return False
+        time.sleep(_LOOK_SECONDS)
+
+
+def resume(stubs: Iterable[Stub]) -> None:
+    """Let halted ones go on."""
+    _signal(stubs, signal.SIGCONT)
 
 
 def remove_segments(stubs: Iterable[Stub]) -> None:
@@ -118,6 +154,44 @@ class StubWatch:
         for stop in self._stops.pop(model, ()):
             stop()
         self._lost(model)
+
+
+def _signal(stubs: Iterable[Stub], number: signal.Signals) -> None:
+    for stub in stubs:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(stub.pid, number)
+
+
+def _stopped(pid: int) -> bool:
+    """Whether no thread runs any more. True also of a process that is gone."""
+    return all(state == "T" for _, state in _threads(pid))
+
+
+def _only_waits(pid: int) -> bool:
+    """Whether each thread of a stopped process was stopped in a call that waits; -1 is outside of any call."""
+    return all(
+        _read(thread / "syscall").partition(" ")[0] in _WAITING for thread, _ in _threads(pid)
+    )
+
+
+def _threads(pid: int) -> list[tuple[Path, str]]:
+    """Those that have not ended, with their states, one letter each."""
+    with contextlib.suppress(FileNotFoundError):
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+        states = [_read(each / "stat").rpartition(")")[2].split() for each in threads]
+        return [
+            (thread, state[0])
+            for thread, state in zip(threads, states, strict=True)
+            if state and state[0] not in "ZX"
+        ]
+    return []
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return ""
 
 
 def _on_end(stub: Stub, call: Callable[[], object]) -> Callable[[], None]:

@@ -9,7 +9,9 @@ What Triton does, and what follows from it here:
 - An unload is answered at once, while the memory is there until the last request in flight has its answer and the stub
   is gone. It is done here when the stub is; the index may say UNLOADING for ever after a crash.
 - Between the last answer and the end of a stub Triton waits a whole second, to see whether the stub is well. A stub
-  that is idle and has nothing to finalize is killed instead, which Triton takes well: an eviction costs others 10 ms.
+  that is idle and has nothing to finalize is killed instead: an eviction costs others some 10 ms. It is halted before
+  the unload, so that it holds no lock when it dies, and has not just told Triton that it is well: a thread of Triton's
+  would wait for its farewell for ever.
 - A reload starts the new stub beside the old one, and a failing one leaves the old one serving.
 - Calls go over gRPC: a load over HTTP would hold up inference on the same threads.
 """
@@ -47,6 +49,7 @@ _REPOSITORY: Final = "models"
 _RESERVE_SECONDS: Final = 5.0
 _BURIAL_SECONDS: Final = 5.0
 _REPLACED_SECONDS: Final = 5.0
+_HALT_SECONDS: Final = 0.5
 _REASON: Final = re.compile(r"version \d+ is at UNAVAILABLE state: (.*?);?$")
 _DIED: Final = re.compile(r"^Internal: Stub process '.*' is not healthy\.$")
 
@@ -151,16 +154,20 @@ class TritonServer:
         client = self._launched.client
         await self._buried(name)
         leaving = self._watch.take(name)
+        halted = idle and name not in self._finalizing and await _halt(leaving)
         try:
             await client.unload(name, timeout=timeout)
-        except ModelRejected as error:
-            raise ServerUnreachable(f"unload of {name}: {error}") from error
-        if not idle or name in self._finalizing:
+        except BaseException as error:
+            stubs.resume(leaving)
+            if isinstance(error, ModelRejected):
+                raise ServerUnreachable(f"unload of {name}: {error}") from error
+            raise
+        if not halted:
             reserve = min(_RESERVE_SECONDS, timeout / 2)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout - reserve):
                     await stubs.ended(leaving)
-        # Idle, or with a request that does not end: that one is asked again elsewhere.
+        # Halted, or with a request that does not end: that one is asked again elsewhere.
         stubs.kill(leaving)
         await stubs.ended(leaving)
         await asyncio.to_thread(self._clear_away, name, leaving)
@@ -272,6 +279,17 @@ class TritonServer:
         self._finalizing.clear()
         while not self._losses.empty():
             self._losses.get_nowait()
+
+
+async def _halt(leaving: frozenset[stubs.Stub]) -> bool:
+    halting = asyncio.create_task(
+        asyncio.to_thread(stubs.halt, leaving, patience=_HALT_SECONDS), name="halt stubs"
+    )
+    try:
+        return await asyncio.shield(halting)
+    except asyncio.CancelledError:
+        halting.add_done_callback(lambda _: stubs.resume(leaving))
+        raise
 
 
 def _finalizes(folder: Path) -> bool:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from overbook.agent.servers import stubs
@@ -28,6 +31,13 @@ class Children:
             [sys.executable, self._program, model_file, "segment"], stdin=subprocess.PIPE
         )
         self._running.append(child)
+        return Stub(child.pid, f"overbook-test-{child.pid}")
+
+    def start_working(self) -> Stub:
+        child = subprocess.Popen(["sh", "-c", "echo; while :; do :; done"], stdout=subprocess.PIPE)
+        self._running.append(child)
+        assert child.stdout is not None
+        child.stdout.readline()
         return Stub(child.pid, f"overbook-test-{child.pid}")
 
     def reap(self, stub: Stub) -> None:
@@ -100,3 +110,33 @@ def test_memory_of_stubs_is_their_own(children: Children) -> None:
     assert both.processes == 2
     assert both.bytes > stubs.memory([one]).bytes > 0
     assert stubs.memory([]).bytes == 0
+
+
+def test_processes_that_wait_are_halted_and_go_on(children: Children) -> None:
+    one, two = children.start(), children.start()
+    assert stubs.halt([one, two], patience=SECONDS)
+    assert {psutil.Process(each.pid).status() for each in (one, two)} == {psutil.STATUS_STOPPED}
+    stubs.resume([one, two])
+    assert {_next_change(each) for each in (one, two)} == {signal.SIGCONT}
+
+
+def test_one_that_works_is_not_halted_and_neither_is_its_fellow(children: Children) -> None:
+    waits, works = children.start(), children.start_working()
+    assert not stubs.halt([waits, works], patience=0.05)
+    for each in (waits, works):
+        assert psutil.Process(each.pid).status() != psutil.STATUS_STOPPED
+
+
+def test_one_that_ended_does_not_keep_others_from_being_halted(children: Children) -> None:
+    gone, zombie, waits = children.start(), children.start(), children.start()
+    stubs.kill([gone, zombie])
+    children.reap(gone)
+    os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
+    assert stubs.halt([gone, zombie, waits], patience=SECONDS)
+    assert psutil.Process(waits.pid).status() == psutil.STATUS_STOPPED
+
+
+def _next_change(stub: Stub) -> int:
+    """The signal that stopped it, or SIGCONT once it goes on."""
+    told = os.waitid(os.P_PID, stub.pid, os.WCONTINUED | os.WSTOPPED)
+    return told.si_status if told is not None else 0
