@@ -13,14 +13,14 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final, Protocol
 
 from overbook.agent.actor import Activation, Actor
 from overbook.agent.artifacts.cache import Artifact, ArtifactError
+from overbook.agent.assigned import Assignment, Content, prepared_model, same_content
 from overbook.agent.clock import Clock
 from overbook.agent.memory.history import History, Seen
-from overbook.agent.memory.sizes import Content as Measurable
 from overbook.agent.memory.sizes import Sizes
 from overbook.agent.notices import Notices
 from overbook.agent.servers.protocol import InferenceServer, ModelRejected, PreparedModel
@@ -33,7 +33,6 @@ _RETRY_BASE: Final = 2.0
 _RETRY_MAX: Final = 60.0
 # Requests that may wait for the artifact of one model; beyond that they are told to come again.
 _MAX_WAITING: Final = 2000
-NOTHING: Final = Measurable("", 0)
 
 
 class Cache(Protocol):
@@ -46,51 +45,6 @@ class Cache(Protocol):
     async def verify(self, digest: str) -> bool: ...
 
     async def prune(self, keep: set[str]) -> int: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """What was registered: files, where they came from (address, fingerprint), and the number the core knows it by."""
-
-    artifact: Artifact
-    source: tuple[str, str]
-    prepared: PreparedModel
-
-    @property
-    def measurable(self) -> Measurable:
-        words = " ".join(self.prepared.requirements)
-        return Measurable(self.artifact.digest, self.artifact.bytes, words)
-
-    def same(self, other: PreparedModel) -> bool:
-        return self.prepared == replace(other, generation=self.prepared.generation)
-
-
-@dataclass(slots=True, eq=False)
-class Assignment:
-    """One assigned model. ``current``: the content registered is the one that ``spec`` asks for."""
-
-    spec: pb.AssignedModel
-    content: Content | None = None
-    current: bool = False
-    failure: str = ""
-    failures: int = 0
-    waiting: int = 0
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-    fetch: asyncio.Task[None] | None = None
-
-    @property
-    def registered(self) -> bool:
-        return self.content is not None
-
-    @property
-    def declared(self) -> int | None:
-        """Bytes by the manifest."""
-        return self.spec.memory_bytes if self.spec.HasField("memory_bytes") else None
-
-    @property
-    def measurable(self) -> Measurable:
-        """Its content as sizes are known by; an empty one before its files are here."""
-        return NOTHING if self.content is None else self.content.measurable
 
 
 class Assignments:
@@ -161,7 +115,7 @@ class Assignments:
             self._begin_fetch(known)
             return
         before, known.spec = known.spec, spec
-        if not _same_content(before, spec):
+        if not same_content(before, spec):
             known.current = False
             self._begin_fetch(known)
             return
@@ -209,7 +163,7 @@ class Assignments:
             try:
                 async with self._slots:
                     artifact = await self._cache.fetch(*source)
-                    content = Content(artifact, source, _prepared(spec, artifact))
+                    content = Content(artifact, source, prepared_model(spec, artifact))
                     self._server.validate(content.prepared)
             except (ArtifactError, ModelRejected) as error:
                 self._fetch_failed(assignment, str(error))
@@ -334,7 +288,8 @@ class Assignments:
 
     async def prune(self) -> None:
         """Drop the files of models that left; called now and then, never while a request waits for it."""
-        if not (self._prune_due and self._synced) or any(map(_unknown, self._assigned.values())):
+        unknown = any(each.unknown for each in self._assigned.values())
+        if unknown or not (self._prune_due and self._synced):
             return
         wanted = {
             assignment.content.artifact.digest
@@ -371,48 +326,9 @@ class Assignments:
             if assignment.waiting >= _MAX_WAITING:
                 reason = f"{assignment.waiting} requests wait for the artifact of model '{model}'"
                 return Activation(Refusal.OVERLOADED, f"{reason}; at most that many may", 1.0)
-            if not await _changed(assignment, timeout - waited):
+            if not await assignment.news(timeout - waited):
                 reason = f"the artifact of model '{model}' did not arrive within {timeout:.0f} s"
                 return Activation(Refusal.DEADLINE, reason, 1.0, waited=timeout)
 
     async def metadata(self, model: ModelName) -> Mapping[str, object] | None:
         return await self._actor.metadata(model)
-
-
-async def _changed(assignment: Assignment, seconds: float) -> bool:
-    """Wait for news of the assignment; False when there were none in time."""
-    assignment.changed.clear()
-    assignment.waiting += 1
-    try:
-        async with asyncio.timeout(seconds):
-            await assignment.changed.wait()
-    except TimeoutError:
-        return False
-    finally:
-        assignment.waiting -= 1
-    return True
-
-
-def _same_content(one: pb.AssignedModel, other: pb.AssignedModel) -> bool:
-    """Whether both ask for the same files, loaded in the same way; sizes, pins and priorities are no content."""
-    return (
-        one.storage_uri == other.storage_uri
-        and one.fingerprint == other.fingerprint
-        and one.artifact_version == other.artifact_version
-        and one.requirements == other.requirements
-    )
-
-
-def _unknown(assignment: Assignment) -> bool:
-    """Its files may be here already, but nobody has looked yet."""
-    return not assignment.registered and not assignment.failure
-
-
-def _prepared(spec: pb.AssignedModel, artifact: Artifact) -> PreparedModel:
-    return PreparedModel(
-        name=spec.name,
-        generation=spec.generation,
-        artifact=artifact.path,
-        requirements=tuple(spec.requirements),
-        version=spec.artifact_version,
-    )

@@ -8,7 +8,8 @@ from typing import Final
 
 from overbook import metrics
 from overbook.agent.actor import Actor
-from overbook.agent.assignments import Assignment, Assignments
+from overbook.agent.assigned import Assignment
+from overbook.agent.assignments import Assignments
 from overbook.agent.clock import Clock
 from overbook.agent.memory.readings import Reading
 from overbook.agent.servers.attached import Foreign

@@ -1,0 +1,97 @@
+"""One assigned model, and the content that was registered for it. Only `assignments` changes them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from overbook.agent.artifacts.cache import Artifact
+from overbook.agent.memory.sizes import Content as Measurable
+from overbook.agent.servers.protocol import PreparedModel
+from overbook.wire import scheduler_pb2 as pb
+
+_NOTHING: Final = Measurable("", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What was registered: files, where they came from (address, fingerprint), and the number the core knows it by."""
+
+    artifact: Artifact
+    source: tuple[str, str]
+    prepared: PreparedModel
+
+    @property
+    def measurable(self) -> Measurable:
+        words = " ".join(self.prepared.requirements)
+        return Measurable(self.artifact.digest, self.artifact.bytes, words)
+
+    def same(self, other: PreparedModel) -> bool:
+        return self.prepared == replace(other, generation=self.prepared.generation)
+
+
+@dataclass(slots=True, eq=False)
+class Assignment:
+    """One assigned model. ``current``: the content registered is the one that ``spec`` asks for."""
+
+    spec: pb.AssignedModel
+    content: Content | None = None
+    current: bool = False
+    failure: str = ""
+    failures: int = 0
+    waiting: int = 0
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    fetch: asyncio.Task[None] | None = None
+
+    @property
+    def registered(self) -> bool:
+        return self.content is not None
+
+    @property
+    def declared(self) -> int | None:
+        """Bytes by the manifest."""
+        return self.spec.memory_bytes if self.spec.HasField("memory_bytes") else None
+
+    @property
+    def measurable(self) -> Measurable:
+        """Its content as sizes are known by; an empty one before its files are here."""
+        return _NOTHING if self.content is None else self.content.measurable
+
+    @property
+    def unknown(self) -> bool:
+        """Its files may be here already, but nobody has looked yet."""
+        return not self.registered and not self.failure
+
+    async def news(self, seconds: float) -> bool:
+        """Wait for some; False when there were none in time."""
+        self.changed.clear()
+        self.waiting += 1
+        try:
+            async with asyncio.timeout(seconds):
+                await self.changed.wait()
+        except TimeoutError:
+            return False
+        finally:
+            self.waiting -= 1
+        return True
+
+
+def same_content(one: pb.AssignedModel, other: pb.AssignedModel) -> bool:
+    """Whether both ask for the same files, loaded in the same way; sizes, pins and priorities are no content."""
+    return (
+        one.storage_uri == other.storage_uri
+        and one.fingerprint == other.fingerprint
+        and one.artifact_version == other.artifact_version
+        and one.requirements == other.requirements
+    )
+
+
+def prepared_model(spec: pb.AssignedModel, artifact: Artifact) -> PreparedModel:
+    return PreparedModel(
+        name=spec.name,
+        generation=spec.generation,
+        artifact=artifact.path,
+        requirements=tuple(spec.requirements),
+        version=spec.artifact_version,
+    )
