@@ -24,17 +24,17 @@ class Children:
         self._running: list[subprocess.Popen[bytes]] = []
         # A program whose command line is like a stub's.
         self._program = folder / "triton_python_backend_stub"
-        self._program.write_text(f"#!{sys.executable}\nimport sys\nsys.stdin.read()\n")
+        self._program.write_text("import sys\nprint(flush=True)\nsys.stdin.read()\n")
 
     def start(self, model_file: str = "models/a/1/model.py") -> Stub:
-        child = subprocess.Popen(
-            [sys.executable, self._program, model_file, "segment"], stdin=subprocess.PIPE
-        )
-        self._running.append(child)
-        return Stub(child.pid, f"overbook-test-{child.pid}")
+        return self._started([sys.executable, str(self._program), model_file, "segment"])
 
     def start_working(self) -> Stub:
-        child = subprocess.Popen(["sh", "-c", "echo; while :; do :; done"], stdout=subprocess.PIPE)
+        return self._started(["sh", "-c", "echo; while :; do :; done"])
+
+    def _started(self, command: list[str]) -> Stub:
+        """Once it has said so: until then it grows."""
+        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._running.append(child)
         assert child.stdout is not None
         child.stdout.readline()
