@@ -16,7 +16,6 @@ import pytest
 import pytest_asyncio
 
 from overbook.agent.servers import stubs
-from overbook.agent.servers.mlserver import MlserverConfig, MlserverServer
 from overbook.agent.servers.protocol import (
     InferenceServer,
     ModelRejected,
@@ -24,10 +23,9 @@ from overbook.agent.servers.protocol import (
     Presence,
     ServerUnreachable,
 )
-from overbook.agent.servers.triton import TritonConfig, TritonServer
-from overbook.runtimes.install import environment, install
 from tests.conformance.scripted import scripted_model
 from tests.fakes.fake_server import FakeServer, Script
+from tests.integration import mlserver_harness, triton_harness
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CALL = 20.0
@@ -59,17 +57,13 @@ def isolated_fake() -> Subject:
 
 
 def mlserver(state: Path) -> Subject:
-    install("mlserver", lambda _message, _fraction: None)
-    made = environment("mlserver")
-    server = MlserverServer(MlserverConfig(made.python, made.plugin, state))
+    server = mlserver_harness.server(state)
     return Subject(server, asker(server), lambda: kill_process(server))
 
 
 def triton(state: Path) -> Subject:
-    install("triton", lambda _message, _fraction: None)
-    made = environment("triton")
     # Triton starts stubs through a shell: a path with a space must not matter.
-    server = TritonServer(TritonConfig(made.python, made.plugin, state / "a replica"))
+    server = triton_harness.server(state / "a replica")
 
     def kill_model(name: str) -> None:
         assert server.pid is not None

@@ -20,10 +20,10 @@ import pytest_asyncio
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
-from overbook.agent.servers.mlserver import MlserverConfig, MlserverServer
+from overbook.agent.servers.mlserver import MlserverServer
 from overbook.agent.servers.protocol import PreparedModel
-from overbook.runtimes.install import environment, install
 from overbook.wire import oip_pb2
+from tests.integration import mlserver_harness
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CALL = 30.0
@@ -102,10 +102,8 @@ class Answer:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[MlserverServer]:
-    install("mlserver", lambda _message, _fraction: None)
-    made = environment("mlserver")
     folder = tmp_path_factory.mktemp("server")
-    running = MlserverServer(MlserverConfig(made.python, made.plugin, folder / "state"))
+    running = mlserver_harness.server(folder / "state")
     await running.start(timeout=60)
     iris, odd = folder / "iris", folder / "odd"
     iris.mkdir()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from overbook.runtimes.install import environment, install
+from tests.integration import mlserver_harness
 
 SCRIPT = Path(__file__).parent / "inside" / "predictions.py"
 ALL, NONE, FIRST = [False] * 3, [True] * 3, [False, True, True]
@@ -27,8 +27,7 @@ ON_LOOP = {
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, list[tuple[bool, str]]]:
-    install("mlserver", lambda _message, _fraction: None)
-    runtime = environment("mlserver")
+    runtime = mlserver_harness.runtime()
     command = [*map(str, (runtime.python, "-I", SCRIPT, runtime.plugin))]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr

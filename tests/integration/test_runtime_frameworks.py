@@ -17,9 +17,10 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from overbook.agent.servers.mlserver import MlserverConfig, MlserverServer
+from overbook.agent.servers.mlserver import MlserverServer
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel
 from overbook.runtimes.install import RuntimeEnvironment, capabilities, environment, install
+from tests.integration import mlserver_harness
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 CALL = 60.0
@@ -67,12 +68,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 async def server(
     made: Made, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[MlserverServer]:
-    runtime = made.environment
-    running = MlserverServer(
-        MlserverConfig(
-            runtime.python, runtime.plugin, tmp_path_factory.mktemp("s"), extras=runtime.extras
-        )
-    )
+    running = mlserver_harness.server(tmp_path_factory.mktemp("s"), made.environment)
     await running.start(timeout=120)
     yield running
     await running.close()

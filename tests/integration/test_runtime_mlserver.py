@@ -17,11 +17,11 @@ import pytest_asyncio
 from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
 
-from overbook.agent.servers.mlserver import MlserverConfig, MlserverServer
+from overbook.agent.servers.mlserver import MlserverServer
 from overbook.agent.servers.mlserver_models import server_settings
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel, Presence
-from overbook.runtimes.install import environment, install
 from overbook.wire import oip_pb2
+from tests.integration import mlserver_harness
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CALL = 30.0
@@ -52,9 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server(folder: Path) -> AsyncIterator[MlserverServer]:
-    install("mlserver", lambda _message, _fraction: None)
-    made = environment("mlserver")
-    running = MlserverServer(MlserverConfig(made.python, made.plugin, folder))
+    running = mlserver_harness.server(folder)
     await running.start(timeout=60)
     yield running
     await running.close()

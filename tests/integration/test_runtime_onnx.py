@@ -17,11 +17,10 @@ import tritonclient.grpc.aio
 import tritonclient.http.aio
 from onnx import TensorProto, helper
 
-from overbook.agent.servers.mlserver import MlserverConfig, MlserverServer
+from overbook.agent.servers.mlserver import MlserverServer
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel
-from overbook.runtimes.install import environment, install
 from overbook.wire import oip_pb2
-from tests.integration import onnx_models
+from tests.integration import mlserver_harness, onnx_models
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CALL = 30.0
@@ -30,10 +29,7 @@ Answers = dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]]
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[MlserverServer]:
-    install("mlserver", lambda _message, _fraction: None)
-    made = environment("mlserver")
-    state = tmp_path_factory.mktemp("server")
-    running = MlserverServer(MlserverConfig(made.python, made.plugin, state, extras=made.extras))
+    running = mlserver_harness.server(tmp_path_factory.mktemp("server"))
     await running.start(timeout=60)
     yield running
     await running.close()

@@ -12,9 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from overbook.agent.servers.mlserver import MlserverConfig, MlserverServer
 from overbook.agent.servers.protocol import ServerStartFailed, ServerUnreachable
-from overbook.runtimes.install import environment, install
+from tests.integration import mlserver_harness
 
 _AGENT = """
 import asyncio, sys
@@ -31,17 +30,11 @@ asyncio.run(main())
 """
 
 
-def config(state: Path) -> MlserverConfig:
-    install("mlserver", lambda _message, _fraction: None)
-    made = environment("mlserver")
-    return MlserverConfig(made.python, made.plugin, state)
-
-
 async def test_no_orphan_outlives_an_agent_that_was_killed(tmp_path: Path) -> None:
-    wanted = config(tmp_path)
+    made = mlserver_harness.runtime()
     agent = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", _AGENT),
-        *(str(wanted.python), str(wanted.plugin), str(wanted.state)),
+        *(str(made.python), str(made.plugin), str(tmp_path)),
         stdout=asyncio.subprocess.PIPE,
     )
     assert agent.stdout is not None
@@ -54,7 +47,7 @@ async def test_no_orphan_outlives_an_agent_that_was_killed(tmp_path: Path) -> No
 
 
 async def test_a_port_in_use_is_said_in_one_line(tmp_path: Path) -> None:
-    server = MlserverServer(config(tmp_path))
+    server = mlserver_harness.server(tmp_path)
     host, _, port = server.addresses.rest.rpartition(":")
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -73,7 +66,7 @@ async def test_a_port_in_use_is_said_in_one_line(tmp_path: Path) -> None:
 
 
 async def test_a_start_that_takes_too_long_leaves_no_process(tmp_path: Path) -> None:
-    server = MlserverServer(config(tmp_path))
+    server = mlserver_harness.server(tmp_path)
     with pytest.raises(ServerStartFailed, match=r"not live after 0\.05 s"):
         await server.start(timeout=0.05)
     assert server.pid is None
@@ -87,7 +80,7 @@ async def test_settings_in_the_environment_do_not_leak_in(
     monkeypatch.setenv("MLSERVER_HTTP_PORT", "1")
     monkeypatch.setenv("MLSERVER_MODEL_IMPLEMENTATION", "no.Such")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    server = MlserverServer(config(tmp_path))
+    server = mlserver_harness.server(tmp_path)
     await server.start(timeout=60)
     assert server.pid is not None
     assert os.getpgid(server.pid) == server.pid

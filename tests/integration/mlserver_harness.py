@@ -1,0 +1,22 @@
+"""A real MLServer: what the tests of it share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from overbook.agent.servers.mlserver import MlserverConfig, MlserverServer
+from overbook.runtimes.install import RuntimeEnvironment, environment, install
+
+
+def runtime() -> RuntimeEnvironment:
+    """Installed once per machine, with its default extras at least."""
+    install("mlserver", lambda _message, _fraction: None)
+    return environment("mlserver")
+
+
+def server(state: Path, made: RuntimeEnvironment | None = None) -> MlserverServer:
+    """Of the shared environment, or of another."""
+    made = made or runtime()
+    return MlserverServer(
+        MlserverConfig(python=made.python, plugin=made.plugin, state=state, extras=made.extras)
+    )
