@@ -27,12 +27,15 @@ from overbook.agent.servers.protocol import ProcessMemory
 _PROGRAM: Final = "triton_python_backend_stub"
 _SEGMENTS: Final = Path("/dev/shm")
 _LOOK_SECONDS: Final = 0.001
-# Calls in which a thread only waits: futex, (clock_)nanosleep, (p)poll, (p)select, epoll_(p)wait, read, and one of
-# them gone on with after a stop. See asm/unistd.h of each machine. The locks are never held across one of these.
-_WAITING: Final = {
-    "x86_64": ["202", "35", "230", "7", "271", "23", "270", "232", "281", "0", "219"],
-    "aarch64": ["98", "101", "115", "73", "72", "22", "63", "128"],
-}.get(platform.machine(), [])
+# Calls in which a thread only waits, by their numbers in asm/unistd.h: the locks are never held across one of these.
+# futex, nanosleep, clock_nanosleep, poll, ppoll, select, pselect6, epoll_wait, epoll_pwait, read, accept, accept4,
+# recvfrom, recvmsg, wait4, waitid, rt_sigtimedwait, and restart_syscall: one of them, gone on with after a stop.
+_WAITING: Final[frozenset[int]] = {
+    "x86_64": frozenset(
+        {202, 35, 230, 7, 271, 23, 270, 232, 281, 0, 43, 288, 45, 47, 61, 247, 128, 219}
+    ),
+    "aarch64": frozenset({98, 101, 115, 73, 72, 22, 63, 202, 242, 207, 212, 260, 95, 137, 128}),
+}.get(platform.machine(), frozenset())
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,10 +171,9 @@ def _stopped(pid: int) -> bool:
 
 
 def _only_waits(pid: int) -> bool:
-    """Whether each thread of a stopped process was stopped in a call that waits; -1 is outside of any call."""
-    return all(
-        _read(thread / "syscall").partition(" ")[0] in _WAITING for thread, _ in _threads(pid)
-    )
+    """Whether each thread of a stopped process was stopped in a call that waits; outside of any it says -1."""
+    calls = [_read(thread / "syscall").partition(" ")[0] for thread, _ in _threads(pid)]
+    return all(call.isdecimal() and int(call) in _WAITING for call in calls)
 
 
 def _threads(pid: int) -> list[tuple[Path, str]]:
