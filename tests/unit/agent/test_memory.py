@@ -362,6 +362,37 @@ async def test_the_peak_of_inference_is_learned_of_the_model_that_was_used_alone
 
 
 @in_virtual_time
+async def test_models_that_come_and_go_are_no_reason_to_walk_the_process_again() -> None:
+    async with world(budget=BUDGET, watching=True) as made:
+        made.server.scripts.update(a=Script(size=600 * MB), b=Script(size=900 * MB))
+        await made.assign(spec(A, memory=600 * MB), spec(B, memory=900 * MB))
+        for model in (A, B):
+            await made.activate(model)
+        await asyncio.sleep(20)
+        begun, made.probe.reads = made.clock.now(), 0
+        for number in range(40):
+            await made.activate((A, B)[number % 2])
+            await asyncio.sleep(0.3)
+        passed = made.clock.now() - begun
+        assert 0 < made.probe.reads <= passed / 2 + 1, "every two seconds while models move"
+
+
+@in_virtual_time
+async def test_what_no_model_explains_is_looked_at_at_once() -> None:
+    async with world(budget=BUDGET, watching=True) as made:
+        made.server.scripts.update(a=Script(size=100 * MB))
+        await made.assign(spec(A, memory=100 * MB))
+        await made.activate(A)
+        await asyncio.sleep(20)
+        made.probe.reads = 0
+        made.probe.borrowed = 300 * MB
+        await asyncio.sleep(1.1)
+        assert made.probe.reads == 1
+        await asyncio.sleep(1.1)
+        assert made.probe.reads == 1, "it was seen"
+
+
+@in_virtual_time
 async def test_the_budget_up_and_down() -> None:
     async with world(budget=BUDGET, watching=True) as made:
         for name in (A, B, C):

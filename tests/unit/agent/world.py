@@ -112,11 +112,13 @@ class FakeProbe:
         self._server = server
         self.borrowed = 0  # by inference, for a moment
         self.highest = 0
+        self.reads = 0
 
     def quick(self) -> int | None:
         return None if self._server.pid is None else self._server.held + self.borrowed
 
     async def read(self) -> Reading | None:
+        self.reads += 1
         held = self.quick()
         return None if held is None else Reading(held, held, 1)
 

@@ -212,9 +212,14 @@ class Meter:
         """Counts the loads and unloads that began."""
         return self._windows.serial
 
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is being loaded or unloaded."""
+        return self._windows.quiet
+
     def undisturbed(self, since: int) -> bool:
         """Whether nothing was loaded or unloaded since ``serial`` was that."""
-        return self._windows.quiet and self._windows.serial == since
+        return self.quiet and self._windows.serial == since
 
     def absorb(self) -> None:
         """What is withheld is the server's own."""

@@ -1,6 +1,7 @@
 """The watch: looks at process and machine again and again, and has done what `guard` and `recycling` say.
 
-Often and cheaply (microseconds) for the guard; seldom and exactly (the tree is walked, milliseconds) for the books.
+Often and cheaply (microseconds) for the guard; seldom and exactly (the tree is walked, milliseconds in which the kernel
+does little else on that core) for the books.
 Decides nothing itself.
 """
 
@@ -88,7 +89,7 @@ class Watch:
         self._recycling = recycling
         self._pressure: Pressure = CALM
         self._next_exact = 0.0
-        self._last_quick = 0
+        self._unexplained = 0
         self._reserve = 0
         self._serial = -1
         self._busy = True
@@ -115,11 +116,21 @@ class Watch:
         if held is not None:
             self._guard(held, now)
             self._learn_peak(held)
-        jump = held is not None and abs(held - self._last_quick) > ports.meter.state.slack
-        if now >= self._next_exact or (jump and serving):
+        unexplained = (held or 0) - ports.residents.charged_bytes
+        if self._busy:
+            self._next_exact = min(self._next_exact, now + _EXACT)
+        if now >= self._next_exact or (serving and self._surprising(unexplained)):
             await self._look(serving)
             self._next_exact = now + (_EXACT if self._busy else _EXACT_IDLE)
-            self._last_quick = held or 0
+            self._unexplained = unexplained
+
+    def _surprising(self, unexplained: int) -> bool:
+        """Whether the process holds much more or less than models that came and went since the last exact look say.
+
+        While one loads it is not known yet what that explains.
+        """
+        meter = self._ports.meter
+        return meter.quiet and abs(unexplained - self._unexplained) > meter.state.slack
 
     def _guard(self, held: int, now: float) -> None:
         ports, before = self._ports, self._pressure
