@@ -17,6 +17,8 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from overbook_mlserver.slices import long_slice
+
 if TYPE_CHECKING:
     from mlserver.model import MLModel
 
@@ -61,6 +63,10 @@ class Dropped:
             await asyncio.get_running_loop().run_in_executor(None, self._reclaim_aside)
 
     def _reclaim_aside(self) -> None:
+        with long_slice():
+            self._take_apart()
+
+    def _take_apart(self) -> None:
         model, self._model = self._model, None
         assert model is not None
         parts = _parts(model, model.settings)

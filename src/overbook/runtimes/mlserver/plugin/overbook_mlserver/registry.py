@@ -32,6 +32,7 @@ from overbook_mlserver.aside import LoadFailed, describe, in_thread
 from overbook_mlserver.freeing import Dropped, trim
 from overbook_mlserver.repository import IsolatedSettings
 from overbook_mlserver.short_loads import ShortLoads
+from overbook_mlserver.slices import long_slice
 
 
 def _reading(model: MLModel) -> str:
@@ -41,6 +42,14 @@ def _reading(model: MLModel) -> str:
     if not uri or not type(model).__module__.startswith("mlserver"):
         return ""
     return f", while reading {os.path.basename(uri)}"
+
+
+def _giving_way(load: Callable[[], Awaitable[bool]]) -> Callable[[], Awaitable[bool]]:
+    async def loading() -> bool:
+        with long_slice():
+            return await load()
+
+    return loading
 
 
 class Initialiser:
@@ -62,7 +71,7 @@ class Initialiser:
             # The wrapper and the model hold each other: undone here, or only the collector could free them.
             del model.load
             try:
-                ready = await (in_thread(inside) if aside else inside())
+                ready = await (in_thread(_giving_way(inside)) if aside else inside())
             except (MLServerError, asyncio.CancelledError):
                 raise
             except BaseException as error:
