@@ -27,6 +27,7 @@ from overbook.agent.servers.protocol import ProcessMemory
 _PROGRAM: Final = "triton_python_backend_stub"
 _SEGMENTS: Final = Path("/dev/shm")
 _LOOK_SECONDS: Final = 0.001
+_LONGEST_PAUSE_SECONDS: Final = 0.02
 # Calls in which a thread only waits, by their numbers in asm/unistd.h: the locks are never held across one of these.
 # futex, nanosleep, clock_nanosleep, poll, ppoll, select, pselect6, epoll_wait, epoll_pwait, read, accept, accept4,
 # recvfrom, recvmsg, wait4, waitid, rt_sigtimedwait, and restart_syscall: one of them, gone on with after a stop.
@@ -69,25 +70,33 @@ def kill(stubs: Iterable[Stub]) -> None:
     _signal(stubs, signal.SIGKILL)
 
 
-def halt(stubs: Iterable[Stub], *, patience: float) -> bool:
-    """Stop them where every thread only waits, within so many seconds. False: not possible, and they go on.
+def halt(stubs: Iterable[Stub], *, work: float, patience: float) -> bool:
+    """Stop them where every thread only waits.
 
-    Blocks, usually for less than a millisecond; on a busy machine until each thread had its turn.
+    False, and they go on, when they did so much ``work`` meanwhile, in seconds of the processor, or so many seconds
+    passed: they have much to do, or are given no time to end what they do. Blocks, usually for less than a millisecond.
     """
     stubs = list(stubs)
-    end = time.monotonic() + patience
+    end, done = time.monotonic() + patience, _worked(stubs)
+    pause = _LOOK_SECONDS
     while True:
-        _signal(stubs, signal.SIGSTOP)
-        while not (stopped := all(_stopped(stub.pid) for stub in stubs)):
-            if time.monotonic() >= end:
-                break
-            time.sleep(_LOOK_SECONDS)
-        if stopped and all(_only_waits(stub.pid) for stub in stubs):
-            return True
-        resume(stubs)
-        if time.monotonic() >= end:
+        # Not stopped before: on a busy machine that takes time in which it could have come to an end.
+        if all(_all_threads(stub.pid, "ST") for stub in stubs):
+            _signal(stubs, signal.SIGSTOP)
+            while not (stopped := all(_all_threads(stub.pid, "T") for stub in stubs)):
+                if time.monotonic() >= end:
+                    break
+                time.sleep(_LOOK_SECONDS)
+            try:
+                if stopped and all(_only_waits(stub.pid) for stub in stubs):
+                    return True
+            except PermissionError:
+                end = 0.0  # the kernel does not tell, and will not later
+            resume(stubs)
+        if time.monotonic() >= end or _worked(stubs) - done >= work:
             return False
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
 def resume(stubs: Iterable[Stub]) -> None:
@@ -165,13 +174,26 @@ def _signal(stubs: Iterable[Stub], number: signal.Signals) -> None:
             os.kill(stub.pid, number)
 
 
-def _stopped(pid: int) -> bool:
-    """Whether no thread runs any more. True also of a process that is gone."""
-    return all(state == "T" for _, state in _threads(pid))
+def _worked(stubs: Iterable[Stub]) -> float:
+    """Seconds of the processor that they used so far."""
+    total = 0.0
+    for stub in stubs:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = psutil.Process(stub.pid).cpu_times()
+            total += times.user + times.system
+    return total
+
+
+def _all_threads(pid: int, states: str) -> bool:
+    """Whether each thread is in one of these states. True also of a process that is gone."""
+    return all(state in states for _, state in _threads(pid))
 
 
 def _only_waits(pid: int) -> bool:
-    """Whether each thread of a stopped process was stopped in a call that waits; outside of any it says -1."""
+    """Whether each thread of a stopped process was stopped in a call that waits; outside of any it says -1.
+
+    Raises PermissionError where the kernel does not tell.
+    """
     calls = [_read(thread / "syscall").partition(" ")[0] for thread, _ in _threads(pid)]
     return all(call.isdecimal() and int(call) in _WAITING for call in calls)
 
@@ -192,7 +214,7 @@ def _threads(pid: int) -> list[tuple[Path, str]]:
 def _read(path: Path) -> str:
     try:
         return path.read_text()
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
+    except (FileNotFoundError, ProcessLookupError):
         return ""
 
 

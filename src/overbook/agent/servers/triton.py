@@ -49,7 +49,9 @@ _REPOSITORY: Final = "models"
 _RESERVE_SECONDS: Final = 5.0
 _BURIAL_SECONDS: Final = 5.0
 _REPLACED_SECONDS: Final = 5.0
-_HALT_SECONDS: Final = 0.5
+# A stub whose answer is out has milliseconds of work left; how long they take is the machine's.
+_HALT_WORK_SECONDS: Final = 0.2
+_HALT_SECONDS: Final = 5.0
 _REASON: Final = re.compile(r"version \d+ is at UNAVAILABLE state: (.*?);?$")
 _DIED: Final = re.compile(r"^Internal: Stub process '.*' is not healthy\.$")
 
@@ -154,7 +156,7 @@ class TritonServer:
         client = self._launched.client
         await self._buried(name)
         leaving = self._watch.take(name)
-        halted = idle and name not in self._finalizing and await _halt(leaving)
+        halted = idle and name not in self._finalizing and await _halt(leaving, timeout)
         try:
             await client.unload(name, timeout=timeout)
         except BaseException as error:
@@ -281,9 +283,12 @@ class TritonServer:
             self._losses.get_nowait()
 
 
-async def _halt(leaving: frozenset[stubs.Stub]) -> bool:
+async def _halt(leaving: frozenset[stubs.Stub], timeout: float) -> bool:
     halting = asyncio.create_task(
-        asyncio.to_thread(stubs.halt, leaving, patience=_HALT_SECONDS), name="halt stubs"
+        asyncio.to_thread(
+            stubs.halt, leaving, work=_HALT_WORK_SECONDS, patience=min(_HALT_SECONDS, timeout / 4)
+        ),
+        name="halt stubs",
     )
     try:
         return await asyncio.shield(halting)

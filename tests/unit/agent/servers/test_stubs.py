@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -114,17 +115,41 @@ def test_memory_of_stubs_is_their_own(children: Children) -> None:
 
 def test_processes_that_wait_are_halted_and_go_on(children: Children) -> None:
     one, two = children.start(), children.start()
-    assert stubs.halt([one, two], patience=SECONDS)
+    assert stubs.halt([one, two], work=1.0, patience=SECONDS)
     assert {psutil.Process(each.pid).status() for each in (one, two)} == {psutil.STATUS_STOPPED}
     stubs.resume([one, two])
     assert {_next_change(each) for each in (one, two)} == {signal.SIGCONT}
 
 
-def test_one_that_works_is_not_halted_and_neither_is_its_fellow(children: Children) -> None:
+@pytest.mark.parametrize(("work", "patience"), [(0.1, SECONDS), (SECONDS, 0.1)])
+def test_one_that_works_is_not_halted_and_neither_is_its_fellow(
+    children: Children, work: float, patience: float
+) -> None:
     waits, works = children.start(), children.start_working()
-    assert not stubs.halt([waits, works], patience=0.05)
+    began = time.monotonic()
+    assert not stubs.halt([waits, works], work=work, patience=patience)
+    assert time.monotonic() - began < SECONDS
     for each in (waits, works):
         assert psutil.Process(each.pid).status() != psutil.STATUS_STOPPED
+
+
+def test_nothing_is_halted_where_the_kernel_does_not_tell(
+    children: Children, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Path.read_text
+
+    def forbidden(path: Path) -> str:
+        if path.name == "syscall":
+            raise PermissionError(path)
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_text", forbidden)
+    waits = children.start()
+    began = time.monotonic()
+    assert not stubs.halt([waits], work=SECONDS, patience=SECONDS)
+    assert time.monotonic() - began < SECONDS / 2
+    assert _next_change(waits) in (signal.SIGSTOP, signal.SIGCONT)
+    assert psutil.Process(waits.pid).status() != psutil.STATUS_STOPPED
 
 
 def test_one_that_ended_does_not_keep_others_from_being_halted(children: Children) -> None:
@@ -132,7 +157,7 @@ def test_one_that_ended_does_not_keep_others_from_being_halted(children: Childre
     stubs.kill([gone, zombie])
     children.reap(gone)
     os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
-    assert stubs.halt([gone, zombie, waits], patience=SECONDS)
+    assert stubs.halt([gone, zombie, waits], work=1.0, patience=SECONDS)
     assert psutil.Process(waits.pid).status() == psutil.STATUS_STOPPED
 
 
