@@ -238,8 +238,7 @@ class Harness:
         answer = await self.http.get(f"/api/v1/models/{name}")
         if answer.status_code == 404:
             return "404"
-        # None yet: its replicas are still to be asked.
-        return next((str(each["reason"]) for each in answer.json()["status"]["conditions"]), "")
+        return str(answer.json()["status"]["conditions"][0]["reason"])
 
     async def until_reason(self, name: str, reason: str) -> None:
         async def reached() -> bool:

@@ -23,6 +23,15 @@ from tests.integration.triton_harness import CALL, Client
 MODELS = 4
 # A model's process says every 0.3 s that it is well.
 LATE_SECONDS = 0.4
+RESTLESS = """
+import threading
+
+def compute():
+    while True:
+        pass
+
+threading.Thread(target=compute, daemon=True).start()
+"""
 
 
 @pytest_asyncio.fixture
@@ -60,6 +69,22 @@ async def test_an_eviction_leaves_no_thread_in_triton(
     await client.close()
     # Of each model that never ends for Triton three would stay.
     assert await settled_threads(server) < before + MODELS
+
+
+async def test_a_model_that_computes_by_itself_is_ended_by_triton(
+    server: TritonServer, tmp_path: Path
+) -> None:
+    await server.load(scripted_model(tmp_path, "first", Script()), timeout=CALL)
+    await server.unload("first", timeout=CALL, idle=True)
+    before = await settled_threads(server)
+    model = scripted_model(tmp_path, "restless", Script(answer=7))
+    code = model.artifact / "1" / "model.py"
+    code.write_text(RESTLESS + code.read_text())
+    await server.load(model, timeout=CALL)
+    await server.unload(model.name, timeout=CALL, idle=True)
+    assert server.pid is not None
+    assert stubs.find(server.pid, "models", model.name) == frozenset()
+    assert await settled_threads(server) <= before
 
 
 async def test_an_unload_that_is_given_up_leaves_no_process_stopped(

@@ -93,6 +93,8 @@ def restore(
     for model in state.books.models.values():
         if not model.deleting and len(model.assigned) < model.needs.replicas:
             state.later([model.name])
+    # Who asks before anything else happens sees each model with a condition.
+    state.refresh(now)
     return state
 
 

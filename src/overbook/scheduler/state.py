@@ -60,13 +60,17 @@ class State:
     def take_changes(self, now: float) -> Changes:
         """Everything that changed since the last call; conditions are brought up to date first."""
         books = self.books
-        for name in books.touched:
-            model = books.models.get(name)
-            if model is not None:
-                self._refresh(model, now)
+        self.refresh(now)
         books.touched = set()
         changes, books.changes = books.changes, Changes()
         return changes
+
+    def refresh(self, now: float) -> None:
+        """Brings the conditions of what was touched up to date."""
+        for name in self.books.touched:
+            model = self.books.models.get(name)
+            if model is not None:
+                self._refresh(model, now)
 
     def _refresh(self, model: Model, now: float) -> None:
         before = model.condition

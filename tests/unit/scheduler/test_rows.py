@@ -63,6 +63,15 @@ def test_models_and_servers_come_back_as_they_were() -> None:
     assert everything(again) == everything(world)
 
 
+def test_who_asks_first_finds_a_condition() -> None:
+    world = busy_world()
+    written = everything(world)
+    snapshot = Snapshot(written.servers, written.models, written.seats)
+    state = restore(snapshot, Defaults(), world.now, world.state)
+    assert state.books.models.keys() == world.state.books.models.keys()
+    assert all(model.condition is not None for model in state.books.models.values())
+
+
 def test_nothing_is_written_for_having_been_read() -> None:
     assert not reread(busy_world()).last.models
 

@@ -148,7 +148,6 @@ def test_nothing_is_halted_where_the_kernel_does_not_tell(
     began = time.monotonic()
     assert not stubs.halt([waits], work=SECONDS, patience=SECONDS)
     assert time.monotonic() - began < SECONDS / 2
-    assert _next_change(waits) in (signal.SIGSTOP, signal.SIGCONT)
     assert psutil.Process(waits.pid).status() != psutil.STATUS_STOPPED
 
 

@@ -2,9 +2,9 @@
 
 A thread that computes without pause keeps its core until the next tick, 4 ms at 250 Hz, though a request for another
 server waits for the core. One that asks the scheduler for a long slice is interrupted at once by those with shorter
-ones, and gets as much of the processor as before; with a lower priority it would get less, and whoever waits for the
-interpreter lock that it holds would wait with it. Linux does so from 6.12 on (sched_setattr(2), EEVDF), others ignore
-it.
+ones that had less than their share, and gets as much of the processor as before; with a lower priority it would get
+less, and whoever waits for the interpreter lock that it holds would wait with it. Linux does so from 6.12 on
+(sched_setattr(2), EEVDF), others ignore it.
 """
 
 from __future__ import annotations
