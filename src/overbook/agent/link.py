@@ -21,7 +21,8 @@ import grpc.aio
 from overbook.agent.notices import Notices
 from overbook.wire import scheduler_pb2 as pb
 from overbook.wire import scheduler_pb2_grpc
-from overbook.wire.channel import CHANNEL_OPTIONS, SYNC_CHUNK
+from overbook.wire.channel import SYNC_CHUNK
+from overbook.wire.nearby import connect
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class SchedulerLink:
 
     async def run(self) -> None:
         told = False
-        async with grpc.aio.insecure_channel(self._target, options=CHANNEL_OPTIONS) as channel:
+        async with connect(self._target) as channel:
             stub = scheduler_pb2_grpc.SchedulerServiceStub(channel)
             while True:
                 session = Session(stub.AgentSession(), self._hello, self._notices, self._handlers)

@@ -6,10 +6,9 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
-
-import grpc.aio
 
 from overbook.agent.actor import Actor, ActorPorts
 from overbook.agent.artifacts.cache import ArtifactCache
@@ -35,7 +34,7 @@ from overbook.runtimes.catalogue import UnknownRuntime, runtime
 from overbook.wire import agent_pb2_grpc
 from overbook.wire import common_pb2 as common
 from overbook.wire import scheduler_pb2 as pb
-from overbook.wire.channel import SERVER_OPTIONS
+from overbook.wire.nearby import serving
 
 log = logging.getLogger(__name__)
 
@@ -173,14 +172,13 @@ class AgentPart:
                 all_models=lambda: list(assignments.assigned),
             ),
         )
-        endpoint = grpc.aio.server(options=SERVER_OPTIONS)
-        agent_pb2_grpc.add_AgentServiceServicer_to_server(
-            AgentService(assignments, actor.followers), endpoint
-        )
-        endpoint.add_insecure_port(config.listen)
-        await endpoint.start()
+        service = AgentService(assignments, actor.followers)
+        register = partial(agent_pb2_grpc.add_AgentServiceServicer_to_server, service)
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with (
+                serving(config.listen, register, grace=_STOP_GRACE),
+                asyncio.TaskGroup() as tasks,
+            ):
                 tasks.create_task(actor.run(), name="actor")
                 tasks.create_task(assignments.run(), name="assignments")
                 await asyncio.sleep(0)  # both own task groups that the others use
@@ -192,7 +190,6 @@ class AgentPart:
                 tasks.create_task(_remember(assignments), name="history")
         finally:
             assignments.remember()
-            await endpoint.stop(_STOP_GRACE)
             if attached is not None and self._retired:
                 await attached.release(timeout=_RELEASE)
             await server.close()

@@ -23,7 +23,7 @@ from overbook.gateway.errors import EnvoyUnavailable
 from overbook.gateway.meter import Usage
 from overbook.gateway.router import Router, ServerAddresses
 from overbook.wire import agent_pb2, agent_pb2_grpc
-from overbook.wire.channel import CHANNEL_OPTIONS
+from overbook.wire.nearby import connect
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class AgentLink:
         self._gateway = gateway
         self._router = ports.router
         self._drains = ports.drains
-        self._channel = grpc.aio.insecure_channel(entry.agent_target, options=CHANNEL_OPTIONS)
+        self._channel = connect(entry.agent_target)
         self._stub = agent_pb2_grpc.AgentServiceStub(self._channel)
         self._outgoing: asyncio.Queue[agent_pb2.GatewayToAgent] | None = None
         self._draining: dict[str, asyncio.Task[None]] = {}

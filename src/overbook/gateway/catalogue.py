@@ -15,8 +15,8 @@ from typing import Final
 import grpc
 
 from overbook.wire import scheduler_pb2, scheduler_pb2_grpc
-from overbook.wire.channel import CHANNEL_OPTIONS
 from overbook.wire.common_pb2 import ReplicaRef
+from overbook.wire.nearby import connect
 
 _log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ class Catalogue:
 
 async def follow_scheduler(catalogue: Catalogue, target: str, gateway: str) -> None:
     """Keep the catalogue fresh for ever, reconnecting when the scheduler was away."""
-    async with grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS) as channel:
+    async with connect(target) as channel:
         stub = scheduler_pb2_grpc.SchedulerServiceStub(channel)
         while True:
             call = stub.WatchCatalogue(scheduler_pb2.WatchCatalogueRequest(gateway=gateway))

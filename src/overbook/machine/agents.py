@@ -21,7 +21,7 @@ from overbook.machine.places import socket_target
 from overbook.runtimes.install import RuntimeInstallError, UnknownRuntime, environment
 from overbook.wire import scheduler_pb2 as pb
 from overbook.wire import scheduler_pb2_grpc
-from overbook.wire.channel import CHANNEL_OPTIONS
+from overbook.wire.nearby import connect
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class AgentSupervisor:
         """Follow the scheduler's list of Servers until cancelled."""
         async with (
             asyncio.TaskGroup() as tasks,
-            grpc.aio.insecure_channel(self._scheduler, options=CHANNEL_OPTIONS) as channel,
+            connect(self._scheduler) as channel,
         ):
             stub = scheduler_pb2_grpc.SchedulerServiceStub(channel)
             while True:

@@ -1,4 +1,4 @@
-"""`overbook up`: the three parts in one process, over the same gRPC services as on many machines.
+"""`overbook up`: the three parts in one process, with the same services between them as on many machines.
 
 Order of start: scheduler, gateway, agents, then the manifests given. Order of stop: gateway first, so that no new
 request meets a stopping server; then the agents with their inference servers; the scheduler last.

@@ -15,10 +15,10 @@ import socket
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-import grpc.aio
 import uvicorn
 from fastapi import FastAPI
 
@@ -31,10 +31,11 @@ from overbook.scheduler.manifests_in import Defaults
 from overbook.scheduler.service import SchedulerService
 from overbook.scheduler.store import Store
 from overbook.wire import scheduler_pb2_grpc
-from overbook.wire.channel import SERVER_OPTIONS
+from overbook.wire.nearby import ListenFailed, serving
 
 OVERCOMMIT_VARIABLE: Final = "SELDON_OVERCOMMIT_PERCENTAGE"
 DEFAULT_OVERCOMMIT: Final = 10
+_STOP_GRACE: Final = 0.2
 STOP_SECONDS: Final = 3.0
 _BACKLOG: Final = 1024
 
@@ -173,20 +174,16 @@ class _ApiServer(uvicorn.Server):
 @contextlib.asynccontextmanager
 async def _serving_agents(actor: Actor, listen: str) -> AsyncIterator[str]:
     """The gRPC service runs; its target with the real port."""
-    server = grpc.aio.server(options=SERVER_OPTIONS)
-    scheduler_pb2_grpc.add_SchedulerServiceServicer_to_server(SchedulerService(actor), server)
+    service = SchedulerService(actor)
+    register = partial(scheduler_pb2_grpc.add_SchedulerServiceServicer_to_server, service)
     try:
-        port = server.add_insecure_port(listen)
-    except RuntimeError as error:
+        async with serving(listen, register, grace=_STOP_GRACE) as target:
+            yield target
+    except ListenFailed as error:
         raise PortInUse(
             f"scheduler address {listen}: could not be listened on; "
             "stop what uses it or choose another"
         ) from error
-    await server.start()
-    try:
-        yield listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
-    finally:
-        await server.stop(0.2)
 
 
 def _bind(host: str, port: int) -> socket.socket:
