@@ -20,7 +20,7 @@ from typing import Final
 
 from overbook.gateway.admin import Admin
 from overbook.gateway.errors import GatewayStartFailed, PortInUse
-from overbook.gateway.snapshot.listeners import Json
+from overbook.gateway.snapshot.routes import Json
 
 _log = logging.getLogger(__name__)
 

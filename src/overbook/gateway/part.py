@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -24,13 +25,14 @@ from overbook.gateway.agents import Agents, FollowPorts
 from overbook.gateway.catalogue import Catalogue, follow_scheduler
 from overbook.gateway.drain import DrainWatch
 from overbook.gateway.envoy import EnvoyProcess, EnvoySettings, check_port_free, find_program
-from overbook.gateway.meter import Meter
+from overbook.gateway.meter import Meter, Usage
 from overbook.gateway.oip.part import OipServer, OipSettings
+from overbook.gateway.own_routes import OwnRoutes
 from overbook.gateway.router import Router
 from overbook.gateway.snapshot import bootstrap
 from overbook.gateway.snapshot.clusters import Fallback
-from overbook.gateway.snapshot.listeners import Scripts
-from overbook.gateway.xds import ClusterFeed
+from overbook.gateway.snapshot.routes import Scripts, data_routes
+from overbook.gateway.xds import Feed
 from overbook.wire.channel import SERVER_OPTIONS
 
 _STOP_SECONDS = 1.0
@@ -66,9 +68,11 @@ class GatewayPart:
             needed.mkdir(parents=True, exist_ok=True)
         self.serving = asyncio.Event()
         self.catalogue = Catalogue()
-        self.feed = ClusterFeed()
+        self.feed = Feed()
         self.admin = Admin(self._sockets.admin)
-        self.router = Router(self.feed, Fallback(str(self._sockets.cold), _script("dead_process")))
+        fallback, scripts = Fallback(str(self._sockets.cold), _script("dead_process")), _scripts()
+        self._own_routes = OwnRoutes(self.feed, fallback, partial(data_routes, scripts))
+        self.router = Router(self.feed, fallback, self._own_routes)
         now = asyncio.get_running_loop().time
         self._drains = DrainWatch(self.admin, now)
         self.agents = Agents(
@@ -86,8 +90,8 @@ class GatewayPart:
             # A connection of its own: a long scrape must not keep a drain waiting.
             Admin(self._sockets.admin),
             find=self.router.places.by_key,
-            report=self.agents.report,
-            scraped=self.router.collect,
+            report=self._report,
+            scraped=lambda active: self.router.collect(active, now()),
         )
         self.envoy = EnvoyProcess(
             EnvoySettings(
@@ -97,7 +101,7 @@ class GatewayPart:
                     host=config.host,
                     port=config.port,
                     sockets=self._sockets,
-                    scripts=_scripts(),
+                    scripts=scripts,
                 ),
                 concurrency=config.concurrency,
             ),
@@ -133,6 +137,12 @@ class GatewayPart:
             self.serving.clear()
             await self.admin.close()
             await server.stop(_STOP_SECONDS)
+
+    def _report(self, usages: Sequence[Usage]) -> None:
+        for usage in usages:
+            if usage.place.slot == 0:
+                self._own_routes.count(usage.place.model, usage.requests)
+        self.agents.report(usages)
 
     async def _follow_scheduler(self) -> None:
         config = self._config

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from overbook.gateway.errors import EnvoyUnavailable
+from overbook.gateway.own_routes import OwnRoutes
 from overbook.gateway.places import Place, Places
 from overbook.gateway.snapshot import clusters
 from overbook.gateway.snapshot.clusters import Endpoint, Fallback
 from overbook.gateway.snapshot.names import Protocol, place_cluster
-from overbook.gateway.xds import ClusterFeed
+from overbook.gateway.xds import Feed
 
 _log = logging.getLogger(__name__)
 
@@ -55,8 +56,9 @@ class ServerAddresses:
 class Router:
     """Hot places, their clusters and marks."""
 
-    def __init__(self, feed: ClusterFeed, fallback: Fallback) -> None:
+    def __init__(self, feed: Feed, fallback: Fallback, own_routes: OwnRoutes) -> None:
         self._feed = feed
+        self._own_routes = own_routes
         self._fallback = fallback
         self._addresses: dict[str, ServerAddresses] = {}
         self._down: set[str] = set()
@@ -76,6 +78,7 @@ class Router:
             for place in self.places.of_replica(replica):
                 for protocol in list(place.clusters):
                     self._publish(place, protocol, addresses)
+                self._own_routes.level(place.model, self._only_endpoint(place.model))
         async with self._address_known:
             self._address_known.notify_all()
 
@@ -153,8 +156,9 @@ class Router:
         self._addresses.pop(replica, None)
         self._down.discard(replica)
 
-    def collect(self, active: Mapping[tuple[str, int], int]) -> None:
+    def collect(self, active: Mapping[tuple[str, int], int], now: float) -> None:
         """Remove clusters of cold places beyond those worth keeping, if nothing is in flight."""
+        self._own_routes.review(now, self._only_endpoint, active)
         cold = self.places.cold()
         for place in cold[: max(0, len(cold) - _COLD_PLACES_KEPT)]:
             if not active.get(place.key):
@@ -209,7 +213,16 @@ class Router:
             self._marks[model] = wanted
         else:
             self._marks.pop(model, None)
+        self._own_routes.level(model, self._only_endpoint(model))
         return self._feed.revision
+
+    def _only_endpoint(self, model: str) -> Endpoint | None:
+        """Where all direct traffic over REST goes, None when that is nowhere or to several places."""
+        hot = [place for place in self.places.of_model(model) if place.hot]
+        if len(hot) != 1 or hot[0].slot or Protocol.REST not in hot[0].clusters:
+            return None
+        addresses = self._addresses.get(hot[0].replica)
+        return None if addresses is None else addresses.of(Protocol.REST)
 
     def _remove(self, place: Place) -> None:
         for protocol in place.clusters:

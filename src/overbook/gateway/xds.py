@@ -1,8 +1,8 @@
-"""The xDS server: tells Envoy which clusters exist, incrementally (delta ADS), and when it has heard.
+"""The xDS server: tells Envoy which clusters and routes exist, incrementally (delta ADS), and when it has heard.
 
-Holds serialisable resources by name and a revision number; decides nothing about them. One push is
-outstanding at a time; what changes meanwhile goes together in the next. So a burst costs few pushes,
-and a change costs the same however many clusters there are.
+Holds serialisable resources by type and name, and a revision number; decides nothing about them. One push is
+outstanding at a time; what changes meanwhile goes together in the next, clusters before routes that may lead to
+them. So a burst costs few pushes, and a change costs the same however many clusters there are.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import asyncio
 import contextlib
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable
-from typing import Final
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
 
 import grpc
 from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.route.v3 import route_pb2
 from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
 
 from overbook.gateway.errors import EnvoyUnavailable, SnapshotRejected
@@ -24,17 +26,33 @@ from overbook.metrics import XDS_PUSH_SECONDS
 _log = logging.getLogger(__name__)
 
 CLUSTER_TYPE: Final = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+ROUTE_TYPE: Final = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 # Of one message: a full sync of thousands of clusters is sent in pieces.
 _PIECE: Final = 1000
 
 
-class ClusterFeed(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignore[misc]  # untyped
+_TYPES: Final = (CLUSTER_TYPE, ROUTE_TYPE)
+
+_Key: TypeAlias = tuple[str, str]
+_Request: TypeAlias = discovery_pb2.DeltaDiscoveryRequest
+
+
+@dataclass(slots=True)
+class _Envoy:
+    """One Envoy's stream. ``fresh``: the types it asked for, True until they are answered, even with nothing."""
+
+    replies: asyncio.Queue[_Request | None] = field(default_factory=asyncio.Queue)
+    fresh: dict[str, bool] = field(default_factory=dict)
+    gone: bool = False
+
+
+class Feed(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignore[misc]  # untyped
     """What Envoy should have, and how far it has followed. Serves one Envoy at a time."""
 
     def __init__(self) -> None:
-        self._wanted: dict[str, discovery_pb2.Resource] = {}
-        # Names to send, in the order of their changes: an endpoint's cluster goes before its mark.
-        self._dirty: OrderedDict[str, None] = OrderedDict()
+        self._wanted: dict[_Key, discovery_pb2.Resource] = {}
+        # Names to send by type, in the order of their changes: an endpoint's cluster goes before its mark.
+        self._dirty: dict[str, OrderedDict[str, None]] = {type_: OrderedDict() for type_ in _TYPES}
         self._revision = 0
         self._acked = 0
         self._changed = asyncio.Event()
@@ -46,29 +64,35 @@ class ClusterFeed(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ign
         return self._revision
 
     @property
+    def acked(self) -> int:
+        """The revision that Envoy has acknowledged."""
+        return self._acked
+
+    @property
     def size(self) -> int:
         """How many clusters Envoy should have."""
-        return len(self._wanted)
+        return sum(type_ == CLUSTER_TYPE for type_, _ in self._wanted)
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._wanted
+    def __contains__(self, cluster: str) -> bool:
+        return (CLUSTER_TYPE, cluster) in self._wanted
 
-    def put(self, cluster: cluster_pb2.Cluster) -> int:
-        """Add or replace a cluster. Returns the revision to wait for."""
+    def put(self, message: cluster_pb2.Cluster | route_pb2.RouteConfiguration) -> int:
+        """Add or replace a cluster or a route configuration. Returns the revision to wait for."""
+        type_ = CLUSTER_TYPE if isinstance(message, cluster_pb2.Cluster) else ROUTE_TYPE
         self._revision += 1
-        resource = discovery_pb2.Resource(name=cluster.name, version=str(self._revision))
-        resource.resource.type_url = CLUSTER_TYPE
-        resource.resource.value = cluster.SerializeToString()
-        self._wanted[cluster.name] = resource
-        return self._touch(cluster.name)
+        resource = discovery_pb2.Resource(name=message.name, version=str(self._revision))
+        resource.resource.type_url = type_
+        resource.resource.value = message.SerializeToString()
+        self._wanted[type_, message.name] = resource
+        return self._touch(type_, message.name)
 
-    def remove(self, name: str) -> int:
+    def remove(self, cluster: str) -> int:
         """Take a cluster away. Returns the revision to wait for; unknown names change nothing."""
-        if name not in self._wanted:
+        if cluster not in self:
             return self._revision
         self._revision += 1
-        del self._wanted[name]
-        return self._touch(name)
+        del self._wanted[CLUSTER_TYPE, cluster]
+        return self._touch(CLUSTER_TYPE, cluster)
 
     async def wait_acked(self, revision: int, timeout: float) -> None:
         """Until Envoy has acknowledged this revision.
@@ -88,92 +112,86 @@ class ClusterFeed(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ign
                 f"xDS: Envoy has not acknowledged a change within {timeout:.1f} s"
             ) from None
 
-    def _touch(self, name: str) -> int:
-        self._dirty[name] = None
-        self._dirty.move_to_end(name)
+    def _touch(self, type_: str, name: str) -> int:
+        dirty = self._dirty[type_]
+        dirty[name] = None
+        dirty.move_to_end(name)
         self._changed.set()
         return self._revision
 
     async def DeltaAggregatedResources(  # noqa: N802  the name is gRPC's
         self,
-        requests: AsyncIterator[discovery_pb2.DeltaDiscoveryRequest],
-        context: grpc.aio.ServicerContext[
-            discovery_pb2.DeltaDiscoveryRequest, discovery_pb2.DeltaDiscoveryResponse
-        ],
+        requests: AsyncIterator[_Request],
+        context: grpc.aio.ServicerContext[_Request, discovery_pb2.DeltaDiscoveryResponse],
     ) -> AsyncIterator[discovery_pb2.DeltaDiscoveryResponse]:
         """One Envoy, from its connection until it hangs up."""
-        replies: asyncio.Queue[discovery_pb2.DeltaDiscoveryRequest | None] = asyncio.Queue()
-        reading = asyncio.create_task(_collect(requests, replies), name="xds acknowledgements")
+        envoy = _Envoy()
+        reading = asyncio.create_task(self._collect(requests, envoy), name="xds requests")
         try:
-            first = await replies.get()
-            while first is not None and first.type_url != CLUSTER_TYPE:
-                first = await replies.get()
-            if first is None:
-                return
             nonce = 0
-            known = set(first.initial_resource_versions)
-            for names, revision in self._full_sync(known):
-                nonce += 1
-                yield self._response(names, nonce)
-                if not await self._settle(replies, nonce, revision):
+            while True:
+                await self._changed.wait()
+                if envoy.gone:
                     return
-            while await self._wait_change(reading):
-                names, revision = list(self._dirty), self._revision
-                self._dirty.clear()
                 self._changed.clear()
-                nonce += 1
-                yield self._response(names, nonce)
-                if not await self._settle(replies, nonce, revision):
-                    return
+                if CLUSTER_TYPE not in envoy.fresh:
+                    continue
+                revision, error = self._revision, ""
+                for type_, names in self._take(envoy.fresh):
+                    nonce += 1
+                    yield self._response(type_, names, nonce)
+                    said = await _verdict(envoy.replies, nonce)
+                    if said is None:
+                        return
+                    error = said or error
+                self._acknowledge(revision, error)
         finally:
             reading.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await reading
 
-    def _full_sync(self, known: Iterable[str]) -> list[tuple[list[str], int]]:
-        """Pieces of a first sync; only the last one brings Envoy up to the revision."""
-        names = [*self._wanted, *(set(known) - self._wanted.keys())]
-        self._dirty.clear()
-        self._changed.clear()
-        pieces = [names[at : at + _PIECE] for at in range(0, len(names), _PIECE)] or [[]]
-        revisions = [self._acked] * (len(pieces) - 1) + [self._revision]
-        return list(zip(pieces, revisions, strict=True))
+    async def _collect(self, requests: AsyncIterator[_Request], envoy: _Envoy) -> None:
+        """Sort answers from first requests. With one of these Envoy says what it still has of a type."""
+        try:
+            async for request in requests:
+                type_ = request.type_url
+                if request.response_nonce:
+                    envoy.replies.put_nowait(request)
+                elif type_ in _TYPES and type_ not in envoy.fresh:
+                    envoy.fresh[type_] = True
+                    known = set(request.initial_resource_versions)
+                    ours = [name for each, name in self._wanted if each == type_]
+                    self._dirty[type_] = OrderedDict.fromkeys([*ours, *known.difference(ours)])
+                    self._changed.set()
+        finally:
+            envoy.gone = True
+            envoy.replies.put_nowait(None)
+            self._changed.set()
 
-    def _response(self, names: list[str], nonce: int) -> discovery_pb2.DeltaDiscoveryResponse:
+    def _take(self, fresh: dict[str, bool]) -> list[tuple[str, list[str]]]:
+        """What is to be sent now, in pieces."""
+        taken: list[tuple[str, list[str]]] = []
+        for type_ in _TYPES:
+            if type_ not in fresh:
+                continue
+            names, self._dirty[type_] = list(self._dirty[type_]), OrderedDict()
+            pieces = [names[at : at + _PIECE] for at in range(0, len(names), _PIECE)]
+            taken += [(type_, piece) for piece in (pieces or [[]] * fresh[type_])]
+            fresh[type_] = False
+        return taken
+
+    def _response(
+        self, type_: str, names: list[str], nonce: int
+    ) -> discovery_pb2.DeltaDiscoveryResponse:
         wanted = self._wanted
         return discovery_pb2.DeltaDiscoveryResponse(
-            type_url=CLUSTER_TYPE,
+            type_url=type_,
             nonce=str(nonce),
-            resources=[wanted[name] for name in names if name in wanted],
-            removed_resources=[name for name in names if name not in wanted],
+            resources=[wanted[type_, name] for name in names if (type_, name) in wanted],
+            removed_resources=[name for name in names if (type_, name) not in wanted],
         )
 
-    async def _wait_change(self, reading: asyncio.Task[None]) -> bool:
-        """True when there is something to send, False when Envoy hung up."""
-        changed = asyncio.create_task(self._changed.wait(), name="xds change")
-        try:
-            await asyncio.wait({changed, reading}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            changed.cancel()
-        return not reading.done()
-
-    async def _settle(
-        self,
-        replies: asyncio.Queue[discovery_pb2.DeltaDiscoveryRequest | None],
-        nonce: int,
-        revision: int,
-    ) -> bool:
-        """Wait for the verdict on one push. False when Envoy hung up before it."""
-        while (reply := await replies.get()) is not None:
-            if reply.type_url == CLUSTER_TYPE and reply.response_nonce == str(nonce):
-                error = reply.error_detail.message if reply.HasField("error_detail") else None
-                if error is not None:
-                    _log.error("Envoy refused a cluster: %s", error)
-                self._acknowledge(revision, error)
-                return True
-        return False
-
-    def _acknowledge(self, revision: int, error: str | None) -> None:
+    def _acknowledge(self, revision: int, error: str) -> None:
         self._acked = max(self._acked, revision)
         now = asyncio.get_running_loop().time()
         later: list[tuple[int, float, asyncio.Future[None]]] = []
@@ -182,19 +200,19 @@ class ClusterFeed(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ign
                 later.append((waited, since, future))
             elif not future.done():
                 XDS_PUSH_SECONDS.observe(now - since)
-                if error is None:
-                    future.set_result(None)
+                if error:
+                    future.set_exception(SnapshotRejected(f"Envoy refused a change: {error}"))
                 else:
-                    future.set_exception(SnapshotRejected(f"Envoy refused a cluster: {error}"))
+                    future.set_result(None)
         self._waiters = later
 
 
-async def _collect(
-    requests: AsyncIterator[discovery_pb2.DeltaDiscoveryRequest],
-    replies: asyncio.Queue[discovery_pb2.DeltaDiscoveryRequest | None],
-) -> None:
-    try:
-        async for request in requests:
-            replies.put_nowait(request)
-    finally:
-        replies.put_nowait(None)
+async def _verdict(replies: asyncio.Queue[_Request | None], nonce: int) -> str | None:
+    """What Envoy says of one push: why it refuses it, or nothing. None when it hung up before."""
+    while (reply := await replies.get()) is not None:
+        if reply.response_nonce == str(nonce):
+            if reply.HasField("error_detail"):
+                _log.error("Envoy refused a change: %s", reply.error_detail.message)
+                return reply.error_detail.message or "no reason given"
+            return ""
+    return None

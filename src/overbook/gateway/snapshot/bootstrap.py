@@ -8,13 +8,8 @@ from typing import Final
 
 from overbook.gateway.snapshot import names
 from overbook.gateway.snapshot.clusters import NO_LIMIT
-from overbook.gateway.snapshot.listeners import (
-    Json,
-    Scripts,
-    cold_listener,
-    data_listener,
-    inner_listener,
-)
+from overbook.gateway.snapshot.listeners import cold_listener, data_listener, inner_listener
+from overbook.gateway.snapshot.routes import Json, Scripts
 
 _OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
@@ -74,7 +69,7 @@ def document(*, host: str, port: int, sockets: Sockets, scripts: Scripts) -> Jso
         },
         "static_resources": {
             "listeners": [
-                data_listener(host, port, scripts),
+                data_listener(host, port),
                 inner_listener(str(sockets.inner), scripts),
                 cold_listener(str(sockets.cold), scripts),
             ],

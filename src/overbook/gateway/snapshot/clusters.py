@@ -21,6 +21,8 @@ from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import UInt32Value
 
+from overbook.gateway.snapshot.names import Protocol, own_cluster, place_cluster
+
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _CONNECT_SECONDS: Final = 2
 # Shorter than the 5 s after which an unknown server may hang up: else requests meet closing connections.
@@ -28,6 +30,8 @@ _SHORT_IDLE_SECONDS: Final = 4
 _LONG_IDLE_SECONDS: Final = 30
 # Far above anything real: queues are bounded by the agent, not here.
 NO_LIMIT: Final = 1_000_000
+# A name of statistics that are not kept.
+_UNCOUNTED: Final = "own-withdrawn"
 _H2_WINDOW: Final = 16 * 1024 * 1024
 
 
@@ -83,14 +87,39 @@ def mark(name: str) -> cluster_pb2.Cluster:
     )
 
 
+def own(*, model: str, endpoint: Endpoint, fallback: Fallback) -> cluster_pb2.Cluster:
+    """Where a model's own route leads while direct traffic may go to its slot 0, whose statistics count it."""
+    cluster = place(name=own_cluster(model), endpoint=endpoint, fallback=fallback)
+    cluster.alt_stat_name = place_cluster(Protocol.REST, model, 0)
+    return cluster
+
+
+def own_withdrawn(*, model: str, fallback: Fallback) -> cluster_pb2.Cluster:
+    """Where it leads while that may not be. Who waits in the cold listener is not in flight at the place."""
+    cluster = mark(own_cluster(model))
+    cluster.alt_stat_name = _UNCOUNTED
+    limits = _limits()
+    # As for other requests that come to the cold listener: what it answers is final.
+    limits.max_retries.value = 0
+    cluster.circuit_breakers.thresholds.append(limits)
+    cluster.load_assignment.cluster_name = cluster.name
+    cold = cluster.load_assignment.endpoints.add()
+    cold.lb_endpoints.add().endpoint.address.pipe.path = fallback.cold_socket
+    return cluster
+
+
+def _limits() -> circuit_breaker_pb2.CircuitBreakers.Thresholds:
+    limits = circuit_breaker_pb2.CircuitBreakers.Thresholds()
+    for field in ("max_connections", "max_pending_requests", "max_requests", "max_retries"):
+        getattr(limits, field).CopyFrom(UInt32Value(value=NO_LIMIT))
+    return limits
+
+
 @lru_cache(maxsize=16)
 def _template(http2: bool, idle_seconds: int, cold_socket: str, script: str) -> cluster_pb2.Cluster:
     cluster = mark("")
     cluster.lb_policy = cluster_pb2.Cluster.LEAST_REQUEST
-    limits = circuit_breaker_pb2.CircuitBreakers.Thresholds()
-    for field in ("max_connections", "max_pending_requests", "max_requests", "max_retries"):
-        getattr(limits, field).CopyFrom(UInt32Value(value=NO_LIMIT))
-    cluster.circuit_breakers.thresholds.append(limits)
+    cluster.circuit_breakers.thresholds.append(_limits())
     server = cluster.load_assignment.endpoints.add(priority=0)
     server.lb_endpoints.append(endpoint_components_pb2.LbEndpoint())
     cold = cluster.load_assignment.endpoints.add(priority=1)

@@ -8,6 +8,8 @@ slot, so that a Lua script can find a model's places without a list of replicas:
                               for REST it is called like the path of the request: /v2/models/MODEL/infer
     wide/MODEL                a mark: look at all slots, several or others than 0 may be hot
     hot/PROTOCOL/MODEL/SLOT   a mark, only beside `wide`: direct traffic may go to this slot
+    own/MODEL                 where the own route of a busy model leads (REST): to slot 0, or to the cold listener while
+                              direct traffic may not go there
 """
 
 from __future__ import annotations
@@ -30,6 +32,9 @@ ATTEMPT_HEADER: Final = "x-envoy-attempt-count"
 
 INFER_PATH: Final = "/inference.GRPCInferenceService/ModelInfer"
 STREAM_PATH: Final = "/inference.GRPCInferenceService/ModelStreamInfer"
+
+# The route configuration of the data listener.
+DATA_ROUTES: Final = "data"
 
 CLUSTER_CONTROL: Final = "control"
 CLUSTER_OIP_REST: Final = "oip-rest"
@@ -62,6 +67,16 @@ def place_cluster(protocol: Protocol, model: str, slot: int) -> str:
     return f"{protocol.value}/{model}/{slot}"
 
 
+def infer_path(model: str) -> str:
+    """The path of the usual request over REST."""
+    return f"/v2/models/{model}/infer"
+
+
+def own_cluster(model: str) -> str:
+    """The cluster of a model's own route."""
+    return f"own/{model}"
+
+
 def marks(model: str, hot: Mapping[int, Iterable[Protocol]]) -> list[str]:
     """The marks that let direct traffic go to these slots, each over the protocols it has clusters for."""
     if not hot:
@@ -76,11 +91,7 @@ def marks(model: str, hot: Mapping[int, Iterable[Protocol]]) -> list[str]:
 
 def _only_mark(protocol: Protocol, model: str) -> str:
     # The script of the hot path finds it without taking the path apart: lua/choose_rest.lua.
-    return (
-        f"/v2/models/{model}/infer"
-        if protocol is Protocol.REST
-        else f"one/{protocol.value}/{model}"
-    )
+    return infer_path(model) if protocol is Protocol.REST else f"one/{protocol.value}/{model}"
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf import json_format
 
 from overbook.gateway.snapshot import bootstrap
-from overbook.gateway.snapshot.listeners import Scripts
+from overbook.gateway.snapshot.routes import Scripts
 
 SCRIPTS = Scripts(
     choose_cluster="A", choose_rest="B", choose_place="C", name_grpc="D", name_rest="E"

@@ -1,0 +1,240 @@
+"""Pure: the routes of Envoy's listeners, as plain JSON-like documents. Those of the data listener change, seldom.
+
+A request's cluster is chosen by a script, so routes need not change when models come and go. Only the busiest
+models get routes of their own, which need no script; see `own_routes` in the gateway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from envoy.config.route.v3 import route_pb2
+from envoy.extensions.filters.http.lua.v3 import lua_pb2
+from envoy.extensions.retry.priority.previous_priorities.v3 import previous_priorities_config_pb2
+from envoy.extensions.router.cluster_specifiers.lua.v3 import lua_pb2 as specifier_pb2
+from google.protobuf import json_format
+
+from overbook.gateway.snapshot import names
+
+Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
+
+# What the documents name by "@type" must be known to whoever makes messages of them.
+_TYPES: Final = (lua_pb2, previous_priorities_config_pb2, specifier_pb2)
+# 64 MB bodies, with room for gRPC framing and JSON around the tensors.
+BODY_LIMIT: Final = 80 * 1024 * 1024
+# The filter that finds the model's name in a message of gRPC.
+NAMING: Final = "model-name"
+_MODELS: Final = "/v2/models/"
+_TYPE: Final = "type.googleapis.com/envoy.extensions"
+_RETRY_ALWAYS: Final = "connect-failure,refused-stream,reset"
+# A request that kills the server is not tried for ever.
+_RETRY_FINAL: Final = "connect-failure,refused-stream"
+# NOT_FOUND and UNAVAILABLE.
+_GRPC_RETRIABLE: Final = ("5", "14")
+# What lua/dead_process.lua makes of an answer that tells of a dead process, and what that is over gRPC.
+_LOST_WITH_PROCESS: Final = 421
+_GRPC_LOST: Final = "Stub process .*is not healthy\\."
+
+
+@dataclass(frozen=True, slots=True)
+class Scripts:
+    """The texts of the Lua scripts, each complete; see the comment at the head of each file."""
+
+    choose_cluster: str
+    choose_rest: str
+    choose_place: str
+    name_grpc: str
+    name_rest: str
+
+
+def data_routes(scripts: Scripts, own: Sequence[str]) -> route_pb2.RouteConfiguration:
+    """Of the listener for clients. ``own``: the models that have routes of their own."""
+    routes: list[Json] = [
+        _grpc_infer_route(scripts),
+        _too_large_route(),
+        *(_own_route(model) for model in own),
+        # The scripts tell what needs the model from what does not.
+        _model_route(
+            {"prefix": _MODELS, "headers": [_present(names.SELDON_HEADER)]},
+            scripts.choose_cluster,
+            grpc=False,
+        ),
+        _model_route({"prefix": _MODELS}, scripts.choose_rest, grpc=False),
+        *_oip_routes(),
+        _nothing_here(),
+    ]
+    # Removed from what clients send, before anything else looks at it.
+    document = _configuration(names.DATA_ROUTES, routes, internal=names.INTERNAL_HEADERS)
+    return json_format.ParseDict(document, route_pb2.RouteConfiguration())
+
+
+def inner_routes(scripts: Scripts) -> Json:
+    """Of the listener for the stream relay, which is believed."""
+    match: Json = {"prefix": "/inference.", "headers": [_present(names.MODEL_HEADER)]}
+    routes: list[Json] = [_model_route(match, scripts.choose_cluster, grpc=True), _nothing_here()]
+    return _configuration("inner", routes)
+
+
+def cold_routes(scripts: Scripts) -> Json:
+    """Of the listener where requests wait for their model."""
+    # A place that was just verified gives the last word: its 404 is the answer.
+    final = _place_route(_retry(_RETRY_FINAL), scripts)
+    final["match"] = {"prefix": "/", "headers": [_present(names.VERIFIED_HEADER)]}
+    again = _retry(_RETRY_ALWAYS, http_not_found=True, grpc_not_found=True)
+    routes: list[Json] = [final, _place_route(again, scripts)]
+    return _configuration("cold", routes)
+
+
+def _configuration(name: str, routes: list[Json], internal: Sequence[str] = ()) -> dict[str, Json]:
+    return {
+        "name": name,
+        "internal_only_headers": [*internal],
+        "virtual_hosts": [
+            {
+                "name": name,
+                "domains": ["*"],
+                "include_request_attempt_count": True,
+                "routes": routes,
+            }
+        ],
+    }
+
+
+def _present(header: str) -> dict[str, Json]:
+    return {"name": header, "present_match": True}
+
+
+def _grpc_infer_route(scripts: Scripts) -> Json:
+    """ModelInfer: the model is named in the message. Streams go to the relay, see `_oip_routes`."""
+    route = _model_route({"path": names.INFER_PATH}, scripts.choose_cluster, grpc=True)
+    route["typed_per_filter_config"] = {
+        NAMING: {
+            "@type": f"{_TYPE}.filters.http.lua.v3.LuaPerRoute",
+            "source_code": {"inline_string": scripts.name_grpc},
+        }
+    }
+    return route
+
+
+def _too_large_route() -> Json:
+    """Goes where it will be refused, however hot the model is."""
+    length: Json = {
+        "name": "content-length",
+        "range_match": {"start": BODY_LIMIT + 1, "end": 2**62},
+    }
+    return {
+        "match": {"prefix": _MODELS, "headers": [length]},
+        "route": {"cluster": names.CLUSTER_COLD_REST, **_action(None)},
+    }
+
+
+def _model_route(match: Json, script: str, *, grpc: bool) -> dict[str, Json]:
+    # No need to look in every answer over REST for what is not there.
+    action = _action(_retry(_RETRY_ALWAYS, http_not_found=True, grpc_not_found=grpc))
+    action["inline_cluster_specifier_plugin"] = _chooser(script)
+    return {"match": match, "route": action, "request_body_buffer_limit": BODY_LIMIT}
+
+
+def _own_route(model: str) -> dict[str, Json]:
+    """Like the route with the script, for one model; only without a header that might name another one."""
+    action = _action(_retry(_RETRY_ALWAYS, http_not_found=True))
+    action["cluster"] = names.own_cluster(model)
+    match: Json = {
+        "path": names.infer_path(model),
+        "headers": [{**_present(names.SELDON_HEADER), "invert_match": True}],
+    }
+    return {"match": match, "route": action, "request_body_buffer_limit": BODY_LIMIT}
+
+
+def _chooser(script: str) -> Json:
+    return {
+        "extension": {
+            "name": "choose-cluster",
+            "typed_config": {
+                "@type": f"{_TYPE}.router.cluster_specifiers.lua.v3.LuaConfig",
+                "source_code": {"inline_string": script},
+                "default_cluster": names.CLUSTER_COLD_REST,
+            },
+        }
+    }
+
+
+def _place_route(retry: Json, scripts: Scripts) -> dict[str, Json]:
+    action = _action(retry)
+    action["inline_cluster_specifier_plugin"] = _chooser(scripts.choose_place)
+    return {
+        "match": {"prefix": "/"},
+        "route": action,
+        "request_body_buffer_limit": BODY_LIMIT,
+        "request_headers_to_add": [
+            {
+                "header": {"key": names.HOP_HEADER, "value": "1"},
+                "append_action": "APPEND_IF_EXISTS_OR_ADD",
+            }
+        ],
+    }
+
+
+def _oip_routes() -> list[Json]:
+    """Requests that need no model in memory go to the gateway's own endpoints."""
+    return [
+        {
+            "match": {"prefix": "/inference.GRPCInferenceService/", "grpc": {}},
+            "route": {"cluster": names.CLUSTER_OIP_GRPC, **_action(None)},
+        },
+        {
+            "match": {"path_separated_prefix": "/v2"},
+            "route": {"cluster": names.CLUSTER_OIP_REST, **_action(None)},
+        },
+    ]
+
+
+def _nothing_here() -> Json:
+    text = "path: unknown; expected /v2/... or a call of inference.GRPCInferenceService"
+    return {
+        "match": {"prefix": "/"},
+        "direct_response": {"status": 404, "body": {"inline_string": text}},
+    }
+
+
+def _action(retry: Json) -> dict[str, Json]:
+    action: dict[str, Json] = {
+        "timeout": "0s",
+        # The client's own grpc-timeout is respected, whatever it is.
+        "max_stream_duration": {"grpc_timeout_header_max": "0s"},
+    }
+    if retry is not None:
+        action["retry_policy"] = retry
+    return action
+
+
+def _retry(retry_on: str, *, http_not_found: bool = False, grpc_not_found: bool = False) -> Json:
+    """One more try, at the next priority, which is the cold listener."""
+    policy: dict[str, Json] = {
+        "num_retries": 1,
+        "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.002s"},
+        "retry_priority": {
+            "name": "previous-priorities",
+            "typed_config": {
+                "@type": f"{_TYPE}.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+                "update_frequency": 1,
+            },
+        },
+    }
+    if http_not_found:
+        retry_on += ",retriable-status-codes"
+        policy["retriable_status_codes"] = [404, _LOST_WITH_PROCESS]
+    if grpc_not_found:
+        retry_on += ",retriable-headers"
+        headers: list[Json] = [
+            {"name": "grpc-status", "string_match": {"exact": code}} for code in _GRPC_RETRIABLE
+        ]
+        lost: Json = {"safe_regex": {"regex": _GRPC_LOST}}
+        policy["retriable_headers"] = [
+            *headers,
+            {"name": "grpc-message", "string_match": lost},
+        ]
+    policy["retry_on"] = retry_on
+    return policy
