@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import grpc.aio
@@ -20,8 +20,8 @@ from overbook.wire.nearby import ListenFailed, connect, serving
 SECONDS = 10.0
 
 
-class Scripted(agent_pb2_grpc.AgentServiceServicer):
-    """Answers as the test says. ``ended``: how the latest call of `Follow` or `Activate` ended."""
+class Scripted:
+    """An AgentService that answers as the test says. ``ended``: how the latest call of `Follow` or `Activate` ended."""
 
     def __init__(self) -> None:
         self.activate: Callable[[pb.ActivateRequest, Any], Awaitable[pb.ActivateReply]] = _resident
@@ -38,7 +38,7 @@ class Scripted(agent_pb2_grpc.AgentServiceServicer):
     async def Metadata(self, request: pb.MetadataRequest, context: Any) -> pb.MetadataReply:  # noqa: N802
         return pb.MetadataReply()
 
-    async def Follow(self, request_iterator: object, context: Any) -> None:  # type: ignore[override]  # noqa: N802
+    async def Follow(self, request_iterator: object, context: Any) -> None:  # noqa: N802
         with self._watched():
             await self.follow(context)
 
@@ -80,6 +80,11 @@ def _hot(name: str) -> pb.AgentToGateway:
     return pb.AgentToGateway(hot=pb.HotUpdate(models=[name]))
 
 
+def _registering(service: Scripted) -> Callable[[Any], None]:
+    # Its handlers write through their context, as the parts' own do; the generated type wants generators.
+    return partial(agent_pb2_grpc.add_AgentServiceServicer_to_server, cast(Any, service))
+
+
 class Parts:
     """One that serves and one that calls, in this process or as if in two."""
 
@@ -93,7 +98,7 @@ class Parts:
         self.stub: Any = agent_pb2_grpc.AgentServiceStub(self._channel)
 
     async def start(self) -> None:
-        register = partial(agent_pb2_grpc.add_AgentServiceServicer_to_server, self.service)
+        register = _registering(self.service)
         await self._serving.enter_async_context(serving(self._listen, register, grace=0.0))
 
     async def stop(self) -> None:
@@ -259,7 +264,7 @@ async def test_who_reads_slowly_is_not_drowned(tmp_path: Path) -> None:
 
 
 async def test_an_address_that_cannot_be_listened_on(tmp_path: Path) -> None:
-    register = partial(agent_pb2_grpc.add_AgentServiceServicer_to_server, Scripted())
+    register = _registering(Scripted())
     with pytest.raises(ListenFailed):
         async with serving(f"unix:{tmp_path}/no/such/folder.sock", register, grace=0.0):
             raise AssertionError

@@ -432,6 +432,42 @@ class World:
         await self.gateway.feed.wait_acked(self.gateway.feed.revision, 5)
 
 
+async def evict_under_traffic(world: World, model: str, times: int) -> set[int]:
+    """Evict a model again and again while four clients ask for it; the statuses that they saw."""
+    world.server.delay[model] = 0.003
+    stop = asyncio.Event()
+    statuses: set[int] = set()
+
+    async def traffic() -> None:
+        while not stop.is_set():
+            statuses.add((await world.infer(model)).status_code)
+            await asyncio.sleep(0)
+
+    clients = [asyncio.create_task(traffic()) for _ in range(4)]
+    for _ in range(times):
+        await asyncio.sleep(0.02)
+        # From here on the fake agent gives no answer until the model is unloaded, as the real one.
+        async with world.agent._loading[model]:
+            await asyncio.wait_for(world.agent.withdraw(model), 5)
+            assert world.server.running == 0
+            world.server.loaded.discard(model)
+    stop.set()
+    await asyncio.gather(*clients)
+    return statuses
+
+
+async def answer_to_a_too_large_body(port: int, model: str) -> bytes:
+    """The first bytes of what is said to a request that announces more than the limit."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(
+        f"POST /v2/models/{model}/infer HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999\r\n\r\nx".encode()
+    )
+    head = await asyncio.wait_for(reader.readuntil(b"}"), 10)
+    writer.close()
+    await writer.wait_closed()
+    return head
+
+
 @contextlib.asynccontextmanager
 async def running_world(
     models: dict[str, list[int]], targets: dict[int, str] | None = None

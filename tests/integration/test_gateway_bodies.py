@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import grpc
 import pytest
 
-from tests.integration.gateway_fakes import World, running_world
+from tests.integration.gateway_fakes import World, answer_to_a_too_large_body, running_world
 
 SIZE = 64 * 1024 * 1024
 
@@ -51,13 +50,7 @@ async def test_grpc(world: World, path: str) -> None:
 async def test_larger_than_the_limit_is_refused(world: World, hot: bool) -> None:
     if hot:
         await world.make_hot("iris")
-    reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
-    writer.write(
-        b"POST /v2/models/iris/infer HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999\r\n\r\nx"
-    )
-    head = await asyncio.wait_for(reader.readuntil(b"}"), 10)
-    writer.close()
-    await writer.wait_closed()
+    head = await answer_to_a_too_large_body(world.port, "iris")
     assert head.startswith(b"HTTP/1.1 413 ")
     assert b'{"error":"request body: 99999999 bytes, at most 83886080 are accepted"}' in head
     assert world.agent.activations == []

@@ -9,7 +9,13 @@ import httpx
 import pytest
 
 from overbook.gateway.snapshot.names import infer_path, own_cluster
-from tests.integration.gateway_fakes import World, eventually, running_world
+from tests.integration.gateway_fakes import (
+    World,
+    answer_to_a_too_large_body,
+    eventually,
+    evict_under_traffic,
+    running_world,
+)
 
 
 @pytest.fixture
@@ -56,25 +62,7 @@ async def test_requests_are_counted_once(world: World) -> None:
 
 
 async def test_no_request_fails_or_is_missed_under_evictions(world: World) -> None:
-    world.server.delay["iris"] = 0.003
-    stop = asyncio.Event()
-    statuses: list[int] = []
-
-    async def traffic() -> None:
-        while not stop.is_set():
-            statuses.append((await world.infer("iris")).status_code)
-            await asyncio.sleep(0)
-
-    clients = [asyncio.create_task(traffic()) for _ in range(4)]
-    for _ in range(25):
-        await asyncio.sleep(0.02)
-        async with world.agent._loading["iris"]:
-            await asyncio.wait_for(world.agent.withdraw("iris"), 5)
-            assert world.server.running == 0
-            world.server.loaded.discard("iris")
-    stop.set()
-    await asyncio.gather(*clients)
-    assert set(statuses) == {200}
+    assert await evict_under_traffic(world, "iris", 25) == {200}
     assert world.agent.loads["iris"] >= 20
     assert world.server.misses["iris"] == 0
 
@@ -116,13 +104,7 @@ async def test_a_header_that_names_another_model_is_refused(world: World) -> Non
 
 
 async def test_a_body_that_is_too_large_is_refused(world: World) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
-    writer.write(
-        b"POST /v2/models/iris/infer HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999\r\n\r\nx"
-    )
-    head = await asyncio.wait_for(reader.readuntil(b"}"), 10)
-    writer.close()
-    await writer.wait_closed()
+    head = await answer_to_a_too_large_body(world.port, "iris")
     assert head.startswith(b"HTTP/1.1 413 ")
 
 

@@ -20,6 +20,7 @@ from tests.integration.gateway_fakes import (
     World,
     agent_target,
     eventually,
+    evict_under_traffic,
     running_world,
 )
 
@@ -35,27 +36,7 @@ async def world() -> AsyncIterator[World]:
 async def test_nothing_reaches_the_server_after_withdrawn(world: World) -> None:
     """Evict and re-activate under constant traffic: no failure, and none that the server misses."""
     await world.make_hot("iris", "wine")
-    world.server.delay["iris"] = 0.003
-    stop = asyncio.Event()
-    statuses: list[int] = []
-
-    async def traffic() -> None:
-        while not stop.is_set():
-            statuses.append((await world.infer("iris")).status_code)
-            await asyncio.sleep(0)
-
-    clients = [asyncio.create_task(traffic()) for _ in range(4)]
-    for _ in range(25):
-        await asyncio.sleep(0.02)
-        # From here on the fake agent gives no answer until the model is unloaded, as the real one.
-        async with world.agent._loading["iris"]:
-            withdrawn = world.agent.withdraw("iris")
-            await asyncio.wait_for(withdrawn, 5)
-            assert world.server.running == 0
-            world.server.loaded.discard("iris")
-    stop.set()
-    await asyncio.gather(*clients)
-    assert set(statuses) == {200}
+    assert await evict_under_traffic(world, "iris", 25) == {200}
     assert world.agent.loads["iris"] >= 20
     assert world.server.misses["iris"] == 0
 

@@ -77,7 +77,7 @@ class OwnRoutes:
         feed.put(routes(()))
 
     def count(self, model: str, requests: int) -> None:
-        """Direct requests to the only place of a model."""
+        """Requests at the place in slot 0, over any protocol."""
         self._asked[model] += requests
 
     def level(self, model: str, endpoint: Endpoint | None) -> None:

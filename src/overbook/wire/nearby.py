@@ -1,9 +1,9 @@
 """Calls between parts that live in the same process (`overbook up`): gRPC's interface without gRPC's way.
 
-A call between two parts over a socket costs about half a millisecond of processor time, most of it gRPC's own, and a
-model that comes back needs several. So a part offers its services here as well as on its socket, and `connect` takes
-the short way when the target is offered in this process, else gRPC's. Messages are handed over as they are: nobody may
-change one that it has sent or received. Only what the parts use of gRPC's interface is here; no service lives here.
+A model that comes back needs several calls and messages between parts, each of which costs processor time in gRPC on
+both sides. So a part offers its services here as well as on its socket, and `connect` takes the short way when the
+target is offered in this process, else gRPC's. Messages are handed over as they are: nobody may change one that it has
+sent or received. Only what the parts use of gRPC's interface is here; no service lives here.
 """
 
 from __future__ import annotations
