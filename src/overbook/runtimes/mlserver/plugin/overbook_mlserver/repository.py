@@ -20,6 +20,7 @@ from mlserver.errors import ModelNotFound
 from mlserver.model import MLModel
 from mlserver.repository import ModelRepository
 from mlserver.settings import ModelParameters, ModelSettings
+from pydantic import BaseModel
 
 from overbook_mlserver.spaces import Space
 
@@ -27,21 +28,22 @@ from overbook_mlserver.spaces import Space
 _SETTINGS_FILE = "model-settings.json"
 
 
-def _only_given(_settings_cls: Any, init_settings: Any, **_others: Any) -> tuple[Any, ...]:
-    """Settings are what the file says. Looking for each field in the environment, which the agent has
-    cleared of them, and in dotenv files took 2 ms of every load, on the event loop.
+class _OnlyGiven(BaseModel):
+    """Settings are what the file says. To look for each field in the environment, which the agent has cleared of
+    them, and in dotenv files, or only to prepare for it, took most of a small model's load, on the event loop.
     """
-    return (init_settings,)
+
+    def __init__(self, **given: Any) -> None:
+        # Past what pydantic-settings does on the way.
+        BaseModel.__init__(self, **given)
 
 
-class _Parameters(ModelParameters):
-    settings_customise_sources = staticmethod(_only_given)
+class _Parameters(_OnlyGiven, ModelParameters):
+    """What MLServer calls so, as given."""
 
 
-class IsolatedSettings(ModelSettings):
+class IsolatedSettings(_OnlyGiven, ModelSettings):
     """Settings of one load of one model, whose Python files live in a `Space` of their own."""
-
-    settings_customise_sources = staticmethod(_only_given)
 
     _space: Space | None = None
     _resolved: type[MLModel] | None = None

@@ -26,6 +26,7 @@ import mlserver.server  # noqa: E402
 from mlserver.batching import load_batching  # noqa: E402
 from mlserver.errors import ModelNotFound, ModelNotReady  # noqa: E402
 from mlserver.grpc.servicers import InferenceServicer  # noqa: E402
+from mlserver.handlers.custom import _CustomHandlerAttr as _HANDLER  # noqa: E402
 from mlserver.model import MLModel  # noqa: E402
 from mlserver.settings import ModelSettings, Settings  # noqa: E402
 from mlserver.utils import install_uvloop_event_loop  # noqa: E402
@@ -138,6 +139,12 @@ class OverbookServer(mlserver.server.MLServer):
         self._gateway_endpoint.stop()
         await super().stop(sig)
 
+    async def add_custom_handlers(self, model: MLModel) -> MLModel:
+        return await super().add_custom_handlers(model) if _has_handlers(model) else model
+
+    async def remove_custom_handlers(self, model: MLModel) -> MLModel:
+        return await super().remove_custom_handlers(model) if _has_handlers(model) else model
+
     def _create_model_registry(self) -> Registry:
         return Registry(
             self._short_loads,
@@ -146,6 +153,12 @@ class OverbookServer(mlserver.server.MLServer):
             on_model_reload=[self.reload_custom_handlers, _reload_batching],
             on_model_unload=[self.remove_custom_handlers],
         )
+
+
+def _has_handlers(model: MLModel) -> bool:
+    """MLServer's own search asks for the value of everything that a model has, twice in its life."""
+    parts = (part for held in (model, *type(model).__mro__) for part in vars(held).values())
+    return any(hasattr(part, _HANDLER) for part in parts)
 
 
 async def _reload_batching(old: MLModel, new: MLModel) -> MLModel:
