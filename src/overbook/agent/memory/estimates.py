@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from statistics import median
 from typing import Final
 
@@ -64,7 +65,9 @@ class Evidence:
         return bool(self.loads)
 
 
-def percentile(samples: Sequence[int], share: float = 0.95) -> int:
+# The same few samples are asked about at every load and unload of a model.
+@lru_cache(4096)
+def percentile(samples: tuple[int, ...], share: float = 0.95) -> int:
     """Of at least one sample, without those that stand alone far above the others."""
     middle = median(samples)
     spread = median(abs(sample - middle) for sample in samples)
@@ -127,11 +130,11 @@ def reserved_size(evidence: Evidence | None, declared: int | None, cautious: int
 def cautious_factor(known: Sequence[Evidence], process: int = 0) -> float:
     """As `learned_factor`, but which nearly all of them stay below by no more than noise; at first `CAUTIOUS`."""
     # Per MiB, so that the noise of one is what `percentile` takes it for.
-    ratios = [
+    ratios = tuple(
         max(0, percentile(evidence.loads) - process - NOISE) * NOISE // evidence.artifact
         for evidence in known
         if evidence.loads and evidence.artifact >= NOISE
-    ]
+    )
     if len(ratios) < _FACTOR_SAMPLES:
         return CAUTIOUS
     return max(learned_factor(known, process), percentile(ratios) / NOISE)

@@ -40,8 +40,8 @@ def test_what_is_charged_covers_the_spread_of_loads() -> None:
 
 
 def test_one_sample_far_above_all_others_is_left_out() -> None:
-    assert percentile([10 * MB, 10 * MB, 11 * MB, 10 * MB, 90 * MB]) == 11 * MB
-    assert percentile([10 * MB, 90 * MB]) == 90 * MB, "of two, nobody knows which is wrong"
+    assert percentile((10 * MB, 10 * MB, 11 * MB, 10 * MB, 90 * MB)) == 11 * MB
+    assert percentile((10 * MB, 90 * MB)) == 90 * MB, "of two, nobody knows which is wrong"
 
 
 def test_what_stays_behind_once_is_not_the_models() -> None:
