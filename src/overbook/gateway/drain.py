@@ -61,4 +61,6 @@ class DrainWatch:
                     idle = count is None or count.active == 0
                     if idle and place.granted_at <= granted_before and not future.done():
                         future.set_result(None)
-                await asyncio.sleep(_POLL_SECONDS if self._waiting else 0)
+                # Who came meanwhile has not been asked about yet, and need not wait.
+                news = self._waiting.keys() - asked.keys()
+                await asyncio.sleep(_POLL_SECONDS if self._waiting and not news else 0)
