@@ -205,7 +205,8 @@ class Router:
         held = self._marks.get(model, ())
         for name in wanted:
             if name not in held:
-                self._feed.put(clusters.mark(name))
+                # Until then requests take the cold path, where no agent is asked about a hot model.
+                self._feed.put(clusters.mark(name), can_wait=True)
         for name in held:
             if name not in wanted:
                 self._feed.remove(name)

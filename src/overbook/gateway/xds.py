@@ -4,8 +4,8 @@ Holds serialisable resources by type and name, and a revision number; decides no
 outstanding at a time; what changes meanwhile goes together in the next, clusters before routes that may lead to
 them. So a burst costs few pushes, and a change costs the same however many clusters there are.
 
-A push costs Envoy and us the same with one change in it or with ten. So one that nobody waits for, such as that a
-model may be asked directly from now on, goes along with the next that somebody waits for, if there is one soon.
+A push costs Envoy and us the same with one change in it or with ten. So a change without which all goes right, if
+not as fast, goes along with the next that cannot wait, if there is one soon.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CLUSTER_TYPE: Final = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 ROUTE_TYPE: Final = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 # Of one message: a full sync of thousands of clusters is sent in pieces.
 _PIECE: Final = 1000
-# A change for which nobody waits is held back so long.
+# A change that can wait is held back so long.
 _COMPANY_SECONDS: Final = 0.02
 
 _TYPES: Final = (CLUSTER_TYPE, ROUTE_TYPE)
@@ -82,15 +82,23 @@ class Feed(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignore[mis
     def __contains__(self, cluster: str) -> bool:
         return (CLUSTER_TYPE, cluster) in self._wanted
 
-    def put(self, message: cluster_pb2.Cluster | route_pb2.RouteConfiguration) -> int:
-        """Add or replace a cluster or a route configuration. Returns the revision to wait for."""
+    def put(
+        self,
+        message: cluster_pb2.Cluster | route_pb2.RouteConfiguration,
+        *,
+        can_wait: bool = False,
+    ) -> int:
+        """Add or replace a cluster or a route configuration. Returns the revision to wait for.
+
+        ``can_wait``: for other changes, but not when somebody waits for it.
+        """
         type_ = CLUSTER_TYPE if isinstance(message, cluster_pb2.Cluster) else ROUTE_TYPE
         self._revision += 1
         resource = discovery_pb2.Resource(name=message.name, version=str(self._revision))
         resource.resource.type_url = type_
         resource.resource.value = message.SerializeToString()
         self._wanted[type_, message.name] = resource
-        return self._touch(type_, message.name)
+        return self._touch(type_, message.name, urgent=not can_wait)
 
     def remove(self, cluster: str) -> int:
         """Take a cluster away. Returns the revision to wait for; unknown names change nothing."""
@@ -98,7 +106,7 @@ class Feed(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignore[mis
             return self._revision
         self._revision += 1
         del self._wanted[CLUSTER_TYPE, cluster]
-        return self._touch(CLUSTER_TYPE, cluster)
+        return self._touch(CLUSTER_TYPE, cluster, urgent=True)
 
     async def wait_acked(self, revision: int, timeout: float) -> None:
         """Until Envoy has acknowledged this revision.
@@ -120,11 +128,13 @@ class Feed(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignore[mis
                 f"xDS: Envoy has not acknowledged a change within {timeout:.1f} s"
             ) from None
 
-    def _touch(self, type_: str, name: str) -> int:
+    def _touch(self, type_: str, name: str, *, urgent: bool) -> int:
         dirty = self._dirty[type_]
         dirty[name] = None
         dirty.move_to_end(name)
         self._changed.set()
+        if urgent:
+            self._urgent.set()
         return self._revision
 
     async def DeltaAggregatedResources(  # noqa: N802  the name is gRPC's

@@ -23,7 +23,7 @@ from overbook.client.control import ControlClient
 from overbook.client.http import JsonObject
 from overbook.gateway.errors import GatewayStartFailed
 from overbook.gateway.part import GatewayConfig, GatewayPart
-from overbook.machine import logs
+from overbook.machine import garbage, logs
 from overbook.machine.agents import AgentSupervisor
 from overbook.machine.options import UpOptions
 from overbook.machine.places import StateUnusable, owned, run_dir, socket_target
@@ -61,6 +61,7 @@ def run_up(options: UpOptions) -> int:
     try:
         with owned(options.state_dir):
             log_file = logs.configure(options.state_dir, "overbook")
+            garbage.settle()
             asyncio.run(_Up(options, log_file).run())
     except (StateUnusable, UpFailed, SchedulerError, GatewayStartFailed, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)
