@@ -30,6 +30,7 @@ from typing import Final
 import uv
 
 from overbook.runtimes.catalogue import RUNTIMES, Runtime, UnknownExtra, UnknownRuntime, runtime
+from overbook.runtimes.in_use import process_in
 
 __all__ = [
     "RuntimeEnvironment",
@@ -200,13 +201,22 @@ def install_environment(
 
 
 def remove(name: str) -> bool:
-    """Remove every environment of the runtime, older ones too; whether there was any."""
+    """Remove every environment of the runtime, older ones too; whether there was any.
+
+    Raises UnknownRuntime, and RuntimeInstallError when an inference server runs from one of them.
+    """
     known = runtime(name)
     folder = runtimes_dir()
     if not folder.is_dir():
         return False
     with _locked(folder / f".{known.name}.lock", _ignore):
         found = [p for p in folder.glob(f"{known.name}-*") if p.is_dir()]
+        for path in found:
+            if (process := process_in(path)) is not None:
+                raise RuntimeInstallError(
+                    f"runtime {name} is in use by process {process.pid}: stop the `overbook up` or "
+                    "`overbook serve agent` that it belongs to, and try again"
+                )
         for path in found:
             _discard(path)
         _remove_partials(folder, known)

@@ -184,6 +184,21 @@ def test_list_and_remove(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert [p for p in home.iterdir() if p.is_dir()] == []
 
 
+def test_what_a_process_runs_from_is_not_removed(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_uv(tmp_path, monkeypatch, _WORKS)
+    python = install("mlserver", nobody) / "bin" / "python"
+    python.unlink()
+    python.symlink_to(sys.executable)
+    (home / "mlserver-0000-py3.10").mkdir()
+    with subprocess.Popen([python, "-c", "input()"], stdin=subprocess.PIPE) as server:
+        with pytest.raises(RuntimeInstallError, match=f"in use by process {server.pid}: stop"):
+            remove("mlserver")
+    assert len([p for p in home.iterdir() if p.is_dir()]) == 2, "all or nothing"
+    assert remove("mlserver") is True
+
+
 def test_where_environments_live(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("OVERBOOK_RUNTIMES_DIR", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))

@@ -98,7 +98,7 @@ def install(name: str, extras: tuple[str, ...], reinstall: bool) -> None:
 @runtime.command()
 @click.argument("name")
 def remove(name: str) -> None:
-    """Remove a runtime's environment; it can be installed again.
+    """Remove a runtime's environment; it can be installed again. Not while an inference server runs from it.
 
     \b
     overbook runtime remove mlserver
