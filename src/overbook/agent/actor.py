@@ -310,15 +310,18 @@ class Actor:
             self._emptied.set()
 
     def _set_timer(self) -> None:
+        wake = self._core.next_wakeup()
         if self._timer is not None:
+            if self._timer.when() <= wake:
+                return  # it is set anew then; most events only move the wake-up further away
             self._timer.cancel()
             self._timer = None
-        wake = self._core.next_wakeup()
         if wake != float("inf"):
             loop = asyncio.get_running_loop()
             self._timer = loop.call_at(wake, self._tick)
 
     def _tick(self) -> None:
+        self._timer = None
         self._refresh_guard()
         self.feed(ev.Tick())
 

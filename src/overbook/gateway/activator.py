@@ -128,6 +128,8 @@ class Activator:
         One that does not answer soon is not waited for alone when its server is gone, or when the next one
         has the model in memory: what a request finds in the moment in which a server dies.
         """
+        if len(replicas) == 1:
+            return await self._ask(wish, replicas[0])
         last = Refused(Refusal.UNAVAILABLE, f"model {wish.model}: no replica can be asked now", 1.0)
         left, asked = deque(replicas), set[str]()
         running: set[asyncio.Task[Verdict]] = set()
@@ -177,11 +179,7 @@ class Activator:
         The agent is not asked about what it has declared open to direct traffic: the request was on
         its way here when that happened, or is the first of its protocol.
         """
-        opening = asyncio.ensure_future(
-            self._router.open(
-                wish.model, replica, wish.protocol, now=self._now(), timeout=wish.seconds
-            )
-        )
+        opening = self._opening(wish, replica)
         try:
             place = self._router.places.find(wish.model, replica)
             if place is not None and place.hot and not wish.suspect:
@@ -198,6 +196,17 @@ class Activator:
             return Refused(Refusal.UNAVAILABLE, f"model {wish.model}: {error}", 1.0)
         finally:
             await _discard(opening)
+
+    def _opening(self, wish: Wish, replica: str) -> asyncio.Future[str]:
+        model, protocol, now = wish.model, wish.protocol, self._now()
+        cluster = self._router.opened(model, replica, protocol, now=now)
+        if cluster is None:
+            return asyncio.ensure_future(
+                self._router.open(model, replica, protocol, now=now, timeout=wish.seconds)
+            )
+        there: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        there.set_result(cluster)
+        return there
 
     async def _call_agent(self, wish: Wish, replica: str) -> ActivateReply:
         link = self._agents.link(replica)

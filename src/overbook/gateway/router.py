@@ -112,6 +112,17 @@ class Router:
         await self._feed.wait_acked(place.clusters[protocol], timeout)
         return place_cluster(protocol, model, place.slot)
 
+    def opened(self, model: str, replica: str, protocol: Protocol, *, now: float) -> str | None:
+        """As `open`, when there is nothing to wait for; else None."""
+        place = self.places.find(model, replica)
+        if place is None or replica not in self._addresses:
+            return None
+        revision = place.clusters.get(protocol)
+        if revision is None or revision > self._feed.acked:
+            return None
+        place.granted_at = now
+        return place_cluster(protocol, model, place.slot)
+
     def touch(self, model: str, replica: str, now: float) -> None:
         """A request is let through to the place now."""
         place = self.places.find(model, replica)

@@ -192,9 +192,11 @@ def test_what_a_process_runs_from_is_not_removed(
     python.unlink()
     python.symlink_to(sys.executable)
     (home / "mlserver-0000-py3.10").mkdir()
-    with subprocess.Popen([python, "-c", "input()"], stdin=subprocess.PIPE) as server:
-        with pytest.raises(RuntimeInstallError, match=f"in use by process {server.pid}: stop"):
-            remove("mlserver")
+    with (
+        subprocess.Popen([python, "-c", "input()"], stdin=subprocess.PIPE) as server,
+        pytest.raises(RuntimeInstallError, match=f"in use by process {server.pid}: stop"),
+    ):
+        remove("mlserver")
     assert len([p for p in home.iterdir() if p.is_dir()]) == 2, "all or nothing"
     assert remove("mlserver") is True
 

@@ -15,6 +15,8 @@ import psutil
 
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 _PROC: Final = Path("/proc")
+# More than seven numbers take.
+_STATM_BYTES: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +85,12 @@ def _read_process(process: psutil.Process) -> tuple[int, int]:
 def quick_size(pid: int) -> int | None:
     """Anonymous resident bytes of one process; None when it is gone or cannot be read. Microseconds."""
     try:
-        with open(f"/proc/{pid}/statm", "rb") as file:
-            fields = file.read().split()
+        # Several times for each load and unload: without the layers of a file object.
+        file = os.open(f"/proc/{pid}/statm", os.O_RDONLY)
+        try:
+            fields = os.read(file, _STATM_BYTES).split()
+        finally:
+            os.close(file)
     except OSError:
         return None
     return (int(fields[1]) - int(fields[2])) * _PAGE

@@ -157,7 +157,6 @@ class Registry(MultiModelRegistry):
                 except Exception:
                     logger.exception("a hook failed at the unload of '%s'", model.name)
             model.ready = not await model.unload()
-            logger.info("Unloaded model '%s' successfully.", model.name)
 
     async def get_model(self, name: str, version: str | None = None) -> MLModel:
         return await super().get_model(name)

@@ -10,7 +10,8 @@ whose ``__path__`` is the model's folder. Three doors lead to such modules, and 
 the folder provides, as if it were first on ``sys.path``:
 
 - ``import`` statements: the *importing module's* globals tell which package it belongs to. That works
-  at load time, at prediction time and from any thread.
+  at load time, at prediction time and from any thread. This door is there while there are such models:
+  frameworks import in the midst of predictions, and looking at each costs all models.
 - ``importlib.import_module`` and unpickling, which carry no globals: a context variable that is set
   while the model's class is imported and its ``load`` runs. A pickle that says ``model.Thing`` gets the
   ``Thing`` of its own model. Covered: ``pickle``, ``joblib`` and whatever builds on ``pickle``'s classes.
@@ -57,6 +58,7 @@ class Space:
         package.__path__ = [folder]
         sys.modules[self._package] = package
         _spaces[self._key] = self
+        builtins.__import__ = _import
 
     def provides(self, top: str) -> bool:
         """Whether the folder has a module or package of this name, as ``sys.path[0]`` would find it."""
@@ -85,6 +87,8 @@ class Space:
 
     def close(self) -> None:
         _spaces.pop(self._key, None)
+        if not _spaces:
+            builtins.__import__ = _plain_import
         inside = self._package + "."
         sys.modules.pop(self._package, None)
         for name in [name for name in sys.modules if name.startswith(inside)]:
@@ -94,11 +98,10 @@ class Space:
 
 
 def install() -> None:
-    """Open the three doors. Once, at the start of the process."""
+    """Open the doors of `importlib` and `pickle`. Once, at the start of the process."""
     root = ModuleType(_ROOT)
     root.__path__ = []
     sys.modules[_ROOT] = root
-    builtins.__import__ = _import
     importlib.import_module = _import_module
     _install_unpickling()
 
