@@ -21,7 +21,7 @@ from typing import Final, TypeAlias
 import grpc
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.route.v3 import route_pb2
-from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
+from envoy.service.discovery.v3 import discovery_pb2
 
 from overbook.gateway.errors import EnvoyUnavailable, SnapshotRejected
 from overbook.metrics import XDS_PUSH_SECONDS
@@ -50,7 +50,7 @@ class _Envoy:
     gone: bool = False
 
 
-class Feed(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignore[misc]  # untyped
+class Feed:
     """What Envoy should have, and how far it has followed. Serves one Envoy at a time."""
 
     def __init__(self) -> None:
@@ -136,6 +136,16 @@ class Feed(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignore[mis
         if urgent:
             self._urgent.set()
         return self._revision
+
+    async def StreamAggregatedResources(  # noqa: N802  the name is gRPC's
+        self,
+        requests: AsyncIterator[discovery_pb2.DiscoveryRequest],
+        context: grpc.aio.ServicerContext[
+            discovery_pb2.DiscoveryRequest, discovery_pb2.DiscoveryResponse
+        ],
+    ) -> None:
+        """The service's other method, which our Envoy is not told to use."""
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "only changes are sent: delta ADS")
 
     async def DeltaAggregatedResources(  # noqa: N802  the name is gRPC's
         self,

@@ -30,7 +30,7 @@ _SETTINGS_FILE = "model-settings.json"
 
 class _OnlyGiven(BaseModel):
     """Settings are what the file says. To look for each field in the environment, which the agent has cleared of
-    them, and in dotenv files, or only to prepare for it, took most of a small model's load, on the event loop.
+    them, and in dotenv files, or only to prepare for it, took nearly half of a small model's load, on the event loop.
     """
 
     def __init__(self, **given: Any) -> None:
