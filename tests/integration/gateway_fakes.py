@@ -24,6 +24,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from overbook.gateway.newcomers import GRANTS
 from overbook.gateway.part import GatewayConfig, GatewayPart, running_gateway
 from overbook.gateway.snapshot.names import Protocol
 from overbook.wire import agent_pb2, agent_pb2_grpc, oip_pb2, scheduler_pb2, scheduler_pb2_grpc
@@ -423,12 +424,14 @@ class World:
         return await call(message, timeout=seconds, compression=compression)
 
     async def make_hot(self, *models: str) -> None:
-        """Load the models, and wait until Envoy routes to them over both protocols."""
+        """Load the models, and wait until Envoy routes to them by itself over both protocols."""
         self.agent.make_hot(*models)
         await eventually(lambda: set(models) <= self.gateway.router.hot_models("fake/0"))
         for model in models:
             for protocol in Protocol:
                 await self.gateway.router.open(model, "fake/0", protocol, now=0, timeout=5)
+            for _ in range(GRANTS):
+                self.gateway.router.grant(model, "fake/0", now=0)
         await self.gateway.feed.wait_acked(self.gateway.feed.revision, 5)
 
 

@@ -11,7 +11,9 @@ from collections.abc import AsyncIterator
 import psutil
 import pytest
 
+from overbook.gateway import newcomers
 from overbook.gateway.errors import PortInUse
+from overbook.gateway.newcomers import GRANTS
 from overbook.gateway.part import GatewayConfig, GatewayPart
 from overbook.wire.agent_pb2 import ActivateReply
 from tests.integration.gateway_fakes import (
@@ -39,6 +41,41 @@ async def test_nothing_reaches_the_server_after_withdrawn(world: World) -> None:
     assert await evict_under_traffic(world, "iris", 25) == {200}
     assert world.agent.loads["iris"] >= 20
     assert world.server.misses["iris"] == 0
+
+
+async def test_nothing_reaches_the_server_after_withdrawn_without_marks(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same where every request takes the cold path, and so Envoy is told nothing."""
+    monkeypatch.setattr(newcomers, "GRANTS", 1_000_000)
+    monkeypatch.setattr(newcomers, "SETTLED_SECONDS", 3600.0)
+    assert (await world.infer("iris")).status_code == 200
+    told = world.gateway.feed.revision
+    assert await evict_under_traffic(world, "iris", 25) == {200}
+    assert world.agent.loads["iris"] >= 20
+    assert world.server.misses["iris"] == 0
+    assert world.gateway.feed.revision == told
+
+
+async def test_without_a_mark_withdrawn_waits_for_requests_in_flight(world: World) -> None:
+    world.server.delay["iris"] = 0.5
+    request = asyncio.create_task(world.infer("iris"))
+    await eventually(lambda: world.server.running > 0)
+    await asyncio.wait_for(asyncio.shield(world.agent.withdraw("iris")), 5)
+    assert world.server.running == 0
+    assert (await request).status_code == 200
+
+
+async def test_a_hot_model_earns_its_mark(world: World) -> None:
+    for _ in range(GRANTS - 1):
+        assert (await world.infer("iris")).status_code == 200
+        assert "/v2/models/iris/infer" not in world.gateway.feed
+    for _ in range(2):
+        assert (await world.infer("iris")).status_code == 200
+    assert "/v2/models/iris/infer" in world.gateway.feed
+    assert world.agent.activations == [("iris", False)], "the others found it hot"
+    assert (await world.infer("wine")).status_code == 200
+    await eventually(lambda: "/v2/models/wine/infer" in world.gateway.feed, 10)
 
 
 async def test_withdrawn_waits_for_requests_in_flight(world: World) -> None:

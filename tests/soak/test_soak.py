@@ -86,12 +86,33 @@ async def _drive(port: int, models: list[TrainedModel], seconds: float) -> Tally
     return tally
 
 
-def _unaccounted(recorder: Recorder) -> float:
-    """Bytes that the process holds beyond base and ledger while nothing is loaded, which two seconds show."""
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """What is seen while nothing is loaded. ``held``: bytes of the process beyond its base. ``charged``: bytes in the
+    ledger.
+    """
+
+    held: float
+    charged: float
+
+    @property
+    def unaccounted(self) -> float:
+        """Bytes that the process holds and that no model is charged for."""
+        return self.held - self.charged
+
+    def __str__(self) -> str:
+        return f"{self.held / MB:.2f} MB held, {self.charged / MB:.2f} MB charged"
+
+
+def _at_rest(recorder: Recorder) -> Rest:
+    """What two seconds without a request show."""
     since = len(recorder.moments)
     time.sleep(_QUIET)
     quiet: list[Moment] = recorder.moments[since + 1 :]
-    return median(moment.held - moment.base - moment.charged for moment in quiet)
+    return Rest(
+        median(moment.held - moment.base for moment in quiet),
+        median(moment.charged for moment in quiet),
+    )
 
 
 @pytest.mark.parametrize("fleet", ["mlserver", "triton"], indirect=True)
@@ -114,9 +135,10 @@ def test_thousands_of_evictions(home: Path, fleet: Fleet, minutes: float, pictur
             )
             assert applied.code == 0, applied.err
             warm = asyncio.run(_drive(running.port, models, minutes * 60 * _WARM_UP))
-            before = _unaccounted(recorder)
+            before = _at_rest(recorder)
             tally = asyncio.run(_drive(running.port, models, minutes * 60 * (1 - _WARM_UP)))
-            drift = _unaccounted(recorder) - before
+            after = _at_rest(recorder)
+            drift = after.unaccounted - before.unaccounted
         evictions = running.total("evictions")
         replicas = running.replicas()
         events = running.api.get("/api/v1/events").json()["events"]
@@ -131,7 +153,8 @@ def test_thousands_of_evictions(home: Path, fleet: Fleet, minutes: float, pictur
     highest = max(moment.held - moment.base for moment in moments)
     print(
         f"\n{fleet.title}, {minutes:g} min: {tally.answered} answers, {tally.failed} failures, {evictions} evictions; "
-        f"budget {budget / MB:.1f} MB, highest {highest / MB:.1f} MB beyond the base, drift {drift / MB:+.2f} MB, "
+        f"budget {budget / MB:.1f} MB, highest {highest / MB:.1f} MB beyond the base, drift {drift / MB:+.2f} MB "
+        f"(at rest before: {before}; after: {after}), "
         f"one model's surprise {largest / MB:.1f} MB, {len(moments)} samples"
     )
     assert warm.failures + tally.failures == []

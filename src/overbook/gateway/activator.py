@@ -176,18 +176,20 @@ class Activator:
     async def _ask(self, wish: Wish, replica: str) -> Verdict:
         """Activate on one replica; its cluster is prepared meanwhile.
 
-        The agent is not asked about what it has declared open to direct traffic: the request was on
-        its way here when that happened, or is the first of its protocol.
+        The agent is not asked about what it has declared hot: the model has no mark yet, or the request was on its
+        way here when it got one, or is the first of its protocol.
         """
         opening = self._opening(wish, replica)
         try:
             place = self._router.places.find(wish.model, replica)
             if place is not None and place.hot and not wish.suspect:
-                return Granted(await opening, asked=False)
+                cluster = await opening
+                self._router.grant(wish.model, replica, self._now())
+                return Granted(cluster, asked=False)
             reply = await self._call_agent(wish, replica)
             if reply.outcome == ActivateReply.RESIDENT:
                 cluster = await opening
-                self._router.touch(wish.model, replica, self._now())
+                self._router.grant(wish.model, replica, self._now())
                 return Granted(cluster, asked=True)
             return _refused(wish.model, reply)
         except AgentUnreachable as error:

@@ -191,6 +191,7 @@ class AgentLink:
         place = self._router.places.find(order.model, self._replica)
         if place is not None:
             await self._drains.wait_idle(place)
+            self._router.drained(order.model, self._replica)
         withdrawn = agent_pb2.Withdrawn(model=order.model, ticket=order.ticket)
         outgoing.put_nowait(agent_pb2.GatewayToAgent(withdrawn=withdrawn))
         if self._draining.get(order.model) is asyncio.current_task():

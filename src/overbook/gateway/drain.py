@@ -1,13 +1,14 @@
 """Says when nothing is in flight at a place any more. One scrape serves all places that drain.
 
 Counts only what Envoy has now: whoever waits must have taken the route away, and had that
-acknowledged, before. No residency decisions here.
+acknowledged, before. Where requests come by the gateway's leave only, and none has since Envoy's counters were last
+read for another reason, these tell. No residency decisions here.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from overbook.gateway.admin import Admin
@@ -29,9 +30,19 @@ class DrainWatch:
         self._now = now
         self._waiting: dict[asyncio.Future[None], Place] = {}
         self._wanted = asyncio.Event()
+        self._active: Mapping[tuple[str, int], int] = {}
+        self._seen_at = 0.0
+
+    def see(self, active: Mapping[tuple[str, int], int], at: float) -> None:
+        """All requests in flight by place, as of a scrape that began at ``at`` (seconds, as ``now``)."""
+        self._active, self._seen_at = active, at
 
     async def wait_idle(self, place: Place) -> None:
-        """Until a scrape that began after this call saw no request in flight at the place."""
+        """Until no request is in flight at the place: by a scrape that began after this call, or after the last request
+        that can have gone there.
+        """
+        if self._is_known_idle(place):
+            return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[future] = place
         self._wanted.set()
@@ -64,3 +75,10 @@ class DrainWatch:
                 # Who came meanwhile has not been asked about yet, and need not wait.
                 news = self._waiting.keys() - asked.keys()
                 await asyncio.sleep(_POLL_SECONDS if self._waiting and not news else 0)
+
+    def _is_known_idle(self, place: Place) -> bool:
+        return (
+            not place.direct
+            and place.granted_at <= self._seen_at - _GRANT_SECONDS
+            and not self._active.get(place.key)
+        )

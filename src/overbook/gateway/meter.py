@@ -81,7 +81,9 @@ class UsageBook:
 
 
 class Meter:
-    """Scrapes Envoy until cancelled. ``report`` gets what changed, ``scraped`` the in-flight counts."""
+    """Scrapes Envoy until cancelled. ``report`` gets what changed, ``scraped`` the in-flight counts and since when
+    they are true, in the loop's seconds.
+    """
 
     def __init__(
         self,
@@ -89,7 +91,7 @@ class Meter:
         *,
         find: Callable[[tuple[str, int]], Place | None],
         report: Callable[[Sequence[Usage]], None],
-        scraped: Callable[[Mapping[tuple[str, int], int]], None],
+        scraped: Callable[[Mapping[tuple[str, int], int], float], None],
     ) -> None:
         self._admin = admin
         self._find = find
@@ -132,6 +134,7 @@ class Meter:
             pass
 
     async def _scrape(self) -> bool:
+        began = asyncio.get_running_loop().time()
         counts = parse_place_stats(await self._admin.stats(f"^{PLACE_STATS_REGEX}$"))
         changes = self.book.take_in(counts)
         usages = []
@@ -143,5 +146,5 @@ class Meter:
                 usages.append(Usage(place, in_flight, attempts))
         if usages:
             self._report(usages)
-        self._scraped(self.book.active)
+        self._scraped(self.book.active, began)
         return bool(changes)

@@ -76,6 +76,9 @@ class OwnRoutes:
         self._leaving: dict[str, int] = {}
         feed.put(routes(()))
 
+    def __contains__(self, model: str) -> bool:
+        return model in self._led
+
     def count(self, model: str, requests: int) -> None:
         """Requests at the place in slot 0, over any protocol."""
         self._asked[model] += requests

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import resources
@@ -91,7 +91,7 @@ class GatewayPart:
             Admin(self._sockets.admin),
             find=self.router.places.by_key,
             report=self._report,
-            scraped=lambda active: self.router.collect(active, now()),
+            scraped=self._take_in,
         )
         self.envoy = EnvoyProcess(
             EnvoySettings(
@@ -137,6 +137,10 @@ class GatewayPart:
             self.serving.clear()
             await self.admin.close()
             await server.stop(_STOP_SECONDS)
+
+    def _take_in(self, active: Mapping[tuple[str, int], int], at: float) -> None:
+        self._drains.see(active, at)
+        self.router.collect(active, at)
 
     def _report(self, usages: Sequence[Usage]) -> None:
         for usage in usages:

@@ -1,4 +1,4 @@
-"""Pure bookkeeping: which places exist, their slots, and which may take direct traffic.
+"""Pure bookkeeping: which places exist, their slots, and which are hot.
 
 A place is a model on one replica; its slot is its number among the model's places (see
 `snapshot.names`). No I/O here: `router` publishes what this says.
@@ -15,14 +15,16 @@ from overbook.gateway.snapshot.names import MAX_SLOTS, Protocol, marks
 class Place:
     """A model on one replica.
 
-    ``granted_at``: when a request was last let through to it. ``clusters``: its clusters, with the
-    revision of the xDS feed that Envoy must have for the newest of each.
+    ``hot``: requests may go there without asking its agent. ``direct``: since it was last seen without a request in
+    flight, some may have gone there past the gateway. ``granted_at``: when one was last let through to it.
+    ``clusters``: its clusters, with the revision of the xDS feed that Envoy must have for the newest of each.
     """
 
     model: str
     replica: str
     slot: int
     hot: bool = False
+    direct: bool = False
     granted_at: float = 0.0
     clusters: dict[Protocol, int] = field(default_factory=dict)
 
@@ -54,7 +56,7 @@ class Places:
         return list(self._by_replica.get(replica, {}).values())
 
     def cold(self) -> list[Place]:
-        """Places that take no direct traffic, those longest without a request first."""
+        """Places that are not hot, those longest without a request first."""
         places = (place for place in self._by_key.values() if not place.hot)
         return sorted(places, key=lambda place: place.granted_at)
 
@@ -90,6 +92,6 @@ class Places:
         return {protocol for place in self.of_model(model) for protocol in place.clusters}
 
     def marks(self, model: str) -> list[str]:
-        """The marks that Envoy should have for this model."""
+        """The marks that Envoy should have for this model if it is worth any."""
         hot = {place.slot: place.clusters for place in self.of_model(model) if place.hot}
         return marks(model, hot)

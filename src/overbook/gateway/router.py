@@ -1,7 +1,8 @@
 """Keeps Envoy's clusters equal to what the agents say is hot, and says when Envoy has heard.
 
 The one writer of `places` and of the cluster feed. Decides no residency: agents say what is hot and
-what is to be withdrawn; activation says which cold place a request may go to.
+what is to be withdrawn; activation says which cold place a request may go to. Nor which hot model is worth a mark:
+`newcomers` does.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from overbook.gateway.errors import EnvoyUnavailable
+from overbook.gateway.newcomers import Newcomers
 from overbook.gateway.own_routes import OwnRoutes
 from overbook.gateway.places import Place, Places
 from overbook.gateway.snapshot import clusters
@@ -64,10 +66,13 @@ class Router:
         self._down: set[str] = set()
         self._address_known = asyncio.Condition()
         self._marks: dict[str, list[str]] = {}
+        self._newcomers = Newcomers()
+        # With which revision Envoy has what was last said about a model, until it has it.
+        self._said: dict[str, int] = {}
         self.places: Final = Places()
 
     def hot_models(self, replica: str) -> set[str]:
-        """Models to which direct traffic on this replica may go."""
+        """Models to which requests on this replica may go without asking its agent."""
         return {place.model for place in self.places.of_replica(replica) if place.hot}
 
     async def set_address(self, replica: str, addresses: ServerAddresses) -> None:
@@ -123,14 +128,16 @@ class Router:
         place.granted_at = now
         return place_cluster(protocol, model, place.slot)
 
-    def touch(self, model: str, replica: str, now: float) -> None:
+    def grant(self, model: str, replica: str, now: float) -> None:
         """A request is let through to the place now."""
         place = self.places.find(model, replica)
         if place is not None:
             place.granted_at = now
+            if self._newcomers.grant(model):
+                self._level(model)
 
     def make_hot(self, replica: str, models: Iterable[str]) -> None:
-        """Direct traffic for these models may go to this replica.
+        """Requests for these models may go to this replica; directly as soon as they are worth it.
 
         A protocol over which nobody has asked for a model yet costs no clusters: its first request
         takes the cold path, where no agent is asked about a hot model.
@@ -144,6 +151,8 @@ class Router:
             place = self.places.claim(model, replica)
             if place is not None and not place.hot:
                 place.hot = True
+                if model not in self._marks and model not in self._own_routes:
+                    self._newcomers.come(model)
                 self._level(model)
 
     async def withdraw(self, replica: str, models: Iterable[str]) -> None:
@@ -151,9 +160,17 @@ class Router:
 
         Raises EnvoyUnavailable when it does not.
         """
-        revision = self._cool(replica, models)
-        if revision is not None:
-            await self._feed.wait_acked(revision, _ACK_SECONDS)
+        models = list(models)
+        self._cool(replica, models)
+        # Also what was not hot: an earlier removal may not be acknowledged yet.
+        revision = max((self._said.get(model, 0) for model in models), default=0)
+        await self._feed.wait_acked(revision, _ACK_SECONDS)
+
+    def drained(self, model: str, replica: str) -> None:
+        """Nothing is in flight there any more, after it was withdrawn."""
+        place = self.places.find(model, replica)
+        if place is not None and not place.hot:
+            place.direct = False
 
     def forget_hot(self, replica: str, keep: Collection[str] = ()) -> None:
         """Take direct routes of this replica away without waiting, except those to keep."""
@@ -168,7 +185,12 @@ class Router:
         self._down.discard(replica)
 
     def collect(self, active: Mapping[tuple[str, int], int], now: float) -> None:
-        """Remove clusters of cold places beyond those worth keeping, if nothing is in flight."""
+        """Marks for who has stayed; no clusters of cold places beyond those worth keeping, if nothing is in flight."""
+        for model in self._newcomers.settle(now):
+            self._level(model)
+        self._said = {
+            model: revision for model, revision in self._said.items() if revision > self._feed.acked
+        }
         self._own_routes.review(now, self._only_endpoint, active)
         cold = self.places.cold()
         for place in cold[: max(0, len(cold) - _COLD_PLACES_KEPT)]:
@@ -194,25 +216,25 @@ class Router:
             )
         )
 
-    def _cool(self, replica: str, models: Iterable[str]) -> int | None:
-        revision = None
+    def _cool(self, replica: str, models: Iterable[str]) -> None:
         for model in models:
             place = self.places.find(model, replica)
             if place is not None:
                 place.hot = False
-                # Also when it was not hot: an earlier removal may not be acknowledged yet.
-                revision = self._level(model)
-        return revision
+                self._level(model)
+                if not any(each.hot for each in self.places.of_model(model)):
+                    self._newcomers.leave(model)
 
-    def _level(self, model: str) -> int:
-        """Make clusters and marks of a model what its places say. Returns the revision to wait for."""
+    def _level(self, model: str) -> None:
+        """Make clusters and marks of a model what its places say."""
+        before = self._feed.revision
         protocols = self.places.protocols(model)
         for place in self.places.of_model(model):
             addresses = self._addresses.get(place.replica)
             if place.hot and addresses is not None:
                 for protocol in protocols - place.clusters.keys():
                     self._publish(place, protocol, addresses)
-        wanted = self.places.marks(model)
+        wanted = [] if model in self._newcomers else self.places.marks(model)
         held = self._marks.get(model, ())
         for name in wanted:
             if name not in held:
@@ -223,15 +245,23 @@ class Router:
                 self._feed.remove(name)
         if wanted:
             self._marks[model] = wanted
+            for place in self.places.of_model(model):
+                place.direct = place.direct or place.hot
         else:
             self._marks.pop(model, None)
         self._own_routes.level(model, self._only_endpoint(model))
-        return self._feed.revision
+        if self._feed.revision != before:
+            self._said[model] = self._feed.revision
 
     def _only_endpoint(self, model: str) -> Endpoint | None:
         """Where all direct traffic over REST goes, None when that is nowhere or to several places."""
         hot = [place for place in self.places.of_model(model) if place.hot]
-        if len(hot) != 1 or hot[0].slot or Protocol.REST not in hot[0].clusters:
+        if (
+            model in self._newcomers
+            or len(hot) != 1
+            or hot[0].slot
+            or Protocol.REST not in hot[0].clusters
+        ):
             return None
         addresses = self._addresses.get(hot[0].replica)
         return None if addresses is None else addresses.of(Protocol.REST)

@@ -54,3 +54,38 @@ async def test_who_comes_during_a_scrape_is_served_by_the_next_without_a_pause(
         assert not second.done(), "that scrape began before it asked"
         (await scrapes.begun.get()).set_result(None)
         await second
+
+
+async def test_the_counters_of_another_scrape_serve_when_nothing_can_have_come_since(
+    watch: DrainWatch, scrapes: Scrapes
+) -> None:
+    place = Place("a", "server/0", 0, granted_at=50.0)
+    watch.see({("b", 0): 1}, 51.0)
+    async with asyncio.timeout(5):
+        await watch.wait_idle(place)
+    assert scrapes.begun.empty()
+
+
+@pytest.mark.parametrize(
+    ("place", "active", "seen_at"),
+    [
+        (Place("a", "server/0", 0, granted_at=50.0), {}, 50.01),
+        (Place("a", "server/0", 0, granted_at=50.0), {("a", 0): 1}, 51.0),
+        (Place("a", "server/0", 0, granted_at=50.0, direct=True), {}, 51.0),
+    ],
+    ids=["a request may not be counted yet", "one was in flight", "some came past the gateway"],
+)
+async def test_else_they_do_not(
+    watch: DrainWatch,
+    scrapes: Scrapes,
+    place: Place,
+    active: dict[tuple[str, int], int],
+    seen_at: float,
+) -> None:
+    watch.see(active, seen_at)
+    async with asyncio.timeout(5):
+        waiting = asyncio.create_task(watch.wait_idle(place))
+        scrape = await scrapes.begun.get()
+        assert not waiting.done()
+        scrape.set_result(None)
+        await waiting

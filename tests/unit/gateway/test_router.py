@@ -1,10 +1,16 @@
 from __future__ import annotations
 
-import pytest
+import asyncio
 
-from overbook.gateway.router import ServerAddresses
-from overbook.gateway.snapshot.clusters import Endpoint
+import pytest
+from envoy.config.route.v3 import route_pb2
+
+from overbook.gateway.newcomers import GRANTS, SETTLED_SECONDS
+from overbook.gateway.own_routes import OwnRoutes
+from overbook.gateway.router import Router, ServerAddresses
+from overbook.gateway.snapshot.clusters import Endpoint, Fallback
 from overbook.gateway.snapshot.names import Protocol
+from overbook.gateway.xds import Feed
 
 _REST = Endpoint("h:1", http2=False, keeps_connections=False)
 _GRPC = Endpoint("h:2", http2=True, keeps_connections=True)
@@ -23,3 +29,104 @@ def test_unary_inference_goes_to_the_endpoint_for_gateways_where_there_is_one(
 ) -> None:
     addresses = ServerAddresses(rest="h:1", grpc="h:2", infer=infer)
     assert {protocol: addresses.of(protocol) for protocol in Protocol} == expected
+
+
+_REPLICA, _OTHER = "server/0", "server/1"
+_MARK = "/v2/models/iris/infer"
+
+
+@pytest.fixture
+def feed() -> Feed:
+    return Feed()
+
+
+@pytest.fixture
+async def router(feed: Feed) -> Router:
+    """Envoy has the clusters of "iris" on both replicas; it is hot nowhere."""
+    fallback = Fallback("/cold", "")
+    own = OwnRoutes(feed, fallback, lambda _: route_pb2.RouteConfiguration(name="data"))
+    router = Router(feed, fallback, own)
+    for replica in (_REPLICA, _OTHER):
+        await router.set_address(replica, ServerAddresses(rest="h:1", grpc="h:2"))
+        opening = asyncio.create_task(
+            router.open("iris", replica, Protocol.REST, now=0.0, timeout=5.0)
+        )
+        await asyncio.sleep(0)
+        feed._acknowledge(feed.revision, "")
+        await opening
+    return router
+
+
+async def test_a_withdrawal_without_a_mark_tells_envoy_nothing(feed: Feed, router: Router) -> None:
+    before = feed.revision
+    router.make_hot(_REPLICA, ["iris"])
+    assert router.hot_models(_REPLICA) == {"iris"}
+    async with asyncio.timeout(1):
+        await router.withdraw(_REPLICA, ["iris"])
+    assert feed.revision == before
+    place = router.places.find("iris", _REPLICA)
+    assert place is not None
+    assert not place.direct
+
+
+async def test_a_withdrawal_waits_until_envoy_has_no_mark(feed: Feed, router: Router) -> None:
+    router.make_hot(_REPLICA, ["iris"])
+    for _ in range(GRANTS):
+        assert _MARK not in feed
+        router.grant("iris", _REPLICA, 1.0)
+    assert _MARK in feed
+    place = router.places.find("iris", _REPLICA)
+    assert place is not None
+    assert place.direct
+    withdrawing = asyncio.create_task(router.withdraw(_REPLICA, ["iris"]))
+    await asyncio.sleep(0)
+    assert _MARK not in feed
+    assert not withdrawing.done()
+    # A second order finds it cold, but Envoy has not heard of the first yet.
+    again = asyncio.create_task(router.withdraw(_REPLICA, ["iris"]))
+    await asyncio.sleep(0)
+    assert not again.done()
+    assert place.direct
+    feed._acknowledge(feed.revision, "")
+    await withdrawing
+    await again
+    router.drained("iris", _REPLICA)
+    assert not place.direct
+
+
+async def test_who_stays_is_marked(feed: Feed, router: Router) -> None:
+    router.make_hot(_REPLICA, ["iris"])
+    router.collect({}, 10.0)
+    assert _MARK not in feed
+    router.collect({}, 10.0 + SETTLED_SECONDS)
+    assert _MARK in feed
+
+
+async def test_another_replica_of_a_marked_model_is_marked_at_once(
+    feed: Feed, router: Router
+) -> None:
+    """Else all direct traffic would go to the first, and nothing would ever earn the second one its mark."""
+    router.make_hot(_REPLICA, ["iris"])
+    for _ in range(GRANTS):
+        router.grant("iris", _REPLICA, 1.0)
+    router.make_hot(_OTHER, ["iris"])
+    assert {"hot/rest/iris/0", "hot/rest/iris/1", "wide/iris"} <= {
+        name for name in ("hot/rest/iris/0", "hot/rest/iris/1", "wide/iris") if name in feed
+    }
+    router.forget_hot(_REPLICA)
+    assert "hot/rest/iris/1" in feed
+    router.forget_hot(_OTHER)
+    router.make_hot(_REPLICA, ["iris"])
+    assert _MARK not in feed, "it has to earn it again"
+
+
+async def test_what_is_hot_again_may_still_have_direct_requests(feed: Feed, router: Router) -> None:
+    router.make_hot(_REPLICA, ["iris"])
+    for _ in range(GRANTS):
+        router.grant("iris", _REPLICA, 1.0)
+    router.forget_hot(_REPLICA)
+    router.make_hot(_REPLICA, ["iris"])
+    router.drained("iris", _REPLICA)
+    place = router.places.find("iris", _REPLICA)
+    assert place is not None
+    assert place.direct
