@@ -24,6 +24,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from overbook.gateway.activator import ActivatorLimits
 from overbook.gateway.newcomers import GRANTS
 from overbook.gateway.part import GatewayConfig, GatewayPart, running_gateway
 from overbook.gateway.snapshot.names import Protocol
@@ -473,7 +474,9 @@ async def answer_to_a_too_large_body(port: int, model: str) -> bytes:
 
 @contextlib.asynccontextmanager
 async def running_world(
-    models: dict[str, list[int]], targets: dict[int, str] | None = None
+    models: dict[str, list[int]],
+    targets: dict[int, str] | None = None,
+    limits: ActivatorLimits | None = None,
 ) -> AsyncIterator[World]:
     """One replica "fake/0" and a gateway; further replicas' agents are the caller's."""
     # Unix sockets' paths must be short, pytest's folders are long.
@@ -490,6 +493,7 @@ async def running_world(
             scheduler_target=f"unix:{folder}/scheduler.sock",
             host="127.0.0.1",
             port=port,
+            limits=limits or ActivatorLimits(),
         )
         async with (
             server.serving(),

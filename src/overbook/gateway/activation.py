@@ -1,15 +1,13 @@
-"""The service that Envoy asks (ext_authz) about requests whose model is not hot.
+"""What Envoy asks (ext_authz) about requests whose model is not hot, or has no mark yet.
 
-Translates headers to a wish and a verdict to headers. What to do about the wish is `activator`'s.
+Translates a question to a wish and the verdict to an answer. What to do about the wish is `activator`'s; how questions
+come in is `questions`'.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Final
-
-import grpc
-from envoy.service.auth.v3 import external_auth_pb2, external_auth_pb2_grpc
 
 from overbook.gateway.activator import Activator, Wish
 from overbook.gateway.snapshot.names import (
@@ -33,7 +31,7 @@ MAX_HOPS: Final = 3
 _NO_LIMIT_SECONDS: Final = 3600.0
 
 
-class ActivationService(external_auth_pb2_grpc.AuthorizationServicer):  # type: ignore[misc]  # untyped
+class ActivationService:
     """``explain``: told (model, attempts) that are not hot requests; ``poke``: there is traffic."""
 
     def __init__(
@@ -47,21 +45,17 @@ class ActivationService(external_auth_pb2_grpc.AuthorizationServicer):  # type: 
         self._explain = explain
         self._poke = poke
 
-    async def Check(  # noqa: N802  the name is gRPC's
-        self,
-        request: external_auth_pb2.CheckRequest,
-        context: grpc.aio.ServicerContext[
-            external_auth_pb2.CheckRequest, external_auth_pb2.CheckResponse
-        ],
-    ) -> external_auth_pb2.CheckResponse:
-        """Holds one request until its model is resident. Envoy cancels when the client leaves."""
-        headers: Mapping[str, str] = request.attributes.request.http.headers
+    async def check(self, path: str, headers: Mapping[str, str]) -> bytes:
+        """Holds one request until its model is resident; cancelled when the client leaves.
+
+        Returns the answer to Envoy. Raises nothing but cancellation.
+        """
         model = headers.get(MODEL_HEADER, "")
         hops = headers.get(HOP_HEADER, "").count("1")
         suspect = headers.get(ATTEMPT_HEADER, "1") != "1"
         grpc_call = headers.get("content-type", "").startswith("application/grpc")
         protocol = Protocol.GRPC if grpc_call else Protocol.REST
-        if request.attributes.request.http.path == STREAM_PATH:
+        if path == STREAM_PATH:
             protocol = Protocol.STREAM
         self._poke()
         if hops >= MAX_HOPS:

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from overbook.gateway.agents import Agents, AgentUnreachable
@@ -37,6 +37,14 @@ class ActivatorLimits:
     seconds: float = 60.0
     waiting: int = 20_000
     waiting_per_model: int = 4_000
+
+    def within(self, descriptors: int) -> ActivatorLimits:
+        """No more waiting requests than a process may have descriptors for. In Envoy each has two, its client's
+        connection and that on which Envoy asks about it; half of all are left for what is not waiting.
+        """
+        if descriptors < 0:
+            return self  # no limit
+        return replace(self, waiting=min(self.waiting, descriptors // 4))
 
 
 @dataclass(frozen=True, slots=True)

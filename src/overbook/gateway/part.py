@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,7 +16,6 @@ from importlib import resources
 from pathlib import Path
 
 import grpc
-from envoy.service.auth.v3 import external_auth_pb2_grpc
 from envoy.service.discovery.v3 import ads_pb2_grpc
 
 from overbook.gateway.activation import ActivationService
@@ -28,6 +28,7 @@ from overbook.gateway.envoy import EnvoyProcess, EnvoySettings, check_port_free,
 from overbook.gateway.meter import Meter, Usage
 from overbook.gateway.oip.part import OipServer, OipSettings
 from overbook.gateway.own_routes import OwnRoutes
+from overbook.gateway.questions import Questions
 from overbook.gateway.router import Router
 from overbook.gateway.snapshot import bootstrap
 from overbook.gateway.snapshot.clusters import Fallback
@@ -70,7 +71,7 @@ class GatewayPart:
         self.catalogue = Catalogue()
         self.feed = Feed()
         self.admin = Admin(self._sockets.admin)
-        fallback, scripts = Fallback(str(self._sockets.cold), _script("dead_process")), _scripts()
+        fallback, scripts = Fallback(_script("dead_process")), _scripts()
         self._own_routes = OwnRoutes(self.feed, fallback, partial(data_routes, scripts))
         self.router = Router(self.feed, fallback, self._own_routes)
         now = asyncio.get_running_loop().time
@@ -83,7 +84,7 @@ class GatewayPart:
             catalogue=self.catalogue,
             agents=self.agents,
             router=self.router,
-            limits=config.limits,
+            limits=config.limits.within(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
             now=now,
         )
         self.meter = Meter(
@@ -93,6 +94,10 @@ class GatewayPart:
             report=self._report,
             scraped=self._take_in,
         )
+        service = ActivationService(
+            self._activator, explain=self.meter.book.explain, poke=self.meter.poke
+        )
+        self._questions = Questions(self._sockets.questions, service.check)
         self.envoy = EnvoyProcess(
             EnvoySettings(
                 program=find_program(),
@@ -123,11 +128,13 @@ class GatewayPart:
                     metadata=self.agents.metadata,
                 )
                 group.create_task(oip.run(), name="gateway oip")
+                group.create_task(self._questions.run(), name="gateway questions")
                 group.create_task(self._follow_scheduler(), name="gateway catalogue")
                 group.create_task(self.agents.run(), name="gateway agents")
                 group.create_task(self._drains.run(), name="gateway drains")
                 await oip.serving.wait()
-                for socket in (self._sockets.admin, self._sockets.cold, self._sockets.inner):
+                await self._questions.serving.wait()
+                for socket in (self._sockets.admin, self._sockets.inner):
                     socket.unlink(missing_ok=True)
                 group.create_task(self.envoy.run(), name="gateway envoy")
                 await self.envoy.wait_live()
@@ -153,13 +160,9 @@ class GatewayPart:
         await follow_scheduler(self.catalogue, config.scheduler_target, config.name)
 
     async def _control_server(self) -> grpc.aio.Server:
-        """What Envoy talks to: the xDS server and the activation service."""
+        """The xDS server."""
         server = grpc.aio.server(options=SERVER_OPTIONS)
         ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(self.feed, server)
-        service = ActivationService(
-            self._activator, explain=self.meter.book.explain, poke=self.meter.poke
-        )
-        external_auth_pb2_grpc.add_AuthorizationServicer_to_server(service, server)
         self._sockets.control.unlink(missing_ok=True)
         server.add_insecure_port(f"unix:{self._sockets.control}")
         await server.start()

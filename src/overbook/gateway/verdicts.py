@@ -1,4 +1,4 @@
-"""Pure: how an activation ended, and what Envoy is told about it (ext_authz messages).
+"""Pure: how an activation ended, and what Envoy is told about it (the answers of an ext_authz server over HTTP).
 
 The text of a refusal is plain: Envoy's connection manager makes it {"error": text} over REST and the
 grpc-message over gRPC.
@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from envoy.config.core.v3 import base_pb2
-from envoy.service.auth.v3 import external_auth_pb2
+from overbook.gateway.snapshot.names import (
+    CLUSTER_HEADER,
+    REFUSED_STATUS,
+    REMOVE_HEADER,
+    VERIFIED_HEADER,
+)
 
-from overbook.gateway.snapshot.names import CLUSTER_HEADER, VERIFIED_HEADER
-
-_GRPC_PERMISSION_DENIED: Final = 7
+_SERVER_ERRORS: Final = 500
 _UNITS: Final = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 
 
@@ -56,35 +58,25 @@ class Refused:
 Verdict = Granted | Refused
 
 
-def to_envoy(
-    verdict: Verdict, *, grpc_call: bool, verified: bool
-) -> external_auth_pb2.CheckResponse:
-    """``verified``: the model was just seen to be there, so the server has the last word."""
-    response = external_auth_pb2.CheckResponse()
+def to_envoy(verdict: Verdict, *, grpc_call: bool, verified: bool) -> bytes:
+    """An answer in HTTP/1.1. ``verified``: the model was just seen to be there, so the server has the last word."""
     if isinstance(verdict, Granted):
-        response.status.code = 0
-        _add(response.ok_response.headers, CLUSTER_HEADER, verdict.cluster)
-        if verified:
-            _add(response.ok_response.headers, VERIFIED_HEADER, "1")
-        else:
-            response.ok_response.headers_to_remove.append(VERIFIED_HEADER)
-        return response
-    response.status.code = _GRPC_PERMISSION_DENIED
-    denied = response.denied_response
-    denied.status.code = verdict.refusal.http
-    denied.body = verdict.reason
+        first = f"{VERIFIED_HEADER}: 1" if verified else f"{REMOVE_HEADER}: {VERIFIED_HEADER}"
+        return _answer("200 OK", [first, f"{CLUSTER_HEADER}: {verdict.cluster}"], "")
+    refusal, headers = verdict.refusal, []
     if grpc_call:
-        _add(denied.headers, "grpc-status", str(verdict.refusal.grpc))
+        headers.append(f"grpc-status: {refusal.grpc}")
     if verdict.retry_after > 0:
-        _add(denied.headers, "retry-after", str(math.ceil(verdict.retry_after)))
-    return response
+        headers.append(f"retry-after: {math.ceil(verdict.retry_after)}")
+    # Envoy takes a 5xx for a failure to answer.
+    status = refusal.http if refusal.http < _SERVER_ERRORS else REFUSED_STATUS
+    return _answer(f"{status} {refusal.label}", headers, verdict.reason)
 
 
-def _add(headers: object, key: str, value: str) -> None:
-    headers.add(  # type: ignore[attr-defined]  # protobuf's repeated field; the package is untyped
-        header=base_pb2.HeaderValue(key=key, value=value),
-        append_action=base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
-    )
+def _answer(status: str, headers: list[str], body: str) -> bytes:
+    content = body.encode()
+    lines = [f"HTTP/1.1 {status}", *headers, f"content-length: {len(content)}", "", ""]
+    return "\r\n".join(lines).encode() + content
 
 
 def grpc_timeout_seconds(text: str) -> float | None:

@@ -12,7 +12,7 @@ from overbook.agent.part import AgentConfig, AgentPart
 from overbook.agent.servers.attached import Attachment
 from overbook.gateway.errors import GatewayStartFailed
 from overbook.gateway.part import GatewayConfig, GatewayPart
-from overbook.machine import garbage, logs
+from overbook.machine import descriptors, garbage, logs
 from overbook.machine.offers import attached_offer, installed_offer
 from overbook.machine.options import (
     ServeAgentOptions,
@@ -100,6 +100,7 @@ def _run(name: str, state_dir: Path, part: Callable[[], Coroutine[object, object
         with owned(state_dir / "parts" / name):
             logs.configure(state_dir, name)
             garbage.settle()
+            descriptors.raise_limit()
             asyncio.run(_until_signal(part))
     except (*_EXPECTED, BaseExceptionGroup) as error:
         cause: BaseException = error

@@ -23,7 +23,7 @@ from overbook.client.control import ControlClient
 from overbook.client.http import JsonObject
 from overbook.gateway.errors import GatewayStartFailed
 from overbook.gateway.part import GatewayConfig, GatewayPart
-from overbook.machine import garbage, logs
+from overbook.machine import descriptors, garbage, logs
 from overbook.machine.agents import AgentSupervisor
 from overbook.machine.options import UpOptions
 from overbook.machine.places import StateUnusable, owned, run_dir, socket_target
@@ -62,6 +62,7 @@ def run_up(options: UpOptions) -> int:
         with owned(options.state_dir):
             log_file = logs.configure(options.state_dir, "overbook")
             garbage.settle()
+            descriptors.raise_limit()
             asyncio.run(_Up(options, log_file).run())
     except (StateUnusable, UpFailed, SchedulerError, GatewayStartFailed, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)

@@ -66,7 +66,7 @@ class World:
         self.tables: list[Sequence[str]] = []
         self.endpoints: dict[str, Endpoint] = {"a": ENDPOINT}
         self.active: dict[tuple[str, int], int] = {}
-        self.own = OwnRoutes(self.feed, Fallback("/cold.sock"), self._table)
+        self.own = OwnRoutes(self.feed, Fallback(), self._table)
         self.now = 0.0
         self.own.review(self.now, self.endpoints.get, self.active)
 

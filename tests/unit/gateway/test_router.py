@@ -43,7 +43,7 @@ def feed() -> Feed:
 @pytest.fixture
 async def router(feed: Feed) -> Router:
     """Envoy has the clusters of "iris" on both replicas; it is hot nowhere."""
-    fallback = Fallback("/cold", "")
+    fallback = Fallback()
     own = OwnRoutes(feed, fallback, lambda _: route_pb2.RouteConfiguration(name="data"))
     router = Router(feed, fallback, own)
     for replica in (_REPLICA, _OTHER):

@@ -1,38 +1,69 @@
 from __future__ import annotations
 
+import io
+import socket
+from http.client import HTTPResponse
+from typing import cast
+
 import pytest
 
 from overbook.gateway.verdicts import (
     Granted,
     Refusal,
     Refused,
+    Verdict,
     grpc_timeout_seconds,
     to_envoy,
 )
 
 
+class _Sent:
+    """Stands in for a socket on which the answer came."""
+
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
+
+    def makefile(self, mode: str) -> io.BytesIO:
+        return io.BytesIO(self._answer)
+
+
+def _said(verdict: Verdict, *, grpc_call: bool, verified: bool) -> tuple[int, dict[str, str], str]:
+    """Status, headers and body, as an HTTP client reads them."""
+    answer = to_envoy(verdict, grpc_call=grpc_call, verified=verified)
+    response = HTTPResponse(cast(socket.socket, _Sent(answer)))
+    response.begin()
+    body = response.read().decode()
+    headers = {name: value for name, value in response.getheaders() if name != "content-length"}
+    return response.status, headers, body
+
+
 def test_granted_names_the_cluster() -> None:
     granted = Granted("rest/iris/0", asked=True)
-    response = to_envoy(granted, grpc_call=False, verified=False)
-    headers = {item.header.key: item.header.value for item in response.ok_response.headers}
-    assert headers == {"x-overbook-cluster": "rest/iris/0"}
-    assert list(response.ok_response.headers_to_remove) == ["x-overbook-verified"]
-    response = to_envoy(granted, grpc_call=True, verified=True)
-    assert {item.header.key for item in response.ok_response.headers} == {
-        "x-overbook-cluster",
-        "x-overbook-verified",
-    }
+    assert _said(granted, grpc_call=False, verified=False) == (
+        200,
+        {
+            "x-overbook-cluster": "rest/iris/0",
+            "x-envoy-auth-headers-to-remove": "x-overbook-verified",
+        },
+        "",
+    )
+    assert _said(granted, grpc_call=True, verified=True) == (
+        200,
+        {"x-overbook-cluster": "rest/iris/0", "x-overbook-verified": "1"},
+        "",
+    )
 
 
 @pytest.mark.parametrize("grpc_call", [False, True])
-def test_refused_says_why(grpc_call: bool) -> None:
-    refused = Refused(Refusal.OVERLOADED, "model iris: too many", 1.2)
-    response = to_envoy(refused, grpc_call=grpc_call, verified=False)
-    denied = response.denied_response
-    assert response.status.code != 0
-    assert (denied.status.code, denied.body) == (503, "model iris: too many")
-    headers = {item.header.key: item.header.value for item in denied.headers}
-    assert headers.pop("grpc-status", None) == ("14" if grpc_call else None)
+@pytest.mark.parametrize(
+    ("refusal", "status", "code"), [(Refusal.OVERLOADED, 403, "14"), (Refusal.UNKNOWN, 404, "5")]
+)
+def test_refused_says_why(refusal: Refusal, status: int, code: str, grpc_call: bool) -> None:
+    """Never with a 5xx, which Envoy would take for a failure to answer."""
+    refused = Refused(refusal, "model iris: zu viele, für jetzt", 1.2)
+    said, headers, body = _said(refused, grpc_call=grpc_call, verified=False)
+    assert (said, body) == (status, "model iris: zu viele, für jetzt")
+    assert headers.pop("grpc-status", None) == (code if grpc_call else None)
     assert headers == {"retry-after": "2"}
 
 

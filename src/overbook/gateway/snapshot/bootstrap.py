@@ -8,9 +8,17 @@ from typing import Final
 
 from overbook.gateway.snapshot import names
 from overbook.gateway.snapshot.clusters import NO_LIMIT
-from overbook.gateway.snapshot.listeners import cold_listener, data_listener, inner_listener
+from overbook.gateway.snapshot.listeners import (
+    COLD_ADDRESS,
+    cold_listener,
+    data_listener,
+    inner_listener,
+)
 from overbook.gateway.snapshot.routes import Json, Scripts
 
+# Each question that waits has a connection: after a storm there are thousands, which nobody needs.
+_IDLE_SECONDS: Final = 10
+_INTERNAL: Final = "envoy.extensions.bootstrap.internal_listener.v3.InternalListener"
 _OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -20,7 +28,7 @@ class Sockets:
 
     admin: Path
     control: Path
-    cold: Path
+    questions: Path
     inner: Path
     oip_rest: Path
     oip_grpc: Path
@@ -28,7 +36,7 @@ class Sockets:
     @staticmethod
     def in_folder(folder: Path) -> Sockets:
         """Raises ValueError when a path would be too long for a Unix socket."""
-        names_ = ("admin", "control", "cold", "inner", "oip-rest", "oip-grpc")
+        names_ = ("admin", "control", "questions", "inner", "oip-rest", "oip-grpc")
         paths = [folder / f"gw-{name}.sock" for name in names_]
         longest = max(len(str(path).encode()) for path in paths)
         if longest > 107:
@@ -48,7 +56,13 @@ def document(*, host: str, port: int, sockets: Sockets, scripts: Scripts) -> Jso
     }
     return {
         "node": {"id": "overbook", "cluster": "overbook"},
-        "admin": {"address": _pipe(sockets.admin)},
+        "admin": {"address": _pipe(sockets.admin, mode=0o600)},
+        "bootstrap_extensions": [
+            {
+                "name": "envoy.bootstrap.internal_listener",
+                "typed_config": {"@type": f"type.googleapis.com/{_INTERNAL}"},
+            }
+        ],
         # A statistic that nobody reads costs memory in every one of thousands of clusters.
         "stats_config": {
             "stats_matcher": {
@@ -71,25 +85,33 @@ def document(*, host: str, port: int, sockets: Sockets, scripts: Scripts) -> Jso
             "listeners": [
                 data_listener(host, port),
                 inner_listener(str(sockets.inner), scripts),
-                cold_listener(str(sockets.cold), scripts),
+                cold_listener(scripts),
             ],
             "clusters": [
-                _cluster(names.CLUSTER_CONTROL, sockets.control, http2=True),
+                _cluster(names.CLUSTER_CONTROL, _pipe(sockets.control), http2=True),
+                _cluster(
+                    names.CLUSTER_QUESTIONS,
+                    _pipe(sockets.questions),
+                    http2=False,
+                    idle_seconds=_IDLE_SECONDS,
+                ),
                 # What our own listeners answer is final, a 404 too: no retries there.
-                _cluster(names.CLUSTER_OIP_REST, sockets.oip_rest, http2=False, retries=0),
-                _cluster(names.CLUSTER_OIP_GRPC, sockets.oip_grpc, http2=True),
-                _cluster(names.CLUSTER_COLD_REST, sockets.cold, http2=False, retries=0),
-                _cluster(names.CLUSTER_COLD_GRPC, sockets.cold, http2=True, retries=0),
+                _cluster(names.CLUSTER_OIP_REST, _pipe(sockets.oip_rest), http2=False, retries=0),
+                _cluster(names.CLUSTER_OIP_GRPC, _pipe(sockets.oip_grpc), http2=True),
+                _cluster(names.CLUSTER_COLD_REST, COLD_ADDRESS, http2=False, retries=0),
+                _cluster(names.CLUSTER_COLD_GRPC, COLD_ADDRESS, http2=True, retries=0),
             ],
         },
     }
 
 
-def _pipe(path: Path) -> Json:
-    return {"pipe": {"path": str(path), "mode": 0o600}}
+def _pipe(path: Path, mode: int = 0) -> Json:
+    return {"pipe": {"path": str(path), "mode": mode}}
 
 
-def _cluster(name: str, socket: Path, *, http2: bool, retries: int = NO_LIMIT) -> Json:
+def _cluster(
+    name: str, address: Json, *, http2: bool, retries: int = NO_LIMIT, idle_seconds: int = 3600
+) -> Json:
     window: Json = {
         "initial_stream_window_size": 16 * 1024 * 1024,
         "initial_connection_window_size": 64 * 1024 * 1024,
@@ -112,15 +134,12 @@ def _cluster(name: str, socket: Path, *, http2: bool, retries: int = NO_LIMIT) -
         "typed_extension_protocol_options": {
             _OPTIONS: {
                 "@type": f"type.googleapis.com/{_OPTIONS}",
+                "common_http_protocol_options": {"idle_timeout": f"{idle_seconds}s"},
                 "explicit_http_config": explicit,
             }
         },
         "load_assignment": {
             "cluster_name": name,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _pipe_address(socket)}}]}],
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
         },
     }
-
-
-def _pipe_address(path: Path) -> Json:
-    return {"pipe": {"path": str(path)}}

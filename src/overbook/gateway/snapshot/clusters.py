@@ -21,7 +21,7 @@ from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import UInt32Value
 
-from overbook.gateway.snapshot.names import Protocol, own_cluster, place_cluster
+from overbook.gateway.snapshot.names import COLD_LISTENER, Protocol, own_cluster, place_cluster
 
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _CONNECT_SECONDS: Final = 2
@@ -52,12 +52,11 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Fallback:
-    """Where requests go that failed at a place. ``cold_socket``: the cold listener's path.
+    """What happens with requests that failed at a place, before they go to the cold listener.
 
     ``dead_process``: the script that tells answers for a dead process from others, see lua/dead_process.lua.
     """
 
-    cold_socket: str
     dead_process: str = ""
 
 
@@ -69,7 +68,7 @@ def place(*, name: str, endpoint: Endpoint, fallback: Fallback) -> cluster_pb2.C
     idle = _LONG_IDLE_SECONDS if endpoint.keeps_connections else _SHORT_IDLE_SECONDS
     cluster = cluster_pb2.Cluster()
     script = fallback.dead_process if endpoint.own_processes else ""
-    cluster.CopyFrom(_template(endpoint.http2, idle, fallback.cold_socket, script))
+    cluster.CopyFrom(_template(endpoint.http2, idle, script))
     cluster.name = name
     cluster.load_assignment.cluster_name = name
     where = cluster.load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address
@@ -103,8 +102,7 @@ def own_withdrawn(*, model: str, fallback: Fallback) -> cluster_pb2.Cluster:
     limits.max_retries.value = 0
     cluster.circuit_breakers.thresholds.append(limits)
     cluster.load_assignment.cluster_name = cluster.name
-    cold = cluster.load_assignment.endpoints.add()
-    cold.lb_endpoints.add().endpoint.address.pipe.path = fallback.cold_socket
+    _add_cold(cluster, priority=0)
     return cluster
 
 
@@ -115,15 +113,19 @@ def _limits() -> circuit_breaker_pb2.CircuitBreakers.Thresholds:
     return limits
 
 
+def _add_cold(cluster: cluster_pb2.Cluster, *, priority: int) -> None:
+    cold = cluster.load_assignment.endpoints.add(priority=priority).lb_endpoints.add()
+    cold.endpoint.address.envoy_internal_address.server_listener_name = COLD_LISTENER
+
+
 @lru_cache(maxsize=16)
-def _template(http2: bool, idle_seconds: int, cold_socket: str, script: str) -> cluster_pb2.Cluster:
+def _template(http2: bool, idle_seconds: int, script: str) -> cluster_pb2.Cluster:
     cluster = mark("")
     cluster.lb_policy = cluster_pb2.Cluster.LEAST_REQUEST
     cluster.circuit_breakers.thresholds.append(_limits())
     server = cluster.load_assignment.endpoints.add(priority=0)
     server.lb_endpoints.append(endpoint_components_pb2.LbEndpoint())
-    cold = cluster.load_assignment.endpoints.add(priority=1)
-    cold.lb_endpoints.add().endpoint.address.pipe.path = cold_socket
+    _add_cold(cluster, priority=1)
     options = http_protocol_options_pb2.HttpProtocolOptions()
     options.common_http_protocol_options.idle_timeout.seconds = idle_seconds
     if http2:

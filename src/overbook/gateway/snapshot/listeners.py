@@ -2,7 +2,7 @@
 
 `data`   TCP, clients. A script chooses: straight to a hot place, to `cold`, or to our own endpoints.
 `inner`  Unix socket, the stream relay. The same routes, but x-overbook-model is believed.
-`cold`   Unix socket, Envoy itself: requests for models that are not hot, and retries of requests
+`cold`   In memory, Envoy itself: requests for models that are not hot, and retries of requests
          that failed at a hot place. Asks the activation service (ext_authz), then goes to the place
          that it names.
 """
@@ -23,6 +23,10 @@ from overbook.gateway.snapshot.routes import (
 
 # Longer than any activation may take; the activation service ends requests much earlier.
 CHECK_SECONDS: Final = 600
+
+COLD_ADDRESS: Final[Json] = {
+    "envoy_internal_address": {"server_listener_name": names.COLD_LISTENER}
+}
 
 _TYPE: Final = "type.googleapis.com/envoy.extensions"
 
@@ -54,7 +58,7 @@ def inner_listener(socket: str, scripts: Scripts) -> Json:
     return _listener("inner", _pipe(socket), _connection_manager("inner", [], routes, edge=False))
 
 
-def cold_listener(socket: str, scripts: Scripts) -> Json:
+def cold_listener(scripts: Scripts) -> Json:
     """Where requests wait for their model."""
     naming = _lua(NAMING, scripts.name_rest)
     ask: Json = {
@@ -64,28 +68,35 @@ def cold_listener(socket: str, scripts: Scripts) -> Json:
             "transport_api_version": "V3",
             "clear_route_cache": True,
             "status_on_error": {"code": "ServiceUnavailable"},
-            "grpc_service": {
-                "envoy_grpc": {"cluster_name": names.CLUSTER_CONTROL},
-                "timeout": f"{CHECK_SECONDS}s",
+            "http_service": {
+                "server_uri": {
+                    "uri": "http://activation",
+                    "cluster": names.CLUSTER_QUESTIONS,
+                    "timeout": f"{CHECK_SECONDS}s",
+                },
+                "authorization_response": {
+                    "allowed_upstream_headers": _exactly(
+                        names.CLUSTER_HEADER, names.VERIFIED_HEADER
+                    ),
+                    "allowed_client_headers": _exactly("grpc-status", "retry-after"),
+                },
             },
-            "allowed_headers": {
-                "patterns": [
-                    {"exact": header}
-                    for header in (
-                        names.MODEL_HEADER,
-                        names.HOP_HEADER,
-                        names.ATTEMPT_HEADER,
-                        "content-type",
-                        "grpc-timeout",
-                    )
-                ]
-            },
+            "allowed_headers": _exactly(
+                names.MODEL_HEADER,
+                names.HOP_HEADER,
+                names.ATTEMPT_HEADER,
+                "content-type",
+                "grpc-timeout",
+            ),
         },
     }
     routes: dict[str, Json] = {"route_config": cold_routes(scripts)}
-    return _listener(
-        "cold", _pipe(socket), _connection_manager("cold", [naming, ask], routes, edge=False)
-    )
+    manager = _connection_manager("cold", [naming, ask], routes, edge=False)
+    return {**_listener(names.COLD_LISTENER, None, manager), "internal_listener": {}}
+
+
+def _exactly(*headers: str) -> Json:
+    return {"patterns": [{"exact": header} for header in headers]}
 
 
 def _pipe(path: str) -> Json:
@@ -95,7 +106,7 @@ def _pipe(path: str) -> Json:
 def _listener(name: str, address: Json, manager: Json) -> dict[str, Json]:
     return {
         "name": name,
-        "address": address,
+        **({} if address is None else {"address": address}),
         "per_connection_buffer_limit_bytes": BODY_LIMIT,
         "filter_chains": [{"filters": [manager]}],
     }
@@ -152,14 +163,7 @@ def _local_replies() -> Json:
         "filter": {
             "and_filter": {
                 "filters": [
-                    {
-                        "status_code_filter": {
-                            "comparison": {
-                                "op": "EQ",
-                                "value": {"default_value": 413, "runtime_key": "unused"},
-                            }
-                        }
-                    },
+                    _status(413),
                     _is_grpc(True),
                 ]
             }
@@ -173,11 +177,22 @@ def _local_replies() -> Json:
         ],
         "body": {"inline_string": f"message: too large, at most {BODY_LIMIT} bytes are accepted"},
     }
-    rest: Json = {
-        "filter": _is_grpc(False),
-        "body_format_override": {"json_format": {"error": "%LOCAL_REPLY_BODY%"}},
+    as_json: Json = {"json_format": {"error": "%LOCAL_REPLY_BODY%"}}
+    rest: Json = {"filter": _is_grpc(False), "body_format_override": as_json}
+    refused: Json = {
+        "filter": {"and_filter": {"filters": [_status(names.REFUSED_STATUS), _is_grpc(False)]}},
+        "status_code": 503,
+        "body_format_override": as_json,
     }
-    return {"mappers": [too_large, rest]}
+    return {"mappers": [too_large, refused, rest]}
+
+
+def _status(code: int) -> Json:
+    comparison: Json = {
+        "op": "EQ",
+        "value": {"default_value": code, "runtime_key": "unused"},
+    }
+    return {"status_code_filter": {"comparison": comparison}}
 
 
 def _is_grpc(wanted: bool) -> Json:

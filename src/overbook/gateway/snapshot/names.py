@@ -29,6 +29,10 @@ HOP_HEADER: Final = "x-overbook-hop"
 VERIFIED_HEADER: Final = "x-overbook-verified"
 INTERNAL_HEADERS: Final = (MODEL_HEADER, CLUSTER_HEADER, HOP_HEADER, VERIFIED_HEADER)
 ATTEMPT_HEADER: Final = "x-envoy-attempt-count"
+# With it an ext_authz server names headers to remove from the request.
+REMOVE_HEADER: Final = "x-envoy-auth-headers-to-remove"
+# What the activation service says where clients get 503, which Envoy would take for its failure.
+REFUSED_STATUS: Final = 403
 
 INFER_PATH: Final = "/inference.GRPCInferenceService/ModelInfer"
 STREAM_PATH: Final = "/inference.GRPCInferenceService/ModelStreamInfer"
@@ -36,7 +40,11 @@ STREAM_PATH: Final = "/inference.GRPCInferenceService/ModelStreamInfer"
 # The route configuration of the data listener.
 DATA_ROUTES: Final = "data"
 
+# Where requests wait for their model, inside Envoy.
+COLD_LISTENER: Final = "cold"
+
 CLUSTER_CONTROL: Final = "control"
+CLUSTER_QUESTIONS: Final = "questions"
 CLUSTER_OIP_REST: Final = "oip-rest"
 CLUSTER_OIP_GRPC: Final = "oip-grpc"
 CLUSTER_COLD_REST: Final = "cold-rest"

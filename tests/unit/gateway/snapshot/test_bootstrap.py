@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from envoy.config.bootstrap.v3 import bootstrap_pb2
+from envoy.extensions.bootstrap.internal_listener.v3 import internal_listener_pb2
 from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2
 from envoy.extensions.filters.http.lua.v3 import lua_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
@@ -24,6 +25,7 @@ SCRIPTS = Scripts(
 )
 # Types that the document names by "@type" must be known to the parser.
 KNOWN = (
+    internal_listener_pb2,
     ext_authz_pb2,
     lua_pb2,
     router_pb2,

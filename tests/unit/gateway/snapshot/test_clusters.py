@@ -14,20 +14,21 @@ def test_the_server_comes_first_and_the_cold_listener_second() -> None:
     cluster = clusters.place(
         name="rest/iris/0",
         endpoint=_http1("127.0.0.1:39001"),
-        fallback=Fallback("/run/cold.sock"),
+        fallback=Fallback(),
     )
     first, second = cluster.load_assignment.endpoints
     where = first.lb_endpoints[0].endpoint.address.socket_address
     assert (first.priority, where.address, where.port_value) == (0, "127.0.0.1", 39001)
     assert second.priority == 1
-    assert second.lb_endpoints[0].endpoint.address.pipe.path == "/run/cold.sock"
+    where_next = second.lb_endpoints[0].endpoint.address.envoy_internal_address
+    assert where_next.server_listener_name == "cold"
     assert cluster.name == cluster.load_assignment.cluster_name == "rest/iris/0"
 
 
 def test_one_cluster_does_not_change_another() -> None:
     """They are copies of one template."""
     made = [
-        clusters.place(name=name, endpoint=endpoint, fallback=Fallback("/c"))
+        clusters.place(name=name, endpoint=endpoint, fallback=Fallback())
         for name, endpoint in (
             ("rest/a/0", _http1("h:1")),
             ("rest/b/0", _http1("[::1]:2")),
@@ -56,7 +57,7 @@ def test_one_cluster_does_not_change_another() -> None:
 @pytest.mark.parametrize("address", ["", "nowhere", ":1", "host:", "host:http"])
 def test_an_address_without_a_port_is_refused(address: str) -> None:
     with pytest.raises(ValueError, match="host:port"):
-        clusters.place(name="x", endpoint=_http1(address), fallback=Fallback("/c"))
+        clusters.place(name="x", endpoint=_http1(address), fallback=Fallback())
 
 
 def test_a_mark_has_no_endpoints() -> None:
@@ -64,7 +65,7 @@ def test_a_mark_has_no_endpoints() -> None:
 
 
 def test_only_servers_with_processes_of_their_own_are_listened_to_for_dead_ones() -> None:
-    fallback = Fallback("/c", dead_process="-- a script")
+    fallback = Fallback(dead_process="-- a script")
     made = [
         clusters.place(
             name="rest/a/0",

@@ -1,0 +1,77 @@
+"""Thousands of requests wait for models at once: each has its answer, or is told that too many wait."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+from collections import Counter
+
+import pytest
+
+from overbook.gateway.activator import ActivatorLimits
+from overbook.machine import descriptors
+from tests.integration.gateway_fakes import World, eventually, running_world
+
+_MODELS = {"iris": [0], "wine": [0]}
+
+
+@pytest.fixture(scope="module")
+def many() -> int:
+    """Requests for each model: as many as this process may have connections for, which has both ends of most."""
+    descriptors.raise_limit()
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return min(1500, allowed // 12)
+
+
+async def _ask(world: World, model: str) -> str:
+    """Over a connection of its own: "200", or the status and what was said."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
+    head = f"POST /v2/models/{model}/infer HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
+    writer.write(f"{head}content-length: 2\r\n\r\n{{}}".encode())
+    answer = (await reader.read()).decode()
+    writer.close()
+    head, _, body = answer.partition("\r\n\r\n")
+    status = head.split(" ", 2)[1]
+    return status if status == "200" else f"{status} {json.loads(body)['error']}"
+
+
+async def _storm(world: World, each: int) -> Counter[str]:
+    """So many for each model at the same time, while nothing is loaded until all wait or were refused."""
+    gate = asyncio.Event()
+
+    async def load(_: str) -> None:
+        await gate.wait()
+
+    world.agent.load = load
+    waiting = world.gateway._activator._waiting
+    asking = [asyncio.create_task(_ask(world, model)) for _ in range(each) for model in _MODELS]
+
+    def all_heard() -> bool:
+        return waiting.total() + sum(task.done() for task in asking) == len(asking)
+
+    await eventually(all_heard, 60)
+    gate.set()
+    return Counter(await asyncio.gather(*asking))
+
+
+async def test_all_wait_and_all_are_answered(many: int) -> None:
+    async with asyncio.timeout(120), running_world(_MODELS) as world:
+        assert await _storm(world, many) == {"200": 2 * many}
+        assert world.agent.loads == {"iris": 1, "wine": 1}
+
+
+async def test_who_is_too_many_is_told_so() -> None:
+    limits = ActivatorLimits(waiting=300, waiting_per_model=200)
+    async with asyncio.timeout(60), running_world(_MODELS, limits=limits) as world:
+        said = await _storm(world, 250)
+        assert said.pop("200") == 300
+        assert said.total() == 200
+        assert set(said) <= {f"503 model {name}: too many requests wait for it" for name in _MODELS}
+
+
+def test_no_more_may_wait_than_there_can_be_connections() -> None:
+    limits = ActivatorLimits(waiting=20_000)
+    assert limits.within(1024).waiting == 256
+    assert limits.within(1_000_000) == limits
+    assert limits.within(resource.RLIM_INFINITY) == limits
