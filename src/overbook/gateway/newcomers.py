@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 # Requests through the cold path that cost about as much as putting a mark and taking it away (docs/adr/0005).
-GRANTS: Final = 3
+GRANTS: Final = 6
 # Who stays has its mark after so long, asked for or not: then requests for it need nothing but Envoy.
 SETTLED_SECONDS: Final = 2.0
 
