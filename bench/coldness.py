@@ -12,6 +12,7 @@ from bench.direct_load import DirectLoader, direct_loader
 from bench.errors import BenchFailed
 from bench.samples import Samples, differences
 from bench.stage import Fleet
+from overbook.gateway.newcomers import GRANTS
 
 # Between steps, so that what one leaves to be done is not charged to the next.
 _REST_SECONDS: Final = 0.03
@@ -22,8 +23,8 @@ _HOT_REQUESTS: Final = 5
 class Cold:
     """Milliseconds, sample by sample, of the same models.
 
-    ``cold``: a request that activates; ``hot``: one that follows; ``load``: MLServer's own load call,
-    made past Overbook; ``agent_load``: that call as the agent saw it during the activation.
+    ``cold``: a request that activates; ``hot``: one when Envoy needs nobody for it any more; ``load``: MLServer's own
+    load call, made past Overbook; ``agent_load``: that call as the agent saw it during the activation.
     """
 
     cold: Samples
@@ -59,6 +60,8 @@ def _sample(fleet: Fleet, loader: DirectLoader, model: str) -> tuple[float, floa
     count_after, seconds_after = fleet.instance.loads()
     if count_after != count + 1:
         raise BenchFailed(f"model {model}: {count_after - count} loads for a request, expected 1")
+    for _ in range(GRANTS):
+        fleet.ask(model)
     time.sleep(_REST_SECONDS)
     hot = median(fleet.ask(model) for _ in range(_HOT_REQUESTS))
     load = loader.load(fleet.homes[model])

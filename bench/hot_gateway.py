@@ -24,6 +24,7 @@ from bench.errors import BenchFailed
 from bench.processes import child, free_ports, share_priority, wait_until
 from bench.scripted import Scene, playing
 from overbook.gateway.part import GatewayConfig, GatewayPart, running_gateway
+from overbook.gateway.snapshot.names import infer_path
 
 _START_SECONDS: Final = 120.0
 _ASK_SECONDS: Final = 30.0
@@ -97,7 +98,7 @@ async def _serve(options: argparse.Namespace) -> None:
 
 
 async def _warm(gateway: GatewayPart, scene: Scene, options: argparse.Namespace) -> None:
-    """Ask every model once: a protocol over which nobody asked yet has no direct route."""
+    """Ask every model once, as a protocol over which nobody asked yet has no direct route, and wait for all routes."""
     async with asyncio.timeout(_ASK_SECONDS):
         while gateway.router.hot_models("bench/0") != set(scene.models):  # noqa: ASYNC110  no event
             await asyncio.sleep(0.05)
@@ -115,6 +116,9 @@ async def _warm(gateway: GatewayPart, scene: Scene, options: argparse.Namespace)
         async with asyncio.TaskGroup() as group:
             for model in scene.models:
                 group.create_task(ask(model), name=f"ask {model}")
+    async with asyncio.timeout(_ASK_SECONDS):
+        while not all(infer_path(model) in gateway.feed for model in scene.models):  # noqa: ASYNC110  no event
+            await asyncio.sleep(0.05)
     await gateway.feed.wait_acked(gateway.feed.revision, _ASK_SECONDS)
 
 
