@@ -192,8 +192,9 @@ class Activator:
             place = self._router.places.find(wish.model, replica)
             if place is not None and place.hot and not wish.suspect:
                 cluster = await opening
-                self._router.grant(wish.model, replica, self._now())
-                return Granted(cluster, asked=False)
+                if place.hot:  # still: a new cluster takes a moment
+                    self._router.grant(wish.model, replica, self._now())
+                    return Granted(cluster, asked=False)
             reply = await self._call_agent(wish, replica)
             if reply.outcome == ActivateReply.RESIDENT:
                 cluster = await opening
