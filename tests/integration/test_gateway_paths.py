@@ -321,3 +321,28 @@ async def test_streams_go_through_the_relay_hot_and_cold(world: World) -> None:
     with contextlib.suppress(grpc.aio.AioRpcError):
         await call.read()
     assert await call.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_question_that_fails_lets_nobody_through(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over gRPC Envoy would take its own answer for a failed question, which is 200, for a yes."""
+
+    async def fail(wish: object) -> object:
+        raise RuntimeError("by mistake")
+
+    monkeypatch.setattr(world.gateway._activator, "activate", fail)
+    world.server.loaded.add("iris")
+    answer = await world.infer("iris")
+    assert answer.status_code == 503
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await world.grpc_infer("iris")
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert not world.server.hits
+    assert not world.server.misses
+
+
+async def test_what_envoy_itself_forbids_is_not_said_to_be_unavailable(world: World) -> None:
+    upgrade = {"connection": "Upgrade", "upgrade": "websocket"}
+    answer = await world.rest.get("/v2/health/live", headers=upgrade)
+    assert answer.status_code == 403

@@ -12,6 +12,7 @@ from typing import Final
 from overbook.gateway.activator import Activator, Wish
 from overbook.gateway.snapshot.names import (
     ATTEMPT_HEADER,
+    GRPC_HEADER,
     HOP_HEADER,
     MODEL_HEADER,
     STREAM_PATH,
@@ -53,7 +54,7 @@ class ActivationService:
         model = headers.get(MODEL_HEADER, "")
         hops = headers.get(HOP_HEADER, "").count("1")
         suspect = headers.get(ATTEMPT_HEADER, "1") != "1"
-        grpc_call = headers.get("content-type", "").startswith("application/grpc")
+        grpc_call = GRPC_HEADER in headers
         protocol = Protocol.GRPC if grpc_call else Protocol.REST
         if path == STREAM_PATH:
             protocol = Protocol.STREAM

@@ -26,6 +26,8 @@ from overbook.wire.agent_pb2 import ActivateReply
 _PATIENCE_SECONDS: Final = 10.0
 _PAUSE_SECONDS: Final = 0.1
 _SOON_SECONDS: Final = 0.25
+# How often a replica is asked when the model is withdrawn as soon as it has come.
+_ASKED_AGAIN: Final = 3
 # A catalogue that has not arrived yet is not an empty one.
 _CATALOGUE_SECONDS: Final = 5.0
 
@@ -85,13 +87,14 @@ class Activator:
         if not entry.replicas:
             reason = entry.reason or "no replica has room for it"
             return Refused(Refusal.UNSCHEDULED, f"model {wish.model}: not scheduled: {reason}", 1.0)
-        if (
-            self._waiting[wish.model] >= self._limits.waiting_per_model
-            or self._waiting.total() >= self._limits.waiting
-        ):
-            return Refused(
-                Refusal.OVERLOADED, f"model {wish.model}: too many requests wait for it", 1.0
-            )
+        if not wish.suspect and (ready := self._ready(wish, entry)) is not None:
+            return ready
+        if self._waiting[wish.model] >= self._limits.waiting_per_model:
+            many = f"model {wish.model}: too many requests wait for it"
+            return Refused(Refusal.OVERLOADED, many, 1.0)
+        if self._waiting.total() >= self._limits.waiting:
+            many = f"model {wish.model}: too many requests wait for models"
+            return Refused(Refusal.OVERLOADED, many, 1.0)
         self._waiting[wish.model] += 1
         try:
             seconds = min(wish.seconds, self._limits.seconds)
@@ -105,6 +108,18 @@ class Activator:
             self._waiting[wish.model] -= 1
             if not self._waiting[wish.model]:
                 del self._waiting[wish.model]
+
+    def _ready(self, wish: Wish, entry: CatalogueEntry) -> Granted | None:
+        """Where there is nothing to wait for: many that wait for other models are no reason to refuse it."""
+        for replica in self._preferred(entry):
+            if self._router.is_down(replica) or not self._router.is_hot(wish.model, replica):
+                continue
+            now = self._now()
+            cluster = self._router.opened(wish.model, replica, wish.protocol, now=now)
+            if cluster is not None:
+                self._router.grant(wish.model, replica, now)
+                return Granted(cluster, asked=False)
+        return None
 
     async def _find(self, model: str) -> CatalogueEntry | None:
         entry = self._catalogue.find(model)
@@ -170,6 +185,8 @@ class Activator:
 
     def _preferred(self, entry: CatalogueEntry) -> list[str]:
         """Where it is resident first; else always the same replica first, so that it stays the one."""
+        if len(entry.replicas) == 1:
+            return list(entry.replicas)
         hot = {place.replica for place in self._router.places.of_model(entry.name) if place.hot}
 
         def order(replica: str) -> tuple[bool, bool, bytes]:
@@ -189,18 +206,22 @@ class Activator:
         """
         opening = self._opening(wish, replica)
         try:
-            place = self._router.places.find(wish.model, replica)
-            if place is not None and place.hot and not wish.suspect:
+            for _ in range(_ASKED_AGAIN):
+                withdrawals = self._router.withdrawals(wish.model, replica)
+                asked = wish.suspect or not self._router.is_hot(wish.model, replica)
+                if asked:
+                    reply = await self._call_agent(wish, replica)
+                    if reply.outcome != ActivateReply.RESIDENT:
+                        return _refused(wish.model, reply)
                 cluster = await opening
-                if place.hot:  # still: a new cluster takes a moment
+                # What the agent takes back may overtake its answer, and a new cluster takes a moment.
+                if self._router.is_hot(
+                    wish.model, replica
+                ) or withdrawals == self._router.withdrawals(wish.model, replica):
                     self._router.grant(wish.model, replica, self._now())
-                    return Granted(cluster, asked=False)
-            reply = await self._call_agent(wish, replica)
-            if reply.outcome == ActivateReply.RESIDENT:
-                cluster = await opening
-                self._router.grant(wish.model, replica, self._now())
-                return Granted(cluster, asked=True)
-            return _refused(wish.model, reply)
+                    return Granted(cluster, asked=asked)
+            gone = f"model {wish.model}: left memory again before the request could go there"
+            return Refused(Refusal.UNAVAILABLE, gone, 1.0)
         except AgentUnreachable as error:
             return Refused(Refusal.UNAVAILABLE, f"model {wish.model}: {error}", 1.0)
         except (EnvoyUnavailable, SnapshotRejected, ValueError) as error:

@@ -58,6 +58,7 @@ class DrainWatch:
             self._wanted.clear()
             while self._waiting:
                 asked = dict(self._waiting)
+                granted_before = self._now() - _GRANT_SECONDS
                 try:
                     text = await self._admin.stats(
                         active_filter(sorted({place.key for place in asked.values()}))
@@ -66,7 +67,6 @@ class DrainWatch:
                     await asyncio.sleep(_ENVOY_AWAY_SECONDS)
                     continue
                 counts = parse_place_stats(text)
-                granted_before = self._now() - _GRANT_SECONDS
                 for future, place in asked.items():
                     count = counts.get(place.key)
                     idle = count is None or count.active == 0

@@ -11,7 +11,8 @@ from typing import Final
 
 # Requests through the cold path that cost about as much as putting a mark and taking it away (docs/adr/0005).
 GRANTS: Final = 6
-# Who stays has its mark after so long, asked for or not: then requests for it need nothing but Envoy.
+# Who stays has its mark after so long, asked for or not: then requests for it need nothing but Envoy. It begins, and is
+# looked at, when Envoy's counters are read.
 SETTLED_SECONDS: Final = 2.0
 
 

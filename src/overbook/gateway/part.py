@@ -117,7 +117,8 @@ class GatewayPart:
         """Serve until cancelled."""
         server = await self._control_server()
         try:
-            async with asyncio.TaskGroup() as group:
+            # Questions are answered for as long as Envoy runs.
+            async with self._questions.open(), asyncio.TaskGroup() as group:
                 oip = OipServer(
                     OipSettings(
                         rest_socket=self._sockets.oip_rest,
@@ -128,12 +129,10 @@ class GatewayPart:
                     metadata=self.agents.metadata,
                 )
                 group.create_task(oip.run(), name="gateway oip")
-                group.create_task(self._questions.run(), name="gateway questions")
                 group.create_task(self._follow_scheduler(), name="gateway catalogue")
                 group.create_task(self.agents.run(), name="gateway agents")
                 group.create_task(self._drains.run(), name="gateway drains")
                 await oip.serving.wait()
-                await self._questions.serving.wait()
                 for socket in (self._sockets.admin, self._sockets.inner):
                     socket.unlink(missing_ok=True)
                 group.create_task(self.envoy.run(), name="gateway envoy")

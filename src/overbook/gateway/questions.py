@@ -9,8 +9,9 @@ and over gRPC's Python server a question took longer than all that the gateway d
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -32,30 +33,33 @@ class Questions:
     def __init__(self, socket: Path, check: Check) -> None:
         self._socket = socket
         self._check = check
-        self.serving = asyncio.Event()
 
-    async def run(self) -> None:
-        """Until cancelled. Raises OSError when the socket cannot be made."""
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Serves while the block runs. Raises OSError when the socket cannot be made."""
         self._socket.unlink(missing_ok=True)
-        open_: set[_Connection] = set()
+        connections: set[_Connection] = set()
         async with asyncio.TaskGroup() as tasks:
             server = await asyncio.get_running_loop().create_unix_server(
-                lambda: _Connection(self._check, tasks, open_), str(self._socket), backlog=_BACKLOG
+                lambda: _Connection(self._check, tasks, connections),
+                str(self._socket),
+                backlog=_BACKLOG,
             )
             try:
-                self.serving.set()
-                await asyncio.get_running_loop().create_future()
+                yield
             finally:
                 server.close()
-                for connection in list(open_):
+                for connection in list(connections):
                     connection.abort()
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, check: Check, tasks: asyncio.TaskGroup, open_: set[_Connection]) -> None:
+    def __init__(
+        self, check: Check, tasks: asyncio.TaskGroup, connections: set[_Connection]
+    ) -> None:
         self._check = check
         self._tasks = tasks
-        self._open = open_
+        self._connections = connections
         self._head = b""
         self._answering: asyncio.Task[None] | None = None
         self._transport: asyncio.Transport | None = None
@@ -63,11 +67,11 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._open.add(self)
+        self._connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Envoy hangs up when the client has left: nobody wants the answer any more."""
-        self._open.discard(self)
+        self._connections.discard(self)
         if self._answering is not None:
             self._answering.cancel()
 

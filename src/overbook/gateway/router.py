@@ -136,6 +136,16 @@ class Router:
             if self._newcomers.grant(model):
                 self._level(model)
 
+    def withdrawals(self, model: str, replica: str) -> int:
+        """How often the place was withdrawn since it is known."""
+        place = self.places.find(model, replica)
+        return 0 if place is None else place.withdrawals
+
+    def is_hot(self, model: str, replica: str) -> bool:
+        """Whether requests may go to the place without asking its agent."""
+        place = self.places.find(model, replica)
+        return place is not None and place.hot
+
     def make_hot(self, replica: str, models: Iterable[str]) -> None:
         """Requests for these models may go to this replica; directly as soon as they are worth it.
 
@@ -221,6 +231,7 @@ class Router:
             place = self.places.find(model, replica)
             if place is not None:
                 place.hot = False
+                place.withdrawals += 1
                 self._level(model)
                 if not any(each.hot for each in self.places.of_model(model)):
                     self._newcomers.leave(model)

@@ -27,15 +27,26 @@ class Scrapes:
         return ""
 
 
+class Time:
+    now = 100.0
+
+
 @pytest.fixture
 def scrapes() -> Scrapes:
     return Scrapes()
 
 
 @pytest.fixture
-async def watch(scrapes: Scrapes, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[DrainWatch]:
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+async def watch(
+    scrapes: Scrapes, time: Time, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[DrainWatch]:
     monkeypatch.setattr(drain, "_POLL_SECONDS", _EVER)
-    watch = DrainWatch(cast(Admin, scrapes), lambda: 100.0)
+    watch = DrainWatch(cast(Admin, scrapes), lambda: time.now)
     running = asyncio.create_task(watch.run())
     yield watch
     running.cancel()
@@ -88,4 +99,21 @@ async def test_else_they_do_not(
         scrape = await scrapes.begun.get()
         assert not waiting.done()
         scrape.set_result(None)
+        await waiting
+
+
+async def test_a_request_that_was_let_through_during_a_scrape_is_not_in_it(
+    watch: DrainWatch, scrapes: Scrapes, time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drain, "_POLL_SECONDS", 0.0)
+    place = Place("a", "server/0", 0)
+    async with asyncio.timeout(5):
+        waiting = asyncio.create_task(watch.wait_idle(place))
+        scrape = await scrapes.begun.get()
+        place.granted_at = 100.1
+        time.now = 101.0  # long after it, but that scrape may be older
+        scrape.set_result(None)
+        again = await scrapes.begun.get()
+        assert not waiting.done()
+        again.set_result(None)
         await waiting

@@ -51,14 +51,8 @@ def activation() -> Activation:
 async def socket(activation: Activation) -> AsyncIterator[Path]:
     with tempfile.TemporaryDirectory(prefix="ob-q-") as folder:
         path = Path(folder) / "q.sock"
-        questions = Questions(path, activation.check)
-        running = asyncio.create_task(questions.run())
-        async with asyncio.timeout(5):
-            await questions.serving.wait()
+        async with asyncio.timeout(5), Questions(path, activation.check).open():
             yield path
-        running.cancel()
-        await asyncio.wait([running])
-        assert running.cancelled()
 
 
 async def connected(socket: Path) -> Envoy:
@@ -139,15 +133,12 @@ async def test_what_envoy_would_not_ask_is_hung_up_on(socket: Path, sent: bytes)
 
 async def test_waiting_questions_end_with_the_server(activation: Activation) -> None:
     with tempfile.TemporaryDirectory(prefix="ob-q-") as folder:
-        questions = Questions(Path(folder) / "q.sock", activation.check)
-        running = asyncio.create_task(questions.run())
+        path = Path(folder) / "q.sock"
         async with asyncio.timeout(5):
-            await questions.serving.wait()
-            envoy = await connected(Path(folder) / "q.sock")
-            envoy.ask("/x")
-            _, _, answer = await activation.asked.get()
-            running.cancel()
-            await asyncio.wait([running])
+            async with Questions(path, activation.check).open():
+                envoy = await connected(path)
+                envoy.ask("/x")
+                _, _, answer = await activation.asked.get()
             assert answer.cancelled()
             assert await envoy.said() == b""
         envoy.writer.close()

@@ -85,7 +85,7 @@ def cold_listener(scripts: Scripts) -> Json:
                 names.MODEL_HEADER,
                 names.HOP_HEADER,
                 names.ATTEMPT_HEADER,
-                "content-type",
+                names.GRPC_HEADER,
                 "grpc-timeout",
             ),
         },
@@ -150,15 +150,18 @@ def _connection_manager(
             "server_header_transformation": "PASS_THROUGH",
             # Inference may take minutes and streams may be silent: nobody is cut off for that.
             "stream_idle_timeout": "0s",
-            "local_reply_config": _local_replies(),
+            "local_reply_config": _local_replies(asks=name == names.COLD_LISTENER),
             "http_filters": [*filters, router],
             **routes,
         },
     }
 
 
-def _local_replies() -> Json:
-    """What Envoy itself answers over REST is in OIP form; over gRPC the text is the message."""
+def _local_replies(*, asks: bool) -> Json:
+    """What Envoy itself answers over REST is in OIP form; over gRPC the text is the message.
+
+    ``asks``: it passes on what the activation service refuses.
+    """
     too_large: Json = {
         "filter": {
             "and_filter": {
@@ -179,8 +182,11 @@ def _local_replies() -> Json:
     }
     as_json: Json = {"json_format": {"error": "%LOCAL_REPLY_BODY%"}}
     rest: Json = {"filter": _is_grpc(False), "body_format_override": as_json}
+    if not asks:
+        return {"mappers": [too_large, rest]}
+    filters: list[Json] = [_status(names.REFUSED_STATUS), _is_grpc(False)]
     refused: Json = {
-        "filter": {"and_filter": {"filters": [_status(names.REFUSED_STATUS), _is_grpc(False)]}},
+        "filter": {"and_filter": {"filters": filters}},
         "status_code": 503,
         "body_format_override": as_json,
     }

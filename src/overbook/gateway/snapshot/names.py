@@ -27,7 +27,10 @@ MODEL_HEADER: Final = "x-overbook-model"
 CLUSTER_HEADER: Final = "x-overbook-cluster"
 HOP_HEADER: Final = "x-overbook-hop"
 VERIFIED_HEADER: Final = "x-overbook-verified"
-INTERNAL_HEADERS: Final = (MODEL_HEADER, CLUSTER_HEADER, HOP_HEADER, VERIFIED_HEADER)
+# Says that a question is about a call of gRPC: with a content type of gRPC in it Envoy takes a question that failed for
+# one that was answered with yes.
+GRPC_HEADER: Final = "x-overbook-grpc"
+INTERNAL_HEADERS: Final = (MODEL_HEADER, CLUSTER_HEADER, HOP_HEADER, VERIFIED_HEADER, GRPC_HEADER)
 ATTEMPT_HEADER: Final = "x-envoy-attempt-count"
 # With it an ext_authz server names headers to remove from the request.
 REMOVE_HEADER: Final = "x-envoy-auth-headers-to-remove"
@@ -54,9 +57,11 @@ CLUSTER_COLD_GRPC: Final = "cold-grpc"
 MAX_SLOTS: Final = 16
 
 # Only these statistics are kept for places: what the meter reads.
-PLACE_STATS_REGEX: Final = r"cluster\.(rest|grpc|stream)/[^/]+/[0-9]+\.upstream_rq_(total|active)"
+PLACE_STATS_REGEX: Final = (
+    r"cluster\.(rest|grpc|stream)/[^/]+/[0-9]+\.upstream_rq_(total|active|pending_active)"
+)
 _PLACE_STAT: Final = re.compile(
-    r'^envoy_cluster_upstream_rq_(total|active)\{envoy_cluster_name="'
+    r'^envoy_cluster_upstream_rq_(total|active|pending_active)\{envoy_cluster_name="'
     r'(?:rest|grpc|stream)/([^/]+)/([0-9]+)"\} ([0-9]+)$',
     re.MULTILINE,
 )
@@ -104,7 +109,9 @@ def _only_mark(protocol: Protocol, model: str) -> str:
 
 @dataclass(slots=True)
 class PlaceCount:
-    """Attempts ever sent to a place and requests there now, all protocols together."""
+    """Attempts ever sent to a place and requests there, or on a connection that is being made, now; all protocols
+    together.
+    """
 
     total: int = 0
     active: int = 0
@@ -128,4 +135,4 @@ def parse_place_stats(text: str) -> dict[tuple[str, int], PlaceCount]:
 def active_filter(places: list[tuple[str, int]]) -> str:
     """A regular expression for the in-flight gauges of these places only."""
     names = "|".join(f"{re.escape(model)}/{slot}" for model, slot in places)
-    return rf"^cluster\.(rest|grpc|stream)/({names})\.upstream_rq_active$"
+    return rf"^cluster\.(rest|grpc|stream)/({names})\.upstream_rq_(active|pending_active)$"
