@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -47,12 +47,14 @@ class Fleet:
         self._used.move_to_end(model)
         return self.instance.ask(model, IRIS_BODY)
 
-    def cold(self) -> str:
-        """Of the models that are not in memory, the one that was asked for the longest time ago.
+    def cold(self, among: Collection[str] | None = None) -> str:
+        """Of the models (of these) that are not in memory, the one that was asked for the longest time ago.
 
         Raises BenchFailed when all are in memory.
         """
         for model in self._used:
+            if among is not None and model not in among:
+                continue
             if self.instance.state_of(model) == "cold":
                 return model
         raise BenchFailed("every model is in memory; expected a cold one")
