@@ -57,11 +57,9 @@ CLUSTER_COLD_GRPC: Final = "cold-grpc"
 MAX_SLOTS: Final = 16
 
 # Only these statistics are kept for places: what the meter reads.
-PLACE_STATS_REGEX: Final = (
-    r"cluster\.(rest|grpc|stream)/[^/]+/[0-9]+\.upstream_rq_(total|active|pending_active)"
-)
+PLACE_STATS_REGEX: Final = r"cluster\.(rest|grpc|stream)/[^/]+/[0-9]+\.upstream_rq_(total|active)"
 _PLACE_STAT: Final = re.compile(
-    r'^envoy_cluster_upstream_rq_(total|active|pending_active)\{envoy_cluster_name="'
+    r'^envoy_cluster_upstream_rq_(total|active)\{envoy_cluster_name="'
     r'(?:rest|grpc|stream)/([^/]+)/([0-9]+)"\} ([0-9]+)$',
     re.MULTILINE,
 )
@@ -109,9 +107,7 @@ def _only_mark(protocol: Protocol, model: str) -> str:
 
 @dataclass(slots=True)
 class PlaceCount:
-    """Attempts ever sent to a place and requests there, or on a connection that is being made, now; all protocols
-    together.
-    """
+    """Attempts ever sent to a place and requests there now, all protocols together."""
 
     total: int = 0
     active: int = 0
@@ -135,4 +131,4 @@ def parse_place_stats(text: str) -> dict[tuple[str, int], PlaceCount]:
 def active_filter(places: list[tuple[str, int]]) -> str:
     """A regular expression for the in-flight gauges of these places only."""
     names = "|".join(f"{re.escape(model)}/{slot}" for model, slot in places)
-    return rf"^cluster\.(rest|grpc|stream)/({names})\.upstream_rq_(active|pending_active)$"
+    return rf"^cluster\.(rest|grpc|stream)/({names})\.upstream_rq_active$"
