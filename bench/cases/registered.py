@@ -115,17 +115,18 @@ def _by_turns(fleets: tuple[Fleet, Fleet], effort: Effort) -> tuple[Cold, Cold]:
     turns: tuple[list[Cold], list[Cold]] = ([], [])
     known = [_loaded_before(fleet) for fleet in fleets]
     for _ in range(effort.rounds):
-        for fleet, models_, mine in zip(fleets, known, turns, strict=True):
-            choose = partial(fleet.cold, models_)
+        for fleet, loaded, mine in zip(fleets, known, turns, strict=True):
+            choose = partial(fleet.cold, loaded)
             mine.append(take_apart(fleet, choose, effort.samples // effort.rounds))
     return _joined(turns[0]), _joined(turns[1])
 
 
-def _loaded_before(fleet: Fleet) -> list[str]:
+def _loaded_before(fleet: Fleet) -> frozenset[str]:
+    """As many models as the smaller fleet has, each of which was loaded at least once."""
     chosen = list(fleet.homes)[: FEW.registered]
     for model in chosen:
         fleet.ask(model)
-    return chosen
+    return frozenset(chosen)
 
 
 def _joined(parts: list[Cold]) -> Cold:

@@ -16,10 +16,15 @@ from tests.integration.gateway_fakes import World, eventually, running_world
 _MODELS = {"iris": [0], "wine": [0]}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
+def raised() -> None:
+    """As in `overbook up`: the gateway lets only so many wait as there may be connections."""
+    descriptors.raise_limit()
+
+
+@pytest.fixture
 def many() -> int:
     """Requests for each model: as many as this process may have connections for, which has both ends of most."""
-    descriptors.raise_limit()
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return min(1500, allowed // 12)
 

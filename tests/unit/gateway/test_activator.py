@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import cast
 
 import pytest
-from envoy.config.route.v3 import route_pb2
 
 from overbook.gateway.activator import Activator, ActivatorLimits, Wish
 from overbook.gateway.agents import Agents
 from overbook.gateway.catalogue import Catalogue, CatalogueEntry
-from overbook.gateway.own_routes import OwnRoutes
-from overbook.gateway.router import Router, ServerAddresses
-from overbook.gateway.snapshot.clusters import Fallback
+from overbook.gateway.router import Router
 from overbook.gateway.snapshot.names import Protocol
 from overbook.gateway.verdicts import Granted, Refusal, Refused
 from overbook.gateway.xds import Feed
 from overbook.wire.agent_pb2 import ActivateReply
+from tests.unit.gateway.routers import router_with
 
 _REPLICA = "server/0"
 _WISH = Wish("iris", Protocol.REST, suspect=False, seconds=5.0)
@@ -55,18 +52,7 @@ def agent() -> Agent:
 
 @pytest.fixture
 async def router() -> Router:
-    """Envoy has the cluster of "iris" for REST."""
-    feed, fallback = Feed(), Fallback()
-    own = OwnRoutes(feed, fallback, lambda _: route_pb2.RouteConfiguration(name="data"))
-    router = Router(feed, fallback, own)
-    await router.set_address(_REPLICA, ServerAddresses(rest="h:1", grpc="h:2"))
-    opening = asyncio.create_task(
-        router.open("iris", _REPLICA, Protocol.REST, now=0.0, timeout=5.0)
-    )
-    await asyncio.sleep(0)
-    feed._acknowledge(feed.revision, "")
-    await opening
-    return router
+    return await router_with(Feed(), "iris", _REPLICA)
 
 
 def _activator(agent: Agent, router: Router, limits: ActivatorLimits | None = None) -> Activator:

@@ -3,14 +3,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from envoy.config.route.v3 import route_pb2
 
 from overbook.gateway.newcomers import GRANTS, SETTLED_SECONDS
-from overbook.gateway.own_routes import OwnRoutes
 from overbook.gateway.router import Router, ServerAddresses
-from overbook.gateway.snapshot.clusters import Endpoint, Fallback
+from overbook.gateway.snapshot.clusters import Endpoint
 from overbook.gateway.snapshot.names import Protocol
 from overbook.gateway.xds import Feed
+from tests.unit.gateway.routers import router_with
 
 _REST = Endpoint("h:1", http2=False, keeps_connections=False)
 _GRPC = Endpoint("h:2", http2=True, keeps_connections=True)
@@ -42,19 +41,7 @@ def feed() -> Feed:
 
 @pytest.fixture
 async def router(feed: Feed) -> Router:
-    """Envoy has the clusters of "iris" on both replicas; it is hot nowhere."""
-    fallback = Fallback()
-    own = OwnRoutes(feed, fallback, lambda _: route_pb2.RouteConfiguration(name="data"))
-    router = Router(feed, fallback, own)
-    for replica in (_REPLICA, _OTHER):
-        await router.set_address(replica, ServerAddresses(rest="h:1", grpc="h:2"))
-        opening = asyncio.create_task(
-            router.open("iris", replica, Protocol.REST, now=0.0, timeout=5.0)
-        )
-        await asyncio.sleep(0)
-        feed._acknowledge(feed.revision, "")
-        await opening
-    return router
+    return await router_with(feed, "iris", _REPLICA, _OTHER)
 
 
 async def test_a_withdrawal_without_a_mark_tells_envoy_nothing(feed: Feed, router: Router) -> None:
@@ -110,9 +97,7 @@ async def test_another_replica_of_a_marked_model_is_marked_at_once(
     for _ in range(GRANTS):
         router.grant("iris", _REPLICA, 1.0)
     router.make_hot(_OTHER, ["iris"])
-    assert {"hot/rest/iris/0", "hot/rest/iris/1", "wide/iris"} <= {
-        name for name in ("hot/rest/iris/0", "hot/rest/iris/1", "wide/iris") if name in feed
-    }
+    assert all(name in feed for name in ("hot/rest/iris/0", "hot/rest/iris/1", "wide/iris"))
     router.forget_hot(_REPLICA)
     assert "hot/rest/iris/1" in feed
     router.forget_hot(_OTHER)

@@ -1,4 +1,5 @@
--- Cold listener. Writes the model of a REST request's path to x-overbook-model, or refuses the request.
+-- Cold listener. Prepares what the activation service is asked: writes the model of a REST request's path to
+-- x-overbook-model, or refuses the request, and tells calls of gRPC from others.
 -- The path is the truth, because the inference server acts on it: a seldon-model header that names
 -- another model is refused, never believed. A gRPC request has its (trusted) header already.
 -- Replies are plain text here; the connection manager turns them into JSON.

@@ -91,7 +91,7 @@ def cold_listener(scripts: Scripts) -> Json:
         },
     }
     routes: dict[str, Json] = {"route_config": cold_routes(scripts)}
-    manager = _connection_manager("cold", [naming, ask], routes, edge=False)
+    manager = _connection_manager(names.COLD_LISTENER, [naming, ask], routes, edge=False)
     return {**_listener(names.COLD_LISTENER, None, manager), "internal_listener": {}}
 
 
