@@ -328,7 +328,10 @@ async def test_a_question_that_fails_lets_nobody_through(
 ) -> None:
     """Over gRPC Envoy would take its own answer for a failed question, which is 200, for a yes."""
 
+    asked = []
+
     async def fail(wish: object) -> object:
+        asked.append(wish)
         raise RuntimeError("by mistake")
 
     monkeypatch.setattr(world.gateway._activator, "activate", fail)
@@ -338,6 +341,7 @@ async def test_a_question_that_fails_lets_nobody_through(
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await world.grpc_infer("iris")
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert len(asked) == 2, "a yes without a place would go round and ask again"
     assert not world.server.hits
     assert not world.server.misses
 
