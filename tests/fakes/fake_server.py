@@ -19,6 +19,8 @@ from overbook.agent.servers.protocol import (
     ProcessMemory,
     ServerStartFailed,
     ServerUnreachable,
+    WeighingFailed,
+    Weight,
 )
 
 BEHAVIOUR_FILE = "behaviour.json"
@@ -29,8 +31,8 @@ Sleep = Callable[[float], Awaitable[None]]
 class Script:
     """What a model does. ``answer``: of its predictions, each of which ``thinks`` for so many seconds.
 
-    ``size``: bytes it takes while loaded. ``leak``: bytes that each of its loads leaves behind for good. The rest is
-    about its load.
+    ``size``: bytes it takes while loaded, ``grows``: and so many more that only its requests bring. ``leak``: bytes
+    that each of its loads leaves behind for good. The rest is about its load.
     """
 
     answer: int = 0
@@ -39,6 +41,7 @@ class Script:
     hang: bool = False
     crash: bool = False
     size: int = 1_000_000
+    grows: int = 0
     leak: int = 0
     thinks: float = 0.0
 
@@ -47,14 +50,20 @@ class FakeServer:
     """An `InferenceServer`. ``calls`` has what was asked of it, in order.
 
     ``isolated``: each model has a process of its own, as in Triton's Python backend: a crash is the model's alone.
+    ``weighs``: it can load a model in a fresh process, as MLServer with our launcher can, in ``scale_seconds``.
     """
 
     base_bytes = 50_000_000
     # How long before the deadline the process of a hung model is ended, where it has one.
     reserve_seconds = 5.0
 
-    def __init__(self, sleep: Sleep = asyncio.sleep, *, isolated: bool = False) -> None:
+    def __init__(
+        self, sleep: Sleep = asyncio.sleep, *, isolated: bool = False, weighs: bool = False
+    ) -> None:
         self._sleep = sleep
+        self.weighs = weighs
+        self.scale_seconds = 0.05
+        self.bodies = 0  # bytes that requests hold meanwhile
         self.isolated = isolated
         self._losses: asyncio.Queue[str] = asyncio.Queue()
         self._pid: int | None = None
@@ -67,6 +76,7 @@ class FakeServer:
         self.leaked = 0
         self.unload_seconds = 0.0
         self.calls: list[str] = []
+        self.weighings: list[str] = []
 
     @property
     def addresses(self) -> Addresses:
@@ -125,12 +135,17 @@ class FakeServer:
         self._loaded[name] = script
         self.leaked += script.leak
 
-    async def unload(self, name: str, *, timeout: float, idle: bool = False) -> None:
+    async def unload(
+        self, name: str, *, timeout: float, idle: bool = False, measure: bool = False
+    ) -> int | None:
         self._require_running()
         self.calls.append(f"unload {name}")
         await self._within(self._sleep(self.unload_seconds), timeout, f"unload of {name}")
         self._require_running()
-        self._loaded.pop(name, None)
+        gone = self._loaded.pop(name, None)
+        if not (measure and self.weighs) or gone is None:
+            return None
+        return gone.size + gone.grows
 
     async def presence(self, name: str, *, timeout: float) -> Presence:
         self._require_running()
@@ -158,13 +173,29 @@ class FakeServer:
     @property
     def held(self) -> int:
         """Bytes of the process: its base, the models, and what they left behind."""
-        models = sum(script.size for script in self._loaded.values())
-        return self.base_bytes + models + self.leaked
+        models = sum(script.size + script.grows for script in self._loaded.values())
+        return self.base_bytes + models + self.leaked + self.bodies
 
     async def model_memory(self, name: str) -> ProcessMemory | None:
         if not self.isolated or name not in self._loaded:
             return None
         return ProcessMemory(bytes=self._loaded[name].size, processes=1)
+
+    async def weigh(self, model: PreparedModel, *, timeout: float) -> Weight | None:
+        if not self.weighs:
+            return None
+        self.validate(model)
+        script = self._script(model)
+        self.weighings.append(model.name)
+        await self._sleep(self.scale_seconds + script.seconds)
+        if script.crash or script.hang:
+            raise WeighingFailed("the load ended its process", died=True)
+        if script.fail:
+            raise WeighingFailed(script.fail)
+        return Weight(kept=script.size, peak=script.size)
+
+    async def borrowed(self) -> int:
+        return self.bodies
 
     async def wait_lost(self) -> str:
         return await self._losses.get()

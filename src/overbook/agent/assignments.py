@@ -47,6 +47,14 @@ class Cache(Protocol):
     async def prune(self, keep: set[str]) -> int: ...
 
 
+class Weighing(Protocol):
+    """Who has contents weighed: `memory.weigher.Weigher`."""
+
+    def want(self, model: PreparedModel) -> None: ...
+
+    def keep_only(self, digests: set[str]) -> None: ...
+
+
 class Assignments:
     """All assigned models of one replica, by name."""
 
@@ -59,9 +67,11 @@ class Assignments:
         notices: Notices,
         clock: Clock,
         sizes: Sizes,
+        weigher: Weighing,
         history: History,
     ) -> None:
         self._sizes = sizes
+        self._weigher = weigher
         self._history = history
         sizes.on_change = self._size_changed
         self._by_digest: dict[str, set[str]] = {}
@@ -130,12 +140,19 @@ class Assignments:
             if known.fetch is not None:
                 known.fetch.cancel()
             known.changed.set()
-            if known.registered:
+            if known.content is not None:
+                self._forget_size(known.content)
                 self._leaving[name] = known
                 self._actor.remove(ModelName(name))
                 return
         if name not in self._leaving:
             self._notices.forgotten(name)
+
+    def _forget_size(self, content: Content) -> None:
+        """Whoever deletes a model and applies it anew wants it to be measured anew."""
+        digest = content.artifact.digest
+        if not any(name in self._assigned for name in self._by_digest.get(digest, ())):
+            self._sizes.forget(digest)
 
     def left(self, name: str) -> None:
         """The actor forgot the model: its files may go."""
@@ -192,6 +209,7 @@ class Assignments:
         assignment.content = content
         self._know(assignment)
         self._actor.assign(content.prepared, self._registration(assignment))
+        self._weigher.want(content.prepared)
         self._files_changed()
         assignment.changed.set()
         self._notices.changed(name)
@@ -303,6 +321,7 @@ class Assignments:
             self._kept = keep
             await self._cache.prune(keep)
             self._sizes.keep_only(keep)
+            self._weigher.keep_only(keep)
             for gone in self._by_digest.keys() - keep:
                 del self._by_digest[gone]
 

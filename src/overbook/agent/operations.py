@@ -283,9 +283,12 @@ class Operations:
     async def _unload(self, model: ModelName, loaded: PreparedModel | None, idle: bool) -> Report:
         content = None if loaded is None else self._content(loaded)
         try:
-            async with self._meter.unloading(model, content):
+            async with self._meter.unloading(model, content) as work:
                 async with asyncio.timeout(self._limits.unload):
-                    await self._server.unload(model, timeout=self._limits.unload, idle=idle)
+                    gave = await self._server.unload(
+                        model, timeout=self._limits.unload, idle=idle, measure=work.measure
+                    )
+                work.said(gave)
         except (ServerUnreachable, TimeoutError) as error:
             told = f"unload of model '{model}' did not end: {error or 'no answer'}"
             return lambda: self._reports.stuck(told)

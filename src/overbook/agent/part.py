@@ -128,6 +128,7 @@ class AgentPart:
                 guard_again=lambda: watch.guard_again(),
             ),
         )
+        weigher = memory.weigher(lambda: {folder.name for folder in actor.files_in_use})
         cache = ArtifactCache(self._folder / "cache")
         assignments = Assignments(
             actor=actor,
@@ -136,6 +137,7 @@ class AgentPart:
             notices=self._notices,
             clock=self._clock,
             sizes=memory.sizes,
+            weigher=weigher,
             history=memory.history,
         )
         reporter = Reporter(
@@ -186,6 +188,7 @@ class AgentPart:
                 tasks.create_task(lost.run(), name="lost models")
                 tasks.create_task(link.run(), name="scheduler link")
                 tasks.create_task(watch.run(), name="memory watch")
+                tasks.create_task(weigher.run(), name="weigher")
                 tasks.create_task(self._prune(assignments), name="cache pruning")
                 tasks.create_task(_remember(assignments), name="history")
         finally:

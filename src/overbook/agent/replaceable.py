@@ -16,6 +16,7 @@ from overbook.agent.servers.protocol import (
     PreparedModel,
     Presence,
     ProcessMemory,
+    Weight,
 )
 
 
@@ -86,8 +87,10 @@ class ReplaceableServer:
     async def load(self, model: PreparedModel, *, timeout: float) -> None:
         await self._current.load(model, timeout=timeout)
 
-    async def unload(self, name: str, *, timeout: float, idle: bool = False) -> None:
-        await self._current.unload(name, timeout=timeout, idle=idle)
+    async def unload(
+        self, name: str, *, timeout: float, idle: bool = False, measure: bool = False
+    ) -> int | None:
+        return await self._current.unload(name, timeout=timeout, idle=idle, measure=measure)
 
     async def presence(self, name: str, *, timeout: float) -> Presence:
         return await self._current.presence(name, timeout=timeout)
@@ -106,6 +109,16 @@ class ReplaceableServer:
 
     async def model_memory(self, name: str) -> ProcessMemory | None:
         return await self._current.model_memory(name)
+
+    @property
+    def weighs(self) -> bool:
+        return self._current.weighs
+
+    async def weigh(self, model: PreparedModel, *, timeout: float) -> Weight | None:
+        return await self._current.weigh(model, timeout=timeout)
+
+    async def borrowed(self) -> int:
+        return await self._current.borrowed()
 
     async def wait_lost(self) -> str:
         while True:

@@ -24,6 +24,7 @@ from overbook.agent.memory.recycling import Recycling
 from overbook.agent.memory.sizes import Sizes
 from overbook.agent.memory.unattributed import Unattributed, slack_of
 from overbook.agent.memory.watch import Watch, WatchPorts
+from overbook.agent.memory.weigher import Weigher, WeigherPorts
 from overbook.agent.notices import Notices
 from overbook.agent.operations import OperationLimits
 from overbook.agent.reports import Reporter
@@ -76,8 +77,8 @@ class FakeCache:
 class Server(FakeServer):
     """Reads nothing; damaged copies are refused; ``loaded_from`` has what was given to it, in order."""
 
-    def __init__(self, cache: FakeCache) -> None:
-        super().__init__(asyncio.sleep)
+    def __init__(self, cache: FakeCache, *, weighs: bool) -> None:
+        super().__init__(asyncio.sleep, weighs=weighs)
         self.cache = cache
         self.loaded_from: list[PreparedModel] = []
         self.invalid: dict[str, str] = {}
@@ -137,12 +138,13 @@ class World:
         *,
         watching: bool = False,
         history: History | None = None,
+        weighs: bool = False,
     ) -> None:
         self.watching = watching
         self.clock = Clock()
         self.notices = Notices("mlserver", 0, self.clock)
         self.cache = FakeCache()
-        self.server = Server(self.cache)
+        self.server = Server(self.cache, weighs=weighs)
         self.probe = FakeProbe(self.server)
         self.sizes = Sizes()
         self.history = history or History()
@@ -150,6 +152,8 @@ class World:
         self.meter = Meter(
             probe=self.probe,
             exact=self.exact,
+            weighs=weighs,
+            borrowed=self.server.borrowed,
             sizes=self.sizes,
             clock=self.clock,
             state=Unattributed(slack_of(budget)),
@@ -176,6 +180,15 @@ class World:
                 guard_again=lambda: self.watch.guard_again(),
             ),
         )
+        self.weigher = Weigher(
+            WeigherPorts(
+                scale=self.server,
+                sizes=self.sizes,
+                loaded=lambda: {folder.name for folder in self.actor.files_in_use},
+                room=lambda: self.room,
+                base=lambda: self.meter.state.base,
+            )
+        )
         self.assignments = Assignments(
             actor=self.actor,
             server=self.server,
@@ -183,6 +196,7 @@ class World:
             notices=self.notices,
             clock=self.clock,
             sizes=self.sizes,
+            weigher=self.weigher,
             history=self.history,
         )
         self.lost = LostModels(
@@ -223,6 +237,7 @@ class World:
             await asyncio.sleep(0)
             tasks.create_task(self.supervisor.run(self.actor))
             tasks.create_task(self.lost.run())
+            tasks.create_task(self.weigher.run())
             if self.watching:
                 tasks.create_task(self.watch.run())
 
@@ -272,6 +287,7 @@ async def world(
     server_up: bool = True,
     watching: bool = False,
     history: History | None = None,
+    weighs: bool = False,
 ) -> AsyncIterator[World]:
     """A running agent; its server is up unless told otherwise. An error in it fails the test."""
     made = World(
@@ -280,6 +296,7 @@ async def world(
         operations or OperationLimits(),
         watching=watching,
         history=history,
+        weighs=weighs,
     )
     if not server_up:
         made.server.start_failure = "not yet"

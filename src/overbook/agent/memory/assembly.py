@@ -18,6 +18,7 @@ from overbook.agent.memory.sizes import Sizes
 from overbook.agent.memory.store import SizeStore
 from overbook.agent.memory.unattributed import Unattributed, slack_of
 from overbook.agent.memory.watch import Residents, Watch, WatchPorts
+from overbook.agent.memory.weigher import Weigher, WeigherPorts
 from overbook.agent.notices import Notices
 from overbook.agent.servers.protocol import InferenceServer
 
@@ -38,9 +39,23 @@ class MemoryOffice:
         self.meter = Meter(
             probe=self._probe,
             exact=self._exact,
+            weighs=server.weighs,
+            borrowed=server.borrowed,
             sizes=self.sizes,
             clock=self._clock,
             state=Unattributed(slack_of(budget)),
+        )
+
+    def weigher(self, loaded: Callable[[], set[str]]) -> Weigher:
+        """See `WeigherPorts`."""
+        return Weigher(
+            WeigherPorts(
+                scale=self._server,
+                sizes=self.sizes,
+                loaded=loaded,
+                room=self.room,
+                base=lambda: self.meter.state.base,
+            )
         )
 
     async def _exact(self, name: str) -> int | None:

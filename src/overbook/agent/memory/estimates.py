@@ -1,11 +1,14 @@
 """From what was measured to what is charged. Pure: numbers in, numbers out.
 
-Theory of operation. A load seen alone says what the model took; the unload seen alone says what came back. Where
-both agree the model is as large as its loads say, with a margin for their spread (the 95th percentile; a single
-sample far from the others is left out). Where much less came back, the loads brought something along that stays:
-a framework imported once, or a leak. Then the truth lies between, and what was believed before decides.
-A declaration is overruled by what is beyond the noise of measuring, and only by that: in one process shared by
-all models, buffers and imports of some hundred kilobytes come and go with any load.
+Theory of operation. In a process that all models share nobody can tell by looking at it what one of them takes: a load
+leaves garbage, fills the holes that others left, and imports what then stays. So the word of a fresh process counts
+(`Weight`), where one can be had. What the model allocated only later, at its first requests, shows when it leaves: two
+returns in a row that were clearly larger say by how much it has grown, and two that were not say that it has not.
+One sample alone decides nothing there.
+
+Where there is no weight, loads and returns that were seen alone have to do: the loads' 95th percentile (a single
+sample far from the others is left out), and where much less came back, something between. What a server says of a
+process that a model has for itself is a load, too.
 """
 
 from __future__ import annotations
@@ -18,12 +21,17 @@ from statistics import median
 from typing import Final
 
 from overbook.agent.guesses import CAUTIOUS, FACTOR, SMALLEST
+from overbook.agent.servers.protocol import Weight
 
 KEPT: Final = 16
 # Less than this cannot be told from the server's own comings and goings.
 NOISE: Final = 1 << 20
 # Nor less than this share of a model.
 _RESOLUTION: Final = 0.02
+# A model has grown when so many returns in a row exceeded its size by more than this, in bytes and as a share of it.
+_GROWN_TIMES: Final = 2
+_GROWN: Final = 256 << 10
+_GROWN_SHARE: Final = 0.05
 # A declaration this far from the truth, relatively, is worth a warning.
 TOLERATED: Final = 0.25
 _FACTOR_SAMPLES: Final = 3
@@ -34,11 +42,12 @@ _OUTLIER: Final = 5
 class Evidence:
     """What is known of one content under one runtime: the newest samples, in bytes.
 
-    ``loads``: taken by a load and its first inference. ``returns``: given back by an unload. ``peak``: the most that
-    inference took on top. ``artifact``: size of its files.
+    ``weight``: None where it was not weighed. ``loads``: taken by a load and its first inference. ``returns``: given
+    back by an unload. ``peak``: the most that inference took on top. ``artifact``: size of its files.
     """
 
     artifact: int
+    weight: Weight | None = None
     loads: tuple[int, ...] = ()
     returns: tuple[int, ...] = ()
     peak: int = 0
@@ -62,7 +71,14 @@ class Evidence:
 
     @property
     def measured(self) -> bool:
-        return bool(self.loads)
+        return self.weight is not None or bool(self.loads)
+
+    @property
+    def taken(self) -> int:
+        """Bytes that a load takes and keeps, by measurement; 0 without any."""
+        if self.weight is not None:
+            return self.weight.kept
+        return percentile(self.loads) if self.loads else 0
 
 
 # The same few samples are asked about at every load and unload of a model.
@@ -93,25 +109,34 @@ def wrong(measured: int, declared: int) -> bool:
 
 def measured_size(evidence: Evidence, believed: int) -> int | None:
     """What the model takes by measurement, None without any. ``believed``: what would be charged without."""
-    if not evidence.loads:
+    if not evidence.measured:
         return None
-    took = percentile(evidence.loads)
-    if not evidence.returns:
+    took = evidence.taken
+    grown = min(evidence.returns[-_GROWN_TIMES:], default=0)
+    if len(evidence.returns) >= _GROWN_TIMES and grown - took > max(_GROWN, _GROWN_SHARE * took):
+        return grown
+    if evidence.weight is not None or not evidence.returns:
         return took
     gave = percentile(evidence.returns)
-    if gave >= took:
-        return gave if differs(gave, took) else took
-    if differs(gave, took):
+    if gave < took and differs(gave, took):
         return min(took, max(gave, believed))
     return took
 
 
 def charged_size(evidence: Evidence | None, declared: int | None, guess: int) -> int:
-    """What the ledger charges: measured where that says something, else declared, else guessed. Bytes."""
+    """What the ledger charges: measured where that says something, else declared, else guessed. Bytes.
+
+    A declaration is believed where a measurement cannot contradict it: within the blur of looking at a process that
+    all share, and of a model and a declaration so small that the server's own comings and goings are larger.
+    """
     believed = guess if declared is None else declared
     measured = None if evidence is None else measured_size(evidence, believed)
-    if measured is None or (declared is not None and not differs(measured, declared)):
+    if evidence is None or measured is None:
         return max(SMALLEST, believed)
+    if declared is not None:
+        tiny = max(measured, declared) <= NOISE
+        if tiny or (evidence.weight is None and not differs(measured, declared)):
+            return max(SMALLEST, declared)
     return max(SMALLEST, measured)
 
 
@@ -131,9 +156,9 @@ def cautious_factor(known: Sequence[Evidence], process: int = 0) -> float:
     """As `learned_factor`, but which nearly all of them stay below by no more than noise; at first `CAUTIOUS`."""
     # Per MiB, so that the noise of one is what `percentile` takes it for.
     ratios = tuple(
-        max(0, percentile(evidence.loads) - process - NOISE) * NOISE // evidence.artifact
+        max(0, evidence.taken - process - NOISE) * NOISE // evidence.artifact
         for evidence in known
-        if evidence.loads and evidence.artifact >= NOISE
+        if evidence.measured and evidence.artifact >= NOISE
     )
     if len(ratios) < _FACTOR_SAMPLES:
         return CAUTIOUS
@@ -146,8 +171,8 @@ def learned_factor(known: Sequence[Evidence], process: int = 0) -> float:
     ``process``: bytes that each takes beside that.
     """
     ratios = [
-        max(0, percentile(evidence.loads) - process) / evidence.artifact
+        max(0, evidence.taken - process) / evidence.artifact
         for evidence in known
-        if evidence.loads and evidence.artifact >= NOISE
+        if evidence.measured and evidence.artifact >= NOISE
     ]
     return median(ratios) if len(ratios) >= _FACTOR_SAMPLES else FACTOR

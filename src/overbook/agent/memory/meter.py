@@ -1,10 +1,14 @@
 """The shell around measuring: a window around every load and unload, and waiting until bytes are seen back.
 
-Theory of operation. A content that was never measured is loaded alone (`turns`), and its window (`attribution`) is
-then its own. Later loads give samples whenever they happen to be alone. Where the server keeps a process per model,
-its size is asked for instead, which needs no luck. After an unload the process must shrink to what the others are
-charged with; it is looked at in growing pauses until a deadline, and what is missing then is withheld from the
-budget (`unattributed`). Looking costs 40 microseconds, so nothing waits for it that need not.
+Theory of operation. There are three kinds of server. Where the server *weighs* (`weigher` has that done), loads are not
+looked at, and of some unloads the server itself says what came back: it knows whether it was at rest. Where it keeps a
+process per model, that one's size is asked for. Elsewhere a content that was never measured is loaded alone
+(`turns`), and its window (`attribution`) is then its own; later loads give samples whenever they happen to be alone,
+and none while requests were answered, whose bodies come and go in the same process.
+
+After an unload the process must shrink to what the others are charged with. It is looked at in growing pauses until a
+deadline, but only once where the server gives memory back before it answers; what is missing then is withheld from
+the budget (`unattributed`). Looking costs 40 microseconds, so nothing waits for it that need not.
 
 Decides nothing about models: it tells sizes and withheld bytes to whom `Telling` names.
 """
@@ -13,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -24,6 +29,9 @@ from overbook.agent.memory.sizes import Content, Sizes
 from overbook.agent.memory.turns import Turns
 from overbook.agent.memory.unattributed import Unattributed
 
+# Returns of a content that are measured in any case, and after how many unloads one more is.
+_ENOUGH: Final = 2
+_AGAIN: Final = 16
 # Seconds between looks while bytes are to come back; the last is repeated.
 _PAUSES: Final = (0.001, 0.002, 0.004, 0.008, 0.016, 0.03, 0.06, 0.1)
 
@@ -56,14 +64,28 @@ class _FirstUse:
     serial: int
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """An unload under way. ``measure``: the server shall say what came back, and ``said`` is told that."""
+
+    measure: bool
+    said: Callable[[int | None], None]
+
+
 class Meter:
-    """Measures one server replica. ``exact``: bytes of one model's own processes, None where they share one."""
+    """Measures one server replica.
+
+    ``exact``: bytes of one model's own processes, None where they share one. ``weighs``: the server does. ``borrowed``:
+    bytes that requests which are being answered may hold, as far as the server can tell.
+    """
 
     def __init__(
         self,
         *,
         probe: Probe,
         exact: Callable[[str], Awaitable[int | None]],
+        weighs: bool,
+        borrowed: Callable[[], Awaitable[int]],
         sizes: Sizes,
         clock: Clock,
         state: Unattributed,
@@ -71,6 +93,10 @@ class Meter:
     ) -> None:
         self._probe = probe
         self._exact = exact
+        self._weighs = weighs
+        self._borrowed = borrowed
+        self._answered = 0
+        self._unloads: Counter[str] = Counter()
         self._clock = clock
         self._limits = limits or MeterLimits()
         self._turns = Turns(self._limits.patience, clock)
@@ -103,8 +129,16 @@ class Meter:
         self, name: str, content: Content, replaces: Content | None = None
     ) -> AsyncIterator[None]:
         """Around the call that loads. An error of the load is no sample. ``replaces``: what it swaps out."""
+        if self._weighs:
+            window = self._windows.open(0)
+            try:
+                yield
+            finally:
+                self._windows.close(window, None)
+            return
         evidence = self.sizes.evidence(content.digest)
         first = evidence is None or not evidence.measured
+        answered = self._answered
         # Where models have processes of their own, company does not disturb.
         async with self._turns.turn(alone=first and not self._separate):
             window = self._windows.open(self._probe.quick() or 0)
@@ -117,7 +151,8 @@ class Meter:
                 self._windows.close(window, None)
                 raise
             after = await self._after_load(first)
-            change = None if after is None else window.change(after)
+            quiet = after is not None and answered == self._answered
+            change = window.change(after) if quiet and after is not None else None
             self._windows.close(window, known if change is None else change)
             own = await self._exact(name)
         took = self._without(replaces, change)
@@ -145,6 +180,7 @@ class Meter:
 
     def used(self, name: str, in_flight: int) -> None:
         """The model answered requests: what its first inference allocated is part of its size."""
+        self._answered += 1
         first = self._first_use.get(name)
         if first is None or in_flight:
             return
@@ -158,20 +194,26 @@ class Meter:
     # -- unloads
 
     @contextlib.asynccontextmanager
-    async def unloading(self, name: str, content: Content | None) -> AsyncIterator[None]:
+    async def unloading(self, name: str, content: Content | None) -> AsyncIterator[Work]:
         """Around the call that unloads; ends when the bytes are back, or overdue."""
         self._first_use.pop(name, None)
+        if self._weighs:
+            async with self._unloading_at_rest(name, content) as work:
+                yield work
+            return
+        answered = self._answered
         async with self._turns.turn(alone=False):
             window = self._windows.open(self._probe.quick() or 0)
             known = None if content is None else self.sizes.measured(content, None)
             try:
-                yield
+                yield Work(measure=False, said=lambda _: None)
                 back = await self._seen_back(name, content)
             except BaseException:
                 self._windows.close(window, None)
                 raise
             now = self._probe.quick()
-            change = None if now is None else window.change(now)
+            quiet = now is not None and answered == self._answered
+            change = window.change(now) if quiet and now is not None else None
             self._windows.close(window, None if known is None else -known)
         apart = name in self._apart
         self._apart.discard(name)
@@ -179,6 +221,38 @@ class Meter:
             self.sizes.gave(content, -change)
         if content is not None:
             (self._fell_short.discard if back else self._fell_short.add)(content.digest)
+
+    @contextlib.asynccontextmanager
+    async def _unloading_at_rest(self, name: str, content: Content | None) -> AsyncIterator[Work]:
+        """The server gives memory back before it answers, and says how much that was when it is asked to."""
+        window = self._windows.open(0)
+        try:
+            yield Work(self._worth_measuring(content), lambda gave: self._said(content, gave))
+        finally:
+            self._windows.close(window, None)
+        telling, held = self.telling, self._probe.quick()
+        if (
+            telling is None
+            or held is None
+            or held <= self.state.ceiling(self._others(telling, name))
+        ):
+            return
+        held -= await self._borrowed()
+        if self.state.fell_short(held, self._others(telling, name)):
+            telling.withhold(self.state.withheld)
+
+    def _worth_measuring(self, content: Content | None) -> bool:
+        """It costs the server a moment, so: until there are samples, now and then, and when memory is missing."""
+        if content is None:
+            return False
+        self._unloads[content.digest] += 1
+        evidence = self.sizes.evidence(content.digest)
+        few = evidence is None or len(evidence.returns) < _ENOUGH
+        return few or self.state.withheld > 0 or self._unloads[content.digest] % _AGAIN == 0
+
+    def _said(self, content: Content | None, gave: int | None) -> None:
+        if content is not None and gave is not None:
+            self.sizes.gave(content, gave)
 
     async def _seen_back(self, name: str, content: Content | None) -> bool:
         """Wait until the process holds no more than the others' charges allow; else withhold what is missing."""
@@ -233,7 +307,10 @@ class Meter:
         telling = self.telling
         if reading is None or telling is None:
             return reading
-        if self.state.observe(reading.held, telling.charged(), self._clock.now()):
+        held = reading.held
+        if held > self.state.ceiling(telling.charged()):
+            held -= await self._borrowed()
+        if self.state.observe(held, telling.charged(), self._clock.now()):
             telling.withhold(self.state.withheld)
         return reading
 

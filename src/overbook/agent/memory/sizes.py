@@ -6,7 +6,7 @@ Keeps no models and no ledger: `assignments` asks for sizes, `meter` adds eviden
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from overbook.agent.guesses import Guess
@@ -20,6 +20,7 @@ from overbook.agent.memory.estimates import (
     reserved_size,
     wrong,
 )
+from overbook.agent.servers.protocol import Weight
 
 # Contents from which a factor is learned; the newest.
 _FOR_FACTOR: Final = 64
@@ -31,6 +32,8 @@ class Store(Protocol):
     def load(self) -> dict[str, Evidence]: ...
 
     def save(self, changed: dict[str, Evidence]) -> None: ...
+
+    def forget(self, digest: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +74,23 @@ class Sizes:
             del self._contents[digest]
             self._told.pop(digest, None)
 
+    def forget(self, digest: str) -> None:
+        """The last model with this content was deleted: should it come again, it is measured anew."""
+        known = self._known.pop(digest, None)
+        self._unsaved.pop(digest, None)
+        self._told.pop(digest, None)
+        if known is not None:
+            self._like[known.requirement].pop(digest, None)
+            self._factors.pop(known.requirement, None)
+        if self._store is not None:
+            self._store.forget(digest)
+
     def evidence(self, digest: str) -> Evidence | None:
         return self._known.get(digest)
+
+    def weighed(self, content: Content, weight: Weight) -> None:
+        """It was loaded in a fresh process."""
+        self._keep(content, replace(self._of(content), weight=weight))
 
     def measured(self, content: Content, declared: int | None) -> int | None:
         """Bytes by measurement, None until there is one."""
@@ -93,6 +111,18 @@ class Sizes:
         _, factor = self._learned(content.requirement)
         cautious = self._guess.bytes(content.artifact, content.requirement.split(), factor)
         return reserved_size(self._known.get(content.digest), declared, cautious)
+
+    def likely_peak(self, digest: str) -> int:
+        """Bytes that a load of it may well take for a moment, before anybody weighed it."""
+        content = self.content(digest)
+        return 2 * max(self.guess(content), self.reserve(content, None))
+
+    def peak(self, content: Content) -> int:
+        """Bytes that a load of it takes until it ended, where that is known to be more than it keeps; else 0."""
+        evidence = self._known.get(content.digest)
+        if evidence is None or evidence.weight is None:
+            return 0
+        return evidence.weight.peak
 
     def wrong(self, content: Content, declared: int | None) -> bool:
         """Whether what was measured differs from the declaration by more than noise and a quarter of it."""
@@ -150,6 +180,8 @@ class Sizes:
     def _is_news(self, digest: str, evidence: Evidence) -> bool:
         """Thousands of models may share these files: they are not told of every page."""
         now = tuple(percentile(each) for each in (evidence.loads, evidence.returns) if each)
+        if evidence.weight is not None:
+            now += (evidence.weight.kept, evidence.weight.peak)
         before = self._told.get(digest, ())
         if len(now) == len(before) and all(
             abs(one - other) <= _SAME_SIZE for one, other in zip(now, before, strict=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from overbook.agent.memory.estimates import Evidence
+from overbook.agent.servers.protocol import Weight
 
 log = logging.getLogger(__name__)
 
@@ -81,13 +82,22 @@ class SizeStore:
         except sqlite3.Error as error:
             log.warning("cannot keep measured sizes: %s", error)
 
+    def forget(self, digest: str) -> None:
+        """Under all runtimes; a failure leaves what will be measured again."""
+        try:
+            self._db.execute("DELETE FROM evidence WHERE digest = ?", (digest,))
+        except sqlite3.Error as error:
+            log.warning("cannot forget a measured size: %s", error)
+
     def close(self) -> None:
         self._db.close()
 
 
 def _facts(evidence: Evidence) -> dict[str, object]:
+    weight = evidence.weight
     return {
         "artifact": evidence.artifact,
+        "weight": None if weight is None else [weight.kept, weight.peak],
         "loads": evidence.loads,
         "returns": evidence.returns,
         "peak": evidence.peak,
@@ -99,8 +109,12 @@ def _evidence(facts: Mapping[str, object]) -> Evidence:
     loads, returns = facts["loads"], facts["returns"]
     if not isinstance(loads, list) or not isinstance(returns, list):
         raise TypeError("expected lists of samples")
+    weight = facts["weight"]
+    if weight is not None and not (isinstance(weight, list) and len(weight) == 2):
+        raise TypeError("expected a weight of two numbers")
     return Evidence(
         artifact=int(str(facts["artifact"])),
+        weight=None if weight is None else Weight(int(weight[0]), int(weight[1])),
         loads=tuple(int(each) for each in loads),
         returns=tuple(int(each) for each in returns),
         peak=int(str(facts["peak"])),

@@ -43,6 +43,7 @@ from overbook.agent.servers.protocol import (
     ProcessMemory,
     ServerStartFailed,
     ServerUnreachable,
+    Weight,
 )
 
 log = logging.getLogger(__name__)
@@ -242,13 +243,16 @@ class AttachedServer:
         await asyncio.to_thread(self._folder.loaded, name)
         self._loaded.add(name)
 
-    async def unload(self, name: str, *, timeout: float, idle: bool = False) -> None:
+    async def unload(
+        self, name: str, *, timeout: float, idle: bool = False, measure: bool = False
+    ) -> int | None:
         client = self._connected()
         self._take_inherited(name)
         if name in self._stuck and name not in self._loaded:
-            return  # nothing to unload, and the server would not answer before that load has ended
+            return None  # nothing to unload, and the server would not answer before that load has ended
         self._loaded.discard(name)
         await self._unload(client, name, timeout)
+        return None
 
     async def presence(self, name: str, *, timeout: float) -> Presence:
         # Asked whether a model is ready, Triton says the same of one that loads and of one that is not there.
@@ -275,6 +279,16 @@ class AttachedServer:
         if self._pid is None:
             return None
         return await asyncio.to_thread(self._kind.model_memory, self._pid, name)
+
+    @property
+    def weighs(self) -> bool:
+        return False
+
+    async def weigh(self, model: PreparedModel, *, timeout: float) -> Weight | None:
+        return None
+
+    async def borrowed(self) -> int:
+        return 0
 
     async def wait_lost(self) -> str:
         """Nobody sees processes of a server that somebody else started: requests tell, and `wait_exit` does."""

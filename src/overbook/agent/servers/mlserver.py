@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from overbook.agent.servers import mlserver_models
 from overbook.agent.servers.launched import LaunchedServer, tuned
@@ -22,8 +23,14 @@ from overbook.agent.servers.protocol import (
     Presence,
     ProcessMemory,
     ServerUnreachable,
+    Weight,
 )
 from overbook.agent.servers.rest_repository import RestRepository
+from overbook.agent.servers.weighing_room import WeighingRoom
+
+# What a byte of a request's body may become while it is answered: the body, its parts, and a list of Python's numbers.
+_PER_BODY_BYTE: Final = 8
+_BODIES_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,12 @@ class MlserverServer:
             infer_port=True,
         )
         self._repository = RestRepository(self._launched.addresses.infer)
+        self._room = WeighingRoom(
+            command=(str(config.python), "-m", "overbook_mlserver.weighing"),
+            environment=_environment(config),
+            folder=config.state / "weighing",
+            log=config.state / "weighing.log",
+        )
 
     @property
     def addresses(self) -> Addresses:
@@ -77,6 +90,7 @@ class MlserverServer:
 
     async def close(self) -> None:
         """Stop at once and let go of the ports."""
+        await self._room.close()
         await self._launched.close()
         await self._repository.close()
 
@@ -97,9 +111,11 @@ class MlserverServer:
         except ModelRejected as error:
             raise ModelRejected(f"MLServer refused {model.name}: {error}") from error
 
-    async def unload(self, name: str, *, timeout: float, idle: bool = False) -> None:
+    async def unload(
+        self, name: str, *, timeout: float, idle: bool = False, measure: bool = False
+    ) -> int | None:
         try:
-            await self._repository.unload(name, timeout=timeout)
+            return await self._repository.unload(name, measure=measure, timeout=timeout)
         except ModelRejected as error:
             raise ServerUnreachable(f"unload of {name}: {error}") from error
 
@@ -120,6 +136,17 @@ class MlserverServer:
 
     async def model_memory(self, name: str) -> ProcessMemory | None:
         return None
+
+    @property
+    def weighs(self) -> bool:
+        return True
+
+    async def weigh(self, model: PreparedModel, *, timeout: float) -> Weight | None:
+        settings = mlserver_models.server_settings(model, self._extras)
+        return await self._room.weigh(model.name, settings, timeout=timeout)
+
+    async def borrowed(self) -> int:
+        return _PER_BODY_BYTE * await self._repository.bodies(timeout=_BODIES_SECONDS)
 
     async def wait_lost(self) -> str:
         never: asyncio.Future[str] = asyncio.get_running_loop().create_future()

@@ -29,6 +29,17 @@ class ServerStartFailed(ServerError):
     """The process did not become live. The message has the last lines of its log."""
 
 
+class WeighingFailed(ServerError):
+    """The model could not be weighed; the message says why. ``died``: its load ended the process, or did not end.
+
+    Its size has to be learned in another way. Nothing is known against the server itself.
+    """
+
+    def __init__(self, reason: str, *, died: bool = False) -> None:
+        super().__init__(reason)
+        self.died = died
+
+
 class Presence(Enum):
     """What the server's index says of a model."""
 
@@ -64,6 +75,14 @@ class Addresses:
     grpc: str
     infer: str = ""
     own_processes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """Bytes that a model takes in a fresh process: what it ``kept`` after its load, and its ``peak`` meanwhile."""
+
+    kept: int
+    peak: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +133,13 @@ class InferenceServer(Protocol):
         """
         ...
 
-    async def unload(self, name: str, *, timeout: float, idle: bool = False) -> None:
+    async def unload(
+        self, name: str, *, timeout: float, idle: bool = False, measure: bool = False
+    ) -> int | None:
         """Unload and return when the server has let go. An unknown name is success. Raises ServerUnreachable.
 
-        ``idle``: no request is in flight there, so nothing needs to be waited for.
+        ``idle``: no request is in flight there, so nothing needs to be waited for. ``measure``: say how many bytes came
+        back, where the server can; None where it cannot, or where something else moved meanwhile.
         """
         ...
 
@@ -137,6 +159,22 @@ class InferenceServer(Protocol):
 
     async def model_memory(self, name: str) -> ProcessMemory | None:
         """Of one loaded model alone, where each has processes of its own; None where they share one."""
+        ...
+
+    @property
+    def weighs(self) -> bool:
+        """Whether `weigh` says anything, and memory is given back before a load or an unload has ended."""
+        ...
+
+    async def weigh(self, model: PreparedModel, *, timeout: float) -> Weight | None:
+        """What the model takes in a fresh process of the same kind. None where the server does not ``weigh``.
+
+        Needs no running server. Raises ModelRejected, WeighingFailed.
+        """
+        ...
+
+    async def borrowed(self) -> int:
+        """Bytes that requests which are being answered may hold by now, as far as the server can tell."""
         ...
 
     async def wait_lost(self) -> str:

@@ -32,12 +32,22 @@ class RestRepository:
         if status != HTTPStatus.OK:
             raise ModelRejected(_reason(status, text))
 
-    async def unload(self, name: str, *, timeout: float) -> bool:
-        """False when the server did not know the model. Raises ServerUnreachable, ModelRejected."""
-        status, text = await self._call(name, "unload", timeout)
+    async def unload(self, name: str, *, measure: bool, timeout: float) -> int | None:
+        """Bytes that came back, if that is to be measured and could be. Raises ServerUnreachable, ModelRejected."""
+        body = {"measure": True} if measure else None
+        status, text = await self._call(name, "unload", timeout, body)
         if status not in (HTTPStatus.OK, HTTPStatus.NOT_FOUND):
             raise ModelRejected(_reason(status, text))
-        return status == HTTPStatus.OK
+        return int(text) if status == HTTPStatus.OK and text else None
+
+    async def bodies(self, *, timeout: float) -> int:
+        """Bytes of the bodies of requests that are being answered; 0 when the server does not say in time."""
+        url = f"http://{self._address}/v2/repository/bodies"
+        try:
+            async with self._http.post(url, timeout=aiohttp.ClientTimeout(timeout)) as reply:
+                return int(await reply.text()) if reply.status == HTTPStatus.OK else 0
+        except (TimeoutError, aiohttp.ClientError, ValueError):
+            return 0
 
     async def _call(
         self, name: str, action: str, timeout: float, body: Mapping[str, object] | None = None

@@ -40,6 +40,7 @@ from overbook.agent.servers.protocol import (
     ProcessMemory,
     ServerError,
     ServerUnreachable,
+    Weight,
 )
 from overbook.agent.servers.triton_backends import pip_offer
 
@@ -152,7 +153,9 @@ class TritonServer:
         self._watch.add(name, new)
         await self._let_end(name, old)
 
-    async def unload(self, name: str, *, timeout: float, idle: bool = False) -> None:
+    async def unload(
+        self, name: str, *, timeout: float, idle: bool = False, measure: bool = False
+    ) -> int | None:
         client = self._launched.client
         await self._buried(name)
         leaving = self._watch.take(name)
@@ -173,6 +176,7 @@ class TritonServer:
         stubs.kill(leaving)
         await stubs.ended(leaving)
         await asyncio.to_thread(self._clear_away, name, leaving)
+        return None
 
     async def presence(self, name: str, *, timeout: float) -> Presence:
         return (await self.index(timeout=timeout)).get(name, Presence.ABSENT)
@@ -196,6 +200,16 @@ class TritonServer:
 
     async def model_memory(self, name: str) -> ProcessMemory | None:
         return await asyncio.to_thread(stubs.memory, self._watch.of(name))
+
+    @property
+    def weighs(self) -> bool:
+        return False
+
+    async def weigh(self, model: PreparedModel, *, timeout: float) -> Weight | None:
+        return None
+
+    async def borrowed(self) -> int:
+        return 0
 
     async def wait_lost(self) -> str:
         return await self._losses.get()

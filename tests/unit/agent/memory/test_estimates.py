@@ -19,12 +19,22 @@ from overbook.agent.memory.estimates import (
     spread,
     wrong,
 )
+from overbook.agent.servers.protocol import Weight
 
 MB = 1_000_000
 
 
 def seen(*loads: int, returns: tuple[int, ...] = (), artifact: int = MB) -> Evidence:
-    return Evidence(artifact, tuple(each * MB for each in loads), tuple(r * MB for r in returns))
+    return Evidence(
+        artifact,
+        loads=tuple(each * MB for each in loads),
+        returns=tuple(each * MB for each in returns),
+    )
+
+
+def weighed(kept: int, *returns: int) -> Evidence:
+    """Its peak is twice that."""
+    return Evidence(MB, Weight(kept, 2 * kept), returns=returns)
 
 
 def test_without_a_load_nothing_is_measured() -> None:
@@ -34,7 +44,7 @@ def test_without_a_load_nothing_is_measured() -> None:
 
 def test_what_is_charged_covers_the_spread_of_loads() -> None:
     loads = tuple(100 * MB + n * 100_000 for n in range(16))
-    assert measured_size(Evidence(MB, loads), 0) == max(loads)
+    assert measured_size(Evidence(MB, loads=loads), 0) == max(loads)
     assert spread(loads) == 1_500_000
     assert spread(loads[:1]) == 0
 
@@ -53,7 +63,46 @@ def test_what_stays_behind_once_is_not_the_models() -> None:
 
 
 def test_a_model_that_grew_after_its_load_is_as_large_as_what_came_back() -> None:
-    assert measured_size(seen(10, returns=(50,)), 10 * MB) == 50 * MB
+    assert measured_size(seen(10, returns=(50, 50)), 10 * MB) == 50 * MB
+    assert measured_size(weighed(10 * MB, 50 * MB, 52 * MB), 10 * MB) == 50 * MB
+
+
+def test_one_odd_return_decides_nothing() -> None:
+    """A request's body of 370 MB went while a model of 20 KiB was unloaded: it is no larger for that."""
+    assert measured_size(weighed(20_480, 377_237_504), 0) == 20_480
+    assert measured_size(weighed(20_480, 20_480, 377_237_504), 0) == 20_480
+    assert measured_size(weighed(20_480, 377_237_504, 20_480), 0) == 20_480
+    assert measured_size(seen(1, returns=(377,)), 0) == MB
+
+
+def test_evidence_of_growth_falls_as_well_as_it_rises() -> None:
+    grown = weighed(10 * MB, 50 * MB, 50 * MB)
+    assert measured_size(grown, 0) == 50 * MB
+    assert measured_size(grown.with_return(10 * MB), 0) == 10 * MB
+
+
+def test_what_came_back_less_says_nothing_against_a_weight() -> None:
+    """Others fill the holes that it left."""
+    assert measured_size(weighed(70 * MB, 50 * MB, 50 * MB, 50 * MB), 0) == 70 * MB
+
+
+def test_a_weight_overrules_what_was_seen_of_loads() -> None:
+    evidence = Evidence(MB, Weight(10 * MB, 20 * MB), loads=(30 * MB,))
+    assert measured_size(evidence, 0) == evidence.taken == 10 * MB
+
+
+@pytest.mark.parametrize(
+    ("declared", "kept", "charged"),
+    [
+        (None, 12_288, 12_288),
+        (1_000_000, 12_288, 1_000_000),  # both are less than anybody can tell
+        (1_000_000, 1_900_000, 1_900_000),
+        (13 * MB, 12_800_000, 12_800_000),
+        (None, 0, SMALLEST),
+    ],
+)
+def test_what_is_charged_for_a_weight(declared: int | None, kept: int, charged: int) -> None:
+    assert charged_size(weighed(kept), declared, 7 * MB) == charged
 
 
 @pytest.mark.parametrize(
@@ -70,7 +119,7 @@ def test_a_model_that_grew_after_its_load_is_as_large_as_what_came_back() -> Non
     ],
 )
 def test_what_the_ledger_charges(declared: int | None, measured: int, charged: int) -> None:
-    assert charged_size(Evidence(MB, (measured,)), declared, 7 * MB) == charged
+    assert charged_size(Evidence(MB, loads=(measured,)), declared, 7 * MB) == charged
 
 
 def test_before_any_measurement_declared_or_guessed() -> None:

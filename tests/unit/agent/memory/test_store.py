@@ -11,6 +11,7 @@ from overbook.agent.memory import store as module
 from overbook.agent.memory.estimates import Evidence
 from overbook.agent.memory.sizes import Content, Sizes
 from overbook.agent.memory.store import SizeStore
+from overbook.agent.servers.protocol import Weight
 
 MB = 1_000_000
 A = Content("digest-a", 10 * MB, "sklearn")
@@ -20,15 +21,18 @@ def test_what_was_learned_is_there_after_a_restart(tmp_path: Path) -> None:
     store = SizeStore(tmp_path / "sizes.db", "mlserver-1")
     sizes = Sizes(store)
     sizes.took(A, 30 * MB)
+    sizes.weighed(A, Weight(31 * MB, 60 * MB))
     sizes.gave(A, 30 * MB)
     sizes.peaked(A, 5 * MB)
     sizes.save()
     sizes.save()  # nothing new: nothing written
     store.close()
     again = SizeStore(tmp_path / "sizes.db", "mlserver-1")
-    expected = Evidence(10 * MB, (30 * MB,), (30 * MB,), 5 * MB, "sklearn")
+    expected = Evidence(
+        10 * MB, Weight(31 * MB, 60 * MB), (30 * MB,), (30 * MB,), 5 * MB, "sklearn"
+    )
     assert again.load() == {A.digest: expected}
-    assert Sizes(again).charge(A, None) == 30 * MB
+    assert Sizes(again).charge(A, None) == 31 * MB
     again.close()
     other = SizeStore(tmp_path / "sizes.db", "mlserver-2")
     assert other.load() == {}
@@ -40,14 +44,14 @@ def test_a_damaged_file_is_begun_anew(tmp_path: Path) -> None:
     path.write_bytes(b"no database at all" * 100)
     store = SizeStore(path, "mlserver-1")
     assert store.load() == {}
-    store.save({"x": Evidence(1, (2,))})
-    assert store.load() == {"x": Evidence(1, (2,))}
+    store.save({"x": Evidence(1, loads=(2,))})
+    assert store.load() == {"x": Evidence(1, loads=(2,))}
     store.close()
 
 
 def test_a_damaged_row_costs_only_itself(tmp_path: Path) -> None:
     store = SizeStore(tmp_path / "sizes.db", "mlserver-1")
-    store.save({"x": Evidence(1, (2,)), "y": Evidence(1, (3,))})
+    store.save({"x": Evidence(1, loads=(2,)), "y": Evidence(1, loads=(3,))})
     store._db.execute("UPDATE evidence SET facts = '{\"loads\": 3}' WHERE digest = 'x'")
     assert set(store.load()) == {"y"}
     store.close()
@@ -104,10 +108,22 @@ def test_what_is_measured_again_and_again_pushes_nothing_out(
 ) -> None:
     monkeypatch.setattr(module, "_KEPT", 3)
     store = SizeStore(tmp_path / "sizes.db", "mlserver-1")
-    store.save({name: Evidence(1, (2,)) for name in "abc"})
+    store.save({name: Evidence(1, loads=(2,)) for name in "abc"})
     for number in range(10):
-        store.save({"a": Evidence(1, (number,))})
+        store.save({"a": Evidence(1, loads=(number,))})
     assert set(store.load()) == set("abc")
-    store.save({"d": Evidence(1, (2,))})
+    store.save({"d": Evidence(1, loads=(2,))})
     assert set(store.load()) == set("acd"), "the one measured longest ago goes"
+    store.close()
+
+
+def test_what_was_deleted_is_measured_anew_when_it_comes_again(tmp_path: Path) -> None:
+    store = SizeStore(tmp_path / "sizes.db", "mlserver-1")
+    sizes = Sizes(store)
+    sizes.weighed(A, Weight(30 * MB, 60 * MB))
+    sizes.save()
+    sizes.forget(A.digest)
+    sizes.save()
+    assert sizes.charge(A, 5 * MB) == 5 * MB
+    assert store.load() == {}
     store.close()

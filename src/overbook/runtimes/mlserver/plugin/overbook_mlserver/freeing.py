@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import ctypes
 import gc
+import os
 import types
 import weakref
 from collections import deque
@@ -38,6 +39,7 @@ _PASSED_OVER = (
     int,
     float,
 )
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 _libc = ctypes.CDLL(None)
 
 
@@ -80,6 +82,13 @@ class Dropped:
     def _collect(self) -> None:
         if any(part() is not None for part in self._watched):
             gc.collect()
+
+
+def anonymous_bytes() -> int:
+    """What this process holds that is in no file."""
+    with open("/proc/self/statm", "rb") as file:
+        fields = file.read().split()
+    return (int(fields[1]) - int(fields[2])) * _PAGE
 
 
 def trim() -> None:

@@ -8,7 +8,8 @@
 - A load that fails, is cancelled, exits or answers False leaves no trace, and a reload that does so
   leaves the old model serving. The reason names the error's type: ``str(EOFError())`` is empty.
 - Versions in requests are ignored: there is exactly one generation of a name at a time.
-- After an unload the memory is given back to the kernel before the call ends.
+- After a load or an unload what is free is given back to the kernel before the call ends: an unpickled forest leaves
+  as much garbage as it is large, and whoever looks at the process would take that for somebody's.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from mlserver.model import MLModel
 from mlserver.registry import MultiModelRegistry
 from mlserver.settings import ModelSettings
 
+from overbook_mlserver.activity import Activity, Rest
 from overbook_mlserver.aside import LoadFailed, describe, in_thread
-from overbook_mlserver.freeing import Dropped, trim
+from overbook_mlserver.freeing import Dropped, anonymous_bytes, trim
 from overbook_mlserver.repository import IsolatedSettings
 from overbook_mlserver.short_loads import ShortLoads
 from overbook_mlserver.slices import long_slice
@@ -105,11 +107,24 @@ class Initialiser:
 
 
 class Registry(MultiModelRegistry):
-    def __init__(self, short_loads: ShortLoads, **hooks: Any) -> None:
+    def __init__(self, short_loads: ShortLoads, activity: Activity, **hooks: Any) -> None:
         super().__init__(model_initialiser=Initialiser(short_loads), **hooks)
         self._short_loads = short_loads
+        self._activity = activity
 
     async def load(self, model_settings: ModelSettings) -> MLModel:
+        with self._activity.going_on():
+            model = await self._load(model_settings)
+            await self._give_back(model_settings)
+        return model
+
+    async def _give_back(self, settings: ModelSettings) -> None:
+        if self._short_loads.expected(settings):
+            trim()
+        else:
+            await asyncio.get_running_loop().run_in_executor(None, trim)
+
+    async def _load(self, model_settings: ModelSettings) -> MLModel:
         name = model_settings.name
         previous = self.held(name)
         try:
@@ -129,19 +144,34 @@ class Registry(MultiModelRegistry):
         return model
 
     async def unload(self, name: str) -> None:
-        held = self.held(name)
-        if held is None:
+        with self._activity.going_on():
+            await self._unload(name)
+
+    async def unload_measured(self, name: str) -> int | None:
+        """Unload, and say how many bytes that gave back; None when that cannot be told, as something else went on."""
+        with self._activity.going_on():
+            rest, model = Rest(self._activity), self.held(name)
+            if model is not None:
+                await self._give_back(model.settings)
+                del model
+            before = anonymous_bytes()
+            await self._unload(name)
+            return before - anonymous_bytes() if rest.lasted else None
+
+    async def _unload(self, name: str) -> None:
+        leaving = self.held(name)
+        if leaving is None:
             await super().unload(name)
             return
-        dropped, settings = self._dropped(held), held.settings
+        dropped, settings = self._dropped(leaving), leaving.settings
         del self._models[name]
         try:
-            await self._retire(held)
+            await self._retire(leaving)
         except Exception:
             logger.exception("unload() of '%s' failed; it is dropped all the same", name)
         finally:
             # Also when the caller has lost patience with the model's own unload().
-            del held
+            del leaving
             _forget(settings)
         await dropped.reclaim()
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import orjson
 from mlserver.errors import MLServerError
-from mlserver.registry import MultiModelRegistry
 
 from overbook_mlserver.aside import describe
 from overbook_mlserver.gateway_endpoint import Headers, Reply, Work
+from overbook_mlserver.registry import Registry
 from overbook_mlserver.repository import given_settings
 from overbook_mlserver.rest_errors import RestErrors
 
@@ -31,14 +31,14 @@ class RepositoryCalls:
     in_line = False
     path = re.compile(rb"/v2/repository/models/([^/?#%]+)/(load|unload)")
 
-    def __init__(self, registry: MultiModelRegistry, errors: RestErrors) -> None:
+    def __init__(self, registry: Registry, errors: RestErrors) -> None:
         self._registry = registry
         self._errors = errors
 
     def prepare(self, found: re.Match[bytes], headers: Headers, body: bytes) -> Work | None:
         name, call = found[1].decode("latin-1"), found[2]
         if call == b"unload":
-            return functools.partial(self._unload, name)
+            return functools.partial(self._unload, name, body)
         # MLServer's own call has no body; its settings lie in a folder.
         return functools.partial(self._load, name, body) if body else None
 
@@ -53,9 +53,13 @@ class RepositoryCalls:
         await self._registry.load(settings)
         return Reply([], b"")
 
-    async def _unload(self, name: str) -> Reply:
-        await self._registry.unload(name)
-        return Reply([], b"")
+    async def _unload(self, name: str, body: bytes) -> Reply:
+        if not body:
+            await self._registry.unload(name)
+            return Reply([], b"")
+        # There is one wish that it may contain.
+        gave = await self._registry.unload_measured(name)
+        return Reply([], b"" if gave is None else b"%d" % gave)
 
     async def failed(self, scope: Any, receive: Any, send: Any, error: Exception) -> None:
         await self._errors.answer(scope, receive, send, error)

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import importlib
-import importlib.util
 import logging
 import os
 import sys
@@ -18,7 +16,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from overbook_mlserver import spaces
+from overbook_mlserver import frameworks, spaces
 
 spaces.install()
 
@@ -32,6 +30,7 @@ from mlserver.model import MLModel  # noqa: E402
 from mlserver.settings import ModelSettings, Settings  # noqa: E402
 from mlserver.utils import install_uvloop_event_loop  # noqa: E402
 
+from overbook_mlserver.activity import Activity  # noqa: E402
 from overbook_mlserver.binary_tensors import BinaryTensors  # noqa: E402
 from overbook_mlserver.failures import Failures  # noqa: E402
 from overbook_mlserver.gateway_endpoint import GatewayEndpoint  # noqa: E402
@@ -45,41 +44,6 @@ from overbook_mlserver.rest_infer import RestInfer  # noqa: E402
 from overbook_mlserver.short_loads import ShortLoads  # noqa: E402
 from overbook_mlserver.turnstile import Turnstile  # noqa: E402
 
-# Imported before the server is live, so that no first load pays for it (1 to 3 s).
-_FRAMEWORKS = (
-    "joblib",
-    "mlserver_sklearn",
-    "sklearn.cluster",
-    "sklearn.compose",
-    "sklearn.decomposition",
-    "sklearn.discriminant_analysis",
-    "sklearn.ensemble",
-    "sklearn.experimental.enable_iterative_imputer",
-    "sklearn.feature_extraction.text",
-    "sklearn.feature_selection",
-    "sklearn.impute",
-    "sklearn.isotonic",
-    "sklearn.linear_model",
-    "sklearn.mixture",
-    "sklearn.model_selection",
-    "sklearn.multiclass",
-    "sklearn.multioutput",
-    "sklearn.naive_bayes",
-    "sklearn.neighbors",
-    "sklearn.neural_network",
-    "sklearn.pipeline",
-    "sklearn.preprocessing",
-    "sklearn.svm",
-    "sklearn.tree",
-)
-# The same for what the runtime's extras bring, each only where it is installed.
-_EXTRA_FRAMEWORKS = {
-    "onnxruntime": ("overbook_mlserver.onnx",),
-    "mlserver_xgboost": ("mlserver_xgboost",),
-    "mlserver_lightgbm": ("mlserver_lightgbm",),
-    "mlserver_catboost": ("overbook_mlserver.catboost",),
-    "mlserver_mlflow": ("mlserver_mlflow", "mlflow.sklearn", "mlflow.pyfunc.model", "skops.io"),
-}
 # Longer than any proxy's idle timeout: the proxy closes idle connections, never the server under a request.
 _KEEP_ALIVE_SECONDS = 4000
 # Interpreter threads hand over this often: what a load may add to the latency of a hot request.
@@ -101,6 +65,7 @@ class OverbookServer(mlserver.server.MLServer):
     def __init__(self, settings: Settings, gateway_port: int) -> None:
         self._turnstile = Turnstile()
         self._short_loads = ShortLoads(self._turnstile.typical)
+        self._activity = Activity()
         super().__init__(settings)
         self._model_repository.attach(self._model_registry)
         self._rest_server._app.add_middleware(BinaryTensors, data_plane=self._data_plane)
@@ -152,6 +117,7 @@ class OverbookServer(mlserver.server.MLServer):
     def _create_model_registry(self) -> Registry:
         return Registry(
             self._short_loads,
+            self._activity,
             on_model_load=[self.add_custom_handlers, load_batching],
             # MLServer forgets the batching of a reloaded model.
             on_model_reload=[self.reload_custom_handlers, _reload_batching],
@@ -194,7 +160,7 @@ class _Expected(logging.Filter):
 def run(options: Options) -> None:
     """Import the frameworks, then serve until a signal ends the process."""
     os.makedirs(options.state, exist_ok=True)
-    _import_frameworks()
+    frameworks.import_all()
     sys.setswitchinterval(_SWITCH_SECONDS)
     install_uvloop_event_loop()
     # What is imported now lives as long as the process: the collector need not walk it after unloads.
@@ -205,20 +171,6 @@ def run(options: Options) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
-
-
-def _import_frameworks() -> None:
-    for module in _FRAMEWORKS:
-        importlib.import_module(module)
-    for package, modules in _EXTRA_FRAMEWORKS.items():
-        if importlib.util.find_spec(package) is None:
-            continue
-        for module in modules:
-            try:
-                importlib.import_module(module)
-            except Exception as error:
-                # Models that need it will be refused with this reason; the others shall not miss their server.
-                print(f"cannot import {module}: {error}", file=sys.stderr)
 
 
 async def _serve(settings: Settings, gateway_port: int) -> None:

@@ -1,0 +1,140 @@
+"""Has contents weighed that nobody has weighed yet: one after the other, those in memory first.
+
+Nothing waits for it: a model that is wanted is loaded by what is believed of it, and charged what it weighs as soon
+as that is known. Decides nothing about models; where a weight goes, and what follows from it, is `sizes`'.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from overbook.agent.memory.guard import margin_of
+from overbook.agent.memory.machine import Room
+from overbook.agent.memory.sizes import Content, Sizes
+from overbook.agent.servers.protocol import (
+    ModelRejected,
+    PreparedModel,
+    WeighingFailed,
+    Weight,
+)
+
+log = logging.getLogger(__name__)
+
+# Seconds that a load may take there.
+_LONGEST: Final = 300.0
+# A load that takes longer than this, in seconds, is no reason for the others to wait.
+_SLOW: Final = 2.0
+_AT_ONCE: Final = 2
+# Seconds until one is tried again for which the machine had no memory to spare.
+_LATER: Final = 15.0
+# A weight that is so many times what was expected, and by so many bytes more, is taken twice before it is believed.
+_ODD: Final = 8
+_ODD_BYTES: Final = 16 << 20
+
+
+class Scale(Protocol):
+    """The inference server, as far as it matters here."""
+
+    @property
+    def weighs(self) -> bool: ...
+
+    async def weigh(self, model: PreparedModel, *, timeout: float) -> Weight | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class WeigherPorts:
+    """``loaded``: digests of what is in memory or on its way. ``room``: what the machine has left; None: not known.
+
+    ``base``: bytes of a process with no model in it.
+    """
+
+    scale: Scale
+    sizes: Sizes
+    loaded: Callable[[], set[str]]
+    room: Callable[[], Room | None]
+    base: Callable[[], int]
+
+
+class Weigher:
+    """Of one server replica. `run` it."""
+
+    def __init__(self, ports: WeigherPorts) -> None:
+        self._ports = ports
+        self._waiting: dict[str, PreparedModel] = {}
+        self._weighing: set[str] = set()
+        self._failed: set[str] = set()
+        self._news = asyncio.Event()
+
+    def want(self, model: PreparedModel) -> None:
+        """This model's content should be weighed, if it has not been."""
+        digest = model.artifact.name
+        if not self._ports.scale.weighs or digest in self._failed or digest in self._weighing:
+            return
+        evidence = self._ports.sizes.evidence(digest)
+        if evidence is None or evidence.weight is None:
+            self._waiting[digest] = model
+            self._news.set()
+
+    def keep_only(self, digests: set[str]) -> None:
+        """The models with other contents left."""
+        for gone in self._waiting.keys() - digests:
+            del self._waiting[gone]
+        self._failed &= digests
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                await self._news.wait()
+                self._news.clear()
+                while self._waiting:
+                    model = self._next()
+                    if not self._enough_memory(model):
+                        await asyncio.sleep(_LATER)
+                        continue
+                    del self._waiting[model.artifact.name]
+                    task = tasks.create_task(self._weigh(model), name=f"weigh {model.name}")
+                    done, _ = await asyncio.wait({task}, timeout=_SLOW)
+                    while not done and len(self._weighing) >= _AT_ONCE:
+                        done, _ = await asyncio.wait({task}, timeout=_SLOW)
+
+    def _next(self) -> PreparedModel:
+        """Those in memory are charged for now: what they weigh is wanted most."""
+        hot = next((each for each in self._ports.loaded() if each in self._waiting), None)
+        return self._waiting[hot if hot is not None else next(iter(self._waiting))]
+
+    def _enough_memory(self, model: PreparedModel) -> bool:
+        """It takes as much as the server when it was empty, and the model, beside what must stay free."""
+        room = self._ports.room()
+        if room is None:
+            return True
+        peak = self._ports.sizes.likely_peak(model.artifact.name)
+        return room.available >= self._ports.base() + peak + 2 * margin_of(room.total)
+
+    async def _weigh(self, model: PreparedModel) -> None:
+        digest = model.artifact.name
+        self._weighing.add(digest)
+        content = self._ports.sizes.content(digest)
+        try:
+            weight = await self._confirmed(model, content)
+        except (ModelRejected, WeighingFailed) as error:
+            # A load in the server will tell people; what it takes has to be guessed.
+            log.info("model '%s' could not be weighed: %s", model.name, error)
+            self._failed.add(digest)
+            return
+        finally:
+            self._weighing.discard(digest)
+        if weight is not None:
+            self._ports.sizes.weighed(content, weight)
+
+    async def _confirmed(self, model: PreparedModel, content: Content) -> Weight | None:
+        weight = await self._ports.scale.weigh(model, timeout=_LONGEST)
+        expected = self._ports.sizes.guess(content)
+        if weight is None or weight.kept <= _ODD * expected + _ODD_BYTES:
+            return weight
+        again = await self._ports.scale.weigh(model, timeout=_LONGEST)
+        return weight if again is None or weight.kept <= again.kept else again

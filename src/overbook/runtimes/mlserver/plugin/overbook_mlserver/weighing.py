@@ -1,0 +1,268 @@
+"""``python -m overbook_mlserver.weighing``: says what a model takes, by loading it where nothing else ever was.
+
+Theory of operation
+-------------------
+In a server that has loaded and unloaded all day nobody can tell what one model takes: others' garbage lies about, and
+holes that they left are filled again. So this process, which has imported what the server imports and does nothing
+else, makes a child for each model. The child loads it, brings itself to rest (collected, trimmed), and tells by how
+much its anonymous memory has grown, and what the most was on the way. Then it ends, whatever the model has done.
+
+A model may be the first to need some part of a framework. In the server that is imported once and stays; so the child
+names the modules that came along, and a second child imports them before it begins to measure.
+
+Calls come as lines of JSON on standard input, ``{"id", "name", "settings", "seconds"}``, with settings as MLServer
+takes them; answers go to standard output, in the order in which they are ready: ``{"id", "kept", "peak", "imports"}``
+in bytes, or ``{"id", "error"}`` with one line for people, and ``"died": true`` when the load ended the process or did
+not end. At the end of its input the process ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import ctypes
+import gc
+import importlib
+import json
+import os
+import selectors
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from overbook_mlserver import guard
+
+_CHUNK = 65536
+# More than this process ever has.
+_DESCRIPTORS = 4096
+_PR_SET_PDEATHSIG = 1
+# What is killed first when the machine runs out of memory.
+_OOM_SCORE = 1000
+_libc = ctypes.CDLL(None)
+
+
+@dataclass
+class Child:
+    """One measurement under way. ``deadline``: on the monotonic clock, in seconds."""
+
+    call: dict[str, Any]
+    pid: int
+    deadline: float
+    first: dict[str, Any] | None
+    heard: bytearray = field(default_factory=bytearray)
+
+
+class Room:
+    """The children and the two pipes to whom it serves."""
+
+    def __init__(self, calls: int, answers: int) -> None:
+        self._calls = calls
+        self._answers = answers
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(calls, selectors.EVENT_READ)
+        self._children: dict[int, Child] = {}
+        self._begun = bytearray()
+
+    def serve(self) -> None:
+        """Until the input ends."""
+        while True:
+            for key, _ in self._selector.select(self._patience()):
+                if key.fd != self._calls:
+                    self._hear(key.fd)
+                elif not self._read_calls():
+                    for child in self._children.values():
+                        _kill(child.pid)
+                    return
+            for pipe, child in list(self._children.items()):
+                if child.deadline <= time.monotonic():
+                    self._end(pipe, late=True)
+
+    def _patience(self) -> float | None:
+        if not self._children:
+            return None
+        return max(0.0, min(each.deadline for each in self._children.values()) - time.monotonic())
+
+    def _read_calls(self) -> bool:
+        found = os.read(self._calls, _CHUNK)
+        self._begun += found
+        *lines, rest = self._begun.split(b"\n")
+        self._begun = bytearray(rest)
+        for line in lines:
+            self._fork(json.loads(line), first=None)
+        return bool(found)
+
+    def _fork(self, call: dict[str, Any], first: dict[str, Any] | None) -> None:
+        readable, writable = os.pipe()
+        modules = first["modules"] if first else []
+        pid = os.fork()
+        if not pid:
+            # The pipes are not a model's to write to.
+            os.closerange(3, writable)
+            os.closerange(writable + 1, _DESCRIPTORS)
+            _be_child(writable, lambda: weigh(call["name"], call["settings"], modules))
+        os.close(writable)
+        deadline = time.monotonic() + float(call["seconds"])
+        self._children[readable] = Child(call, pid, deadline, first)
+        self._selector.register(readable, selectors.EVENT_READ)
+
+    def _hear(self, pipe: int) -> None:
+        found = os.read(pipe, _CHUNK)
+        if found:
+            self._children[pipe].heard += found
+        else:
+            self._end(pipe, late=False)
+
+    def _end(self, pipe: int, *, late: bool) -> None:
+        child = self._children.pop(pipe)
+        self._selector.unregister(pipe)
+        os.close(pipe)
+        # With all that it started: nothing of a model may be left.
+        _kill(child.pid)
+        _, status = os.waitpid(child.pid, 0)
+        answer = _answer(child, status, late)
+        if answer.get("modules") and child.first is None:
+            self._fork(child.call, answer)
+            return
+        if child.first is not None and "kept" in answer:
+            answer["imports"] = max(0, child.first["kept"] - answer["kept"])
+        answer.pop("modules", None)
+        line = json.dumps({"imports": 0, **answer, "id": child.call["id"]}) + "\n"
+        _write_all(self._answers, line.encode())
+
+
+def _answer(child: Child, status: int, late: bool) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(bytes(child.heard))
+        return found
+    except ValueError:
+        pass
+    if late:
+        told = f"the load did not end within {float(child.call['seconds']):g} s"
+    elif os.WIFSIGNALED(status) and os.WTERMSIG(status) != signal.SIGKILL:
+        told = f"the load ended its process: {signal.Signals(os.WTERMSIG(status)).name}"
+    else:
+        told = f"the load ended its process: exit code {os.waitstatus_to_exitcode(status)}"
+    return {"error": told, "died": True}
+
+
+def weigh(name: str, raw: dict[str, Any], modules: list[str]) -> dict[str, Any]:
+    """Load the model here and say what that took. Raises what the load raises.
+
+    ``modules`` are imported before anything is measured. Returns, in bytes, ``kept`` and ``peak``, and in ``modules``
+    the names of those that the load imported, but for the model's own.
+    """
+    from overbook_mlserver.repository import given_settings
+
+    for module in modules:
+        with contextlib.suppress(Exception):
+            importlib.import_module(module)
+    known = set(sys.modules)
+    before = _at_rest()
+    _forget_peak()
+    model = asyncio.Runner(loop_factory=asyncio.SelectorEventLoop).run(
+        _load(given_settings(name, raw))
+    )
+    peak = _peak()
+    kept = _at_rest() - before
+    del model
+    came = [each for each in sys.modules if each not in known and not _own(each)]
+    return {"kept": max(0, kept), "peak": max(0, kept, peak - before), "modules": came}
+
+
+async def _load(settings: Any) -> Any:
+    from overbook_mlserver.aside import LoadFailed
+
+    model = settings.implementation(settings)
+    ready = await model.load()
+    if not ready:
+        raise LoadFailed(f"load() of {type(model).__name__} returned {ready!r}, expected True")
+    return model
+
+
+def _own(module: str) -> bool:
+    return module.startswith("_overbook_models")
+
+
+def _at_rest() -> int:
+    """Bytes of anonymous memory of this process once nothing is left that could be given back."""
+    gc.collect()
+    _libc.malloc_trim(0)
+    with open("/proc/self/smaps_rollup", "rb") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(b"Anonymous:")) * 1024
+
+
+def _forget_peak() -> None:
+    with open("/proc/self/clear_refs", "wb") as file:
+        file.write(b"5")
+
+
+def _peak() -> int:
+    """Bytes, since `_forget_peak`, without the pages of files."""
+    with open("/proc/self/status", "rb") as file:
+        found = dict(line.split(b":", 1) for line in file)
+    of_files = int(found[b"RssFile"].split()[0]) + int(found[b"RssShmem"].split()[0])
+    return (int(found[b"VmHWM"].split()[0]) - of_files) * 1024
+
+
+def _be_child(pipe: int, work: Callable[[], dict[str, Any]]) -> NoReturn:
+    """Do the work, tell the result, and end without a look back."""
+    from overbook_mlserver.aside import describe
+
+    answer: dict[str, Any]
+    try:
+        os.setsid()
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+            file.write(str(_OOM_SCORE))
+        answer = work()
+    except Exception as error:
+        answer = {"error": describe(error)}
+    except BaseException as error:
+        answer = {"error": f"the load ended its process: {describe(error)}", "died": True}
+    _write_all(pipe, json.dumps(answer).encode())
+    os._exit(0)
+
+
+def _write_all(to: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(to, data) :]
+
+
+def _kill(pid: int) -> None:
+    # Both: before it leads a group of its own, there is none of that number.
+    for end in (os.killpg, os.kill):
+        with contextlib.suppress(ProcessLookupError):
+            end(pid, signal.SIGKILL)
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(prog="overbook_mlserver.weighing")
+    parser.add_argument("--parent-fd", type=int, required=True, help="closes when the agent dies")
+    arguments = parser.parse_args()
+    sys.dont_write_bytecode = True
+    guard.exit_with_parent(arguments.parent_fd)
+    answers = os.dup(1)
+    # What models print is no answer.
+    os.dup2(2, 1)
+    calls = os.dup(0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+
+    from overbook_mlserver import frameworks, spaces
+
+    spaces.install()
+    frameworks.import_all()
+    importlib.import_module("overbook_mlserver.repository")
+    importlib.import_module("overbook_mlserver.registry")
+    gc.collect()
+    # Children that touch what they do not own copy it.
+    gc.freeze()
+    Room(calls, answers).serve()
+
+
+if __name__ == "__main__":
+    _main()

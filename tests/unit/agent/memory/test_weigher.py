@@ -1,0 +1,144 @@
+"""Contents are weighed once, those in memory first, and nothing that a weighing does stops the others."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from overbook.agent.memory.machine import Room
+from overbook.agent.memory.sizes import Content, Sizes
+from overbook.agent.memory.weigher import Weigher, WeigherPorts
+from overbook.agent.servers.protocol import PreparedModel, WeighingFailed, Weight
+from tests.unit.agent.virtual_time import in_virtual_time, settle
+
+MB = 1_000_000
+
+
+class Scale:
+    """Answers by script: weights one after the other, or a failure; ``weighed`` has who was asked for."""
+
+    weighs = True
+
+    def __init__(self) -> None:
+        self.answers: dict[str, list[Weight | WeighingFailed]] = {}
+        self.seconds: dict[str, float] = {}
+        self.weighed: list[str] = []
+
+    async def weigh(self, model: PreparedModel, *, timeout: float) -> Weight | None:
+        self.weighed.append(model.name)
+        await asyncio.sleep(self.seconds.get(model.name, 0.1))
+        answers = self.answers.get(model.name, [Weight(MB, 2 * MB)])
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(answer, WeighingFailed):
+            raise answer
+        return answer
+
+
+class Bench:
+    def __init__(self) -> None:
+        self.scale = Scale()
+        self.sizes = Sizes()
+        self.loaded: set[str] = set()
+        self.room: Room | None = None
+        self.weigher = Weigher(
+            WeigherPorts(
+                scale=self.scale,
+                sizes=self.sizes,
+                loaded=lambda: self.loaded,
+                room=lambda: self.room,
+                base=lambda: 100 * MB,
+            )
+        )
+
+    def want(self, *names: str) -> None:
+        for name in names:
+            self.sizes.introduce(Content(name, MB))
+            self.weigher.want(PreparedModel(name, 1, Path("/cache") / name))
+
+    def kept(self, name: str) -> int | None:
+        return self.sizes.measured(Content(name, MB), None)
+
+
+@contextlib.asynccontextmanager
+async def bench() -> AsyncIterator[Bench]:
+    made = Bench()
+    running = asyncio.create_task(made.weigher.run())
+    try:
+        yield made
+        assert not running.done(), "the weigher ended"
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+
+
+@in_virtual_time
+async def test_each_content_once_and_those_in_memory_first() -> None:
+    async with bench() as made:
+        made.want("a", "b", "c")
+        made.want("b")
+        made.loaded = {"c"}
+        await asyncio.sleep(10)
+        made.want("a")
+        await asyncio.sleep(10)
+        assert made.scale.weighed == ["c", "a", "b"]
+        assert made.kept("a") == MB
+
+
+@in_virtual_time
+async def test_one_that_fails_stops_nobody_and_is_not_tried_again() -> None:
+    async with bench() as made:
+        made.scale.answers["a"] = [WeighingFailed("the load ended its process", died=True)]
+        made.want("a", "b")
+        await asyncio.sleep(10)
+        made.want("a")
+        await asyncio.sleep(10)
+        assert made.scale.weighed == ["a", "b"]
+        assert made.kept("a") is None
+        assert made.kept("b") == MB
+
+
+@in_virtual_time
+async def test_one_that_takes_long_holds_up_nobody() -> None:
+    async with bench() as made:
+        made.scale.seconds["a"] = 100.0
+        made.want("a", "b")
+        await asyncio.sleep(5)
+        assert made.kept("b") == MB
+        assert made.kept("a") is None
+
+
+@in_virtual_time
+async def test_a_weight_beyond_all_expectation_is_taken_twice() -> None:
+    async with bench() as made:
+        made.scale.answers["a"] = [Weight(391 * MB, 391 * MB), Weight(MB, 2 * MB)]
+        made.scale.answers["b"] = [Weight(391 * MB, 391 * MB), Weight(390 * MB, 391 * MB)]
+        made.want("a", "b")
+        await asyncio.sleep(10)
+        assert made.scale.weighed == ["a", "a", "b", "b"]
+        assert made.kept("a") == MB
+        assert made.kept("b") == 390 * MB, "twice is believed"
+
+
+@in_virtual_time
+async def test_it_waits_for_memory_that_the_machine_can_spare() -> None:
+    async with bench() as made:
+        made.room = Room(1000 * MB, 200 * MB)
+        made.want("a")
+        await asyncio.sleep(10)
+        assert made.scale.weighed == []
+        made.room = Room(1000 * MB, 900 * MB)
+        await asyncio.sleep(30)
+        assert made.kept("a") == MB
+
+
+@in_virtual_time
+async def test_who_left_is_not_weighed() -> None:
+    async with bench() as made:
+        made.want("a", "b")
+        made.weigher.keep_only({"b"})
+        await settle()
+        await asyncio.sleep(10)
+        assert made.scale.weighed == ["b"]
