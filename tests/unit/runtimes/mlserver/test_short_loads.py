@@ -75,10 +75,13 @@ async def test_only_so_many_are_remembered(
 ) -> None:
     monkeypatch.setattr(SHORT, "_REMEMBERED", 2)
     loads = SHORT.ShortLoads(lambda: 0.0)
-    for place in ("/a/one", "/a/two", "/a/one", "/a/three"):
-        await loads.timed(settings(place), processor.load(0.001))
-    assert [loads.expected(settings(f"/a/{name}")) for name in ("one", "two", "three")] == [
-        True,
-        False,
-        True,
-    ]
+    names = ("one", "two", "three")
+
+    async def load(name: str) -> list[bool]:
+        await loads.timed(settings(f"/a/{name}"), processor.load(0.001))
+        return [loads.expected(settings(f"/a/{each}")) for each in names]
+
+    assert await load("one") == [True, False, False]
+    assert await load("two") == [True, True, False]
+    assert await load("one") == [True, True, False]
+    assert await load("three") == [False, False, True]

@@ -1,7 +1,7 @@
 """``python -m overbook_mlserver``: one MLServer process for one Overbook agent.
 
 The guard starts before anything slow is imported, so that no orphan outlives its agent even when the
-agent dies while frameworks are being imported.
+agent dies while frameworks are being imported. Nor does `pools` know of memory that was taken before it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from overbook_mlserver import guard
+from overbook_mlserver import guard, pools
 
 
 def _arguments() -> argparse.Namespace:
@@ -33,6 +33,7 @@ def main() -> None:
     if arguments.parent_fd is not None:
         guard.exit_with_parent(arguments.parent_fd)
     guard.bound_log(arguments.max_log_bytes)
+    pools.watch(arguments.state)
 
     from overbook_mlserver import server
 

@@ -2,8 +2,9 @@
 
 Most models are freed by their last reference; then the collector is not run, as it would walk every other resident
 model's objects while requests wait (4 ms at 300 small models). ``malloc_trim`` returns the holes that many small
-arrays leave; big ones go back by themselves. To free a forest of 100 MB at once takes 3 ms, in which the interpreter
-does nothing else: large models are taken apart in a thread, and their parts let go of one by one.
+arrays leave, `pools` those that Python's own objects leave; big arrays go back by themselves. To free a forest of
+100 MB at once takes 3 ms, in which the interpreter does nothing else: large models are taken apart in a thread, and
+their parts let go of one by one.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from overbook_mlserver import pools
 from overbook_mlserver.slices import long_slice
 
 if TYPE_CHECKING:
@@ -60,6 +62,7 @@ class Dropped:
         if self._small:
             self._model = None
             self._collect()
+            pools.forget_names()
             trim()
         else:
             await asyncio.get_running_loop().run_in_executor(None, self._reclaim_aside)
@@ -77,6 +80,7 @@ class Dropped:
         while parts:
             parts.popleft()
         self._collect()
+        pools.forget_names()
         trim()
 
     def _collect(self) -> None:
@@ -93,6 +97,7 @@ def anonymous_bytes() -> int:
 
 def trim() -> None:
     """A tenth of a millisecond where little was freed, ten of them after a large model."""
+    pools.give_back()
     if hasattr(_libc, "malloc_trim"):
         _libc.malloc_trim(0)
 

@@ -13,7 +13,7 @@ Only models without code of their own: what that does when it loads, nobody know
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
+from array import array
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # Processor time of a load for which requests to other models may wait: so much, or so many predictions'.
 _SHORT_SECONDS = 0.01
 _SHORT_PREDICTIONS = 3.0
-# Artifacts remembered, of which the ones that were not loaded for the longest time are forgotten first.
+# Artifacts remembered. With one more all are forgotten, and timed anew.
 _REMEMBERED = 50_000
 
 
@@ -32,24 +32,33 @@ class ShortLoads:
 
     def __init__(self, prediction: Callable[[], float]) -> None:
         self._prediction = prediction
-        self._took: OrderedDict[tuple[str, str], float] = OrderedDict()
+        # Numbers in an array are no objects: one that outlives its model would keep what lies around it.
+        self._seconds = array("d")
+        self._places: dict[tuple[str, str], int] = {}
 
     def expected(self, settings: ModelSettings) -> bool:
         """Whether loading this is known to be short."""
-        took = self._took.get(_key(settings))
+        place = self._places.get(_key(settings))
         short = max(_SHORT_SECONDS, _SHORT_PREDICTIONS * self._prediction())
-        return took is not None and took < short
+        return place is not None and self._seconds[place] < short
 
     async def timed(self, settings: ModelSettings, load: Callable[[], Awaitable[bool]]) -> bool:
         """Do the load, and remember what it took of the thread that it runs in."""
         began = time.thread_time()
         ready = await load()
-        key = _key(settings)
-        self._took[key] = time.thread_time() - began
-        self._took.move_to_end(key)
-        if len(self._took) > _REMEMBERED:
-            self._took.popitem(last=False)
+        self._remember(_key(settings), time.thread_time() - began)
         return ready
+
+    def _remember(self, key: tuple[str, str], took: float) -> None:
+        place = self._places.get(key)
+        if place is not None:
+            self._seconds[place] = took
+            return
+        if len(self._places) >= _REMEMBERED:
+            self._places.clear()
+            del self._seconds[:]
+        self._places[key] = len(self._seconds)
+        self._seconds.append(took)
 
 
 def _key(settings: ModelSettings) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from array import array
 from collections import deque
 from collections.abc import Callable
 
@@ -24,7 +25,9 @@ class Turnstile:
         self._line: deque[Callable[[], object]] = deque()
         self._turning = False
         self._began = 0.0
-        self._took: deque[float] = deque(maxlen=_RECENT)
+        # In a ring: a number in an array is no object that would keep what lies around it.
+        self._took = array("d", [0.0] * _RECENT)
+        self._counted = 0
 
     def enter(self, begin: Callable[[], object]) -> None:
         """Call ``begin``, which makes the task, now or when those in front have begun."""
@@ -36,7 +39,7 @@ class Turnstile:
 
     def typical(self) -> float:
         """Seconds of processor time for which one of late held the loop up, on average; 0 before the first."""
-        return sum(self._took) / len(self._took) if self._took else 0.0
+        return sum(self._took) / min(self._counted, _RECENT) if self._counted else 0.0
 
     def _let_in(self, begin: Callable[[], object]) -> None:
         loop = asyncio.get_running_loop()
@@ -49,7 +52,8 @@ class Turnstile:
         self._began = time.thread_time()
 
     def _turn(self) -> None:
-        self._took.append(time.thread_time() - self._began)
+        self._took[self._counted % _RECENT] = time.thread_time() - self._began
+        self._counted += 1
         if self._line:
             self._let_in(self._line.popleft())
         else:
