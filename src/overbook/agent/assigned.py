@@ -7,25 +7,29 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from overbook.agent.artifacts.cache import Artifact
+from overbook.agent.artifacts.kinds import FILES, Kind
 from overbook.agent.memory.sizes import Content as Measurable
 from overbook.agent.servers.protocol import PreparedModel
 from overbook.wire import scheduler_pb2 as pb
 
-_NOTHING: Final = Measurable("", 0)
+_NOTHING: Final = Measurable("", Kind(FILES, 0))
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What was registered: files, where they came from (address, fingerprint), and the number the core knows it by."""
+    """What was registered: files, of what kind, where they came from (address, fingerprint), and the number the core
+    knows it by.
+    """
 
     artifact: Artifact
+    kind: Kind
     source: tuple[str, str]
     prepared: PreparedModel
 
     @property
     def measurable(self) -> Measurable:
         words = " ".join(self.prepared.requirements)
-        return Measurable(self.artifact.digest, self.artifact.bytes, words)
+        return Measurable(self.artifact.digest, self.kind, words)
 
     def same(self, other: PreparedModel) -> bool:
         return self.prepared == replace(other, generation=self.prepared.generation)

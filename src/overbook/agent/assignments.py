@@ -14,10 +14,12 @@ import asyncio
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Final, Protocol
 
 from overbook.agent.actor import Activation, Actor
 from overbook.agent.artifacts.cache import Artifact, ArtifactError
+from overbook.agent.artifacts.kinds import Kind
 from overbook.agent.assigned import Assignment, Content, prepared_model, same_content
 from overbook.agent.clock import Clock
 from overbook.agent.memory.history import History, Seen
@@ -40,6 +42,10 @@ class Cache(Protocol):
 
     async def fetch(self, storage_uri: str, fingerprint: str) -> Artifact:
         """Raises ArtifactError."""
+        ...
+
+    async def kind(self, folder: Path) -> Kind:
+        """Of files that were fetched."""
         ...
 
     async def verify(self, digest: str) -> bool: ...
@@ -180,8 +186,9 @@ class Assignments:
             try:
                 async with self._slots:
                     artifact = await self._cache.fetch(*source)
-                    content = Content(artifact, source, prepared_model(spec, artifact))
-                    self._server.validate(content.prepared)
+                    prepared = prepared_model(spec, artifact)
+                    self._server.validate(prepared)
+                    content = Content(artifact, await self._kind(prepared), source, prepared)
             except (ArtifactError, ModelRejected) as error:
                 self._fetch_failed(assignment, str(error))
                 backoff = _RETRY_BASE * 2.0 ** min(10, assignment.failures - 1)
@@ -193,6 +200,14 @@ class Assignments:
                 assignment.current = True
                 self._register(assignment, content)
             return
+
+    async def _kind(self, prepared: PreparedModel) -> Kind:
+        """Only who has to guess has to look."""
+        known = self._sizes.evidence(prepared.artifact.name)
+        if known is not None:
+            return known.kind
+        folder = prepared.artifact / prepared.version if prepared.version else prepared.artifact
+        return await self._cache.kind(folder)
 
     def _fetch_failed(self, assignment: Assignment, reason: str) -> None:
         assignment.failures += 1

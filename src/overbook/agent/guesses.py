@@ -18,10 +18,6 @@ from typing import Final
 
 from overbook.agent.artifacts.kinds import Kind
 
-# What an artifact becomes in memory, by experience with pickled estimators.
-FACTOR: Final = 1.2
-# What it seldom exceeds: for the moment at which it is loaded for the first time.
-CAUTIOUS: Final = 1.5
 # A ledger entry of nothing would let any number of models in.
 SMALLEST: Final = 4096
 
@@ -197,10 +193,6 @@ class Guess:
     """``own_process``: bytes of the process that a model of this requirement gets, without the model."""
 
     own_process: Mapping[str, int] = field(default_factory=dict)
-
-    def bytes(self, artifact: int, requirements: Iterable[str], factor: float = FACTOR) -> int:
-        """Of a model whose files have ``artifact`` bytes, each of which becomes ``factor`` in memory."""
-        return max(SMALLEST, int(artifact * factor)) + self.process(requirements)
 
     def process(self, requirements: Iterable[str]) -> int:
         """Bytes of the process that the model gets; 0 where it shares one."""

@@ -14,21 +14,15 @@ from overbook.agent.guesses import NEWEST, SMALLEST, Expectation, Experience, Gu
 MIB = 1024 * 1024
 
 
-def test_files_are_more_in_memory_and_never_nothing() -> None:
-    assert Guess().bytes(100_000, []) == 120_000
-    assert Guess().bytes(0, []) == SMALLEST
-
-
-def test_a_process_of_its_own_is_added_the_largest_that_a_requirement_asks_for() -> None:
+def test_the_process_is_the_largest_that_a_requirement_asks_for() -> None:
     guess = Guess({"onnx": 70 * MIB, "python": 40 * MIB})
-    assert guess.bytes(100_000, ["triton", "onnx"]) == 120_000 + 70 * MIB
-    assert guess.bytes(0, ["onnx", "python"]) == SMALLEST + 70 * MIB
+    assert guess.process(["triton", "onnx"]) == guess.process(["onnx", "python"]) == 70 * MIB
+    assert Guess().process(["onnx"]) == 0
 
 
 def test_a_model_that_does_not_say_gets_the_smallest_process() -> None:
     guess = Guess({"onnx": 70 * MIB, "python": 40 * MIB})
-    assert guess.bytes(100_000, ["triton"]) == 120_000 + 40 * MIB
-    assert guess.bytes(100_000, []) == 120_000 + 40 * MIB
+    assert guess.process(["triton"]) == guess.process([]) == 40 * MIB
 
 
 FOREST = (

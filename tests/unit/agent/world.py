@@ -11,6 +11,7 @@ from pathlib import Path
 from overbook.agent.actor import Activation, Actor, ActorPorts
 from overbook.agent.artifacts.cache import Artifact
 from overbook.agent.artifacts.errors import ArtifactError
+from overbook.agent.artifacts.kinds import Kind
 from overbook.agent.assignments import Assignments
 from overbook.agent.clock import Clock
 from overbook.agent.followers import Follower
@@ -61,9 +62,17 @@ class FakeCache:
         if storage_uri in self.failures:
             raise ArtifactError(self.failures[storage_uri])
         self.fetched.append(storage_uri)
-        digest = self.digests.get(storage_uri) or f"{storage_uri}-{fingerprint}".strip("/")
+        digest = self._digest(storage_uri, fingerprint)
         self.damaged.discard(digest)
         return Artifact(Path("/cache") / digest, digest, self.sizes.get(storage_uri, MB))
+
+    def _digest(self, storage_uri: str, fingerprint: str = "1") -> str:
+        return self.digests.get(storage_uri) or f"{storage_uri}-{fingerprint}".strip("/")
+
+    async def kind(self, folder: Path) -> Kind:
+        """Each artifact is of the one kind; its size is told by its name."""
+        found = {self._digest(uri): size for uri, size in self.sizes.items()}
+        return Kind("pickle:some.Estimator", found.get(folder.name, MB))
 
     async def verify(self, digest: str) -> bool:
         self.verified.append(digest)

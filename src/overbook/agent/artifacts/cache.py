@@ -24,6 +24,7 @@ from urllib.parse import unquote, urlparse
 from overbook.agent.artifacts.copying import Content, content_of, copy_artifact, sync_folder
 from overbook.agent.artifacts.errors import ArtifactError
 from overbook.agent.artifacts.index import Index
+from overbook.agent.artifacts.kinds import Kind, kind_of
 
 __all__ = ["Artifact", "ArtifactCache", "ArtifactError"]
 
@@ -94,6 +95,10 @@ class ArtifactCache:
             if (storage_uri, fingerprint) in self._keys and not lock.locked():
                 del self._keys[storage_uri, fingerprint]
         return found
+
+    async def kind(self, folder: Path) -> Kind:
+        """Of an artifact's folder, or of the version in it that is meant; see `kinds`."""
+        return await asyncio.to_thread(kind_of, folder)
 
     async def verify(self, digest: str) -> bool:
         """Read the artifact again, all of it. A damaged one is removed, so that the next fetch brings it anew."""

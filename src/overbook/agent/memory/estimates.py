@@ -20,7 +20,8 @@ from functools import lru_cache
 from statistics import median
 from typing import Final
 
-from overbook.agent.guesses import CAUTIOUS, FACTOR, SMALLEST
+from overbook.agent.artifacts.kinds import Kind
+from overbook.agent.guesses import SMALLEST
 from overbook.agent.servers.protocol import Weight
 
 KEPT: Final = 16
@@ -34,7 +35,6 @@ _GROWN: Final = 256 << 10
 _GROWN_SHARE: Final = 0.05
 # A declaration this far from the truth, relatively, is worth a warning.
 TOLERATED: Final = 0.25
-_FACTOR_SAMPLES: Final = 3
 _OUTLIER: Final = 5
 
 
@@ -42,11 +42,12 @@ _OUTLIER: Final = 5
 class Evidence:
     """What is known of one content under one runtime: the newest samples, in bytes.
 
-    ``weight``: None where it was not weighed. ``loads``: taken by a load and its first inference. ``returns``: given
-    back by an unload. ``peak``: the most that inference took on top. ``artifact``: size of its files.
+    ``kind``: of its files. ``weight``: None where it was not weighed. ``loads``: taken by a load and its first
+    inference. ``returns``: given back by an unload. ``peak``: the most that inference took on top. ``requirement``: the
+    words that tell whether it gets a process of its own.
     """
 
-    artifact: int
+    kind: Kind
     weight: Weight | None = None
     loads: tuple[int, ...] = ()
     returns: tuple[int, ...] = ()
@@ -150,29 +151,3 @@ def reserved_size(evidence: Evidence | None, declared: int | None, cautious: int
     if declared is not None and (cautious <= declared or not differs(cautious, declared)):
         return 0
     return cautious + NOISE
-
-
-def cautious_factor(known: Sequence[Evidence], process: int = 0) -> float:
-    """As `learned_factor`, but which nearly all of them stay below by no more than noise; at first `CAUTIOUS`."""
-    # Per MiB, so that the noise of one is what `percentile` takes it for.
-    ratios = tuple(
-        max(0, evidence.taken - process - NOISE) * NOISE // evidence.artifact
-        for evidence in known
-        if evidence.measured and evidence.artifact >= NOISE
-    )
-    if len(ratios) < _FACTOR_SAMPLES:
-        return CAUTIOUS
-    return max(learned_factor(known, process), percentile(ratios) / NOISE)
-
-
-def learned_factor(known: Sequence[Evidence], process: int = 0) -> float:
-    """Bytes in memory per byte of artifact: the median over contents large enough to tell, else `FACTOR`.
-
-    ``process``: bytes that each takes beside that.
-    """
-    ratios = [
-        max(0, evidence.taken - process) / evidence.artifact
-        for evidence in known
-        if evidence.measured and evidence.artifact >= NOISE
-    ]
-    return median(ratios) if len(ratios) >= _FACTOR_SAMPLES else FACTOR

@@ -9,12 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from overbook.agent.guesses import Guess
+from overbook.agent.artifacts.kinds import FILES, Kind
+from overbook.agent.guesses import Expectation, Experience, Guess
 from overbook.agent.memory.estimates import (
     Evidence,
-    cautious_factor,
     charged_size,
-    learned_factor,
     measured_size,
     percentile,
     reserved_size,
@@ -22,10 +21,11 @@ from overbook.agent.memory.estimates import (
 )
 from overbook.agent.servers.protocol import Weight
 
-# Contents from which a factor is learned; the newest.
-_FOR_FACTOR: Final = 64
 # A size that is known a little better is no news; bytes.
 _SAME_SIZE: Final = 64 << 10
+
+
+_UNKNOWN: Final = Kind(FILES, 0)
 
 
 class Store(Protocol):
@@ -38,10 +38,10 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What is loaded: files by digest, their bytes, and the requirements, which tell the framework."""
+    """What is loaded: files by digest, what kind they are of, and the requirements, which tell who serves it."""
 
     digest: str
-    artifact: int
+    kind: Kind
     requirement: str = ""
 
 
@@ -53,11 +53,10 @@ class Sizes:
         self._guess = guess or Guess()
         self._known: dict[str, Evidence] = {} if store is None else store.load()
         self._unsaved: dict[str, Evidence] = {}
-        self._factors: dict[str, tuple[float, float]] = {}
+        self._experience = Experience()
         self._told: dict[str, tuple[int, ...]] = {}
-        self._like: dict[str, dict[str, None]] = {}
         for digest, evidence in self._known.items():
-            self._remember(digest, evidence)
+            self._learn(digest, evidence)
         self._contents: dict[str, Content] = {}
         self.on_change: Callable[[str], None] | None = None
 
@@ -66,7 +65,7 @@ class Sizes:
         self._contents[content.digest] = content
 
     def content(self, digest: str) -> Content:
-        return self._contents.get(digest) or Content(digest, 0)
+        return self._contents.get(digest) or Content(digest, _UNKNOWN)
 
     def keep_only(self, digests: set[str]) -> None:
         """The contents of models that left are forgotten, what was measured of them is not."""
@@ -76,12 +75,10 @@ class Sizes:
 
     def forget(self, digest: str) -> None:
         """The last model with this content was deleted: should it come again, it is measured anew."""
-        known = self._known.pop(digest, None)
+        self._known.pop(digest, None)
         self._unsaved.pop(digest, None)
         self._told.pop(digest, None)
-        if known is not None:
-            self._like[known.requirement].pop(digest, None)
-            self._factors.pop(known.requirement, None)
+        self._experience.forget(digest)
         if self._store is not None:
             self._store.forget(digest)
 
@@ -108,21 +105,15 @@ class Sizes:
 
     def reserve(self, content: Content, declared: int | None) -> int:
         """Bytes to charge for a load of it until it ended, when they should be more than `charge`; else 0."""
-        _, factor = self._learned(content.requirement)
-        cautious = self._guess.bytes(content.artifact, content.requirement.split(), factor)
+        cautious = self._expect(content).cautious
         return reserved_size(self._known.get(content.digest), declared, cautious)
 
-    def likely_peak(self, digest: str) -> int:
-        """Bytes that a load of it may well take for a moment, before anybody weighed it."""
-        content = self.content(digest)
-        return 2 * max(self.guess(content), self.reserve(content, None))
-
     def peak(self, content: Content) -> int:
-        """Bytes that a load of it takes until it ended, where that is known to be more than it keeps; else 0."""
+        """Bytes that a load of it takes, or may take, for a moment. Of a model in a process of its own: 0."""
         evidence = self._known.get(content.digest)
-        if evidence is None or evidence.weight is None:
-            return 0
-        return evidence.weight.peak
+        if evidence is None or not evidence.measured:
+            return self._expect(content).loading
+        return 0 if evidence.weight is None else evidence.weight.peak
 
     def wrong(self, content: Content, declared: int | None) -> bool:
         """Whether what was measured differs from the declaration by more than noise and a quarter of it."""
@@ -131,22 +122,11 @@ class Sizes:
 
     def guess(self, content: Content) -> int:
         """Bytes without any measurement of this content, by what others of its kind became in memory."""
-        factor = self.factor(content.requirement)
-        return self._guess.bytes(content.artifact, content.requirement.split(), factor)
+        return self._expect(content).likely
 
-    def factor(self, requirement: str) -> float:
-        """Bytes in memory per byte of artifact, learned per framework."""
-        return self._learned(requirement)[0]
-
-    def _learned(self, requirement: str) -> tuple[float, float]:
-        """What a byte of artifact becomes, and what it seldom exceeds."""
-        found = self._factors.get(requirement)
-        if found is None:
-            like = [self._known[digest] for digest in self._like.get(requirement, ())]
-            process = self._guess.process(requirement.split())
-            found = learned_factor(like, process), cautious_factor(like, process)
-            self._factors[requirement] = found
-        return found
+    def _expect(self, content: Content) -> Expectation:
+        process = self._guess.process(content.requirement.split())
+        return self._experience.expect(content.kind, process=process)
 
     def took(self, content: Content, bytes_: int) -> None:
         """A load of it, seen alone."""
@@ -169,11 +149,11 @@ class Sizes:
 
     def _of(self, content: Content) -> Evidence:
         known = self._known.pop(content.digest, None)  # the newest stands last
-        return known or Evidence(content.artifact, requirement=content.requirement)
+        return known or Evidence(content.kind, requirement=content.requirement)
 
     def _keep(self, content: Content, evidence: Evidence, *, told: bool = True) -> None:
         self._known[content.digest] = self._unsaved[content.digest] = evidence
-        self._remember(content.digest, evidence)
+        self._learn(content.digest, evidence)
         if told and self.on_change is not None and self._is_news(content.digest, evidence):
             self.on_change(content.digest)
 
@@ -190,13 +170,16 @@ class Sizes:
         self._told[digest] = now
         return True
 
-    def _remember(self, digest: str, evidence: Evidence) -> None:
-        like = self._like.setdefault(evidence.requirement, {})
-        like.pop(digest, None)
-        like[digest] = None
-        if len(like) > _FOR_FACTOR:
-            del like[next(iter(like))]
-        self._factors.pop(evidence.requirement, None)
+    def _learn(self, digest: str, evidence: Evidence) -> None:
+        if evidence.measured:
+            weight, words = evidence.weight, evidence.requirement.split()
+            self._experience.note(
+                digest,
+                evidence.kind,
+                evidence.taken,
+                loading=None if weight is None else weight.peak,
+                process=self._guess.process(words),
+            )
 
     def save(self) -> None:
         """Write what was learned since the last time."""

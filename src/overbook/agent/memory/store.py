@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from overbook.agent.artifacts.kinds import Kind
 from overbook.agent.memory.estimates import Evidence
 from overbook.agent.servers.protocol import Weight
 
@@ -96,7 +97,7 @@ class SizeStore:
 def _facts(evidence: Evidence) -> dict[str, object]:
     weight = evidence.weight
     return {
-        "artifact": evidence.artifact,
+        "kind": [evidence.kind.word, evidence.kind.bytes],
         "weight": None if weight is None else [weight.kept, weight.peak],
         "loads": evidence.loads,
         "returns": evidence.returns,
@@ -109,11 +110,13 @@ def _evidence(facts: Mapping[str, object]) -> Evidence:
     loads, returns = facts["loads"], facts["returns"]
     if not isinstance(loads, list) or not isinstance(returns, list):
         raise TypeError("expected lists of samples")
-    weight = facts["weight"]
+    kind, weight = facts["kind"], facts["weight"]
+    if not (isinstance(kind, list) and len(kind) == 2):
+        raise TypeError("expected a kind of a word and a number")
     if weight is not None and not (isinstance(weight, list) and len(weight) == 2):
         raise TypeError("expected a weight of two numbers")
     return Evidence(
-        artifact=int(str(facts["artifact"])),
+        kind=Kind(str(kind[0]), int(kind[1])),
         weight=None if weight is None else Weight(int(weight[0]), int(weight[1])),
         loads=tuple(int(each) for each in loads),
         returns=tuple(int(each) for each in returns),

@@ -112,7 +112,7 @@ class Weigher:
         room = self._ports.room()
         if room is None:
             return True
-        peak = self._ports.sizes.likely_peak(model.artifact.name)
+        peak = self._ports.sizes.peak(self._ports.sizes.content(model.artifact.name))
         return room.available >= self._ports.base() + peak + 2 * margin_of(room.total)
 
     async def _weigh(self, model: PreparedModel) -> None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from overbook.agent.guesses import CAUTIOUS, FACTOR, SMALLEST
+from overbook.agent.artifacts.kinds import Kind
+from overbook.agent.guesses import SMALLEST
 from overbook.agent.memory.estimates import (
     KEPT,
     NOISE,
     Evidence,
-    cautious_factor,
     charged_size,
     differs,
-    learned_factor,
     measured_size,
     percentile,
     reserved_size,
@@ -22,11 +21,12 @@ from overbook.agent.memory.estimates import (
 from overbook.agent.servers.protocol import Weight
 
 MB = 1_000_000
+FILE = Kind("pickle:some.Estimator", MB)
 
 
-def seen(*loads: int, returns: tuple[int, ...] = (), artifact: int = MB) -> Evidence:
+def seen(*loads: int, returns: tuple[int, ...] = ()) -> Evidence:
     return Evidence(
-        artifact,
+        FILE,
         loads=tuple(each * MB for each in loads),
         returns=tuple(each * MB for each in returns),
     )
@@ -34,17 +34,17 @@ def seen(*loads: int, returns: tuple[int, ...] = (), artifact: int = MB) -> Evid
 
 def weighed(kept: int, *returns: int) -> Evidence:
     """Its peak is twice that."""
-    return Evidence(MB, Weight(kept, 2 * kept), returns=returns)
+    return Evidence(FILE, Weight(kept, 2 * kept), returns=returns)
 
 
 def test_without_a_load_nothing_is_measured() -> None:
-    assert measured_size(Evidence(MB), MB) is None
-    assert measured_size(Evidence(MB, returns=(5 * MB,)), MB) is None
+    assert measured_size(Evidence(FILE), MB) is None
+    assert measured_size(Evidence(FILE, returns=(5 * MB,)), MB) is None
 
 
 def test_what_is_charged_covers_the_spread_of_loads() -> None:
     loads = tuple(100 * MB + n * 100_000 for n in range(16))
-    assert measured_size(Evidence(MB, loads=loads), 0) == max(loads)
+    assert measured_size(Evidence(FILE, loads=loads), 0) == max(loads)
     assert spread(loads) == 1_500_000
     assert spread(loads[:1]) == 0
 
@@ -87,7 +87,7 @@ def test_what_came_back_less_says_nothing_against_a_weight() -> None:
 
 
 def test_a_weight_overrules_what_was_seen_of_loads() -> None:
-    evidence = Evidence(MB, Weight(10 * MB, 20 * MB), loads=(30 * MB,))
+    evidence = Evidence(FILE, Weight(10 * MB, 20 * MB), loads=(30 * MB,))
     assert measured_size(evidence, 0) == evidence.taken == 10 * MB
 
 
@@ -119,7 +119,7 @@ def test_what_is_charged_for_a_weight(declared: int | None, kept: int, charged: 
     ],
 )
 def test_what_the_ledger_charges(declared: int | None, measured: int, charged: int) -> None:
-    assert charged_size(Evidence(MB, loads=(measured,)), declared, 7 * MB) == charged
+    assert charged_size(Evidence(FILE, loads=(measured,)), declared, 7 * MB) == charged
 
 
 def test_before_any_measurement_declared_or_guessed() -> None:
@@ -138,7 +138,7 @@ def test_a_warning_needs_a_quarter_and_more_than_noise() -> None:
 
 
 def test_samples_are_bounded_and_the_newest_kept() -> None:
-    evidence = Evidence(MB)
+    evidence = Evidence(FILE)
     for number in range(40):
         evidence = evidence.with_load(number).with_return(number)
     assert evidence.loads == evidence.returns == tuple(range(40 - KEPT, 40))
@@ -146,22 +146,15 @@ def test_samples_are_bounded_and_the_newest_kept() -> None:
 
 
 def test_the_first_inference_belongs_to_its_load() -> None:
-    assert Evidence(MB).with_load(5).with_more(9).loads == (9,)
-    assert Evidence(MB).with_load(5).with_more(3).loads == (5,)
-    assert Evidence(MB).with_more(3).loads == (3,)
+    assert Evidence(FILE).with_load(5).with_more(9).loads == (9,)
+    assert Evidence(FILE).with_load(5).with_more(3).loads == (5,)
+    assert Evidence(FILE).with_more(3).loads == (3,)
 
 
 def test_a_peak_rises_at_once_and_is_forgotten_slowly() -> None:
-    evidence = Evidence(MB).with_peak(160)
+    evidence = Evidence(FILE).with_peak(160)
     assert evidence.with_peak(400).peak == 400
     assert evidence.with_peak(0).peak == 150
-
-
-def test_the_factor_is_learned_from_enough_contents_that_are_large_enough() -> None:
-    large = [seen(30, artifact=10 * MB), seen(20, artifact=10 * MB), seen(10, artifact=10 * MB)]
-    assert learned_factor(large) == 2.0
-    assert learned_factor(large[:2]) == FACTOR
-    assert learned_factor([*large[:2], seen(50, artifact=1000), Evidence(10 * MB)]) == FACTOR
 
 
 @pytest.mark.parametrize(
@@ -177,15 +170,5 @@ def test_the_factor_is_learned_from_enough_contents_that_are_large_enough() -> N
 )
 def test_what_a_first_load_reserves(declared: int | None, cautious: int, reserved: int) -> None:
     assert reserved_size(None, declared, cautious) == reserved
-    assert reserved_size(Evidence(MB), declared, cautious) == reserved
+    assert reserved_size(Evidence(FILE), declared, cautious) == reserved
     assert reserved_size(seen(7), declared, cautious) == 0, "it is known"
-
-
-def test_the_cautious_factor_covers_nearly_all_that_was_seen() -> None:
-    known = [seen(size, artifact=10 * MB) for size in (11, 12, 20)]
-    assert cautious_factor(known[:2]) == CAUTIOUS
-    factor = cautious_factor(known)
-    for evidence, size in zip(known, (11, 12, 20), strict=True):
-        assert factor * evidence.artifact + NOISE >= size * MB - 100
-    assert factor < 2.0, "no more than noise makes it"
-    assert cautious_factor([seen(10, artifact=10 * MB)] * 3) == 1.0, "never below the median"

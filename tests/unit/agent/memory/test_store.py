@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from overbook.agent.guesses import FACTOR
+from overbook.agent.artifacts.kinds import FILES, Kind
 from overbook.agent.memory import store as module
 from overbook.agent.memory.estimates import Evidence
 from overbook.agent.memory.sizes import Content, Sizes
@@ -14,7 +14,7 @@ from overbook.agent.memory.store import SizeStore
 from overbook.agent.servers.protocol import Weight
 
 MB = 1_000_000
-A = Content("digest-a", 10 * MB, "sklearn")
+A = Content("digest-a", Kind("pickle:some.Estimator", 10 * MB), "sklearn")
 
 
 def test_what_was_learned_is_there_after_a_restart(tmp_path: Path) -> None:
@@ -28,9 +28,7 @@ def test_what_was_learned_is_there_after_a_restart(tmp_path: Path) -> None:
     sizes.save()  # nothing new: nothing written
     store.close()
     again = SizeStore(tmp_path / "sizes.db", "mlserver-1")
-    expected = Evidence(
-        10 * MB, Weight(31 * MB, 60 * MB), (30 * MB,), (30 * MB,), 5 * MB, "sklearn"
-    )
+    expected = Evidence(A.kind, Weight(31 * MB, 60 * MB), (30 * MB,), (30 * MB,), 5 * MB, "sklearn")
     assert again.load() == {A.digest: expected}
     assert Sizes(again).charge(A, None) == 31 * MB
     again.close()
@@ -44,14 +42,14 @@ def test_a_damaged_file_is_begun_anew(tmp_path: Path) -> None:
     path.write_bytes(b"no database at all" * 100)
     store = SizeStore(path, "mlserver-1")
     assert store.load() == {}
-    store.save({"x": Evidence(1, loads=(2,))})
-    assert store.load() == {"x": Evidence(1, loads=(2,))}
+    store.save({"x": Evidence(A.kind, loads=(2,))})
+    assert store.load() == {"x": Evidence(A.kind, loads=(2,))}
     store.close()
 
 
 def test_a_damaged_row_costs_only_itself(tmp_path: Path) -> None:
     store = SizeStore(tmp_path / "sizes.db", "mlserver-1")
-    store.save({"x": Evidence(1, loads=(2,)), "y": Evidence(1, loads=(3,))})
+    store.save({"x": Evidence(A.kind, loads=(2,)), "y": Evidence(A.kind, loads=(3,))})
     store._db.execute("UPDATE evidence SET facts = '{\"loads\": 3}' WHERE digest = 'x'")
     assert set(store.load()) == {"y"}
     store.close()
@@ -63,21 +61,30 @@ def test_models_with_the_same_files_are_told_of_news_only() -> None:
     sizes.took(A, 30 * MB)
     sizes.took(A, 30 * MB + 1000)
     sizes.gave(A, 30 * MB)
-    sizes.gave(Content("stranger", 1), 5)
+    sizes.gave(Content("stranger", A.kind), 5)
     assert told == [A.digest, A.digest], "the first load and the first unload"
     assert sizes.measured(A, None) == 30 * MB + 1000
     assert sizes.wrong(A, MB)
     assert not sizes.wrong(A, None)
 
 
+def forest(name: str, size: int, word: str = "pickle:some.Forest") -> Content:
+    return Content(name, Kind(word, size), "sklearn")
+
+
 def test_the_guess_follows_what_others_of_the_kind_became() -> None:
     sizes = Sizes()
-    new = Content("new", 100 * MB, "sklearn")
-    assert sizes.charge(new, None) == int(100 * MB * FACTOR)
+    new, other = forest("new", 50 * MB), forest("other", 50 * MB, "pickle:some.Text")
+    before = sizes.charge(other, None)
     for number in range(3):
-        sizes.took(Content(f"known-{number}", 10 * MB, "sklearn"), 25 * MB)
-    assert sizes.charge(new, None) == 250 * MB
-    assert sizes.charge(Content("other", 100 * MB, "xgboost"), None) == int(100 * MB * FACTOR)
+        sizes.weighed(forest(f"known-{number}", 10 * MB), Weight(25 * MB, 60 * MB))
+    assert sizes.charge(new, None) == pytest.approx(125 * MB, rel=0.01)
+    assert sizes.peak(new) == pytest.approx(300 * MB, rel=0.1)
+    assert sizes.charge(other, None) == before, "one requirement covers unlike things"
+    assert sizes.measured(new, None) is None, "a guess is no measurement"
+    for number in range(3):
+        sizes.forget(f"known-{number}")
+    assert sizes.charge(new, None) == before
 
 
 def test_contents_of_models_that_left_are_forgotten_but_not_their_sizes() -> None:
@@ -86,7 +93,7 @@ def test_contents_of_models_that_left_are_forgotten_but_not_their_sizes() -> Non
     assert sizes.content(A.digest) == A
     sizes.took(A, 30 * MB)
     sizes.keep_only(set())
-    assert sizes.content(A.digest) == Content(A.digest, 0)
+    assert sizes.content(A.digest) == Content(A.digest, Kind(FILES, 0))
     assert sizes.charge(A, MB) == 30 * MB
 
 
@@ -97,10 +104,9 @@ def test_a_first_load_reserves_by_the_artifact_until_it_was_measured() -> None:
     assert sizes.reserve(A, 100 * MB) == 0
     sizes.took(A, 30 * MB)
     assert sizes.reserve(A, None) == 0
-    before = sizes.reserve(Content("new", 10 * MB, "sklearn"), None)
-    for number in range(2):
-        sizes.took(Content(f"known-{number}", 10 * MB, "sklearn"), 30 * MB)
-    assert sizes.reserve(Content("new", 10 * MB, "sklearn"), None) > before >= 15 * MB
+    for number in range(3):
+        sizes.took(forest(f"known-{number}", 10 * MB), (30 + number) * MB)
+    assert sizes.reserve(forest("new", 10 * MB), None) > 31 * MB
 
 
 def test_what_is_measured_again_and_again_pushes_nothing_out(
@@ -108,11 +114,11 @@ def test_what_is_measured_again_and_again_pushes_nothing_out(
 ) -> None:
     monkeypatch.setattr(module, "_KEPT", 3)
     store = SizeStore(tmp_path / "sizes.db", "mlserver-1")
-    store.save({name: Evidence(1, loads=(2,)) for name in "abc"})
+    store.save({name: Evidence(A.kind, loads=(2,)) for name in "abc"})
     for number in range(10):
-        store.save({"a": Evidence(1, loads=(number,))})
+        store.save({"a": Evidence(A.kind, loads=(number,))})
     assert set(store.load()) == set("abc")
-    store.save({"d": Evidence(1, loads=(2,))})
+    store.save({"d": Evidence(A.kind, loads=(2,))})
     assert set(store.load()) == set("acd"), "the one measured longest ago goes"
     store.close()
 

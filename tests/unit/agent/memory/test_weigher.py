@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from overbook.agent.artifacts.kinds import Kind
 from overbook.agent.memory.machine import Room
 from overbook.agent.memory.sizes import Content, Sizes
 from overbook.agent.memory.weigher import Weigher, WeigherPorts
@@ -14,6 +15,7 @@ from overbook.agent.servers.protocol import PreparedModel, WeighingFailed, Weigh
 from tests.unit.agent.virtual_time import in_virtual_time, settle
 
 MB = 1_000_000
+FILE = Kind("pickle:some.Estimator", MB)
 
 
 class Scale:
@@ -54,11 +56,11 @@ class Bench:
 
     def want(self, *names: str) -> None:
         for name in names:
-            self.sizes.introduce(Content(name, MB))
+            self.sizes.introduce(Content(name, FILE))
             self.weigher.want(PreparedModel(name, 1, Path("/cache") / name))
 
     def kept(self, name: str) -> int | None:
-        return self.sizes.measured(Content(name, MB), None)
+        return self.sizes.measured(Content(name, FILE), None)
 
 
 @contextlib.asynccontextmanager
