@@ -1,0 +1,201 @@
+"""What models take, found out without Overbook: the referee of what it charges.
+
+For MLServer: a fresh process for each measurement (`fresh_process`). For Triton, where a model has a process of its
+own: that process, in a Triton which was started for this one model alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+import psutil
+import tritonclient.http as triton_http
+
+from bench.asking import same
+from bench.errors import BenchFailed
+from bench.processes import free_ports, wait_until
+from bench.zoo import Exhibit, Plan, make
+from overbook.agent.servers import mlserver, triton, triton_models
+from overbook.agent.servers.mlserver_models import server_settings
+from overbook.agent.servers.protocol import Addresses
+from overbook.agent.servers.triton_backends import pip_offer
+from overbook.runtimes.install import environment
+
+_SCRIPT: Final = Path(__file__).with_name("fresh_process.py")
+_REPEATS: Final = 3
+_PRIMER_MEGABYTES: Final = 0.05
+_SECONDS_EACH: Final = 120.0
+_TRITON_SECONDS: Final = 60.0
+_STUB: Final = "triton_python_backend_stub"
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """Bytes that a model adds to a process: once loaded, and once it was asked.
+
+    ``first``: what it took when asked as the first of its kind; more than ``asked`` by what its framework sets up once.
+    """
+
+    loaded: int
+    asked: int
+    first: int
+
+
+def truths(exhibits: Sequence[Exhibit]) -> dict[str, Truth]:
+    """By the models' names. Takes a second or two for each. Raises BenchFailed."""
+    on_triton = [each for each in exhibits if each.plan.on_triton]
+    found = _in_fresh_processes([each for each in exhibits if not each.plan.on_triton])
+    return found | {each.name: _alone_on_triton(each) for each in on_triton}
+
+
+def _in_fresh_processes(exhibits: Sequence[Exhibit]) -> dict[str, Truth]:
+    if not exhibits:
+        return {}
+    runtime = environment("mlserver")
+    with tempfile.TemporaryDirectory(prefix="ob-truth-") as name:
+        folder = Path(name)
+        orders, answers = folder / "orders.json", folder / "answers.json"
+        primers = _primers(folder / "primers", exhibits)
+        models = [
+            _order(each)
+            | {"primer": _order(primers[each.plan.kind]) if each.plan.kind in primers else None}
+            for each in exhibits
+        ]
+        orders.write_text(json.dumps({"repeats": _REPEATS, "models": models}))
+        config = mlserver.MlserverConfig(runtime.python, runtime.plugin, folder)
+        done = subprocess.run(
+            [str(runtime.python), str(_SCRIPT), str(orders), str(answers)],
+            # As MLServer's own is made.
+            env=mlserver._environment(config),
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS_EACH * len(exhibits),
+            check=False,
+        )
+        if done.returncode:
+            raise BenchFailed(f"{_SCRIPT.name}: {done.stderr.strip()[-500:]}")
+        lines = [json.loads(line) for line in answers.read_text().splitlines()]
+    return {
+        exhibit.name: _truth(exhibit, line) for exhibit, line in zip(exhibits, lines, strict=True)
+    }
+
+
+def _primers(folder: Path, exhibits: Sequence[Exhibit]) -> dict[str, Exhibit]:
+    """A tiny model of each kind. What a class of the user's own sets up is its models'."""
+    kinds = sorted({each.plan.kind for each in exhibits} - {"custom"})
+    made = make(folder, [Plan(f"primer-{kind}", kind, _PRIMER_MEGABYTES) for kind in kinds])
+    return {each.plan.kind: each for each in made}
+
+
+def _order(exhibit: Exhibit) -> dict[str, object]:
+    return {"settings": server_settings(exhibit.prepared), "request": exhibit.request}
+
+
+def _truth(exhibit: Exhibit, said: Mapping[str, object]) -> Truth:
+    if "error" in said:
+        raise BenchFailed(f"truth of {exhibit.name}: {said['error']}")
+    same(exhibit, said["answer"])
+    return Truth(*(_median(said[key]) for key in ("loaded", "asked", "first")))
+
+
+def _median(values: object) -> int:
+    assert isinstance(values, list)
+    return int(median(values))
+
+
+# -- Triton
+
+
+def _alone_on_triton(exhibit: Exhibit) -> Truth:
+    with tempfile.TemporaryDirectory(prefix="ob-tri-") as name, _triton(Path(name)) as server:
+        pid, rest = server
+        offer = pip_offer(environment("triton").extras)
+        triton_models.publish(exhibit.prepared, Path(name) / "server" / "models", offer=offer)
+        client = triton_http.InferenceServerClient(rest, network_timeout=_TRITON_SECONDS)
+        with contextlib.closing(client):
+            client.load_model(exhibit.name)
+            loaded = _stub_bytes(pid)
+            reply = client._post(
+                f"v2/models/{exhibit.name}/infer", json.dumps(exhibit.request), {}, {}
+            )
+            answer = json.loads(reply.read())
+            same(exhibit, answer["outputs"][0]["data"])
+            asked = _stub_bytes(pid)
+            return Truth(loaded, asked, asked)
+
+
+@contextlib.contextmanager
+def _triton(folder: Path) -> Iterator[tuple[int, str]]:
+    """A Triton without models and without an agent: its process and the address of its REST."""
+    runtime = environment("triton")
+    rest, grpc = (f"127.0.0.1:{port}" for port in free_ports(2))
+    config = triton.TritonConfig(
+        python=runtime.python, plugin=runtime.plugin, state=folder, extras=runtime.extras
+    )
+    spec = triton._process_spec(config, Addresses(rest, grpc))
+    (spec.folder / "models").mkdir(parents=True)
+    with spec.log.open("wb") as log:
+        process = subprocess.Popen(
+            spec.command,
+            env=dict(spec.environment),
+            cwd=spec.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        client = triton_http.InferenceServerClient(rest)
+        with contextlib.closing(client):
+            wait_until("Triton is live", lambda: _live(client), seconds=_TRITON_SECONDS)
+        yield process.pid, rest
+    finally:
+        process.terminate()
+        try:
+            process.wait(_TRITON_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        shutil.rmtree(spec.folder / "models", ignore_errors=True)
+
+
+def _live(client: triton_http.InferenceServerClient) -> bool:
+    try:
+        return bool(client.is_server_live())
+    except OSError:
+        return False
+
+
+def _stub_bytes(pid: int) -> int:
+    """Anonymous bytes of the processes of the only model there is, once they stand still."""
+    stubs = [
+        each
+        for each in psutil.Process(pid).children(recursive=True)
+        if any(_STUB in word for word in each.cmdline()[:1])
+    ]
+    if not stubs:
+        raise BenchFailed(f"Triton, process {pid}: it has no stub; expected that of its model")
+    # What it lets go of after an answer, it lets go of at once.
+    time.sleep(0.5)
+    return sum(anonymous(each.pid) for each in stubs)
+
+
+def anonymous(pid: int) -> int:
+    """Bytes of a process that are not pages of files, by the kernel."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Anonymous:"):
+            return int(line.split()[1]) * 1024
+    raise BenchFailed(f"/proc/{pid}/smaps_rollup: no line Anonymous; expected one in kB")
