@@ -22,6 +22,7 @@ from bench.cases import (
     overcommit,
     registered,
     triton,
+    truth,
 )
 from bench.effort import Effort
 from bench.errors import BenchFailed
@@ -41,6 +42,7 @@ _CASES: Final[dict[str, Callable[[Stage, Effort], Section]]] = {
     "hot-tail": hot_tail.run,
     "triton": triton.run,
     "registered": registered.run,
+    "truth": truth.run,
     "idle": idle.run,
 }
 
