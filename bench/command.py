@@ -21,6 +21,7 @@ from bench.cases import (
     mlserver,
     overcommit,
     registered,
+    thrash,
     triton,
     truth,
 )
@@ -43,6 +44,7 @@ _CASES: Final[dict[str, Callable[[Stage, Effort], Section]]] = {
     "triton": triton.run,
     "registered": registered.run,
     "truth": truth.run,
+    "thrash": thrash.run,
     "idle": idle.run,
 }
 

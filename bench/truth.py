@@ -7,30 +7,27 @@ own: that process, in a Triton which was started for this one model alone.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
-import os
-import shutil
-import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Final
 
 import psutil
-import tritonclient.http as triton_http
 
 from bench.asking import same
 from bench.errors import BenchFailed
-from bench.processes import free_ports, wait_until
+from bench.launched import Launched, launched_triton
 from bench.zoo import Exhibit, Plan, make
-from overbook.agent.servers import mlserver, triton, triton_models
+from overbook.agent.servers import mlserver, triton_models
 from overbook.agent.servers.mlserver_models import server_settings
-from overbook.agent.servers.protocol import Addresses
 from overbook.agent.servers.triton_backends import pip_offer
+from overbook.client.http import JsonObject
 from overbook.runtimes.install import environment
 
 _SCRIPT: Final = Path(__file__).with_name("fresh_process.py")
@@ -53,14 +50,18 @@ class Truth:
     first: int
 
 
-def truths(exhibits: Sequence[Exhibit]) -> dict[str, Truth]:
-    """By the models' names. Takes a second or two for each. Raises BenchFailed."""
+def truths(exhibits: Sequence[Exhibit], *, repeats: int = _REPEATS) -> dict[str, Truth]:
+    """By the models' names, the medians of so many processes each. Takes a second or two for each model.
+
+    Raises BenchFailed.
+    """
     on_triton = [each for each in exhibits if each.plan.on_triton]
-    found = _in_fresh_processes([each for each in exhibits if not each.plan.on_triton])
+    others = [each for each in exhibits if not each.plan.on_triton]
+    found = _in_fresh_processes(others, repeats)
     return found | {each.name: _alone_on_triton(each) for each in on_triton}
 
 
-def _in_fresh_processes(exhibits: Sequence[Exhibit]) -> dict[str, Truth]:
+def _in_fresh_processes(exhibits: Sequence[Exhibit], repeats: int) -> dict[str, Truth]:
     if not exhibits:
         return {}
     runtime = environment("mlserver")
@@ -73,7 +74,7 @@ def _in_fresh_processes(exhibits: Sequence[Exhibit]) -> dict[str, Truth]:
             | {"primer": _order(primers[each.plan.kind]) if each.plan.kind in primers else None}
             for each in exhibits
         ]
-        orders.write_text(json.dumps({"repeats": _REPEATS, "models": models}))
+        orders.write_text(json.dumps({"repeats": repeats, "models": models}))
         config = mlserver.MlserverConfig(runtime.python, runtime.plugin, folder)
         done = subprocess.run(
             [str(runtime.python), str(_SCRIPT), str(orders), str(answers)],
@@ -120,63 +121,29 @@ def _median(values: object) -> int:
 
 
 def _alone_on_triton(exhibit: Exhibit) -> Truth:
-    with tempfile.TemporaryDirectory(prefix="ob-tri-") as name, _triton(Path(name)) as server:
-        pid, rest = server
-        offer = pip_offer(environment("triton").extras)
-        triton_models.publish(exhibit.prepared, Path(name) / "server" / "models", offer=offer)
-        client = triton_http.InferenceServerClient(rest, network_timeout=_TRITON_SECONDS)
-        with contextlib.closing(client):
-            client.load_model(exhibit.name)
-            loaded = _stub_bytes(pid)
-            reply = client._post(
-                f"v2/models/{exhibit.name}/infer", json.dumps(exhibit.request), {}, {}
-            )
-            answer = json.loads(reply.read())
-            same(exhibit, answer["outputs"][0]["data"])
-            asked = _stub_bytes(pid)
-            return Truth(loaded, asked, asked)
+    offer = pip_offer(environment("triton").extras)
+    with (
+        tempfile.TemporaryDirectory(prefix="ob-tri-") as name,
+        launched_triton(Path(name) / "triton") as server,
+    ):
+        triton_models.publish(exhibit.prepared, server.folder / "models", offer=offer)
+        _post(server, f"/v2/repository/models/{exhibit.name}/load", {})
+        loaded = _stub_bytes(server.pid)
+        answer = json.loads(_post(server, f"/v2/models/{exhibit.name}/infer", exhibit.request))
+        same(exhibit, answer["outputs"][0]["data"])
+        asked = _stub_bytes(server.pid)
+    return Truth(loaded, asked, asked)
 
 
-@contextlib.contextmanager
-def _triton(folder: Path) -> Iterator[tuple[int, str]]:
-    """A Triton without models and without an agent: its process and the address of its REST."""
-    runtime = environment("triton")
-    rest, grpc = (f"127.0.0.1:{port}" for port in free_ports(2))
-    config = triton.TritonConfig(
-        python=runtime.python, plugin=runtime.plugin, state=folder, extras=runtime.extras
-    )
-    spec = triton._process_spec(config, Addresses(rest, grpc))
-    (spec.folder / "models").mkdir(parents=True)
-    with spec.log.open("wb") as log:
-        process = subprocess.Popen(
-            spec.command,
-            env=dict(spec.environment),
-            cwd=spec.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        client = triton_http.InferenceServerClient(rest)
-        with contextlib.closing(client):
-            wait_until("Triton is live", lambda: _live(client), seconds=_TRITON_SECONDS)
-        yield process.pid, rest
-    finally:
-        process.terminate()
-        try:
-            process.wait(_TRITON_SECONDS)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        shutil.rmtree(spec.folder / "models", ignore_errors=True)
-
-
-def _live(client: triton_http.InferenceServerClient) -> bool:
-    try:
-        return bool(client.is_server_live())
-    except OSError:
-        return False
+def _post(server: Launched, path: str, body: JsonObject) -> bytes:
+    connection = http.client.HTTPConnection(server.addresses.rest, timeout=_TRITON_SECONDS)
+    with contextlib.closing(connection):
+        connection.request("POST", path, json.dumps(body))
+        reply = connection.getresponse()
+        text = reply.read()
+    if reply.status != 200:
+        raise BenchFailed(f"Triton, {path}: {reply.status} {text[:300]!r}")
+    return text
 
 
 def _stub_bytes(pid: int) -> int:

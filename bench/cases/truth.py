@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,7 +32,7 @@ from bench.judgement import (
 from bench.rounds import Look, Rounds, Tally
 from bench.samples import Samples
 from bench.stage import Stage
-from bench.truth import truths
+from bench.truth import Truth, truths
 from bench.zoo import EXTRAS, Exhibit, Plan, make
 from overbook.runtimes.install import install
 
@@ -93,7 +93,7 @@ def run(stage: Stage, effort: Effort) -> Section:
     exhibits = make(stage.folder("zoo"), PLANS)
     with running(stage.folder("up")) as instance:
         looked_after = _LOOKED_AFTER[:2] if effort.quick else _LOOKED_AFTER
-        outcome = compare(instance, exhibits, looked_after)
+        outcome = compare(instance, exhibits, looked_after, truths(exhibits))
     # For docs/memory.md.
     click.echo(table(outcome.rows, outcome.columns))
     for failure in outcome.tally.failures:
@@ -106,7 +106,7 @@ def run(stage: Stage, effort: Effort) -> Section:
         how=(
             "The truth is what a fresh process of the server's environment holds more once it loaded the model and "
             "answered one request, collected and trimmed; a tiny model of the same kind was loaded before, and what "
-            "is imported on the way does not count; *first* is what it takes without that tiny one. On Triton it is the anonymous memory of the model's own process "
+            "is imported on the way does not count. On Triton it is the anonymous memory of the model's own process "
             f"in a Triton that was started for it alone. {len(PLANS)} models of every kind, nothing declared, room for "
             f"a third of their bytes; a round asks each of them four times, {_CLIENTS} clients at once, REST and gRPC, "
             "and among that are bodies of 5 to 60 MB, some of them never finished. At rest a charge may be off by "
@@ -119,10 +119,12 @@ def run(stage: Stage, effort: Effort) -> Section:
 
 
 def compare(
-    instance: Instance, exhibits: Sequence[Exhibit], looked_after: Sequence[int]
+    instance: Instance,
+    exhibits: Sequence[Exhibit],
+    looked_after: Sequence[int],
+    found: Mapping[str, Truth],
 ) -> Outcome:
-    """The truth of every model, and what is charged for it after so many rounds."""
-    found = truths(exhibits)
+    """What is charged for every model after so many rounds. ``found``: their truths."""
     truth = {each.name: found[each.name].asked for each in exhibits}
     _apply(instance, exhibits, truth)
     rows = tuple(
@@ -210,16 +212,11 @@ def _lines(outcome: Outcome) -> list[Line]:
 
 
 def _equal(stage: Stage, what: str, kind: str, megabytes: float) -> Line:
-    """Different models of about one size: how many are in memory at the same time."""
-    plans = [Plan(f"{kind}-{n}", kind, megabytes, seed=n) for n in range(1, _EQUALS + 1)]
-    exhibits = make(stage.folder("equal"), plans)
+    exhibits = equals(stage, kind, megabytes)
     sizes = [each.asked for each in truths(exhibits).values()]
     budget = int(_FIT * sum(sizes) / len(sizes))
     with running(stage.folder("up")) as instance:
-        documents = [model_document(e.name, e.home, e.requirements) for e in exhibits]
-        instance.apply([server_document("mlserver", memory=budget), *documents])
-        wait_registered(instance, len(exhibits))
-        most = asyncio.run(_most_at_once(instance, exhibits))
+        most = most_at_once(instance, exhibits, budget)
     allowed = allowed_at_once(sizes, budget)
     return Line(
         f"ten {what} in {budget / 1e6:.0f} MB: in memory at once",
@@ -232,6 +229,20 @@ def _equal(stage: Stage, what: str, kind: str, megabytes: float) -> Line:
         "×",
         _AT_ONCE,
     )
+
+
+def equals(stage: Stage, kind: str, megabytes: float) -> list[Exhibit]:
+    """Ten different models of about one size."""
+    plans = [Plan(f"{kind}-{n}", kind, megabytes, seed=n) for n in range(1, _EQUALS + 1)]
+    return make(stage.folder("equal"), plans)
+
+
+def most_at_once(instance: Instance, exhibits: Sequence[Exhibit], budget: int) -> int:
+    """How many are in memory at the same time, on a server with a budget of so many bytes. Raises BenchFailed."""
+    documents = [model_document(each.name, each.home, each.requirements) for each in exhibits]
+    instance.apply([server_document("mlserver", memory=budget), *documents])
+    wait_registered(instance, len(exhibits))
+    return asyncio.run(_most_at_once(instance, exhibits))
 
 
 async def _most_at_once(instance: Instance, exhibits: Sequence[Exhibit]) -> int:
