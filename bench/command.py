@@ -21,7 +21,9 @@ from bench.cases import (
     mlserver,
     overcommit,
     registered,
+    thrash,
     triton,
+    truth,
 )
 from bench.effort import Effort
 from bench.errors import BenchFailed
@@ -41,6 +43,8 @@ _CASES: Final[dict[str, Callable[[Stage, Effort], Section]]] = {
     "hot-tail": hot_tail.run,
     "triton": triton.run,
     "registered": registered.run,
+    "truth": truth.run,
+    "thrash": thrash.run,
     "idle": idle.run,
 }
 

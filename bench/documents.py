@@ -20,15 +20,21 @@ def server_document(name: str, *, memory: int, extras: Sequence[str] = ()) -> Js
 
 
 def model_document(
-    name: str, home: Path, requirements: Sequence[str], *, memory: int, pinned: bool = False
+    name: str,
+    home: Path,
+    requirements: Sequence[str],
+    *,
+    memory: int | None = None,
+    pinned: bool = False,
 ) -> JsonObject:
-    """``memory`` in bytes."""
+    """``memory`` in bytes; None declares nothing."""
     spec: JsonObject = {
         "storageUri": str(home),
         "requirements": [*requirements],
-        "memory": memory,
         "pinned": pinned,
     }
+    if memory is not None:
+        spec["memory"] = memory
     return _document("Model", name, spec)
 
 

@@ -26,3 +26,13 @@ class Effort:
     def idle_seconds(self) -> float:
         """Of one turn of doing nothing."""
         return 5.0 if self.quick else 12.0
+
+    @property
+    def thrash_requests(self) -> int:
+        """Of one turn with many more models than fit, where each may take a second."""
+        return 300 if self.quick else 3000
+
+    @property
+    def thrash_rounds(self) -> int:
+        """Such a turn takes a minute."""
+        return 1 if self.quick else min(3, self.rounds)

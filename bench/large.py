@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from bench.errors import BenchFailed
@@ -62,10 +63,13 @@ def _row(tensor: str, datatype: str) -> JsonObject:
     return {"inputs": [row]}
 
 
-def matrix(home: Path, size: int) -> None:
-    """An ONNX model of ``size`` bytes, a wide layer and its sum: nearly all weights, answered quickly."""
+def matrix(home: Path, size: int, *, seed: int = 1) -> NDArray[np.float32]:
+    """An ONNX model of ``size`` bytes, a wide layer and its sum: nearly all weights, answered quickly.
+
+    Returns the weights.
+    """
     width = size // 4 // _FEATURES
-    weights = np.random.default_rng(1).normal(size=(_FEATURES, width)).astype(np.float32)
+    weights = np.random.default_rng(seed).normal(size=(_FEATURES, width)).astype(np.float32)
     graph = helper.make_graph(
         [
             helper.make_node("MatMul", ["x", "w"], ["wide"]),
@@ -84,3 +88,4 @@ def matrix(home: Path, size: int) -> None:
     )
     home.mkdir(parents=True)
     onnx.save(model, str(home / "model.onnx"))
+    return weights

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 
 import pytest
 
@@ -17,14 +16,15 @@ from tests.e2e.process import Overbook, model_manifest, server_manifest
 from tests.e2e.traffic import Caller, Tally
 from tests.e2e.zoo import TrainedModel, networks
 from tests.soak.conftest import FULL_EVICTIONS, FULL_MINUTES
-from tests.soak.record import MB, Moment, Recorder, draw
+from tests.soak.record import HIGHEST, LOWEST, MB, Recorder, Rest, anonymous, draw
 
 pytestmark = pytest.mark.soak
 
 CALLERS = 6
 # Of 2 to 30 MB, each in a process of its own, which holds some tens of MB as well.
 NETWORKS, PROCESS = 16, 45 * MB
-_QUIET = 3.0
+# At rest, and from one rest to the next.
+_QUIET, _BETWEEN = 2.5, 60.0
 # Of the time, for every model to be loaded and asked often enough that the server has grown what it grows.
 _WARM_UP = 0.1
 
@@ -41,6 +41,11 @@ class Fleet:
     requirements: list[str]
     budget: int
     surprise: int
+
+    @property
+    def one_process(self) -> bool:
+        """Whether all its models share one, whose memory must be what they are charged."""
+        return self.server == "mlserver"
 
 
 @pytest.fixture
@@ -86,33 +91,35 @@ async def _drive(port: int, models: list[TrainedModel], seconds: float) -> Tally
     return tally
 
 
-@dataclass(frozen=True, slots=True)
-class Rest:
-    """What is seen while nothing is loaded. ``held``: bytes of the process beyond its base. ``charged``: bytes in the
-    ledger.
-    """
+@dataclass(slots=True)
+class Referee:
+    """Looks at the process of a server at rest. ``base``: bytes of it when it was empty."""
 
-    held: float
-    charged: float
+    recorder: Recorder
+    pid: int
+    base: int
 
-    @property
-    def unaccounted(self) -> float:
-        """Bytes that the process holds and that no model is charged for."""
-        return self.held - self.charged
-
-    def __str__(self) -> str:
-        return f"{self.held / MB:.2f} MB held, {self.charged / MB:.2f} MB charged"
+    def look(self) -> Rest:
+        """What is there when nothing was asked for a few seconds."""
+        time.sleep(_QUIET)
+        moment = self.recorder.look()
+        assert moment is not None, "the server is not ready at rest"
+        return Rest(moment.seconds, anonymous(self.pid) - self.base, moment.charged)
 
 
-def _at_rest(recorder: Recorder) -> Rest:
-    """What two seconds without a request show."""
-    since = len(recorder.moments)
-    time.sleep(_QUIET)
-    quiet: list[Moment] = recorder.moments[since + 1 :]
-    return Rest(
-        median(moment.held - moment.base for moment in quiet),
-        median(moment.charged for moment in quiet),
-    )
+def _with_rests(
+    port: int, models: list[TrainedModel], seconds: float, referee: Referee
+) -> tuple[Tally, list[Rest]]:
+    """Traffic for so long, with a look at rest after each minute of it."""
+    total, rests = Tally(), []
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        tally = asyncio.run(_drive(port, models, min(left, _BETWEEN)))
+        total.answered += tally.answered
+        total.failed += tally.failed
+        total.failures += tally.failures
+        rests.append(referee.look())
+    return total, rests
 
 
 @pytest.mark.parametrize("fleet", ["mlserver", "triton"], indirect=True)
@@ -126,6 +133,8 @@ def test_thousands_of_evictions(home: Path, fleet: Fleet, minutes: float, pictur
         assert running.apply(server).code == 0
         with Recorder(running, server=fleet.server) as recorder:
             time.sleep(1.0)  # the empty process is seen
+            [pid] = {moment.pid for moment in recorder.moments}
+            referee = Referee(recorder, pid, anonymous(pid))
             # Nothing is declared: sizes are to be found out.
             applied = running.apply(
                 *(
@@ -135,9 +144,9 @@ def test_thousands_of_evictions(home: Path, fleet: Fleet, minutes: float, pictur
             )
             assert applied.code == 0, applied.err
             warm = asyncio.run(_drive(running.port, models, minutes * 60 * _WARM_UP))
-            before = _at_rest(recorder)
-            tally = asyncio.run(_drive(running.port, models, minutes * 60 * (1 - _WARM_UP)))
-            after = _at_rest(recorder)
+            before = referee.look()
+            tally, rests = _with_rests(running.port, models, minutes * 60 * (1 - _WARM_UP), referee)
+            after = rests[-1]
             drift = after.unaccounted - before.unaccounted
         evictions = running.total("evictions")
         replicas = running.replicas()
@@ -149,13 +158,15 @@ def test_thousands_of_evictions(home: Path, fleet: Fleet, minutes: float, pictur
         f"{fleet.title}: {tally.answered} requests, {evictions} evictions, "
         f"{len(models)} models with files of {total / MB:.0f} MB in a budget of {budget / MB:.0f} MB",
         pictures / f"soak-{fleet.server}.png",
+        rests if fleet.one_process else (),
     )
     highest = max(moment.held - moment.base for moment in moments)
     print(
         f"\n{fleet.title}, {minutes:g} min: {tally.answered} answers, {tally.failed} failures, {evictions} evictions; "
         f"budget {budget / MB:.1f} MB, highest {highest / MB:.1f} MB beyond the base, drift {drift / MB:+.2f} MB "
         f"(at rest before: {before}; after: {after}), "
-        f"one model's surprise {largest / MB:.1f} MB, {len(moments)} samples"
+        f"one model's surprise {largest / MB:.1f} MB, {len(moments)} samples; held by charged at rest "
+        f"{min(rest.ratio for rest in rests):.3f} to {max(rest.ratio for rest in rests):.3f}"
     )
     assert warm.failures + tally.failures == []
     assert evictions >= FULL_EVICTIONS * minutes / FULL_MINUTES
@@ -166,3 +177,6 @@ def test_thousands_of_evictions(home: Path, fleet: Fleet, minutes: float, pictur
     assert len({moment.pid for moment in moments}) == 1
     assert replicas[0]["state"] == "ready"
     assert abs(drift) < 0.02 * budget
+    if fleet.one_process:
+        wrong = [str(rest) for rest in rests if not LOWEST <= rest.ratio <= HIGHEST]
+        assert wrong == [], "what the process holds at rest is what is charged"
