@@ -85,6 +85,11 @@ class InferenceServer(Protocol):
     @property
     def pid(self) -> int | None: ...
 
+    @property
+    def counts_requests(self) -> bool:
+        """Whether `settle` knows of all unary requests at `Addresses.infer`."""
+        ...
+
     async def start(self, *, timeout: float) -> None:
         """Start an empty server and return once it is live with its frameworks imported. Raises ServerStartFailed."""
         ...
@@ -118,6 +123,14 @@ class InferenceServer(Protocol):
         """Unload and return when the server has let go. An unknown name is success. Raises ServerUnreachable.
 
         ``idle``: no request is in flight there, so nothing needs to be waited for.
+        """
+        ...
+
+    async def settle(self, name: str, passed: Mapping[str, int], *, timeout: float) -> None:
+        """Return when no request for the model is in flight and as many have arrived as were ``passed`` on, by gateway.
+
+        What has not arrived after a second never will. At once where the server does not count. Raises
+        ServerUnreachable.
         """
         ...
 
