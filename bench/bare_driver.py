@@ -94,7 +94,7 @@ class BareDriver:
         return chosen if missing <= 0 else None
 
     async def _unload(self, model: str) -> None:
-        await self._repository.unload(model, measure=False, timeout=_CALL_SECONDS)
+        await self._repository.unload(model, timeout=_CALL_SECONDS)
         del self._unloading[model]
 
     async def _load(self, model: str, before: list[asyncio.Task[object]]) -> None:

@@ -174,7 +174,7 @@ def main(orders: Path, answers: Path) -> None:
     # Models' folders are not ours to write into.
     sys.dont_write_bytecode = True
     # The server's own list of what it has imported before the first load.
-    importlib.import_module("overbook_mlserver.server")._import_frameworks()
+    importlib.import_module("overbook_mlserver.frameworks").import_all()
     # As the server does: the collector need not walk it, and children need no copies of pages that it writes to.
     gc.collect()
     gc.freeze()

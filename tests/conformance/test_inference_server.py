@@ -47,7 +47,7 @@ class Subject:
 
 
 def fake() -> Subject:
-    server = FakeServer()
+    server = FakeServer(counts_requests=True)
     return Subject(server, server.answer, lambda: server.crash(-9))
 
 
@@ -76,8 +76,9 @@ def asker(server: InferenceServer) -> Callable[[str], Coroutine[None, None, int]
     async def answer(name: str) -> int:
         tensor = {"name": "x", "shape": [1], "datatype": "INT64", "data": [1]}
         async with httpx.AsyncClient(trust_env=False) as client:
+            where = server.addresses.infer or server.addresses.rest
             reply = await client.post(
-                f"http://{server.addresses.rest}/v2/models/{name}/infer",
+                f"http://{where}/v2/models/{name}/infer",
                 json={"inputs": [tensor]},
                 timeout=CALL,
             )
@@ -422,3 +423,40 @@ async def test_a_failed_load_gives_its_memory_back(subject: Subject, tmp_path: P
             await subject.server.load(model, timeout=CALL)
     after = await subject.server.memory()
     assert after.bytes - before.bytes < size / 4
+
+
+async def test_a_server_that_counts_says_when_a_models_last_request_has_ended(
+    subject: Subject, tmp_path: Path
+) -> None:
+    server = subject.server
+    await server.load(scripted_model(tmp_path, "a", Script(answer=5, thinks=0.5)), timeout=CALL)
+    await server.settle("a", {}, timeout=CALL)
+    asking = asyncio.create_task(subject.answer("a"))
+    await asyncio.sleep(0.2)
+    await server.settle("other", {}, timeout=CALL)
+    assert not asking.done()
+    await server.settle("a", {}, timeout=CALL)
+    if server.counts_requests:
+        # The answer may still be on its way to us.
+        assert await asyncio.wait_for(asking, 0.2) == 5
+    assert await asking == 5
+
+
+async def test_what_was_let_through_and_never_arrives_is_forgiven_once(subject: Subject) -> None:
+    server, took = subject.server, []
+    for passed in ({"gw.1": 2}, {"gw.1": 2}, {"gw.1": 3}):
+        began = time.monotonic()
+        await server.settle("a", passed, timeout=CALL)
+        took.append(time.monotonic() - began > 0.5)
+    assert took == ([True, False, True] if server.counts_requests else [False] * 3)
+
+
+async def test_waiting_for_requests_can_be_given_up(subject: Subject, tmp_path: Path) -> None:
+    server = subject.server
+    await server.load(scripted_model(tmp_path, "a", Script(answer=5, thinks=1.0)), timeout=CALL)
+    asking = asyncio.create_task(subject.answer("a"))
+    await asyncio.sleep(0.2)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(server.settle("a", {"gw.1": 1}, timeout=CALL), 0.1)
+    assert await asking == 5
+    await server.settle("a", {}, timeout=CALL)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
@@ -24,6 +25,8 @@ from overbook.agent.servers.protocol import (
 )
 
 BEHAVIOUR_FILE = "behaviour.json"
+_LOOK_SECONDS = 0.001
+_MISSING_SECONDS = 1.0
 Sleep = Callable[[float], Awaitable[None]]
 
 
@@ -51,6 +54,7 @@ class FakeServer:
 
     ``isolated``: each model has a process of its own, as in Triton's Python backend: a crash is the model's alone.
     ``weighs``: it can load a model in a fresh process, as MLServer with our launcher can, in ``scale_seconds``.
+    ``counts_requests``: it says when nothing is in flight; ``arrived``: by model, and the gateway that let it through.
     """
 
     base_bytes = 50_000_000
@@ -58,12 +62,20 @@ class FakeServer:
     reserve_seconds = 5.0
 
     def __init__(
-        self, sleep: Sleep = asyncio.sleep, *, isolated: bool = False, weighs: bool = False
+        self,
+        sleep: Sleep = asyncio.sleep,
+        *,
+        isolated: bool = False,
+        weighs: bool = False,
+        counts_requests: bool = False,
     ) -> None:
         self._sleep = sleep
         self.weighs = weighs
         self.scale_seconds = 0.05
         self.bodies = 0  # bytes that requests hold meanwhile
+        self._counts_requests = counts_requests
+        self.present: Counter[str] = Counter()
+        self.arrived: Counter[tuple[str, str]] = Counter()
         self.isolated = isolated
         self._losses: asyncio.Queue[str] = asyncio.Queue()
         self._pid: int | None = None
@@ -85,6 +97,10 @@ class FakeServer:
     @property
     def pid(self) -> int | None:
         return self._pid
+
+    @property
+    def counts_requests(self) -> bool:
+        return self._counts_requests
 
     async def start(self, *, timeout: float) -> None:
         self.calls.append("start")
@@ -147,6 +163,11 @@ class FakeServer:
             return None
         return gone.size + gone.grows
 
+    async def settle(self, name: str, passed: Mapping[str, int], *, timeout: float) -> None:
+        self._require_running()
+        if self._counts_requests:
+            await self._within(self._settled(name, passed), timeout, f"settle of {name}")
+
     async def presence(self, name: str, *, timeout: float) -> Presence:
         self._require_running()
         return self._presences().get(name, Presence.ABSENT)
@@ -203,7 +224,11 @@ class FakeServer:
     async def answer(self, name: str) -> int:
         """What a prediction of the loaded model says; one under way ends also when the model is unloaded."""
         script = self._loaded[name]
-        await self._sleep(script.thinks)
+        self.present[name] += 1
+        try:
+            await self._sleep(script.thinks)
+        finally:
+            self.present[name] -= 1
         return script.answer
 
     def crash(self, code: int = -9) -> None:
@@ -215,6 +240,17 @@ class FakeServer:
         assert self.isolated, "models share one process"
         del self._loaded[name]
         self._losses.put_nowait(name)
+
+    async def _settled(self, name: str, passed: Mapping[str, int]) -> None:
+        waited = 0.0
+        while self.present[name] or (
+            waited < _MISSING_SECONDS
+            and any(self.arrived[name, gateway] < count for gateway, count in passed.items())
+        ):
+            await self._sleep(_LOOK_SECONDS)
+            waited += _LOOK_SECONDS
+        for gateway, count in passed.items():
+            self.arrived[name, gateway] = count
 
     def _presences(self) -> dict[str, Presence]:
         # While a reload runs the old one serves, and the server says so.
@@ -267,6 +303,8 @@ class FakeServer:
     def _end(self, code: int) -> None:
         self._pid = None
         self._loaded, self._loading = {}, set()
+        self.present.clear()
+        self.arrived.clear()
         self.leaked = 0
         while not self._losses.empty():
             self._losses.get_nowait()

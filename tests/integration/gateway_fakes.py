@@ -1,7 +1,7 @@
 """What surrounds the gateway in its integration tests: a scheduler, an agent and an inference server.
 
 They keep the real ones' ordering: an agent says an address before hot models, makes a model hot after
-its load, and unloads only after the gateway has said Withdrawn.
+its load, and unloads only after the gateway has said Withdrawn, and Passed for every call that was granted.
 """
 
 from __future__ import annotations
@@ -36,9 +36,15 @@ BIG = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length",
 
 
 class FakeServer:
-    """An inference server that speaks OIP over HTTP/1.1 and gRPC on real ports."""
+    """An inference server that speaks OIP over HTTP/1.1 and gRPC on real ports.
 
-    def __init__(self) -> None:
+    ``counts``: it says itself when nothing of a model is in flight; then it is asked over REST only.
+    """
+
+    def __init__(self, *, counts: bool = False) -> None:
+        self.counts = counts
+        self.present: Counter[str] = Counter()
+        self.arrived: Counter[str] = Counter()
         self.loaded: set[str] = set()
         self.hits: Counter[str] = Counter()
         self.misses: Counter[str] = Counter()
@@ -78,6 +84,12 @@ class FakeServer:
             rest.force_exit = True
             await task
 
+    async def settle(self, model: str, passed: int) -> None:
+        """Until so many requests that a gateway let through have arrived, and none is there."""
+        async with asyncio.timeout(10):
+            while self.arrived[model] < passed or self.present[model]:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+
     async def _work(self, name: str) -> bool:
         if name not in self.loaded:
             self.misses[name] += 1
@@ -92,6 +104,14 @@ class FakeServer:
 
     async def _infer(self, request: Request) -> Response:
         name = request.path_params["name"]
+        self.present[name] += 1
+        self.arrived[name] += "x-overbook-grant" in request.headers
+        try:
+            return await self._answer(request, name)
+        finally:
+            self.present[name] -= 1
+
+    async def _answer(self, request: Request, name: str) -> Response:
         body = await request.body()
         if not await self._work(name):
             return JSONResponse({"error": f"Model {name} not found"}, status_code=404)
@@ -170,6 +190,10 @@ class Follower:
 
     outgoing: asyncio.Queue[agent_pb2.AgentToGateway] = field(default_factory=asyncio.Queue)
     withdrawn: dict[int, asyncio.Future[None]] = field(default_factory=dict)
+    # What was granted and not passed, by model; and how many were passed at all.
+    granted: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    passed: dict[str, int] = field(default_factory=dict)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
@@ -225,6 +249,8 @@ class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
                     self.loads[request.model] += 1
                     self.server.loaded.add(request.model)
             self.make_hot(request.model)
+            if self.follower is not None:
+                self.follower.granted[request.model].add(request.call)
             return agent_pb2.ActivateReply(outcome=agent_pb2.ActivateReply.RESIDENT)
         except asyncio.CancelledError:
             self.cancelled += 1
@@ -262,7 +288,12 @@ class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
     ) -> None:
         async for message in requests:
             if message.HasField("withdrawn"):
+                follower.passed[message.withdrawn.model] = message.withdrawn.granted
                 follower.withdrawn.pop(message.withdrawn.ticket).set_result(None)
+            if message.HasField("passed"):
+                follower.passed[message.passed.model] = message.passed.granted
+                follower.granted[message.passed.model].difference_update(message.passed.calls)
+                follower.news.set()
             for model in message.usage.models:
                 self.usage[model.model] += model.requests
                 self.in_flight[model.model] = model.in_flight
@@ -273,6 +304,8 @@ class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
             rest="" if down else f"127.0.0.1:{self.server.rest_port}",
             grpc="" if down else f"127.0.0.1:{self.server.grpc_port}",
             epoch=1,
+            infer=f"127.0.0.1:{self.server.rest_port}" if self.server.counts else "",
+            counts_requests=self.server.counts,
         )
         self.follower.outgoing.put_nowait(agent_pb2.AgentToGateway(address=address))
 
@@ -284,8 +317,8 @@ class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
             update = agent_pb2.HotUpdate(models=list(models))
             self.follower.outgoing.put_nowait(agent_pb2.AgentToGateway(hot=update))
 
-    def withdraw(self, model: str) -> asyncio.Future[None]:
-        """Ask the gateway to take the route away; the future ends when it says so."""
+    def withdraw(self, model: str) -> asyncio.Task[None]:
+        """Ask the gateway to take the route away; the task ends when the model may be unloaded."""
         assert self.follower is not None
         self.hot.discard(model)
         self._ticket += 1
@@ -293,7 +326,15 @@ class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
         self.follower.withdrawn[self._ticket] = done
         order = agent_pb2.Withdraw(model=model, ticket=self._ticket)
         self.follower.outgoing.put_nowait(agent_pb2.AgentToGateway(withdraw=order))
-        return done
+        return asyncio.create_task(self._drained(model, done, self.follower))
+
+    async def _drained(self, model: str, done: asyncio.Future[None], gateway: Follower) -> None:
+        await done
+        while gateway.granted[model]:
+            gateway.news.clear()
+            await gateway.news.wait()
+        if self.server.counts:
+            await self.server.settle(model, gateway.passed[model])
 
 
 class FakeScheduler(scheduler_pb2_grpc.SchedulerServiceServicer):
@@ -432,7 +473,7 @@ class World:
             for protocol in Protocol:
                 await self.gateway.router.open(model, "fake/0", protocol, now=0, timeout=5)
             for _ in range(GRANTS):
-                self.gateway.router.grant(model, "fake/0", now=0)
+                self.gateway.router.grant(model, "fake/0", Protocol.REST, now=0)
         await self.gateway.feed.wait_acked(self.gateway.feed.revision, 5)
 
 
@@ -477,13 +518,15 @@ async def running_world(
     models: dict[str, list[int]],
     targets: dict[int, str] | None = None,
     limits: ActivatorLimits | None = None,
+    *,
+    counts: bool = False,
 ) -> AsyncIterator[World]:
-    """One replica "fake/0" and a gateway; further replicas' agents are the caller's."""
+    """One replica "fake/0" and a gateway; further replicas' agents are the caller's. ``counts``: see `FakeServer`."""
     # Unix sockets' paths must be short, pytest's folders are long.
     with tempfile.TemporaryDirectory(prefix="ob-gw-") as name:
         folder = Path(name)
         port = free_port()
-        server = FakeServer()
+        server = FakeServer(counts=counts)
         agent = FakeAgent(server)
         target = agent_target(folder, 0)
         scheduler = FakeScheduler(catalogue(models, {0: target, **(targets or {})}, "no room"))

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from overbook.agent.clock import Clock
 from overbook.agent.followers import Followers
@@ -28,16 +29,21 @@ from overbook.residency.effects import Refusal
 from overbook.residency.events import ModelName, RequestId
 from overbook.residency.states import SERVING
 
+_NO_REQUEST: Final = RequestId(0)
+
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """How a request for a model ended. ``refusal`` None: the model is resident. Times in seconds."""
+    """How a request for a model ended. ``refusal`` None: the model is resident, and stays until `Actor.passed` is told
+    of ``request``. Times in seconds.
+    """
 
     refusal: Refusal | None
     reason: str = ""
     retry_after: float = 0.0
     waited: float = 0.0
     load: float = 0.0
+    request: RequestId = _NO_REQUEST
 
 
 class AgentStops(Exception):
@@ -78,7 +84,9 @@ class Actor:
         self._clock = clock
         self._server = ports.server
         self._notices = ports.notices
-        self.followers = Followers(on_drained=self._on_drained, on_usage=self._on_usage)
+        self.followers = Followers(
+            on_withdrawn=self._on_withdrawn, on_passed=self.passed, on_usage=self._on_usage
+        )
         self._operations = Operations(
             server=ports.server,
             clock=clock,
@@ -86,6 +94,7 @@ class Actor:
             reports=Reports(
                 loaded=self._on_loaded,
                 rejected=self._on_rejected,
+                drained=self._on_drained,
                 unloaded=lambda model: self.feed(ev.Unloaded(model)),
                 verified=self._on_verified,
                 described=self._on_described,
@@ -244,7 +253,7 @@ class Actor:
     async def activate(self, model: ModelName, *, timeout: float, suspect: bool) -> Activation:
         """Wait until the model is resident, at most ``timeout`` seconds. Cancelling withdraws the wish.
 
-        Raises AgentStops.
+        Where it is granted, `passed` must be told of it. Raises AgentStops.
         """
         if self._stopped:
             raise AgentStops
@@ -261,7 +270,12 @@ class Actor:
         except asyncio.CancelledError:
             self._waiters.pop(request, None)
             self.feed(ev.RequestLeft(request))
+            self.passed(request)  # it may just have been granted
             raise
+
+    def passed(self, request: RequestId) -> None:
+        """A request that was granted has been passed on to the server, or nobody wants it any more."""
+        self.feed(ev.Passed(request))
 
     def evict(self, model: ModelName) -> None:
         self.feed(ev.EvictRequested(model))
@@ -326,7 +340,7 @@ class Actor:
         self.feed(ev.Tick())
 
     def _refresh_guard(self) -> None:
-        """Before a model may be seen as idle: what its inference borrowed may have been given back since the last look.
+        """Before a model is seen as idle: what its inference borrowed may have been given back since the last look.
 
         Otherwise the guard evicts it for memory that nobody holds any more.
         """
@@ -350,11 +364,14 @@ class Actor:
             case fx.Verify(model):
                 self._operations.verify(model)
             case fx.Publish(model):
+                self._operations.stop_settling(model)
                 self.followers.publish(model)
                 self._notices.changed(model)
             case fx.Withdraw(model, ticket, _):
                 self.followers.withdraw(model, ticket)
                 self._notices.changed(model)
+            case fx.Settle(model, ticket):
+                self._operations.settle(model, ticket, self.followers.passed_on(model))
             case fx.Evicted(model, cause):
                 self._loaded.pop(model, None)
                 self._notices.evicted(model, cause)
@@ -373,12 +390,12 @@ class Actor:
         waited = self._clock.now() - waiter.arrived
         ended, seconds = self._load_times.get(waiter.model, (0.0, 0.0))
         load = min(seconds, waited) if ended >= waiter.arrived else 0.0
-        waiter.answer.set_result(Activation(refusal, reason, retry_after, waited, load))
+        waiter.answer.set_result(Activation(refusal, reason, retry_after, waited, load, request))
         if refusal is not None:
             self._notices.changed(waiter.model)
 
-    def _on_drained(self, model: ModelName, ticket: ev.Ticket) -> None:
-        self.feed(ev.Drained(model, ticket))
+    def _on_withdrawn(self, model: ModelName, ticket: ev.Ticket) -> None:
+        self.feed(ev.Withdrawn(model, ticket))
 
     def _on_usage(self, model: ModelName, in_flight: int, active: bool) -> None:
         if in_flight == 0:
@@ -392,6 +409,10 @@ class Actor:
             self._used.add(model)
 
     # -- how operations ended
+
+    def _on_drained(self, model: ModelName, ticket: ev.Ticket) -> None:
+        self._refresh_guard()
+        self.feed(ev.Drained(model, ticket))
 
     def _on_loaded(self, prepared: PreparedModel, seconds: float) -> None:
         model = ModelName(prepared.name)

@@ -22,7 +22,10 @@ class Commands:
         timeout = command.timeout_seconds or 60.0
         if command.kind == pb.Command.ACTIVATE:
             activation = await self._assignments.activate(model, timeout=timeout, suspect=False)
-            return activation.reason if activation.refusal is not None else ""
+            if activation.refusal is not None:
+                return activation.reason
+            self._actor.passed(activation.request)  # no request follows
+            return ""
         if command.kind == pb.Command.EVICT:
             return await self._evict(model, timeout)
         return f"command {command.kind} is unknown to this agent"

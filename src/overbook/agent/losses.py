@@ -16,7 +16,7 @@ from overbook.agent.actor import Activation, AgentStops
 from overbook.agent.clock import Clock
 from overbook.agent.notices import Notices
 from overbook.residency.books import Entry
-from overbook.residency.events import ModelName
+from overbook.residency.events import ModelName, RequestId
 from overbook.residency.states import SERVING
 
 _TIMEOUT: Final = 300.0
@@ -39,6 +39,8 @@ class Reviving(Protocol):
     def entries(self) -> Mapping[ModelName, Entry]: ...
 
     async def activate(self, model: ModelName, *, timeout: float, suspect: bool) -> Activation: ...
+
+    def passed(self, request: RequestId) -> None: ...
 
 
 @dataclass(slots=True)
@@ -72,9 +74,11 @@ class LostModels:
         if not self._serving(model):
             return
         try:
-            await self._actor.activate(model, timeout=_TIMEOUT, suspect=True)
+            activation = await self._actor.activate(model, timeout=_TIMEOUT, suspect=True)
         except AgentStops:
             return
+        if activation.refusal is None:
+            self._actor.passed(activation.request)  # no request follows
 
     def _serving(self, model: ModelName) -> bool:
         entry = self._actor.entries.get(model)

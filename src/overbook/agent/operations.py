@@ -28,13 +28,13 @@ from overbook.agent.servers.protocol import (
     Presence,
     ServerUnreachable,
 )
-from overbook.residency.events import ModelName
+from overbook.residency.events import ModelName, Ticket
 
 # Two deaths of the process while it loads the same content are taken for the content's doing.
 _DEATHS_BLAMED: Final = 2
 # An adapter's own deadline may pass a moment before ours.
 _NEARLY: Final = 0.95
-_VERIFY_PAUSE: Final = 0.05
+_RETRY_PAUSE: Final = 0.05
 
 Report = Callable[[], None]
 # A model whose copy was damaged, with a new copy; None when the copy is as it was published. Raises ArtifactError.
@@ -48,6 +48,7 @@ class OperationLimits:
     load: float = 300.0
     unload: float = 60.0
     verify: float = 5.0
+    settle: float = 60.0
     describe: float = 2.0
 
 
@@ -57,6 +58,7 @@ class Reports:
 
     loaded: Callable[[PreparedModel, float], None]
     rejected: Callable[[ModelName, str], None]
+    drained: Callable[[ModelName, Ticket], None]
     unloaded: Callable[[ModelName], None]
     verified: Callable[[ModelName, bool], None]
     described: Callable[[PreparedModel, Mapping[str, object]], None]
@@ -92,6 +94,7 @@ class Operations:
         self._deaths: dict[ModelName, tuple[int, int]] = {}  # generation, times
         self._checked: dict[ModelName, Path] = {}
         self._suspects = asyncio.Lock()
+        self._settling: dict[ModelName, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
         """Own the operations until cancelled; an error that is nobody's answer ends the agent."""
@@ -109,7 +112,19 @@ class Operations:
 
     def unload(self, model: ModelName, loaded: PreparedModel | None, *, idle: bool) -> None:
         """``loaded``: what it holds, when known. ``idle``: no request is in flight there."""
+        self.stop_settling(model)  # its time is over, if it has not ended
         self._begin(model, "unload", self._unload(model, loaded, idle))
+
+    def settle(self, model: ModelName, ticket: Ticket, passed: Mapping[str, int]) -> None:
+        """Wait until nothing of the model is in flight. ``passed``: see `InferenceServer.settle`."""
+        operation = self._settle(model, ticket, passed)
+        self._settling[model] = self._begin(model, "settle", operation)
+
+    def stop_settling(self, model: ModelName) -> None:
+        """It need not be known any more whether anything is in flight. Nothing is reported then."""
+        task = self._settling.pop(model, None)
+        if task is not None:
+            task.cancel()
 
     def verify(self, model: ModelName) -> None:
         self._begin(model, "verify", self._verify(model))
@@ -133,6 +148,7 @@ class Operations:
         for task in self._running:
             task.cancel(reason)
         self._last.clear()
+        self._settling.clear()
         self._calling.clear()
         self._silent = False
         self._hung.clear()
@@ -145,7 +161,7 @@ class Operations:
 
     def _begin(
         self, model: ModelName, kind: str, operation: Coroutine[object, object, Report]
-    ) -> None:
+    ) -> asyncio.Task[None]:
         if self._tasks is None:
             operation.close()
             raise RuntimeError("operations are not running")
@@ -162,6 +178,7 @@ class Operations:
         self._last[model] = task
         self._running.add(task)
         task.add_done_callback(lambda done: self._ended(model, done, operation))
+        return task
 
     def _ended(
         self,
@@ -171,6 +188,8 @@ class Operations:
     ) -> None:
         operation.close()  # one that was cancelled before its turn never began
         self._running.discard(task)
+        if self._settling.get(model) is task:
+            del self._settling[model]
         if self._last.get(model) is task:
             del self._last[model]
 
@@ -294,6 +313,16 @@ class Operations:
             return lambda: self._reports.stuck(told)
         return lambda: self._reports.unloaded(model)
 
+    async def _settle(self, model: ModelName, ticket: Ticket, passed: Mapping[str, int]) -> Report:
+        """Until it is so, or `stop_settling`. A server that is dying refuses for a moment: `abandon` ends this then."""
+        while True:
+            try:
+                await self._server.settle(model, passed, timeout=self._limits.settle)
+            except ServerUnreachable:
+                await asyncio.sleep(_RETRY_PAUSE)
+            else:
+                return lambda: self._reports.drained(model, ticket)
+
     async def _verify(self, model: ModelName) -> Report:
         presence = Presence.READY
         try:
@@ -309,7 +338,7 @@ class Operations:
             try:
                 return await self._server.presence(model, timeout=self._limits.verify)
             except ServerUnreachable:
-                await asyncio.sleep(_VERIFY_PAUSE)
+                await asyncio.sleep(_RETRY_PAUSE)
 
     async def _describe(self, prepared: PreparedModel) -> Report:
         try:

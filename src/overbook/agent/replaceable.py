@@ -63,6 +63,10 @@ class ReplaceableServer:
     def pid(self) -> int | None:
         return self._current.pid
 
+    @property
+    def counts_requests(self) -> bool:
+        return self._current.counts_requests
+
     async def start(self, *, timeout: float) -> None:
         await self._current.start(timeout=timeout)
 
@@ -91,6 +95,9 @@ class ReplaceableServer:
         self, name: str, *, timeout: float, idle: bool = False, measure: bool = False
     ) -> int | None:
         return await self._current.unload(name, timeout=timeout, idle=idle, measure=measure)
+
+    async def settle(self, name: str, passed: Mapping[str, int], *, timeout: float) -> None:
+        await self._current.settle(name, passed, timeout=timeout)
 
     async def presence(self, name: str, *, timeout: float) -> Presence:
         return await self._current.presence(name, timeout=timeout)

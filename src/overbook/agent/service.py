@@ -55,6 +55,8 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
                 reason="the agent of this server replica is stopping",
                 retry_after_seconds=1.0,
             )
+        if activation.refusal is None:
+            self._followers.granted(request.gateway, request.call, activation.request)
         _count(activation)
         return pb.ActivateReply(
             outcome=_OUTCOMES[activation.refusal],
@@ -112,7 +114,14 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
             match message.WhichOneof("message"):
                 case "withdrawn":
                     done = message.withdrawn
-                    self._followers.withdrawn(follower, ModelName(done.model), Ticket(done.ticket))
+                    self._followers.withdrawn(
+                        follower, ModelName(done.model), Ticket(done.ticket), done.granted
+                    )
+                case "passed":
+                    passed = message.passed
+                    self._followers.passed(
+                        follower, ModelName(passed.model), passed.calls, passed.granted
+                    )
                 case "usage":
                     for usage in message.usage.models:
                         self._followers.usage(

@@ -154,6 +154,7 @@ class Supervisor:
             grpc=addresses.grpc,
             infer=addresses.infer,
             own_processes=addresses.own_processes,
+            counts_requests=self._server.counts_requests,
             epoch=self._epoch,
         )
         actor.followers.set_address(address)

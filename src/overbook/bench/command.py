@@ -70,11 +70,6 @@ _LIMITS = Limits()
     "--lookahead", default=_LIMITS.lookahead, help="Activations for which room is made ahead."
 )
 @click.option(
-    "--min-residency",
-    default=_LIMITS.min_residency,
-    help="Seconds after a grant in which nobody evicts.",
-)
-@click.option(
     "--load-base", default=_DELAYS.load_base, help="Seconds of a load, whatever the size."
 )
 @click.option("--load-speed", type=Bytes(), default=500 << 20, help="Bytes loaded per second.")
@@ -127,7 +122,6 @@ def _setting(context: click.Context, budget: int) -> Setting:
         limits=Limits(
             concurrent_loads=given["loads"],
             lookahead=given["lookahead"],
-            min_residency=given["min_residency"],
             headroom=given["headroom"],
         ),
         delays=Delays(

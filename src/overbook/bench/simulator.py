@@ -32,6 +32,7 @@ class Delays:
     noise: float = 0.0  # sigma of the log-normal factor, of mean 1, on every load
     unload: float = 0.005
     withdraw: float = 0.01  # until every gateway took the hot route away
+    passing: float = 0.001  # from a grant until its request is at the server and the core knows
     inference: float = 0.005
     report: float = 0.1  # between two reports of a gateway's meter
     patience: float = 30.0  # deadline of a request that waits
@@ -120,8 +121,9 @@ class Simulator:
         self._in_flight: dict[ModelName, int] = {}
         self._metered: dict[ModelName, float] = {}  # used since the last report, and when
         self._withdrawing: dict[ModelName, Ticket] = {}
-        self._withdrawn: dict[ModelName, Ticket] = {}
+        self._settling: dict[ModelName, Ticket] = {}
         self._waiting: dict[RequestId, _Waiting] = {}
+        self._on_their_way = 0  # granted, not at the server yet
         self.result = Result()
 
     def run(self, trace: Iterable[Request]) -> Iterator[int]:
@@ -134,7 +136,7 @@ class Simulator:
             self._advance(request.time)
             self._arrive(request.model)
             yield self.result.requests
-        while self._waiting or any(self._in_flight.values()):
+        while self._waiting or self._on_their_way or self._in_flight:
             self._advance(self._agenda[0][0])
         self.result.virtual_seconds = self._now
 
@@ -183,16 +185,19 @@ class Simulator:
                 self._at(took, partial(self._feed, ev.LoadSucceeded(model, seconds=took)))
             case fx.Unload(model):
                 self._withdrawing.pop(model, None)
-                self._withdrawn.pop(model, None)
+                self._settling.pop(model, None)
                 self._at(delays.unload, partial(self._feed, ev.Unloaded(model)))
             case fx.Publish(model):
                 self._hot.add(model)
                 self._withdrawing.pop(model, None)
-                self._withdrawn.pop(model, None)
+                self._settling.pop(model, None)
             case fx.Withdraw(model, ticket):
                 self._hot.discard(model)
                 self._withdrawing[model] = ticket
                 self._at(delays.withdraw, partial(self._route_gone, model, ticket))
+            case fx.Settle(model, ticket):
+                self._settling[model] = ticket
+                self._say_drained(model)
             case fx.Evicted():
                 self.result.evictions += 1
             case _:
@@ -226,12 +231,18 @@ class Simulator:
 
     def _granted(self, request: RequestId) -> None:
         waiting = self._waiting.pop(request)
+        self._on_their_way += 1
         waited = self._now - waiting.arrived
         if waited > 0:
             self.result.added.append(waited)
         else:
             self._hit(self._sizes[self._index[waiting.model]])  # rescued while it drained
-        self._infer(waiting.model)
+        self._at(self._setting.delays.passing, partial(self._pass_on, request, waiting.model))
+
+    def _pass_on(self, request: RequestId, model: ModelName) -> None:
+        self._on_their_way -= 1
+        self._infer(model)
+        self._feed(ev.Passed(request))
 
     def _rejected(self, request: RequestId) -> None:
         waiting = self._waiting.pop(request)
@@ -262,9 +273,8 @@ class Simulator:
     def _route_gone(self, model: ModelName, ticket: Ticket) -> None:
         if self._withdrawing.get(model) == ticket:
             del self._withdrawing[model]
-            self._withdrawn[model] = ticket
-            self._say_drained(model)
+            self._feed(ev.Withdrawn(model, ticket))
 
     def _say_drained(self, model: ModelName) -> None:
-        if model in self._withdrawn and model not in self._in_flight:
-            self._feed(ev.Drained(model, self._withdrawn.pop(model)))
+        if model in self._settling and model not in self._in_flight:
+            self._feed(ev.Drained(model, self._settling.pop(model)))

@@ -13,7 +13,7 @@ from overbook.residency.events import Event, ModelName, RequestId
 from overbook.residency.policy import EvictionOrder
 from overbook.residency.states import State
 
-# Virtual seconds between two events; more than the minimum residency, so that there is always a victim.
+# Virtual seconds between two events; enough that whoever was used before is certainly idle.
 _STEP = 1.0
 
 
@@ -56,7 +56,11 @@ class _Replica:
                 match effect:
                     case fx.Load(model):
                         queue.append(ev.LoadSucceeded(model))
+                    case fx.Grant(request):
+                        queue.append(ev.Passed(request))
                     case fx.Withdraw(model, ticket):
+                        queue.append(ev.Withdrawn(model, ticket))
+                    case fx.Settle(model, ticket):
                         queue.append(ev.Drained(model, ticket))
                     case fx.Unload(model):
                         queue.append(ev.Unloaded(model))
@@ -96,22 +100,23 @@ def measure(
             (ev.UsageSeen(chance.choice(hot), 0, place * _STEP) for place in range(events)),
         )
     )
+    # Each of these is two events: request, passed.
     rates.append(
         replica.measure(
             "request for a resident model",
             (
                 ev.RequestArrived(RequestId(resident + serial), chance.choice(hot), float("inf"))
-                for serial in range(events)
+                for serial in range(events // 2)
             ),
         )
     )
-    # Each of these is four events: request, drained, unloaded, loaded.
+    # Each of these is six events: request, withdrawn, drained, unloaded, loaded, passed.
     rates.append(
         replica.measure(
             "activation that evicts",
             (
                 ev.RequestArrived(RequestId(-serial - 1), chance.choice(names), float("inf"))
-                for serial in range(events // 4)
+                for serial in range(events // 6)
             ),
         )
     )

@@ -27,22 +27,30 @@ from overbook.gateway.verdicts import (
 )
 from overbook.metrics import REFUSED, REQUESTS
 
-# A request that comes back this often is not tried again: it may be what kills the server.
-MAX_HOPS: Final = 3
+# A request that comes back this often is not tried again. It came back because no connection could be made, its model
+# was not there, or one of Envoy's workers did not know the place yet: Envoy does not say which. None of that is its
+# fault; one that kills the server is not tried as often, since a reset is final where the model was just seen to be
+# there.
+MAX_HOPS: Final = 12
 _NO_LIMIT_SECONDS: Final = 3600.0
 
 
 class ActivationService:
-    """``explain``: told (model, attempts) that are not hot requests; ``poke``: there is traffic."""
+    """``explain``: told (model, attempts) that are not hot requests; ``poke``: there is traffic.
+
+    ``gateway``: what this process is called, for inference servers that count what it lets through.
+    """
 
     def __init__(
         self,
         activator: Activator,
         *,
+        gateway: str,
         explain: Callable[[str, int], None],
         poke: Callable[[], None],
     ) -> None:
         self._activator = activator
+        self._gateway = gateway
         self._explain = explain
         self._poke = poke
 
@@ -62,7 +70,7 @@ class ActivationService:
         if hops >= MAX_HOPS:
             verdict: Verdict = Refused(
                 Refusal.UNAVAILABLE,
-                f"model {model}: the inference server failed {hops} times on this request",
+                f"model {model}: this request came back from the inference server {hops} times",
             )
         else:
             seconds = grpc_timeout_seconds(headers.get("grpc-timeout", ""))
@@ -75,7 +83,7 @@ class ActivationService:
                 )
             )
         self._account(verdict, model, suspect=suspect, hops=hops)
-        return to_envoy(verdict, grpc_call=grpc_call, verified=suspect)
+        return to_envoy(verdict, grpc_call=grpc_call, verified=suspect, gateway=self._gateway)
 
     def _account(self, verdict: Verdict, model: str, *, suspect: bool, hops: int) -> None:
         """Count the request once, by the path it took, and what Envoy counts of it as well.

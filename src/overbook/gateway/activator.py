@@ -11,6 +11,7 @@ import hashlib
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Final
 
 from overbook.gateway.agents import Agents, AgentUnreachable
@@ -26,17 +27,14 @@ from overbook.wire.agent_pb2 import ActivateReply
 _PATIENCE_SECONDS: Final = 10.0
 _PAUSE_SECONDS: Final = 0.1
 _SOON_SECONDS: Final = 0.25
-# How often a replica is asked when the model is withdrawn as soon as it has come.
-_ASKED_AGAIN: Final = 3
 # A catalogue that has not arrived yet is not an empty one.
 _CATALOGUE_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class ActivatorLimits:
-    """``seconds``: the longest wait of one request; the others count waiting requests."""
+    """Of waiting requests."""
 
-    seconds: float = 60.0
     waiting: int = 20_000
     waiting_per_model: int = 4_000
 
@@ -51,7 +49,10 @@ class ActivatorLimits:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """A request for a model. ``suspect``: it failed at a place where the model should have been."""
+    """A request for a model. ``suspect``: it failed at a place where the model should have been.
+
+    ``seconds``: for which its client waits at most.
+    """
 
     model: str
     protocol: Protocol
@@ -60,7 +61,10 @@ class Wish:
 
 
 class Activator:
-    """Answers wishes. ``now``: a monotonic clock in seconds."""
+    """Answers wishes. ``timeout``: seconds for which a request waits where the model does not say otherwise.
+
+    ``now``: a monotonic clock in seconds.
+    """
 
     def __init__(
         self,
@@ -69,15 +73,18 @@ class Activator:
         agents: Agents,
         router: Router,
         limits: ActivatorLimits,
+        timeout: float,
         now: Callable[[], float],
     ) -> None:
         self._catalogue = catalogue
         self._agents = agents
         self._router = router
         self._limits = limits
+        self._timeout = timeout
         self._now = now
         self._waiting: Counter[str] = Counter()
-        self._shared: SharedCalls[tuple[str, str], ActivateReply] = SharedCalls()
+        self._calls: SharedCalls[tuple[str, str, int], ActivateReply] = SharedCalls()
+        self._suspects = count(1)
 
     async def activate(self, wish: Wish) -> Verdict:
         """Where the request may go, or why it may not. Never raises but for cancellation."""
@@ -97,9 +104,9 @@ class Activator:
             return Refused(Refusal.OVERLOADED, many, 1.0)
         self._waiting[wish.model] += 1
         try:
-            seconds = min(wish.seconds, self._limits.seconds)
+            seconds = min(wish.seconds, self._longest(entry))
             async with asyncio.timeout(seconds):
-                return await self._try_replicas(wish)
+                return await self._try_replicas(replace(wish, seconds=seconds))
         except TimeoutError:
             return Refused(
                 Refusal.DEADLINE, f"model {wish.model}: not resident within {seconds:.3g} s", 1.0
@@ -117,9 +124,12 @@ class Activator:
             now = self._now()
             cluster = self._router.opened(wish.model, replica, wish.protocol, now=now)
             if cluster is not None:
-                self._router.grant(wish.model, replica, now)
+                self._router.grant(wish.model, replica, wish.protocol, now)
                 return Granted(cluster, asked=False)
         return None
+
+    def _longest(self, entry: CatalogueEntry) -> float:
+        return entry.activation_timeout or self._timeout
 
     async def _find(self, model: str) -> CatalogueEntry | None:
         entry = self._catalogue.find(model)
@@ -206,28 +216,53 @@ class Activator:
         """
         opening = self._opening(wish, replica)
         try:
-            for _ in range(_ASKED_AGAIN):
-                withdrawals = self._router.withdrawals(wish.model, replica)
-                asked = wish.suspect or not self._router.is_hot(wish.model, replica)
-                if asked:
-                    reply = await self._call_agent(wish, replica)
-                    if reply.outcome != ActivateReply.RESIDENT:
-                        return _refused(wish.model, reply)
-                cluster = await opening
-                # What the agent takes back may overtake its answer, and a new cluster takes a moment.
-                if self._router.is_hot(
-                    wish.model, replica
-                ) or withdrawals == self._router.withdrawals(wish.model, replica):
-                    self._router.grant(wish.model, replica, self._now())
-                    return Granted(cluster, asked=asked)
-            gone = f"model {wish.model}: left memory again before the request could go there"
-            return Refused(Refusal.UNAVAILABLE, gone, 1.0)
+            while True:
+                if not wish.suspect and self._router.is_hot(wish.model, replica):
+                    cluster = await opening
+                    # A new cluster takes a moment, and the model may have been taken back in it.
+                    if self._router.is_hot(wish.model, replica):
+                        return self._grant(wish, replica, cluster, asked=False)
+                verdict = await self._ask_agent(wish, replica, opening)
+                if verdict is not None:
+                    return verdict
+                await asyncio.sleep(_PAUSE_SECONDS)
         except AgentUnreachable as error:
             return Refused(Refusal.UNAVAILABLE, f"model {wish.model}: {error}", 1.0)
         except (EnvoyUnavailable, SnapshotRejected, ValueError) as error:
             return Refused(Refusal.UNAVAILABLE, f"model {wish.model}: {error}", 1.0)
         finally:
             await _discard(opening)
+
+    async def _ask_agent(
+        self, wish: Wish, replica: str, opening: asyncio.Future[str]
+    ) -> Verdict | None:
+        """None: it must be asked again, since who asked before had waited for longer."""
+        link = self._agents.link(replica)
+        if link is None:
+            raise AgentUnreachable(f"agent of {replica}: not known yet")
+        began = self._now()
+        # Of a suspect, not shared: what was seen before this request failed proves nothing.
+        number = next(self._suspects) if wish.suspect else 0
+        seconds = self._call_seconds(wish)
+        async with self._calls.join(
+            (wish.model, replica, number),
+            lambda: link.call(wish.model, timeout=seconds, suspect=wish.suspect),
+        ) as reply:
+            if reply.outcome == ActivateReply.DEADLINE and self._now() - began < seconds:
+                return None
+            if reply.outcome != ActivateReply.RESIDENT:
+                return _refused(wish.model, reply)
+            # The agent keeps the model, also while it takes the route away, until all callers have gone from here.
+            return self._grant(wish, replica, await opening, asked=True)
+
+    def _call_seconds(self, wish: Wish) -> float:
+        """The time of a call that others may join does not depend on who came first."""
+        entry = self._catalogue.find(wish.model)
+        return wish.seconds if wish.suspect or entry is None else self._longest(entry)
+
+    def _grant(self, wish: Wish, replica: str, cluster: str, *, asked: bool) -> Granted:
+        self._router.grant(wish.model, replica, wish.protocol, self._now())
+        return Granted(cluster, asked=asked)
 
     def _opening(self, wish: Wish, replica: str) -> asyncio.Future[str]:
         model, protocol, now = wish.model, wish.protocol, self._now()
@@ -239,18 +274,6 @@ class Activator:
         there: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         there.set_result(cluster)
         return there
-
-    async def _call_agent(self, wish: Wish, replica: str) -> ActivateReply:
-        link = self._agents.link(replica)
-        if link is None:
-            raise AgentUnreachable(f"agent of {replica}: not known yet")
-        if wish.suspect:
-            # Not shared: what was seen before this request failed proves nothing.
-            return await link.activate(wish.model, timeout=wish.seconds, suspect=True)
-        return await self._shared.join(
-            (wish.model, replica),
-            lambda: link.activate(wish.model, timeout=self._limits.seconds, suspect=False),
-        )
 
 
 async def _discard(future: asyncio.Future[str]) -> None:

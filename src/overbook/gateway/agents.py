@@ -13,7 +13,8 @@ import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from itertools import count
+from typing import Final, TypeAlias
 
 import grpc
 
@@ -21,6 +22,7 @@ from overbook.gateway.catalogue import Catalogue, ReplicaEntry
 from overbook.gateway.drain import DrainWatch
 from overbook.gateway.errors import EnvoyUnavailable
 from overbook.gateway.meter import Usage
+from overbook.gateway.places import Place
 from overbook.gateway.router import Router, ServerAddresses
 from overbook.wire import agent_pb2, agent_pb2_grpc
 from overbook.wire.nearby import connect
@@ -29,6 +31,9 @@ _log = logging.getLogger(__name__)
 
 _BACKOFF_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 _METADATA_SECONDS: Final = 5.0
+_Outgoing: TypeAlias = "asyncio.Queue[agent_pb2.GatewayToAgent]"
+# Numbers of calls to activate, of this process: none is used twice.
+_numbers: Final = count(1)
 
 
 class AgentUnreachable(Exception):
@@ -43,8 +48,28 @@ class FollowPorts:
     drains: DrainWatch
 
 
+class AgentCall:
+    """One call to make a model resident. From its answer on the agent keeps the model until `over`."""
+
+    def __init__(self, link: AgentLink, request: agent_pb2.ActivateRequest) -> None:
+        self._link = link
+        self._request = request
+        self._refused = False
+
+    async def reply(self) -> agent_pb2.ActivateReply:
+        """Raises AgentUnreachable."""
+        reply = await self._link.ask(self._request)
+        self._refused = reply.outcome != agent_pb2.ActivateReply.RESIDENT
+        return reply
+
+    def over(self) -> None:
+        """Whoever waited for it was let through, or has left. A call whose end nobody heard may have gone well."""
+        if not self._refused:
+            self._link.passed(self._request.model, self._request.call)
+
+
 class AgentLink:
-    """One replica's agent. `run` keeps the stream alive until cancelled."""
+    """One replica's agent. `run` keeps the stream alive until cancelled. ``gateway``: what this process is called."""
 
     def __init__(self, entry: ReplicaEntry, gateway: str, ports: FollowPorts) -> None:
         self._replica = entry.name
@@ -53,9 +78,12 @@ class AgentLink:
         self._drains = ports.drains
         self._channel = connect(entry.agent_target)
         self._stub = agent_pb2_grpc.AgentServiceStub(self._channel)
-        self._outgoing: asyncio.Queue[agent_pb2.GatewayToAgent] | None = None
+        self._outgoing: _Outgoing | None = None
         self._draining: dict[str, asyncio.Task[None]] = {}
         self._named: set[str] | None = None
+        # Said while the stream has begun and the agent has not said a word yet.
+        self._unsaid: list[tuple[str, int]] = []
+        self._group: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
         """Follow the agent for ever, connecting again when the stream is lost."""
@@ -68,16 +96,51 @@ class AgentLink:
         finally:
             await self._channel.close()
 
-    async def activate(
-        self, model: str, *, timeout: float, suspect: bool
-    ) -> agent_pb2.ActivateReply:
-        """Ask for the model to be resident. Raises AgentUnreachable."""
-        request = agent_pb2.ActivateRequest(model=model, timeout_seconds=timeout, suspect=suspect)
+    def call(self, model: str, *, timeout: float, suspect: bool) -> AgentCall:
+        """Asks for the model to be resident, at most ``timeout`` seconds."""
+        request = agent_pb2.ActivateRequest(
+            model=model,
+            timeout_seconds=timeout,
+            suspect=suspect,
+            gateway=self._gateway,
+            call=next(_numbers),
+        )
+        return AgentCall(self, request)
+
+    async def ask(self, request: agent_pb2.ActivateRequest) -> agent_pb2.ActivateReply:
+        """Raises AgentUnreachable."""
         try:
             # The agent keeps the deadline; the extra second is for its answer.
-            return await self._stub.Activate(request, timeout=timeout + 1.0)
+            return await self._stub.Activate(request, timeout=request.timeout_seconds + 1.0)
         except grpc.aio.AioRpcError as error:
             raise AgentUnreachable(f"agent of {self._replica}: {error.details()}") from error
+
+    def passed(self, model: str, call: int) -> None:
+        """Tell the agent that nobody waits for what this call granted any more.
+
+        While it is away that is not needed: it waits for no gateway whose stream it lost.
+        """
+        place = self._router.places.find(model, self._replica)
+        if self._outgoing is None or self._group is None:
+            self._unsaid.append((model, call))
+        elif place is None or place.hot or self._router.is_counted(place):
+            self._say_passed(model, call, self._outgoing)
+        else:
+            # It was withdrawn meanwhile, and perhaps all that is in flight there was looked at before this.
+            self._group.create_task(
+                self._pass_when_idle(place, call, self._outgoing), name=f"passed {model}"
+            )
+
+    async def _pass_when_idle(self, place: Place, call: int, outgoing: _Outgoing) -> None:
+        await self._drains.wait_idle(place)
+        self._say_passed(place.model, call, outgoing)
+
+    def _say_passed(self, model: str, call: int, outgoing: _Outgoing) -> None:
+        passed = agent_pb2.Passed(model=model, calls=[call], granted=self._granted(model))
+        outgoing.put_nowait(agent_pb2.GatewayToAgent(passed=passed))
+
+    def _granted(self, model: str) -> int:
+        return self._router.grants.total(self._replica, model)
 
     async def metadata(self, model: str) -> Mapping[str, object] | None:
         """OIP metadata of a model, without loading it. Raises AgentUnreachable."""
@@ -108,17 +171,18 @@ class AgentLink:
 
     async def _follow(self) -> bool:
         """One stream, until it is lost. True when the agent said anything."""
-        outgoing: asyncio.Queue[agent_pb2.GatewayToAgent] = asyncio.Queue()
+        outgoing: _Outgoing = asyncio.Queue()
         hello = agent_pb2.GatewayHello(gateway=self._gateway)
         outgoing.put_nowait(agent_pb2.GatewayToAgent(hello=hello))
         self._named = None
+        self._unsaid.clear()
         heard = False
         call = self._stub.Follow(_drain_queue(outgoing))
         try:
             async with asyncio.TaskGroup() as group:
                 async for message in call:
-                    # Reports wait for the agent's first word: it may not be ready for them.
-                    self._outgoing = outgoing
+                    if not heard:
+                        self._heard_of(outgoing, group)
                     heard = True
                     await self._take_in(message, outgoing, group)
                 raise _StreamEnded
@@ -127,15 +191,22 @@ class AgentLink:
         except* _StreamEnded:
             _log.info("agent of %s: stream ended", self._replica)
         finally:
-            self._outgoing = None
+            self._outgoing = self._group = None
             self._draining.clear()
             call.cancel()
         return heard
 
+    def _heard_of(self, outgoing: _Outgoing, group: asyncio.TaskGroup) -> None:
+        """What is to be said waits for the agent's first word: it may not be ready for it."""
+        self._outgoing, self._group = outgoing, group
+        unsaid, self._unsaid = self._unsaid, []
+        for model, call in unsaid:
+            self.passed(model, call)
+
     async def _take_in(
         self,
         message: agent_pb2.AgentToGateway,
-        outgoing: asyncio.Queue[agent_pb2.GatewayToAgent],
+        outgoing: _Outgoing,
         group: asyncio.TaskGroup,
     ) -> None:
         kind = message.WhichOneof("message")
@@ -146,7 +217,9 @@ class AgentLink:
                     grpc=message.address.grpc,
                     infer=message.address.infer,
                     own_processes=message.address.own_processes,
+                    counts_requests=message.address.counts_requests,
                 )
+                self._router.grants.begin(self._replica, message.address.epoch)
                 await self._router.set_address(self._replica, addresses)
             else:
                 self._router.set_down(self._replica)
@@ -180,7 +253,7 @@ class AgentLink:
     async def _withdraw(
         self,
         order: agent_pb2.Withdraw,
-        outgoing: asyncio.Queue[agent_pb2.GatewayToAgent],
+        outgoing: _Outgoing,
     ) -> None:
         while True:
             try:
@@ -189,10 +262,12 @@ class AgentLink:
             except EnvoyUnavailable as error:
                 _log.warning("withdraw %s: %s; asking again", order.model, error)
         place = self._router.places.find(order.model, self._replica)
-        if place is not None:
+        if place is not None and not self._router.is_counted(place):
             await self._drains.wait_idle(place)
             self._router.drained(order.model, self._replica)
-        withdrawn = agent_pb2.Withdrawn(model=order.model, ticket=order.ticket)
+        withdrawn = agent_pb2.Withdrawn(
+            model=order.model, ticket=order.ticket, granted=self._granted(order.model)
+        )
         outgoing.put_nowait(agent_pb2.GatewayToAgent(withdrawn=withdrawn))
         if self._draining.get(order.model) is asyncio.current_task():
             del self._draining[order.model]
@@ -203,7 +278,7 @@ class _StreamEnded(Exception):
 
 
 async def _drain_queue(
-    queue: asyncio.Queue[agent_pb2.GatewayToAgent],
+    queue: _Outgoing,
 ) -> AsyncIterator[agent_pb2.GatewayToAgent]:
     while True:
         yield await queue.get()

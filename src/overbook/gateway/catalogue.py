@@ -25,12 +25,16 @@ _RETRY_SECONDS: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class CatalogueEntry:
-    """A registered model. ``replicas``: "server/replica"; ``reason``: why there are none."""
+    """A registered model. ``replicas``: "server/replica"; ``reason``: why there are none.
+
+    ``activation_timeout``: seconds for which its requests wait for it; None: as long as the gateway's own say.
+    """
 
     name: str
     generation: int
     replicas: tuple[str, ...]
     reason: str
+    activation_timeout: float | None = None
 
     @property
     def available(self) -> bool:

@@ -45,9 +45,9 @@ class UsageBook:
         self._explained: Counter[str] = Counter()
 
     @property
-    def active(self) -> Mapping[tuple[str, int], int]:
-        """Requests in flight by place, as of the last scrape."""
-        return {key: count.active for key, count in self._last.items()}
+    def counts(self) -> Mapping[tuple[str, int], PlaceCount]:
+        """Of the last scrape, by place."""
+        return self._last
 
     def explain(self, model: str, attempts: int) -> None:
         """So many attempts at this model's places are no hot requests: they are counted elsewhere."""
@@ -81,8 +81,8 @@ class UsageBook:
 
 
 class Meter:
-    """Scrapes Envoy until cancelled. ``report`` gets what changed, ``scraped`` the in-flight counts and since when
-    they are true, in the loop's seconds.
+    """Scrapes Envoy until cancelled. ``report`` gets what changed, ``scraped`` all counts and since when they are true,
+    in the loop's seconds.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Meter:
         *,
         find: Callable[[tuple[str, int]], Place | None],
         report: Callable[[Sequence[Usage]], None],
-        scraped: Callable[[Mapping[tuple[str, int], int], float], None],
+        scraped: Callable[[Mapping[tuple[str, int], PlaceCount], float], None],
     ) -> None:
         self._admin = admin
         self._find = find
@@ -146,5 +146,5 @@ class Meter:
                 usages.append(Usage(place, in_flight, attempts))
         if usages:
             self._report(usages)
-        self._scraped(self.book.active, began)
+        self._scraped(self.book.counts, began)
         return bool(changes)

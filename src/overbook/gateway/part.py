@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 import resource
+import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,6 +33,8 @@ from overbook.gateway.questions import Questions
 from overbook.gateway.router import Router
 from overbook.gateway.snapshot import bootstrap
 from overbook.gateway.snapshot.clusters import Fallback
+from overbook.gateway.snapshot.listeners import LONGEST_ACTIVATION_SECONDS
+from overbook.gateway.snapshot.names import PlaceCount
 from overbook.gateway.snapshot.routes import Scripts, data_routes
 from overbook.gateway.xds import Feed
 from overbook.wire.channel import SERVER_OPTIONS
@@ -41,7 +44,11 @@ _STOP_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class GatewayConfig:
-    """``run_dir``: for Unix sockets, a short path. ``scheduler_target``: a gRPC target."""
+    """``run_dir``: for Unix sockets, a short path. ``scheduler_target``: a gRPC target.
+
+    ``activation_timeout``: seconds for which a request waits for its model, where neither the model nor the client says
+    otherwise.
+    """
 
     state_dir: Path
     run_dir: Path
@@ -49,6 +56,7 @@ class GatewayConfig:
     host: str
     port: int
     name: str = "gateway"
+    activation_timeout: float = 60.0
     concurrency: int = field(default_factory=lambda: os.cpu_count() or 1)
     limits: ActivatorLimits = field(default_factory=ActivatorLimits)
 
@@ -61,6 +69,11 @@ class GatewayPart:
     """
 
     def __init__(self, config: GatewayConfig) -> None:
+        if not 0 < config.activation_timeout <= LONGEST_ACTIVATION_SECONDS:
+            raise ValueError(
+                f"activation timeout: {config.activation_timeout:g} s; expected more than 0 and at most "
+                f"{LONGEST_ACTIVATION_SECONDS:g}"
+            )
         check_port_free(config.host, config.port)
         self._config = config
         self._sockets = bootstrap.Sockets.in_folder(config.run_dir)
@@ -76,8 +89,10 @@ class GatewayPart:
         self.router = Router(self.feed, fallback, self._own_routes)
         now = asyncio.get_running_loop().time
         self._drains = DrainWatch(self.admin, now)
+        # A gateway that starts again counts from zero, and so it is another one.
+        process = f"{config.name}.{secrets.token_hex(4)}"
         self.agents = Agents(
-            self.catalogue, config.name, FollowPorts(router=self.router, drains=self._drains)
+            self.catalogue, process, FollowPorts(router=self.router, drains=self._drains)
         )
         self.catalogue.on_replicas = self.agents.catalogue_changed
         self._activator = Activator(
@@ -85,6 +100,7 @@ class GatewayPart:
             agents=self.agents,
             router=self.router,
             limits=config.limits.within(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
+            timeout=config.activation_timeout,
             now=now,
         )
         self.meter = Meter(
@@ -95,7 +111,10 @@ class GatewayPart:
             scraped=self._take_in,
         )
         service = ActivationService(
-            self._activator, explain=self.meter.book.explain, poke=self.meter.poke
+            self._activator,
+            gateway=process,
+            explain=self.meter.book.explain,
+            poke=self.meter.poke,
         )
         self._questions = Questions(self._sockets.questions, service.check)
         self.envoy = EnvoyProcess(
@@ -144,9 +163,9 @@ class GatewayPart:
             await self.admin.close()
             await server.stop(_STOP_SECONDS)
 
-    def _take_in(self, active: Mapping[tuple[str, int], int], at: float) -> None:
-        self._drains.see(active, at)
-        self.router.collect(active, at)
+    def _take_in(self, counts: Mapping[tuple[str, int], PlaceCount], at: float) -> None:
+        self._drains.see(counts)
+        self.router.collect(counts, at)
 
     def _report(self, usages: Sequence[Usage]) -> None:
         for usage in usages:

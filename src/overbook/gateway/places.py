@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from overbook.gateway.grants import Tally
 from overbook.gateway.snapshot.names import MAX_SLOTS, Protocol, marks
 
 
@@ -16,8 +17,8 @@ class Place:
     """A model on one replica.
 
     ``hot``: requests may go there without asking its agent. ``direct``: since it was last seen without a request in
-    flight, some may have gone there past the gateway. ``withdrawals``: how often its agent took it back.
-    ``granted_at``: when a request was last let through to it.
+    flight, some may have gone there past the gateway. ``granted_at``: when a request was last let through to it.
+    ``tally``: of those, against Envoy's counter.
     ``clusters``: its clusters, with the revision of the xDS feed that Envoy must have for the newest of each.
     """
 
@@ -26,8 +27,8 @@ class Place:
     slot: int
     hot: bool = False
     direct: bool = False
-    withdrawals: int = 0
     granted_at: float = 0.0
+    tally: Tally = field(default_factory=Tally)
     clusters: dict[Protocol, int] = field(default_factory=dict)
 
     @property

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from overbook.gateway.errors import EnvoyUnavailable
+from overbook.gateway.grants import Grants
 from overbook.gateway.newcomers import Newcomers
 from overbook.gateway.own_routes import OwnRoutes
 from overbook.gateway.places import Place, Places
 from overbook.gateway.snapshot import clusters
 from overbook.gateway.snapshot.clusters import Endpoint, Fallback
-from overbook.gateway.snapshot.names import Protocol, place_cluster
+from overbook.gateway.snapshot.names import PlaceCount, Protocol, place_cluster
 from overbook.gateway.xds import Feed
 
 _log = logging.getLogger(__name__)
@@ -35,12 +36,14 @@ class ServerAddresses:
 
     ``infer``: its endpoint for unary inference of both protocols over HTTP/1.1; empty: it has none.
     ``own_processes``: models have processes of their own, which may die while the server goes on.
+    ``counts_requests``: it tells its agent when nothing of a model is in flight, but for streams.
     """
 
     rest: str
     grpc: str
     infer: str = ""
     own_processes: bool = False
+    counts_requests: bool = False
 
     def of(self, protocol: Protocol) -> Endpoint:
         if self.infer and protocol is not Protocol.STREAM:
@@ -70,6 +73,7 @@ class Router:
         # With which revision Envoy has what was last said about a model, until it has it.
         self._said: dict[str, int] = {}
         self.places: Final = Places()
+        self.grants: Final = Grants()
 
     def hot_models(self, replica: str) -> set[str]:
         """Models to which requests on this replica may go without asking its agent."""
@@ -128,18 +132,25 @@ class Router:
         place.granted_at = now
         return place_cluster(protocol, model, place.slot)
 
-    def grant(self, model: str, replica: str, now: float) -> None:
+    def grant(self, model: str, replica: str, protocol: Protocol, now: float) -> None:
         """A request is let through to the place now."""
+        if protocol is not Protocol.STREAM:
+            self.grants.add(replica, model)
         place = self.places.find(model, replica)
         if place is not None:
             place.granted_at = now
+            place.tally.grant()
             if self._newcomers.grant(model):
                 self._level(model)
 
-    def withdrawals(self, model: str, replica: str) -> int:
-        """How often the place was withdrawn since it is known."""
-        place = self.places.find(model, replica)
-        return 0 if place is None else place.withdrawals
+    def is_counted(self, place: Place) -> bool:
+        """Whether the inference server itself knows of all requests that are in flight at the place."""
+        addresses = self._addresses.get(place.replica)
+        return (
+            addresses is not None
+            and addresses.counts_requests
+            and Protocol.STREAM not in place.clusters
+        )
 
     def is_hot(self, model: str, replica: str) -> bool:
         """Whether requests may go to the place without asking its agent."""
@@ -193,14 +204,16 @@ class Router:
             self._remove(place)
         self._addresses.pop(replica, None)
         self._down.discard(replica)
+        self.grants.forget(replica)
 
-    def collect(self, active: Mapping[tuple[str, int], int], now: float) -> None:
+    def collect(self, counts: Mapping[tuple[str, int], PlaceCount], now: float) -> None:
         """Marks for who has stayed; no clusters of cold places beyond those worth keeping, if nothing is in flight."""
         for model in self._newcomers.settle(now):
             self._level(model)
         self._said = {
             model: revision for model, revision in self._said.items() if revision > self._feed.acked
         }
+        active = {key: count.active for key, count in counts.items() if count.active}
         self._own_routes.review(now, self._only_endpoint, active)
         cold = self.places.cold()
         for place in cold[: max(0, len(cold) - _COLD_PLACES_KEPT)]:
@@ -231,7 +244,6 @@ class Router:
             place = self.places.find(model, replica)
             if place is not None:
                 place.hot = False
-                place.withdrawals += 1
                 self._level(model)
                 if not any(each.hot for each in self.places.of_model(model)):
                     self._newcomers.leave(model)

@@ -13,6 +13,7 @@ from typing import Final
 
 from overbook.gateway.snapshot.names import (
     CLUSTER_HEADER,
+    GRANT_HEADER,
     REFUSED_STATUS,
     REMOVE_HEADER,
     VERIFIED_HEADER,
@@ -58,11 +59,15 @@ class Refused:
 Verdict = Granted | Refused
 
 
-def to_envoy(verdict: Verdict, *, grpc_call: bool, verified: bool) -> bytes:
-    """An answer in HTTP/1.1. ``verified``: the model was just seen to be there, so the server has the last word."""
+def to_envoy(verdict: Verdict, *, grpc_call: bool, verified: bool, gateway: str) -> bytes:
+    """An answer in HTTP/1.1. ``verified``: the model was just seen to be there, so the server has the last word.
+
+    ``gateway``: who lets the request through, as inference servers that count have it.
+    """
     if isinstance(verdict, Granted):
         first = f"{VERIFIED_HEADER}: 1" if verified else f"{REMOVE_HEADER}: {VERIFIED_HEADER}"
-        return _answer("200 OK", [first, f"{CLUSTER_HEADER}: {verdict.cluster}"], "")
+        headers = [first, f"{CLUSTER_HEADER}: {verdict.cluster}", f"{GRANT_HEADER}: {gateway}"]
+        return _answer("200 OK", headers, "")
     refusal, headers = verdict.refusal, []
     if grpc_call:
         headers.append(f"grpc-status: {refusal.grpc}")

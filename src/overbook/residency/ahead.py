@@ -44,7 +44,7 @@ def make_room_ahead(books: Books, promises: Promises, now: float) -> None:
     cold = books.assigned_bytes - books.ledger.total
     if cold < _COLD * wanted:
         return
-    candidates = islice(idle(books, promises, now, None), _LOOKED_AT)
+    candidates = islice(idle(books, promises, now, None, certainly=True), _LOOKED_AT)
     victims = plan_victims(wanted - promises.spare, candidates)
     if victims is not None and all(_colder(books, victim.model, now) for victim in victims):
         promises.choose(victims, Cause.AHEAD)

@@ -195,7 +195,7 @@ def _put_back(books: Books, promises: Promises) -> None:
     for entry in reversed(tuple(books.draining.values())):
         if entry.cause not in _FOR_ROOM:
             continue
-        returning = 0 if entry.in_flight else books.ledger.of(entry.model)
+        returning = books.returning(entry)
         if returning <= promises.spare:
             books.rescue(entry)
             promises.spare -= returning

@@ -21,11 +21,13 @@ from overbook.residency.effects import (
     Publish,
     Refusal,
     Reject,
+    Settle,
     Unload,
     Verify,
     Withdraw,
 )
 from overbook.residency.events import ModelName, RequestId, Ticket
+from overbook.residency.granted import Granted
 from overbook.residency.ledger import Ledger
 from overbook.residency.load_times import LoadTimes
 from overbook.residency.policy import EvictionOrder, Standing
@@ -49,8 +51,8 @@ class Limits:
     patience: float = 2.0
     max_waiting: int = 10_000
     max_waiting_per_model: int = 2_000
-    # Long enough for a granted request to reach the server and to be seen by the gateways' meters (every 100 ms).
-    min_residency: float = 0.125
+    # A request that was passed on longer ago than this is seen by the gateways' meters, which are read every 100 ms.
+    unseen: float = 0.125
     drain_timeout: float = 60.0
     retry_base: float = 1.0
     retry_max: float = 300.0
@@ -81,9 +83,13 @@ class Entry:
     in_flight: int = 0
     last_used: float = -math.inf
     wanted_since: float = math.inf  # when the wish that is still open began; inf: nobody waits
-    busy_until: float = -math.inf
+    granted: int = 0  # requests granted and not passed on yet
+    unseen_until: float = (
+        -math.inf
+    )  # before that the meters may not have counted the last one passed on
     ticket: Ticket = _NO_TICKET
     cause: Cause = Cause.PRESSURE
+    withdrawn: bool = False  # it drains, and all gateways took its route away
     drain_deadline: float = math.inf
     failures: int = 0
     retry_at: float = -math.inf
@@ -104,9 +110,18 @@ class Entry:
     def kept_alive(self, now: float) -> bool:
         return now < self.last_used + self.keep_alive
 
-    def busy(self, now: float) -> bool:
-        """In use, or so young that its first request may not be counted yet (law 3)."""
-        return self.in_flight > 0 or now < self.busy_until or self.verifying
+    @property
+    def in_use(self) -> bool:
+        """Whether a request needs it now, as far as is known (laws 3 and 9)."""
+        return self.granted > 0 or self.in_flight > 0
+
+    @property
+    def busy(self) -> bool:
+        return self.granted > 0 or self.in_flight > 0 or self.verifying
+
+    def uncertain(self, now: float) -> bool:
+        """Whether its last request was passed on so recently that nobody can have counted it yet."""
+        return now < self.unseen_until
 
 
 class Books:
@@ -123,6 +138,7 @@ class Books:
         "effects",
         "entries",
         "filling",
+        "granted",
         "ledger",
         "limits",
         "load_times",
@@ -147,6 +163,7 @@ class Books:
         self.load_times = LoadTimes()
         self.order = order
         self.waiting = WaitingRoom()
+        self.granted = Granted()
         self.entries: dict[ModelName, Entry] = {}
         self.effects: list[Effect] = []
         self.pending: OrderedDict[ModelName, None] = OrderedDict()  # cold, with waiters
@@ -163,7 +180,7 @@ class Books:
         self.assigned_bytes = 0  # sizes of all entries
         self.by_size = Shelf()  # all entries, the largest at hand
         self.refused: dict[ModelName, None] = {}  # larger than the budget
-        self.coming_back = 0  # bytes that will be free without a further decision: see _returning
+        self.coming_back = 0  # bytes that will be free without a further decision: see returning
         self.pinned_bytes = 0  # bytes that no pressure can free: see held_by_pin
         self.changed = False  # something that could let a load begin; what does not, costs no look at the queues
         self.ticket = 0
@@ -176,11 +193,9 @@ class Books:
 
     # -- sums
 
-    def _returning(self, entry: Entry) -> int:
-        """Bytes on their way back. A draining model that is in use again counts only when it is idle (law 3)."""
-        if entry.state is State.UNLOADING or (
-            entry.state is State.DRAINING and not entry.in_flight
-        ):
+    def returning(self, entry: Entry) -> int:
+        """Bytes on their way back. A draining model that is in use counts only when it is idle (law 3)."""
+        if entry.state is State.UNLOADING or (entry.state is State.DRAINING and not entry.in_use):
             return self.ledger.of(entry.model)
         return 0
 
@@ -207,7 +222,7 @@ class Books:
     def _take_out(self, entry: Entry) -> int:
         """Before a change: take the entry out of the sums. Returns what `_put_in` wants to know after it."""
         if entry.state in LEAVING:
-            self.coming_back -= self._returning(entry)
+            self.coming_back -= self.returning(entry)
         if not entry.pinned:
             return 0
         held = self.held_by_pin(entry)
@@ -216,7 +231,7 @@ class Books:
 
     def _put_in(self, entry: Entry, held_before: int) -> None:
         if entry.state in LEAVING:
-            self.coming_back += self._returning(entry)
+            self.coming_back += self.returning(entry)
         held = self.held_by_pin(entry) if entry.pinned else 0
         self.pinned_bytes += held
         self.changed = True
@@ -240,7 +255,9 @@ class Books:
         entry.state = after
         if after not in CHARGED:
             self.ledger.release(entry.model)
-            entry.in_flight = 0
+            self.granted.void(entry.model)
+            entry.in_flight = entry.granted = 0
+            entry.unseen_until = -math.inf
         self._put_in(entry, held)
 
     def recharge(self, entry: Entry, size: int) -> None:
@@ -363,9 +380,14 @@ class Books:
         self.stale.pop(entry.model, None)
         self.ticket += 1
         entry.ticket = Ticket(self.ticket)
-        entry.cause = cause
+        entry.cause, entry.withdrawn = cause, False
         entry.drain_deadline = now + self.limits.drain_timeout
         self.emit(Withdraw(entry.model, entry.ticket, cause))
+
+    def settle(self, entry: Entry) -> None:
+        """Go on with a drain when nobody who was granted the model is still on the way to it (law 9)."""
+        if entry.withdrawn and not entry.granted:
+            self.emit(Settle(entry.model, entry.ticket))
 
     def rescue(self, entry: Entry) -> None:
         """Put a draining model back; its unload was not sent."""
@@ -410,18 +432,32 @@ class Books:
         del self.entries[entry.model]
         self.emit(Forgotten(entry.model))
 
-    def touch(self, entry: Entry, now: float) -> None:
-        """A request uses the model now: youngest in the order, and busy until the meters can see it."""
-        entry.last_used = now
-        entry.busy_until = now + self.limits.min_residency
-        self.seat(entry, used=True)
+    def grant(self, entry: Entry, requests: list[RequestId], now: float) -> None:
+        """Requests use the model from now on: it is the youngest in the order, and stays until they are passed on."""
+        if requests:
+            entry.last_used = now
+            self.seat(entry, used=True)
+        for request in requests:
+            self.granted.add(request, entry.model)
+            self.emit(Grant(request))
+        entry.granted = self.granted.of(entry.model)
 
     def grant_all(self, entry: Entry, now: float) -> None:
-        requests = self.waiting.release(entry.model)
-        if requests:
-            self.touch(entry, now)
-        for request in requests:
-            self.emit(Grant(request))
+        """All who wait go through together, before the model can leave again."""
+        self.grant(entry, self.waiting.release(entry.model), now)
+
+    def passed(self, entry: Entry, now: float) -> None:
+        """One of its granted requests is on its way to the server, where the meters will see it."""
+        entry.unseen_until = now + self.limits.unseen
+        left = self.granted.of(entry.model)
+        if left:
+            entry.granted = left
+            return
+        held = self._take_out(entry)
+        entry.granted = 0
+        self._put_in(entry, held)
+        if entry.state is State.DRAINING:
+            self.settle(entry)
 
     def reject_all(self, entry: Entry, refusal: Refusal, reason: str, retry_after: float) -> None:
         self.unwant(entry.model)

@@ -21,7 +21,7 @@ from overbook.residency.promises import Promises, idle, in_use
 def claim(books: Books, entry: Entry, promises: Promises, now: float) -> None:
     """Make the room that the model waited for too long, from whoever has it."""
     promises.claimed = promises.blocked = True
-    leaving = sum(books.ledger.of(each.model) for each in books.draining.values() if each.in_flight)
+    leaving = sum(books.ledger.of(each.model) for each in books.draining.values() if each.in_use)
     needs = books.needs(entry)
     missing = needs - promises.spare - leaving
     if missing > 0:

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from overbook.residency import events
 from overbook.residency.allocation import allocate, no_room_reason
 from overbook.residency.books import Books, Entry, Limits
-from overbook.residency.effects import Cause, Effect, Grant, Publish, Refusal
+from overbook.residency.effects import Cause, Effect, Publish, Refusal
 from overbook.residency.events import Event, ModelName
 from overbook.residency.ledger import Ledger
 from overbook.residency.policy import EvictionOrder
@@ -65,10 +65,12 @@ class Core:
             events.Remove: self._remove,
             events.RequestArrived: self._request_arrived,
             events.RequestLeft: self._request_left,
+            events.Passed: self._passed,
             events.UsageSeen: self._usage_seen,
             events.LoadSucceeded: self._load_succeeded,
             events.Measured: self._measured,
             events.LoadFailed: self._load_failed,
+            events.Withdrawn: self._withdrawn,
             events.Drained: self._drained,
             events.Unloaded: self._unloaded,
             events.Verified: self._verified,
@@ -260,8 +262,10 @@ class Core:
     def _request_arrived(self, event: events.RequestArrived, now: float) -> None:
         books = self._books
         entry = books.entries.get(event.model)
-        if event.request in books.waiting:
-            raise IllegalEvent(f"request {event.request} waits already")
+        if event.request in books.waiting or event.request in books.granted:
+            raise IllegalEvent(
+                f"request {event.request} waits already, or was granted and not passed on"
+            )
         if entry is None or entry.removed:
             reason = f"model '{event.model}' is not assigned to this server replica"
             books.reject(event.request, Refusal.UNKNOWN, reason)
@@ -278,8 +282,7 @@ class Core:
     def _request_for_serving(self, event: events.RequestArrived, entry: Entry, now: float) -> None:
         books = self._books
         if not event.suspect:
-            books.touch(entry, now)
-            books.emit(Grant(event.request))
+            books.grant(entry, [event.request], now)
         elif self._admit(event, entry) and entry.state is State.RESIDENT:
             books.begin_verify(entry)
         # While it reloads the suspect waits for the end of that, which settles what is there.
@@ -312,6 +315,12 @@ class Core:
         model = self._books.waiting.leave(event.request)
         if model is not None:
             self._books.left(model)
+
+    def _passed(self, event: events.Passed, now: float) -> None:
+        books = self._books
+        model = books.granted.passed(event.request)
+        if model is not None:
+            books.passed(books.entries[model], now)
 
     def _deadline_reason(self, model: ModelName) -> str:
         books, entry = self._books, self._books.entries[model]
@@ -414,11 +423,24 @@ class Core:
         if books.waiting.waiting_for(entry.model):
             books.begin_verify(entry)  # suspects waited: is the old copy still there?
 
+    def _withdrawn(self, event: events.Withdrawn, now: float) -> None:
+        entry = self._drain(event)
+        if entry is not None and not entry.withdrawn:
+            entry.withdrawn = True
+            self._books.settle(entry)
+
     def _drained(self, event: events.Drained, now: float) -> None:
-        entry = self._books.draining.get(event.model)
-        # A rescue and the gateways' answer may cross: an old ticket means nothing.
-        if entry is not None and entry.ticket == event.ticket:
-            self._books.begin_unload(entry)
+        entry = self._drain(event)
+        if entry is None:
+            return
+        if not entry.withdrawn or entry.granted:
+            raise IllegalEvent(f"model '{event.model}' drained before it was asked to settle")
+        self._books.begin_unload(entry)
+
+    def _drain(self, answer: events.Withdrawn | events.Drained) -> Entry | None:
+        """The model that drains; None when a rescue crossed the answer: an old ticket means nothing."""
+        entry = self._books.draining.get(answer.model)
+        return entry if entry is not None and entry.ticket == answer.ticket else None
 
     def _unloaded(self, event: events.Unloaded, now: float) -> None:
         books = self._books

@@ -39,7 +39,7 @@ class Cause(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """The model is resident: the request may go."""
+    """The model is resident: the request may go. The model stays until the agent says `Passed`."""
 
     request: RequestId
 
@@ -72,11 +72,21 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class Withdraw:
-    """Take the hot route away; answer `Drained` with the ticket when nothing is in flight."""
+    """Take the hot route away; answer `Withdrawn` with the ticket when all gateways did."""
 
     model: ModelName
     ticket: Ticket
     cause: Cause
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Everything that was granted has been passed on: answer `Drained` with the ticket when the inference server
+    has seen it all and has nothing of the model in flight. A `Publish` or `Unload` ends it without an answer.
+    """
+
+    model: ModelName
+    ticket: Ticket
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,4 +118,4 @@ class Forgotten:
     model: ModelName
 
 
-Effect = Grant | Reject | Load | Publish | Withdraw | Unload | Verify | Evicted | Forgotten
+Effect = Grant | Reject | Load | Publish | Withdraw | Settle | Unload | Verify | Evicted | Forgotten

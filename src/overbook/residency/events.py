@@ -62,7 +62,20 @@ class RequestArrived:
 
 @dataclass(frozen=True, slots=True)
 class RequestLeft:
-    """The caller is gone; unknown or already ended requests are ignored (the answer may have crossed it)."""
+    """The caller is gone; unknown or already ended requests are ignored (the answer may have crossed it).
+
+    One that was granted before stays granted until it is `Passed`: the gateway may let it through all the same.
+    """
+
+    request: RequestId
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A granted request was passed on to the inference server, or its caller left before that.
+
+    Unknown requests are ignored: what was granted is void when the model leaves memory all the same.
+    """
 
     request: RequestId
 
@@ -104,8 +117,16 @@ class LoadFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """All gateways took the hot route away: from now on they pass on nothing but what they were granted before."""
+
+    model: ModelName
+    ticket: Ticket
+
+
+@dataclass(frozen=True, slots=True)
 class Drained:
-    """All gateways took the hot route away and nothing is in flight."""
+    """The inference server has seen all that was passed on, and has nothing of the model in flight."""
 
     model: ModelName
     ticket: Ticket
@@ -174,7 +195,7 @@ class Recycle:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Time passed: deadlines, backoffs and minimum residency are looked at. See `Core.next_wakeup`."""
+    """Time passed: deadlines, backoffs and patience are looked at. See `Core.next_wakeup`."""
 
 
 Event = (
@@ -182,10 +203,12 @@ Event = (
     | Remove
     | RequestArrived
     | RequestLeft
+    | Passed
     | UsageSeen
     | LoadSucceeded
     | Measured
     | LoadFailed
+    | Withdrawn
     | Drained
     | Unloaded
     | Verified

@@ -42,42 +42,49 @@ class Promises:
 
 
 def idle(
-    books: Books, promises: Promises, now: float, besides: Entry | None
+    books: Books, promises: Promises, now: float, besides: Entry | None, *, certainly: bool = False
 ) -> Iterator[Candidate]:
-    """Residents that may leave now, in eviction order; notes when a young one will be old enough (law 3).
+    """Residents that may leave now, in eviction order (law 3). Those that are kept alive come after the others.
 
-    Those that are kept alive come last of all.
+    Last of all come those that are uncertain, unless they must be idle ``certainly``: a request that was just
+    passed on may be in flight unseen, which the end of the drain waits for.
     """
     total = 0
     kept: list[Candidate] = []
+    uncertain: list[Candidate] = []
+    uncertain_kept: list[Candidate] = []
     for entry in books.residents(now):
         size = books.ledger.of(entry.model)
         if not size or entry.pinned or entry.state is not State.RESIDENT:
             continue
         if entry.model in promises.victims or entry.model in promises.kept:
             continue
-        if entry.busy(now):
-            if entry.in_flight == 0 and not entry.verifying:
-                promises.wake = min(promises.wake, entry.busy_until)
+        if entry.busy:
             continue
         total += size
         if entry is besides:
             continue
-        if entry.kept_alive(now):
-            kept.append(Candidate(entry.model, size))
+        candidate = Candidate(entry.model, size)
+        if entry.uncertain(now):
+            (uncertain_kept if entry.kept_alive(now) else uncertain).append(candidate)
+        elif entry.kept_alive(now):
+            kept.append(candidate)
         else:
-            yield Candidate(entry.model, size)
+            yield candidate
     yield from kept  # rather than none at all
+    if not certainly:
+        yield from uncertain
+        yield from uncertain_kept
     promises.idle_bytes = total
 
 
 def in_use(books: Books, promises: Promises, now: float) -> Iterator[Candidate]:
-    """Residents that law 3 protects for now, in eviction order: in use or young. Never those that are pinned."""
+    """Residents that law 3 protects for now, in eviction order. Never those that are pinned."""
     for entry in books.residents(now):
         size = books.ledger.of(entry.model)
         if not size or entry.pinned or entry.state is not State.RESIDENT or entry.verifying:
             continue
         if entry.model in promises.victims or entry.model in promises.kept:
             continue
-        if entry.busy(now):
+        if entry.in_use:
             yield Candidate(entry.model, size)

@@ -26,20 +26,28 @@ class ActivateRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
     SUSPECT_FIELD_NUMBER: _builtins.int
+    GATEWAY_FIELD_NUMBER: _builtins.int
+    CALL_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     timeout_seconds: _builtins.float
     suspect: _builtins.bool
     """The request came back from the inference server (404, reset): check that the model is really there."""
+    gateway: _builtins.str
+    """Who asks, as in GatewayHello. "": nobody who says Passed, such as a person."""
+    call: _builtins.int
+    """Never used twice by one gateway. From the answer RESIDENT on the model stays until Passed names this call."""
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
         timeout_seconds: _builtins.float = ...,
         suspect: _builtins.bool = ...,
+        gateway: _builtins.str = ...,
+        call: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "suspect", b"suspect", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "gateway", b"gateway", "model", b"model", "suspect", b"suspect", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -156,24 +164,28 @@ class GatewayToAgent(_message.Message):
     HELLO_FIELD_NUMBER: _builtins.int
     WITHDRAWN_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
+    PASSED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___GatewayHello: ...
     @_builtins.property
     def withdrawn(self) -> Global___Withdrawn: ...
     @_builtins.property
     def usage(self) -> Global___UsageReport: ...
+    @_builtins.property
+    def passed(self) -> Global___Passed: ...
     def __init__(
         self,
         *,
         hello: Global___GatewayHello | None = ...,
         withdrawn: Global___Withdrawn | None = ...,
         usage: Global___UsageReport | None = ...,
+        passed: Global___Passed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello", "message", b"message", "usage", b"usage", "withdrawn", b"withdrawn"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello", "message", b"message", "passed", b"passed", "usage", b"usage", "withdrawn", b"withdrawn"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello", "message", b"message", "usage", b"usage", "withdrawn", b"withdrawn"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello", "message", b"message", "passed", b"passed", "usage", b"usage", "withdrawn", b"withdrawn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "withdrawn", "usage"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "withdrawn", "usage", "passed"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -181,6 +193,8 @@ Global___GatewayToAgent: _TypeAlias = GatewayToAgent  # noqa: Y015
 
 @_typing.final
 class GatewayHello(_message.Message):
+    """A new name for every gateway process: counts begin with it."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     GATEWAY_FIELD_NUMBER: _builtins.int
@@ -200,27 +214,64 @@ Global___GatewayHello: _TypeAlias = GatewayHello  # noqa: Y015
 
 @_typing.final
 class Withdrawn(_message.Message):
-    """No hot route leads to the model any more, and none of its requests is in flight through this gateway."""
+    """No hot route leads to the model any more, and nothing is let through to it but whoever waited for an Activate that
+    was answered before. Where the server does not count (counts_requests), none of its requests is in flight either.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     MODEL_FIELD_NUMBER: _builtins.int
     TICKET_FIELD_NUMBER: _builtins.int
+    GRANTED_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     ticket: _builtins.int
+    granted: _builtins.int
+    """as in Passed"""
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
         ticket: _builtins.int = ...,
+        granted: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "ticket", b"ticket"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["granted", b"granted", "model", b"model", "ticket", b"ticket"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Withdrawn: _TypeAlias = Withdrawn  # noqa: Y015
+
+@_typing.final
+class Passed(_message.Message):
+    """Whoever waited for these calls of Activate was let through to the server, or has left, or the call failed. As with
+    Withdrawn: where the server does not count and the route is away, none of these requests is in flight either.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
+    GRANTED_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    granted: _builtins.int
+    """Requests that this gateway has let through to the model in this epoch, of those that the server counts."""
+    @_builtins.property
+    def calls(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        calls: _abc.Iterable[_builtins.int] | None = ...,
+        granted: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "granted", b"granted", "model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Passed: _TypeAlias = Passed  # noqa: Y015
 
 @_typing.final
 class UsageReport(_message.Message):
@@ -308,6 +359,7 @@ class ServerAddress(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     INFER_FIELD_NUMBER: _builtins.int
     OWN_PROCESSES_FIELD_NUMBER: _builtins.int
+    COUNTS_REQUESTS_FIELD_NUMBER: _builtins.int
     rest: _builtins.str
     """"127.0.0.1:39001"; "" while the server is down"""
     grpc: _builtins.str
@@ -317,6 +369,8 @@ class ServerAddress(_message.Message):
     """HTTP/1.1, unary inference of both protocols; "": it has none"""
     own_processes: _builtins.bool
     """models have processes of their own, which may die alone"""
+    counts_requests: _builtins.bool
+    """The server itself says when nothing of a model is in flight: unary calls of both protocols at `infer`."""
     def __init__(
         self,
         *,
@@ -325,10 +379,11 @@ class ServerAddress(_message.Message):
         epoch: _builtins.int = ...,
         infer: _builtins.str = ...,
         own_processes: _builtins.bool = ...,
+        counts_requests: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "grpc", b"grpc", "infer", b"infer", "own_processes", b"own_processes", "rest", b"rest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts_requests", b"counts_requests", "epoch", b"epoch", "grpc", b"grpc", "infer", b"infer", "own_processes", b"own_processes", "rest", b"rest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -364,7 +419,7 @@ Global___HotUpdate: _TypeAlias = HotUpdate  # noqa: Y015
 
 @_typing.final
 class Withdraw(_message.Message):
-    """Take the hot route away; answer Withdrawn with the same ticket once it is and nothing is in flight.
+    """Take the hot route away; answer Withdrawn with the same ticket once that is so.
     A HotUpdate naming the model cancels it (the model was rescued); no answer is due then.
     """
 

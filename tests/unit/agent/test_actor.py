@@ -101,7 +101,7 @@ async def test_nothing_is_unloaded_before_every_gateway_withdrew() -> None:
             each for each in made.heard(first) if each.WhichOneof("message") == "withdraw"
         ]
         ticket = Ticket(withdraw.withdraw.ticket)
-        made.actor.followers.withdrawn(first, ModelName(A), ticket)
+        made.actor.followers.withdrawn(first, ModelName(A), ticket, 0)
         await asyncio.sleep(1)
         assert made.state(A) is State.DRAINING
         made.actor.followers.detach(second)  # it was killed: nobody waits for it
@@ -127,12 +127,92 @@ async def test_a_request_rescues_a_draining_model() -> None:
         follower = made.follow()
         waiting = made.wish(B)
         await settle()
-        answer = await made.activate(A)
+        answer = await made.grant(A)
         assert answer.refusal is None
         assert made.state(A) is State.RESIDENT
         assert "unload a" not in made.server.calls
         assert made.heard(follower)
         waiting.cancel()
+
+
+@in_virtual_time
+async def test_what_is_granted_stays_until_it_is_passed_on() -> None:
+    """Also when its gateway has taken the route away before it heard that."""
+    async with world(budget=MB) as made:
+        await made.assign(spec(A))
+        await made.assign(spec(B))
+        granted = await made.grant(A)
+        waiting = made.wish(B)
+        made.actor.evict(ModelName(A))
+        await asyncio.sleep(1)
+        assert made.state(A) is State.DRAINING
+        made.actor.passed(granted.request)
+        await settle()
+        assert made.state(A) is State.COLD
+        assert (await waiting).refusal is None
+
+
+@in_virtual_time
+async def test_a_caller_that_is_gone_when_it_is_granted_holds_nothing_back() -> None:
+    async with world() as made:
+        await made.assign(spec(A))
+        made.actor.evict(ModelName(A))
+        await settle()
+        waiting = asyncio.create_task(made.grant(A))
+        await asyncio.sleep(0)
+        while made.state(A) is not State.RESIDENT:  # noqa: ASYNC110 - its answer is there in this very turn
+            await asyncio.sleep(0)
+        waiting.cancel()
+        await settle()
+        assert waiting.cancelled()
+        made.actor.evict(ModelName(A))
+        await settle()
+        assert made.state(A) is State.COLD
+
+
+@in_virtual_time
+async def test_the_server_is_asked_whether_all_has_arrived_and_ended() -> None:
+    async with world(budget=MB, counts_requests=True) as made:
+        made.server.scripts[A] = Script(size=MB, thinks=5.0)
+        await made.assign(spec(A))
+        gateway = made.follow("one")
+        made.actor.evict(ModelName(A))
+        await settle()
+        made.actor.followers.withdrawn(gateway, ModelName(A), made.withdrawal(gateway), 1)
+        await asyncio.sleep(0.5)
+        assert made.state(A) is State.DRAINING, "one was let through and has not arrived"
+        made.server.arrived[A, "one"] += 1
+        answering = asyncio.create_task(made.server.answer(A))
+        await asyncio.sleep(4)
+        assert made.state(A) is State.DRAINING, "it is there"
+        await answering
+        await asyncio.sleep(0.1)
+        assert made.state(A) is State.COLD
+
+
+@pytest.mark.parametrize("rescued", [True, False], ids=["rescued", "its time is over"])
+@in_virtual_time
+async def test_what_is_waited_for_in_vain_is_not_waited_for_ever(rescued: bool) -> None:
+    async with world(budget=MB, counts_requests=True) as made:
+        made.server.scripts[A] = Script(size=MB, thinks=1000.0)
+        await made.assign(spec(A))
+        await made.assign(spec(B))
+        gateway = made.follow("one")
+        answering = asyncio.create_task(made.server.answer(A))
+        waiting = made.wish(B, timeout=300.0)
+        await settle()
+        made.actor.followers.withdrawn(gateway, ModelName(A), made.withdrawal(gateway), 0)
+        await asyncio.sleep(1)
+        assert made.state(A) is State.DRAINING
+        if rescued:
+            assert (await made.grant(A)).refusal is None
+            await asyncio.sleep(1)
+            assert made.state(A) is State.RESIDENT
+            waiting.cancel()
+        else:
+            assert (await waiting).refusal is None
+            assert made.state(A) is State.COLD
+        answering.cancel()
 
 
 @in_virtual_time
@@ -218,13 +298,17 @@ async def test_damaged_files_of_a_cold_model_do_not_break_its_metadata() -> None
 
 @in_virtual_time
 async def test_a_timer_wakes_the_core() -> None:
-    async with world(budget=MB, limits=Limits(min_residency=4.0, patience=60.0)) as made:
+    async with world(budget=MB, limits=Limits(patience=4.0)) as made:
         await made.assign(spec(A))
         await made.assign(spec(B))
-        await made.activate(A)
-        began = made.clock.now()
-        assert (await made.activate(B)).refusal is None
-        assert made.clock.now() - began == pytest.approx(4.0, abs=0.1)
+        gateway = made.follow()
+        made.actor.followers.usage(gateway, ModelName(A), 1, 1)
+        waiting = made.wish(B)
+        await asyncio.sleep(3.9)
+        assert made.state(A) is State.RESIDENT
+        await asyncio.sleep(0.2)
+        assert made.state(A) is State.DRAINING
+        waiting.cancel()
 
 
 @in_virtual_time

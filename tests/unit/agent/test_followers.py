@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from overbook.agent.followers import Follower, Followers
-from overbook.residency.events import ModelName, Ticket
+from overbook.residency.events import ModelName, RequestId, Ticket
 from overbook.wire import agent_pb2 as pb
 
 A, B = ModelName("a"), ModelName("b")
@@ -17,10 +17,12 @@ class Heard:
     """What the actor would be told."""
 
     def __init__(self) -> None:
-        self.drained: list[tuple[ModelName, Ticket]] = []
+        self.withdrawn: list[tuple[ModelName, Ticket]] = []
+        self.passed: list[RequestId] = []
         self.usage: list[tuple[ModelName, int, bool]] = []
         self.followers = Followers(
-            on_drained=lambda model, ticket: self.drained.append((model, ticket)),
+            on_withdrawn=lambda model, ticket: self.withdrawn.append((model, ticket)),
+            on_passed=self.passed.append,
             on_usage=lambda model, count, active: self.usage.append((model, count, active)),
         )
         self.followers.set_address(pb.ServerAddress(rest="r:1", grpc="g:1", epoch=1))
@@ -40,10 +42,10 @@ def kinds(messages: Iterable[pb.AgentToGateway]) -> list[str]:
     return [str(message.WhichOneof("message")) for message in messages]
 
 
-def test_without_gateways_a_model_is_drained_at_once(heard: Heard) -> None:
+def test_without_gateways_a_model_is_withdrawn_at_once(heard: Heard) -> None:
     heard.followers.publish(A)
     heard.followers.withdraw(A, Ticket(1))
-    assert heard.drained == [(A, Ticket(1))]
+    assert heard.withdrawn == [(A, Ticket(1))]
 
 
 def test_a_new_gateway_gets_address_and_the_whole_hot_set(heard: Heard) -> None:
@@ -55,7 +57,9 @@ def test_a_new_gateway_gets_address_and_the_whole_hot_set(heard: Heard) -> None:
 
 
 def test_before_the_server_is_up_a_gateway_is_told_that_there_is_none() -> None:
-    followers = Followers(on_drained=lambda *_: None, on_usage=lambda *_: None)
+    followers = Followers(
+        on_withdrawn=lambda *_: None, on_passed=lambda _: None, on_usage=lambda *_: None
+    )
     address, hot = followers.messages_for(followers.attach("g"))
     assert address.address.rest == ""
     assert (hot.hot.reset, hot.hot.complete, list(hot.hot.models)) == (True, True, [])
@@ -72,24 +76,24 @@ def test_a_large_hot_set_is_told_in_chunks_of_which_the_first_resets(heard: Hear
     ]
 
 
-def test_drained_only_when_every_gateway_has_answered(heard: Heard) -> None:
+def test_withdrawn_only_when_every_gateway_has_answered(heard: Heard) -> None:
     first, second = heard.attach("1"), heard.attach("2")
     heard.followers.publish(A)
     heard.followers.withdraw(A, Ticket(7))
-    heard.followers.withdrawn(first, A, Ticket(7))
-    assert heard.drained == []
-    heard.followers.withdrawn(second, A, Ticket(7))
-    assert heard.drained == [(A, Ticket(7))]
+    heard.followers.withdrawn(first, A, Ticket(7), 0)
+    assert heard.withdrawn == []
+    heard.followers.withdrawn(second, A, Ticket(7), 0)
+    assert heard.withdrawn == [(A, Ticket(7))]
 
 
 def test_an_answer_to_an_older_withdrawal_means_nothing(heard: Heard) -> None:
     gateway = heard.attach("1")
     heard.followers.withdraw(A, Ticket(1))
     heard.followers.publish(A)
-    heard.followers.withdrawn(gateway, A, Ticket(1))
+    heard.followers.withdrawn(gateway, A, Ticket(1), 0)
     heard.followers.withdraw(A, Ticket(2))
-    heard.followers.withdrawn(gateway, A, Ticket(1))
-    assert heard.drained == []
+    heard.followers.withdrawn(gateway, A, Ticket(1), 0)
+    assert heard.withdrawn == []
 
 
 def test_a_rescue_before_the_withdrawal_was_sent_sends_only_the_rescue(heard: Heard) -> None:
@@ -104,9 +108,9 @@ def test_a_rescue_before_the_withdrawal_was_sent_sends_only_the_rescue(heard: He
 def test_a_gateway_that_leaves_is_not_waited_for(heard: Heard) -> None:
     first, second = heard.attach("1"), heard.attach("2")
     heard.followers.withdraw(A, Ticket(3))
-    heard.followers.withdrawn(first, A, Ticket(3))
+    heard.followers.withdrawn(first, A, Ticket(3), 0)
     heard.followers.detach(second)
-    assert heard.drained == [(A, Ticket(3))]
+    assert heard.withdrawn == [(A, Ticket(3))]
 
 
 def test_in_flight_is_summed_over_gateways_and_forgotten_with_them(heard: Heard) -> None:
@@ -135,5 +139,82 @@ def test_when_the_server_is_gone_gateways_are_reset_and_nobody_is_asked_to_drain
     address, reset = heard.followers.messages_for(gateway)
     assert (address.address.rest, address.address.epoch) == ("", 1)
     assert (reset.hot.reset, list(reset.hot.models)) == (True, [])
-    heard.followers.withdrawn(gateway, A, Ticket(1))
-    assert heard.drained == []
+    heard.followers.withdrawn(gateway, A, Ticket(1), 0)
+    assert heard.withdrawn == []
+
+
+R, S = RequestId(7), RequestId(8)
+
+
+def test_what_a_call_was_granted_is_kept_until_the_gateway_has_passed_it_on(heard: Heard) -> None:
+    gateway = heard.attach("1")
+    heard.followers.granted("1", 100, R)
+    heard.followers.granted("1", 101, S)
+    assert heard.passed == []
+    heard.followers.passed(gateway, A, [101], 3)
+    assert heard.passed == [S]
+    heard.followers.passed(gateway, A, [100], 4)
+    assert heard.passed == [S, R]
+
+
+@pytest.mark.parametrize("name", ["", "a stranger", "2"])
+def test_where_nobody_will_say_so_it_is_passed_on_at_once(heard: Heard, name: str) -> None:
+    """A person, a gateway that has no stream yet, and one that has lost it."""
+    heard.attach("1")
+    heard.followers.detach(heard.attach("2"))
+    heard.followers.granted(name, 100, R)
+    assert heard.passed == [R]
+
+
+def test_what_was_granted_to_a_gateway_that_leaves_is_passed_on(heard: Heard) -> None:
+    gateway = heard.attach("1")
+    heard.followers.granted("1", 100, R)
+    heard.followers.detach(gateway)
+    assert heard.passed == [R]
+    assert heard.followers.passed_on(A) == {}
+
+
+def test_a_gateway_that_comes_again_before_it_was_missed_has_nothing_left_from_before(
+    heard: Heard,
+) -> None:
+    old = heard.attach("1")
+    heard.followers.granted("1", 100, R)
+    heard.followers.passed(old, A, [], 5)
+    new = heard.attach("1")
+    assert heard.passed == [R]
+    heard.followers.granted("1", 101, S)
+    heard.followers.passed(new, A, [], 6)
+    heard.followers.detach(old)
+    assert heard.passed == [R]
+    assert heard.followers.passed_on(A) == {"1": 6}
+
+
+def test_a_call_that_was_given_up_and_granted_all_the_same_is_passed_on(heard: Heard) -> None:
+    gateway = heard.attach("1")
+    heard.followers.passed(gateway, A, [100], 0)
+    heard.followers.granted("1", 100, R)
+    assert heard.passed == [R]
+    for call in range(2000):
+        heard.followers.passed(gateway, A, [call], 0)
+    assert len(gateway.given_up) <= 1000
+
+
+def test_each_gateway_says_how_many_it_has_let_through(heard: Heard) -> None:
+    first, second = heard.attach("1"), heard.attach("2")
+    heard.followers.passed(first, A, [], 5)
+    heard.followers.passed(second, B, [], 9)
+    heard.followers.withdraw(A, Ticket(1))
+    heard.followers.withdrawn(first, A, Ticket(1), 6)
+    assert heard.followers.passed_on(A) == {"1": 6}
+    heard.followers.withdrawn(second, A, Ticket(1), 0)
+    assert heard.followers.passed_on(A) == {"1": 6, "2": 0}
+
+
+def test_with_the_server_goes_what_was_granted_and_counted(heard: Heard) -> None:
+    gateway = heard.attach("1")
+    heard.followers.granted("1", 100, R)
+    heard.followers.passed(gateway, A, [], 5)
+    heard.followers.withdraw_all()
+    assert heard.followers.passed_on(A) == {}
+    heard.followers.passed(gateway, A, [100], 0)
+    assert heard.passed == [], "it is void"

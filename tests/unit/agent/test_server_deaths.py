@@ -96,7 +96,7 @@ async def test_every_call_to_a_dead_process_is_given_up_not_only_the_last_of_eac
         await made.assign(spec(A))
         made.actor.evict(ModelName(A))
         await settle()
-        assert made.state(A) is State.UNLOADING
+        assert made.state(A) is State.DRAINING, "what comes before its unload waits for its turn"
         made.server.start_failure = "not yet"
         made.server.crash()
         await settle()

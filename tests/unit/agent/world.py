@@ -33,7 +33,7 @@ from overbook.agent.servers.protocol import ModelRejected, PreparedModel
 from overbook.agent.supervisor import Phase, RestartLimits, Supervisor
 from overbook.residency.books import Limits
 from overbook.residency.core import Core
-from overbook.residency.events import ModelName
+from overbook.residency.events import ModelName, Ticket
 from overbook.residency.states import State
 from overbook.wire import agent_pb2
 from overbook.wire import scheduler_pb2 as pb
@@ -86,8 +86,8 @@ class FakeCache:
 class Server(FakeServer):
     """Reads nothing; damaged copies are refused; ``loaded_from`` has what was given to it, in order."""
 
-    def __init__(self, cache: FakeCache, *, weighs: bool) -> None:
-        super().__init__(asyncio.sleep, weighs=weighs)
+    def __init__(self, cache: FakeCache, *, weighs: bool, counts_requests: bool) -> None:
+        super().__init__(asyncio.sleep, weighs=weighs, counts_requests=counts_requests)
         self.cache = cache
         self.loaded_from: list[PreparedModel] = []
         self.invalid: dict[str, str] = {}
@@ -148,12 +148,13 @@ class World:
         watching: bool = False,
         history: History | None = None,
         weighs: bool = False,
+        counts_requests: bool = False,
     ) -> None:
         self.watching = watching
         self.clock = Clock()
         self.notices = Notices("mlserver", 0, self.clock)
         self.cache = FakeCache()
-        self.server = Server(self.cache, weighs=weighs)
+        self.server = Server(self.cache, weighs=weighs, counts_requests=counts_requests)
         self.probe = FakeProbe(self.server)
         self.sizes = Sizes()
         self.history = history or History()
@@ -263,6 +264,14 @@ class World:
     async def activate(
         self, name: str, *, timeout: float = 30.0, suspect: bool = False
     ) -> Activation:
+        """As a person does: no request follows."""
+        activation = await self.grant(name, timeout=timeout, suspect=suspect)
+        if activation.refusal is None:
+            self.actor.passed(activation.request)
+        return activation
+
+    async def grant(self, name: str, *, timeout: float = 30.0, suspect: bool = False) -> Activation:
+        """The model stays until `Actor.passed`."""
         return await self.assignments.activate(ModelName(name), timeout=timeout, suspect=suspect)
 
     def wish(self, name: str, *, timeout: float = 30.0) -> asyncio.Task[Activation]:
@@ -273,6 +282,11 @@ class World:
 
     def heard(self, follower: Follower) -> list[agent_pb2.AgentToGateway]:
         return self.actor.followers.messages_for(follower)
+
+    def withdrawal(self, follower: Follower) -> Ticket:
+        """Of the order to withdraw that the gateway was given last."""
+        orders = [each.withdraw for each in self.heard(follower) if each.HasField("withdraw")]
+        return Ticket(orders[-1].ticket)
 
     def state(self, name: str) -> State | None:
         entry = self.actor.entries.get(ModelName(name))
@@ -297,6 +311,7 @@ async def world(
     watching: bool = False,
     history: History | None = None,
     weighs: bool = False,
+    counts_requests: bool = False,
 ) -> AsyncIterator[World]:
     """A running agent; its server is up unless told otherwise. An error in it fails the test."""
     made = World(
@@ -306,6 +321,7 @@ async def world(
         watching=watching,
         history=history,
         weighs=weighs,
+        counts_requests=counts_requests,
     )
     if not server_up:
         made.server.start_failure = "not yet"

@@ -118,7 +118,7 @@ def test_under_pressure_every_request_ends_and_the_budget_holds(kind: str) -> No
     budget = 150_000
     model_sizes = sizes(shape, budget)
     trace = list(requests(shape, model_sizes, budget))
-    setting = Setting(budget=budget, limits=Limits(min_residency=0.05, headroom=0.0))
+    setting = Setting(budget=budget, limits=Limits(unseen=0.05, headroom=0.0))
     first, again = (replay(trace, model_sizes, setting) for _ in range(2))
     assert first == again, "equal inputs, equal results"
     assert first.hits + len(first.added) == first.requests == 800

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import cast
 
@@ -22,23 +23,58 @@ _WISH = Wish("iris", Protocol.REST, suspect=False, seconds=5.0)
 _RESIDENT = ActivateReply(outcome=ActivateReply.RESIDENT)
 
 
+class Call:
+    """One question to the agent. ``over``: whether it was told that nobody waits for the answer any more."""
+
+    def __init__(self, agent: Agent, timeout: float, suspect: bool) -> None:
+        self._agent = agent
+        self.timeout = timeout
+        self.suspect = suspect
+        self.is_over = False
+
+    async def reply(self) -> ActivateReply:
+        answer = self._agent.answers.pop(0)
+        found = await answer if isinstance(answer, asyncio.Future) else answer()
+        return found or _RESIDENT
+
+    def over(self) -> None:
+        self.is_over = True
+
+
 class Agent:
-    """The agent of one replica, and the catalogue that knows it. ``answers``: what is done at each question."""
+    """The agent of one replica, and the catalogue that knows it.
+
+    ``answers``: what is done at each question, which may answer, or when the answer comes.
+    """
 
     def __init__(self) -> None:
-        self.answers: list[Callable[[], None]] = []
-        self.asked = 0
+        self.answers: list[
+            Callable[[], ActivateReply | None] | asyncio.Future[ActivateReply | None]
+        ] = []
+        self.calls: list[Call] = []
+        self.called = asyncio.Event()
+        self.timeout: float | None = None
+
+    @property
+    def asked(self) -> int:
+        return len(self.calls)
 
     def find(self, model: str) -> CatalogueEntry:
-        return CatalogueEntry(name=model, generation=1, replicas=(_REPLICA,), reason="")
+        return CatalogueEntry(
+            name=model,
+            generation=1,
+            replicas=(_REPLICA,),
+            reason="",
+            activation_timeout=self.timeout,
+        )
 
     def link(self, replica: str) -> Agent:
         return self
 
-    async def activate(self, model: str, *, timeout: float, suspect: bool) -> ActivateReply:
-        self.asked += 1
-        self.answers.pop(0)()
-        return _RESIDENT
+    def call(self, model: str, *, timeout: float, suspect: bool) -> Call:
+        self.calls.append(Call(self, timeout, suspect))
+        self.called.set()
+        return self.calls[-1]
 
 
 def _nothing() -> None:
@@ -61,7 +97,8 @@ def _activator(agent: Agent, router: Router, limits: ActivatorLimits | None = No
         agents=cast(Agents, agent),
         router=router,
         limits=limits or ActivatorLimits(),
-        now=lambda: 1.0,
+        timeout=60.0,
+        now=asyncio.get_running_loop().time,
     )
 
 
@@ -70,27 +107,100 @@ async def test_what_the_agent_made_resident_may_be_used(agent: Agent, router: Ro
     assert await _activator(agent, router).activate(_WISH) == Granted("rest/iris/0", asked=True)
 
 
-async def test_a_withdrawal_that_overtakes_the_answer_makes_it_void(
+async def test_a_withdrawal_that_overtakes_the_answer_does_not_make_it_void(
     agent: Agent, router: Router
 ) -> None:
+    """The agent keeps what it granted until it hears that nobody waits for it any more."""
+
     def overtaken() -> None:
         router.make_hot(_REPLICA, ["iris"])
         router.forget_hot(_REPLICA)
 
-    agent.answers = [overtaken, _nothing]
+    agent.answers = [overtaken]
+    assert await _activator(agent, router).activate(_WISH) == Granted("rest/iris/0", asked=True)
+    assert agent.asked == 1
+    assert router.grants.total(_REPLICA, "iris") == 1
+
+
+async def test_who_waited_together_has_been_let_through_when_the_call_is_over(
+    agent: Agent, router: Router
+) -> None:
+    """Also who waits for the first cluster of its protocol for longer than the model takes to load."""
+    answer: asyncio.Future[ActivateReply | None] = asyncio.get_running_loop().create_future()
+    agent.answers = [answer]
+    activator = _activator(agent, router)
+    over_grpc = Wish("iris", Protocol.GRPC, suspect=False, seconds=5.0)
+    waiting = [asyncio.create_task(activator.activate(wish)) for wish in (_WISH, _WISH, over_grpc)]
+    await agent.called.wait()
+    answer.set_result(None)
+    assert await waiting[0] == await waiting[1] == Granted("rest/iris/0", asked=True)
+    assert not agent.calls[0].is_over
+    router.forget_hot(_REPLICA)
+    router._feed._acknowledge(router._feed.revision, "")
+    assert await waiting[2] == Granted("grpc/iris/0", asked=True)
+    assert agent.calls[0].is_over
+    assert agent.asked == 1
+    assert router.grants.total(_REPLICA, "iris") == 3
+
+
+async def test_a_call_of_which_all_have_left_is_over(agent: Agent, router: Router) -> None:
+    answer: asyncio.Future[ActivateReply | None] = asyncio.get_running_loop().create_future()
+    agent.answers = [answer]
+    waiting = asyncio.create_task(_activator(agent, router).activate(_WISH))
+    await agent.called.wait()
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert agent.calls[0].is_over
+    assert router.grants.total(_REPLICA, "iris") == 0
+
+
+async def test_what_was_taken_back_before_its_cluster_was_there_is_asked_for(
+    agent: Agent, router: Router
+) -> None:
+    router.make_hot(_REPLICA, ["iris"])
+    agent.answers = [_nothing]
+    over_grpc = Wish("iris", Protocol.GRPC, suspect=False, seconds=5.0)
+    waiting = asyncio.create_task(_activator(agent, router).activate(over_grpc))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    router.forget_hot(_REPLICA)
+    router._feed._acknowledge(router._feed.revision, "")
+    assert await waiting == Granted("grpc/iris/0", asked=True)
+    assert agent.asked == 1
+
+
+async def test_who_joined_late_waits_until_its_own_time_is_over(
+    agent: Agent, router: Router
+) -> None:
+    """What the agent says of time is about who asked first."""
+    agent.answers = [lambda: ActivateReply(outcome=ActivateReply.DEADLINE), _nothing]
     assert await _activator(agent, router).activate(_WISH) == Granted("rest/iris/0", asked=True)
     assert agent.asked == 2
 
 
-async def test_one_that_was_taken_back_itself_does_not(agent: Agent, router: Router) -> None:
-    def rescued() -> None:
-        router.make_hot(_REPLICA, ["iris"])
-        router.forget_hot(_REPLICA)
-        router.make_hot(_REPLICA, ["iris"])
+@pytest.mark.parametrize(("model", "expected"), [(None, 60.0), (90.0, 90.0)])
+async def test_a_shared_call_has_the_models_time_or_else_ours(
+    agent: Agent, router: Router, model: float | None, expected: float
+) -> None:
+    agent.timeout = model
+    agent.answers = [_nothing]
+    await _activator(agent, router).activate(_WISH)
+    assert agent.calls[0].timeout == expected
 
-    agent.answers = [rescued]
-    assert await _activator(agent, router).activate(_WISH) == Granted("rest/iris/0", asked=True)
-    assert agent.asked == 1
+
+_INSTANT = 1e-9
+
+
+@pytest.mark.parametrize(("model", "client"), [(_INSTANT, 5.0), (90.0, _INSTANT)])
+async def test_a_request_waits_as_long_as_model_and_client_allow(
+    agent: Agent, router: Router, model: float, client: float
+) -> None:
+    agent.timeout = model
+    agent.answers = [asyncio.get_running_loop().create_future()]
+    wish = Wish("iris", Protocol.REST, suspect=False, seconds=client)
+    refused = await _activator(agent, router).activate(wish)
+    assert isinstance(refused, Refused)
+    assert refused.refusal is Refusal.DEADLINE
 
 
 async def test_who_is_hot_is_not_refused_because_many_wait_for_others(

@@ -12,7 +12,7 @@ def test_only_changes_are_told() -> None:
     assert book.take_in({KEY: PlaceCount(3, 1)}) == []
     assert book.take_in({KEY: PlaceCount(3, 0)}) == [(KEY, 0, 0)]
     assert book.take_in({KEY: PlaceCount(9, 2)}) == [(KEY, 2, 6)]
-    assert book.active == {KEY: 2}
+    assert book.counts == {KEY: PlaceCount(9, 2)}
 
 
 def test_counters_that_begin_again() -> None:

@@ -60,7 +60,7 @@ async def test_a_withdrawal_waits_until_envoy_has_no_mark(feed: Feed, router: Ro
     router.make_hot(_REPLICA, ["iris"])
     for _ in range(GRANTS):
         assert _MARK not in feed
-        router.grant("iris", _REPLICA, 1.0)
+        router.grant("iris", _REPLICA, Protocol.REST, 1.0)
     assert _MARK in feed
     place = router.places.find("iris", _REPLICA)
     assert place is not None
@@ -95,7 +95,7 @@ async def test_another_replica_of_a_marked_model_is_marked_at_once(
     """Else all direct traffic would go to the first, and nothing would ever earn the second one its mark."""
     router.make_hot(_REPLICA, ["iris"])
     for _ in range(GRANTS):
-        router.grant("iris", _REPLICA, 1.0)
+        router.grant("iris", _REPLICA, Protocol.REST, 1.0)
     router.make_hot(_OTHER, ["iris"])
     assert all(name in feed for name in ("hot/rest/iris/0", "hot/rest/iris/1", "wide/iris"))
     router.forget_hot(_REPLICA)
@@ -108,7 +108,7 @@ async def test_another_replica_of_a_marked_model_is_marked_at_once(
 async def test_what_is_hot_again_may_still_have_direct_requests(feed: Feed, router: Router) -> None:
     router.make_hot(_REPLICA, ["iris"])
     for _ in range(GRANTS):
-        router.grant("iris", _REPLICA, 1.0)
+        router.grant("iris", _REPLICA, Protocol.REST, 1.0)
     router.forget_hot(_REPLICA)
     router.make_hot(_REPLICA, ["iris"])
     router.drained("iris", _REPLICA)
@@ -134,3 +134,24 @@ async def test_a_place_is_opened_when_envoy_has_its_cluster(feed: Feed, router: 
     feed._acknowledge(feed.revision, "")
     assert await opening == opened(Protocol.GRPC, 8.0) == "grpc/iris/0"
     assert router.opened("iris", "unknown/0", Protocol.REST, now=9.0) is None
+
+
+async def test_what_is_let_through_is_counted_for_a_server_that_counts_too(router: Router) -> None:
+    router.grants.begin(_REPLICA, 1)
+    for protocol in Protocol:
+        router.grant("iris", _REPLICA, protocol, 1.0)
+    assert router.grants.total(_REPLICA, "iris") == 2, "streams go past where it counts"
+    assert router.grants.total(_OTHER, "iris") == 0
+    router.forget_replica(_REPLICA)
+    assert router.grants.total(_REPLICA, "iris") == 0
+
+
+async def test_a_server_knows_what_is_in_flight_but_for_streams(router: Router) -> None:
+    place = router.places.find("iris", _REPLICA)
+    assert place is not None
+    assert not router.is_counted(place)
+    counting = ServerAddresses(rest="h:1", grpc="h:2", infer="h:3", counts_requests=True)
+    await router.set_address(_REPLICA, counting)
+    assert router.is_counted(place)
+    place.clusters[Protocol.STREAM] = 1
+    assert not router.is_counted(place)

@@ -29,7 +29,7 @@ class _Sent:
 
 def _said(verdict: Verdict, *, grpc_call: bool, verified: bool) -> tuple[int, dict[str, str], str]:
     """Status, headers and body, as an HTTP client reads them."""
-    answer = to_envoy(verdict, grpc_call=grpc_call, verified=verified)
+    answer = to_envoy(verdict, grpc_call=grpc_call, verified=verified, gateway="gw.1")
     response = HTTPResponse(cast(socket.socket, _Sent(answer)))
     response.begin()
     body = response.read().decode()
@@ -43,13 +43,18 @@ def test_granted_names_the_cluster() -> None:
         200,
         {
             "x-overbook-cluster": "rest/iris/0",
+            "x-overbook-grant": "gw.1",
             "x-envoy-auth-headers-to-remove": "x-overbook-verified",
         },
         "",
     )
     assert _said(granted, grpc_call=True, verified=True) == (
         200,
-        {"x-overbook-cluster": "rest/iris/0", "x-overbook-verified": "1"},
+        {
+            "x-overbook-cluster": "rest/iris/0",
+            "x-overbook-grant": "gw.1",
+            "x-overbook-verified": "1",
+        },
         "",
     )
 

@@ -39,10 +39,13 @@ class Seen:
     loading_generation: int = 0
     in_flight: int = 0
     last_used: float = -math.inf
-    granted_at: float = -math.inf
+    granted: set[RequestId] = field(default_factory=set)  # not passed on yet
+    passed_at: float = -math.inf
     ticket: Ticket = field(default_factory=lambda: Ticket(0))
     cause: Cause = Cause.PRESSURE
     withdrawn_at: float = math.inf
+    acknowledged: bool = False  # by all gateways
+    settling: bool = False
     verifying: bool = False
     failures: int = 0
     retry_at: float = -math.inf
@@ -90,7 +93,7 @@ class Mirror:
             seen.charge
             for seen in self.models.values()
             if seen.state is State.UNLOADING
-            or (seen.state is State.DRAINING and seen.in_flight == 0)
+            or (seen.state is State.DRAINING and seen.in_flight == 0 and not seen.granted)
         )
 
     def held_by_pin(self, seen: Seen) -> int:
@@ -112,17 +115,20 @@ class Mirror:
         return sum(1 for waiter in self.waiters.values() if waiter.model == model)
 
     def eligible(self, model: ModelName, now: float) -> bool:
-        """Law 3: may it leave for another's sake?"""
+        """Laws 3 and 9: may it leave for another's sake?"""
         seen = self.models[model]
-        young = now < seen.granted_at + self.limits.min_residency
         return not (
             seen.state is not State.RESIDENT
             or seen.pinned
             or seen.in_flight
             or seen.verifying
-            or young
+            or seen.granted
             or not seen.charge
         )
+
+    def uncertain(self, model: ModelName, now: float) -> bool:
+        """Was a request passed on so lately that no meter can have seen it?"""
+        return now < self.models[model].passed_at + self.limits.unseen
 
     # -- events
 
@@ -146,6 +152,15 @@ class Mirror:
             case ev.RequestLeft(request):
                 if self.waiters.pop(request, None) is not None:
                     self.ended.add(request)
+            case ev.Passed(request):
+                for seen in self.models.values():
+                    if request in seen.granted:
+                        seen.granted.discard(request)
+                        seen.passed_at = now
+            case ev.Withdrawn(model, ticket):
+                told = self.models.get(model)
+                if told is not None and told.state is State.DRAINING and told.ticket == ticket:
+                    told.acknowledged = True
             case ev.UsageSeen(model, in_flight, last_active):
                 used = self.models.get(model)
                 if used is not None and used.state in IN_MEMORY:
@@ -258,6 +273,8 @@ class Mirror:
 
     def _cool(self, seen: Seen) -> None:
         seen.state, seen.charge, seen.in_flight = State.COLD, 0, 0
+        seen.granted.clear()
+        seen.passed_at = -math.inf
 
     def _server_down(self) -> None:
         self.up = self.recycling = False
@@ -295,9 +312,19 @@ class Mirror:
             case fx.Unload(model):
                 seen = self.models[model]
                 assert seen.state is State.DRAINING, "law 5: unload only after draining"
-                acknowledged = event == ev.Drained(model, seen.ticket)
-                assert acknowledged or now >= seen.withdrawn_at + self.limits.drain_timeout
+                if now < seen.withdrawn_at + self.limits.drain_timeout:
+                    assert event == ev.Drained(model, seen.ticket), "law 5: nobody said it drained"
+                    assert not seen.granted, "law 9: a granted request is still on its way"
+                    assert seen.settling
                 seen.state = State.UNLOADING
+            case fx.Settle(model, ticket):
+                seen = self.models[model]
+                assert seen.state is State.DRAINING
+                assert ticket == seen.ticket
+                assert seen.acknowledged, "law 5: the route is still there"
+                assert not seen.granted, "law 9: a granted request is still on its way"
+                assert not seen.settling, "asked twice"
+                seen.settling = True
             case fx.Verify(model):
                 seen = self.models[model]
                 assert seen.state is State.RESIDENT
@@ -352,7 +379,7 @@ class Mirror:
         assert seen.state is State.RESIDENT
         assert effect.ticket > seen.ticket
         if effect.cause in (Cause.PRESSURE, *DEFICIT):
-            assert self.eligible(effect.model, now), "law 3: busy, pinned or young"
+            assert self.eligible(effect.model, now), "laws 3 and 9: busy or pinned"
         if effect.cause is Cause.RECYCLED:
             assert self.recycling
         if effect.cause is Cause.AHEAD:
@@ -362,11 +389,12 @@ class Mirror:
         if effect.cause in DEFICIT:
             assert self.surprised, "law 1: only a named deficit evicts for the budget"
         seen.state, seen.ticket, seen.cause = State.DRAINING, effect.ticket, effect.cause
-        seen.withdrawn_at = now
+        seen.withdrawn_at, seen.acknowledged, seen.settling = now, False, False
 
     def _ahead(self, model: ModelName, now: float) -> None:
         seen = self.models[model]
-        assert self.eligible(model, now), "law 3: busy, pinned or young"
+        assert self.eligible(model, now), "laws 3 and 9: busy or pinned"
+        assert not self.uncertain(model, now), "law 3: perhaps busy, and nobody needs its room now"
         assert now >= seen.last_used + seen.keep_alive, (
             "nobody waits for the room of one kept alive"
         )
@@ -388,7 +416,10 @@ class Mirror:
         given = sum(
             one.charge
             for one in self.models.values()
-            if one.cause is Cause.FAIRNESS and one.state is State.DRAINING and not one.in_flight
+            if one.cause is Cause.FAIRNESS
+            and one.state is State.DRAINING
+            and not one.in_flight
+            and not one.granted
         )
         needed = sum(self.needs(self.models[name]) for name in waiting)
         assert needed > self.free + self.returning() - given, "there is room for all who wait"
@@ -402,7 +433,8 @@ class Mirror:
         seen = self.models[self._end(request).model]
         assert seen.state in (State.RESIDENT, State.RELOADING)
         assert not seen.removed
-        seen.last_used = seen.granted_at = now
+        seen.last_used = now
+        seen.granted.add(request)
 
     def _reject(self, effect: fx.Reject, now: float) -> None:
         waiter = self._end(effect.request)
@@ -443,6 +475,8 @@ class Mirror:
         for request, waiter in self.waiters.items():
             assert now < waiter.deadline, f"law 6: {request} waits past its deadline"
         for model, seen in self.models.items():
+            if seen.state is State.DRAINING and seen.acknowledged and not seen.granted:
+                assert seen.settling, f"law 5: {model} was not asked to settle"
             late = now >= seen.withdrawn_at + self.limits.drain_timeout
             assert not (seen.state is State.DRAINING and late), f"law 5: {model} drains too long"
 
@@ -496,10 +530,11 @@ class Mirror:
         if not set(pool) <= set(ranking):
             return
 
-        def place(name: ModelName) -> tuple[bool, int, float]:
+        def place(name: ModelName) -> tuple[bool, bool, int, float]:
             seen = self.models[name]
             kept = now < seen.last_used + seen.keep_alive
-            return kept, seen.priority, seen.last_used if self.by_time else ranking.index(name)
+            turn = seen.last_used if self.by_time else ranking.index(name)
+            return self.uncertain(name, now), kept, seen.priority, turn
 
         if len({place(name) for name in pool}) < len(pool):
             return  # used at the same moment: either may go first

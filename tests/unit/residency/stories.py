@@ -10,7 +10,7 @@ from tests.unit.residency.world import World
 
 A, B, C, D = (ModelName(name) for name in "abcd")
 # Patience and room made ahead have stories of their own, in `test_core_fairness` and `test_core_ahead`.
-LIMITS = Limits(min_residency=0.25, drain_timeout=5.0, retry_max=8.0, headroom=0.0, patience=60.0)
+LIMITS = Limits(unseen=0.25, drain_timeout=5.0, retry_max=8.0, headroom=0.0, patience=60.0)
 
 
 def world(budget: int = 10, limits: Limits = LIMITS, **sizes: int) -> World:
@@ -23,10 +23,11 @@ def world(budget: int = 10, limits: Limits = LIMITS, **sizes: int) -> World:
 
 
 def make_resident(here: World, *models: ModelName) -> None:
-    """In this order, so that the first is the least recently used; afterwards all are idle and old enough."""
+    """In this order, so that the first is the least recently used; afterwards all are certainly idle."""
     for model in models:
         here.arrive(model)
         here.answer(model)
+        here.pass_on(model)
         here.now += 1.0
     here.say(ev.Tick())
 

@@ -12,6 +12,7 @@ from overbook.residency.books import Limits
 from overbook.residency.effects import Cause
 from overbook.residency.events import ModelName, Ticket
 from overbook.residency.states import State
+from tests.unit.residency.stories import make_resident
 from tests.unit.residency.world import World
 
 
@@ -47,7 +48,7 @@ def test_models_of_all_sizes_that_do_not_fit_together_all_get_their_turn(seed: i
     limits = Limits(
         concurrent_loads=chance.randint(1, 4),
         lookahead=chance.randint(0, 3),
-        min_residency=chance.choice([0.0, 0.25]),
+        unseen=chance.choice([0.0, 0.25]),
     )
     here = crowd([chance.randint(0, 20) for _ in range(15)], 20, limits)
     for _ in range(40):
@@ -57,7 +58,7 @@ def test_models_of_all_sizes_that_do_not_fit_together_all_get_their_turn(seed: i
 
 
 def test_room_is_promised_in_order_of_arrival() -> None:
-    here = crowd([5, 5, 5, 5], 10, Limits(concurrent_loads=2, lookahead=2, min_residency=0))
+    here = crowd([5, 5, 5, 5], 10, Limits(concurrent_loads=2, lookahead=2, unseen=0))
     for place in range(4):
         here.arrive(ModelName(f"m{place}"))
     here.settle()
@@ -76,11 +77,8 @@ def test_a_large_model_that_must_wait_blocks_no_small_one_behind_it() -> None:
 
 def test_room_is_made_ahead_for_no_more_than_the_lookahead() -> None:
     """Early victims would have been hit meanwhile: the queue behind must wait before it evicts."""
-    here = crowd([1] * 12, 6, Limits(concurrent_loads=1, lookahead=2, min_residency=0))
-    for place in range(6):
-        here.arrive(ModelName(f"m{place}"))
-        here.answer(ModelName(f"m{place}"))
-        here.now += 1
+    here = crowd([1] * 12, 6, Limits(concurrent_loads=1, lookahead=2, unseen=0))
+    make_resident(here, *(ModelName(f"m{place}") for place in range(6)))
     for place in range(6, 12):
         here.arrive(ModelName(f"m{place}"))
     assert len(here.withdrawals) == 3
@@ -92,15 +90,16 @@ def test_room_is_made_ahead_for_no_more_than_the_lookahead() -> None:
 
 
 def test_a_larger_victim_chosen_later_spares_the_smaller_one() -> None:
-    here = crowd([3, 9, 3, 5], 12, Limits(min_residency=0.25))
-    for place in range(4):
+    here = crowd([3, 9, 0, 5], 12, Limits(concurrent_loads=1, lookahead=0))
+    make_resident(here, ModelName("m0"), ModelName("m1"))
+    for place in (2, 3):
         here.arrive(ModelName(f"m{place}"))
-        if place < 2:
-            here.answer(ModelName(f"m{place}"))
-    assert not here.withdrawals, "both residents are too young"
-    here.now += 0.25
-    # m2 would take m0; m3 needs m1, whose bytes are enough for both.
-    assert here.say(ev.Tick()) == [fx.Withdraw(ModelName("m1"), Ticket(1), Cause.PRESSURE)]
+    assert not here.withdrawals, "m3 is not looked at before m2 is loaded"
+    # The surprise would take m0; m3 needs m1, whose bytes are enough for both.
+    effects = here.say(ev.LoadSucceeded(ModelName("m2"), measured=2))
+    assert effects[-1:] == [fx.Withdraw(ModelName("m1"), Ticket(1), Cause.PRESSURE)]
+    assert len(here.withdrawals) == 1
+    here.calls.clear()
     here.settle()
 
 
@@ -119,11 +118,8 @@ def test_work_per_event_does_not_depend_on_how_many_wait_behind_a_busy_server() 
 
 
 def test_two_updates_that_wait_for_room_may_evict_each_other_but_not_themselves() -> None:
-    here = crowd([5, 5], 11, Limits(min_residency=0))
-    for place in range(2):
-        here.arrive(ModelName(f"m{place}"))
-        here.answer(ModelName(f"m{place}"))
-        here.now += 1
+    here = crowd([5, 5], 11, Limits())
+    make_resident(here, ModelName("m0"), ModelName("m1"))
     for place in range(2):
         here.say(ev.UsageSeen(ModelName(f"m{place}"), 1, here.now))
     for place in range(2):
@@ -135,7 +131,7 @@ def test_two_updates_that_wait_for_room_may_evict_each_other_but_not_themselves(
 
 
 def test_who_was_promised_room_for_an_update_is_no_victim_for_the_next() -> None:
-    here = crowd([3, 2, 2, 2], 11, Limits(concurrent_loads=4, lookahead=0, min_residency=0))
+    here = crowd([3, 2, 2, 2], 11, Limits(concurrent_loads=4, lookahead=0, unseen=0))
     for place in range(4):
         here.arrive(ModelName(f"m{place}"))
     for place in (0, 2):
@@ -144,6 +140,7 @@ def test_who_was_promised_room_for_an_update_is_no_victim_for_the_next() -> None
         )
     for place in range(3):
         here.answer(ModelName(f"m{place}"))
+        here.pass_on()
     assert list(here.withdrawals) == ["m1"]
     assert here.core.entries[ModelName("m0")].state is State.RESIDENT
     here.settle()

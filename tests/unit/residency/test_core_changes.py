@@ -94,7 +94,7 @@ def test_an_update_that_pins_keep_out_comes_when_they_go() -> None:
 
 
 def test_a_victim_whose_reload_was_due_is_not_reloaded() -> None:
-    here = world(limits=Limits(concurrent_loads=1, lookahead=1, min_residency=0), a=4, b=4, c=8)
+    here = world(limits=Limits(concurrent_loads=1, lookahead=1, unseen=0), a=4, b=4, c=8)
     make_resident(here, A)
     here.say(ev.Register(A, 4, 2))
     here.answer(A, fail=True)

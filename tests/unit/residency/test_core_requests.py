@@ -119,6 +119,7 @@ def test_an_eviction_goes_step_by_step() -> None:
     make_resident(here, A)
     request = here.arrive(B)
     assert here.log[-1][2] == [fx.Withdraw(A, Ticket(1), Cause.PRESSURE)]
+    assert here.say(ev.Withdrawn(A, Ticket(1))) == [fx.Settle(A, Ticket(1))]
     assert here.say(ev.Drained(A, Ticket(1))) == [fx.Unload(A)]
     here.calls.clear()
     assert here.say(ev.Unloaded(A)) == [fx.Evicted(A, Cause.PRESSURE), fx.Load(B, 1)]
@@ -192,7 +193,10 @@ def test_an_answer_to_an_earlier_withdrawal_unloads_nothing() -> None:
     here.say(ev.RequestLeft(here.arrive(B)))
     here.arrive(B)
     assert here.withdrawals == {A: Ticket(2)}
+    assert here.say(ev.Withdrawn(A, Ticket(1))) == []
     assert here.say(ev.Drained(A, Ticket(1))) == []
+    assert here.say(ev.Withdrawn(A, Ticket(2))) == [fx.Settle(A, Ticket(2))]
+    assert here.say(ev.Withdrawn(A, Ticket(2))) == []
     assert here.say(ev.Drained(A, Ticket(2))) == [fx.Unload(A)]
 
 
@@ -235,17 +239,6 @@ def test_a_request_waits_for_the_first_busy_model_to_become_idle() -> None:
     here.arrive(B)
     assert here.log[-1][2] == []
     assert here.say(ev.UsageSeen(A, 0, here.now)) == [fx.Withdraw(A, Ticket(1), Cause.PRESSURE)]
-
-
-def test_a_young_model_is_left_alone_until_it_is_old_enough() -> None:
-    here = world(a=6, b=6)
-    here.arrive(A)
-    here.answer(A)
-    here.arrive(B)
-    assert here.log[-1][2] == []
-    assert here.core.next_wakeup() == here.now + 0.25
-    here.now += 0.25
-    assert here.say(ev.Tick()) == [fx.Withdraw(A, Ticket(1), Cause.PRESSURE)]
 
 
 def test_a_drain_that_does_not_end_is_ended() -> None:

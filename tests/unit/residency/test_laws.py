@@ -50,7 +50,7 @@ class Adversary(RuleBasedStateMachine):
         lookahead=st.integers(0, 2),
         waiting=st.integers(1, 12),
         per_model=st.integers(1, 5),
-        residency=st.sampled_from([0.0, 0.25]),
+        unseen=st.sampled_from([0.0, 0.25]),
         headroom=st.sampled_from([0.0, 1.0, 3.0]),
         patience=st.sampled_from([0.5, 2.0, 100.0]),
         known=st.lists(
@@ -66,7 +66,7 @@ class Adversary(RuleBasedStateMachine):
         lookahead: int,
         waiting: int,
         per_model: int,
-        residency: float,
+        unseen: float,
         headroom: float,
         patience: float,
         known: list[tuple[int, bool, int]],
@@ -78,7 +78,7 @@ class Adversary(RuleBasedStateMachine):
             lookahead=lookahead,
             max_waiting=waiting,
             max_waiting_per_model=per_model,
-            min_residency=residency,
+            unseen=unseen,
             headroom=headroom,
             patience=patience,
             drain_timeout=5.0,
@@ -194,18 +194,44 @@ class Adversary(RuleBasedStateMachine):
         self.world.say(ev.UsageSeen(model, in_flight, self.world.now - ago))
 
     @rule(pick=picks)
+    def passed(self, pick: int) -> None:
+        """Also requests that were passed on before, whose model left, or that never were."""
+        granted = list(self.world.granted)
+        chosen = granted[pick % len(granted)] if granted and pick % 7 else RequestId(pick)
+        self.world.say(ev.Passed(chosen))
+
+    @rule()
+    def all_passed(self) -> None:
+        self.world.pass_on()
+
+    @rule(pick=picks)
     @precondition(lambda self: bool(self.world.withdrawals))
+    def withdrawn(self, pick: int) -> None:
+        leaving = list(self.world.withdrawals)
+        self.world.withdrawn(leaving[pick % len(leaving)])
+
+    @rule(pick=picks)
+    @precondition(lambda self: bool(self.world.settling))
     def drained(self, pick: int) -> None:
-        draining = list(self.world.withdrawals)
-        self.world.drained(draining[pick % len(draining)])
+        leaving = list(self.world.settling)
+        model = leaving[pick % len(leaving)]
+        self.world.say(ev.Drained(model, self.world.settling[model]))
+
+    @rule()
+    def all_drained(self) -> None:
+        for model in (*self.world.withdrawals, *self.world.settling):
+            self.world.drained(model)
 
     @rule(pick=picks)
     @precondition(lambda self: bool(self.world.old_tickets))
     def drained_too_late(self, pick: int) -> None:
         """The answer to a withdrawal that a rescue or the deadline overtook."""
         model, ticket = self.world.old_tickets[pick % len(self.world.old_tickets)]
-        if self.world.withdrawals.get(model) != ticket:
-            assert not isinstance(self.world.say(ev.Drained(model, ticket)), fx.Unload)
+        self.world.say(ev.Tick())  # what is due by now is another matter
+        self.world.say(ev.Tick())
+        if self.world.withdrawals.get(model) != ticket and self.world.settling.get(model) != ticket:
+            assert self.world.say(ev.Withdrawn(model, ticket)) == []
+            assert self.world.say(ev.Drained(model, ticket)) == []
 
     # -- the inference server
 
@@ -315,6 +341,8 @@ class Adversary(RuleBasedStateMachine):
         if mirror.up:
             wrong.append(ev.ServerUp())
         wrong += [ev.RequestArrived(one, model, math.inf) for one in mirror.waiters]
+        wrong += [ev.RequestArrived(one, model, math.inf) for one in seen.granted] if seen else []
+        wrong += [ev.Drained(one, ticket) for one, ticket in world.withdrawals.items()]
         if seen is not None:
             if not seen.removed:
                 wrong.append(ev.Register(model, 1, seen.generation - 1))
@@ -335,6 +363,8 @@ class Adversary(RuleBasedStateMachine):
         self.world.say(ev.Tick())
         before = snapshot(self.world.core.entries)
         assert self.world.say(ev.RequestLeft(RequestId(-1))) == []
+        assert self.world.say(ev.Passed(RequestId(-1))) == []
+        assert self.world.say(ev.Withdrawn(STRANGER, Ticket(1))) == []
         assert self.world.say(ev.Drained(STRANGER, Ticket(1))) == []
         assert self.world.say(ev.UsageSeen(STRANGER, 1, 0.0)) == []
         assert snapshot(self.world.core.entries) == before

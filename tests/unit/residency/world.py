@@ -54,7 +54,10 @@ class World:
         self.log: list[tuple[Event, float, list[Effect]]] = []
         self.calls: dict[ModelName, deque[Call]] = {}
         self.withdrawals: dict[ModelName, Ticket] = {}
+        self.settling: dict[ModelName, Ticket] = {}
+        self.granted: dict[RequestId, ModelName] = {}
         self.old_tickets: list[tuple[ModelName, Ticket]] = []
+        self.model_of: dict[RequestId, ModelName] = {}
         self.next_request = 0
         self.sound = True  # no law was seen broken
 
@@ -68,6 +71,11 @@ class World:
         if isinstance(event, ev.ServerDown):
             self.calls.clear()
             self.withdrawals.clear()
+            self.settling.clear()
+        elif isinstance(event, ev.Passed):
+            self.granted.pop(event.request, None)
+        elif isinstance(event, ev.Withdrawn) and self.withdrawals.get(event.model) == event.ticket:
+            del self.withdrawals[event.model]
         effects = self.core.handle(event, self.now)
         self.log.append((event, self.now, list(effects)))
         for effect in effects:
@@ -90,17 +98,23 @@ class World:
                 self.calls.setdefault(model, deque()).append(effect)
             case fx.Withdraw(model, ticket):
                 self.withdrawals[model] = ticket
+            case fx.Settle(model, ticket):
+                assert model not in self.withdrawals
+                self.settling[model] = ticket
             case fx.Publish(model):
-                self._cancel_withdrawal(model)
+                self._cancel_drain(model)
+            case fx.Grant(request):
+                self.granted[request] = self.model_of[request]
             case _:
                 pass
         if isinstance(effect, fx.Unload):
-            self._cancel_withdrawal(effect.model)
+            self._cancel_drain(effect.model)
 
-    def _cancel_withdrawal(self, model: ModelName) -> None:
-        ticket = self.withdrawals.pop(model, None)
-        if ticket is not None:
-            self.old_tickets.append((model, ticket))
+    def _cancel_drain(self, model: ModelName) -> None:
+        for asked in (self.withdrawals, self.settling):
+            ticket = asked.pop(model, None)
+            if ticket is not None:
+                self.old_tickets.append((model, ticket))
 
     def compare(self) -> None:
         """The core's books equal the onlooker's."""
@@ -112,6 +126,7 @@ class World:
             assert state is seen.state, model
             assert core.ledger.of(model) == seen.charge, model
             assert entry.in_flight == seen.in_flight
+            assert entry.granted == len(seen.granted)
             assert entry.last_used == seen.last_used
             assert entry.size == seen.size
         statistics = core.statistics()
@@ -145,6 +160,7 @@ class World:
     ) -> RequestId:
         self.next_request += 1
         request = RequestId(self.next_request)
+        self.model_of[request] = model
         self.say(ev.RequestArrived(request, model, self.now + patience, suspect))
         return request
 
@@ -169,8 +185,22 @@ class World:
         else:
             self.say(ev.LoadSucceeded(model, measured))
 
+    def pass_on(self, *models: ModelName) -> None:
+        """What was granted of these models, or of all, goes to the server."""
+        for request, model in tuple(self.granted.items()):
+            if model in models or not models:
+                self.say(ev.Passed(request))
+
+    def withdrawn(self, model: ModelName) -> None:
+        self.say(ev.Withdrawn(model, self.withdrawals[model]))
+
     def drained(self, model: ModelName) -> None:
-        self.say(ev.Drained(model, self.withdrawals[model]))
+        """Whatever is left of its drain is done: route away, granted requests passed on, nothing in flight."""
+        self.pass_on(model)
+        if model in self.withdrawals:
+            self.withdrawn(model)
+        if model in self.settling:
+            self.say(ev.Drained(model, self.settling[model]))
 
     def settle(self) -> None:
         """Everybody does at once what is asked: then every request that waits ends, in a bounded number of steps."""
@@ -180,15 +210,15 @@ class World:
         if not mirror.up:
             self.say(ev.ServerUp())
         self.say(ev.Withhold(0))
-        for model, seen in tuple(mirror.models.items()):
-            if seen.in_flight:
-                self.say(ev.UsageSeen(model, 0, self.now))
+        self._settle_use()
         bound = 40 * (len(mirror.models) + 2)
         for _ in range(bound):
             if self.calls:
                 self.answer(next(iter(self.calls)))
-            elif self.withdrawals:
-                self.drained(next(iter(self.withdrawals)))
+            elif self.granted:
+                self.pass_on()
+            elif leaving := (*self.withdrawals, *self.settling):
+                self.drained(leaving[0])
             elif mirror.waiters:
                 wake = self.core.next_wakeup()
                 assert wake < math.inf, f"deadlock: {mirror.waiters} wait for nothing"
@@ -197,6 +227,11 @@ class World:
             else:
                 return
         raise AssertionError(f"livelock: after {bound} steps {mirror.waiters} still wait")
+
+    def _settle_use(self) -> None:
+        for model, seen in tuple(self.mirror.models.items()):
+            if seen.in_flight:
+                self.say(ev.UsageSeen(model, 0, self.now))
 
     def replay(self) -> None:
         """Law 8: the same log gives the same effects."""

@@ -138,6 +138,10 @@ class AttachedServer:
         """Of the server, when it runs on this machine and may be seen."""
         return self._pid
 
+    @property
+    def counts_requests(self) -> bool:
+        return False
+
     async def start(self, *, timeout: float) -> None:
         """Connect, and take stock of what is there. Raises ServerStartFailed."""
         await self._let_go()
@@ -253,6 +257,9 @@ class AttachedServer:
         self._loaded.discard(name)
         await self._unload(client, name, timeout)
         return None
+
+    async def settle(self, name: str, passed: Mapping[str, int], *, timeout: float) -> None:
+        """Gateways look for themselves what is in flight."""
 
     async def presence(self, name: str, *, timeout: float) -> Presence:
         # Asked whether a model is ready, Triton says the same of one that loads and of one that is not there.

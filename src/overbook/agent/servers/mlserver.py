@@ -82,6 +82,10 @@ class MlserverServer:
     def pid(self) -> int | None:
         return self._launched.pid
 
+    @property
+    def counts_requests(self) -> bool:
+        return True
+
     async def start(self, *, timeout: float) -> None:
         await self._launched.start(timeout=timeout)
 
@@ -118,6 +122,12 @@ class MlserverServer:
             return await self._repository.unload(name, measure=measure, timeout=timeout)
         except ModelRejected as error:
             raise ServerUnreachable(f"unload of {name}: {error}") from error
+
+    async def settle(self, name: str, passed: Mapping[str, int], *, timeout: float) -> None:
+        try:
+            await self._repository.settle(name, passed, timeout=timeout)
+        except ModelRejected as error:
+            raise ServerUnreachable(f"settle of {name}: {error}") from error
 
     async def presence(self, name: str, *, timeout: float) -> Presence:
         return await self._launched.client.presence(name, timeout=timeout)

@@ -104,6 +104,11 @@ class InferenceServer(Protocol):
     @property
     def pid(self) -> int | None: ...
 
+    @property
+    def counts_requests(self) -> bool:
+        """Whether `settle` knows of all unary requests at `Addresses.infer`."""
+        ...
+
     async def start(self, *, timeout: float) -> None:
         """Start an empty server and return once it is live with its frameworks imported. Raises ServerStartFailed."""
         ...
@@ -140,6 +145,14 @@ class InferenceServer(Protocol):
 
         ``idle``: no request is in flight there, so nothing needs to be waited for. ``measure``: say how many bytes came
         back, where the server can; None where it cannot, or where something else moved meanwhile.
+        """
+        ...
+
+    async def settle(self, name: str, passed: Mapping[str, int], *, timeout: float) -> None:
+        """Return when no request for the model is in flight and as many have arrived as were ``passed`` on, by gateway.
+
+        What has not arrived after a second never will. At once where the server does not count. Raises
+        ServerUnreachable.
         """
         ...
 

@@ -1,4 +1,5 @@
-"""Loads and unloads over REST, at the port where our MLServer does such calls at once (see `repository_calls` there).
+"""Loads, unloads and waits for a model's last request over REST, at the port where our MLServer does such calls at once
+(see `repository_calls` there).
 
 No retries here.
 """
@@ -8,11 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Final
 
 import aiohttp
 
 from overbook.agent.servers.oip import one_line
 from overbook.agent.servers.protocol import ModelRejected, ServerUnreachable
+
+# For which a request that was let through and has not arrived is waited for.
+_MISSING_SECONDS: Final = 1.0
 
 
 class RestRepository:
@@ -32,7 +37,7 @@ class RestRepository:
         if status != HTTPStatus.OK:
             raise ModelRejected(_reason(status, text))
 
-    async def unload(self, name: str, *, measure: bool, timeout: float) -> int | None:
+    async def unload(self, name: str, *, timeout: float, measure: bool = False) -> int | None:
         """Bytes that came back, if that is to be measured and could be. Raises ServerUnreachable, ModelRejected."""
         body = {"measure": True} if measure else None
         status, text = await self._call(name, "unload", timeout, body)
@@ -48,6 +53,13 @@ class RestRepository:
                 return int(await reply.text()) if reply.status == HTTPStatus.OK else 0
         except (TimeoutError, aiohttp.ClientError, ValueError):
             return 0
+
+    async def settle(self, name: str, passed: Mapping[str, int], *, timeout: float) -> None:
+        """Until nothing of the model is in flight there. Raises ServerUnreachable, ModelRejected."""
+        body = {"passed": dict(passed), "seconds": _MISSING_SECONDS}
+        status, text = await self._call(name, "settle", timeout, body)
+        if status != HTTPStatus.OK:
+            raise ModelRejected(_reason(status, text))
 
     async def _call(
         self, name: str, action: str, timeout: float, body: Mapping[str, object] | None = None

@@ -101,6 +101,10 @@ class TritonServer:
     def pid(self) -> int | None:
         return self._launched.pid
 
+    @property
+    def counts_requests(self) -> bool:
+        return False
+
     async def start(self, *, timeout: float) -> None:
         self._forget_all()
         await asyncio.to_thread(emptied, self._repository)
@@ -177,6 +181,9 @@ class TritonServer:
         await stubs.ended(leaving)
         await asyncio.to_thread(self._clear_away, name, leaving)
         return None
+
+    async def settle(self, name: str, passed: Mapping[str, int], *, timeout: float) -> None:
+        """Gateways look for themselves what is in flight."""
 
     async def presence(self, name: str, *, timeout: float) -> Presence:
         return (await self.index(timeout=timeout)).get(name, Presence.ABSENT)

@@ -12,6 +12,7 @@ function envoy_on_request(handle)
   local headers = handle:headers()
   -- From an earlier try, which failed: where to go is to be asked anew.
   headers:remove("x-overbook-cluster")
+  headers:remove("x-overbook-grant")
   local content_type = headers:get("content-type")
   if content_type ~= nil and string.sub(content_type, 1, 16) == "application/grpc" then
     headers:replace("x-overbook-grpc", "1")

@@ -21,8 +21,9 @@ from overbook.gateway.snapshot.routes import (
     inner_routes,
 )
 
-# Longer than any activation may take; the activation service ends requests much earlier.
-CHECK_SECONDS: Final = 600
+LONGEST_ACTIVATION_SECONDS: Final = 3600.0
+# The activation service ends requests earlier.
+CHECK_SECONDS: Final = 3660
 
 COLD_ADDRESS: Final[Json] = {
     "envoy_internal_address": {"server_listener_name": names.COLD_LISTENER}
@@ -76,7 +77,7 @@ def cold_listener(scripts: Scripts) -> Json:
                 },
                 "authorization_response": {
                     "allowed_upstream_headers": _exactly(
-                        names.CLUSTER_HEADER, names.VERIFIED_HEADER
+                        names.CLUSTER_HEADER, names.VERIFIED_HEADER, names.GRANT_HEADER
                     ),
                     "allowed_client_headers": _exactly("grpc-status", "retry-after"),
                 },

@@ -30,7 +30,16 @@ VERIFIED_HEADER: Final = "x-overbook-verified"
 # Says that a question is about a call of gRPC: with a content type of gRPC in it Envoy takes a question that failed for
 # one that was answered with yes.
 GRPC_HEADER: Final = "x-overbook-grpc"
-INTERNAL_HEADERS: Final = (MODEL_HEADER, CLUSTER_HEADER, HOP_HEADER, VERIFIED_HEADER, GRPC_HEADER)
+# Names the gateway that let a request through, for an inference server that counts them.
+GRANT_HEADER: Final = "x-overbook-grant"
+INTERNAL_HEADERS: Final = (
+    MODEL_HEADER,
+    CLUSTER_HEADER,
+    HOP_HEADER,
+    VERIFIED_HEADER,
+    GRPC_HEADER,
+    GRANT_HEADER,
+)
 ATTEMPT_HEADER: Final = "x-envoy-attempt-count"
 # With it an ext_authz server names headers to remove from the request.
 REMOVE_HEADER: Final = "x-envoy-auth-headers-to-remove"
@@ -128,7 +137,7 @@ def parse_place_stats(text: str) -> dict[tuple[str, int], PlaceCount]:
     return counts
 
 
-def active_filter(places: list[tuple[str, int]]) -> str:
-    """A regular expression for the in-flight gauges of these places only."""
+def drain_filter(places: list[tuple[str, int]]) -> str:
+    """A regular expression for the counters of these places only."""
     names = "|".join(f"{re.escape(model)}/{slot}" for model, slot in places)
-    return rf"^cluster\.(rest|grpc|stream)/({names})\.upstream_rq_active$"
+    return rf"^cluster\.(rest|grpc|stream)/({names})\.upstream_rq_(total|active)$"

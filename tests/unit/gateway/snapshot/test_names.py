@@ -8,7 +8,7 @@ from overbook.gateway.snapshot.names import (
     PLACE_STATS_REGEX,
     PlaceCount,
     Protocol,
-    active_filter,
+    drain_filter,
     marks,
     parse_place_stats,
     place_cluster,
@@ -61,9 +61,10 @@ def test_only_what_is_read_is_kept(name: str, kept: bool) -> None:
 
 
 def test_filter_matches_these_places_only() -> None:
-    pattern = re.compile(active_filter([("iris", 0), ("a-b", 2)]))
+    pattern = re.compile(drain_filter([("iris", 0), ("a-b", 2)]))
     assert pattern.match("cluster.rest/iris/0.upstream_rq_active")
     assert pattern.match("cluster.grpc/a-b/2.upstream_rq_active")
+    assert pattern.match("cluster.rest/iris/0.upstream_rq_total")
     assert not pattern.match("cluster.rest/iris/01.upstream_rq_active")
     assert not pattern.match("cluster.rest/xiris/0.upstream_rq_active")
-    assert not pattern.match("cluster.rest/iris/0.upstream_rq_total")
+    assert not pattern.match("cluster.rest/iris/0.upstream_rq_time")

@@ -5,6 +5,9 @@ grpc.aio, whose overhead is larger than a small model's prediction: REST ``infer
 Envoy passes on over HTTP/1.1, and the agent's loads and unloads. Whatever else comes in, or is in any way
 unusual, goes to MLServer's own application, and so do errors: both ports give the same answers. What the calls do
 is in ``rest_infer``, ``grpc_infer`` and ``repository_calls``; here are connections only.
+
+Each request for a model is counted while it is here, from the end of its head on (see ``traffic``): the agent unloads
+no model of which one is.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import asyncio
 import contextlib
 import functools
 import re
+import urllib.parse
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -26,9 +30,18 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from overbook_mlserver.activity import Activity
+from overbook_mlserver.traffic import Traffic
 from overbook_mlserver.turnstile import Turnstile
 
 Headers = list[tuple[bytes, bytes]]
+
+_MODELS = b"/v2/models/"
+# What gateways say: the model, but not of direct requests over REST, whose path tells; and who let it through.
+_MODEL_HEADER = b"x-overbook-model"
+_GRANT_HEADER = b"x-overbook-grant"
+# Of a request that MLServer's application answers, in its scope.
+_VISIT = "overbook_visit"
 
 
 @dataclass(frozen=True)
@@ -70,6 +83,8 @@ class GatewayEndpoint(uvicorn.Server):
         app: Any,
         ways: list[ShortWay],
         turnstile: Turnstile,
+        traffic: Traffic,
+        activity: Activity,
         *,
         host: str,
         port: int,
@@ -78,7 +93,13 @@ class GatewayEndpoint(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=functools.partial(_Connection, ways=ways, turnstile=turnstile),
+                http=functools.partial(
+                    _Connection,
+                    ways=ways,
+                    turnstile=turnstile,
+                    traffic=traffic,
+                    activity=activity,
+                ),
                 host=host,
                 port=port,
                 timeout_keep_alive=keep_alive,
@@ -99,30 +120,94 @@ class GatewayEndpoint(uvicorn.Server):
         yield
 
 
+class _Visit:
+    """A request for a model that is here, with its body. It leaves once, whoever sees to it first."""
+
+    __slots__ = ("_activity", "_body", "_model", "_traffic")
+
+    def __init__(
+        self, traffic: Traffic, activity: Activity, model: bytes, gateway: bytes | None
+    ) -> None:
+        traffic.enter(model, gateway)
+        activity.begin()
+        self._traffic: Traffic | None = traffic
+        self._activity = activity
+        self._model = model
+        self._body = 0
+
+    def bring(self, size: int) -> None:
+        """So many bytes more of its body are here."""
+        if self._traffic is not None:
+            self._body += size
+            self._activity.bodies += size
+
+    def leave(self) -> None:
+        traffic, self._traffic = self._traffic, None
+        if traffic is not None:
+            self._activity.bodies -= self._body
+            self._activity.end()
+            traffic.leave(self._model)
+
+
 class _Connection(HttpToolsProtocol):
     """uvicorn's protocol, with a short cut for the requests that a `ShortWay` takes."""
 
     def __init__(
-        self, *args: Any, ways: list[ShortWay], turnstile: Turnstile, **kwargs: Any
+        self,
+        *args: Any,
+        ways: list[ShortWay],
+        turnstile: Turnstile,
+        traffic: Traffic,
+        activity: Activity,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self._ways = ways
         self._turnstile = turnstile
+        self._traffic = traffic
+        self._activity = activity
+        self._application = self.app
+        self.app = self._attended
         # The request that is being read, while a short way may take it.
         self._reading: tuple[ShortWay, re.Match[bytes]] | None = None
         self._parts: list[bytes] = []
+        # The request that came last, and all that nobody works on yet.
+        self._visit: _Visit | None = None
+        self._expected: set[_Visit] = set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        for visit in self._expected:
+            visit.leave()
+        self._expected.clear()
 
     def on_headers_complete(self) -> None:
+        self._enter()
         self._reading = self._short_way()
         if self._reading is None:
-            super().on_headers_complete()
+            self._to_application()
+
+    def _enter(self) -> None:
+        model = gateway = None
+        for name, value in self.headers:
+            if name == _MODEL_HEADER:
+                model = value
+            elif name == _GRANT_HEADER:
+                gateway = value
+        if model is None and self.url.startswith(_MODELS):
+            model = self.url[len(_MODELS) :].partition(b"/")[0]
+            if b"%" in model:
+                model = urllib.parse.unquote_to_bytes(model)
+        if model is None:
+            self._visit = None
+            return
+        self._visit = _Visit(self._traffic, self._activity, model, gateway)
+        self._expected.add(self._visit)
 
     def _short_way(self) -> tuple[ShortWay, re.Match[bytes]] | None:
-        # What is pipelined waits for its turn in uvicorn's queue.
-        idle = self.cycle is None or self.cycle.response_complete
         parser = self.parser
         if (
-            not idle
+            not self._is_idle()
             or self.expect_100_continue
             or parser.get_method() != b"POST"
             or parser.should_upgrade()
@@ -135,7 +220,32 @@ class _Connection(HttpToolsProtocol):
                 return way, found
         return None
 
+    def _is_idle(self) -> bool:
+        """Else what comes is pipelined: it waits for its turn in uvicorn's queue."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def _to_application(self) -> None:
+        if self._visit is not None:
+            self.scope[_VISIT] = self._visit
+            if self._is_idle():
+                self._expected.discard(self._visit)
+        super().on_headers_complete()
+
+    async def _attended(self, scope: Any, receive: Any, send: Any) -> None:
+        """MLServer's application."""
+        visit: _Visit | None = scope.pop(_VISIT, None)
+        if visit is None:
+            await self._application(scope, receive, send)
+            return
+        self._expected.discard(visit)
+        try:
+            await self._application(scope, receive, send)
+        finally:
+            visit.leave()
+
     def on_body(self, body: bytes) -> None:
+        if self._visit is not None:
+            self._visit.bring(len(body))
         if self._reading is None:
             super().on_body(body)
         else:
@@ -151,11 +261,13 @@ class _Connection(HttpToolsProtocol):
         self._parts = []
         work = way.prepare(found, self.headers, body)
         if work is None:
-            super().on_headers_complete()
+            self._to_application()
             super().on_body(body)
             super().on_message_complete()
             return
-        cycle = _ShortCycle(self, way, keep_alive=self.parser.should_keep_alive())
+        if self._visit is not None:
+            self._expected.discard(self._visit)
+        cycle = _ShortCycle(self, way, self._visit, keep_alive=self.parser.should_keep_alive())
         self.cycle = cycle
         begin = functools.partial(self._begin, cycle, work)
         if way.in_line:
@@ -165,11 +277,12 @@ class _Connection(HttpToolsProtocol):
 
     def _begin(self, cycle: _ShortCycle, work: Work) -> None:
         if cycle.disconnected and cycle.cancels:
+            cycle.leave()
             return
         task = self.loop.create_task(cycle.run(work))
         cycle.task = task
         self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        task.add_done_callback(cycle.ended)
 
 
 class _Gone:
@@ -182,9 +295,12 @@ class _Gone:
 class _ShortCycle:
     """A request and its answer; to `_Connection` what uvicorn's own cycle is."""
 
-    def __init__(self, connection: _Connection, way: ShortWay, *, keep_alive: bool) -> None:
+    def __init__(
+        self, connection: _Connection, way: ShortWay, visit: _Visit | None, *, keep_alive: bool
+    ) -> None:
         self._connection = connection
         self._way = way
+        self._visit = visit
         self._scope: Any = connection.scope
         self._url = connection.url
         self.keep_alive = keep_alive
@@ -200,6 +316,16 @@ class _ShortCycle:
     def _lost(self) -> None:
         if self.cancels and self.task is not None and not self.response_complete:
             self.task.cancel()
+
+    def ended(self, task: asyncio.Task[None]) -> None:
+        """Also when it was cancelled before it began."""
+        self._connection.tasks.discard(task)
+        self.leave()
+
+    def leave(self) -> None:
+        """Nobody works on it any more, nor will."""
+        if self._visit is not None:
+            self._visit.leave()
 
     async def run(self, work: Work) -> None:
         try:

@@ -42,6 +42,7 @@ from overbook_mlserver.repository_calls import RepositoryCalls  # noqa: E402
 from overbook_mlserver.rest_errors import RestErrors  # noqa: E402
 from overbook_mlserver.rest_infer import RestInfer  # noqa: E402
 from overbook_mlserver.short_loads import ShortLoads  # noqa: E402
+from overbook_mlserver.traffic import Traffic  # noqa: E402
 from overbook_mlserver.turnstile import Turnstile  # noqa: E402
 
 # Longer than any proxy's idle timeout: the proxy closes idle connections, never the server under a request.
@@ -87,15 +88,17 @@ class OverbookServer(mlserver.server.MLServer):
     def _create_gateway_endpoint(self, port: int) -> GatewayEndpoint:
         app = self._rest_server._app
         servicer = InferenceServicer(self._data_plane, self._model_repository_handlers)
-        errors = RestErrors(app)
+        errors, traffic = RestErrors(app), Traffic()
         return GatewayEndpoint(
             app,
             [
                 RestInfer(app, self._data_plane, errors),
                 GrpcInfer(servicer, self._settings.grpc_max_message_length),
-                RepositoryCalls(self._model_registry, errors),
+                RepositoryCalls(self._model_registry, errors, traffic, self._activity),
             ],
             self._turnstile,
+            traffic,
+            self._activity,
             host=self._settings.host,
             port=port,
             keep_alive=_KEEP_ALIVE_SECONDS,
