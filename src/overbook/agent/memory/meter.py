@@ -237,6 +237,8 @@ class Meter:
             or held <= self.state.ceiling(self._others(telling, name))
         ):
             return
+        if not self._windows.quiet:
+            return  # what another load takes for a moment is not lost: `look` compares over time
         held -= await self._borrowed()
         if self.state.fell_short(held, self._others(telling, name)):
             telling.withhold(self.state.withheld)
