@@ -41,7 +41,10 @@ _STOP_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class GatewayConfig:
-    """``run_dir``: for Unix sockets, a short path. ``scheduler_target``: a gRPC target."""
+    """``run_dir``: for Unix sockets, a short path. ``scheduler_target``: a gRPC target.
+
+    ``activation_timeout``: seconds that a request waits for its model, where the model does not say.
+    """
 
     state_dir: Path
     run_dir: Path
@@ -50,6 +53,7 @@ class GatewayConfig:
     port: int
     name: str = "gateway"
     concurrency: int = field(default_factory=lambda: os.cpu_count() or 1)
+    activation_timeout: float = 60.0
     limits: ActivatorLimits = field(default_factory=ActivatorLimits)
 
 
