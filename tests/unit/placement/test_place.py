@@ -248,14 +248,14 @@ def test_what_is_held_stays_while_an_agent_is_awaited() -> None:
 
 
 def test_what_others_turned_out_to_take_sends_nobody_away() -> None:
-    full = {"registered": 14 * MB, "models": 3, "holds": True}
-    kept = place(demand(2 * MB), [view(held=2 * MB, **full)])
+    full = view(registered=14 * MB, models=3, holds=True, held=2 * MB)
+    kept = place(demand(2 * MB), [full])
     assert kept.placed
     assert (
         kept.decisions[0].reason
         == "holds it already (2M (2000000 bytes) above 12M (12000000 bytes))"
     )
-    asks_for_more = place(demand(2 * MB + 1), [view(held=2 * MB, **full)])
+    asks_for_more = place(demand(2 * MB + 1), [full])
     assert rules(asks_for_more) == {"mlserver/0": Refusal.NO_ROOM}
     newcomer = place(demand(2 * MB), [view(registered=14 * MB)])
     assert rules(newcomer) == {"mlserver/0": Refusal.NO_ROOM}
