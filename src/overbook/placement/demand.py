@@ -48,11 +48,10 @@ class ReplicaView:
     """A server replica as placement sees it.
 
     ``registered`` is the sum in bytes of the *other* models registered there, ``models`` their number.
-    ``holds``: the model in question is assigned there already, with ``held`` bytes; ``sent_away``: and shall leave
-    if it does not fit, as the budget was made smaller. ``awaited``: not connected, but its agent is expected any
-    moment. ``separate_process``: capabilities for which the server starts a process per model. ``attached``:
-    somebody else's inference server, into which nothing can be installed. ``foreign``: names of models that it
-    holds and that nobody registered.
+    ``holds``: the model in question is there already, ``held``: and has a right to so many bytes, whatever others
+    turned out to take. ``awaited``: not connected, but its agent is expected any moment. ``separate_process``:
+    capabilities for which the server starts a process per model. ``attached``: somebody else's inference server,
+    into which nothing can be installed. ``foreign``: names of models that it holds and that nobody registered.
     """
 
     id: ReplicaId
@@ -70,7 +69,6 @@ class ReplicaView:
     attached: bool = False
     foreign: frozenset[str] = frozenset()
     held: int = 0
-    sent_away: bool = False
 
     @property
     def limit(self) -> int:

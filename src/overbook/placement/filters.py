@@ -89,7 +89,7 @@ def _draining(model: ModelDemand, replica: ReplicaView) -> Refused | None:
 
 def _has_its_place(model: ModelDemand, replica: ReplicaView) -> bool:
     """Whether it was admitted here and asks for no more: what was measured since takes nobody's place away."""
-    return replica.holds and model.size <= replica.held and not replica.sent_away
+    return replica.holds and model.size <= replica.held
 
 
 def _too_large(model: ModelDemand, replica: ReplicaView) -> Refused | None:

@@ -53,7 +53,7 @@ class Books:
         self._count(replica, model.name, model.weight, NOTHING)
         replica.reports.pop(model.name, None)
         replica.misdeclared.discard(model.name)
-        replica.sent_away.discard(model.name)
+        replica.asked_again.discard(model.name)
         self.freed = True
         if replica.draining and not replica.models:
             self.changes.server_list = True
@@ -139,7 +139,7 @@ class Books:
             said = replica.server_report
             role = model.seats.get(replica.id)
             own = NOTHING if role is None else weight
-            holds = role is Role.ASSIGNED or role is Role.LEAVING
+            moving = role is not Role.ASSIGNED or model.name in replica.asked_again
             result.append(
                 ReplicaView(
                     id=replica.id,
@@ -150,9 +150,8 @@ class Books:
                     models=len(replica.models) - (role is not None),
                     connected=replica.connected,
                     draining=replica.draining,
-                    holds=holds,
-                    held=own.size if holds else 0,
-                    sent_away=model.name in replica.sent_away,
+                    holds=role is Role.ASSIGNED or role is Role.LEAVING,
+                    held=0 if moving else own.size,
                     awaited=replica.await_until > 0.0,
                     runtime=server.runtime,
                     separate_process=frozenset()

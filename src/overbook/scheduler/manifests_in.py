@@ -218,6 +218,9 @@ def _update(state: State, model: Model, needs: Needs, artifact: Artifact) -> Non
         model.content_generation = model.generation
     model.deleting = False
     books.resized(model, before)
+    if model.size > before.size:
+        for replica_id in model.seats:
+            books.replicas[replica_id].asked_again.add(model.name)
     books.mark(model)
     state.note("ModelUpdated", model.name, f"generation {model.generation}")
     state.place(model)

@@ -53,6 +53,7 @@ class Needs:
     pinned: bool = False
     priority: int = 0
     keep_alive: float = 0.0  # seconds
+    activation_timeout: float | None = None  # seconds; None for the gateways' own
     artifact_version: int | None = None
 
     @classmethod
@@ -67,11 +68,12 @@ class Needs:
             pinned=spec.pinned,
             priority=spec.priority,
             keep_alive=spec.keep_alive_seconds,
+            activation_timeout=spec.activation_timeout_seconds,
             artifact_version=spec.artifact_version,
         )
 
     def same_content(self, other: Needs) -> bool:
-        """Whether both load the same thing; pins, sizes and replicas are no content."""
+        """Whether both load the same thing; pins, sizes, waits and replicas are no content."""
         return (self.storage_uri, self.requirements, self.artifact_version) == (
             other.storage_uri,
             other.requirements,
@@ -268,7 +270,7 @@ class Replica:
     models may take to leave. ``await_until`` (Unix seconds): its agent has not been here, but should come by then.
     ``misdeclared``: models that were measured to be of quite another size than their manifests say.
     ``registered``: bytes of all; ``beyond``: of those that are larger than they were admitted with, by how much.
-    ``sent_away``: models that must be asked again whether they fit, as the budget was made smaller.
+    ``asked_again``: models that must fit anew to stay, as the budget was made smaller or they ask for more.
     ``hello`` and ``reports`` outlive the
     connection, for status and routing, and start anew with the next one.
     """
@@ -288,7 +290,7 @@ class Replica:
     reports: dict[str, Report] = field(default_factory=dict)
     server_report: ServerReport = field(default_factory=ServerReport)
     misdeclared: set[str] = field(default_factory=set)
-    sent_away: set[str] = field(default_factory=set)
+    asked_again: set[str] = field(default_factory=set)
 
     @property
     def limit(self) -> int:

@@ -97,13 +97,14 @@ class State:
         before = model.assigned
         failing = bool(model.reason) and not model.waiting and len(before) < model.needed
         for replica_id in verdict.chosen:
-            books.replicas[replica_id].sent_away.discard(model.name)
             if model.seats.get(replica_id) is not Role.ASSIGNED:
                 books.seat(model, replica_id, Role.ASSIGNED)
                 books.changes.told[replica_id].add(model.name)
         for replica_id in before:
             if replica_id not in verdict.chosen:
                 books.seat(model, replica_id, Role.LEAVING)
+        for replica_id in model.seats:
+            books.replicas[replica_id].asked_again.discard(model.name)
         if not verdict.placed and not verdict.waiting:
             for replica_id in model.with_role(Role.LEAVING):
                 books.revoke(model, replica_id)
@@ -267,8 +268,8 @@ class State:
             excess = min(registered, claimed) > replica.limit
             too_large = min(weight.takes, weight.claim) > replica.budget
             if enforce and (excess or too_large):
-                replica.sent_away.add(model.name)
-            if lacks or model.name in replica.sent_away:
+                replica.asked_again.add(model.name)
+            if lacks or model.name in replica.asked_again:
                 found[model.name] = None
                 registered -= weight.size
                 claimed -= weight.claim
@@ -351,6 +352,9 @@ class State:
                 self.later([name])
             elif len(model.seats) > 1:
                 books.changes.routes.add(name)
+            if name in books.pending:
+                # What it offers is no longer known: whoever was leaving for that may as well stay.
+                self.later([name])
         self._note_agent(replica_id, "AgentDisconnected", "its session ended", warning=True)
         self.refresh_server(replica_id.server, now)
         books.forget_replica(replica)

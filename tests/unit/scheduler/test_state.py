@@ -101,6 +101,16 @@ def test_a_new_priority_needs_no_reload(world: World) -> None:
     assert world.reason("iris") == "ModelAvailable"
 
 
+def test_another_wait_is_told_to_gateways_and_needs_no_reload(world: World) -> None:
+    world.apply("iris")
+    world.report("mlserver/0", "iris")
+    world.settle()
+    assert world.apply("iris", activationTimeout="90s").generation == 2
+    assert world.last.routes == {"iris"}
+    assert world.model("iris").content_generation == 1
+    assert world.reason("iris") == "ModelAvailable"
+
+
 def test_a_pin_stands_until_a_manifest_speaks_of_it(world: World) -> None:
     world.apply("iris")
     set_pin(world.state, "iris", True)
@@ -454,6 +464,40 @@ def test_a_server_without_a_budget_or_with_too_many_replicas() -> None:
 def test_a_server_applied_again(world: World) -> None:
     assert world.server().action == "unchanged"
     assert world.server(memory="11M").action == "configured"
+
+
+def test_one_that_comes_back_while_it_leaves_needs_no_bytes_beside_its_own(world: World) -> None:
+    world.server(memory=5 * MB, overcommitPercentage=20)
+    world.apply("back", memory=MB)
+    world.delete("back")
+    world.apply("other", memory=3 * MB)
+    world.apply("waits", memory=3 * MB)
+    world.apply("back", memory=4 * MB)
+    assert world.reason("back") == world.reason("waits") == "ScheduleFailed"
+    world.apply("other", memory=MB)
+    assert world.seats("back") == {"mlserver/0": Role.ASSIGNED}
+    assert world.reason("waits") == "ScheduleFailed"
+
+
+def test_who_was_leaving_for_what_a_replica_lacks_stays_when_nobody_can_tell_what_it_has() -> None:
+    world = World()
+    world.server(replicas=2)
+    world.hello("mlserver/1", "x")
+    world.apply("iris", requirements=["x"])
+    world.hello("mlserver/1", "y")
+    assert world.seats("iris") == {"mlserver/1": Role.LEAVING}
+    world.bye("mlserver/1")
+    assert world.seats("iris") == {"mlserver/1": Role.ASSIGNED}
+
+
+def test_who_asks_for_more_than_the_whole_budget_has_no_right_to_stay() -> None:
+    world = World()
+    world.server(replicas=2)
+    world.hello("mlserver/0")
+    world.apply("iris", memory=10 * MB)
+    world.hello("mlserver/0")
+    world.apply("iris", memory=11 * MB)
+    assert not world.model("iris").assigned
 
 
 class Books(RuleBasedStateMachine):
