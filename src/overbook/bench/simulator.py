@@ -1,7 +1,9 @@
 """One server replica in virtual time: the real core, and a server and a gateway that are nothing but delays.
 
 As in the real thing, a request for a hot model never reaches the core: the gateway's meter reports it later. Only
-what is not hot asks for activation. Deterministic: equal inputs give equal results, but for `core_seconds`.
+what is not hot asks for activation. Requests come at given times (`run`), or from clients of whom each waits for
+its answer before it asks again (`run_closed`): only the latter slow down when the server does.
+Deterministic: equal inputs give equal results, but for `core_seconds`.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import heapq
 import math
 import random
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,6 +38,9 @@ class Delays:
     passing: float = 0.001  # from a grant until its request is at the server and the core knows
     inference: float = 0.005
     report: float = 0.1  # between two reports of a gateway's meter
+    workers: int = (
+        0  # loads that the server works on at once, the others in line; 0: however many are begun
+    )
     patience: float = 30.0  # deadline of a request that waits
 
 
@@ -65,6 +71,9 @@ class Result:
     virtual_seconds: float = 0.0
     most_charged: int = 0
     added: list[float] = field(default_factory=list)  # of requests that had to wait
+    latencies: list[float] = field(
+        default_factory=list
+    )  # of all requests of clients in a closed loop
 
     @property
     def hit_rate(self) -> float:
@@ -87,6 +96,34 @@ class Result:
         rank = math.ceil(self.requests * percent / 100)  # of the requests in order, from 1
         hits = self.requests - len(self.added)
         return sorted(self.added)[rank - hits - 1] if rank > hits else 0.0
+
+
+class Workers:
+    """What a server does at once; the rest waits its turn. ``at(delay, action)`` has something happen later."""
+
+    def __init__(self, number: int, at: Callable[[float, Callable[[], None]], None]) -> None:
+        self._number = number
+        self._at = at
+        self._busy = 0
+        self._line: deque[tuple[float, Callable[[], None]]] = deque()
+
+    @property
+    def idle(self) -> bool:
+        return not self._number or self._busy < self._number
+
+    def begin(self, seconds: float, action: Callable[[], None]) -> None:
+        """Work for so many seconds, when a worker is free; then the action."""
+        if self.idle:
+            self._busy += 1
+            self._at(seconds, partial(self._end, action))
+        else:
+            self._line.append((seconds, action))
+
+    def _end(self, action: Callable[[], None]) -> None:
+        self._busy -= 1
+        if self._line:
+            self.begin(*self._line.popleft())
+        action()
 
 
 @dataclass(slots=True)
@@ -123,19 +160,35 @@ class Simulator:
         self._withdrawing: dict[ModelName, Ticket] = {}
         self._settling: dict[ModelName, Ticket] = {}
         self._waiting: dict[RequestId, _Waiting] = {}
+        self._workers = Workers(setting.delays.workers, self._at)
+        self._asked: Iterator[int] | None = None  # by clients in a closed loop
         self._on_their_way = 0  # granted, not at the server yet
         self.result = Result()
 
     def run(self, trace: Iterable[Request]) -> Iterator[int]:
         """Replays the trace; yields the number of requests begun, for progress. Ends when all is quiet."""
-        self._feed(ev.ServerUp())
-        for place, name in enumerate(self._names):
-            self._feed(ev.Register(name, self._sizes[place], 1, warm=self._setting.warm))
-        self._at(self._setting.delays.report, self._report)
+        self._start()
         for request in trace:
             self._advance(request.time)
             self._arrive(request.model)
             yield self.result.requests
+        self._finish()
+
+    def run_closed(self, asked: Iterable[int], *, clients: int) -> None:
+        """Clients ask for one model after the other, in this order; each waits for its answer before it asks again."""
+        self._start()
+        self._asked = iter(asked)
+        for _ in range(clients):
+            self._ask()
+        self._finish()
+
+    def _start(self) -> None:
+        self._feed(ev.ServerUp())
+        for place, name in enumerate(self._names):
+            self._feed(ev.Register(name, self._sizes[place], 1, warm=self._setting.warm))
+        self._at(self._setting.delays.report, self._report)
+
+    def _finish(self) -> None:
         while self._waiting or self._on_their_way or self._in_flight:
             self._advance(self._agenda[0][0])
         self.result.virtual_seconds = self._now
@@ -182,7 +235,7 @@ class Simulator:
             case fx.Load(model):
                 self.result.loads += 1
                 took = self._load_seconds(self._sizes[self._index[model]])
-                self._at(took, partial(self._feed, ev.LoadSucceeded(model, seconds=took)))
+                self._workers.begin(took, partial(self._loaded, model, self._now))
             case fx.Unload(model):
                 self._withdrawing.pop(model, None)
                 self._settling.pop(model, None)
@@ -203,6 +256,9 @@ class Simulator:
             case _:
                 pass  # nothing is verified or removed in a simulation
 
+    def _loaded(self, model: ModelName, began: float) -> None:
+        self._feed(ev.LoadSucceeded(model, seconds=self._now - began))
+
     def _load_seconds(self, size: int) -> float:
         delays = self._setting.delays
         took = delays.load_base + size * delays.load_per_byte
@@ -218,7 +274,7 @@ class Simulator:
         result.bytes_asked += size
         if model in self._hot:
             self._hit(size)
-            self._infer(model)
+            self._infer(model, self._now)
             return
         request = RequestId(result.requests)
         self._waiting[request] = _Waiting(model, self._now)
@@ -237,29 +293,41 @@ class Simulator:
             self.result.added.append(waited)
         else:
             self._hit(self._sizes[self._index[waiting.model]])  # rescued while it drained
-        self._at(self._setting.delays.passing, partial(self._pass_on, request, waiting.model))
+        self._at(self._setting.delays.passing, partial(self._pass_on, request, waiting))
 
-    def _pass_on(self, request: RequestId, model: ModelName) -> None:
+    def _pass_on(self, request: RequestId, waited: _Waiting) -> None:
         self._on_their_way -= 1
-        self._infer(model)
+        self._infer(waited.model, waited.arrived)
         self._feed(ev.Passed(request))
 
     def _rejected(self, request: RequestId) -> None:
         waiting = self._waiting.pop(request)
         self.result.rejected += 1
         self.result.added.append(self._now - waiting.arrived)
+        self._answered(waiting.arrived)
 
-    def _infer(self, model: ModelName) -> None:
+    def _infer(self, model: ModelName, arrived: float) -> None:
         self._in_flight[model] = self._in_flight.get(model, 0) + 1
         self._metered[model] = self._now
-        self._at(self._setting.delays.inference, partial(self._inferred, model))
+        self._at(self._setting.delays.inference, partial(self._inferred, model, arrived))
 
-    def _inferred(self, model: ModelName) -> None:
+    def _inferred(self, model: ModelName, arrived: float) -> None:
+        self._answered(arrived)
         self._in_flight[model] -= 1
         self._metered[model] = self._now
         if not self._in_flight[model]:
             del self._in_flight[model]
             self._say_drained(model)
+
+    def _answered(self, arrived: float) -> None:
+        if self._asked is not None:
+            self.result.latencies.append(self._now - arrived)
+            self._at(0.0, self._ask)
+
+    def _ask(self) -> None:
+        place = next(self._asked, None) if self._asked is not None else None
+        if place is not None:
+            self._arrive(place)
 
     # -- the gateway
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Iterator
+from heapq import heapify, heappop
 from itertools import islice
 from typing import Final
 
@@ -20,7 +22,9 @@ from overbook.residency.books import Books, Entry
 from overbook.residency.claims import claim
 from overbook.residency.effects import Cause, Refusal
 from overbook.residency.events import ModelName
+from overbook.residency.places import places
 from overbook.residency.planning import plan_victims
+from overbook.residency.precedence import merit
 from overbook.residency.promises import Promises, idle
 from overbook.residency.sizes import in_words
 
@@ -45,7 +49,7 @@ def allocate(books: Books, now: float) -> float:
     """Begin what can begin. Returns when to look again, in seconds; inf: not before the next change."""
     if not books.up:
         return math.inf
-    limits, free = books.limits, books.ledger.free
+    free = books.ledger.free
     if free >= 0 and not (
         books.pending or books.stale or books.draining or books.filling or books.room_due
     ):
@@ -53,14 +57,16 @@ def allocate(books: Books, now: float) -> float:
     promises = Promises(
         free=free,
         spare=free + books.coming_back,
-        reservations=max(0, limits.concurrent_loads - len(books.loading)) + limits.lookahead,
+        places=places(books, now),
+        idle_bytes=books.idle_bytes,
     )
     if promises.spare < 0:
         _cover_deficit(books, promises, now)
-    for model in _head(books.pending):
-        if promises.reservations <= 0:
-            break
-        _serve_pending(books, books.entries[model], promises, now)
+    if not promises.places.closed:
+        for model in _in_turn(books, now):
+            _serve_pending(books, books.entries[model], promises, now)
+            if promises.places.closed:
+                break
     for model in _head(books.stale):
         if model not in promises.victims:
             _serve_stale(books, books.entries[model], promises, now)
@@ -69,11 +75,35 @@ def allocate(books: Books, now: float) -> float:
     _take_victims(books, promises, now)
     _put_back(books, promises)
     _serve_warm(books, promises, now)
+    if books.pending or books.stale:
+        promises.wake = min(promises.wake, promises.places.change)
     return promises.wake
 
 
 def _head(queue: OrderedDict[ModelName, None]) -> tuple[ModelName, ...]:
     return tuple(islice(queue, _SCAN)) if queue else ()
+
+
+def _in_turn(books: Books, now: float) -> Iterator[ModelName]:
+    """Those that wait, as they are to be served: who waited too long in order of arrival, then by merit."""
+    heap: list[tuple[float, int, ModelName]] = []
+    late, budget, waiting = now - books.limits.patience, books.ledger.budget, books.waiting
+    for place, model in enumerate(_head(books.pending)):
+        entry = books.entries[model]
+        if entry.wanted_since <= late:
+            yield model
+            continue
+        worth = merit(
+            waiting.waiting_for(model),
+            now - entry.wanted_since,
+            books.expected_seconds(entry),
+            entry.size,
+            budget,
+        )
+        heap.append((-worth, place, model))
+    heapify(heap)
+    while heap:
+        yield heappop(heap)[2]
 
 
 def _make_room(books: Books, entry: Entry, promises: Promises, now: float) -> bool:
@@ -90,14 +120,14 @@ def _make_room(books: Books, entry: Entry, promises: Promises, now: float) -> bo
             return False
         promises.choose(victims, Cause.PRESSURE)
     promises.spare -= needs
-    promises.reservations -= 1
     promises.kept.add(entry.model)
     return True
 
 
 def _reserve(books: Books, entry: Entry, promises: Promises, now: float) -> bool:
     """Promise room to the model; True when its bytes are there and its load may begin at once."""
-    if promises.reservations <= 0:
+    needs, long = books.needs(entry), books.takes_long(entry)
+    if not promises.places.admits(needs, long=long):
         return False
     impatient_at = entry.wanted_since + books.limits.patience
     if not _make_room(books, entry, promises, now):
@@ -106,7 +136,7 @@ def _reserve(books: Books, entry: Entry, promises: Promises, now: float) -> bool
         elif not promises.claimed:
             claim(books, entry, promises, now)
         return False
-    needs = books.needs(entry)
+    promises.places.promise(needs, long=long)
     if needs > promises.free:
         if now >= impatient_at:
             promises.free = min(
@@ -114,7 +144,7 @@ def _reserve(books: Books, entry: Entry, promises: Promises, now: float) -> bool
             )  # what trickles in is its, not that of smaller ones behind it
         return False
     promises.free -= needs
-    return len(books.loading) < books.limits.concurrent_loads
+    return promises.places.begin(long=long)
 
 
 def _serve_pending(books: Books, entry: Entry, promises: Promises, now: float) -> None:
@@ -124,7 +154,7 @@ def _serve_pending(books: Books, entry: Entry, promises: Promises, now: float) -
     elif now < entry.retry_at:
         books.reject_all(entry, Refusal.LOAD_FAILED, entry.reason, entry.retry_at - now)
     elif _reserve(books, entry, promises, now):
-        books.begin_load(entry)
+        books.begin_load(entry, now)
         books.demand.note(entry.size, now)
         books.room_due = books.limits.headroom > 0
 
@@ -147,7 +177,7 @@ def _serve_stale(books: Books, entry: Entry, promises: Promises, now: float) -> 
         books.begin_drain(entry, Cause.UPDATED, now)
         promises.spare += books.coming_back - before
     elif _reserve(books, entry, promises, now):
-        books.begin_reload(entry)
+        books.begin_reload(entry, now)
 
 
 def no_room_reason(books: Books, entry: Entry) -> str:
@@ -189,10 +219,13 @@ def _take_victims(books: Books, promises: Promises, now: float) -> None:
 def _put_back(books: Books, promises: Promises) -> None:
     """Rescue victims that nobody needs any more: the request they were to leave for is gone, the budget grew,
     or one that was in use again by then (it counts as nothing that comes back) has been replaced by an idle one.
+
+    Those that are waited for again come first: to put them back costs no load.
     """
     if promises.blocked or not books.draining:
         return
-    for entry in reversed(tuple(books.draining.values())):
+    latest_first = reversed(tuple(books.draining.values()))
+    for entry in sorted(latest_first, key=lambda each: not books.waiting.waiting_for(each.model)):
         if entry.cause not in _FOR_ROOM:
             continue
         returning = books.returning(entry)
@@ -213,7 +246,7 @@ def _serve_warm(books: Books, promises: Promises, now: float) -> None:
         if now < entry.retry_at or no_room_reason(books, entry):
             continue
         if books.needs(entry) <= room:
-            books.begin_load(entry)
+            books.begin_load(entry, now)
             books.filling = True
             break
         passed.append(entry)

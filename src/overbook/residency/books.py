@@ -43,6 +43,9 @@ class Limits:
     """Bounds of one server replica. Times in seconds."""
 
     concurrent_loads: int = 2
+    # Loads that take longer than ``long_after`` (seconds) have places of their own, so that nobody waits behind them.
+    long_loads: int = 2
+    long_after: float = 1.0
     # Activations beyond the running loads for which room is made already, so that draining overlaps loading.
     lookahead: int = 2
     # Room kept free for activations to come, in sizes of a typical one; 0: none. See `ahead`.
@@ -80,6 +83,7 @@ class Entry:
     loading_generation: int = 0  # of the load under way; what arrives meanwhile makes it stale
     loading_size: int = 0
     loading_extra: int = 0  # charged beyond that until the load ended
+    load_began: float = -math.inf
     in_flight: int = 0
     last_used: float = -math.inf
     wanted_since: float = math.inf  # when the wish that is still open began; inf: nobody waits
@@ -139,6 +143,7 @@ class Books:
         "entries",
         "filling",
         "granted",
+        "idle_bytes",
         "ledger",
         "limits",
         "load_times",
@@ -181,6 +186,7 @@ class Books:
         self.by_size = Shelf()  # all entries, the largest at hand
         self.refused: dict[ModelName, None] = {}  # larger than the budget
         self.coming_back = 0  # bytes that will be free without a further decision: see returning
+        self.idle_bytes = 0  # what could leave for others: see idle
         self.pinned_bytes = 0  # bytes that no pressure can free: see held_by_pin
         self.changed = False  # something that could let a load begin; what does not, costs no look at the queues
         self.ticket = 0
@@ -198,6 +204,12 @@ class Books:
         if entry.state is State.UNLOADING or (entry.state is State.DRAINING and not entry.in_use):
             return self.ledger.of(entry.model)
         return 0
+
+    def idle(self, entry: Entry) -> int:
+        """Bytes that come back when it leaves, which it may do for another's sake (laws 3 and 9); else 0."""
+        if entry.state is not State.RESIDENT or entry.pinned or entry.busy:
+            return 0
+        return self.ledger.of(entry.model)
 
     def held_by_pin(self, entry: Entry) -> int:
         """Bytes that a pin keeps for good; of a reload, which holds two copies, the smaller one."""
@@ -223,6 +235,7 @@ class Books:
         """Before a change: take the entry out of the sums. Returns what `_put_in` wants to know after it."""
         if entry.state in LEAVING:
             self.coming_back -= self.returning(entry)
+        self.idle_bytes -= self.idle(entry)
         if not entry.pinned:
             return 0
         held = self.held_by_pin(entry)
@@ -232,6 +245,7 @@ class Books:
     def _put_in(self, entry: Entry, held_before: int) -> None:
         if entry.state in LEAVING:
             self.coming_back += self.returning(entry)
+        self.idle_bytes += self.idle(entry)
         held = self.held_by_pin(entry) if entry.pinned else 0
         self.pinned_bytes += held
         self.changed = True
@@ -309,12 +323,19 @@ class Books:
         entry.in_flight = in_flight
         self._put_in(entry, held)
 
+    def expected_seconds(self, entry: Entry) -> float:
+        """What a load of the model is expected to take."""
+        seconds = entry.load_seconds
+        return self.load_times.expect(entry.size) if seconds is None else seconds
+
+    def takes_long(self, entry: Entry) -> bool:
+        """Whether a load of the model is expected to need one of the places for long ones."""
+        return self.expected_seconds(entry) > self.limits.long_after
+
     def seat(self, entry: Entry, *, used: bool = False) -> None:
         """Give a serving model its place in the eviction order; ``used``: because of a use."""
         if entry.state in SERVING:
-            seconds = entry.load_seconds
-            if seconds is None:
-                seconds = self.load_times.expect(entry.size)
+            seconds = self.expected_seconds(entry)
             size = self.ledger.of(entry.model)
             standing = Standing(entry.priority, entry.last_used, size, seconds)
             self.order.place(entry.model, standing, used=used)
@@ -353,8 +374,8 @@ class Books:
 
     # -- moves with effects
 
-    def begin_load(self, entry: Entry) -> None:
-        needs = self._begin_any_load(entry)
+    def begin_load(self, entry: Entry, now: float) -> None:
+        needs = self._begin_any_load(entry, now)
         self.step(entry, Step.BEGIN_LOAD)
         self.recharge(entry, needs)
         self.pending.pop(entry.model, None)
@@ -362,15 +383,16 @@ class Books:
         self.warm.drop(entry.model)
         self.emit(Load(entry.model, entry.generation))
 
-    def begin_reload(self, entry: Entry) -> None:
-        needs = self._begin_any_load(entry)
+    def begin_reload(self, entry: Entry, now: float) -> None:
+        needs = self._begin_any_load(entry, now)
         self.step(entry, Step.BEGIN_RELOAD)
         self.recharge(entry, entry.loaded_size + needs)
         self.stale.pop(entry.model, None)
         self.emit(Load(entry.model, entry.generation, reload=True))
 
-    def _begin_any_load(self, entry: Entry) -> int:
+    def _begin_any_load(self, entry: Entry, now: float) -> int:
         needs = self.needs(entry)
+        entry.load_began = now
         entry.loading_generation, entry.loading_size = entry.generation, entry.size
         entry.loading_extra = needs - entry.size
         return needs
@@ -400,9 +422,15 @@ class Books:
 
     def begin_verify(self, entry: Entry) -> None:
         if not entry.verifying:
-            entry.verifying = True
-            self.changed = True  # room that was made for its reload is nobody's until the answer
+            self.set_verifying(
+                entry, True
+            )  # room that was made for its reload is nobody's until the answer
             self.emit(Verify(entry.model))
+
+    def set_verifying(self, entry: Entry, verifying: bool) -> None:
+        held = self._take_out(entry)
+        entry.verifying = verifying
+        self._put_in(entry, held)
 
     def begin_unload(self, entry: Entry) -> None:
         self.step(entry, Step.BEGIN_UNLOAD)
@@ -440,7 +468,9 @@ class Books:
         for request in requests:
             self.granted.add(request, entry.model)
             self.emit(Grant(request))
+        self.idle_bytes -= self.idle(entry)
         entry.granted = self.granted.of(entry.model)
+        self.idle_bytes += self.idle(entry)
 
     def grant_all(self, entry: Entry, now: float) -> None:
         """All who wait go through together, before the model can leave again."""

@@ -4,8 +4,9 @@ Theory of operation. A model that needs nearly the whole budget would have to fi
 under constant traffic on small ones that never comes. So when its oldest waiter has run out of patience, the whole
 victim set is planned once more, over all residents but pinned ones, idle ones first. Those in use are withdrawn
 like any others: what they have in flight ends, and new requests for them wait their turn behind the one that
-waited longest, instead of rescuing them. Bytes that come back meanwhile are held for it. There is one claim at a
-time, that of the first in line.
+waited longest, instead of rescuing them; but who was granted one of them before goes through first (law 9). Bytes
+that come back meanwhile are held for it. There is one claim at a time, that of the first in line. One that could be
+met only at the end of a load that takes long holds up nobody but further long loads.
 """
 
 from __future__ import annotations
@@ -25,21 +26,26 @@ def claim(books: Books, entry: Entry, promises: Promises, now: float) -> None:
     needs = books.needs(entry)
     missing = needs - promises.spare - leaving
     if missing > 0:
-        free_to_go = tuple(idle(books, promises, now, entry))
-        busy = tuple(in_use(books, promises, now))
-        victims = plan_victims(missing, chain(free_to_go, busy))
-        if victims is None:
-            # The rest is loading now. Nobody else may begin meanwhile, or it would always be so.
-            promises.reservations = 0
+        leaving_first = chain(idle(books, promises, now, entry), in_use(books, promises, now))
+        victims = plan_victims(missing, leaving_first)
+        if victims is not None:
+            _take(books, promises, victims)
+        elif promises.places.long_running:
+            # Others go on while that lasts, and may claim; but no further long one begins, or it would always be so.
+            promises.claimed = False
+            promises.places.close(all_of_them=False)
+            return
         else:
-            _take(promises, victims, {candidate.model for candidate in busy})
+            # The rest is loading now, and will be here soon. Nobody else may begin meanwhile, or it would always be so.
+            promises.places.close(all_of_them=True)
     # In a deficit both are below 0, and stay so.
     promises.spare -= max(0, min(promises.spare, needs))
     promises.free -= max(0, min(promises.free, needs))
-    promises.reservations -= 1
+    promises.places.promise(needs, long=books.takes_long(entry))
 
 
-def _take(promises: Promises, victims: tuple[Candidate, ...], busy: set[str]) -> None:
+def _take(books: Books, promises: Promises, victims: tuple[Candidate, ...]) -> None:
+    busy = {victim.model for victim in victims if books.entries[victim.model].in_use}
     promises.choose((victim for victim in victims if victim.model not in busy), Cause.FAIRNESS)
     for victim in victims:
         if victim.model in busy:

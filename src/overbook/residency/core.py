@@ -455,8 +455,7 @@ class Core:
         entry = self._entry(event.model)
         if not entry.verifying:
             raise IllegalEvent(f"model '{event.model}' was not being verified")
-        entry.verifying = False
-        books.changed = True
+        books.set_verifying(entry, False)
         if entry.state is not State.RESIDENT:
             return  # it is leaving; who waits is served after that
         if event.present:
@@ -486,7 +485,7 @@ class Core:
         lost = [books.entries[model] for model in books.ledger.charges if model not in serving]
         for entry in (*hot, *lost):
             books.step(entry, Step.LOST)
-            entry.verifying = False
+            books.set_verifying(entry, False)
             if entry.removed:
                 books.forget(entry)
             elif books.waiting.waiting_for(entry.model):

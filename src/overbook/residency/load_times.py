@@ -21,12 +21,13 @@ _OWN: Final = 1 / 3
 class LoadTimes:
     """Seconds by bytes, learned from loads."""
 
-    __slots__ = ("_n", "_s", "_ss", "_st", "_t")
+    __slots__ = ("_base", "_n", "_s", "_slope", "_ss", "_st", "_t")
 
     def __init__(self) -> None:
         self._n = self._s = self._t = self._ss = self._st = 0.0
         for size in _ASSUMED_SIZES:
             self._add(size, _BASE + size * _PER_BYTE)
+        self._base, self._slope = self._line()
 
     def _add(self, size: float, seconds: float) -> None:
         self._n += 1
@@ -43,12 +44,16 @@ class LoadTimes:
         self._ss *= _KEEP
         self._st *= _KEEP
         self._add(size, seconds)
+        self._base, self._slope = self._line()
         return seconds if before is None else before + _OWN * (seconds - before)
 
     def expect(self, size: int) -> float:
         """Seconds for a model of which no load was seen; above 0."""
+        return max(0.001, self._base + self._slope * size)
+
+    def _line(self) -> tuple[float, float]:
+        """Seconds of a load of no bytes, and for each byte; neither is below 0."""
         spread = self._n * self._ss - self._s * self._s
         slope = (self._n * self._st - self._s * self._t) / spread if spread > 0 else 0.0
         slope = max(0.0, slope)
-        base = max(0.0, (self._t - slope * self._s) / self._n)
-        return max(0.001, base + slope * size)
+        return max(0.0, (self._t - slope * self._s) / self._n), slope

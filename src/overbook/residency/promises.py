@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from overbook.residency.books import Books, Entry
 from overbook.residency.effects import Cause
 from overbook.residency.events import ModelName
+from overbook.residency.places import Places
 from overbook.residency.planning import Candidate
 from overbook.residency.states import State
 
@@ -22,13 +23,13 @@ class Promises:
 
     free: int
     spare: int
-    reservations: int  # how many more waiting models may have room made for them now
+    places: Places  # how many more waiting models may have room made for them now
     # Chosen but not yet told to leave: one who turns out superfluous before the end is left alone.
     victims: dict[ModelName, Cause] = field(default_factory=dict)
     kept: set[ModelName] = field(
         default_factory=set
     )  # to whom room was promised: no longer victims
-    idle_bytes: float = math.inf  # what all eligible victims hold; known after one vain search
+    idle_bytes: int = 0  # what those who may leave hold; less than is missing: no search
     claimed: bool = False  # somebody waited too long, and models in use leave for it
     blocked: bool = False  # somebody waits for a busy model to become idle
     wake: float = math.inf  # when to look again, in seconds
@@ -49,20 +50,18 @@ def idle(
     Last of all come those that are uncertain, unless they must be idle ``certainly``: a request that was just
     passed on may be in flight unseen, which the end of the drain waits for.
     """
-    total = 0
     kept: list[Candidate] = []
     uncertain: list[Candidate] = []
     uncertain_kept: list[Candidate] = []
+    unseen = books.idle_bytes
     for entry in books.residents(now):
-        size = books.ledger.of(entry.model)
-        if not size or entry.pinned or entry.state is not State.RESIDENT:
+        if not unseen:
+            break  # who comes now is in use
+        size = books.idle(entry)
+        unseen -= size
+        if not size or entry is besides:
             continue
         if entry.model in promises.victims or entry.model in promises.kept:
-            continue
-        if entry.busy:
-            continue
-        total += size
-        if entry is besides:
             continue
         candidate = Candidate(entry.model, size)
         if entry.uncertain(now):
@@ -75,7 +74,6 @@ def idle(
     if not certainly:
         yield from uncertain
         yield from uncertain_kept
-    promises.idle_bytes = total
 
 
 def in_use(books: Books, promises: Promises, now: float) -> Iterator[Candidate]:

@@ -36,6 +36,8 @@ class Seen:
     loaded: int = 0
     loaded_generation: int = 0
     loading: int = 0
+    load_began: float = -math.inf
+    seconds: float | None = None  # that its loads take; None: nobody said
     loading_generation: int = 0
     in_flight: int = 0
     last_used: float = -math.inf
@@ -167,8 +169,12 @@ class Mirror:
                     used.in_flight = in_flight
                     if last_active > used.last_used:
                         used.last_used = min(now, last_active)
-            case ev.LoadSucceeded(model, measured):
+            case ev.LoadSucceeded(model, measured, seconds):
                 self._load_succeeded(self.models[model], measured)
+                if seconds is not None:
+                    before = self.models[model].seconds
+                    third = seconds if before is None else before + (seconds - before) / 3
+                    self.models[model].seconds = third
             case ev.LoadFailed(model, reason):
                 self._load_failed(self.models[model], reason, now)
             case ev.Unloaded(model):
@@ -211,6 +217,7 @@ class Mirror:
                 event.reserve,
             )
             self.models[event.model].last_used = min(event.last_used, now)
+            self.models[event.model].seconds = event.load_seconds
             return
         seen.keep_alive, seen.reserve = event.keep_alive, event.reserve
         changed = event.generation != seen.generation or event.size != seen.size
@@ -366,10 +373,26 @@ class Mirror:
         seen.loading, seen.loading_generation = seen.size, seen.generation
         seen.charge = seen.loaded + needs
         assert self.free >= 0, "law 1: no load beyond the budget"
-        busy = [
-            one for one in self.models.values() if one.state in (State.LOADING, State.RELOADING)
-        ]
-        assert len(busy) <= self.limits.concurrent_loads, "law 6: bounded concurrency"
+        self._places(seen, now)
+
+    def _places(self, begun: Seen, now: float) -> None:
+        """Law 6: the load that begins has a place. What nobody was told the length of may count as either kind."""
+        loading = (State.LOADING, State.RELOADING)
+        others = [one for one in self.models.values() if one.state in loading and one is not begun]
+        certain = [one for one in others if one.seconds is not None]
+        limit = self.limits.long_after
+        late = sum(now >= one.load_began + limit for one in others)
+        short = sum(
+            now < one.load_began + limit and (one.seconds or 0.0) <= limit for one in certain
+        )
+        long = sum((one.seconds or 0.0) > limit and now < one.load_began + limit for one in certain)
+        if begun.seconds is not None and begun.seconds > limit:
+            assert late + long < self.limits.long_loads, "law 6: bounded concurrency of long loads"
+        elif begun.seconds is not None:
+            assert short < self.limits.concurrent_loads, "law 6: bounded concurrency"
+        every = max(1, self.limits.concurrent_loads) + self.limits.long_loads
+        assert len(others) - late < every, "law 6: so many can never begin at once"
+        begun.load_began = now
 
     def _wanted_cold(self, model: ModelName) -> bool:
         return self.models[model].state is State.COLD and self.waiting_for(model) > 0

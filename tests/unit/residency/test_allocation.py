@@ -77,15 +77,29 @@ def test_a_large_model_that_must_wait_blocks_no_small_one_behind_it() -> None:
 
 def test_room_is_made_ahead_for_no_more_than_the_lookahead() -> None:
     """Early victims would have been hit meanwhile: the queue behind must wait before it evicts."""
-    here = crowd([1] * 12, 6, Limits(concurrent_loads=1, lookahead=2, unseen=0))
-    make_resident(here, *(ModelName(f"m{place}") for place in range(6)))
-    for place in range(6, 12):
+    here = crowd([1] * 38, 32, Limits(concurrent_loads=1, lookahead=2))
+    make_resident(here, *(ModelName(f"m{place}") for place in range(32)))
+    for place in range(32, 38):
         here.arrive(ModelName(f"m{place}"))
     assert len(here.withdrawals) == 3
     here.drained(ModelName("m0"))
     here.answer(ModelName("m0"))
-    assert here.core.entries[ModelName("m6")].state is State.LOADING
+    assert here.core.entries[ModelName("m32")].state is State.LOADING
     assert len(here.withdrawals) == 2
+    here.settle()
+
+
+def test_where_few_fit_no_room_is_made_before_there_is_a_place() -> None:
+    """A model is a large part of the memory there, and what left early is asked for again at once."""
+    here = crowd([1] * 12, 6, Limits(concurrent_loads=1, lookahead=2))
+    make_resident(here, *(ModelName(f"m{place}") for place in range(6)))
+    for place in range(6, 12):
+        here.arrive(ModelName(f"m{place}"))
+    assert list(here.withdrawals) == ["m0"]
+    here.drained(ModelName("m0"))
+    here.answer(ModelName("m0"))
+    assert here.core.entries[ModelName("m6")].state is State.LOADING
+    assert not here.withdrawals
     here.settle()
 
 

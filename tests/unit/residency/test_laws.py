@@ -38,6 +38,7 @@ STRANGER = ModelName("stranger")
 models = st.sampled_from(MODELS)
 sizes = st.integers(0, 14)
 reserves = st.sampled_from([0, 0, 0, 4, 9, 40])
+lengths = st.sampled_from([None, None, 0.01, 25.0])
 picks = st.integers(0, 1000)
 
 
@@ -47,6 +48,7 @@ class Adversary(RuleBasedStateMachine):
     @initialize(
         budget=st.integers(4, 16),
         loads=st.integers(1, 3),
+        long_loads=st.integers(1, 2),
         lookahead=st.integers(0, 2),
         waiting=st.integers(1, 12),
         per_model=st.integers(1, 5),
@@ -54,7 +56,9 @@ class Adversary(RuleBasedStateMachine):
         headroom=st.sampled_from([0.0, 1.0, 3.0]),
         patience=st.sampled_from([0.5, 2.0, 100.0]),
         known=st.lists(
-            st.tuples(st.integers(0, 6), st.booleans(), reserves), min_size=3, max_size=len(MODELS)
+            st.tuples(st.integers(0, 6), st.booleans(), reserves, lengths),
+            min_size=3,
+            max_size=len(MODELS),
         ),
         up=st.sampled_from([True, True, True, False]),
         order=st.sampled_from([LeastRecentlyUsed, Worth]),
@@ -63,18 +67,20 @@ class Adversary(RuleBasedStateMachine):
         self,
         budget: int,
         loads: int,
+        long_loads: int,
         lookahead: int,
         waiting: int,
         per_model: int,
         unseen: float,
         headroom: float,
         patience: float,
-        known: list[tuple[int, bool, int]],
+        known: list[tuple[int, bool, int, float | None]],
         up: bool,
         order: Callable[[], EvictionOrder],
     ) -> None:
         limits = Limits(
             concurrent_loads=loads,
+            long_loads=long_loads,
             lookahead=lookahead,
             max_waiting=waiting,
             max_waiting_per_model=per_model,
@@ -87,8 +93,10 @@ class Adversary(RuleBasedStateMachine):
         self.world = World(budget, limits, order)
         if up:
             self.world.say(ev.ServerUp())
-        for model, (size, warm, reserve) in zip(MODELS, known, strict=False):
-            self.world.say(ev.Register(model, size, 1, warm=warm, reserve=reserve))
+        for model, (size, warm, reserve, length) in zip(MODELS, known, strict=False):
+            self.world.say(
+                ev.Register(model, size, 1, warm=warm, reserve=reserve, load_seconds=length)
+            )
 
     # -- assignments
 
@@ -239,12 +247,21 @@ class Adversary(RuleBasedStateMachine):
         pick=picks,
         fail=st.sampled_from([False, False, False, True]),
         measured=st.sampled_from([None, None, None, 0, 2, 5, 20]),
+        seconds=st.sampled_from([None, 0.01, 25.0]),
         present=st.booleans(),
     )
     @precondition(lambda self: bool(self.world.calls))
-    def answer(self, pick: int, fail: bool, measured: int | None, present: bool) -> None:
+    def answer(
+        self, pick: int, fail: bool, measured: int | None, seconds: float | None, present: bool
+    ) -> None:
         asked = list(self.world.calls)
-        self.world.answer(asked[pick % len(asked)], fail=fail, measured=measured, present=present)
+        self.world.answer(
+            asked[pick % len(asked)],
+            fail=fail,
+            measured=measured,
+            seconds=seconds,
+            present=present,
+        )
 
     @rule(fail=st.booleans())
     def answer_all(self, fail: bool) -> None:

@@ -140,6 +140,10 @@ class World:
         leaving = [e for e in books.entries.values() if e.state is State.DRAINING]
         assert books.coming_back == self.mirror.returning()
         assert books.pinned_bytes == sum(books.held_by_pin(e) for e in books.entries.values())
+        idle = [e for e in books.entries.values() if not (e.pinned or e.busy)]
+        assert books.idle_bytes == sum(
+            books.ledger.of(e.model) for e in idle if e.state is State.RESIDENT
+        )
         assert set(books.draining) == {entry.model for entry in leaving}
         deadlines = [entry.drain_deadline for entry in books.draining.values()]
         assert deadlines == sorted(deadlines)
@@ -170,6 +174,7 @@ class World:
         *,
         fail: bool = False,
         measured: int | None = None,
+        seconds: float | None = None,
         present: bool = True,
     ) -> None:
         """The inference server is done with the oldest call for the model."""
@@ -183,7 +188,7 @@ class World:
         elif fail:
             self.say(ev.LoadFailed(model, f"cannot read '{model}'"))
         else:
-            self.say(ev.LoadSucceeded(model, measured))
+            self.say(ev.LoadSucceeded(model, measured, seconds))
 
     def pass_on(self, *models: ModelName) -> None:
         """What was granted of these models, or of all, goes to the server."""
