@@ -85,10 +85,13 @@ class FakeServer:
             await task
 
     async def settle(self, model: str, passed: int) -> None:
-        """Until so many requests that a gateway let through have arrived, and none is there."""
+        """Until so many requests that a gateway let through have arrived, and none is there, nor has been sent."""
+        rounds = 3
         async with asyncio.timeout(10):
-            while self.arrived[model] < passed or self.present[model]:  # noqa: ASYNC110
-                await asyncio.sleep(0.001)
+            while rounds:
+                await asyncio.sleep(0)
+                there = self.arrived[model] < passed or self.present[model]
+                rounds = 3 if there else rounds - 1
 
     async def _work(self, name: str) -> bool:
         if name not in self.loaded:
@@ -197,7 +200,9 @@ class Follower:
 
 
 class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
-    """An agent over a FakeServer. ``load`` is what an activation does before the model is there."""
+    """An agent over a FakeServer. ``load`` is what an activation does before the model is there, ``replying`` what it
+    does before it says so.
+    """
 
     def __init__(self, server: FakeServer) -> None:
         self.server = server
@@ -213,11 +218,15 @@ class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
         self.followed = asyncio.Event()
         self.refuse: dict[str, agent_pb2.ActivateReply] = {}
         self.load: Callable[[str], Awaitable[None]] = self._plain_load
+        self.replying: Callable[[str], Awaitable[None]] = self._nothing_more
         self._loading: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._ticket = 0
 
     async def _plain_load(self, model: str) -> None:
         await asyncio.sleep(0.012)
+
+    async def _nothing_more(self, model: str) -> None:
+        return
 
     @contextlib.asynccontextmanager
     async def serving(self, target: str) -> AsyncIterator[FakeAgent]:
@@ -251,6 +260,7 @@ class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
             self.make_hot(request.model)
             if self.follower is not None:
                 self.follower.granted[request.model].add(request.call)
+            await self.replying(request.model)
             return agent_pb2.ActivateReply(outcome=agent_pb2.ActivateReply.RESIDENT)
         except asyncio.CancelledError:
             self.cancelled += 1
@@ -317,8 +327,8 @@ class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
             update = agent_pb2.HotUpdate(models=list(models))
             self.follower.outgoing.put_nowait(agent_pb2.AgentToGateway(hot=update))
 
-    def withdraw(self, model: str) -> asyncio.Task[None]:
-        """Ask the gateway to take the route away; the task ends when the model may be unloaded."""
+    def withdraw(self, model: str, *, unload: bool = False) -> asyncio.Task[None]:
+        """Ask the gateway to take the route away; the task ends when the model may be unloaded, or is."""
         assert self.follower is not None
         self.hot.discard(model)
         self._ticket += 1
@@ -326,15 +336,24 @@ class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
         self.follower.withdrawn[self._ticket] = done
         order = agent_pb2.Withdraw(model=model, ticket=self._ticket)
         self.follower.outgoing.put_nowait(agent_pb2.AgentToGateway(withdraw=order))
-        return asyncio.create_task(self._drained(model, done, self.follower))
+        return asyncio.create_task(self._drain(model, done, self.follower, unload))
 
-    async def _drained(self, model: str, done: asyncio.Future[None], gateway: Follower) -> None:
-        await done
-        while gateway.granted[model]:
-            gateway.news.clear()
-            await gateway.news.wait()
-        if self.server.counts:
-            await self.server.settle(model, gateway.passed[model])
+    async def _drain(
+        self, model: str, withdrawn: asyncio.Future[None], gateway: Follower, unload: bool
+    ) -> None:
+        await withdrawn
+        settled = False
+        while gateway.granted[model] or not settled:
+            if gateway.granted[model]:
+                gateway.news.clear()
+                await gateway.news.wait()
+                settled = False
+            else:
+                if self.server.counts:
+                    await self.server.settle(model, gateway.passed[model])
+                settled = True
+        if unload:
+            self.server.loaded.discard(model)
 
 
 class FakeScheduler(scheduler_pb2_grpc.SchedulerServiceServicer):
@@ -466,14 +485,16 @@ class World:
         return await call(message, timeout=seconds, compression=compression)
 
     async def make_hot(self, *models: str) -> None:
-        """Load the models, and wait until Envoy routes to them by itself over both protocols."""
+        """Load the models, and wait until Envoy routes to them by itself, over all protocols that the test needs."""
         self.agent.make_hot(*models)
         await eventually(lambda: set(models) <= self.gateway.router.hot_models("fake/0"))
+        protocols = [Protocol.REST] if self.server.counts else list(Protocol)
         for model in models:
-            for protocol in Protocol:
+            for protocol in protocols:
                 await self.gateway.router.open(model, "fake/0", protocol, now=0, timeout=5)
             for _ in range(GRANTS):
-                self.gateway.router.grant(model, "fake/0", Protocol.REST, now=0)
+                # As if there were requests, but none that a server could miss.
+                self.gateway.router.grant(model, "fake/0", Protocol.STREAM, now=0)
         await self.gateway.feed.wait_acked(self.gateway.feed.revision, 5)
 
 

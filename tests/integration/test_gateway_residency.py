@@ -35,26 +35,93 @@ async def world() -> AsyncIterator[World]:
         yield running
 
 
-async def test_nothing_reaches_the_server_after_withdrawn(world: World) -> None:
+@pytest.fixture(params=[True, False], ids=["the server counts", "Envoy counts"])
+async def either(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    async with running_world(MODELS, counts=request.param) as running:
+        yield running
+
+
+async def test_nothing_reaches_the_server_after_withdrawn(either: World) -> None:
     """Evict and re-activate under constant traffic: no failure, and none that the server misses."""
-    await world.make_hot("iris", "wine")
-    assert await evict_under_traffic(world, "iris", 25) == {200}
-    assert world.agent.loads["iris"] >= 20
-    assert world.server.misses["iris"] == 0
+    await either.make_hot("iris", "wine")
+    assert await evict_under_traffic(either, "iris", 25) == {200}
+    assert either.agent.loads["iris"] >= 10
+    assert either.server.misses["iris"] == 0
 
 
 async def test_nothing_reaches_the_server_after_withdrawn_without_marks(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    either: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same where every request takes the cold path, and so Envoy is told nothing."""
     monkeypatch.setattr(newcomers, "GRANTS", 1_000_000)
     monkeypatch.setattr(newcomers, "SETTLED_SECONDS", 3600.0)
-    assert (await world.infer("iris")).status_code == 200
-    told = world.gateway.feed.revision
-    assert await evict_under_traffic(world, "iris", 25) == {200}
-    assert world.agent.loads["iris"] >= 20
-    assert world.server.misses["iris"] == 0
-    assert world.gateway.feed.revision == told
+    assert (await either.infer("iris")).status_code == 200
+    told = either.gateway.feed.revision
+    assert await evict_under_traffic(either, "iris", 25) == {200}
+    assert either.agent.loads["iris"] >= 10
+    assert either.server.misses["iris"] == 0
+    assert either.gateway.feed.revision == told
+
+
+@pytest.mark.parametrize("times", [1, 5])
+async def test_a_request_whose_model_is_taken_back_before_it_heard_of_it_is_answered(
+    either: World, times: int
+) -> None:
+    """What the agent takes back, rescues and takes back overtakes its answer; it keeps the model all the same."""
+    agent, router = either.agent, either.gateway.router
+    unloads: list[asyncio.Task[None]] = []
+
+    async def take_back(model: str) -> None:
+        for left in reversed(range(times)):
+            unloads.append(agent.withdraw(model, unload=not left))
+            await eventually(lambda: not router.is_hot(model, "fake/0"))
+            if left:
+                agent.make_hot(model)
+                await eventually(lambda: router.is_hot(model, "fake/0"))
+        # Long enough for all that goes on without that request.
+        await asyncio.sleep(0.05)
+
+    agent.replying = take_back
+    for asked in (1, 2):
+        assert (await either.infer("iris")).status_code == 200
+        assert agent.activations == [("iris", False)] * asked
+        await asyncio.wait_for(unloads[-1], 5)
+    assert either.server.misses["iris"] == 0
+
+
+async def test_who_waited_together_goes_through_together(either: World) -> None:
+    """Also where the model is taken back at once."""
+    gate = asyncio.Event()
+
+    async def load(model: str) -> None:
+        await gate.wait()
+
+    async def take_back(model: str) -> None:
+        withdrawn.append(either.agent.withdraw(model))
+
+    withdrawn: list[asyncio.Task[None]] = []
+    either.agent.load, either.agent.replying = load, take_back
+    waiting = [asyncio.create_task(either.infer("iris")) for _ in range(50)]
+    await eventually(lambda: either.gateway._activator._waiting["iris"] == len(waiting))
+    gate.set()
+    assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200}
+    assert either.agent.activations == [("iris", False)]
+    assert len(withdrawn) == 1
+    await asyncio.wait_for(withdrawn[0], 5)
+    assert either.server.hits["iris"] == len(waiting)
+
+
+async def test_a_server_that_counts_is_asked_instead_of_envoy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def never_mind(place: object) -> None:
+        raise AssertionError(f"{place}: nothing needs to be read for it")
+
+    async with running_world(MODELS, counts=True) as world:
+        await world.make_hot("iris")
+        monkeypatch.setattr(world.gateway._drains, "wait_idle", never_mind)
+        assert (await world.infer("iris")).status_code == 200
+        await asyncio.wait_for(world.agent.withdraw("iris"), 5)
 
 
 async def test_without_a_mark_withdrawn_waits_for_requests_in_flight(world: World) -> None:
