@@ -215,6 +215,11 @@ class FakeServer:
             raise WeighingFailed(script.fail)
         return Weight(kept=script.size, peak=script.size)
 
+    async def grown(self, name: str) -> int | None:
+        """Whoever asks has asked the model something before."""
+        held = self._loaded.get(name)
+        return held.grows if self.weighs and held is not None and not self.bodies else None
+
     async def borrowed(self) -> int:
         return self.bodies
 

@@ -124,6 +124,9 @@ class ReplaceableServer:
     async def weigh(self, model: PreparedModel, *, timeout: float) -> Weight | None:
         return await self._current.weigh(model, timeout=timeout)
 
+    async def grown(self, name: str) -> int | None:
+        return await self._current.grown(name)
+
     async def borrowed(self) -> int:
         return await self._current.borrowed()
 

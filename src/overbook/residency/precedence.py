@@ -13,6 +13,8 @@ from typing import Final
 
 # Work per cost counts by its sixteenth root: who costs 65,536 times as much waits twice as long before its turn.
 _TEMPER: Final = 1 / 16
+# Seconds: no load costs less.
+_QUICKEST: Final = 1e-3
 # Seconds: among those who have waited for less, cost decides.
 _UNNOTICED: Final = 0.02
 
@@ -20,8 +22,8 @@ _UNNOTICED: Final = 0.02
 def merit(waiting: int, age: float, seconds: float, size: int, budget: int) -> float:
     """Waiting that a load ends, by what it costs. The highest goes first.
 
-    ``waiting`` requests, the first of them for ``age`` seconds. ``seconds`` of the load, above 0; its ``size`` in bytes
-    of ``budget`` costs too, since what leaves for it has to come back.
+    ``waiting`` requests, the first of them for ``age`` seconds. ``seconds`` of the load; its ``size`` in bytes of
+    ``budget`` costs too, since what leaves for it has to come back.
     """
-    work = waiting / (seconds * (1.0 + size / budget))
+    work = waiting / (max(_QUICKEST, seconds) * (1.0 + size / budget))
     return (age + _UNNOTICED) * float(work**_TEMPER)

@@ -164,6 +164,7 @@ class World:
             exact=self.exact,
             weighs=weighs,
             borrowed=self.server.borrowed,
+            grown=self.server.grown,
             sizes=self.sizes,
             clock=self.clock,
             state=Unattributed(slack_of(budget)),

@@ -41,6 +41,7 @@ class MemoryOffice:
             exact=self._exact,
             weighs=server.weighs,
             borrowed=server.borrowed,
+            grown=server.grown,
             sizes=self.sizes,
             clock=self._clock,
             state=Unattributed(slack_of(budget)),

@@ -2,9 +2,10 @@
 
 Theory of operation. In a process that all models share nobody can tell by looking at it what one of them takes: a load
 leaves garbage, fills the holes that others left, and imports what then stays. So the word of a fresh process counts
-(`Weight`), where one can be had. What the model allocated only later, at its first requests, shows when it leaves: two
-returns in a row that were clearly larger say by how much it has grown, and two that were not say that it has not.
-One sample alone decides nothing there.
+(`Weight`), where one can be had. What the model allocated only later, at its first requests, shows when nobody else is
+asked meanwhile, and when it leaves: two returns in a row that were clearly larger say by how much it has grown, and two
+that were not say that it has not, whatever was seen before. What is out of all proportion is believed when it was seen
+twice.
 
 Where there is no weight, loads and returns that were seen alone have to do: the loads' 95th percentile (a single
 sample far from the others is left out), and where much less came back, something between. What a server says of a
@@ -33,6 +34,9 @@ _RESOLUTION: Final = 0.02
 _GROWN_TIMES: Final = 2
 _GROWN: Final = 256 << 10
 _GROWN_SHARE: Final = 0.05
+# Growth to so many times the size, and by so many bytes more, has to be seen twice.
+_ODD: Final = 8
+_ODD_BYTES: Final = 16 << 20
 # A declaration this far from the truth, relatively, is worth a warning.
 TOLERATED: Final = 0.25
 _OUTLIER: Final = 5
@@ -43,14 +47,15 @@ class Evidence:
     """What is known of one content under one runtime: the newest samples, in bytes.
 
     ``kind``: of its files. ``weight``: None where it was not weighed. ``loads``: taken by a load and its first
-    inference. ``returns``: given back by an unload. ``peak``: the most that inference took on top. ``requirement``: the
-    words that tell whether it gets a process of its own.
+    inference. ``uses``: what it held after its first requests. ``returns``: given back by an unload. ``peak``: the most
+    that inference took on top. ``requirement``: the words that tell whether it gets a process of its own.
     """
 
     kind: Kind
     weight: Weight | None = None
     loads: tuple[int, ...] = ()
     returns: tuple[int, ...] = ()
+    uses: tuple[int, ...] = ()
     peak: int = 0
     requirement: str = ""
 
@@ -65,6 +70,10 @@ class Evidence:
 
     def with_return(self, gave: int) -> Evidence:
         return replace(self, returns=(*self.returns, max(0, gave))[-KEPT:])
+
+    def with_growth(self, grown: int) -> Evidence:
+        """After its first requests it held so many bytes more than after its load."""
+        return replace(self, uses=(*self.uses, self.taken + max(0, grown))[-KEPT:])
 
     def with_peak(self, over: int) -> Evidence:
         """Rises at once and falls slowly: a peak that is not seen again is forgotten in time."""
@@ -113,8 +122,8 @@ def measured_size(evidence: Evidence, believed: int) -> int | None:
     if not evidence.measured:
         return None
     took = evidence.taken
-    grown = min(evidence.returns[-_GROWN_TIMES:], default=0)
-    if len(evidence.returns) >= _GROWN_TIMES and grown - took > max(_GROWN, _GROWN_SHARE * took):
+    grown = _grown_to(evidence)
+    if grown - took > max(_GROWN, _GROWN_SHARE * took):
         return grown
     if evidence.weight is not None or not evidence.returns:
         return took
@@ -122,6 +131,17 @@ def measured_size(evidence: Evidence, believed: int) -> int | None:
     if gave < took and differs(gave, took):
         return min(took, max(gave, believed))
     return took
+
+
+def _grown_to(evidence: Evidence) -> int:
+    """What the model holds after its first requests, as far as that was seen; 0: nothing was."""
+    if len(evidence.returns) >= _GROWN_TIMES:
+        return min(evidence.returns[-_GROWN_TIMES:])
+    if not evidence.uses:
+        return 0
+    if evidence.uses[-1] <= _ODD * evidence.taken + _ODD_BYTES:
+        return evidence.uses[-1]
+    return min(evidence.uses[-_GROWN_TIMES:]) if len(evidence.uses) >= _GROWN_TIMES else 0
 
 
 def charged_size(evidence: Evidence | None, declared: int | None, guess: int) -> int:

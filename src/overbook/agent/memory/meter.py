@@ -76,7 +76,8 @@ class Meter:
     """Measures one server replica.
 
     ``exact``: bytes of one model's own processes, None where they share one. ``weighs``: the server does. ``borrowed``:
-    bytes that requests which are being answered may hold, as far as the server can tell.
+    bytes that requests which are being answered may hold, and ``grown`` those that a model allocated since its load, as
+    far as the server can tell.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Meter:
         exact: Callable[[str], Awaitable[int | None]],
         weighs: bool,
         borrowed: Callable[[], Awaitable[int]],
+        grown: Callable[[str], Awaitable[int | None]],
         sizes: Sizes,
         clock: Clock,
         state: Unattributed,
@@ -95,6 +97,11 @@ class Meter:
         self._exact = exact
         self._weighs = weighs
         self._borrowed = borrowed
+        self._grown = grown
+        self._used: set[str] = (
+            set()
+        )  # of these, the ones that answered requests since they were looked at
+        self._in_use: dict[str, Content] = {}  # loaded, and not known yet to have grown or not
         self._answered = 0
         self._unloads: Counter[str] = Counter()
         self._clock = clock
@@ -112,6 +119,7 @@ class Meter:
     async def began(self) -> Reading | None:
         """A new, empty process serves: take its base."""
         self._first_use.clear()
+        self._in_use.clear()
         reading = await self._probe.read()
         self.state.began(0 if reading is None else reading.held)
         self._probe.peak()
@@ -135,6 +143,8 @@ class Meter:
                 yield
             finally:
                 self._windows.close(window, None)
+            if self._worth_a_look(content):
+                self._in_use[name] = content
             return
         evidence = self.sizes.evidence(content.digest)
         first = evidence is None or not evidence.measured
@@ -181,6 +191,8 @@ class Meter:
     def used(self, name: str, in_flight: int) -> None:
         """The model answered requests: what its first inference allocated is part of its size."""
         self._answered += 1
+        if name in self._in_use:
+            self._used.add(name)
         first = self._first_use.get(name)
         if first is None or in_flight:
             return
@@ -191,12 +203,39 @@ class Meter:
             if self.telling is not None:
                 self.telling.measured(name)
 
+    async def look_at_growth(self) -> None:
+        """Have the server say what models have allocated that were asked for since their load."""
+        used, self._used = self._used, set()
+        for name in used:
+            content, evidence = self._in_use.get(name), None
+            if content is not None:
+                evidence = self.sizes.evidence(content.digest)
+            if content is None:
+                continue  # it left
+            if evidence is None or evidence.weight is None:
+                self._used.add(name)
+                continue
+            grown = await self._grown(name)
+            if grown is None:
+                continue
+            self.sizes.grew(content, grown)
+            if not self._worth_a_look(content):
+                self._in_use.pop(name, None)
+            if self.telling is not None:
+                self.telling.measured(name)
+
+    def _worth_a_look(self, content: Content) -> bool:
+        evidence = self.sizes.evidence(content.digest)
+        return evidence is None or len(evidence.uses) < _ENOUGH
+
     # -- unloads
 
     @contextlib.asynccontextmanager
     async def unloading(self, name: str, content: Content | None) -> AsyncIterator[Work]:
         """Around the call that unloads; ends when the bytes are back, or overdue."""
         self._first_use.pop(name, None)
+        self._in_use.pop(name, None)
+        self._used.discard(name)
         if self._weighs:
             async with self._unloading_at_rest(name, content) as work:
                 yield work

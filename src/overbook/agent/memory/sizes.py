@@ -142,6 +142,12 @@ class Sizes:
         if content.digest in self._known:
             self._keep(content, self._of(content).with_return(bytes_))
 
+    def grew(self, content: Content, bytes_: int) -> None:
+        """After its first requests it held so many more than after its load."""
+        evidence = self._known.get(content.digest)
+        if evidence is not None and evidence.measured:
+            self._keep(content, evidence.with_growth(bytes_))
+
     def peaked(self, content: Content, over: int) -> None:
         """What inference took on top of the model, for a moment."""
         if content.digest in self._known:
@@ -159,7 +165,9 @@ class Sizes:
 
     def _is_news(self, digest: str, evidence: Evidence) -> bool:
         """Thousands of models may share these files: they are not told of every page."""
-        now = tuple(percentile(each) for each in (evidence.loads, evidence.returns) if each)
+        now = tuple(
+            percentile(each) for each in (evidence.loads, evidence.returns, evidence.uses) if each
+        )
         if evidence.weight is not None:
             now += (evidence.weight.kept, evidence.weight.peak)
         before = self._told.get(digest, ())

@@ -101,14 +101,15 @@ def _facts(evidence: Evidence) -> dict[str, object]:
         "weight": None if weight is None else [weight.kept, weight.peak],
         "loads": evidence.loads,
         "returns": evidence.returns,
+        "uses": evidence.uses,
         "peak": evidence.peak,
         "requirement": evidence.requirement,
     }
 
 
 def _evidence(facts: Mapping[str, object]) -> Evidence:
-    loads, returns = facts["loads"], facts["returns"]
-    if not isinstance(loads, list) or not isinstance(returns, list):
+    loads, returns, uses = facts["loads"], facts["returns"], facts["uses"]
+    if not (isinstance(loads, list) and isinstance(returns, list) and isinstance(uses, list)):
         raise TypeError("expected lists of samples")
     kind, weight = facts["kind"], facts["weight"]
     if not (isinstance(kind, list) and len(kind) == 2):
@@ -120,6 +121,7 @@ def _evidence(facts: Mapping[str, object]) -> Evidence:
         weight=None if weight is None else Weight(int(weight[0]), int(weight[1])),
         loads=tuple(int(each) for each in loads),
         returns=tuple(int(each) for each in returns),
+        uses=tuple(int(each) for each in uses),
         peak=int(str(facts["peak"])),
         requirement=str(facts["requirement"]),
     )

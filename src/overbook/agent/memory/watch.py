@@ -116,6 +116,7 @@ class Watch:
         if held is not None:
             self._guard(held, now)
             self._learn_peak(held)
+            await ports.meter.look_at_growth()
         unexplained = (held or 0) - ports.residents.charged_bytes
         if self._busy:
             self._next_exact = min(self._next_exact, now + _EXACT)

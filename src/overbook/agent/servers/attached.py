@@ -294,6 +294,9 @@ class AttachedServer:
     async def weigh(self, model: PreparedModel, *, timeout: float) -> Weight | None:
         return None
 
+    async def grown(self, name: str) -> int | None:
+        return None
+
     async def borrowed(self) -> int:
         return 0
 

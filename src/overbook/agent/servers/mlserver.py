@@ -30,7 +30,7 @@ from overbook.agent.servers.weighing_room import WeighingRoom
 
 # What a byte of a request's body may become while it is answered: the body, its parts, and a list of Python's numbers.
 _PER_BODY_BYTE: Final = 8
-_BODIES_SECONDS: Final = 1.0
+_LOOK_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +155,11 @@ class MlserverServer:
         settings = mlserver_models.server_settings(model, self._extras)
         return await self._room.weigh(model.name, settings, timeout=timeout)
 
+    async def grown(self, name: str) -> int | None:
+        return await self._repository.grown(name, timeout=_LOOK_SECONDS)
+
     async def borrowed(self) -> int:
-        return _PER_BODY_BYTE * await self._repository.bodies(timeout=_BODIES_SECONDS)
+        return _PER_BODY_BYTE * await self._repository.bodies(timeout=_LOOK_SECONDS)
 
     async def wait_lost(self) -> str:
         never: asyncio.Future[str] = asyncio.get_running_loop().create_future()

@@ -186,6 +186,10 @@ class InferenceServer(Protocol):
         """
         ...
 
+    async def grown(self, name: str) -> int | None:
+        """Bytes that a loaded model has allocated since its load, at its requests; None when that cannot be told."""
+        ...
+
     async def borrowed(self) -> int:
         """Bytes that requests which are being answered may hold by now, as far as the server can tell."""
         ...

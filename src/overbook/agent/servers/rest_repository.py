@@ -45,21 +45,29 @@ class RestRepository:
             raise ModelRejected(_reason(status, text))
         return int(text) if status == HTTPStatus.OK and text else None
 
-    async def bodies(self, *, timeout: float) -> int:
-        """Bytes of the bodies of requests that are being answered; 0 when the server does not say in time."""
-        url = f"http://{self._address}/v2/repository/bodies"
-        try:
-            async with self._http.post(url, timeout=aiohttp.ClientTimeout(timeout)) as reply:
-                return int(await reply.text()) if reply.status == HTTPStatus.OK else 0
-        except (TimeoutError, aiohttp.ClientError, ValueError):
-            return 0
-
     async def settle(self, name: str, passed: Mapping[str, int], *, timeout: float) -> None:
         """Until nothing of the model is in flight there. Raises ServerUnreachable, ModelRejected."""
         body = {"passed": dict(passed), "seconds": _MISSING_SECONDS}
         status, text = await self._call(name, "settle", timeout, body)
         if status != HTTPStatus.OK:
             raise ModelRejected(_reason(status, text))
+
+    async def grown(self, name: str, *, timeout: float) -> int | None:
+        """Bytes that the model allocated since its load; None when the server does not say, or not in time."""
+        return await self._number(f"models/{name}/grown", timeout)
+
+    async def bodies(self, *, timeout: float) -> int:
+        """Bytes of the bodies of requests that are being answered; 0 when the server does not say in time."""
+        return await self._number("bodies", timeout) or 0
+
+    async def _number(self, what: str, timeout: float) -> int | None:
+        url = f"http://{self._address}/v2/repository/{what}"
+        try:
+            async with self._http.post(url, timeout=aiohttp.ClientTimeout(timeout)) as reply:
+                text = await reply.text()
+                return int(text) if reply.status == HTTPStatus.OK and text else None
+        except (TimeoutError, aiohttp.ClientError, ValueError):
+            return None
 
     async def _call(
         self, name: str, action: str, timeout: float, body: Mapping[str, object] | None = None

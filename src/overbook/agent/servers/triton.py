@@ -215,6 +215,9 @@ class TritonServer:
     async def weigh(self, model: PreparedModel, *, timeout: float) -> Weight | None:
         return None
 
+    async def grown(self, name: str) -> int | None:
+        return None
+
     async def borrowed(self) -> int:
         return 0
 

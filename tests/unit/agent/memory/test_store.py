@@ -23,14 +23,17 @@ def test_what_was_learned_is_there_after_a_restart(tmp_path: Path) -> None:
     sizes.took(A, 30 * MB)
     sizes.weighed(A, Weight(31 * MB, 60 * MB))
     sizes.gave(A, 30 * MB)
+    sizes.grew(A, 2 * MB)
     sizes.peaked(A, 5 * MB)
     sizes.save()
     sizes.save()  # nothing new: nothing written
     store.close()
     again = SizeStore(tmp_path / "sizes.db", "mlserver-1")
-    expected = Evidence(A.kind, Weight(31 * MB, 60 * MB), (30 * MB,), (30 * MB,), 5 * MB, "sklearn")
+    expected = Evidence(
+        A.kind, Weight(31 * MB, 60 * MB), (30 * MB,), (30 * MB,), (33 * MB,), 5 * MB, "sklearn"
+    )
     assert again.load() == {A.digest: expected}
-    assert Sizes(again).charge(A, None) == 31 * MB
+    assert Sizes(again).charge(A, None) == 33 * MB
     again.close()
     other = SizeStore(tmp_path / "sizes.db", "mlserver-2")
     assert other.load() == {}

@@ -7,22 +7,26 @@ when it has ended. Knows nothing of what that is.
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
 
 
 class Activity:
-    """``begun``: how many things began so far. ``under_way``: how many have not ended. ``bodies``: bytes of requests'
-    bodies that are held for those that are being answered.
+    """``begun``: how many things began so far, and ``asked`` how many of them were requests for a model. ``under_way``:
+    how many have not ended. ``bodies``: bytes of requests' bodies that are held for those that are being answered.
     """
 
     def __init__(self) -> None:
         self.begun = 0
         self.under_way = 0
         self.bodies = 0
+        self.asked: Counter[bytes] = Counter()
 
-    def begin(self) -> None:
+    def begin(self, model: bytes | None = None) -> None:
         self.begun += 1
         self.under_way += 1
+        if model is not None:
+            self.asked[model] += 1
 
     def end(self) -> None:
         self.under_way -= 1
@@ -51,3 +55,32 @@ class Rest:
         """Whether that is so."""
         now = self._activity
         return self._quiet and now.begun == self._begun and now.under_way == self._known
+
+
+class Growth:
+    """What models allocate at their first requests: by how much the process has grown since a model was loaded, if
+    nothing but requests for this model went on. Sizes in bytes are handed in.
+    """
+
+    def __init__(self, activity: Activity) -> None:
+        self._activity = activity
+        self._marks: dict[bytes, tuple[int, int]] = {}
+
+    def loaded(self, model: bytes, held: int, rest: Rest) -> None:
+        """It has just been loaded, and the process holds so much."""
+        self._activity.asked.pop(model, None)
+        if rest.lasted:
+            self._marks[model] = self._activity.begun, held
+
+    def gone(self, model: bytes) -> None:
+        self._marks.pop(model, None)
+        self._activity.asked.pop(model, None)
+
+    def alone(self, model: bytes) -> bool:
+        """Whether it can be told at this moment."""
+        mark, now = self._marks.get(model), self._activity
+        return mark is not None and not now.under_way and now.begun - mark[0] == now.asked[model]
+
+    def since(self, model: bytes, held: int) -> int | None:
+        """Bytes more than then, now that it holds so much; None when that is not known to be the model's."""
+        return held - self._marks[model][1] if self.alone(model) else None

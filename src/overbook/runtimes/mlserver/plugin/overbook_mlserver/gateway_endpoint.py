@@ -129,7 +129,7 @@ class _Visit:
         self, traffic: Traffic, activity: Activity, model: bytes, gateway: bytes | None
     ) -> None:
         traffic.enter(model, gateway)
-        activity.begin()
+        activity.begin(model)
         self._traffic: Traffic | None = traffic
         self._activity = activity
         self._model = model

@@ -29,7 +29,7 @@ from mlserver.model import MLModel
 from mlserver.registry import MultiModelRegistry
 from mlserver.settings import ModelSettings
 
-from overbook_mlserver.activity import Activity, Rest
+from overbook_mlserver.activity import Activity, Growth, Rest
 from overbook_mlserver.aside import LoadFailed, describe, in_thread
 from overbook_mlserver.freeing import Dropped, anonymous_bytes, trim
 from overbook_mlserver.repository import IsolatedSettings
@@ -111,12 +111,23 @@ class Registry(MultiModelRegistry):
         super().__init__(model_initialiser=Initialiser(short_loads), **hooks)
         self._short_loads = short_loads
         self._activity = activity
+        self._growth = Growth(activity)
 
     async def load(self, model_settings: ModelSettings) -> MLModel:
         with self._activity.going_on():
             model = await self._load(model_settings)
+            rest = Rest(self._activity)
             await self._give_back(model_settings)
+            self._growth.loaded(model_settings.name.encode(), anonymous_bytes(), rest)
         return model
+
+    async def grown(self, name: str) -> int | None:
+        """Bytes that the model has allocated since its load; None when that cannot be told."""
+        model, key = self.held(name), name.encode()
+        if model is None or not self._growth.alone(key):
+            return None
+        await self._give_back(model.settings)
+        return self._growth.since(key, anonymous_bytes())
 
     async def _give_back(self, settings: ModelSettings) -> None:
         if self._short_loads.expected(settings):
@@ -144,12 +155,14 @@ class Registry(MultiModelRegistry):
         return model
 
     async def unload(self, name: str) -> None:
+        self._growth.gone(name.encode())
         with self._activity.going_on():
             await self._unload(name)
 
     async def unload_measured(self, name: str) -> int | None:
         """Unload, and say how many bytes that gave back; None when that cannot be told, as something else went on."""
         with self._activity.going_on():
+            self._growth.gone(name.encode())
             rest, model = Rest(self._activity), self.held(name)
             if model is not None:
                 await self._give_back(model.settings)

@@ -35,7 +35,7 @@ class RepositoryCalls:
     # Whoever asked for a load and has gone does not want it any more, as over gRPC.
     cancels = True
     in_line = False
-    path = re.compile(rb"/v2/repository/(?:models/([^/?#%]+)/(load|unload|settle)|bodies)")
+    path = re.compile(rb"/v2/repository/(?:models/([^/?#%]+)/(load|unload|settle|grown)|bodies)")
 
     def __init__(
         self, registry: Registry, errors: RestErrors, traffic: Traffic, activity: Activity
@@ -53,6 +53,8 @@ class RepositoryCalls:
             return functools.partial(self._unload, name, body)
         if call == b"settle":
             return functools.partial(self._settle, found[1], body)
+        if call == b"grown":
+            return functools.partial(self._grown, name)
         # MLServer's own call has no body; its settings lie in a folder.
         return functools.partial(self._load, name, body) if body else None
 
@@ -72,12 +74,14 @@ class RepositoryCalls:
             await self._registry.unload(name)
             return Reply([], b"")
         # There is one wish that it may contain.
-        gave = await self._registry.unload_measured(name)
-        return Reply([], b"" if gave is None else b"%d" % gave)
+        return _number(await self._registry.unload_measured(name))
+
+    async def _grown(self, name: str) -> Reply:
+        return _number(await self._registry.grown(name))
 
     async def _bodies(self) -> Reply:
         """Bytes of the bodies of requests that are being answered."""
-        return Reply([], b"%d" % self._activity.bodies)
+        return _number(self._activity.bodies)
 
     async def _settle(self, name: bytes, body: bytes) -> Reply:
         try:
@@ -95,3 +99,8 @@ class RepositoryCalls:
 
     async def failed(self, scope: Any, receive: Any, send: Any, error: Exception) -> None:
         await self._errors.answer(scope, receive, send, error)
+
+
+def _number(found: int | None) -> Reply:
+    """Bytes; nothing where they are not known."""
+    return Reply([], b"" if found is None else b"%d" % found)

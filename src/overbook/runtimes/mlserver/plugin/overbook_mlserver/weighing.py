@@ -5,7 +5,8 @@ Theory of operation
 In a server that has loaded and unloaded all day nobody can tell what one model takes: others' garbage lies about, and
 holes that they left are filled again. So this process, which has imported what the server imports and does nothing
 else, makes a child for each model. The child loads it, brings itself to rest (collected, trimmed), and tells by how
-much its anonymous memory has grown, and what the most was on the way. Then it ends, whatever the model has done.
+much its anonymous memory has grown, with that of processes which the model started, and what the most was on the way.
+Then it ends, whatever the model has done.
 
 A model may be the first to need some part of a framework. In the server that is imported once and stays; so the child
 names the modules that came along, and a second child imports them before it begins to measure.
@@ -188,11 +189,35 @@ def _own(module: str) -> bool:
 
 
 def _at_rest() -> int:
-    """Bytes of anonymous memory of this process once nothing is left that could be given back."""
+    """Bytes of anonymous memory of this process once nothing is left that could be given back, and of all that it
+    started.
+    """
     gc.collect()
     _libc.malloc_trim(0)
-    with open("/proc/self/smaps_rollup", "rb") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith(b"Anonymous:")) * 1024
+    return sum(_anonymous(pid) for pid in [os.getpid(), *_started_by(os.getpid())])
+
+
+def _anonymous(pid: int) -> int:
+    """Bytes; of what processes share, each one's part. 0 when it has ended."""
+    # This process shares with the one that made it, and would share less with every page that it touches.
+    label = b"Anonymous:" if pid == os.getpid() else b"Pss_Anon:"
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith(label)) * 1024
+    except (OSError, StopIteration):
+        return 0
+
+
+def _started_by(root: int) -> list[int]:
+    """The descendants of a process."""
+    parents: dict[int, int] = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
+            parents[int(name)] = int(file.read().rpartition(b")")[2].split()[1])
+    found = [root]
+    for each in found:
+        found += [pid for pid, parent in parents.items() if parent == each]
+    return found[1:]
 
 
 def _forget_peak() -> None:
