@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 import click
 
 from overbook.client.addresses import DEFAULT_API_URL, DEFAULT_URL
+from overbook.manifests.durations import parse_wait
 from overbook.manifests.quantities import parse_bytes
 
 Kind: TypeAlias = Literal["model", "server"]
@@ -44,6 +45,14 @@ def parse_quantity(text: str) -> int:
     if count == 0:
         raise click.BadParameter(f"{text!r} is no memory at all; expected more than 0 bytes")
     return count
+
+
+def parse_activation_timeout(text: str | float) -> float:
+    """Seconds, from a duration that a request may wait."""
+    try:
+        return parse_wait(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def parse_kind(text: str) -> Kind:
@@ -85,6 +94,20 @@ def files_option(*, required: bool) -> Callable[[_Function], _Function]:
         metavar="FILE|DIR|-",
         help="Manifests: a file, a folder (all *.yaml, *.yml, *.json in it), or - for stdin.",
     )
+
+
+def activation_timeout_option(function: _Function) -> _Function:
+    """`--activation-timeout`, of whatever runs a gateway."""
+    return click.option(
+        "--activation-timeout",
+        type=parse_activation_timeout,
+        metavar="DURATION",
+        default="60s",
+        show_default=True,
+        envvar="OVERBOOK_ACTIVATION_TIMEOUT",
+        show_envvar=True,
+        help="How long a request waits for its model, where the model does not say; at most 1h.",
+    )(function)
 
 
 def _inherited(

@@ -60,7 +60,7 @@ def server_rows(server: JsonObject) -> list[tuple[str, ...]]:
 
 
 def memory_bytes(part: JsonObject) -> int | None:
-    """What a model takes in one replica: measured if that is known, else as declared."""
+    """What a model takes in one replica: measured if that is known, else as declared; None when neither is."""
     measured = number(at(part, "bytes", "measured"))
     return measured if measured is not None else number(at(part, "bytes", "declared"))
 

@@ -116,7 +116,10 @@ def _model_state(model: Mapping[str, object]) -> ModelState:
 
 def _surprise(model: Mapping[str, object]) -> int:
     counted = [_numbers(replica, "bytes") for replica in _replicas(model)]
-    larger = (each.get("measured", 0) - each.get("declared", 0) for each in counted)
+    # Where nothing is declared nothing can surprise.
+    larger = (
+        each.get("measured", 0) - each["declared"] for each in counted if each.get("declared")
+    )
     return max(0, *larger, 0)
 
 

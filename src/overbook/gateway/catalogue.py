@@ -93,6 +93,7 @@ class Catalogue:
                 generation=model.generation,
                 replicas=tuple(replica_name(ref) for ref in model.replicas),
                 reason=model.reason,
+                activation_timeout=model.activation_timeout_seconds or None,
             )
         for replica in update.replicas:
             name = replica_name(replica.ref)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 LOOPBACK: Final = "127.0.0.1"
 DATA_PORT: Final = 9000
 API_PORT: Final = 9001
+# How long a request waits for its model unless somebody says otherwise; seconds.
+ACTIVATION_TIMEOUT: Final = 60.0
 
 
 def default_state_dir(environment: Mapping[str, str], home: Path) -> Path:
@@ -30,7 +32,7 @@ def default_state_dir(environment: Mapping[str, str], home: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class UpOptions:
-    """`overbook up`: every part on this machine. Memory in bytes; None leaves the default.
+    """`overbook up`: every part on this machine. Memory in bytes, times in seconds; None leaves the default.
 
     `documents` are checked manifests with absolute paths: what was wrong with them was said already.
     """
@@ -42,6 +44,7 @@ class UpOptions:
     host: str = LOOPBACK
     port: int = DATA_PORT
     api_port: int = API_PORT
+    activation_timeout: float = ACTIVATION_TIMEOUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +84,13 @@ class ServeAgentOptions:
 
 @dataclass(frozen=True, slots=True)
 class ServeGatewayOptions:
-    """One gateway: Envoy on host and port, its controller, and the scheduler they follow."""
+    """One gateway: Envoy on host and port, its controller, and the scheduler they follow.
+
+    `activation_timeout`: seconds that a request waits for its model, where the model does not say.
+    """
 
     state_dir: Path
     scheduler: str
     host: str
     port: int
+    activation_timeout: float = ACTIVATION_TIMEOUT

@@ -88,6 +88,7 @@ def run_gateway(options: ServeGatewayOptions) -> int:
             scheduler_target=options.scheduler,
             host=options.host,
             port=options.port,
+            activation_timeout=options.activation_timeout,
         )
         await GatewayPart(config).run()
 

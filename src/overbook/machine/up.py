@@ -118,6 +118,7 @@ class _Up:
                 scheduler_target=target,
                 host=options.host,
                 port=options.port,
+                activation_timeout=options.activation_timeout,
             )
         )
         self._begin("gateway", gateway.run())

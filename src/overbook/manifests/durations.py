@@ -7,6 +7,8 @@ import re
 from typing import Final
 
 MAX_SECONDS: Final = 10 * 365 * 86_400.0
+# Who waits for a model longer than that waits for something else.
+LONGEST_WAIT: Final = 3600.0
 
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _PART: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ms|s|m|h|d)", re.ASCII)
@@ -19,14 +21,34 @@ def parse_seconds(value: str | int | float) -> float:
 
     Raises ValueError, with a message that names the value, when it is none, negative or above ten years.
     """
-    if isinstance(value, bool):
-        raise ValueError(f"{str(value).lower()} is not a duration; {_EXPECTED}")
-    seconds = float(value) if not isinstance(value, str) else _read(value)
+    seconds = _number(value)
     if not math.isfinite(seconds) or seconds < 0:
         raise ValueError(f"{value!r} is not a duration; {_EXPECTED}, 0 or more")
     if seconds > MAX_SECONDS:
         raise ValueError(f"{value!r} is more than ten years; pin the model instead")
     return seconds
+
+
+def parse_wait(value: str | int | float) -> float:
+    """The seconds that somebody may wait for a model: more than 0, and at most `LONGEST_WAIT`.
+
+    Raises ValueError, with a message that names the value.
+    """
+    seconds = _number(value)
+    if not 0 < seconds <= LONGEST_WAIT:
+        raise ValueError(
+            f"{value!r} is out of range; expected more than 0 seconds and at most 1h, such as 90s or 10m"
+        )
+    return seconds
+
+
+def _number(value: str | int | float) -> float:
+    if isinstance(value, bool):
+        raise ValueError(f"{str(value).lower()} is not a duration; {_EXPECTED}")
+    try:
+        return float(value) if not isinstance(value, str) else _read(value)
+    except OverflowError:
+        return math.inf
 
 
 def _read(text: str) -> float:

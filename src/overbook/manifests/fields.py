@@ -34,7 +34,16 @@ class KnownFields:
 
 
 _MODEL: Final = frozenset(
-    {"storageUri", "artifactVersion", "requirements", "memory", "replicas", "minReplicas", "server"}
+    {
+        "storageUri",
+        "artifactVersion",
+        "requirements",
+        "memory",
+        "replicas",
+        "minReplicas",
+        "server",
+        "activationTimeout",
+    }
 )
 _SERVER: Final = frozenset({"serverConfig", "replicas", "extraCapabilities", "capabilities"})
 

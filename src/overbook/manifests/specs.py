@@ -13,7 +13,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
 from pydantic.alias_generators import to_camel
 
-from overbook.manifests.durations import parse_seconds
+from overbook.manifests.durations import parse_seconds, parse_wait
 from overbook.manifests.problems import Json
 from overbook.manifests.quantities import parse_bytes
 
@@ -88,10 +88,16 @@ def _duration(value: str | int | float) -> str | int | float:
     return value
 
 
+def _wait(value: str | int | float) -> str | int | float:
+    parse_wait(value)
+    return value
+
+
 Name = Annotated[StrictStr, AfterValidator(_name)]
 Word = Annotated[StrictStr, AfterValidator(_word)]
 Quantity = Annotated[StrictStr | StrictInt | StrictFloat, AfterValidator(_quantity)]
 Duration = Annotated[StrictStr | StrictInt | StrictFloat, AfterValidator(_duration)]
+Wait = Annotated[StrictStr | StrictInt | StrictFloat, AfterValidator(_wait)]
 HostPort = Annotated[Word, AfterValidator(_host_port)]
 AbsolutePath = Annotated[Word, AfterValidator(_absolute)]
 Words = Annotated[tuple[Word, ...], Field(strict=False)]
@@ -127,6 +133,7 @@ class ModelSpec(_Value):
     pinned: bool = False
     priority: Annotated[StrictInt, Field(ge=-_INT32_MAX, le=_INT32_MAX)] = 0
     keep_alive: Duration = 0
+    activation_timeout: Wait | None = None
 
     @property
     def memory_bytes(self) -> int | None:
@@ -137,6 +144,11 @@ class ModelSpec(_Value):
     def keep_alive_seconds(self) -> float:
         """Seconds after its last use in which others are evicted first."""
         return parse_seconds(self.keep_alive)
+
+    @property
+    def activation_timeout_seconds(self) -> float | None:
+        """Seconds that a request waits for the model, None where the gateway's own limit holds."""
+        return None if self.activation_timeout is None else parse_wait(self.activation_timeout)
 
     @property
     def all_requirements(self) -> tuple[str, ...]:

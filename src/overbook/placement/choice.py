@@ -69,7 +69,10 @@ def _is_foreign_format(model: ModelDemand, view: ReplicaView) -> bool:
 
 
 def _room(view: ReplicaView) -> str:
-    return f"{amount(view.limit - view.registered)} of {amount(view.limit)} free"
+    free = view.limit - view.registered
+    if free < 0:
+        return f"{amount(-free)} above {amount(view.limit)}"
+    return f"{amount(free)} of {amount(view.limit)} free"
 
 
 def _words(words: frozenset[str]) -> str:

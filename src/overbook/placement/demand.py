@@ -20,6 +20,7 @@ class ReplicaId(NamedTuple):
 class ModelDemand:
     """``size``: bytes to reckon with. ``server``: the only Server it may go to, None for any.
 
+    ``takes``: bytes that it is known to take, None for ``size``.
     ``made_for``: the runtime whose own format its files are in, "" where that does not show.
     """
 
@@ -30,6 +31,11 @@ class ModelDemand:
     min_replicas: int | None = None
     server: str | None = None
     made_for: str = ""
+    takes: int | None = None
+
+    @property
+    def taken(self) -> int:
+        return self.size if self.takes is None else self.takes
 
     @property
     def needed(self) -> int:
@@ -42,10 +48,10 @@ class ReplicaView:
     """A server replica as placement sees it.
 
     ``registered`` is the sum in bytes of the *other* models registered there, ``models`` their number.
-    ``holds``: the model in question is assigned there already. ``awaited``: not connected, but its agent is
-    expected any moment. ``separate_process``: capabilities for which the server starts a process per model.
-    ``attached``: somebody else's inference server, into which nothing can be installed. ``foreign``: names of
-    models that it holds and that nobody registered.
+    ``holds``: the model in question is there already, ``held``: and has a right to so many bytes, whatever others
+    turned out to take. ``awaited``: not connected, but its agent is expected any moment. ``separate_process``:
+    capabilities for which the server starts a process per model. ``attached``: somebody else's inference server,
+    into which nothing can be installed. ``foreign``: names of models that it holds and that nobody registered.
     """
 
     id: ReplicaId
@@ -62,6 +68,7 @@ class ReplicaView:
     separate_process: frozenset[str] = frozenset()
     attached: bool = False
     foreign: frozenset[str] = frozenset()
+    held: int = 0
 
     @property
     def limit(self) -> int:

@@ -87,18 +87,23 @@ def _draining(model: ModelDemand, replica: ReplicaView) -> Refused | None:
     return Refused(Refusal.DRAINING, "it is being taken away") if replica.draining else None
 
 
+def _has_its_place(model: ModelDemand, replica: ReplicaView) -> bool:
+    """Whether it was admitted here and asks for no more: what was measured since takes nobody's place away."""
+    return replica.holds and model.size <= replica.held
+
+
 def _too_large(model: ModelDemand, replica: ReplicaView) -> Refused | None:
-    if model.size <= replica.budget:
+    if model.taken <= replica.budget or _has_its_place(model, replica):
         return None
     return Refused(
         Refusal.TOO_LARGE,
-        f"needs {amount(model.size)}, more than the whole budget of {amount(replica.budget)}",
+        f"needs {amount(model.taken)}, more than the whole budget of {amount(replica.budget)}",
     )
 
 
 def _no_room(model: ModelDemand, replica: ReplicaView) -> Refused | None:
     limit = replica.limit
-    if replica.registered + model.size <= limit:
+    if replica.registered + model.size <= limit or _has_its_place(model, replica):
         return None
     return Refused(
         Refusal.NO_ROOM,

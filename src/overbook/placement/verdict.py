@@ -82,7 +82,7 @@ def shortage(
     if not chosen and reasons and all(each.rule is Refusal.TOO_LARGE for _, each in reasons):
         largest = max(reasons, key=lambda pair: pair[0].budget)[0]
         return (
-            f"the model needs {amount(model.size)}, more than every budget; the largest is "
+            f"the model needs {amount(model.taken)}, more than every budget; the largest is "
             f"{amount(largest.budget)} of {largest.id}; give a Server more memory"
         )
     head = f"{chosen} of {model.replicas} replicas placed"

@@ -78,7 +78,7 @@ class MetadataObject(BaseModel):
 
 
 class ModelBytes(BaseModel):
-    declared: int
+    declared: int | None
     measured: int | None
     charged: int
 

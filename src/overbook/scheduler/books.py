@@ -6,15 +6,22 @@ step. No decisions: those are in `state`.
 
 from __future__ import annotations
 
+from typing import Final
+
 from overbook.placement import ModelDemand, ReplicaId, ReplicaView
 from overbook.scheduler.changes import Changes
 from overbook.scheduler.conditions import is_available
 from overbook.scheduler.pending import Pending
-from overbook.scheduler.records import Model, Replica, Role, Server
+from overbook.scheduler.records import Model, Needs, Replica, Role, Server, Weight
+
+NOTHING: Final = Weight(0, 0, 0)
 
 
 class Books:
-    """The records by name. ``freed``: bytes became free since somebody last asked who waits for them."""
+    """The records by name. ``freed``: bytes became free since somebody last asked who waits for them.
+
+    ``touched``: models, and ``weighed``: Servers whose conditions are to be looked at.
+    """
 
     def __init__(self) -> None:
         self.models: dict[str, Model] = {}
@@ -23,6 +30,7 @@ class Books:
         self.pending = Pending()
         self.changes = Changes()
         self.touched: set[str] = set()
+        self.weighed: set[str] = set()
         self.freed = False
 
     def seat(self, model: Model, replica_id: ReplicaId, role: Role) -> None:
@@ -32,7 +40,7 @@ class Books:
         if replica_id not in model.seats:
             replica = self.replicas[replica_id]
             replica.models.add(model.name)
-            replica.registered += model.size
+            self._count(replica, model.name, NOTHING, model.weight)
         model.seats[replica_id] = role
         self.mark(model)
 
@@ -42,26 +50,34 @@ class Books:
             return
         replica = self.replicas[replica_id]
         replica.models.discard(model.name)
-        replica.registered -= model.size
+        self._count(replica, model.name, model.weight, NOTHING)
         replica.reports.pop(model.name, None)
         replica.misdeclared.discard(model.name)
+        replica.asked_again.discard(model.name)
         self.freed = True
         if replica.draining and not replica.models:
             self.changes.server_list = True
         self.mark(model)
 
-    def resized(self, model: Model, before: int) -> None:
-        """Call after what `Model.size` follows from has changed; ``before``: what it was."""
-        delta = model.size - before
-        if not delta:
+    def resized(self, model: Model, before: Weight) -> None:
+        """Call after what `Model.weight` follows from has changed; ``before``: what it was."""
+        after = model.weight
+        if after == before:
             return
         for replica_id in model.seats:
-            self.replicas[replica_id].registered += delta
-        if delta < 0:
+            self._count(self.replicas[replica_id], model.name, before, after)
+        if after.size < before.size:
             self.freed = True
         if model.name in self.pending:
             self.pending.put(model)
             self.freed = True
+
+    def _count(self, replica: Replica, name: str, before: Weight, after: Weight) -> None:
+        replica.registered += after.size - before.size
+        replica.beyond.pop(name, None)
+        if after.size > after.claim:
+            replica.beyond[name] = after.size - after.claim
+        self.weighed.add(replica.id.server)
 
     def mark(self, model: Model) -> None:
         """The model's row is to be written, its route to be published, its condition looked at."""
@@ -115,24 +131,27 @@ class Books:
     def views(self, model: Model) -> list[ReplicaView]:
         """Every replica of a known Server as placement is to see it for this model."""
         result = []
+        weight = model.weight
         for replica in self.replicas.values():
             server = self.servers.get(replica.id.server)
             if server is None:
                 continue
             said = replica.server_report
             role = model.seats.get(replica.id)
-            own = 0 if role is None else model.size
+            own = NOTHING if role is None else weight
+            moving = role is not Role.ASSIGNED or model.name in replica.asked_again
             result.append(
                 ReplicaView(
                     id=replica.id,
                     capabilities=replica.capabilities,
                     budget=max(0, replica.budget - said.foreign_bytes),
                     overcommit_percent=replica.overcommit,
-                    registered=replica.registered - own,
+                    registered=replica.registered - own.size,
                     models=len(replica.models) - (role is not None),
                     connected=replica.connected,
                     draining=replica.draining,
                     holds=role is Role.ASSIGNED or role is Role.LEAVING,
+                    held=0 if moving else own.size,
                     awaited=replica.await_until > 0.0,
                     runtime=server.runtime,
                     separate_process=frozenset()
@@ -147,12 +166,18 @@ class Books:
 
 def demand(model: Model) -> ModelDemand:
     """What placement is asked for a model."""
+    return demand_of(model.name, model.needs, model.weight, model.made_for)
+
+
+def demand_of(name: str, needs: Needs, weight: Weight, made_for: str) -> ModelDemand:
+    """The same, for a model that is not in the books, or not yet as it shall be."""
     return ModelDemand(
-        name=model.name,
-        size=model.size,
-        requirements=frozenset(model.needs.requirements),
-        replicas=model.needs.replicas,
-        min_replicas=model.needs.min_replicas,
-        server=model.needs.server,
-        made_for=model.made_for,
+        name=name,
+        size=weight.size,
+        takes=weight.takes,
+        requirements=frozenset(needs.requirements),
+        replicas=needs.replicas,
+        min_replicas=needs.min_replicas,
+        server=needs.server,
+        made_for=made_for,
     )

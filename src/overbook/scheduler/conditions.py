@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
@@ -91,10 +92,23 @@ def _warnings(replica: Replica) -> list[str]:
         )
     if replica.registered > replica.limit:
         found.append(
-            f"{replica.id}: by what was measured {amount(replica.registered)} are registered, more than the "
-            f"limit of {amount(replica.limit)}; no further model is taken"
+            f"{replica.id}: {amount(replica.registered)} are registered, more than the limit of "
+            f"{amount(replica.limit)}{_excess(replica)}; no further model is taken"
         )
     return found
+
+
+def _excess(replica: Replica) -> str:
+    """By which models the limit is exceeded: those that turned out larger than they were admitted with."""
+    largest = heapq.nlargest(_NAMED, replica.beyond.items(), key=lambda pair: (pair[1], pair[0]))
+    if not largest:
+        return ""
+    texts = [f"{name} by {amount(bytes_)}" for name, bytes_ in largest]
+    others = len(replica.beyond) - len(largest)
+    if others:
+        left = sum(replica.beyond.values()) - sum(bytes_ for _, bytes_ in largest)
+        texts.append(f"and {others} more by {amount(left)}")
+    return f", as models take more than was declared or first guessed: {', '.join(texts)}"
 
 
 def server_condition(server: Server, replicas: Sequence[Replica], now: float) -> Condition:

@@ -13,9 +13,10 @@ from overbook.manifests.specs import Manifest, ModelManifest, ServerManifest, Se
 from overbook.placement import ModelDemand, place
 from overbook.placement.filters import amount
 from overbook.scheduler.artifacts import Artifact
+from overbook.scheduler.books import demand_of
 from overbook.scheduler.changes import Note
 from overbook.scheduler.errors import Conflict, Invalid
-from overbook.scheduler.records import Model, Needs, Server, guessed_size
+from overbook.scheduler.records import Model, Needs, Server, weigh
 from overbook.scheduler.state import State
 
 # One machine or one set of pods; more is a typing error, and each costs a record.
@@ -201,10 +202,10 @@ def _update(state: State, model: Model, needs: Needs, artifact: Artifact) -> Non
     # With another declaration agents say anew what they make of it.
     known = not fresh and needs.memory == model.needs.memory
     learned = model.learned_bytes if known else 0
-    size = learned or needs.memory or guessed_size(artifact.bytes)
     if model.assigned:
-        _refuse_if_homeless(state, model, needs, size, artifact.made_for)
-    before = model.size
+        weight = weigh(needs.memory, artifact.bytes, learned)
+        _refuse_if_homeless(state, model, demand_of(model.name, needs, weight, artifact.made_for))
+    before = model.weight
     model.needs = needs
     model.fingerprint, model.artifact_bytes, model.learned_bytes = (
         artifact.fingerprint,
@@ -217,22 +218,16 @@ def _update(state: State, model: Model, needs: Needs, artifact: Artifact) -> Non
         model.content_generation = model.generation
     model.deleting = False
     books.resized(model, before)
+    if model.size > before.size:
+        for replica_id in model.seats:
+            books.replicas[replica_id].asked_again.add(model.name)
     books.mark(model)
     state.note("ModelUpdated", model.name, f"generation {model.generation}")
     state.place(model)
     books.tell(model)
 
 
-def _refuse_if_homeless(state: State, model: Model, needs: Needs, size: int, made_for: str) -> None:
-    demand = ModelDemand(
-        name=model.name,
-        size=size,
-        requirements=frozenset(needs.requirements),
-        replicas=needs.replicas,
-        min_replicas=needs.min_replicas,
-        server=needs.server,
-        made_for=made_for,
-    )
+def _refuse_if_homeless(state: State, model: Model, demand: ModelDemand) -> None:
     verdict = place(demand, state.books.views(model), state.providers)
     if not verdict.placed and not verdict.waiting:
         raise Conflict(

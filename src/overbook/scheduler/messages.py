@@ -77,6 +77,7 @@ def catalogue_models(
                 generation=model.generation,
                 replicas=[ref(each) for each in routes],
                 reason="" if routes else model.reason,
+                activation_timeout_seconds=model.needs.activation_timeout or 0.0,
             )
         )
     return kept, removed

@@ -15,7 +15,7 @@ from overbook.scheduler.records import Model
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """All that placement asks of a model besides its size."""
+    """All that placement asks of a model besides its size. ``holds``: where its own bytes count already."""
 
     requirements: frozenset[str]
     server: str | None
@@ -45,7 +45,7 @@ class Pending:
             model.needs.server,
             model.needs.replicas,
             model.needed,
-            frozenset(model.assigned),
+            frozenset(model.seats),
         )
         entry = (model.size, model.created, model.name)
         bisect.insort(self._groups.setdefault(group, []), entry)

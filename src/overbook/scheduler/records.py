@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
+from typing import NamedTuple
 
 from overbook.manifests.specs import Attachment, ModelSpec
 from overbook.placement import ReplicaId
@@ -52,6 +53,7 @@ class Needs:
     pinned: bool = False
     priority: int = 0
     keep_alive: float = 0.0  # seconds
+    activation_timeout: float | None = None  # seconds; None for the gateways' own
     artifact_version: int | None = None
 
     @classmethod
@@ -66,11 +68,12 @@ class Needs:
             pinned=spec.pinned,
             priority=spec.priority,
             keep_alive=spec.keep_alive_seconds,
+            activation_timeout=spec.activation_timeout_seconds,
             artifact_version=spec.artifact_version,
         )
 
     def same_content(self, other: Needs) -> bool:
-        """Whether both load the same thing; pins, sizes and replicas are no content."""
+        """Whether both load the same thing; pins, sizes, waits and replicas are no content."""
         return (self.storage_uri, self.requirements, self.artifact_version) == (
             other.storage_uri,
             other.requirements,
@@ -83,11 +86,40 @@ def guessed_size(artifact_bytes: int) -> int:
     return artifact_bytes * 6 // 5
 
 
+def contradicts(measured: int, declared: int) -> bool:
+    """Whether a manifest is off by more than a quarter, and by more than can be measured (1 MiB)."""
+    return abs(measured - declared) > max(1 << 20, declared // 4)
+
+
+class Weight(NamedTuple):
+    """What a model is reckoned with, in bytes. ``size``: against the overcommit limit. ``claim``: the same, by what
+    was known when it was admitted: declared, else guessed from its files. ``takes``: what it is known to take.
+    """
+
+    size: int
+    claim: int
+    takes: int
+
+
+def weigh(declared: int | None, artifact_bytes: int, learned: int) -> Weight:
+    """``learned``: what agents say that it takes, 0 when they say nothing.
+
+    A declaration holds for as long as the truth does not contradict it.
+    """
+    claim = declared or guessed_size(artifact_bytes)
+    if not learned:
+        return Weight(claim, claim, claim)
+    if declared and not contradicts(learned, declared):
+        return Weight(declared, claim, learned)
+    return Weight(learned, claim, learned)
+
+
 @dataclass(slots=True)
 class Model:
     """A registered model. ``metadata`` is what its manifest had beyond the name, ``spec`` canonical JSON.
 
-    ``content_generation``: the generation in which what is loaded last changed. ``pin``: what `pin` or
+    ``content_generation``: the generation in which what is loaded last changed. ``learned_bytes``: what agents
+    measured, or reckon with where nothing is declared; 0 for nothing. ``pin``: what `pin` or
     `unpin` said; it stands until a manifest speaks of ``pinned`` itself. ``created``: Unix seconds,
     strictly increasing, so it is also the order of registration. ``made_for``: see `formats`.
     """
@@ -112,9 +144,13 @@ class Model:
     condition: Condition | None = None
 
     @property
+    def weight(self) -> Weight:
+        return weigh(self.needs.memory, self.artifact_bytes, self.learned_bytes)
+
+    @property
     def size(self) -> int:
-        """Bytes to reckon with: as an agent said, else declared, else from the artifact, else 0."""
-        return self.learned_bytes or self.needs.memory or guessed_size(self.artifact_bytes)
+        """Bytes to reckon with against the overcommit limit."""
+        return self.weight.size
 
     @property
     def needed(self) -> int:
@@ -171,10 +207,10 @@ class Report:
 
     @property
     def misdeclared(self) -> bool:
-        """Whether the manifest is off by more than a quarter, and by more than can be measured (1 MiB)."""
+        """Whether what was measured contradicts the manifest."""
         if self.declared is None or self.measured is None:
             return False
-        return abs(self.measured - self.declared) > max(1 << 20, self.declared // 4)
+        return contradicts(self.measured, self.declared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +266,8 @@ class Replica:
     ``draining``: its Server is gone or has fewer replicas now; ``drain_until`` (Unix seconds) bounds how long
     models may take to leave. ``await_until`` (Unix seconds): its agent has not been here, but should come by then.
     ``misdeclared``: models that were measured to be of quite another size than their manifests say.
+    ``registered``: bytes of all; ``beyond``: of those that are larger than they were admitted with, by how much.
+    ``asked_again``: models that must fit anew to stay, as the budget was made smaller or they ask for more.
     ``hello`` and ``reports`` outlive the
     connection, for status and routing, and start anew with the next one.
     """
@@ -241,6 +279,7 @@ class Replica:
     drain_until: float = 0.0
     await_until: float = 0.0
     registered: int = 0
+    beyond: dict[str, int] = field(default_factory=dict)
     models: set[str] = field(default_factory=set)
     connected: bool = False
     hello: Hello | None = None
@@ -248,6 +287,7 @@ class Replica:
     reports: dict[str, Report] = field(default_factory=dict)
     server_report: ServerReport = field(default_factory=ServerReport)
     misdeclared: set[str] = field(default_factory=set)
+    asked_again: set[str] = field(default_factory=set)
 
     @property
     def limit(self) -> int:

@@ -61,7 +61,7 @@ class State:
         """Everything that changed since the last call; conditions are brought up to date first."""
         books = self.books
         self.refresh(now)
-        books.touched = set()
+        books.touched, books.weighed = set(), set()
         changes, books.changes = books.changes, Changes()
         return changes
 
@@ -71,6 +71,8 @@ class State:
             model = self.books.models.get(name)
             if model is not None:
                 self._refresh(model, now)
+        for name in self.books.weighed:
+            self.refresh_server(name, now)
 
     def _refresh(self, model: Model, now: float) -> None:
         before = model.condition
@@ -101,6 +103,8 @@ class State:
         for replica_id in before:
             if replica_id not in verdict.chosen:
                 books.seat(model, replica_id, Role.LEAVING)
+        for replica_id in model.seats:
+            books.replicas[replica_id].asked_again.discard(model.name)
         if not verdict.placed and not verdict.waiting:
             for replica_id in model.with_role(Role.LEAVING):
                 books.revoke(model, replica_id)
@@ -184,12 +188,14 @@ class State:
             if draining and not replica.draining:
                 replica.drain_until = now + DRAIN_SECONDS
             replica.draining = draining
+            before = (replica.budget, replica.limit)
             replica.budget, replica.overcommit = server.memory, server.overcommit
+            smaller = replica.budget < before[0] or replica.limit < before[1]
             if replica.hello is not None:
                 replica.capabilities = capabilities(server, replica.hello)
             if replica.connected and replica.hello and replica.hello.memory != server.memory:
                 books.changes.configured.add(replica.id)
-            self.later(self.misplaced(replica, enforce=True))
+            self.later(self.misplaced(replica, enforce=smaller))
             books.forget_replica(replica)
         books.changes.server_list = True
         self.refresh_server(server.name, now)
@@ -240,8 +246,8 @@ class State:
     def misplaced(self, replica: Replica, *, enforce: bool) -> list[str]:
         """Names of those assigned here who may not stay, last registered first.
 
-        ``enforce``: a budget that shrank sends the last registered away. A size that was learned
-        does not: it would unseat whoever serves well.
+        ``enforce``: a budget that was made smaller sends the last registered away, as many as were too many
+        also with what they were admitted with. A size that was learned does not: it would unseat whoever serves well.
         """
         models = sorted(
             (self.books.models[name] for name in replica.models),
@@ -252,15 +258,21 @@ class State:
         if replica.draining:
             return [model.name for model in here]
         found: dict[str, None] = {}
-        excess = replica.registered - replica.limit
+        registered = replica.registered
+        claimed = sum(model.weight.claim for model in models)
         for model in here:
             lacks = replica.connected and not replica.capabilities.issuperset(
                 model.needs.requirements
             )
-            too_many = enforce and (excess > 0 or model.size > replica.budget)
-            if lacks or too_many:
+            weight = model.weight
+            excess = min(registered, claimed) > replica.limit
+            too_large = min(weight.takes, weight.claim) > replica.budget
+            if enforce and (excess or too_large):
+                replica.asked_again.add(model.name)
+            if lacks or model.name in replica.asked_again:
                 found[model.name] = None
-                excess -= model.size
+                registered -= weight.size
+                claimed -= weight.claim
         return list(found)
 
     def remove_server(self, name: str) -> None:
@@ -340,6 +352,9 @@ class State:
                 self.later([name])
             elif len(model.seats) > 1:
                 books.changes.routes.add(name)
+            if name in books.pending:
+                # What it offers is no longer known: whoever was leaving for that may as well stay.
+                self.later([name])
         self._note_agent(replica_id, "AgentDisconnected", "its session ended", warning=True)
         self.refresh_server(replica_id.server, now)
         books.forget_replica(replica)
@@ -370,23 +385,29 @@ class State:
                 books.changes.routes.add(name)
 
     def _learn(self, model: Model) -> None:
-        """What agents measured, or reckon with where nothing is declared; the largest of them."""
+        """What agents measured, or reckon with where nothing is declared; the largest of them.
+
+        Of a declared model whose files are there and of which nothing is known, nothing is known any more.
+        """
+        declared = model.needs.memory
         reports = [
-            self.books.replicas[each].reports[model.name]
+            report
             for each in model.seats
-            if model.name in self.books.replicas[each].reports
+            if (report := self.books.replicas[each].reports.get(model.name)) is not None
+            and report.generation >= model.content_generation
+            and report.declared == declared
         ]
-        learned = max(
-            (
-                report.size
-                for report in reports
-                if report.generation >= model.content_generation
-                and (model.needs.memory is None or _measured(report, model.needs.memory))
-            ),
-            default=0,
-        )
-        if learned and learned != model.learned_bytes:
-            before = model.size
+        measured = [report.size for report in reports if report.measured is not None]
+        # Before its files are there an agent reckons with nothing, or with those of before.
+        guessed = [report.size for report in reports if report.available]
+        if measured:
+            learned = max(measured)
+        elif guessed:
+            learned = 0 if declared else max(guessed)
+        else:
+            return
+        if learned != model.learned_bytes:
+            before = model.weight
             model.learned_bytes = learned
             self.books.resized(model, before)
             self.books.changes.hints.add(model.name)
@@ -437,11 +458,6 @@ class State:
         changes.gone_models.add(model.name)
         changes.routes.add(model.name)
         self.note("ModelRemoved", model.name, "nothing is left of it")
-
-
-def _measured(report: Report, declared: int) -> bool:
-    """Whether the agent has measured it, and knew this declaration when it said so."""
-    return report.measured is not None and report.declared == declared
 
 
 def _drains(replica: Replica) -> bool:

@@ -41,20 +41,19 @@ def model_json(model: Model, replicas: Mapping[ReplicaId, Replica]) -> str:
 
 def _seat(model: Model, seat: ReplicaId, replica: Replica | None) -> str:
     report = None if replica is None else replica.reports.get(model.name)
+    declared = model.needs.memory if report is None else report.declared
     where = f'{{"server":{quoted(seat.server)},"replica":{seat.replica},'
     if report is None:
         return (
             f'{where}"state":"{_NO_STATE}",'
-            f'"bytes":{{"declared":{model.size},"measured":null,"charged":0}},'
+            f'"bytes":{{"declared":{_number(declared)},"measured":null,"charged":0}},'
             '"lastUsed":null,"inFlight":0,"loads":0,"evictions":0,"lastError":null}'
         )
-    declared = model.size if report.declared is None else report.declared
-    measured = "null" if report.measured is None else report.measured
     used = f'"{moment(report.last_used)}"' if report.last_used else "null"
     error = quoted(report.last_error) if report.last_error else "null"
     return (
         f'{where}"state":"{_STATES.get(report.state, _NO_STATE)}",'
-        f'"bytes":{{"declared":{declared},"measured":{measured},"charged":{report.charged}}},'
+        f'"bytes":{{"declared":{_number(declared)},"measured":{_number(report.measured)},"charged":{report.charged}}},'
         f'"lastUsed":{used},"inFlight":{report.in_flight},"loads":{report.loads},'
         f'"evictions":{report.evictions},"lastError":{error}}}'
     )

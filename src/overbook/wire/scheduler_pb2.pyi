@@ -611,10 +611,13 @@ class CatalogueModel(_message.Message):
     GENERATION_FIELD_NUMBER: _builtins.int
     REPLICAS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    ACTIVATION_TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     generation: _builtins.int
     reason: _builtins.str
     """why there are no replicas"""
+    activation_timeout_seconds: _builtins.float
+    """how long a request waits for it; 0: the gateway's own limit"""
     @_builtins.property
     def replicas(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ReplicaRef]:
         """empty: registered but not scheduled; requests get 503 with reason"""
@@ -626,10 +629,11 @@ class CatalogueModel(_message.Message):
         generation: _builtins.int = ...,
         replicas: _abc.Iterable[_common_pb2.ReplicaRef] | None = ...,
         reason: _builtins.str = ...,
+        activation_timeout_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "name", b"name", "reason", b"reason", "replicas", b"replicas"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation_timeout_seconds", b"activation_timeout_seconds", "generation", b"generation", "name", b"name", "reason", b"reason", "replicas", b"replicas"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

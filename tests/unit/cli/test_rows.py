@@ -49,6 +49,13 @@ def test_replicas_that_differ() -> None:
     assert row[1:6] == ("Unknown", "2 cold, 1 resident", "mlserver/0,1 big/0", "4Ki", "never")
 
 
+def test_nothing_declared_and_nothing_measured_is_a_dash() -> None:
+    silent = replica(0, "cold", None)
+    silent["bytes"] = {"declared": None, "measured": None, "charged": 0}
+    thing: JsonObject = {**with_replicas(silent), "spec": {"storageUri": "/m"}}
+    assert model_row(thing, NOW)[4] == "-"
+
+
 def test_a_model_without_a_place_shows_what_it_declares() -> None:
     assert model_row(with_replicas(), NOW)[2:5] == ("-", "-", "100Ki")
 

@@ -160,6 +160,38 @@ def test_serve_agent_of_a_server_that_runs_already(
     assert "--rest: 'h' is not an address; expected host:port" in wrong.output
 
 
+@pytest.mark.parametrize(
+    ("command", "module", "function"),
+    [
+        (["up"], "overbook.machine.up", "run_up"),
+        (["serve", "gateway"], "overbook.machine.serve", "run_gateway"),
+    ],
+)
+def test_how_long_requests_wait_by_option_by_environment_and_by_default(
+    overbook: Overbook,
+    replaced: Replace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: list[str],
+    module: str,
+    function: str,
+) -> None:
+    calls = replaced(module, function, 0)
+    plain = [*command, "--state-dir", str(tmp_path)]
+    assert overbook(*plain).exit_code == 0
+    monkeypatch.setenv("OVERBOOK_ACTIVATION_TIMEOUT", "90s")
+    assert overbook(*plain).exit_code == 0
+    assert overbook(*plain, "--activation-timeout", "10m").exit_code == 0
+    waits = [getattr(options, "activation_timeout", None) for options in calls]
+    assert waits == [60.0, 90.0, 600.0]
+    for wrong in ("0", "61m", "soon"):
+        refused = overbook(*plain, "--activation-timeout", wrong)
+        assert refused.exit_code == 2
+        assert "--activation-timeout" in refused.stderr
+        assert "such as 90s" in refused.stderr
+    assert len(calls) == 3
+
+
 def test_serve_gateway(overbook: Overbook, replaced: Replace, tmp_path: Path) -> None:
     calls = replaced("overbook.machine.serve", "run_gateway", 0)
     overbook(

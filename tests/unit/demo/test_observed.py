@@ -61,6 +61,10 @@ def test_what_is_seen() -> None:
     explained = observe([model("a", replica("resident", bytes=larger))], [SERVER], (), seen)
     assert explained.surprise == 10
     assert not replace(seen, surprise=10).over_budget
+    silent = {"declared": None, "measured": 20, "charged": 20}
+    assert (
+        observe([model("a", replica("resident", bytes=silent))], [SERVER], (), seen).surprise == 0
+    )
     assert seen.hit_rate == 0.75
     assert seen.activations == 3
     assert seen.activation_p50 is None

@@ -62,6 +62,7 @@ def test_a_full_model() -> None:
             pinned=True,
             priority=3,
             keepAlive="10m",
+            activationTimeout="90s",
             artifactVersion=7,
         )
     ).manifest
@@ -80,6 +81,7 @@ def test_a_full_model() -> None:
         7,
     )
     assert (spec.pinned, spec.priority, spec.keep_alive_seconds) == (True, 3, 600.0)
+    assert spec.activation_timeout_seconds == 90.0
 
 
 def test_defaults_of_a_model() -> None:
@@ -94,6 +96,20 @@ def test_defaults_of_a_model() -> None:
     )
     assert (spec.pinned, spec.priority, spec.server) == (False, 0, None)
     assert spec.keep_alive_seconds == 0.0
+    assert spec.activation_timeout_seconds is None
+
+
+@pytest.mark.parametrize("group", [OURS, SELDON])
+def test_how_long_requests_wait_is_said_in_both_groups(group: str) -> None:
+    document = model(activationTimeout=90) | {"apiVersion": group}
+    found = validate_object(document)
+    assert isinstance(found.manifest, ModelManifest)
+    assert found.manifest.spec.activation_timeout_seconds == 90.0
+    assert warnings(found) == []
+    assert problems(model(activationTimeout="2h") | {"apiVersion": group}) == [
+        "spec.activationTimeout: '2h' is out of range; expected more than 0 seconds and at most 1h, "
+        "such as 90s or 10m"
+    ]
 
 
 def test_a_full_server() -> None:
@@ -312,6 +328,7 @@ _FIELDS = st.sampled_from(
         "pinned",
         "priority",
         "keepAlive",
+        "activationTimeout",
         "podSpec",
     ]
 )

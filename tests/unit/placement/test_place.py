@@ -245,3 +245,26 @@ def test_what_is_held_stays_while_an_agent_is_awaited() -> None:
     verdict = place(demand(replicas=2), views)
     assert verdict.chosen == (ReplicaId("mlserver", 0),)
     assert verdict.waiting
+
+
+def test_what_others_turned_out_to_take_sends_nobody_away() -> None:
+    full = view(registered=14 * MB, models=3, holds=True, held=2 * MB)
+    kept = place(demand(2 * MB), [full])
+    assert kept.placed
+    assert (
+        kept.decisions[0].reason
+        == "holds it already (2M (2000000 bytes) above 12M (12000000 bytes))"
+    )
+    asks_for_more = place(demand(2 * MB + 1), [full])
+    assert rules(asks_for_more) == {"mlserver/0": Refusal.NO_ROOM}
+    newcomer = place(demand(2 * MB), [view(registered=14 * MB)])
+    assert rules(newcomer) == {"mlserver/0": Refusal.NO_ROOM}
+
+
+def test_one_that_takes_more_than_the_whole_budget_is_refused_whatever_it_counts_as() -> None:
+    large = demand(9 * MB, takes=11 * MB)
+    refused = place(large, [view()])
+    assert rules(refused) == {"mlserver/0": Refusal.TOO_LARGE}
+    assert refused.reason.startswith("the model needs 11M (11000000 bytes), more than every budget")
+    assert place(large, [view(holds=True, held=9 * MB)]).placed
+    assert place(demand(11 * MB, takes=9 * MB), [view()]).placed

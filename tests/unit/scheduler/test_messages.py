@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from overbook.scheduler.messages import assigned_model, hello_of, server_list, server_report_of
+from overbook.scheduler.messages import (
+    assigned_model,
+    catalogue_models,
+    hello_of,
+    server_list,
+    server_report_of,
+)
 from overbook.scheduler.records import ForeignModel
 from overbook.wire import scheduler_pb2 as pb
 from tests.unit.scheduler.world import World
@@ -13,6 +19,14 @@ def test_an_assignment_carries_pin_priority_and_keep_alive() -> None:
     world.apply("iris", pinned=True, priority=3, keepAlive="1h30m")
     told = assigned_model(world.model("iris"))
     assert (told.pinned, told.priority, told.keep_alive_seconds) == (True, 3, 5400.0)
+
+
+def test_gateways_hear_how_long_requests_wait() -> None:
+    world = World()
+    world.apply("patient", activationTimeout="10m")
+    world.apply("plain")
+    (patient, plain), _ = catalogue_models(world.state, ["patient", "plain"])
+    assert (patient.activation_timeout_seconds, plain.activation_timeout_seconds) == (600.0, 0.0)
 
 
 def test_the_list_of_servers_tells_what_is_attached() -> None:

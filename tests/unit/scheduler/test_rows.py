@@ -37,7 +37,7 @@ def busy_world() -> World:
     world.server(replicas=2, extraCapabilities=["x"])
     world.hello("mlserver/0")
     world.hello("mlserver/1")
-    world.apply("two", replicas=2, requirements=["x"])
+    world.apply("two", replicas=2, requirements=["x"], activationTimeout="90s")
     world.apply("guess", memory=None, artifact=Artifact(MB, "f9"))
     set_pin(world.state, "guess", True)
     world.settle()

@@ -7,12 +7,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from overbook.placement import ReplicaId
 from overbook.scheduler.artifacts import Artifact
 from overbook.scheduler.errors import Conflict, Invalid, NotFound
 from overbook.scheduler.manifests_in import set_pin
 from overbook.scheduler.records import Role
 from overbook.scheduler.state import AWAIT_SECONDS, DRAIN_SECONDS
 from tests.unit.scheduler.world import MB, World, a_report, replica
+
+MIB = 1 << 20
 
 
 @pytest.fixture
@@ -94,6 +97,16 @@ def test_a_new_priority_needs_no_reload(world: World) -> None:
     world.apply("iris")
     world.report("mlserver/0", "iris")
     assert world.apply("iris", priority=5, keepAlive="10m").generation == 2
+    assert world.model("iris").content_generation == 1
+    assert world.reason("iris") == "ModelAvailable"
+
+
+def test_another_wait_is_told_to_gateways_and_needs_no_reload(world: World) -> None:
+    world.apply("iris")
+    world.report("mlserver/0", "iris")
+    world.settle()
+    assert world.apply("iris", activationTimeout="90s").generation == 2
+    assert world.last.routes == {"iris"}
     assert world.model("iris").content_generation == 1
     assert world.reason("iris") == "ModelAvailable"
 
@@ -453,6 +466,40 @@ def test_a_server_applied_again(world: World) -> None:
     assert world.server(memory="11M").action == "configured"
 
 
+def test_one_that_comes_back_while_it_leaves_needs_no_bytes_beside_its_own(world: World) -> None:
+    world.server(memory=5 * MB, overcommitPercentage=20)
+    world.apply("back", memory=MB)
+    world.delete("back")
+    world.apply("other", memory=3 * MB)
+    world.apply("waits", memory=3 * MB)
+    world.apply("back", memory=4 * MB)
+    assert world.reason("back") == world.reason("waits") == "ScheduleFailed"
+    world.apply("other", memory=MB)
+    assert world.seats("back") == {"mlserver/0": Role.ASSIGNED}
+    assert world.reason("waits") == "ScheduleFailed"
+
+
+def test_who_was_leaving_for_what_a_replica_lacks_stays_when_nobody_can_tell_what_it_has() -> None:
+    world = World()
+    world.server(replicas=2)
+    world.hello("mlserver/1", "x")
+    world.apply("iris", requirements=["x"])
+    world.hello("mlserver/1", "y")
+    assert world.seats("iris") == {"mlserver/1": Role.LEAVING}
+    world.bye("mlserver/1")
+    assert world.seats("iris") == {"mlserver/1": Role.ASSIGNED}
+
+
+def test_who_asks_for_more_than_the_whole_budget_has_no_right_to_stay() -> None:
+    world = World()
+    world.server(replicas=2)
+    world.hello("mlserver/0")
+    world.apply("iris", memory=10 * MB)
+    world.hello("mlserver/0")
+    world.apply("iris", memory=11 * MB)
+    assert not world.model("iris").assigned
+
+
 class Books(RuleBasedStateMachine):
     """Whatever happens in whatever order, the books agree and Σ stays within what was promised."""
 
@@ -465,7 +512,7 @@ class Books(RuleBasedStateMachine):
 
     @rule(server=st.sampled_from("st"), replicas=st.integers(0, 2), memory=st.integers(1, 9))
     def server(self, server: str, replicas: int, memory: int) -> None:
-        self.world.server(server, replicas=replicas, memory=memory)
+        self.world.server(server, replicas=replicas, memory=memory * MIB)
 
     @rule(server=st.sampled_from("st"))
     def no_server(self, server: str) -> None:
@@ -495,7 +542,7 @@ class Books(RuleBasedStateMachine):
     ) -> None:
         try:
             self.world.apply(
-                name, memory=memory, replicas=replicas, requirements=needs, server=server
+                name, memory=memory * MIB, replicas=replicas, requirements=needs, server=server
             )
         except Conflict:
             assert self.world.model(name).assigned
@@ -536,5 +583,43 @@ class Books(RuleBasedStateMachine):
             assert assigned <= each.limit or each.draining
 
 
+class MeasuredBooks(Books):
+    """The same with models that turn out to be of any size: that takes nobody's place away."""
+
+    @rule(place=Books.places, name=Books.names, measured=st.none() | st.integers(0, 12 * MIB))
+    def measure(self, place: str, name: str, measured: int | None) -> None:
+        model = self.world.state.books.models.get(name)
+        if model is None:
+            return
+        before = self._assigned()
+        size = 3 * MIB if measured is None else measured
+        declared = model.needs.memory
+        report = a_report(model.generation, declared=declared, measured=measured, size=size)
+        self.world.report(place, name, report)
+        self._assert_kept(before)
+
+    @rule()
+    def look_again(self) -> None:
+        before = self._assigned()
+        self.world.state.later(self.world.state.books.models)
+        self.world.settle()
+        # One that is moving may stay where it was after all.
+        for name, places in self._assigned().items():
+            assert len(before[name]) <= len(places)
+
+    @invariant()
+    def assigned_stays_within_the_limit(self) -> None:
+        """By what was measured it may not."""
+
+    def _assigned(self) -> dict[str, set[ReplicaId]]:
+        return {name: set(each.assigned) for name, each in self.world.state.books.models.items()}
+
+    def _assert_kept(self, before: dict[str, set[ReplicaId]]) -> None:
+        for name, places in self._assigned().items():
+            assert before[name] <= places
+
+
 TestBooks = Books.TestCase
 TestBooks.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestMeasuredBooks = MeasuredBooks.TestCase
+TestMeasuredBooks.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)

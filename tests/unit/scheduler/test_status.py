@@ -89,6 +89,22 @@ def test_a_model_as_its_agent_reports_it() -> None:
     ]
 
 
+def test_where_nothing_is_declared_nothing_is_shown_as_declared() -> None:
+    world = World()
+    world.server()
+    world.hello()
+    world.apply("iris", memory=None)
+    assert bytes_shown(world, "iris") == {"declared": None, "measured": None, "charged": 0}
+    world.report("mlserver/0", "iris", a_report(measured=7, size=7, charged=7))
+    assert bytes_shown(world, "iris") == {"declared": None, "measured": 7, "charged": 7}
+
+
+def bytes_shown(world: World, name: str) -> object:
+    status = shown(world, name)["status"]
+    assert isinstance(status, dict)
+    return status["replicas"][0]["bytes"]
+
+
 def test_a_model_without_a_place_and_with_labels() -> None:
     world = World()
     world.apply("iris")

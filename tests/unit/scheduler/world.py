@@ -145,7 +145,13 @@ class World:
         for each in books.replicas.values():
             here = {model.name for model in books.models.values() if each.id in model.seats}
             assert here == each.models
-            assert each.registered == sum(books.models[name].size for name in here)
+            weights = {name: books.models[name].weight for name in here}
+            assert each.registered == sum(weight.size for weight in weights.values())
+            assert each.beyond == {
+                name: weight.size - weight.claim
+                for name, weight in weights.items()
+                if weight.size > weight.claim
+            }
         for model in books.models.values():
             assert set(model.seats) <= books.replicas.keys()
             wants = not model.deleting and len(model.assigned) < model.needs.replicas

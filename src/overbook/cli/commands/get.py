@@ -30,7 +30,8 @@ def get(
 ) -> None:
     """List models or servers, or one of them.
 
-    MEMORY is what a model takes when it is in memory: measured where that is known, else as declared.
+    MEMORY is what a model takes when it is in memory: measured where that is known, else as
+    declared; a dash where nobody has said or seen it yet.
 
     \b
     overbook get models

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from overbook.cli.options import parse_quantity
+from overbook.cli.options import activation_timeout_option, parse_quantity
 from overbook.machine.options import (
     API_PORT,
     DATA_PORT,
@@ -173,9 +173,16 @@ def _attach(rest: str | None, grpc: str | None, repository: Path | None) -> Atta
 @click.option(
     "--port", type=_PORT, metavar="PORT", default=DATA_PORT, show_default=True, help="Its port."
 )
+@activation_timeout_option
 @click.pass_context
 def gateway(
-    ctx: click.Context, state_dir: Path | None, scheduler: str, host: str, port: int
+    ctx: click.Context,
+    /,
+    state_dir: Path | None,
+    scheduler: str,
+    host: str,
+    port: int,
+    activation_timeout: float,
 ) -> None:
     """A gateway: Envoy and its controller.
 
@@ -185,7 +192,11 @@ def gateway(
     from overbook.machine.serve import run_gateway
 
     options = ServeGatewayOptions(
-        state_dir=_state(state_dir), scheduler=scheduler, host=host, port=port
+        state_dir=_state(state_dir),
+        scheduler=scheduler,
+        host=host,
+        port=port,
+        activation_timeout=activation_timeout,
     )
     ctx.exit(run_gateway(options))
 
