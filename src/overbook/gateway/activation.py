@@ -6,6 +6,7 @@ come in is `questions`'.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -32,7 +33,6 @@ from overbook.metrics import REFUSED, REQUESTS
 # fault; one that kills the server is not tried as often, since a reset is final where the model was just seen to be
 # there.
 MAX_HOPS: Final = 12
-_NO_LIMIT_SECONDS: Final = 3600.0
 
 
 class ActivationService:
@@ -79,7 +79,7 @@ class ActivationService:
                     model=model,
                     protocol=protocol,
                     suspect=suspect,
-                    seconds=_NO_LIMIT_SECONDS if seconds is None else seconds,
+                    seconds=math.inf if seconds is None else seconds,
                 )
             )
         self._account(verdict, model, suspect=suspect, hops=hops)

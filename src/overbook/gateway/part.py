@@ -33,10 +33,10 @@ from overbook.gateway.questions import Questions
 from overbook.gateway.router import Router
 from overbook.gateway.snapshot import bootstrap
 from overbook.gateway.snapshot.clusters import Fallback
-from overbook.gateway.snapshot.listeners import LONGEST_ACTIVATION_SECONDS
 from overbook.gateway.snapshot.names import PlaceCount
 from overbook.gateway.snapshot.routes import Scripts, data_routes
 from overbook.gateway.xds import Feed
+from overbook.manifests.durations import LONGEST_WAIT
 from overbook.wire.channel import SERVER_OPTIONS
 
 _STOP_SECONDS = 1.0
@@ -56,7 +56,6 @@ class GatewayConfig:
     host: str
     port: int
     name: str = "gateway"
-    activation_timeout: float = 60.0
     concurrency: int = field(default_factory=lambda: os.cpu_count() or 1)
     limits: ActivatorLimits = field(default_factory=ActivatorLimits)
 
@@ -69,10 +68,10 @@ class GatewayPart:
     """
 
     def __init__(self, config: GatewayConfig) -> None:
-        if not 0 < config.activation_timeout <= LONGEST_ACTIVATION_SECONDS:
+        if not 0 < config.activation_timeout <= LONGEST_WAIT:
             raise ValueError(
                 f"activation timeout: {config.activation_timeout:g} s; expected more than 0 and at most "
-                f"{LONGEST_ACTIVATION_SECONDS:g}"
+                f"{LONGEST_WAIT:g}"
             )
         check_port_free(config.host, config.port)
         self._config = config

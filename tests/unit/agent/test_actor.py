@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -153,18 +154,24 @@ async def test_what_is_granted_stays_until_it_is_passed_on() -> None:
 
 
 @in_virtual_time
-async def test_a_caller_that_is_gone_when_it_is_granted_holds_nothing_back() -> None:
+async def test_a_caller_that_is_gone_when_it_is_granted_holds_nothing_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with world() as made:
         await made.assign(spec(A))
         made.actor.evict(ModelName(A))
         await settle()
         waiting = asyncio.create_task(made.grant(A))
-        await asyncio.sleep(0)
-        while made.state(A) is not State.RESIDENT:  # noqa: ASYNC110 - its answer is there in this very turn
-            await asyncio.sleep(0)
-        waiting.cancel()
-        await settle()
+        answer = made.actor._answer
+
+        def answered(*what: Any) -> None:
+            answer(*what)
+            waiting.cancel()
+
+        monkeypatch.setattr(made.actor, "_answer", answered)
+        await asyncio.wait([waiting])
         assert waiting.cancelled()
+        assert made.state(A) is State.RESIDENT
         made.actor.evict(ModelName(A))
         await settle()
         assert made.state(A) is State.COLD

@@ -35,6 +35,17 @@ async def test_a_sync_in_pieces_replaces_everything_when_complete() -> None:
     assert set(catalogue.replicas()) == {"s/1"}
 
 
+async def test_a_model_may_say_how_long_its_requests_wait() -> None:
+    catalogue = Catalogue()
+    slow = model("slow", 0)
+    slow.activation_timeout_seconds = 90.0
+    catalogue.apply(
+        scheduler_pb2.CatalogueUpdate(reset=True, models=[slow, model("a", 0)], complete=True)
+    )
+    entries = [catalogue.find("slow"), catalogue.find("a")]
+    assert [entry and entry.activation_timeout for entry in entries] == [90.0, None]
+
+
 async def test_known_only_after_a_complete_sync() -> None:
     catalogue = Catalogue()
     catalogue.apply(scheduler_pb2.CatalogueUpdate(reset=True, models=[model("a", 0)]))

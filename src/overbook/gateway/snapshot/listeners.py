@@ -20,10 +20,10 @@ from overbook.gateway.snapshot.routes import (
     cold_routes,
     inner_routes,
 )
+from overbook.manifests.durations import LONGEST_WAIT
 
-LONGEST_ACTIVATION_SECONDS: Final = 3600.0
 # The activation service ends requests earlier.
-CHECK_SECONDS: Final = 3660
+CHECK_SECONDS: Final = int(LONGEST_WAIT) + 60
 
 COLD_ADDRESS: Final[Json] = {
     "envoy_internal_address": {"server_listener_name": names.COLD_LISTENER}
