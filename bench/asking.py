@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -64,7 +65,7 @@ class Caller:
         url = f"{self._rest}/v2/models/{model}/infer"
         sent = {"content-type": "application/json", **headers}
         try:
-            async with self._http.post(url, data=body, headers=sent) as reply:
+            async with self._http.post(url, data=io.BytesIO(body), headers=sent) as reply:
                 answer = await reply.read()
                 if reply.status != 200:
                     raise WrongAnswer(f"REST {model}: {reply.status} {answer[:200]!r}")

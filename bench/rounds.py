@@ -15,9 +15,8 @@ from bench.asking import Caller, WrongAnswer
 from bench.errors import BenchFailed
 from bench.zoo import Exhibit
 
-_EACH: Final = 4
-# One request in so many is a large one, and has 5 to 60 MB.
-_LARGE_SHARE: Final = 12
+# One request in so many is a large one, and has 5 to 60 MB; but so many at least.
+_LARGE_SHARE, _LARGE_LEAST = 12, 3
 _LARGE_MEGABYTES: Final = (5.0, 60.0)
 _PAUSE_SECONDS: Final = (0.2, 1.5)
 _LOOK_SECONDS: Final = 0.25
@@ -61,16 +60,24 @@ class Tally:
 class Rounds:
     """Of one Overbook with its models. Every answer is checked. Make it inside the event loop that uses it; `close` it.
 
-    ``large``: whether there are large bodies among the requests.
+    ``each``: how often a round asks each model; ``large``: whether there are large bodies among the requests.
     """
 
     def __init__(
-        self, port: int, api_port: int, exhibits: Sequence[Exhibit], *, clients: int, large: bool
+        self,
+        port: int,
+        api_port: int,
+        exhibits: Sequence[Exhibit],
+        *,
+        clients: int,
+        each: int,
+        large: bool,
     ) -> None:
         self.tally = Tally()
         self._port = port
         self._exhibits = exhibits
         self._clients = clients
+        self._each = each
         self._large = large
         self._caller = Caller(f"127.0.0.1:{port}", f"127.0.0.1:{port}")
         self._api = aiohttp.ClientSession(f"http://127.0.0.1:{api_port}")
@@ -149,10 +156,12 @@ class Rounds:
         jobs = [
             self._plain(exhibit, over_grpc=dice.random() < 0.5)
             for exhibit in self._exhibits
-            for _ in range(_EACH)
+            for _ in range(self._each)
         ]
         if self._large:
-            jobs += [self._large_one(dice) for _ in range(len(jobs) // _LARGE_SHARE)]
+            jobs += [
+                self._large_one(dice) for _ in range(max(_LARGE_LEAST, len(jobs) // _LARGE_SHARE))
+            ]
         dice.shuffle(jobs)
         return jobs
 
