@@ -56,6 +56,7 @@ class GatewayConfig:
     host: str
     port: int
     name: str = "gateway"
+    activation_timeout: float = 60.0
     concurrency: int = field(default_factory=lambda: os.cpu_count() or 1)
     limits: ActivatorLimits = field(default_factory=ActivatorLimits)
 

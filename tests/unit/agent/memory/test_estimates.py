@@ -81,6 +81,28 @@ def test_evidence_of_growth_falls_as_well_as_it_rises() -> None:
     assert measured_size(grown.with_return(10 * MB), 0) == 10 * MB
 
 
+def used(kept: int, *uses: int, returns: tuple[int, ...] = ()) -> Evidence:
+    """``uses``: what it held after its first requests."""
+    return Evidence(FILE, Weight(kept, 2 * kept), returns=returns, uses=uses)
+
+
+def test_what_the_first_requests_allocate_is_part_of_the_model() -> None:
+    assert measured_size(used(20 * MB, 100 * MB), 0) == 100 * MB
+    assert measured_size(used(20 * MB, 20 * MB), 0) == 20 * MB
+    assert measured_size(used(20 * MB, 100 * MB, 20 * MB), 0) == 20 * MB, "the newest counts"
+
+
+def test_growth_out_of_all_proportion_has_to_be_seen_twice() -> None:
+    assert measured_size(used(MB, 391 * MB), 0) == MB
+    assert measured_size(used(MB, 391 * MB, 390 * MB), 0) == 390 * MB
+
+
+def test_what_came_back_has_the_last_word_on_growth() -> None:
+    """A module that the first request imported stays in the server."""
+    assert measured_size(used(20 * MB, 50 * MB, returns=(20 * MB, 20 * MB)), 0) == 20 * MB
+    assert measured_size(used(20 * MB, 50 * MB, returns=(20 * MB,)), 0) == 50 * MB
+
+
 def test_what_came_back_less_says_nothing_against_a_weight() -> None:
     """Others fill the holes that it left."""
     assert measured_size(weighed(70 * MB, 50 * MB, 50 * MB, 50 * MB), 0) == 70 * MB
