@@ -240,6 +240,7 @@ class Assignments:
             priority=spec.priority,
             keep_alive=spec.keep_alive_seconds,
             reserve=self._sizes.reserve(assignment.measurable, assignment.declared),
+            peak=self._sizes.peak(assignment.measurable),
             load_seconds=self._history.load_seconds(assignment.measurable.digest),
             last_used=-math.inf if used is None else self._clock.from_wall(used),
         )
@@ -284,7 +285,8 @@ class Assignments:
                 continue
             self._notices.measured(name, self.measured(known), known.declared)
             entry = self._actor.entries.get(ModelName(name))
-            if entry is not None and entry.size != self.size(known):
+            sizes = self.size(known), self._sizes.peak(known.measurable)
+            if entry is not None and (entry.size, entry.peak) != sizes:
                 # Nothing was wished: a model that is cold stays cold.
                 self._actor.resize(replace(self._registration(known), warm=False))
 

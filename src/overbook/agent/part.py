@@ -19,6 +19,7 @@ from overbook.agent.guesses import Guess
 from overbook.agent.link import LinkHandlers, SchedulerLink
 from overbook.agent.losses import LostModels
 from overbook.agent.memory.assembly import MemoryOffice
+from overbook.agent.memory.unattributed import slack_of
 from overbook.agent.notices import Notices
 from overbook.agent.operations import OperationLimits
 from overbook.agent.replaceable import ReplaceableServer
@@ -115,7 +116,7 @@ class AgentPart:
             room=memory.room,
         )
         actor = Actor(
-            core=Core(budget=config.memory, limits=Limits()),
+            core=Core(budget=config.memory, limits=Limits(overdraft=slack_of(config.memory))),
             clock=self._clock,
             limits=OperationLimits(),
             ports=ActorPorts(

@@ -124,27 +124,34 @@ def _make_room(books: Books, entry: Entry, promises: Promises, now: float) -> bo
     return True
 
 
-def _reserve(books: Books, entry: Entry, promises: Promises, now: float) -> bool:
-    """Promise room to the model; True when its bytes are there and its load may begin at once."""
+def _reserve(books: Books, entry: Entry, promises: Promises, now: float) -> int | None:
+    """Promise room to the model. When its bytes are there and its load may begin at once: how many more it may have
+    for the moment in which it takes more; nobody leaves for these. Else None.
+    """
     needs, long = books.needs(entry), books.takes_long(entry)
     if not promises.places.admits(needs, long=long):
-        return False
+        return None
     impatient_at = entry.wanted_since + books.limits.patience
     if not _make_room(books, entry, promises, now):
         if now < impatient_at:
             promises.wake = min(promises.wake, impatient_at)
         elif not promises.claimed:
             claim(books, entry, promises, now)
-        return False
+        return None
     promises.places.promise(needs, long=long)
     if needs > promises.free:
         if now >= impatient_at:
             promises.free = min(
                 promises.free, 0
             )  # what trickles in is its, not that of smaller ones behind it
-        return False
+        return None
     promises.free -= needs
-    return promises.places.begin(long=long)
+    extra = max(0, min(entry.peak - needs, promises.free, promises.spare))
+    if not promises.places.begin(long=long) or not books.may_overdraw(entry.peak - needs - extra):
+        return None
+    promises.free -= extra
+    promises.spare -= extra
+    return extra
 
 
 def _serve_pending(books: Books, entry: Entry, promises: Promises, now: float) -> None:
@@ -153,8 +160,8 @@ def _serve_pending(books: Books, entry: Entry, promises: Promises, now: float) -
         books.reject_all(entry, Refusal.NO_ROOM, refusal, 0.0)
     elif now < entry.retry_at:
         books.reject_all(entry, Refusal.LOAD_FAILED, entry.reason, entry.retry_at - now)
-    elif _reserve(books, entry, promises, now):
-        books.begin_load(entry, now)
+    elif (extra := _reserve(books, entry, promises, now)) is not None:
+        books.begin_load(entry, now, extra)
         books.demand.note(entry.size, now)
         books.room_due = books.limits.headroom > 0
 
@@ -176,8 +183,8 @@ def _serve_stale(books: Books, entry: Entry, promises: Promises, now: float) -> 
         before = books.coming_back
         books.begin_drain(entry, Cause.UPDATED, now)
         promises.spare += books.coming_back - before
-    elif _reserve(books, entry, promises, now):
-        books.begin_reload(entry, now)
+    elif (extra := _reserve(books, entry, promises, now)) is not None:
+        books.begin_reload(entry, now, extra)
 
 
 def no_room_reason(books: Books, entry: Entry) -> str:
@@ -245,8 +252,8 @@ def _serve_warm(books: Books, promises: Promises, now: float) -> None:
         entry = books.entries[model]
         if now < entry.retry_at or no_room_reason(books, entry):
             continue
-        if books.needs(entry) <= room:
-            books.begin_load(entry, now)
+        if (needs := books.needs(entry)) <= room:
+            books.begin_load(entry, now, max(0, min(entry.peak - needs, room - needs)))
             books.filling = True
             break
         passed.append(entry)

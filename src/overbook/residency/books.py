@@ -46,6 +46,8 @@ class Limits:
     # Loads that take longer than ``long_after`` (seconds) have places of their own, so that nobody waits behind them.
     long_loads: int = 2
     long_after: float = 1.0
+    # Bytes that loads may take for a moment beyond what is free, together; one alone may take what it needs.
+    overdraft: int = 8 << 20
     # Activations beyond the running loads for which room is made already, so that draining overlaps loading.
     lookahead: int = 2
     # Room kept free for activations to come, in sizes of a typical one; 0: none. See `ahead`.
@@ -77,12 +79,14 @@ class Entry:
     keep_alive: float = 0.0
     load_seconds: float | None = None
     reserve: int = 0  # bytes to charge while it loads, when they are more than its size
+    peak: int = 0  # bytes that it takes for a moment while it loads
     state: State = State.COLD
     loaded_generation: int = 0
     loaded_size: int = 0
     loading_generation: int = 0  # of the load under way; what arrives meanwhile makes it stale
     loading_size: int = 0
     loading_extra: int = 0  # charged beyond that until the load ended
+    overdraft: int = 0  # taken for a moment beyond what was free when the load began
     load_began: float = -math.inf
     in_flight: int = 0
     last_used: float = -math.inf
@@ -287,7 +291,7 @@ class Books:
         held = self._take_out(entry)
         before = entry.loading_size + entry.loading_extra
         entry.loading_size = size
-        entry.loading_extra = max(0, min(before, entry.reserve) - size)
+        entry.loading_extra = max(0, min(before, max(entry.reserve, entry.peak)) - size)
         change = size + entry.loading_extra - before
         self.ledger.charge(entry.model, self.ledger.of(entry.model) + change)
         self._put_in(entry, held)
@@ -374,8 +378,14 @@ class Books:
 
     # -- moves with effects
 
-    def begin_load(self, entry: Entry, now: float) -> None:
-        needs = self._begin_any_load(entry, now)
+    def may_overdraw(self, size: int) -> bool:
+        """Whether a load may take so many bytes beyond what is free (`Limits.overdraft`)."""
+        taken = sum(self.entries[model].overdraft for model in self.loading)
+        return size <= 0 or not taken or taken + size <= self.limits.overdraft
+
+    def begin_load(self, entry: Entry, now: float, extra: int) -> None:
+        """``extra``: bytes beyond what it needs that are free for the moment in which it takes more."""
+        needs = self._begin_any_load(entry, now, extra)
         self.step(entry, Step.BEGIN_LOAD)
         self.recharge(entry, needs)
         self.pending.pop(entry.model, None)
@@ -383,15 +393,16 @@ class Books:
         self.warm.drop(entry.model)
         self.emit(Load(entry.model, entry.generation))
 
-    def begin_reload(self, entry: Entry, now: float) -> None:
-        needs = self._begin_any_load(entry, now)
+    def begin_reload(self, entry: Entry, now: float, extra: int) -> None:
+        needs = self._begin_any_load(entry, now, extra)
         self.step(entry, Step.BEGIN_RELOAD)
         self.recharge(entry, entry.loaded_size + needs)
         self.stale.pop(entry.model, None)
         self.emit(Load(entry.model, entry.generation, reload=True))
 
-    def _begin_any_load(self, entry: Entry, now: float) -> int:
-        needs = self.needs(entry)
+    def _begin_any_load(self, entry: Entry, now: float, extra: int) -> int:
+        needs = self.needs(entry) + extra
+        entry.overdraft = max(0, entry.peak - needs)
         entry.load_began = now
         entry.loading_generation, entry.loading_size = entry.generation, entry.size
         entry.loading_extra = needs - entry.size

@@ -171,6 +171,7 @@ class Core:
             books.set_size(entry, event.size)
             entry.keep_alive, entry.load_seconds = event.keep_alive, event.load_seconds
             entry.last_used, entry.reserve = min(event.last_used, now), event.reserve
+            entry.peak = event.peak
             books.entries[event.model] = entry
             books.set_pinned(entry, event.pinned)
             self._content_changed(entry, warm=event.warm)
@@ -182,7 +183,7 @@ class Core:
         other_content = event.generation != entry.generation
         changed = other_content or entry.size != event.size
         books.changed = books.changed or entry.reserve != event.reserve
-        entry.keep_alive, entry.reserve = event.keep_alive, event.reserve
+        entry.keep_alive, entry.reserve, entry.peak = event.keep_alive, event.reserve, event.peak
         books.set_size(entry, event.size)
         entry.generation, entry.removed = event.generation, False
         books.set_pinned(entry, event.pinned)

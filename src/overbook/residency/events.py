@@ -25,7 +25,8 @@ class Register:
     its last use in which others are evicted rather than this one. ``load_seconds`` and
     ``last_used``: what its loads took and when it was used last, when known from elsewhere. ``reserve``: bytes
     that its loads are charged until they ended, where ``size`` is not much more than hope; what of that there cannot
-    be room for is done without.
+    be room for is done without. ``peak``: bytes that a load takes for a moment; charged as far as they are free, and
+    nobody is evicted for them.
     """
 
     model: ModelName
@@ -38,6 +39,7 @@ class Register:
     load_seconds: float | None = None
     last_used: float = -math.inf
     reserve: int = 0
+    peak: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ class Seen:
     priority: int
     keep_alive: float = 0.0
     reserve: int = 0
+    peak: int = 0
     state: State = State.COLD
     charge: int = 0
     loaded: int = 0
@@ -74,6 +75,7 @@ class Mirror:
         self.models: dict[ModelName, Seen] = {}
         self.waiters: dict[RequestId, Waiter] = {}
         self.ended: set[RequestId] = set()
+        self.begun: dict[ModelName, int] = {}  # charges of the loads that began in this event
         self.up = self.recycling = False
         self.demanded = False  # a request's load began, and no room was made ahead since
         self.withheld = 0
@@ -217,9 +219,10 @@ class Mirror:
                 event.reserve,
             )
             self.models[event.model].last_used = min(event.last_used, now)
+            self.models[event.model].peak = event.peak
             self.models[event.model].seconds = event.load_seconds
             return
-        seen.keep_alive, seen.reserve = event.keep_alive, event.reserve
+        seen.keep_alive, seen.reserve, seen.peak = event.keep_alive, event.reserve, event.peak
         changed = event.generation != seen.generation or event.size != seen.size
         staying = seen.state is State.RESIDENT
         if seen.removed and seen.state is State.DRAINING:
@@ -245,7 +248,9 @@ class Mirror:
             more = seen.size - seen.loading - extra
             if seen.loading_generation == seen.generation and more <= max(0, self.free):
                 seen.loading = seen.size
-                seen.charge = old + max(seen.size, min(seen.charge - old, seen.reserve))
+                seen.charge = old + max(
+                    seen.size, min(seen.charge - old, max(seen.reserve, seen.peak))
+                )
 
     def _load_succeeded(self, seen: Seen, measured: int | None) -> None:
         assert seen.state in (State.LOADING, State.RELOADING)
@@ -371,7 +376,11 @@ class Mirror:
                 self.demanded = True
             seen.state, seen.loaded = State.LOADING, 0
         seen.loading, seen.loading_generation = seen.size, seen.generation
-        seen.charge = seen.loaded + needs
+        lent = self.begun[model] - seen.loaded - needs
+        assert 0 <= lent <= max(0, seen.peak - needs), (
+            "no more is lent than the load takes for a moment"
+        )
+        seen.charge = seen.loaded + needs + lent
         assert self.free >= 0, "law 1: no load beyond the budget"
         self._places(seen, now)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from overbook.residency import effects as fx
 from overbook.residency import events as ev
+from overbook.residency.books import Limits
 from overbook.residency.effects import Cause
 from overbook.residency.states import State
 from tests.unit.residency.stories import A, B, C, make_resident, state, world
@@ -84,3 +85,57 @@ def test_a_larger_guess_during_the_load_is_taken_from_the_reserve() -> None:
     here.arrive(A)
     here.say(ev.Register(A, 1, 1, reserve=9))
     assert here.core.ledger.of(A) == 4
+
+
+# -- what a load takes for a moment
+
+
+def test_a_peak_is_charged_as_far_as_it_is_free_and_nobody_leaves_for_it() -> None:
+    here = world(budget=10, a=4)
+    make_resident(here, A)
+    here.say(ev.Register(B, 3, 1, warm=False, peak=9))
+    here.arrive(B)
+    assert fx.Load(B, 1) in here.log[-1][2]
+    assert here.core.ledger.of(B) == 6, "what there is"
+    assert state(here, A) is State.RESIDENT
+    here.say(ev.LoadSucceeded(B, measured=3))
+    assert here.core.ledger.of(B) == 3
+
+
+def test_loads_overdraw_one_at_a_time_or_within_the_slack() -> None:
+    here = world(budget=12, limits=Limits(overdraft=2, patience=1e9, headroom=0))
+    for model, peak in ((A, 8), (B, 8), (C, 5)):
+        here.say(ev.Register(model, 4, 1, warm=False, peak=peak))
+    here.arrive(A)
+    assert here.core.ledger.of(A) == 8, "all of it is there"
+    here.arrive(B)
+    assert fx.Load(B, 1) in here.log[-1][2], "one may, whatever it takes"
+    assert here.core.ledger.of(B) == 4
+    here.arrive(C)
+    here.say(ev.LoadSucceeded(A))
+    assert fx.Load(C, 1) not in here.log[-1][2] or here.core.entries[C].overdraft <= 2
+    here.say(ev.LoadSucceeded(B))
+    assert state(here, C) is State.LOADING
+    assert here.core.ledger.total <= 12
+
+
+def test_what_would_overdraw_too_much_waits_for_the_other_load() -> None:
+    here = world(budget=12, limits=Limits(overdraft=2, patience=1e9, headroom=0))
+    for model in (A, B):
+        here.say(ev.Register(model, 6, 1, warm=False, peak=12))
+    here.arrive(A)
+    here.say(ev.Register(C, 1, 1, warm=False))
+    assert here.core.ledger.of(A) == 12
+    here.arrive(B)
+    assert state(here, B) is State.COLD, "its bytes are lent to the other one's peak"
+    assert fx.Load(B, 1) in here.say(ev.LoadSucceeded(A))
+    assert here.core.ledger.of(B) == 6
+
+
+def test_a_peak_that_becomes_known_counts_from_the_next_load_on() -> None:
+    here = world(budget=10, a=3)
+    make_resident(here, A)
+    here.say(ev.Register(A, 3, 1, peak=6))
+    assert here.core.ledger.of(A) == 3
+    here.say(ev.Register(A, 3, 2, peak=6))
+    assert here.core.ledger.of(A) == 9, "beside the old copy"

@@ -109,6 +109,7 @@ class Adversary(RuleBasedStateMachine):
         warm=st.booleans(),
         keep_alive=st.sampled_from([0.0, 0.0, 0.0, 1.0, 100.0]),
         reserve=reserves,
+        peak=reserves,
     )
     def register(
         self,
@@ -120,11 +121,12 @@ class Adversary(RuleBasedStateMachine):
         warm: bool,
         keep_alive: float,
         reserve: int,
+        peak: int,
     ) -> None:
         seen = self.world.mirror.models.get(model)
         generation = 1 + newer if seen is None or seen.removed else seen.generation + newer
         event = ev.Register(
-            model, size, generation, pinned, priority, warm, keep_alive, reserve=reserve
+            model, size, generation, pinned, priority, warm, keep_alive, reserve=reserve, peak=peak
         )
         self.world.say(event)
 
@@ -142,6 +144,7 @@ class Adversary(RuleBasedStateMachine):
                 seen.priority,
                 keep_alive=seen.keep_alive,
                 reserve=seen.reserve,
+                peak=seen.peak,
             )
             self.world.say(event)
 

@@ -80,6 +80,8 @@ class World:
         self.log.append((event, self.now, list(effects)))
         for effect in effects:
             self._take(effect)
+        begun = [effect.model for effect in effects if isinstance(effect, fx.Load)]
+        self.mirror.begun = {model: self.core.ledger.of(model) for model in begun}
         self.mirror.after(event, effects, self.now, ranking)
         self.compare()
         self.sound = True
