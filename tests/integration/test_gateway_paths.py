@@ -137,12 +137,15 @@ async def test_clients_cannot_steer_with_internal_headers(world: World) -> None:
         x_overbook_model="wine",
         x_overbook_cluster="rest/wine/0",
         x_overbook_hop="1,1,1",
+        x_overbook_grant="mine",
+        x_overbook_missed="rest/iris/0",
         x_overbook_verified="1",
         x_envoy_attempt_count="2",
         x_envoy_max_retries="9",
     )
     assert answer.json()["model_name"] == "iris"
     assert world.agent.activations == [("iris", False)]
+    assert world.gateway.router.grants.total("fake/0", "iris") == 1
 
 
 @pytest.mark.parametrize("name", ["..%2Fx", "a%2fb", "Iris", "a" * 64, "-a", "a_b"])

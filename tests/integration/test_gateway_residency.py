@@ -111,6 +111,13 @@ async def test_who_waited_together_goes_through_together(either: World) -> None:
     assert either.server.hits["iris"] == len(waiting)
 
 
+async def test_what_clients_say_of_grants_is_dropped() -> None:
+    async with running_world(MODELS, counts=True) as world:
+        await world.make_hot("iris")
+        assert (await world.infer("iris", x_overbook_grant="mine")).status_code == 200
+        assert (world.server.hits["iris"], world.server.arrived["iris"]) == (1, 0)
+
+
 async def test_a_server_that_counts_is_asked_instead_of_envoy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

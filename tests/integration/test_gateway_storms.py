@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import resource
+import time
 from collections import Counter
+from typing import TypeAlias
 
+import grpc
 import pytest
 
 from overbook.gateway.activator import ActivatorLimits
@@ -29,13 +32,24 @@ def many() -> int:
     return min(1500, allowed // 12)
 
 
+_Connection: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
 async def _ask(world: World, model: str) -> str:
     """Over a connection of its own: "200", or the status and what was said."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
+    connection = await asyncio.open_connection("127.0.0.1", world.port)
+    _send(connection, model)
+    return await _said(connection)
+
+
+def _send(connection: _Connection, model: str) -> None:
     head = f"POST /v2/models/{model}/infer HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
-    writer.write(f"{head}content-length: 2\r\n\r\n{{}}".encode())
-    answer = (await reader.read()).decode()
-    writer.close()
+    connection[1].write(f"{head}content-length: 2\r\n\r\n{{}}".encode())
+
+
+async def _said(connection: _Connection) -> str:
+    answer = (await connection[0].read()).decode()
+    connection[1].close()
     head, _, body = answer.partition("\r\n\r\n")
     status = head.split(" ", 2)[1]
     return status if status == "200" else f"{status} {json.loads(body)['error']}"
@@ -64,6 +78,42 @@ async def test_all_wait_and_all_are_answered(many: int) -> None:
     async with asyncio.timeout(120), running_world(_MODELS) as world:
         assert await _storm(world, many) == {"200": 2 * many}
         assert world.agent.loads == {"iris": 1, "wine": 1}
+
+
+async def test_thousands_in_one_moment_are_answered_or_told_why_not() -> None:
+    """More questions than one socket holds come while the gateway is busy with something else."""
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    many = min(4500, allowed // 3)
+    async with asyncio.timeout(120), running_world(_MODELS) as world:
+        connections: list[_Connection] = []
+        while len(connections) < many:
+            more = (asyncio.open_connection("127.0.0.1", world.port) for _ in range(100))
+            connections += await asyncio.gather(*more)
+        for connection in connections:
+            _send(connection, "iris")
+        time.sleep(1.0)  # noqa: ASYNC251  the loop that is busy is the gateway's as well
+        said = Counter(await asyncio.gather(*map(_said, connections)))
+        assert said.pop("200") >= min(4000, allowed // 4)
+        assert set(said) <= {
+            f"503 model iris: too many requests wait for {what}" for what in ("it", "models")
+        }
+        assert world.agent.loads == {"iris": 1}
+
+
+@pytest.mark.parametrize("over_grpc", [False, True])
+async def test_who_cannot_be_asked_about_is_told_so(over_grpc: bool) -> None:
+    async with asyncio.timeout(60), running_world(_MODELS) as world:
+        for socket in world.gateway._sockets.questions:
+            socket.unlink()
+        if over_grpc:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await world.grpc_infer("iris")
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+            assert "try again" in (caught.value.details() or "")
+        else:
+            answer = await world.infer("iris")
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+            assert "try again" in answer.json()["error"]
 
 
 async def test_who_is_too_many_is_told_so() -> None:

@@ -15,6 +15,7 @@ from overbook.gateway.snapshot.names import (
     ATTEMPT_HEADER,
     GRPC_HEADER,
     HOP_HEADER,
+    MISSED_HEADER,
     MODEL_HEADER,
     STREAM_PATH,
     Protocol,
@@ -38,6 +39,8 @@ MAX_HOPS: Final = 12
 class ActivationService:
     """``explain``: told (model, attempts) that are not hot requests; ``poke``: there is traffic.
 
+    ``take_back``: told the cluster to which a request was let through, and which it did not find.
+
     ``gateway``: what this process is called, for inference servers that count what it lets through.
     """
 
@@ -48,11 +51,13 @@ class ActivationService:
         gateway: str,
         explain: Callable[[str, int], None],
         poke: Callable[[], None],
+        take_back: Callable[[str], None],
     ) -> None:
         self._activator = activator
         self._gateway = gateway
         self._explain = explain
         self._poke = poke
+        self._take_back = take_back
 
     async def check(self, path: str, headers: Mapping[str, str]) -> bytes:
         """Holds one request until its model is resident; cancelled when the client leaves.
@@ -67,6 +72,8 @@ class ActivationService:
         if path == STREAM_PATH:
             protocol = Protocol.STREAM
         self._poke()
+        if MISSED_HEADER in headers and not suspect:
+            self._take_back(headers[MISSED_HEADER])
         if hops >= MAX_HOPS:
             verdict: Verdict = Refused(
                 Refusal.UNAVAILABLE,

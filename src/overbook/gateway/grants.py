@@ -31,6 +31,11 @@ class Grants:
         """One more request was let through."""
         self._counts.setdefault(replica, Counter())[model] += 1
 
+    def take_back(self, replica: str, model: str) -> None:
+        """One that was let through did not go there."""
+        if self.total(replica, model):
+            self._counts[replica][model] -= 1
+
     def total(self, replica: str, model: str) -> int:
         """In this epoch."""
         return self._counts.get(replica, Counter())[model]
@@ -48,6 +53,9 @@ class Tally:
 
     def grant(self) -> None:
         self.since += 1
+
+    def take_back(self) -> None:
+        self.since = max(0, self.since - 1)
 
     def all_counted(self, total: int) -> bool:
         """Whether Envoy has counted all, when its counter says this. A smaller one than before proves nothing: it was

@@ -115,6 +115,7 @@ class GatewayPart:
             gateway=process,
             explain=self.meter.book.explain,
             poke=self.meter.poke,
+            take_back=self.router.take_back,
         )
         self._questions = Questions(self._sockets.questions, service.check)
         self.envoy = EnvoyProcess(

@@ -1,4 +1,4 @@
-"""The connections on which Envoy asks about requests (ext_authz): HTTP/1.1 over a Unix socket, one question at a time.
+"""The connections on which Envoy asks about requests (ext_authz): HTTP/1.1 over Unix sockets, one question at a time.
 
 Knows nothing of models; `activation` answers.
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 _END: Final = b"\r\n\r\n"
 # Envoy takes no more of its clients.
 _LONGEST_HEAD: Final = 64 * 1024
-# As many questions as the kernel lets wait to be heard.
+# As many questions as the kernel lets wait to be heard at one socket.
 _BACKLOG: Final = 4096
 
 # The path and the headers of a request (names in lower case) → the answer as it goes over the wire.
@@ -28,27 +28,31 @@ Check: TypeAlias = Callable[[str, Mapping[str, str]], Awaitable[bytes]]
 
 
 class Questions:
-    """Serves one socket."""
+    """Serves these sockets, all alike."""
 
-    def __init__(self, socket: Path, check: Check) -> None:
-        self._socket = socket
+    def __init__(self, sockets: Sequence[Path], check: Check) -> None:
+        self._sockets = sockets
         self._check = check
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Serves while the block runs. Raises OSError when the socket cannot be made."""
-        self._socket.unlink(missing_ok=True)
+        """Serves while the block runs. Raises OSError when a socket cannot be made."""
         connections: set[_Connection] = set()
+        servers: list[asyncio.Server] = []
         async with asyncio.TaskGroup() as tasks:
-            server = await asyncio.get_running_loop().create_unix_server(
-                lambda: _Connection(self._check, tasks, connections),
-                str(self._socket),
-                backlog=_BACKLOG,
-            )
             try:
+                for socket in self._sockets:
+                    socket.unlink(missing_ok=True)
+                    server = await asyncio.get_running_loop().create_unix_server(
+                        lambda: _Connection(self._check, tasks, connections),
+                        str(socket),
+                        backlog=_BACKLOG,
+                    )
+                    servers.append(server)
                 yield
             finally:
-                server.close()
+                for server in servers:
+                    server.close()
                 for connection in list(connections):
                     connection.abort()
 

@@ -20,7 +20,7 @@ from overbook.gateway.own_routes import OwnRoutes
 from overbook.gateway.places import Place, Places
 from overbook.gateway.snapshot import clusters
 from overbook.gateway.snapshot.clusters import Endpoint, Fallback
-from overbook.gateway.snapshot.names import PlaceCount, Protocol, place_cluster
+from overbook.gateway.snapshot.names import PlaceCount, Protocol, place_cluster, place_key
 from overbook.gateway.xds import Feed
 
 _log = logging.getLogger(__name__)
@@ -142,6 +142,15 @@ class Router:
             place.tally.grant()
             if self._newcomers.grant(model):
                 self._level(model)
+
+    def take_back(self, cluster: str) -> None:
+        """A request that was let through to this cluster comes again, since one of Envoy's workers did not have it."""
+        found = place_key(cluster)
+        place = None if found is None else self.places.by_key(found[1])
+        if found is not None and place is not None:
+            place.tally.take_back()
+            if found[0] is not Protocol.STREAM:
+                self.grants.take_back(place.replica, place.model)
 
     def is_counted(self, place: Place) -> bool:
         """Whether the inference server itself knows of all requests that are in flight at the place."""

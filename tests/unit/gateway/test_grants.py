@@ -40,6 +40,21 @@ def test_a_replica_that_is_gone_is_forgotten(grants: Grants) -> None:
     assert totals(grants) == (0, 0, 1)
 
 
+def test_what_did_not_go_there_is_taken_back(grants: Grants) -> None:
+    grants.take_back(_HERE, "a")
+    assert totals(grants) == (1, 1, 1)
+    for _ in range(2):
+        grants.take_back(_HERE, "b")
+    grants.take_back("unknown/0", "a")
+    assert totals(grants) == (1, 0, 1), "what was counted in another epoch is not counted any more"
+    tally = Tally()
+    tally.grant()
+    tally.take_back()
+    assert tally == Tally()
+    tally.take_back()
+    assert tally == Tally()
+
+
 def test_a_tally_is_even_when_the_counter_has_all() -> None:
     tally = Tally()
     assert tally.all_counted(0)

@@ -51,7 +51,7 @@ def activation() -> Activation:
 async def socket(activation: Activation) -> AsyncIterator[Path]:
     with tempfile.TemporaryDirectory(prefix="ob-q-") as folder:
         path = Path(folder) / "q.sock"
-        async with asyncio.timeout(5), Questions(path, activation.check).open():
+        async with asyncio.timeout(5), Questions([path], activation.check).open():
             yield path
 
 
@@ -135,7 +135,7 @@ async def test_waiting_questions_end_with_the_server(activation: Activation) -> 
     with tempfile.TemporaryDirectory(prefix="ob-q-") as folder:
         path = Path(folder) / "q.sock"
         async with asyncio.timeout(5):
-            async with Questions(path, activation.check).open():
+            async with Questions([path], activation.check).open():
                 envoy = await connected(path)
                 envoy.ask("/x")
                 _, _, answer = await activation.asked.get()

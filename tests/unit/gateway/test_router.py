@@ -155,3 +155,14 @@ async def test_a_server_knows_what_is_in_flight_but_for_streams(router: Router) 
     assert router.is_counted(place)
     place.clusters[Protocol.STREAM] = 1
     assert not router.is_counted(place)
+
+
+async def test_a_request_that_comes_again_is_counted_once(router: Router) -> None:
+    place = router.places.find("iris", _REPLICA)
+    assert place is not None
+    for protocol in Protocol:
+        router.grant("iris", _REPLICA, protocol, 1.0)
+    for cluster in ("rest/iris/0", "stream/iris/0", "rest/unknown/0", "own/iris", "?"):
+        router.take_back(cluster)
+    assert router.grants.total(_REPLICA, "iris") == 1
+    assert place.tally.since == 1

@@ -11,8 +11,14 @@ end
 function envoy_on_request(handle)
   local headers = handle:headers()
   -- From an earlier try, which failed: where to go is to be asked anew.
-  headers:remove("x-overbook-cluster")
-  headers:remove("x-overbook-grant")
+  local missed = headers:get("x-overbook-cluster")
+  if missed ~= nil then
+    headers:remove("x-overbook-cluster")
+    headers:remove("x-overbook-grant")
+    headers:replace("x-overbook-missed", missed)
+  else
+    headers:remove("x-overbook-missed")
+  end
   local content_type = headers:get("content-type")
   if content_type ~= nil and string.sub(content_type, 1, 16) == "application/grpc" then
     headers:replace("x-overbook-grpc", "1")

@@ -18,6 +18,9 @@ from overbook.gateway.snapshot.routes import Json, Scripts
 
 # Each question that waits has a connection: after a storm there are thousands, which nobody needs.
 _IDLE_SECONDS: Final = 10
+# The kernel lets so many questions wait to be heard at each of their sockets, 4,096 at most; a few of them hold what a
+# gateway may have to wait for. More would be more connections where few are needed.
+_QUESTION_SOCKETS: Final = 4
 _INTERNAL: Final = "envoy.extensions.bootstrap.internal_listener.v3.InternalListener"
 _OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
@@ -28,7 +31,7 @@ class Sockets:
 
     admin: Path
     control: Path
-    questions: Path
+    questions: tuple[Path, ...]
     inner: Path
     oip_rest: Path
     oip_grpc: Path
@@ -36,15 +39,25 @@ class Sockets:
     @staticmethod
     def in_folder(folder: Path) -> Sockets:
         """Raises ValueError when a path would be too long for a Unix socket."""
-        names_ = ("admin", "control", "questions", "inner", "oip-rest", "oip-grpc")
-        paths = [folder / f"gw-{name}.sock" for name in names_]
-        longest = max(len(str(path).encode()) for path in paths)
+
+        def path(name: str) -> Path:
+            return folder / f"gw-{name}.sock"
+
+        sockets = Sockets(
+            admin=path("admin"),
+            control=path("control"),
+            questions=tuple(path(f"questions-{n}") for n in range(_QUESTION_SOCKETS)),
+            inner=path("inner"),
+            oip_rest=path("oip-rest"),
+            oip_grpc=path("oip-grpc"),
+        )
+        longest = max(len(str(each).encode()) for each in (sockets.inner, *sockets.questions))
         if longest > 107:
             raise ValueError(
                 f"run folder {str(folder)!r}: a socket's path would be {longest} bytes, at most 107 "
                 "are possible; choose a shorter folder"
             )
-        return Sockets(*paths)
+        return sockets
 
 
 def document(*, host: str, port: int, sockets: Sockets, scripts: Scripts) -> Json:
@@ -91,7 +104,7 @@ def document(*, host: str, port: int, sockets: Sockets, scripts: Scripts) -> Jso
                 _cluster(names.CLUSTER_CONTROL, _pipe(sockets.control), http2=True),
                 _cluster(
                     names.CLUSTER_QUESTIONS,
-                    _pipe(sockets.questions),
+                    *map(_pipe, sockets.questions),
                     http2=False,
                     idle_seconds=_IDLE_SECONDS,
                 ),
@@ -110,7 +123,7 @@ def _pipe(path: Path, mode: int = 0) -> Json:
 
 
 def _cluster(
-    name: str, address: Json, *, http2: bool, retries: int = NO_LIMIT, idle_seconds: int = 3600
+    name: str, *addresses: Json, http2: bool, retries: int = NO_LIMIT, idle_seconds: int = 3600
 ) -> Json:
     window: Json = {
         "initial_stream_window_size": 16 * 1024 * 1024,
@@ -140,6 +153,8 @@ def _cluster(
         },
         "load_assignment": {
             "cluster_name": name,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+            "endpoints": [
+                {"lb_endpoints": [{"endpoint": {"address": address}} for address in addresses]}
+            ],
         },
     }

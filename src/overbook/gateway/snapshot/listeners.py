@@ -29,6 +29,10 @@ COLD_ADDRESS: Final[Json] = {
     "envoy_internal_address": {"server_listener_name": names.COLD_LISTENER}
 }
 
+# Said where Envoy could not ask the activation service, or got no answer that it understands.
+_NOT_ASKED: Final = (
+    "gateway: it could not be asked about this request, as when too many come at once; try again"
+)
 _TYPE: Final = "type.googleapis.com/envoy.extensions"
 
 
@@ -87,6 +91,7 @@ def cold_listener(scripts: Scripts) -> Json:
                 names.HOP_HEADER,
                 names.ATTEMPT_HEADER,
                 names.GRPC_HEADER,
+                names.MISSED_HEADER,
                 "grpc-timeout",
             ),
         },
@@ -161,37 +166,52 @@ def _connection_manager(
 def _local_replies(*, asks: bool) -> Json:
     """What Envoy itself answers over REST is in OIP form; over gRPC the text is the message.
 
-    ``asks``: it passes on what the activation service refuses.
+    ``asks``: it passes on what the activation service refuses, and says when that could not be asked.
     """
     too_large: Json = {
-        "filter": {
-            "and_filter": {
-                "filters": [
-                    _status(413),
-                    _is_grpc(True),
-                ]
-            }
-        },
+        "filter": _all(_status(413), _is_grpc(True)),
         # RESOURCE_EXHAUSTED; Envoy's own choice is UNKNOWN.
-        "headers_to_add": [
-            {
-                "header": {"key": "grpc-status", "value": "8"},
-                "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-            }
-        ],
+        "headers_to_add": [_header("grpc-status", "8")],
         "body": {"inline_string": f"message: too large, at most {BODY_LIMIT} bytes are accepted"},
     }
     as_json: Json = {"json_format": {"error": "%LOCAL_REPLY_BODY%"}}
     rest: Json = {"filter": _is_grpc(False), "body_format_override": as_json}
     if not asks:
         return {"mappers": [too_large, rest]}
-    filters: list[Json] = [_status(names.REFUSED_STATUS), _is_grpc(False)]
     refused: Json = {
-        "filter": {"and_filter": {"filters": filters}},
+        "filter": _all(_status(names.REFUSED_STATUS), _is_grpc(False)),
         "status_code": 503,
         "body_format_override": as_json,
     }
-    return {"mappers": [too_large, refused, rest]}
+    not_asked: dict[str, Json] = {
+        "headers_to_add": [_header("retry-after", "1")],
+        "body": {"inline_string": _NOT_ASKED},
+    }
+    failed: list[Json] = [_status(503), {"response_flag_filter": {"flags": ["UAEX"]}}]
+    return {
+        "mappers": [
+            too_large,
+            refused,
+            {
+                "filter": _all(*failed, _is_grpc(False)),
+                **not_asked,
+                "body_format_override": as_json,
+            },
+            {"filter": _all(*failed, _is_grpc(True)), **not_asked},
+            rest,
+        ]
+    }
+
+
+def _all(*filters: Json) -> Json:
+    return {"and_filter": {"filters": [*filters]}}
+
+
+def _header(name: str, value: str) -> Json:
+    return {
+        "header": {"key": name, "value": value},
+        "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+    }
 
 
 def _status(code: int) -> Json:

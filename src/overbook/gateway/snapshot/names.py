@@ -32,6 +32,9 @@ VERIFIED_HEADER: Final = "x-overbook-verified"
 GRPC_HEADER: Final = "x-overbook-grpc"
 # Names the gateway that let a request through, for an inference server that counts them.
 GRANT_HEADER: Final = "x-overbook-grant"
+# The place to which a request was let through before, and which it did not reach. The cold listener's script sets it,
+# or takes away what a client sent.
+MISSED_HEADER: Final = "x-overbook-missed"
 INTERNAL_HEADERS: Final = (
     MODEL_HEADER,
     CLUSTER_HEADER,
@@ -72,6 +75,7 @@ _PLACE_STAT: Final = re.compile(
     r'(?:rest|grpc|stream)/([^/]+)/([0-9]+)"\} ([0-9]+)$',
     re.MULTILINE,
 )
+_PLACE_CLUSTER: Final = re.compile(r"(rest|grpc|stream)/([^/]+)/([0-9]+)")
 
 
 class Protocol(Enum):
@@ -85,6 +89,12 @@ class Protocol(Enum):
 def place_cluster(protocol: Protocol, model: str, slot: int) -> str:
     """The cluster that leads to the inference server holding this place."""
     return f"{protocol.value}/{model}/{slot}"
+
+
+def place_key(cluster: str) -> tuple[Protocol, tuple[str, int]] | None:
+    """The place that a cluster leads to, as (model, slot), and how. None: it is no place's."""
+    found = _PLACE_CLUSTER.fullmatch(cluster)
+    return None if found is None else (Protocol(found[1]), (found[2], int(found[3])))
 
 
 def infer_path(model: str) -> str:

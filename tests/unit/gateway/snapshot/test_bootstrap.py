@@ -46,6 +46,10 @@ def test_the_document_is_a_bootstrap() -> None:
     assert listeners[0].address.socket_address.port_value == 9000
     assert message.admin.address.pipe.path == "/run/ob/gw-admin.sock"
     clusters = {cluster.name: cluster for cluster in message.static_resources.clusters}
+    [asked] = clusters["questions"].load_assignment.endpoints
+    assert [each.endpoint.address.pipe.path for each in asked.lb_endpoints] == [
+        f"/run/ob/gw-questions-{number}.sock" for number in range(4)
+    ]
     for final in ("oip-rest", "cold-rest", "cold-grpc"):
         assert clusters[final].circuit_breakers.thresholds[0].max_retries.value == 0
 

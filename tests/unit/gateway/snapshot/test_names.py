@@ -12,6 +12,7 @@ from overbook.gateway.snapshot.names import (
     marks,
     parse_place_stats,
     place_cluster,
+    place_key,
 )
 
 SCRAPE = """\
@@ -68,3 +69,15 @@ def test_filter_matches_these_places_only() -> None:
     assert not pattern.match("cluster.rest/iris/01.upstream_rq_active")
     assert not pattern.match("cluster.rest/xiris/0.upstream_rq_active")
     assert not pattern.match("cluster.rest/iris/0.upstream_rq_time")
+
+
+@pytest.mark.parametrize("protocol", list(Protocol))
+def test_a_places_cluster_tells_its_key(protocol: Protocol) -> None:
+    assert place_key(place_cluster(protocol, "a-b", 12)) == (protocol, ("a-b", 12))
+
+
+@pytest.mark.parametrize(
+    "cluster", ["", "own/a", "rest/a", "hot/rest/a/0", "rest/a/0/1", "cold-rest"]
+)
+def test_other_clusters_lead_to_no_place(cluster: str) -> None:
+    assert place_key(cluster) is None
