@@ -173,6 +173,10 @@ class Actor:
     def charged_bytes(self) -> int:
         return self._core.ledger.total
 
+    @property
+    def overdrawn(self) -> int:
+        return self._core.overdrawn
+
     def resident_contents(self) -> list[tuple[Content, int]]:
         return [
             (self._meter.sizes.content(prepared.artifact.name), self.charged(model))

@@ -380,8 +380,13 @@ class Books:
 
     def may_overdraw(self, size: int) -> bool:
         """Whether a load may take so many bytes beyond what is free (`Limits.overdraft`)."""
-        taken = sum(self.entries[model].overdraft for model in self.loading)
+        taken = self.overdrawn
         return size <= 0 or not taken or taken + size <= self.limits.overdraft
+
+    @property
+    def overdrawn(self) -> int:
+        """Bytes that loads under way take for a moment beyond what they are charged."""
+        return sum(self.entries[model].overdraft for model in self.loading)
 
     def begin_load(self, entry: Entry, now: float, extra: int) -> None:
         """``extra``: bytes beyond what it needs that are free for the moment in which it takes more."""

@@ -93,6 +93,11 @@ class Core:
         """For reading."""
         return self._books.ledger
 
+    @property
+    def overdrawn(self) -> int:
+        """Bytes that loads under way take for a moment beyond what they are charged."""
+        return self._books.overdrawn
+
     def statistics(self) -> Statistics:
         books = self._books
         return Statistics(

@@ -322,6 +322,10 @@ class Meter:
 
     # -- in between
 
+    async def borrowed(self) -> int:
+        """Bytes that requests which are being answered may hold by now."""
+        return await self._borrowed()
+
     @property
     def serial(self) -> int:
         """Counts the loads and unloads that began."""

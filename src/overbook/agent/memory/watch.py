@@ -44,6 +44,11 @@ class Residents(Protocol):
     @property
     def charged_bytes(self) -> int: ...
 
+    @property
+    def overdrawn(self) -> int:
+        """What loads under way take for a moment beyond what they are charged."""
+        ...
+
     def resident_contents(self) -> list[tuple[Content, int]]:
         """What is loaded, and what each is charged."""
         ...
@@ -91,6 +96,7 @@ class Watch:
         self._next_exact = 0.0
         self._unexplained = 0
         self._reserve = 0
+        self._borrowed = 0
         self._serial = -1
         self._busy = True
 
@@ -104,7 +110,7 @@ class Watch:
         """The guard's quick look, now."""
         held = self._ports.quick() if self._ports.serving() else None
         if held is not None:
-            self._guard(held, self._ports.clock.now())
+            self._guard(held - self._borrowed, self._ports.clock.now())
 
     async def tick(self) -> None:
         """One look."""
@@ -114,7 +120,10 @@ class Watch:
         if not serving:
             self._pressure = CALM  # the next process begins anew
         if held is not None:
-            self._guard(held, now)
+            # What requests hold while they are answered is nobody's to evict for.
+            much = held > self._allowed() + self._reserve
+            self._borrowed = await ports.meter.borrowed() if much else 0
+            self._guard(held - self._borrowed, now)
             self._learn_peak(held)
             await ports.meter.look_at_growth()
         unexplained = (held or 0) - ports.residents.charged_bytes
@@ -133,16 +142,20 @@ class Watch:
         meter = self._ports.meter
         return meter.quiet and abs(unexplained - self._unexplained) > meter.state.slack
 
+    def _allowed(self) -> int:
+        """Bytes that the process may hold while nobody is asked."""
+        residents, state = self._ports.residents, self._ports.meter.state
+        state.slack = slack_of(residents.budget)
+        return state.base + state.slack + residents.budget + residents.overdrawn
+
     def _guard(self, held: int, now: float) -> None:
         ports, before = self._ports, self._pressure
         room = ports.room()
         if room is None:
             return
-        budget, state = ports.residents.budget, ports.meter.state
-        state.slack = slack_of(budget)
         bounds = Bounds(
-            budget=budget,
-            allowed=state.base + state.slack + budget,
+            budget=ports.residents.budget,
+            allowed=self._allowed(),
             reserve=self._reserve,
             margin=margin_of(room.total),
         )
