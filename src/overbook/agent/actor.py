@@ -107,7 +107,7 @@ class Actor:
         self._size = ports.size
         self._guard_again = ports.guard_again
         ports.meter.telling = Telling(
-            charged=lambda: self._core.ledger.total,
+            charged=lambda: self._core.ledger.total + self._core.overdrawn,
             charged_for=lambda model: self._core.ledger.of(ModelName(model)),
             withhold=self._on_withheld,
             measured=self._on_measured,

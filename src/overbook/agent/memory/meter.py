@@ -47,7 +47,9 @@ class MeterLimits:
 
 @dataclass(frozen=True, slots=True)
 class Telling:
-    """``charged``: bytes of all models in the ledger, and of one. ``withhold``: bytes that no model may have."""
+    """``charged``: bytes of all models in the ledger, with what loads take for a moment, and of one. ``withhold``:
+    bytes that no model may have.
+    """
 
     charged: Callable[[], int]
     charged_for: Callable[[str], int]
