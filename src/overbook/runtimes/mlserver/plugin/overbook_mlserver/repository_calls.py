@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -22,7 +23,7 @@ from overbook_mlserver.aside import describe
 from overbook_mlserver.gateway_endpoint import Headers, Reply, Work
 from overbook_mlserver.repository import given_settings
 from overbook_mlserver.rest_errors import RestErrors
-from overbook_mlserver.settling import settled
+from overbook_mlserver.settling import settled, settled_now
 from overbook_mlserver.traffic import Traffic
 
 _BAD_REQUEST = 400
@@ -41,12 +42,12 @@ class RepositoryCalls:
         self._errors = errors
         self._traffic = traffic
 
-    def prepare(self, found: re.Match[bytes], headers: Headers, body: bytes) -> Work | None:
+    def prepare(self, found: re.Match[bytes], headers: Headers, body: bytes) -> Work | Reply | None:
         name, call = found[1].decode("latin-1"), found[2]
         if call == b"unload":
             return functools.partial(self._unload, name)
         if call == b"settle":
-            return functools.partial(self._settle, found[1], body)
+            return self._settle(found[1], body)
         # MLServer's own call has no body; its settings lie in a folder.
         return functools.partial(self._load, name, body) if body else None
 
@@ -65,19 +66,28 @@ class RepositoryCalls:
         await self._registry.unload(name)
         return Reply([], b"")
 
-    async def _settle(self, name: bytes, body: bytes) -> Reply:
+    def _settle(self, name: bytes, body: bytes) -> Work | Reply:
         try:
             wanted = orjson.loads(body)
             passed = {each.encode("latin-1"): int(n) for each, n in wanted["passed"].items()}
             patience = float(wanted["seconds"])
         except (ValueError, TypeError, AttributeError, LookupError) as error:
-            raise MLServerError(
-                'settle: expected {"passed": {GATEWAY: COUNT}, "seconds": NUMBER}: '
-                + describe(error),
-                _BAD_REQUEST,
-            ) from error
+            expected = '{"passed": {GATEWAY: COUNT}, "seconds": NUMBER}'
+            return functools.partial(
+                _refuse,
+                f"settle of '{name.decode('latin-1')}': expected {expected}: {describe(error)}",
+            )
+        if settled_now(self._traffic, name, passed):
+            return Reply([], b"")
+        return functools.partial(self._wait, name, passed, patience)
+
+    async def _wait(self, name: bytes, passed: Mapping[bytes, int], patience: float) -> Reply:
         await settled(self._traffic, name, passed, patience=patience)
         return Reply([], b"")
 
     async def failed(self, scope: Any, receive: Any, send: Any, error: Exception) -> None:
         await self._errors.answer(scope, receive, send, error)
+
+
+async def _refuse(reason: str) -> Reply:
+    raise MLServerError(reason, _BAD_REQUEST)
