@@ -7,7 +7,8 @@ import pytest
 
 from tests.unit.runtimes.plugins import plugin_module
 
-settled = plugin_module("mlserver", "overbook_mlserver/settling.py").settled
+_settling = plugin_module("mlserver", "overbook_mlserver/settling.py")
+settled, settled_now = _settling.settled, _settling.settled_now
 Traffic = plugin_module("mlserver", "overbook_mlserver/traffic.py").Traffic
 
 _GATEWAY = b"gw.1"
@@ -83,3 +84,16 @@ async def test_who_has_gone_waits_no_longer() -> None:
     await asyncio.wait([waiting])
     traffic.leave(b"a")
     assert traffic.direct(b"a"), "it was not settled"
+
+
+def test_where_there_is_nothing_to_wait_for_it_is_said_at_once() -> None:
+    traffic = Traffic()
+    assert settled_now(traffic, b"a", {})
+    traffic.enter(b"a", _GATEWAY)
+    assert not settled_now(traffic, b"a", {_GATEWAY: 1}), "it is there"
+    traffic.leave(b"a")
+    assert not settled_now(traffic, b"a", {_GATEWAY: 2}), "one has not arrived"
+    assert settled_now(traffic, b"a", {_GATEWAY: 1})
+    traffic.enter(b"a", None)
+    traffic.leave(b"a")
+    assert not settled_now(traffic, b"a", {_GATEWAY: 1}), "others may have been sent"

@@ -68,8 +68,8 @@ class ShortWay(Protocol):
     in_line: bool
     path: re.Pattern[bytes]
 
-    def prepare(self, found: re.Match[bytes], headers: Headers, body: bytes) -> Work | None:
-        """The work to do; None: MLServer's application must see this request."""
+    def prepare(self, found: re.Match[bytes], headers: Headers, body: bytes) -> Work | Reply | None:
+        """The work to do, or the answer if there is none to do. None: MLServer's application must see this request."""
 
     async def failed(self, scope: Any, receive: Any, send: Any, error: Exception) -> None:
         """Answer for work that raised."""
@@ -269,6 +269,11 @@ class _Connection(HttpToolsProtocol):
             self._expected.discard(self._visit)
         cycle = _ShortCycle(self, way, self._visit, keep_alive=self.parser.should_keep_alive())
         self.cycle = cycle
+        if isinstance(work, Reply):
+            # A task for it would have to wait for whatever else the loop is to do first.
+            cycle.answer(work)
+            cycle.leave()
+            return
         begin = functools.partial(self._begin, cycle, work)
         if way.in_line:
             self._turnstile.enter(begin)
@@ -330,15 +335,26 @@ class _ShortCycle:
     async def run(self, work: Work) -> None:
         try:
             reply = await work()
-            head = _head(reply, self._connection.server_state.default_headers, self.keep_alive)
+            head = self._head(reply)
         except Exception as error:
             await self._fail(error)
             return
         connection = self._connection
         if connection.flow.write_paused and not self.disconnected:
             await connection.flow.drain()
+        self._write(head + reply.body)
+
+    def answer(self, reply: Reply) -> None:
+        """At once. Small answers only: whether the other side reads what it asked for is not looked at."""
+        self._write(self._head(reply) + reply.body)
+
+    def _head(self, reply: Reply) -> bytes:
+        return _head(reply, self._connection.server_state.default_headers, self.keep_alive)
+
+    def _write(self, answer: bytes) -> None:
+        connection = self._connection
         if not self.disconnected:
-            connection.transport.write(head + reply.body)
+            connection.transport.write(answer)
             if not self.keep_alive:
                 connection.transport.close()
         self._complete()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -23,7 +24,7 @@ from overbook_mlserver.gateway_endpoint import Headers, Reply, Work
 from overbook_mlserver.registry import Registry
 from overbook_mlserver.repository import given_settings
 from overbook_mlserver.rest_errors import RestErrors
-from overbook_mlserver.settling import settled
+from overbook_mlserver.settling import settled, settled_now
 from overbook_mlserver.traffic import Traffic
 
 _BAD_REQUEST = 400
@@ -45,14 +46,14 @@ class RepositoryCalls:
         self._traffic = traffic
         self._activity = activity
 
-    def prepare(self, found: re.Match[bytes], headers: Headers, body: bytes) -> Work | None:
+    def prepare(self, found: re.Match[bytes], headers: Headers, body: bytes) -> Work | Reply | None:
         if found[1] is None:
             return self._bodies
         name, call = found[1].decode("latin-1"), found[2]
         if call == b"unload":
             return functools.partial(self._unload, name, body)
         if call == b"settle":
-            return functools.partial(self._settle, found[1], body)
+            return self._settle(found[1], body)
         if call == b"grown":
             return functools.partial(self._grown, name)
         # MLServer's own call has no body; its settings lie in a folder.
@@ -83,17 +84,22 @@ class RepositoryCalls:
         """Bytes of the bodies of requests that are being answered."""
         return _number(self._activity.bodies)
 
-    async def _settle(self, name: bytes, body: bytes) -> Reply:
+    def _settle(self, name: bytes, body: bytes) -> Work | Reply:
         try:
             wanted = orjson.loads(body)
             passed = {each.encode("latin-1"): int(n) for each, n in wanted["passed"].items()}
             patience = float(wanted["seconds"])
         except (ValueError, TypeError, AttributeError, LookupError) as error:
-            raise MLServerError(
-                'settle: expected {"passed": {GATEWAY: COUNT}, "seconds": NUMBER}: '
-                + describe(error),
-                _BAD_REQUEST,
-            ) from error
+            expected = '{"passed": {GATEWAY: COUNT}, "seconds": NUMBER}'
+            return functools.partial(
+                _refuse,
+                f"settle of '{name.decode('latin-1')}': expected {expected}: {describe(error)}",
+            )
+        if settled_now(self._traffic, name, passed):
+            return Reply([], b"")
+        return functools.partial(self._wait, name, passed, patience)
+
+    async def _wait(self, name: bytes, passed: Mapping[bytes, int], patience: float) -> Reply:
         await settled(self._traffic, name, passed, patience=patience)
         return Reply([], b"")
 

@@ -12,6 +12,14 @@ from overbook_mlserver.traffic import Traffic
 _ROUNDS = 3
 
 
+def settled_now(traffic: Traffic, model: bytes, passed: Mapping[bytes, int]) -> bool:
+    """Whether it is so without a wait, which spares a busy event loop a round."""
+    if traffic.present(model) or traffic.direct(model) or traffic.missing(model, passed):
+        return False
+    traffic.settle(model, passed)
+    return True
+
+
 async def settled(
     traffic: Traffic, model: bytes, passed: Mapping[bytes, int], *, patience: float
 ) -> None:
