@@ -172,6 +172,7 @@ class Meter:
             self._apart.add(name)
             self._separate = True
             self.sizes.took(content, own)
+            self._in_use[name] = content
         elif took is not None and window.before:
             self.sizes.took(content, took)
             self._first_use[name] = _FirstUse(content, window.before, self._windows.serial)
@@ -206,25 +207,39 @@ class Meter:
                 self.telling.measured(name)
 
     async def look_at_growth(self) -> None:
-        """Have the server say what models have allocated that were asked for since their load."""
+        """Find out what models have allocated that were asked for since their load."""
         used, self._used = self._used, set()
         for name in used:
-            content, evidence = self._in_use.get(name), None
-            if content is not None:
-                evidence = self.sizes.evidence(content.digest)
+            content = self._in_use.get(name)
             if content is None:
                 continue  # it left
-            if evidence is None or evidence.weight is None:
-                self._used.add(name)
-                continue
-            grown = await self._grown(name)
-            if grown is None:
-                continue
-            self.sizes.grew(content, grown)
-            if not self._worth_a_look(content):
-                self._in_use.pop(name, None)
-            if self.telling is not None:
+            known = await (self._grown_apart if name in self._apart else self._grown_beside)(
+                name, content
+            )
+            if known and self.telling is not None:
                 self.telling.measured(name)
+
+    async def _grown_apart(self, name: str, content: Content) -> bool:
+        """Its own process is asked once more: some of it comes only with the first request."""
+        own = await self._exact(name)
+        self._in_use.pop(name, None)
+        if own is not None:
+            self.sizes.took_more(content, own)
+        return own is not None
+
+    async def _grown_beside(self, name: str, content: Content) -> bool:
+        """The server is asked, which knows whether anybody else was."""
+        evidence = self.sizes.evidence(content.digest)
+        if evidence is None or evidence.weight is None:
+            self._used.add(name)  # until it is weighed
+            return False
+        grown = await self._grown(name)
+        if grown is None:
+            return False
+        self.sizes.grew(content, grown)
+        if not self._worth_a_look(content):
+            self._in_use.pop(name, None)
+        return True
 
     def _worth_a_look(self, content: Content) -> bool:
         evidence = self.sizes.evidence(content.digest)
