@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from overbook.bench import compare, throughput, traces
+from overbook.bench import compare, thrash, throughput, traces
 from overbook.bench.compare import CLAIRVOYANT
 from overbook.bench.policies import DEFAULT, POLICIES
 from overbook.bench.simulator import Delays, Result, Setting, Simulator
@@ -47,6 +47,7 @@ class Bytes(click.ParamType[int]):
 _SHAPE = traces.Shape()
 _DELAYS = Delays()
 _LIMITS = Limits()
+_CROWD = thrash.Crowd()
 
 
 @bench.command()
@@ -222,6 +223,38 @@ class _Rows:
         if not self._markdown:
             # Where nobody looks rich takes 80 columns, and breaks every word.
             Console(width=max(Console().width, _WIDTH)).print(self._table)
+
+
+@bench.command("thrash")
+@click.option("--policy", "policies", multiple=True, type=click.Choice(sorted(POLICIES)))
+@click.option("--clients", default=_CROWD.clients, help="Each waits for its answer.")
+@click.option("--requests", default=_CROWD.requests, help="For each crowd.")
+@click.option("--seed", default=_CROWD.seed, help="Equal seeds give equal results.")
+@click.option("--headroom", default=_LIMITS.headroom, help="Typical loads that room is kept for.")
+@click.option(
+    "--lookahead", default=_LIMITS.lookahead, help="Activations for which room is made ahead."
+)
+def compare_thrash(
+    policies: tuple[str, ...],
+    clients: int,
+    requests: int,
+    seed: int,
+    headroom: float,
+    lookahead: int,
+) -> None:
+    """Clients in a closed loop, a tenth fits: the core beside the same server driven by hand. Markdown."""
+    head = ("crowd", "driver", "answers/s", "mean ms", "p95 ms", "p99 ms", "worst ms", "hits")
+    click.echo("| " + " | ".join(head) + " |")
+    click.echo("|---|---|" + "---:|" * (len(head) - 2))
+    crowds = [
+        replace(crowd, clients=clients, requests=requests, seed=seed) for crowd in thrash.CROWDS
+    ]
+    limits = Limits(headroom=headroom, lookahead=lookahead)
+    for row in thrash.compare(crowds, policies or ("lru", DEFAULT), limits):
+        first = row.driver == thrash.BY_HAND
+        times = (f"{1000 * each:.0f}" for each in (row.mean, row.p95, row.p99, row.worst))
+        cells = (row.crowd if first else "", row.driver, f"{row.rate:.1f}", *times)
+        click.echo("| " + " | ".join((*cells, f"{row.hit_rate:.3f}")) + " |")
 
 
 def _share(value: float | None) -> str:

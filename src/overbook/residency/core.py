@@ -315,10 +315,15 @@ class Core:
         model = self._books.waiting.leave(event.request)
         if model is not None:
             self._books.left(model)
+        else:
+            self._off_the_way(event.request, now)
 
     def _passed(self, event: events.Passed, now: float) -> None:
+        self._off_the_way(event.request, now)
+
+    def _off_the_way(self, request: events.RequestId, now: float) -> None:
         books = self._books
-        model = books.granted.passed(event.request)
+        model = books.granted.passed(request)
         if model is not None:
             books.passed(books.entries[model], now)
 

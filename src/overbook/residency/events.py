@@ -62,9 +62,9 @@ class RequestArrived:
 
 @dataclass(frozen=True, slots=True)
 class RequestLeft:
-    """The caller is gone; unknown or already ended requests are ignored (the answer may have crossed it).
+    """The caller is gone; unknown requests are ignored (the answer may have crossed it).
 
-    One that was granted before stays granted until it is `Passed`: the gateway may let it through all the same.
+    Of one that was granted it says the same as `Passed`: the grant found nobody.
     """
 
     request: RequestId

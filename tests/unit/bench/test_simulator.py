@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict
+from dataclasses import replace
 
 import pytest
 
@@ -141,3 +142,53 @@ def test_an_empty_result_divides_by_nothing() -> None:
     assert (empty.hit_rate, empty.byte_hit_rate, empty.mean_added()) == (0.0, 0.0, 0.0)
     assert empty.added_percentile(99) == 0.0
     assert empty.events_per_second == float("inf")
+
+
+CLOSED = Delays(
+    load_base=10 * MS,
+    load_per_byte=0.0,
+    unload=2 * MS,
+    withdraw=1 * MS,
+    passing=1 * MS,
+    inference=3 * MS,
+    workers=1,
+)
+
+
+def closed(asked: list[int], budget: int, clients: int, delays: Delays = CLOSED) -> Result:
+    simulator = Simulator(
+        Setting(budget=budget, limits=LIMITS, delays=delays),
+        (5,) * 3,
+        timer=no_time,
+        order=LeastRecentlyUsed(),
+    )
+    simulator.run_closed(asked, clients=clients)
+    return simulator.result
+
+
+def test_a_client_in_a_closed_loop_asks_again_when_it_was_answered() -> None:
+    result = closed([0, 0, 1], 10, clients=1)
+    assert result.latencies == pytest.approx([14 * MS, 3 * MS, 14 * MS])
+    assert result.virtual_seconds == pytest.approx(31 * MS)
+
+
+def test_two_models_by_turns_with_room_for_one_cost_their_unload_load_and_answer() -> None:
+    """No pause: route, unload, load, grant, answer. As long as no report of the meter comes in between."""
+    result = closed([0, 1, 0, 1], 5, clients=1)
+    turn = (1 + 2 + 10 + 1 + 3) * MS
+    assert result.latencies == pytest.approx([14 * MS, turn, turn, turn])
+
+
+def test_a_server_with_one_worker_loads_one_after_the_other() -> None:
+    assert closed([0, 1], 10, clients=2).latencies == pytest.approx([14 * MS, 24 * MS])
+    side_by_side = replace(CLOSED, workers=0)
+    assert closed([0, 1], 10, clients=2, delays=side_by_side).latencies == pytest.approx(
+        [14 * MS, 14 * MS]
+    )
+
+
+def test_a_client_that_was_rejected_asks_again() -> None:
+    delays = replace(CLOSED, load_base=60.0, patience=1.0)
+    result = closed([0, 0], 10, clients=1, delays=delays)
+    assert result.rejected == 2
+    assert result.latencies == pytest.approx([1.0, 1.0])

@@ -154,11 +154,9 @@ class Mirror:
             case ev.RequestLeft(request):
                 if self.waiters.pop(request, None) is not None:
                     self.ended.add(request)
+                self._pass(request, now)
             case ev.Passed(request):
-                for seen in self.models.values():
-                    if request in seen.granted:
-                        seen.granted.discard(request)
-                        seen.passed_at = now
+                self._pass(request, now)
             case ev.Withdrawn(model, ticket):
                 told = self.models.get(model)
                 if told is not None and told.state is State.DRAINING and told.ticket == ticket:
@@ -204,6 +202,12 @@ class Mirror:
                         seen.cause = Cause.RECYCLED
             case _:
                 pass
+
+    def _pass(self, request: RequestId, now: float) -> None:
+        for seen in self.models.values():
+            if request in seen.granted:
+                seen.granted.discard(request)
+                seen.passed_at = now
 
     def _register(self, event: ev.Register, now: float) -> None:
         seen = self.models.get(event.model)

@@ -104,13 +104,12 @@ def test_a_drain_that_began_before_the_grant_was_passed_on_waits_for_it() -> Non
     assert here.say(ev.Drained(A, Ticket(1))) == [fx.Unload(A)]
 
 
-def test_a_caller_that_left_after_its_grant_is_passed_only_when_the_gateway_says_so() -> None:
+def test_a_caller_that_left_before_its_grant_could_be_sent_holds_up_nothing() -> None:
     here = granted_to("a")
     (request,) = here.granted
     here.say(ev.EvictRequested(A))
-    here.say(ev.RequestLeft(request))
     assert here.say(ev.Withdrawn(A, Ticket(1))) == []
-    assert here.say(ev.Passed(request)) == [fx.Settle(A, Ticket(1))]
+    assert here.say(ev.RequestLeft(request)) == [fx.Settle(A, Ticket(1))]
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2])

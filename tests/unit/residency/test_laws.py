@@ -174,7 +174,7 @@ class Adversary(RuleBasedStateMachine):
     @rule(pick=picks)
     def leave(self, pick: int) -> None:
         """Also requests that ended long ago, or never were."""
-        waiting = list(self.world.mirror.waiters)
+        waiting = [*self.world.mirror.waiters, *self.world.granted]
         chosen = waiting[pick % len(waiting)] if waiting and pick % 5 else RequestId(pick)
         self.world.say(ev.RequestLeft(chosen))
 

@@ -72,7 +72,7 @@ class World:
             self.calls.clear()
             self.withdrawals.clear()
             self.settling.clear()
-        elif isinstance(event, ev.Passed):
+        elif isinstance(event, (ev.Passed, ev.RequestLeft)):
             self.granted.pop(event.request, None)
         elif isinstance(event, ev.Withdrawn) and self.withdrawals.get(event.model) == event.ticket:
             del self.withdrawals[event.model]
