@@ -80,6 +80,26 @@ async def test_all_wait_and_all_are_answered(many: int) -> None:
         assert world.agent.loads == {"iris": 1, "wine": 1}
 
 
+@pytest.mark.parametrize("counts", [True, False], ids=["the server counts", "Envoy counts"])
+async def test_all_who_waited_reach_their_model_though_it_leaves_at_once(
+    many: int, counts: bool
+) -> None:
+    """Envoy takes its time with so many that are let through in one moment."""
+    async with asyncio.timeout(120), running_world(_MODELS, counts=counts) as world:
+        leaving: list[asyncio.Task[None]] = []
+
+        async def take_back(model: str) -> None:
+            leaving.append(world.agent.withdraw(model, unload=True))
+
+        world.agent.replying = take_back
+        assert await _storm(world, many) == {"200": 2 * many}
+        assert world.server.hits == {"iris": many, "wine": many}
+        assert not world.server.misses
+        await asyncio.gather(*leaving)
+        assert not world.server.loaded
+        assert world.agent.loads == {"iris": 1, "wine": 1}
+
+
 async def test_thousands_in_one_moment_are_answered_or_told_why_not() -> None:
     """More questions than one socket holds come while the gateway is busy with something else."""
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]

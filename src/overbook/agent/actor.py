@@ -274,7 +274,6 @@ class Actor:
         except asyncio.CancelledError:
             self._waiters.pop(request, None)
             self.feed(ev.RequestLeft(request))
-            self.passed(request)  # it may just have been granted
             raise
 
     def passed(self, request: RequestId) -> None:

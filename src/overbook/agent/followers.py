@@ -26,7 +26,8 @@ _GIVEN_UP: Final = 1000
 class Follower:
     """One gateway's stream: its outbox and its requests in flight by model.
 
-    ``granted``: its calls that were granted and not passed on yet. ``passed``: how many requests it has let through.
+    ``granted``: its calls that were granted and not passed on yet. ``let_through``: requests, since the
+    server started.
     """
 
     gateway: str
@@ -36,7 +37,7 @@ class Follower:
     in_flight: dict[ModelName, int] = field(default_factory=dict)
     granted: dict[int, RequestId] = field(default_factory=dict)
     given_up: dict[int, None] = field(default_factory=dict)
-    passed: dict[ModelName, int] = field(default_factory=dict)
+    let_through: dict[ModelName, int] = field(default_factory=dict)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     def take(self, hot: Iterable[ModelName]) -> list[pb.AgentToGateway]:
@@ -107,12 +108,13 @@ class Followers:
         for model in counted:
             self._on_usage(model, self._in_flight(model), False)
         for model, (ticket, _) in list(self._awaited.items()):
-            self._answered(follower, model, ticket)
+            self.withdrawn(follower, model, ticket)
         self._pass_all(follower)
 
     def set_address(self, address: pb.ServerAddress) -> None:
         self._address = address
         for follower in self._followers:
+            follower.let_through.clear()
             follower.address = address
             follower.wake.set()
 
@@ -136,18 +138,22 @@ class Followers:
             follower.outbox.clear()
             follower.in_flight.clear()
             follower.granted.clear()
-            follower.passed.clear()
+            follower.let_through.clear()
             follower.reset = True
             follower.address = self._address
             follower.wake.set()
 
-    def withdrawn(self, follower: Follower, model: ModelName, ticket: Ticket, passed: int) -> None:
-        """A gateway's answer. One to an older withdrawal is ignored: the model was rescued meanwhile.
+    def withdrawn(self, follower: Follower, model: ModelName, ticket: Ticket) -> None:
+        """A gateway's answer. One to an older withdrawal is ignored: the model was rescued meanwhile."""
+        awaited = self._awaited.get(model)
+        if awaited is not None and awaited[0] == ticket:
+            awaited[1].discard(follower)
+            self._check(model)
 
-        ``passed``: requests that it has let through to the model since the server started.
-        """
-        follower.passed[model] = passed
-        self._answered(follower, model, ticket)
+    def let_through(self, follower: Follower, model: ModelName, count: int, epoch: int) -> None:
+        """So many requests has a gateway let through to the model since the server's epoch began."""
+        if epoch == self._address.epoch:
+            follower.let_through[model] = count
 
     def granted(self, gateway: str, call: int, request: RequestId) -> None:
         """The gateway's call was granted. Where nobody will say when it is passed on, it is so at once."""
@@ -160,11 +166,8 @@ class Followers:
         else:
             follower.granted[call] = request
 
-    def passed(
-        self, follower: Follower, model: ModelName, calls: Iterable[int], passed: int
-    ) -> None:
-        """Whoever waited for these calls was let through, or has left. ``passed``: as in `withdrawn`."""
-        follower.passed[model] = passed
+    def passed(self, follower: Follower, calls: Iterable[int]) -> None:
+        """Whoever waited for these calls was let through, or has left."""
         for call in calls:
             request = follower.granted.pop(call, None)
             if request is not None:
@@ -177,9 +180,9 @@ class Followers:
     def passed_on(self, model: ModelName) -> dict[str, int]:
         """How many requests each gateway has let through to the model since the server started."""
         return {
-            follower.gateway: follower.passed[model]
+            follower.gateway: follower.let_through[model]
             for follower in self._by_name.values()
-            if model in follower.passed
+            if model in follower.let_through
         }
 
     def _pass_all(self, follower: Follower) -> None:
@@ -187,12 +190,6 @@ class Followers:
         granted, follower.granted = follower.granted, {}
         for request in granted.values():
             self._on_passed(request)
-
-    def _answered(self, follower: Follower, model: ModelName, ticket: Ticket) -> None:
-        awaited = self._awaited.get(model)
-        if awaited is not None and awaited[0] == ticket:
-            awaited[1].discard(follower)
-            self._check(model)
 
     def usage(self, follower: Follower, model: ModelName, in_flight: int, requests: int) -> None:
         before = follower.in_flight.get(model, 0)

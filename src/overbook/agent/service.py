@@ -114,14 +114,14 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
             match message.WhichOneof("message"):
                 case "withdrawn":
                     done = message.withdrawn
-                    self._followers.withdrawn(
-                        follower, ModelName(done.model), Ticket(done.ticket), done.granted
-                    )
+                    model = ModelName(done.model)
+                    self._followers.let_through(follower, model, done.granted, done.epoch)
+                    self._followers.withdrawn(follower, model, Ticket(done.ticket))
                 case "passed":
                     passed = message.passed
-                    self._followers.passed(
-                        follower, ModelName(passed.model), passed.calls, passed.granted
-                    )
+                    model = ModelName(passed.model)
+                    self._followers.let_through(follower, model, passed.granted, passed.epoch)
+                    self._followers.passed(follower, passed.calls)
                 case "usage":
                     for usage in message.usage.models:
                         self._followers.usage(

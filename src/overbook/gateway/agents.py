@@ -136,11 +136,14 @@ class AgentLink:
         self._say_passed(place.model, call, outgoing)
 
     def _say_passed(self, model: str, call: int, outgoing: _Outgoing) -> None:
-        passed = agent_pb2.Passed(model=model, calls=[call], granted=self._granted(model))
+        grants = self._router.grants
+        passed = agent_pb2.Passed(
+            model=model,
+            calls=[call],
+            granted=grants.total(self._replica, model),
+            epoch=grants.epoch(self._replica),
+        )
         outgoing.put_nowait(agent_pb2.GatewayToAgent(passed=passed))
-
-    def _granted(self, model: str) -> int:
-        return self._router.grants.total(self._replica, model)
 
     async def metadata(self, model: str) -> Mapping[str, object] | None:
         """OIP metadata of a model, without loading it. Raises AgentUnreachable."""
@@ -265,8 +268,12 @@ class AgentLink:
         if place is not None and not self._router.is_counted(place):
             await self._drains.wait_idle(place)
             self._router.drained(order.model, self._replica)
+        grants = self._router.grants
         withdrawn = agent_pb2.Withdrawn(
-            model=order.model, ticket=order.ticket, granted=self._granted(order.model)
+            model=order.model,
+            ticket=order.ticket,
+            granted=grants.total(self._replica, order.model),
+            epoch=grants.epoch(self._replica),
         )
         outgoing.put_nowait(agent_pb2.GatewayToAgent(withdrawn=withdrawn))
         if self._draining.get(order.model) is asyncio.current_task():

@@ -36,6 +36,10 @@ class Grants:
         if self.total(replica, model):
             self._counts[replica][model] -= 1
 
+    def epoch(self, replica: str) -> int:
+        """In which its server is, 0 when nothing was heard of it."""
+        return self._epochs.get(replica, 0)
+
     def total(self, replica: str, model: str) -> int:
         """In this epoch."""
         return self._counts.get(replica, Counter())[model]

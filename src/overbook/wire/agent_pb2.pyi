@@ -223,20 +223,23 @@ class Withdrawn(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     TICKET_FIELD_NUMBER: _builtins.int
     GRANTED_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     ticket: _builtins.int
     granted: _builtins.int
     """as in Passed"""
+    epoch: _builtins.int
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
         ticket: _builtins.int = ...,
         granted: _builtins.int = ...,
+        epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["granted", b"granted", "model", b"model", "ticket", b"ticket"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "granted", b"granted", "model", b"model", "ticket", b"ticket"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -253,9 +256,11 @@ class Passed(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     CALLS_FIELD_NUMBER: _builtins.int
     GRANTED_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     granted: _builtins.int
-    """Requests that this gateway has let through to the model in this epoch, of those that the server counts."""
+    """Requests that this gateway has let through to the model in this epoch of the server, of those that it counts."""
+    epoch: _builtins.int
     @_builtins.property
     def calls(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     def __init__(
@@ -264,10 +269,11 @@ class Passed(_message.Message):
         model: _builtins.str = ...,
         calls: _abc.Iterable[_builtins.int] | None = ...,
         granted: _builtins.int = ...,
+        epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "granted", b"granted", "model", b"model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "epoch", b"epoch", "granted", b"granted", "model", b"model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -102,7 +102,7 @@ async def test_nothing_is_unloaded_before_every_gateway_withdrew() -> None:
             each for each in made.heard(first) if each.WhichOneof("message") == "withdraw"
         ]
         ticket = Ticket(withdraw.withdraw.ticket)
-        made.actor.followers.withdrawn(first, ModelName(A), ticket, 0)
+        made.actor.followers.withdrawn(first, ModelName(A), ticket)
         await asyncio.sleep(1)
         assert made.state(A) is State.DRAINING
         made.actor.followers.detach(second)  # it was killed: nobody waits for it
@@ -185,7 +185,8 @@ async def test_the_server_is_asked_whether_all_has_arrived_and_ended() -> None:
         gateway = made.follow("one")
         made.actor.evict(ModelName(A))
         await settle()
-        made.actor.followers.withdrawn(gateway, ModelName(A), made.withdrawal(gateway), 1)
+        made.actor.followers.let_through(gateway, ModelName(A), 1, 1)
+        made.actor.followers.withdrawn(gateway, ModelName(A), made.withdrawal(gateway))
         await asyncio.sleep(0.5)
         assert made.state(A) is State.DRAINING, "one was let through and has not arrived"
         made.server.arrived[A, "one"] += 1
@@ -208,7 +209,7 @@ async def test_what_is_waited_for_in_vain_is_not_waited_for_ever(rescued: bool) 
         answering = asyncio.create_task(made.server.answer(A))
         waiting = made.wish(B, timeout=300.0)
         await settle()
-        made.actor.followers.withdrawn(gateway, ModelName(A), made.withdrawal(gateway), 0)
+        made.actor.followers.withdrawn(gateway, ModelName(A), made.withdrawal(gateway))
         await asyncio.sleep(1)
         assert made.state(A) is State.DRAINING
         if rescued:

@@ -80,9 +80,9 @@ def test_withdrawn_only_when_every_gateway_has_answered(heard: Heard) -> None:
     first, second = heard.attach("1"), heard.attach("2")
     heard.followers.publish(A)
     heard.followers.withdraw(A, Ticket(7))
-    heard.followers.withdrawn(first, A, Ticket(7), 0)
+    heard.followers.withdrawn(first, A, Ticket(7))
     assert heard.withdrawn == []
-    heard.followers.withdrawn(second, A, Ticket(7), 0)
+    heard.followers.withdrawn(second, A, Ticket(7))
     assert heard.withdrawn == [(A, Ticket(7))]
 
 
@@ -90,9 +90,9 @@ def test_an_answer_to_an_older_withdrawal_means_nothing(heard: Heard) -> None:
     gateway = heard.attach("1")
     heard.followers.withdraw(A, Ticket(1))
     heard.followers.publish(A)
-    heard.followers.withdrawn(gateway, A, Ticket(1), 0)
+    heard.followers.withdrawn(gateway, A, Ticket(1))
     heard.followers.withdraw(A, Ticket(2))
-    heard.followers.withdrawn(gateway, A, Ticket(1), 0)
+    heard.followers.withdrawn(gateway, A, Ticket(1))
     assert heard.withdrawn == []
 
 
@@ -108,7 +108,7 @@ def test_a_rescue_before_the_withdrawal_was_sent_sends_only_the_rescue(heard: He
 def test_a_gateway_that_leaves_is_not_waited_for(heard: Heard) -> None:
     first, second = heard.attach("1"), heard.attach("2")
     heard.followers.withdraw(A, Ticket(3))
-    heard.followers.withdrawn(first, A, Ticket(3), 0)
+    heard.followers.withdrawn(first, A, Ticket(3))
     heard.followers.detach(second)
     assert heard.withdrawn == [(A, Ticket(3))]
 
@@ -139,7 +139,7 @@ def test_when_the_server_is_gone_gateways_are_reset_and_nobody_is_asked_to_drain
     address, reset = heard.followers.messages_for(gateway)
     assert (address.address.rest, address.address.epoch) == ("", 1)
     assert (reset.hot.reset, list(reset.hot.models)) == (True, [])
-    heard.followers.withdrawn(gateway, A, Ticket(1), 0)
+    heard.followers.withdrawn(gateway, A, Ticket(1))
     assert heard.withdrawn == []
 
 
@@ -151,9 +151,9 @@ def test_what_a_call_was_granted_is_kept_until_the_gateway_has_passed_it_on(hear
     heard.followers.granted("1", 100, R)
     heard.followers.granted("1", 101, S)
     assert heard.passed == []
-    heard.followers.passed(gateway, A, [101], 3)
+    heard.followers.passed(gateway, [101])
     assert heard.passed == [S]
-    heard.followers.passed(gateway, A, [100], 4)
+    heard.followers.passed(gateway, [100])
     assert heard.passed == [S, R]
 
 
@@ -179,11 +179,11 @@ def test_a_gateway_that_comes_again_before_it_was_missed_has_nothing_left_from_b
 ) -> None:
     old = heard.attach("1")
     heard.followers.granted("1", 100, R)
-    heard.followers.passed(old, A, [], 5)
+    heard.followers.let_through(old, A, 5, 1)
     new = heard.attach("1")
     assert heard.passed == [R]
     heard.followers.granted("1", 101, S)
-    heard.followers.passed(new, A, [], 6)
+    heard.followers.let_through(new, A, 6, 1)
     heard.followers.detach(old)
     assert heard.passed == [R]
     assert heard.followers.passed_on(A) == {"1": 6}
@@ -191,30 +191,47 @@ def test_a_gateway_that_comes_again_before_it_was_missed_has_nothing_left_from_b
 
 def test_a_call_that_was_given_up_and_granted_all_the_same_is_passed_on(heard: Heard) -> None:
     gateway = heard.attach("1")
-    heard.followers.passed(gateway, A, [100], 0)
+    heard.followers.passed(gateway, [100])
     heard.followers.granted("1", 100, R)
     assert heard.passed == [R]
     for call in range(2000):
-        heard.followers.passed(gateway, A, [call], 0)
+        heard.followers.passed(gateway, [call])
     assert len(gateway.given_up) <= 1000
 
 
 def test_each_gateway_says_how_many_it_has_let_through(heard: Heard) -> None:
     first, second = heard.attach("1"), heard.attach("2")
-    heard.followers.passed(first, A, [], 5)
-    heard.followers.passed(second, B, [], 9)
+    heard.followers.let_through(first, A, 5, 1)
+    heard.followers.let_through(second, B, 9, 1)
     heard.followers.withdraw(A, Ticket(1))
-    heard.followers.withdrawn(first, A, Ticket(1), 6)
+    heard.followers.let_through(first, A, 6, 1)
+    heard.followers.withdrawn(first, A, Ticket(1))
     assert heard.followers.passed_on(A) == {"1": 6}
-    heard.followers.withdrawn(second, A, Ticket(1), 0)
+    heard.followers.let_through(second, A, 0, 1)
+    heard.followers.withdrawn(second, A, Ticket(1))
     assert heard.followers.passed_on(A) == {"1": 6, "2": 0}
+
+
+def test_what_was_let_through_to_another_process_is_not_counted(heard: Heard) -> None:
+    gateway = heard.attach("1")
+    heard.followers.let_through(gateway, A, 5, 1)
+    heard.followers.let_through(gateway, A, 99, 2)
+    assert heard.followers.passed_on(A) == {"1": 5}
+    heard.followers.withdraw_all()
+    heard.followers.let_through(gateway, A, 6, 1)
+    heard.followers.set_address(pb.ServerAddress(rest="r:1", grpc="g:1", epoch=2))
+    assert heard.followers.passed_on(A) == {}
+    heard.followers.let_through(gateway, A, 7, 1)
+    assert heard.followers.passed_on(A) == {}
+    heard.followers.let_through(gateway, A, 1, 2)
+    assert heard.followers.passed_on(A) == {"1": 1}
 
 
 def test_with_the_server_goes_what_was_granted_and_counted(heard: Heard) -> None:
     gateway = heard.attach("1")
     heard.followers.granted("1", 100, R)
-    heard.followers.passed(gateway, A, [], 5)
+    heard.followers.let_through(gateway, A, 5, 1)
     heard.followers.withdraw_all()
     assert heard.followers.passed_on(A) == {}
-    heard.followers.passed(gateway, A, [100], 0)
+    heard.followers.passed(gateway, [100])
     assert heard.passed == [], "it is void"

@@ -444,7 +444,7 @@ async def test_a_model_is_not_evicted_for_what_its_inference_has_given_back(coun
             made.actor.followers.usage(gateway, ModelName(A), 0, 0)
         else:
             # Nobody knew of the request, so it was to leave; nothing is in flight any more.
-            made.actor.followers.withdrawn(gateway, ModelName(A), made.withdrawal(gateway), 1)
+            made.actor.followers.withdrawn(gateway, ModelName(A), made.withdrawal(gateway))
         await asyncio.sleep(1)
         assert made.state(A) is State.RESIDENT
         assert made.events()[-1] == "MemoryPressureOver"

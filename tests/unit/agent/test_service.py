@@ -96,6 +96,29 @@ async def test_a_gateway_that_withdraws_lets_the_model_go(tmp_path: Path) -> Non
         call.cancel()
 
 
+async def test_what_a_gateway_was_granted_stays_until_it_says_passed(tmp_path: Path) -> None:
+    async with world() as made, served(made, tmp_path) as stub:
+        await made.assign(spec(A))
+        call = stub.Follow()
+        await call.write(pb.GatewayToAgent(hello=pb.GatewayHello(gateway="one")))
+        await _hear(call, "hot")
+        asked = pb.ActivateRequest(model=A, timeout_seconds=5, gateway="one", call=7)
+        assert (await stub.Activate(asked)).outcome == pb.ActivateReply.RESIDENT
+        made.actor.evict(ModelName(A))
+        ticket = (await _hear(call, "withdraw")).withdraw.ticket
+        withdrawn = pb.Withdrawn(model=A, ticket=ticket, granted=3, epoch=1)
+        await call.write(pb.GatewayToAgent(withdrawn=withdrawn))
+        async with asyncio.timeout(5):
+            while made.actor.followers.passed_on(ModelName(A)) != {"one": 3}:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        assert made.state(A) is State.DRAINING
+        passed = pb.Passed(model=A, calls=[7], granted=4, epoch=1)
+        await call.write(pb.GatewayToAgent(passed=passed))
+        await _state(made, A, State.COLD)
+        assert made.actor.followers.passed_on(ModelName(A)) == {"one": 4}
+        call.cancel()
+
+
 @pytest.mark.parametrize("end", ["cancel", "done", "channel"])
 async def test_no_drain_waits_for_a_gateway_that_is_gone(tmp_path: Path, end: str) -> None:
     async with world(budget=MB) as made, served(made, tmp_path) as stub:
