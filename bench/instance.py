@@ -233,14 +233,21 @@ def running(folder: Path) -> Iterator[Instance]:
 def wait_registered(instance: Instance, models: int) -> None:
     """Until every model is ready to its users: its artifact is there and checked."""
 
+    waiting: list[str] = []
+
     def all_ready() -> bool:
         try:
             found = instance.control.list("model")
         except ClientError as error:
             raise BenchFailed(f"list of models: {error}") from None
-        return sum(map(_is_ready, found)) == models
+        waiting[:] = [str(each["status"]) for each in found if not _is_ready(each)]
+        return len(found) == models and not waiting
 
-    wait_until(f"{models} models are ready", all_ready, seconds=_START_SECONDS, pause=0.5)
+    what = f"{models} models are ready"
+    try:
+        wait_until(what, all_ready, seconds=_START_SECONDS, pause=0.5)
+    except BenchFailed as error:
+        raise BenchFailed(f"{error}; one that is not: {waiting[:1]}") from None
 
 
 def _is_ready(model: JsonObject) -> bool:

@@ -27,6 +27,8 @@ from overbook.agent.servers.rest_repository import RestRepository
 
 _MODELS: Final = 60
 _SMALLEST, _LARGEST = 0.1, 30.0
+# Many of all sizes, and a tenth of their sum has room for the largest beside some others.
+_SKEW: Final = 0.7
 _ROOM: Final = 10
 _CLIENTS: Final = 16
 _ALPHA: Final = 0.9
@@ -88,7 +90,7 @@ def _thrash(stage: Stage, effort: Effort) -> _Contest:
         Plan(
             f"{'forest' if number % 2 else 'text'}-{number:02}",
             "forest" if number % 2 else "text",
-            _SMALLEST * (_LARGEST / _SMALLEST) ** (number / (_MODELS - 1)),
+            _SMALLEST * (_LARGEST / _SMALLEST) ** ((number / (_MODELS - 1)) ** _SKEW),
             seed=number,
         )
         for number in range(_MODELS)
@@ -107,7 +109,7 @@ def _thrash(stage: Stage, effort: Effort) -> _Contest:
 
 def _two(stage: Stage, effort: Effort) -> _Contest:
     """Their sizes are declared: nothing but the change from one to the other is looked at."""
-    plans = [Plan(f"forest-{n}", "forest", _TWO_MEGABYTES, seed=n) for n in (1, 2)]
+    plans = [Plan(f"linear-{n}", "linear", _TWO_MEGABYTES, seed=n) for n in (1, 2)]
     exhibits = make(stage.folder("two"), plans)
     sizes = {name: each.asked for name, each in truths(exhibits, repeats=1).items()}
     by_turns = [Question(each, over_grpc=False) for each in exhibits] * effort.samples
