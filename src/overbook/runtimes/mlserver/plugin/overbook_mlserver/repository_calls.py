@@ -110,3 +110,7 @@ class RepositoryCalls:
 def _number(found: int | None) -> Reply:
     """Bytes; nothing where they are not known."""
     return Reply([], b"" if found is None else b"%d" % found)
+
+
+async def _refuse(reason: str) -> Reply:
+    raise MLServerError(reason, _BAD_REQUEST)

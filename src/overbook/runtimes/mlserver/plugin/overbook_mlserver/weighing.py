@@ -9,7 +9,9 @@ much its anonymous memory has grown, with that of processes which the model star
 Then it ends, whatever the model has done.
 
 A model may be the first to need some part of a framework. In the server that is imported once and stays; so the child
-names the modules that came along, and a second child imports them before it begins to measure.
+names the modules that came along, and a second child imports them before it begins to measure. Some frameworks also set
+themselves up with their first model (ONNX Runtime 1.4 MB, MLflow 1.9): of theirs a second copy is loaded beside the
+first, and counts. Not of pickles, whose second copy fills holes that the first one's garbage left.
 
 Calls come as lines of JSON on standard input, ``{"id", "name", "settings", "seconds"}``, with settings as MLServer
 takes them; answers go to standard output, in the order in which they are ready: ``{"id", "kept", "peak", "imports"}``
@@ -22,6 +24,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import copy
 import ctypes
 import gc
 import importlib
@@ -41,6 +44,14 @@ _CHUNK = 65536
 # More than this process ever has.
 _DESCRIPTORS = 4096
 _PR_SET_PDEATHSIG = 1
+# Classes whose frameworks set themselves up with their first model.
+_SET_UP = (
+    "overbook_mlserver.onnx.",
+    "overbook_mlserver.catboost.",
+    "mlserver_mlflow.",
+    "mlserver_xgboost.",
+    "mlserver_lightgbm.",
+)
 # What is killed first when the machine runs out of memory.
 _OOM_SCORE = 1000
 _libc = ctypes.CDLL(None)
@@ -156,22 +167,34 @@ def weigh(name: str, raw: dict[str, Any], modules: list[str]) -> dict[str, Any]:
     ``modules`` are imported before anything is measured. Returns, in bytes, ``kept`` and ``peak``, and in ``modules``
     the names of those that the load imported, but for the model's own.
     """
-    from overbook_mlserver.repository import given_settings
-
     for module in modules:
         with contextlib.suppress(Exception):
             importlib.import_module(module)
     known = set(sys.modules)
     before = _at_rest()
     _forget_peak()
-    model = asyncio.Runner(loop_factory=asyncio.SelectorEventLoop).run(
-        _load(given_settings(name, raw))
-    )
-    peak = _peak()
-    kept = _at_rest() - before
+    model = _load_here(name, raw)
+    peak = _peak() - before
+    loaded = _at_rest()
+    kept, came = loaded - before, [each for each in sys.modules if each not in known]
+    if model.settings.implementation_.startswith(_SET_UP):
+        again = _load_here(name, raw)
+        kept, came = min(kept, _at_rest() - loaded), []
+        del again
     del model
-    came = [each for each in sys.modules if each not in known and not _own(each)]
-    return {"kept": max(0, kept), "peak": max(0, kept, peak - before), "modules": came}
+    return {
+        "kept": max(0, kept),
+        "peak": max(0, kept, peak),
+        "modules": [each for each in came if not _own(each)],
+    }
+
+
+def _load_here(name: str, raw: dict[str, Any]) -> Any:
+    from overbook_mlserver.repository import given_settings
+
+    # Never closed: it would wait for what the model has left running, and the process ends soon.
+    runner = asyncio.Runner(loop_factory=asyncio.SelectorEventLoop)
+    return runner.run(_load(given_settings(name, copy.deepcopy(raw))))
 
 
 async def _load(settings: Any) -> Any:
