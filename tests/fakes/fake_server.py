@@ -72,6 +72,9 @@ class FakeServer:
         self._sleep = sleep
         self.weighs = weighs
         self.scale_seconds = 0.05
+        self.samples = (
+            False  # whether requests are known that can be asked where models are weighed
+        )
         self.bodies = 0  # bytes that requests hold meanwhile
         self._counts_requests = counts_requests
         self.present: Counter[str] = Counter()
@@ -202,7 +205,12 @@ class FakeServer:
             return None
         return ProcessMemory(bytes=self._loaded[name].size, processes=1)
 
-    async def weigh(self, model: PreparedModel, *, timeout: float) -> Weight | None:
+    async def sample(self, name: str) -> bytes | None:
+        return b"{}" if self.samples and name in self._loaded else None
+
+    async def weigh(
+        self, model: PreparedModel, *, timeout: float, request: bytes | None = None
+    ) -> Weight | None:
         if not self.weighs:
             return None
         self.validate(model)
@@ -213,7 +221,8 @@ class FakeServer:
             raise WeighingFailed("the load ended its process", died=True)
         if script.fail:
             raise WeighingFailed(script.fail)
-        return Weight(kept=script.size, peak=script.size)
+        kept = script.size + (0 if request is None else script.grows)
+        return Weight(kept, kept, asked=request is not None)
 
     async def grown(self, name: str) -> int | None:
         """Whoever asks has asked the model something before."""

@@ -119,6 +119,26 @@ def _custom(folder: Path, name: str, code: str) -> PreparedModel:
     return PreparedModel(name, 1, artifact)
 
 
+async def test_what_the_first_request_allocates_is_weighed_with_it(
+    server: MlserverServer, tmp_path: Path
+) -> None:
+    model = _custom(tmp_path, "lazy", "self.held = bytearray(b'x') * 5_000_000")
+    with open(model.artifact / "model.py", "a") as code:
+        code.write(
+            "    async def predict(self, request):\n        self.more = bytearray(b'x') * 20_000_000\n"
+        )
+    request = json.dumps(
+        {"inputs": [{"name": "x", "shape": [1], "datatype": "FP64", "data": [1.0]}]}
+    ).encode()
+    plain = await server.weigh(model, timeout=CALL)
+    asked = await server.weigh(model, timeout=CALL, request=request)
+    assert plain is not None
+    assert asked is not None
+    assert (plain.asked, asked.asked) == (False, True)
+    assert plain.kept == pytest.approx(5e6, rel=0.02)
+    assert asked.kept == pytest.approx(25e6, rel=0.02)
+
+
 @pytest.mark.parametrize(
     ("name", "code", "told", "died"),
     [

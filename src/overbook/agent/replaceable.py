@@ -121,8 +121,13 @@ class ReplaceableServer:
     def weighs(self) -> bool:
         return self._current.weighs
 
-    async def weigh(self, model: PreparedModel, *, timeout: float) -> Weight | None:
-        return await self._current.weigh(model, timeout=timeout)
+    async def weigh(
+        self, model: PreparedModel, *, timeout: float, request: bytes | None = None
+    ) -> Weight | None:
+        return await self._current.weigh(model, timeout=timeout, request=request)
+
+    async def sample(self, name: str) -> bytes | None:
+        return await self._current.sample(name)
 
     async def grown(self, name: str) -> int | None:
         return await self._current.grown(name)

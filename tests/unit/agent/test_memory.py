@@ -273,6 +273,21 @@ async def test_growth_is_seen_while_the_model_stays() -> None:
 
 
 @in_virtual_time
+async def test_growth_is_weighed_where_others_are_asked_all_the_time() -> None:
+    async with world(budget=BUDGET, weighs=True, watching=True) as made:
+        made.room = Room(100 * BUDGET, 90 * BUDGET)
+        made.server.samples = True
+        made.server.scripts[A] = Script(size=100 * MB, grows=60 * MB)
+        gateway = made.follow()
+        await made.assign(spec(A, memory=None))
+        await made.activate(A)
+        made.server.bodies = 1
+        made.actor.followers.usage(gateway, ModelName(A), 0, 1)
+        await asyncio.sleep(3.0)
+        assert made.report(A).measured_bytes == 160 * MB
+
+
+@in_virtual_time
 async def test_what_an_unload_leaves_behind_is_withheld_at_once() -> None:
     async with world(budget=BUDGET, weighs=True) as made:
         made.server.scripts[A] = Script(size=100 * MB, leak=40 * MB)

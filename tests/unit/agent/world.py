@@ -19,7 +19,7 @@ from overbook.agent.losses import LostModels
 from overbook.agent.memory.gpu import NoGpus
 from overbook.agent.memory.history import History
 from overbook.agent.memory.machine import Room
-from overbook.agent.memory.meter import Meter
+from overbook.agent.memory.meter import Meter, Sampling
 from overbook.agent.memory.readings import Reading
 from overbook.agent.memory.recycling import Recycling
 from overbook.agent.memory.sizes import Sizes
@@ -200,6 +200,7 @@ class World:
                 base=lambda: self.meter.state.base,
             )
         )
+        self.meter.sampling = Sampling(self.server.sample, self.weigher.sampled)
         self.assignments = Assignments(
             actor=self.actor,
             server=self.server,

@@ -10,7 +10,7 @@ from overbook.agent.guesses import Guess
 from overbook.agent.memory.gpu import find_gpus
 from overbook.agent.memory.history import History
 from overbook.agent.memory.machine import Room, room_for
-from overbook.agent.memory.meter import Meter
+from overbook.agent.memory.meter import Meter, Sampling
 from overbook.agent.memory.probe import TreeProbe
 from overbook.agent.memory.readings import Reading
 from overbook.agent.memory.recycling import Recycling
@@ -49,7 +49,7 @@ class MemoryOffice:
 
     def weigher(self, loaded: Callable[[], set[str]]) -> Weigher:
         """See `WeigherPorts`."""
-        return Weigher(
+        weigher = Weigher(
             WeigherPorts(
                 scale=self._server,
                 sizes=self.sizes,
@@ -58,6 +58,8 @@ class MemoryOffice:
                 base=lambda: self.meter.state.base,
             )
         )
+        self.meter.sampling = Sampling(self._server.sample, weigher.sampled)
+        return weigher
 
     async def _exact(self, name: str) -> int | None:
         own = await self._server.model_memory(name)

@@ -67,6 +67,14 @@ class _FirstUse:
 
 
 @dataclass(frozen=True, slots=True)
+class Sampling:
+    """``sample``: a request that a model got, by its name. ``sampled``: who wants it, by the content's digest."""
+
+    sample: Callable[[str], Awaitable[bytes | None]]
+    sampled: Callable[[str, bytes], None]
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
     """An unload under way. ``measure``: the server shall say what came back, and ``said`` is told that."""
 
@@ -117,6 +125,7 @@ class Meter:
         self.sizes = sizes
         self.state = state
         self.telling: Telling | None = None
+        self.sampling: Sampling | None = None
 
     async def began(self) -> Reading | None:
         """A new, empty process serves: take its base."""
@@ -233,17 +242,21 @@ class Meter:
         if evidence is None or evidence.weight is None:
             self._used.add(name)  # until it is weighed
             return False
+        if not evidence.weight.asked and self.sampling is not None:
+            request = await self.sampling.sample(name)
+            if request is not None:
+                self.sampling.sampled(content.digest, request)
         grown = await self._grown(name)
-        if grown is None:
-            return False
-        self.sizes.grew(content, grown)
+        if grown is not None:
+            self.sizes.grew(content, grown)
         if not self._worth_a_look(content):
             self._in_use.pop(name, None)
-        return True
+        return grown is not None
 
     def _worth_a_look(self, content: Content) -> bool:
         evidence = self.sizes.evidence(content.digest)
-        return evidence is None or len(evidence.uses) < _ENOUGH
+        asked = evidence is not None and evidence.weight is not None and evidence.weight.asked
+        return not asked and (evidence is None or len(evidence.uses) < _ENOUGH)
 
     # -- unloads
 

@@ -98,7 +98,7 @@ def _facts(evidence: Evidence) -> dict[str, object]:
     weight = evidence.weight
     return {
         "kind": [evidence.kind.word, evidence.kind.bytes],
-        "weight": None if weight is None else [weight.kept, weight.peak],
+        "weight": None if weight is None else [weight.kept, weight.peak, weight.asked],
         "loads": evidence.loads,
         "returns": evidence.returns,
         "uses": evidence.uses,
@@ -114,11 +114,11 @@ def _evidence(facts: Mapping[str, object]) -> Evidence:
     kind, weight = facts["kind"], facts["weight"]
     if not (isinstance(kind, list) and len(kind) == 2):
         raise TypeError("expected a kind of a word and a number")
-    if weight is not None and not (isinstance(weight, list) and len(weight) == 2):
-        raise TypeError("expected a weight of two numbers")
+    if weight is not None and not (isinstance(weight, list) and len(weight) == 3):
+        raise TypeError("expected a weight of two numbers and whether it was asked")
     return Evidence(
         kind=Kind(str(kind[0]), int(kind[1])),
-        weight=None if weight is None else Weight(int(weight[0]), int(weight[1])),
+        weight=None if weight is None else Weight(int(weight[0]), int(weight[1]), bool(weight[2])),
         loads=tuple(int(each) for each in loads),
         returns=tuple(int(each) for each in returns),
         uses=tuple(int(each) for each in uses),

@@ -1,4 +1,5 @@
-"""Has contents weighed that nobody has weighed yet: one after the other, those in memory first.
+"""Has contents weighed that nobody has weighed yet: one after the other, those in memory first; and once more when
+the first request for a content is known, as some models allocate only then.
 
 Nothing waits for it: a model that is wanted is loaded by what is believed of it, and charged what it weighs as soon
 as that is known. Decides nothing about models; where a weight goes, and what follows from it, is `sizes`'.
@@ -42,7 +43,9 @@ class Scale(Protocol):
     @property
     def weighs(self) -> bool: ...
 
-    async def weigh(self, model: PreparedModel, *, timeout: float) -> Weight | None: ...
+    async def weigh(
+        self, model: PreparedModel, *, timeout: float, request: bytes | None = None
+    ) -> Weight | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,8 @@ class Weigher:
 
     def __init__(self, ports: WeigherPorts) -> None:
         self._ports = ports
+        self._models: dict[str, PreparedModel] = {}
+        self._requests: dict[str, bytes] = {}  # to ask those who wait
         self._waiting: dict[str, PreparedModel] = {}
         self._weighing: set[str] = set()
         self._failed: set[str] = set()
@@ -72,6 +77,7 @@ class Weigher:
     def want(self, model: PreparedModel) -> None:
         """This model's content should be weighed, if it has not been."""
         digest = model.artifact.name
+        self._models[digest] = model
         if not self._ports.scale.weighs or digest in self._failed or digest in self._weighing:
             return
         evidence = self._ports.sizes.evidence(digest)
@@ -79,10 +85,19 @@ class Weigher:
             self._waiting[digest] = model
             self._news.set()
 
+    def sampled(self, digest: str, request: bytes) -> None:
+        """A request to such a model came, which is to be asked there as well."""
+        model = self._models.get(digest)
+        if model is not None and digest not in self._failed | self._weighing:
+            self._requests[digest] = request
+            self._waiting[digest] = model
+            self._news.set()
+
     def keep_only(self, digests: set[str]) -> None:
         """The models with other contents left."""
-        for gone in self._waiting.keys() - digests:
-            del self._waiting[gone]
+        for known in (self._models, self._waiting, self._requests):
+            for gone in known.keys() - digests:
+                del known[gone]
         self._failed &= digests
 
     async def run(self) -> None:
@@ -132,9 +147,10 @@ class Weigher:
             self._ports.sizes.weighed(content, weight)
 
     async def _confirmed(self, model: PreparedModel, content: Content) -> Weight | None:
-        weight = await self._ports.scale.weigh(model, timeout=_LONGEST)
+        request = self._requests.pop(content.digest, None)
+        weight = await self._ports.scale.weigh(model, timeout=_LONGEST, request=request)
         expected = self._ports.sizes.guess(content)
         if weight is None or weight.kept <= _ODD * expected + _ODD_BYTES:
             return weight
-        again = await self._ports.scale.weigh(model, timeout=_LONGEST)
+        again = await self._ports.scale.weigh(model, timeout=_LONGEST, request=request)
         return weight if again is None or weight.kept <= again.kept else again

@@ -291,7 +291,12 @@ class AttachedServer:
     def weighs(self) -> bool:
         return False
 
-    async def weigh(self, model: PreparedModel, *, timeout: float) -> Weight | None:
+    async def weigh(
+        self, model: PreparedModel, *, timeout: float, request: bytes | None = None
+    ) -> Weight | None:
+        return None
+
+    async def sample(self, name: str) -> bytes | None:
         return None
 
     async def grown(self, name: str) -> int | None:

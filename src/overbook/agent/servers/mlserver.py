@@ -151,9 +151,14 @@ class MlserverServer:
     def weighs(self) -> bool:
         return True
 
-    async def weigh(self, model: PreparedModel, *, timeout: float) -> Weight | None:
+    async def weigh(
+        self, model: PreparedModel, *, timeout: float, request: bytes | None = None
+    ) -> Weight | None:
         settings = mlserver_models.server_settings(model, self._extras)
-        return await self._room.weigh(model.name, settings, timeout=timeout)
+        return await self._room.weigh(model.name, settings, timeout=timeout, request=request)
+
+    async def sample(self, name: str) -> bytes | None:
+        return await self._repository.sample(name, timeout=_LOOK_SECONDS)
 
     async def grown(self, name: str) -> int | None:
         return await self._repository.grown(name, timeout=_LOOK_SECONDS)

@@ -79,10 +79,14 @@ class Addresses:
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """Bytes that a model takes in a fresh process: what it ``kept`` after its load, and its ``peak`` meanwhile."""
+    """Bytes that a model takes in a fresh process: what it ``kept`` after its load, and its ``peak`` meanwhile.
+
+    ``asked``: with what it allocates at its first request.
+    """
 
     kept: int
     peak: int
+    asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,11 +183,17 @@ class InferenceServer(Protocol):
         """Whether `weigh` says anything, and memory is given back before a load or an unload has ended."""
         ...
 
-    async def weigh(self, model: PreparedModel, *, timeout: float) -> Weight | None:
+    async def weigh(
+        self, model: PreparedModel, *, timeout: float, request: bytes | None = None
+    ) -> Weight | None:
         """What the model takes in a fresh process of the same kind. None where the server does not ``weigh``.
 
-        Needs no running server. Raises ModelRejected, WeighingFailed.
+        ``request``: a `sample`, which is asked there. Needs no running server. Raises ModelRejected, WeighingFailed.
         """
+        ...
+
+    async def sample(self, name: str) -> bytes | None:
+        """A request that a loaded model got since this was asked first, as `weigh` takes it; None: there was none."""
         ...
 
     async def grown(self, name: str) -> int | None:

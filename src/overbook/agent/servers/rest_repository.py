@@ -52,6 +52,10 @@ class RestRepository:
         if status != HTTPStatus.OK:
             raise ModelRejected(_reason(status, text))
 
+    async def sample(self, name: str, *, timeout: float) -> bytes | None:
+        """A request that the model got since this was asked first; None when the server has none, or not in time."""
+        return await self._text(f"models/{name}/sample", timeout) or None
+
     async def grown(self, name: str, *, timeout: float) -> int | None:
         """Bytes that the model allocated since its load; None when the server does not say, or not in time."""
         return await self._number(f"models/{name}/grown", timeout)
@@ -61,13 +65,16 @@ class RestRepository:
         return await self._number("bodies", timeout) or 0
 
     async def _number(self, what: str, timeout: float) -> int | None:
+        text = await self._text(what, timeout)
+        return int(text) if text.isdigit() else None
+
+    async def _text(self, what: str, timeout: float) -> bytes:
         url = f"http://{self._address}/v2/repository/{what}"
         try:
             async with self._http.post(url, timeout=aiohttp.ClientTimeout(timeout)) as reply:
-                text = await reply.text()
-                return int(text) if reply.status == HTTPStatus.OK and text else None
-        except (TimeoutError, aiohttp.ClientError, ValueError):
-            return None
+                return await reply.read() if reply.status == HTTPStatus.OK else b""
+        except (TimeoutError, aiohttp.ClientError):
+            return b""
 
     async def _call(
         self, name: str, action: str, timeout: float, body: Mapping[str, object] | None = None

@@ -212,7 +212,12 @@ class TritonServer:
     def weighs(self) -> bool:
         return False
 
-    async def weigh(self, model: PreparedModel, *, timeout: float) -> Weight | None:
+    async def weigh(
+        self, model: PreparedModel, *, timeout: float, request: bytes | None = None
+    ) -> Weight | None:
+        return None
+
+    async def sample(self, name: str) -> bytes | None:
         return None
 
     async def grown(self, name: str) -> int | None:

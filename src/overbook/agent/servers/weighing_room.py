@@ -13,7 +13,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from overbook.agent.servers.process import PARENT_FD_FLAG
 from overbook.agent.servers.protocol import WeighingFailed, Weight
@@ -25,6 +25,9 @@ _START: Final = 60.0
 _LONGEST_LINE: Final = 1 << 20
 # Seconds that it is given to end by itself, when it is told to.
 _GRACE: Final = 2.0
+
+
+_Asked: TypeAlias = dict[int, asyncio.Future[Mapping[str, object]]]
 
 
 class WeighingRoom:
@@ -40,25 +43,39 @@ class WeighingRoom:
         self._process: asyncio.subprocess.Process | None = None
         self._pipe: int | None = None
         self._listening: asyncio.Task[None] | None = None
-        self._asked: dict[int, asyncio.Future[Mapping[str, object]]] = {}
+        self._asked: _Asked = {}  # of the present process
+        self._calls = 0  # under way
         self._numbers = itertools.count(1)
         self._starting = asyncio.Lock()
         self._ending: asyncio.TimerHandle | None = None
 
-    async def weigh(self, name: str, settings: Mapping[str, object], *, timeout: float) -> Weight:
-        """What a load of the model takes, which may last for ``timeout`` seconds. Raises WeighingFailed."""
+    async def weigh(
+        self,
+        name: str,
+        settings: Mapping[str, object],
+        *,
+        timeout: float,
+        request: bytes | None = None,
+    ) -> Weight:
+        """What a load of the model takes, which may last for ``timeout`` seconds, and a ``request`` after it.
+
+        Raises WeighingFailed.
+        """
         if self._ending is not None:
             self._ending.cancel()
         number = next(self._numbers)
         answer: asyncio.Future[Mapping[str, object]] = asyncio.get_running_loop().create_future()
-        self._asked[number] = answer
+        self._calls += 1
+        asked = None if request is None else json.loads(request)
         call = {"id": number, "name": name, "settings": settings, "seconds": timeout}
+        call["request"] = asked
         try:
             async with asyncio.timeout(timeout + _START):
                 stdin = await self._running()
+                self._asked[number] = answer
                 stdin.write(json.dumps(call).encode() + b"\n")
                 await stdin.drain()
-                return _weight(await answer)
+                return _weight(await answer, asked=request is not None)
         except TimeoutError:
             await self.close()
             raise WeighingFailed("the process in which it was weighed did not answer") from None
@@ -66,7 +83,8 @@ class WeighingRoom:
             raise WeighingFailed(f"the process in which models are weighed: {error}") from error
         finally:
             self._asked.pop(number, None)
-            if not self._asked:
+            self._calls -= 1
+            if not self._calls:
                 self._ending = asyncio.get_running_loop().call_later(IDLE, self._hang_up)
 
     async def close(self) -> None:
@@ -98,8 +116,9 @@ class WeighingRoom:
             if self._process is None or self._process.returncode is not None:
                 self._hang_up()
                 self._process = await self._start()
+                self._asked = {}
                 self._listening = asyncio.create_task(
-                    self._listen(self._process), name="weighing room"
+                    _listen(self._process, self._asked), name="weighing room"
                 )
             assert self._process.stdin is not None
             return self._process.stdin
@@ -126,28 +145,27 @@ class WeighingRoom:
             os.close(readable)
             os.close(log)
 
-    async def _listen(self, process: asyncio.subprocess.Process) -> None:
-        """Hand out its answers until it ends."""
-        assert process.stdout is not None
-        try:
-            while line := await process.stdout.readline():
-                found = json.loads(line)
-                asked = self._asked.get(int(found["id"]))
-                if asked is not None and not asked.done():
-                    asked.set_result(found)
-        finally:
-            if self._process is process or self._process is None:
-                gone = WeighingFailed("the process in which it was weighed ended")
-                for asked in self._asked.values():
-                    if not asked.done():
-                        asked.set_exception(gone)
-            await process.wait()
+
+async def _listen(process: asyncio.subprocess.Process, asked: _Asked) -> None:
+    """Hand out its answers until it ends."""
+    assert process.stdout is not None
+    try:
+        while line := await process.stdout.readline():
+            found = json.loads(line)
+            answer = asked.get(int(found["id"]))
+            if answer is not None and not answer.done():
+                answer.set_result(found)
+    finally:
+        for answer in asked.values():
+            if not answer.done():
+                answer.set_exception(WeighingFailed("the process in which it was weighed ended"))
+        await process.wait()
 
 
-def _weight(found: Mapping[str, object]) -> Weight:
+def _weight(found: Mapping[str, object], *, asked: bool) -> Weight:
     if "error" in found:
         raise WeighingFailed(str(found["error"]), died=bool(found.get("died")))
     kept, peak = found["kept"], found["peak"]
     assert isinstance(kept, int)
     assert isinstance(peak, int)
-    return Weight(kept=kept, peak=peak)
+    return Weight(kept, peak, asked)

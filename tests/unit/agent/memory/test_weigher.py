@@ -28,8 +28,10 @@ class Scale:
         self.seconds: dict[str, float] = {}
         self.weighed: list[str] = []
 
-    async def weigh(self, model: PreparedModel, *, timeout: float) -> Weight | None:
-        self.weighed.append(model.name)
+    async def weigh(
+        self, model: PreparedModel, *, timeout: float, request: bytes | None = None
+    ) -> Weight | None:
+        self.weighed.append(model.name if request is None else f"{model.name} asked")
         await asyncio.sleep(self.seconds.get(model.name, 0.1))
         answers = self.answers.get(model.name, [Weight(MB, 2 * MB)])
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
@@ -144,3 +146,14 @@ async def test_who_left_is_not_weighed() -> None:
         await settle()
         await asyncio.sleep(10)
         assert made.scale.weighed == ["b"]
+
+
+@in_virtual_time
+async def test_a_content_is_weighed_once_more_when_a_request_is_known() -> None:
+    async with bench() as made:
+        made.want("a")
+        await asyncio.sleep(10)
+        made.weigher.sampled("a", b"{}")
+        made.weigher.sampled("stranger", b"{}")
+        await asyncio.sleep(10)
+        assert made.scale.weighed == ["a", "a asked"]

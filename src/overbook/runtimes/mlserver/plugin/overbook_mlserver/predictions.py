@@ -28,6 +28,7 @@ from mlserver.types import InferenceRequest, InferenceResponse
 from overbook_mlserver.aside import in_thread
 from overbook_mlserver.pace import Pace
 from overbook_mlserver.repository import IsolatedSettings
+from overbook_mlserver.samples import Samples
 from overbook_mlserver.short_loads import ShortLoads
 
 _LET_GO = ("mlserver_xgboost.", "mlserver_lightgbm.", "overbook_mlserver.catboost.")
@@ -39,8 +40,13 @@ class Predictions:
     """``held``: the model of a name, None when there is none. ``infer``: the data plane's."""
 
     def __init__(
-        self, held: Callable[[str], MLModel | None], short_loads: ShortLoads, infer: _Infer
+        self,
+        held: Callable[[str], MLModel | None],
+        short_loads: ShortLoads,
+        samples: Samples,
+        infer: _Infer,
     ) -> None:
+        self._samples = samples
         self._held = held
         self._short_loads = short_loads
         self._infer = infer
@@ -52,6 +58,7 @@ class Predictions:
         self, payload: InferenceRequest, name: str, version: str | None = None
     ) -> InferenceResponse:
         """What the data plane's does."""
+        self._samples.see(name, payload)
         model = self._held(name)
         if model is None or not _may_leave(model.settings):
             return await self._infer(payload, name, version)

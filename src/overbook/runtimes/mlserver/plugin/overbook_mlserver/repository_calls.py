@@ -24,6 +24,7 @@ from overbook_mlserver.gateway_endpoint import Headers, Reply, Work
 from overbook_mlserver.registry import Registry
 from overbook_mlserver.repository import given_settings
 from overbook_mlserver.rest_errors import RestErrors
+from overbook_mlserver.samples import Samples
 from overbook_mlserver.settling import settled, settled_now
 from overbook_mlserver.traffic import Traffic
 
@@ -36,11 +37,19 @@ class RepositoryCalls:
     # Whoever asked for a load and has gone does not want it any more, as over gRPC.
     cancels = True
     in_line = False
-    path = re.compile(rb"/v2/repository/(?:models/([^/?#%]+)/(load|unload|settle|grown)|bodies)")
+    path = re.compile(
+        rb"/v2/repository/(?:models/([^/?#%]+)/(load|unload|settle|grown|sample)|bodies)"
+    )
 
     def __init__(
-        self, registry: Registry, errors: RestErrors, traffic: Traffic, activity: Activity
+        self,
+        registry: Registry,
+        errors: RestErrors,
+        traffic: Traffic,
+        activity: Activity,
+        samples: Samples,
     ) -> None:
+        self._samples = samples
         self._registry = registry
         self._errors = errors
         self._traffic = traffic
@@ -56,6 +65,8 @@ class RepositoryCalls:
             return self._settle(found[1], body)
         if call == b"grown":
             return functools.partial(self._grown, name)
+        if call == b"sample":
+            return Reply([], self._samples.take(name) or b"")
         # MLServer's own call has no body; its settings lie in a folder.
         return functools.partial(self._load, name, body) if body else None
 
@@ -71,6 +82,7 @@ class RepositoryCalls:
         return Reply([], b"")
 
     async def _unload(self, name: str, body: bytes) -> Reply:
+        self._samples.gone(name)
         if not body:
             await self._registry.unload(name)
             return Reply([], b"")

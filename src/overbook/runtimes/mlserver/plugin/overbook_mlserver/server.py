@@ -41,6 +41,7 @@ from overbook_mlserver.repository import FolderRepository  # noqa: E402
 from overbook_mlserver.repository_calls import RepositoryCalls  # noqa: E402
 from overbook_mlserver.rest_errors import RestErrors  # noqa: E402
 from overbook_mlserver.rest_infer import RestInfer  # noqa: E402
+from overbook_mlserver.samples import Samples  # noqa: E402
 from overbook_mlserver.short_loads import ShortLoads  # noqa: E402
 from overbook_mlserver.traffic import Traffic  # noqa: E402
 from overbook_mlserver.turnstile import Turnstile  # noqa: E402
@@ -67,6 +68,7 @@ class OverbookServer(mlserver.server.MLServer):
         self._turnstile = Turnstile()
         self._short_loads = ShortLoads(self._turnstile.typical)
         self._activity = Activity()
+        self._samples = Samples()
         super().__init__(settings)
         self._model_repository.attach(self._model_registry)
         self._rest_server._app.add_middleware(BinaryTensors, data_plane=self._data_plane)
@@ -80,7 +82,7 @@ class OverbookServer(mlserver.server.MLServer):
         self._data_plane._ModelInferRequestFailure = silent
         self._data_plane._ModelInferRequestDuration = silent
         predictions = Predictions(
-            self._model_registry.held, self._short_loads, self._data_plane.infer
+            self._model_registry.held, self._short_loads, self._samples, self._data_plane.infer
         )
         self._data_plane.infer = predictions.infer
         self._gateway_endpoint = self._create_gateway_endpoint(gateway_port)
@@ -94,7 +96,9 @@ class OverbookServer(mlserver.server.MLServer):
             [
                 RestInfer(app, self._data_plane, errors),
                 GrpcInfer(servicer, self._settings.grpc_max_message_length),
-                RepositoryCalls(self._model_registry, errors, traffic, self._activity),
+                RepositoryCalls(
+                    self._model_registry, errors, traffic, self._activity, self._samples
+                ),
             ],
             self._turnstile,
             traffic,

@@ -11,12 +11,13 @@ Then it ends, whatever the model has done.
 A model may be the first to need some part of a framework. In the server that is imported once and stays; so the child
 names the modules that came along, and a second child imports them before it begins to measure. Some frameworks also set
 themselves up with their first model (ONNX Runtime 1.4 MB, MLflow 1.9): of theirs a second copy is loaded beside the
-first, and counts. Not of pickles, whose second copy fills holes that the first one's garbage left.
+first, and counts. Not of pickles, whose second copy fills holes that the first one's garbage left. What a model
+allocates at its first request counts as well, once somebody has made one: it comes along with the call.
 
-Calls come as lines of JSON on standard input, ``{"id", "name", "settings", "seconds"}``, with settings as MLServer
-takes them; answers go to standard output, in the order in which they are ready: ``{"id", "kept", "peak", "imports"}``
-in bytes, or ``{"id", "error"}`` with one line for people, and ``"died": true`` when the load ended the process or did
-not end. At the end of its input the process ends.
+Calls come as lines of JSON on standard input, ``{"id", "name", "settings", "seconds", "request"}``, with settings and a
+request (or null) as MLServer takes them; answers go to standard output, in the order in which they are ready: ``{"id",
+"kept", "peak", "imports"}`` in bytes, or ``{"id", "error"}`` with one line for people, and ``"died": true`` when the
+load ended the process or did not end. At the end of its input the process ends.
 """
 
 from __future__ import annotations
@@ -115,7 +116,10 @@ class Room:
             # The pipes are not a model's to write to.
             os.closerange(3, writable)
             os.closerange(writable + 1, _DESCRIPTORS)
-            _be_child(writable, lambda: weigh(call["name"], call["settings"], modules))
+            _be_child(
+                writable,
+                lambda: weigh(call["name"], call["settings"], modules, call.get("request")),
+            )
         os.close(writable)
         deadline = time.monotonic() + float(call["seconds"])
         self._children[readable] = Child(call, pid, deadline, first)
@@ -161,11 +165,13 @@ def _answer(child: Child, status: int, late: bool) -> dict[str, Any]:
     return {"error": told, "died": True}
 
 
-def weigh(name: str, raw: dict[str, Any], modules: list[str]) -> dict[str, Any]:
+def weigh(
+    name: str, raw: dict[str, Any], modules: list[str], request: dict[str, Any] | None
+) -> dict[str, Any]:
     """Load the model here and say what that took. Raises what the load raises.
 
-    ``modules`` are imported before anything is measured. Returns, in bytes, ``kept`` and ``peak``, and in ``modules``
-    the names of those that the load imported, but for the model's own.
+    ``modules`` are imported before anything is measured; ``request`` is asked after the load. Returns, in bytes,
+    ``kept`` and ``peak``, and in ``modules`` the names of those that the load imported, but for the model's own.
     """
     for module in modules:
         with contextlib.suppress(Exception):
@@ -175,10 +181,12 @@ def weigh(name: str, raw: dict[str, Any], modules: list[str]) -> dict[str, Any]:
     _forget_peak()
     model = _load_here(name, raw)
     peak = _peak() - before
+    _ask(model, request)
     loaded = _at_rest()
     kept, came = loaded - before, [each for each in sys.modules if each not in known]
     if model.settings.implementation_.startswith(_SET_UP):
         again = _load_here(name, raw)
+        _ask(again, request)
         kept, came = min(kept, _at_rest() - loaded), []
         del again
     del model
@@ -187,6 +195,18 @@ def weigh(name: str, raw: dict[str, Any], modules: list[str]) -> dict[str, Any]:
         "peak": max(0, kept, peak),
         "modules": [each for each in came if not _own(each)],
     }
+
+
+def _ask(model: Any, request: dict[str, Any] | None) -> None:
+    """The answer is nobody's, nor is a failure."""
+    if request is None:
+        return
+    from mlserver.context import model_context
+    from mlserver.types import InferenceRequest
+
+    runner = asyncio.Runner(loop_factory=asyncio.SelectorEventLoop)
+    with contextlib.suppress(Exception), model_context(model.settings):
+        runner.run(model.predict(InferenceRequest.model_validate(request)))
 
 
 def _load_here(name: str, raw: dict[str, Any]) -> Any:
