@@ -123,10 +123,11 @@ async def test_what_the_first_request_allocates_is_weighed_with_it(
     server: MlserverServer, tmp_path: Path
 ) -> None:
     model = _custom(tmp_path, "lazy", "self.held = bytearray(b'x') * 5_000_000")
-    with open(model.artifact / "model.py", "a") as code:
-        code.write(
-            "    async def predict(self, request):\n        self.more = bytearray(b'x') * 20_000_000\n"
-        )
+    code = model.artifact / "model.py"
+    code.write_text(
+        code.read_text()
+        + "    async def predict(self, request):\n        self.more = bytearray(b'x') * 20_000_000\n"
+    )
     request = json.dumps(
         {"inputs": [{"name": "x", "shape": [1], "datatype": "FP64", "data": [1.0]}]}
     ).encode()
@@ -188,9 +189,10 @@ async def test_what_a_model_started_ends_with_it(server: MlserverServer, tmp_pat
     mark = "31415.9265"
     model = _custom(tmp_path, "parent", f"import subprocess; subprocess.Popen(['sleep', '{mark}'])")
     assert await server.weigh(model, timeout=CALL) is not None
-    assert not any(
-        mark in (each.info["cmdline"] or ()) for each in psutil.process_iter(["cmdline"])
-    )
+    deadline = time.monotonic() + CALL
+    while any(mark in (each.info["cmdline"] or ()) for each in psutil.process_iter(["cmdline"])):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
 
 
 async def test_the_room_is_there_only_while_it_is_needed(
