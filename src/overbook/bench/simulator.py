@@ -38,9 +38,6 @@ class Delays:
     passing: float = 0.001  # from a grant until its request is at the server and the core knows
     inference: float = 0.005
     report: float = 0.1  # between two reports of a gateway's meter
-    count: float = (
-        math.inf
-    )  # until the server says that a model is idle that is waited for; inf: never
     workers: int = (
         0  # loads that the server works on at once, the others in line; 0: however many are begun
     )
@@ -162,7 +159,6 @@ class Simulator:
         self._metered: dict[ModelName, float] = {}  # used since the last report, and when
         self._withdrawing: dict[ModelName, Ticket] = {}
         self._settling: dict[ModelName, Ticket] = {}
-        self._watched: set[ModelName] = set()
         self._waiting: dict[RequestId, _Waiting] = {}
         self._workers = Workers(setting.delays.workers, self._at)
         self._asked: Iterator[int] | None = None  # by clients in a closed loop
@@ -228,23 +224,6 @@ class Simulator:
         if wake < self._tick_due:
             self._tick_due = wake
             self._at(max(0.0, wake - self._now), self._tick)
-        if self._setting.delays.count < math.inf:
-            self._watch()
-
-    def _watch(self) -> None:
-        """The agent asks the server when the models will be idle that somebody waits for."""
-        for model in self._core.awaited(self._now):
-            if model not in self._watched:
-                self._watched.add(model)
-                self._say_idle(model)
-
-    def _say_idle(self, model: ModelName) -> None:
-        if model in self._watched and model not in self._in_flight:
-            self._watched.discard(model)
-            self._at(self._setting.delays.count, partial(self._counted, model))
-
-    def _counted(self, model: ModelName) -> None:
-        self._feed(ev.UsageSeen(model, self._in_flight.get(model, 0), -math.inf))
 
     def _begin(self, effect: Effect) -> None:
         delays = self._setting.delays
@@ -339,7 +318,6 @@ class Simulator:
         if not self._in_flight[model]:
             del self._in_flight[model]
             self._say_drained(model)
-            self._say_idle(model)
 
     def _answered(self, arrived: float) -> None:
         if self._asked is not None:

@@ -28,8 +28,6 @@ from overbook.residency.worth import Worth
 _RESCUED: Final = frozenset({Cause.PRESSURE, Cause.AHEAD, Cause.REQUESTED})
 # Of those that wait; the first come first, so what starves is soon among them.
 _LOOKED_AT: Final = 64
-# Models in use that are worth asking the inference server about.
-_AWAITED: Final = 8
 
 
 class IllegalEvent(IllegalStep):
@@ -573,24 +571,6 @@ class Core:
         """Its load ended after all others began to leave."""
         self._books.warm_up(entry)
         self._books.begin_drain(entry, Cause.RECYCLED, now)
-
-    def awaited(self, now: float) -> list[ModelName]:
-        """Models whose last requests somebody waits for, first to leave first; none when nobody does.
-
-        The meters tell the end of a request late. Where the inference server itself can say that nothing of such a
-        model is in flight, a `UsageSeen` at that moment lets the wait end then. Some of them, if there are many.
-        """
-        books = self._books
-        if not books.blocked:
-            return []
-        first = islice(books.residents(now), _LOOKED_AT)
-        found = (
-            entry.model
-            for entry in first
-            if entry.in_flight and not (entry.granted or entry.verifying or entry.pinned)
-            if entry.state is State.RESIDENT
-        )
-        return list(islice(found, _AWAITED))
 
     def starved(self) -> bool:
         """Whether somebody waits for a model that fits the budget, but not what is left beside withheld bytes."""

@@ -25,6 +25,9 @@ class Shelf:
         self._heap: list[_Place] = []
         self._serial = 0
 
+    def __len__(self) -> int:
+        return len(self._place_of)
+
     def __contains__(self, model: ModelName) -> bool:
         return model in self._place_of
 

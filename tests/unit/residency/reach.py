@@ -69,10 +69,6 @@ class Gateway:
     orders: deque[Order] = field(default_factory=deque)
     news: deque[Told] = field(default_factory=deque)
 
-    def has_to_withdraw(self, model: ModelName) -> bool:
-        """Whether a withdrawal of the model is still on its way here."""
-        return any(each.model == model and each.ticket is not None for each in self.orders)
-
     def tell(
         self, model: ModelName, *, calls: tuple[int, ...] = (), ticket: Ticket | None = None
     ) -> None:
@@ -193,9 +189,7 @@ class Reach:
         for call, granted in self.answers:
             if granted and call.model == model:
                 self.excused.add(call)
-        self.late.update(
-            (each.name, model) for each in self.gateways.values() if each.has_to_withdraw(model)
-        )
+        self.late.update((each.name, model) for each in self.gateways.values() if model in each.hot)
 
     def news_arrive(self, gateway: Gateway) -> None:
         told = gateway.news.popleft()
@@ -275,7 +269,7 @@ class Reach:
 
     def order_arrives(self, gateway: Gateway) -> None:
         order = gateway.orders.popleft()
-        if order.model is not None and not gateway.has_to_withdraw(order.model):
+        if order.model is not None:
             self.late.discard((gateway.name, order.model))
         if order.model is None:
             gateway.epoch = order.epoch

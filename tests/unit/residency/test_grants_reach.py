@@ -172,7 +172,7 @@ class Journey(RuleBasedStateMachine):
 QUICK = settings(
     max_examples=300, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
 )
-THOROUGH = settings(QUICK, max_examples=3_000, stateful_step_count=80)
+THOROUGH = settings(QUICK, max_examples=10_000, stateful_step_count=80)
 
 
 @pytest.mark.slow
