@@ -1,11 +1,11 @@
 """Making room and handing it out, after every event: whose load begins now, and who leaves for it.
 
 Theory of operation. Bytes that are free or coming back (draining and idle, unloading) are promised to the waiting
-models in order of arrival. A model whose promise is covered by bytes that are free begins to load; one whose promise is
-not covered names its whole victim set or, when only busy models are left, is passed over until one is idle, so
-that it blocks nobody behind it. Promises are worked out anew each time and never stored: a rescued victim, a
-waiter who left or a failed load therefore needs no bookkeeping, and draining models that nobody needs any more
-are put back.
+models, first to those that waited too long and then by merit (`precedence`), as far as there are `places`. A model
+whose promise is covered by bytes that are free begins to load; one whose promise is not covered names its whole victim
+set or, when only busy models are left, is passed over until one is idle, so that it blocks nobody behind it. Promises
+are worked out anew each time and never stored: a rescued victim, a waiter who left or a failed load therefore needs no
+bookkeeping, and draining models that nobody needs any more are put back.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ def claim(books: Books, entry: Entry, promises: Promises, now: float) -> None:
     needs = books.needs(entry)
     missing = needs - promises.spare - leaving
     if missing > 0:
-        leaving_first = chain(idle(books, promises, now, entry), in_use(books, promises, now))
+        leaving_first = chain(idle(books, promises, now, entry), in_use(books, now))
         victims = plan_victims(missing, leaving_first)
         if victims is not None:
             _take(books, promises, victims)

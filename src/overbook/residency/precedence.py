@@ -2,9 +2,9 @@
 
 Theory of operation. A load serves all who wait for its model, and costs its own time and the room that others leave:
 most work per cost first would serve the most requests. But where clients wait for their answers before they ask
-again, this makes those who want a large model wait nearly twice as long as in order of arrival: a quarter more
-requests were served, at 1.7 times the 99th percentile (docs/policies.md). So cost is tempered until it decides among
-those who have waited about equally long, and age among all others.
+again, this makes those who want a large model wait half as long again as in order of arrival, for eight percent more
+requests served (docs/policies.md). So cost is tempered until it decides among those who have waited
+about equally long, and age among all others.
 """
 
 from __future__ import annotations

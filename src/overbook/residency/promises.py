@@ -76,13 +76,11 @@ def idle(
         yield from uncertain_kept
 
 
-def in_use(books: Books, promises: Promises, now: float) -> Iterator[Candidate]:
+def in_use(books: Books, now: float) -> Iterator[Candidate]:
     """Residents that law 3 protects for now, in eviction order. Never those that are pinned."""
     for entry in books.residents(now):
         size = books.ledger.of(entry.model)
         if not size or entry.pinned or entry.state is not State.RESIDENT or entry.verifying:
-            continue
-        if entry.model in promises.victims or entry.model in promises.kept:
             continue
         if entry.in_use:
             yield Candidate(entry.model, size)

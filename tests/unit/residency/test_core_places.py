@@ -137,6 +137,16 @@ def test_what_a_load_took_is_known_the_next_time() -> None:
     assert here.core._books.takes_long(here.core.entries[SLOW[0]])
 
 
+def test_where_all_places_are_taken_who_comes_waits_for_the_first_that_is_free() -> None:
+    here = mixed(limits=replace(LIMITS, concurrent_loads=1, long_loads=1, lookahead=0))
+    for model in (SLOW[0], QUICK[0], SLOW[1], QUICK[1]):
+        here.arrive(model)
+    assert loading(here) == [SLOW[0], QUICK[0]]
+    here.answer(QUICK[0])
+    assert loading(here) == [SLOW[0], QUICK[1]]
+    here.settle()
+
+
 def test_a_load_whose_callers_all_left_goes_on() -> None:
     here = mixed()
     request = here.arrive(SLOW[0])
