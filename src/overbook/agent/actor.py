@@ -110,7 +110,7 @@ class Actor:
             charged=lambda: self._core.ledger.total + self._core.overdrawn,
             charged_for=lambda model: self._core.ledger.of(ModelName(model)),
             withhold=self._on_withheld,
-            measured=self._on_measured,
+            measured=self.measured,
         )
         self._prepared: dict[ModelName, PreparedModel] = {}
         self._loading: dict[ModelName, PreparedModel] = {}
@@ -433,8 +433,8 @@ class Actor:
         if known is None or known[0] != prepared:
             self._operations.describe(prepared)
 
-    def _on_measured(self, name: str) -> None:
-        """A loaded model is known better than when its load ended."""
+    def measured(self, name: str) -> None:
+        """What a loaded model takes is known better now. It is charged with that, whoever must leave for it."""
         model = ModelName(name)
         prepared, entry = self._loaded.get(model), self.entries.get(model)
         if prepared is not None and entry is not None and entry.state in SERVING:

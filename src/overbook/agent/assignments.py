@@ -289,6 +289,7 @@ class Assignments:
             if entry is not None and (entry.size, entry.peak) != sizes:
                 # Nothing was wished: a model that is cold stays cold.
                 self._actor.resize(replace(self._registration(known), warm=False))
+                self._actor.measured(name)
 
     def _number(self, spec: pb.AssignedModel, content: Content, before: Content | None) -> int:
         """The number of the content for the core. A new one makes it load anew, and forget that it failed."""

@@ -213,6 +213,20 @@ async def test_what_was_weighed_is_charged_whatever_else_goes_on() -> None:
 
 
 @in_virtual_time
+async def test_a_weight_is_charged_also_where_it_does_not_fit() -> None:
+    async with world(budget=BUDGET, weighs=True) as made:
+        made.server.scale_seconds = 5.0
+        made.server.scripts.update(a=Script(size=600 * MB), b=Script(size=600 * MB))
+        await made.assign(spec(A, memory=60 * MB), spec(B, memory=60 * MB))
+        await made.activate(A)
+        await made.activate(B)
+        assert made.actor.statistics().resident == 2, "that is what they said"
+        await asyncio.sleep(30.0)
+        assert _charged(made) == made.server.held - made.server.base_bytes == 600 * MB
+        assert _causes(made) == ["surprise"]
+
+
+@in_virtual_time
 async def test_bodies_of_requests_are_nobodys_size_and_hold_up_nobody() -> None:
     """Bodies of 377 MB came and went while a model of 1.4 MB was unloaded: it was charged with them, and failed."""
     async with world(budget=10 * MB, weighs=True, watching=True) as made:
