@@ -17,6 +17,7 @@ from overbook.agent.clock import Clock
 from overbook.agent.followers import Followers
 from overbook.agent.memory.meter import Meter, Telling
 from overbook.agent.memory.sizes import Content
+from overbook.agent.memory.unattributed import slack_of
 from overbook.agent.memory.watch import RETRY_AFTER
 from overbook.agent.notices import Notices
 from overbook.agent.operations import OperationLimits, Operations, Repair, Reports
@@ -434,13 +435,23 @@ class Actor:
             self._operations.describe(prepared)
 
     def measured(self, name: str) -> None:
-        """What a loaded model takes is known better now. It is charged with that, whoever must leave for it."""
+        """What a loaded model takes is known better now. It is charged with that, whoever must leave for it.
+
+        But the slack bears a little more that is not there: until there is room for it, see `catch_up`.
+        """
         model = ModelName(name)
         prepared, entry = self._loaded.get(model), self.entries.get(model)
         if prepared is not None and entry is not None and entry.state in SERVING:
-            size = self._size(prepared)
-            if size != entry.loaded_size:
+            size, ledger = self._size(prepared), self._core.ledger
+            more = size - entry.loaded_size
+            borne = max(0, ledger.free) < more <= slack_of(ledger.budget)
+            if more and not borne:
                 self.feed(ev.Measured(model, size))
+
+    def catch_up(self) -> None:
+        """Charge loaded models with what the slack bore so far; called now and then."""
+        for model in tuple(self._loaded):
+            self.measured(model)
 
     def _on_rejected(self, model: ModelName, reason: str) -> None:
         self._loading.pop(model, None)

@@ -227,6 +227,23 @@ async def test_a_weight_is_charged_also_where_it_does_not_fit() -> None:
 
 
 @in_virtual_time
+async def test_a_little_more_than_there_is_waits_for_room() -> None:
+    """Charges exceed the budget for surprises only."""
+    async with world(budget=BUDGET, weighs=True, watching=True) as made:
+        made.server.scale_seconds = 5.0
+        made.server.scripts.update(a=Script(size=603 * MB), b=Script(size=400 * MB))
+        await made.assign(spec(A, memory=600 * MB), spec(B, memory=400 * MB))
+        await made.activate(B)
+        await made.activate(A)
+        await asyncio.sleep(30.0)
+        assert _charged(made) == BUDGET
+        assert made.report(A).size_bytes == 603 * MB
+        made.actor.evict(ModelName(B))
+        await asyncio.sleep(30.0)
+        assert _charged(made) == 603 * MB
+
+
+@in_virtual_time
 async def test_bodies_of_requests_are_nobodys_size_and_hold_up_nobody() -> None:
     """Bodies of 377 MB came and went while a model of 1.4 MB was unloaded: it was charged with them, and failed."""
     async with world(budget=10 * MB, weighs=True, watching=True) as made:

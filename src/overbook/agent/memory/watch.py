@@ -61,6 +61,10 @@ class Residents(Protocol):
         """What the guard keeps from the models; ``refusing``: why nothing is activated, empty when it is."""
         ...
 
+    def catch_up(self) -> None:
+        """Charge what could not be charged when it was found out."""
+        ...
+
     def starved(self) -> bool: ...
 
 
@@ -203,6 +207,7 @@ class Watch:
         reading = await ports.meter.look() if serving else None
         self._busy = ports.report(reading) or self._busy
         ports.meter.sizes.save()
+        ports.residents.catch_up()
         if reading is None:
             return
         self._export(reading)
