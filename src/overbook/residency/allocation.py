@@ -159,7 +159,7 @@ def _serve_pending(books: Books, entry: Entry, promises: Promises, now: float) -
     if refusal:
         books.reject_all(entry, Refusal.NO_ROOM, refusal, 0.0)
     elif now < entry.retry_at:
-        books.reject_all(entry, Refusal.LOAD_FAILED, entry.reason, entry.retry_at - now)
+        books.reject_all(entry, Refusal.LOAD_FAILED, entry.failure, entry.retry_at - now)
     elif (extra := _reserve(books, entry, promises, now)) is not None:
         books.begin_load(entry, now, extra)
         books.demand.note(entry.size, now)

@@ -101,7 +101,8 @@ class Entry:
     drain_deadline: float = math.inf
     failures: int = 0
     retry_at: float = -math.inf
-    reason: str = ""
+    failure: str = ""  # what the inference server said when the last load failed
+    reason: str = ""  # why it is not as it should be, for people
     removed: bool = False
     verifying: bool = False
     loads: int = 0

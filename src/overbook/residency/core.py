@@ -45,6 +45,11 @@ class Statistics(NamedTuple):
     withheld: int = 0
 
 
+def _forgive(entry: Entry) -> None:
+    """Nothing is known against its content any more."""
+    entry.failures, entry.retry_at, entry.failure, entry.reason = 0, -math.inf, "", ""
+
+
 class Core:
     """The residency of one server replica. Sizes in bytes, times in seconds on the caller's monotonic clock."""
 
@@ -212,7 +217,7 @@ class Core:
     def _content_changed(self, entry: Entry, *, warm: bool) -> None:
         """New content or size: forget failures, and bring memory in line with it."""
         books = self._books
-        entry.failures, entry.retry_at, entry.reason = 0, -math.inf, ""
+        _forgive(entry)
         books.unfit.pop(entry.model, None)
         books.changed = True
         if entry.state in (State.COLD, State.FAILED):
@@ -244,7 +249,6 @@ class Core:
         self._books.step(entry, Step.REFUSE)
         self._books.refused[entry.model] = None
         entry.reason = no_room_reason(self._books, entry)
-        entry.retry_at = math.inf
 
     def _remove(self, event: events.Remove, now: float) -> None:
         books = self._books
@@ -300,7 +304,7 @@ class Core:
             books.reject(event.request, Refusal.NO_ROOM, no_room)
         elif now < entry.retry_at:
             after = entry.retry_at - now
-            books.reject(event.request, Refusal.LOAD_FAILED, entry.reason, after)
+            books.reject(event.request, Refusal.LOAD_FAILED, entry.failure, after)
         elif self._admit(event, entry):
             books.want(entry, now)
 
@@ -371,7 +375,7 @@ class Core:
             before = entry.load_seconds
             entry.load_seconds = books.load_times.observe(size, event.seconds, before)
         entry.loads += 1
-        entry.failures, entry.retry_at, entry.reason = 0, -math.inf, ""
+        _forgive(entry)
         if entry.removed:
             books.begin_drain(entry, Cause.REMOVED, now)
             return
@@ -404,7 +408,7 @@ class Core:
         outdated = entry.loading_generation != entry.generation
         if not outdated:
             entry.failures += 1
-            entry.reason = event.reason
+            entry.failure = entry.reason = event.reason
             entry.retry_at = now + books.limits.backoff(entry.failures)
             heapq.heappush(self._retry_heap, (entry.retry_at, entry.model))
         if entry.state is State.RELOADING:
@@ -529,7 +533,10 @@ class Core:
         for model in tuple(books.refused):
             entry = books.entries[model]
             if entry.size <= event.budget:
-                self._content_changed(entry, warm=True)
+                books.step(entry, Step.RESET)
+                del books.refused[model]
+                entry.reason = entry.failure  # its backoff goes on
+                books.warm_up(entry)
             else:
                 entry.reason = no_room_reason(books, entry)
         for entry in books.larger_than(event.budget):

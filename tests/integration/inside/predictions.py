@@ -19,6 +19,7 @@ from mlserver.model import MLModel
 from mlserver.types import InferenceRequest, RequestInput
 from overbook_mlserver.predictions import Predictions
 from overbook_mlserver.repository import IsolatedSettings
+from overbook_mlserver.samples import Samples
 
 XGBOOST, SKLEARN = "mlserver_xgboost.XGBoostModel", "mlserver_sklearn.SKLearnModel"
 CASES = {
@@ -53,7 +54,8 @@ async def main() -> None:
         return f"{name} {version} {payload.inputs[0].data[0]}"
 
     short_loads = SimpleNamespace(expected=lambda settings: settings.name == "short-load")
-    predictions = Predictions(models.get, short_loads, infer)
+    samples = Samples()
+    predictions = Predictions(models.get, short_loads, samples, infer)
     tensor = RequestInput(name="x", shape=[1], datatype="FP32", data=[1.5])
     found = {}
     for name in [*CASES, "unknown"]:

@@ -11,7 +11,7 @@ from overbook.residency import effects as fx
 from overbook.residency import events as ev
 from overbook.residency.books import Limits
 from overbook.residency.effects import Cause, Refusal
-from overbook.residency.events import Ticket
+from overbook.residency.events import RequestId, Ticket
 from overbook.residency.states import State
 from tests.unit.residency.stories import LIMITS, A, B, C, D, make_resident, state, world
 from tests.unit.residency.world import World
@@ -332,6 +332,23 @@ def test_a_cold_model_that_no_longer_fits_is_refused_until_it_does() -> None:
     here.say(ev.BudgetChanged(6))
     assert "budget of 6 bytes" in here.core.entries[A].reason
     assert here.say(ev.BudgetChanged(9)) == [fx.Load(A, 1)]
+
+
+def test_a_budget_that_goes_and_comes_back_ends_no_backoff() -> None:
+    """Found by the adversary: with the refusal the failure was forgotten."""
+    here = world(a=8)
+    make_resident(here, A)
+    here.say(ev.Register(A, 8, 2))
+    here.drained(A)
+    here.answer(A)
+    here.answer(A, fail=True)
+    here.say(ev.BudgetChanged(5))
+    here.say(ev.BudgetChanged(10))
+    assert here.core.entries[A].reason == "cannot read 'a'"
+    here.arrive(A)
+    assert here.log[-1][2] == [fx.Reject(RequestId(2), Refusal.LOAD_FAILED, "cannot read 'a'", 1.0)]
+    here.now = here.core.next_wakeup()
+    assert here.say(ev.Tick()) == [fx.Load(A, 2)]
 
 
 def test_a_resident_model_that_will_no_longer_fit_is_refused_at_its_next_request() -> None:

@@ -2,8 +2,10 @@
 
 Two things can run short. The process may hold more than budget, base and slack allow (models that allocate while
 they infer); or the machine, or the control group, may run out of memory, whoever took it. In both cases room is
-taken from the budget until idle models have made up for it; when even that does not help, new activations are
-refused. Once it acts it goes on until there is clearly enough again, so that it does not open and shut in turns.
+taken from the budget until idle models have made up for it; when the machine runs short and even that does not help,
+new activations are refused. A process that holds too much on a machine that has enough refuses nobody: what a large
+request's body leaves lies about in it until the next model comes or goes. Once the guard acts it goes on until there is
+clearly enough again, so that it does not open and shut in turns.
 """
 
 from __future__ import annotations
@@ -76,5 +78,5 @@ def decide(sample: Sample, bounds: Bounds, before: Pressure, now: float) -> Pres
     room = max(0, sample.charged - shortage)
     room = room if before.room is None else min(before.room, room)
     since = now if before.since is None else before.since
-    late = now - since >= _PATIENCE
+    late = bounds.low > sample.available and now - since >= _PATIENCE
     return Pressure(room, since, refusing=before.refusing or late)

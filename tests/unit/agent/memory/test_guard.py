@@ -48,6 +48,15 @@ def test_it_refuses_when_room_alone_does_not_help() -> None:
     assert better.room is not None, "but not clearly enough either"
 
 
+def test_a_process_that_holds_too_much_refuses_nobody_while_the_machine_has_enough() -> None:
+    """What a large body left was no reason to refuse a model of 20 KiB while 21 GiB were free."""
+    much = replace(FINE, held=1250 * MB)
+    late = decide(much, BOUNDS, decide(much, BOUNDS, CALM, 0.0), 5.0)
+    assert late.room == 750 * MB
+    assert not late.refusing
+    assert decide(replace(much, available=40 * MB), BOUNDS, late, 6.0).refusing
+
+
 def test_it_ends_only_when_there_is_clearly_enough() -> None:
     acting = Pressure(room=700 * MB, since=0.0)
     assert decide(replace(FINE, available=150 * MB), BOUNDS, acting, 5.0).room == 700 * MB

@@ -39,14 +39,3 @@ def test_neither_large_ones_nor_what_cannot_be_written_down() -> None:
     assert samples.take("a") is None
     samples.see("a", request(4, 4, text="small"))
     assert samples.take("a") == b"small"
-
-
-def test_nothing_is_kept_of_a_model_that_left() -> None:
-    samples = SAMPLES.Samples()
-    samples.take("a")
-    samples.see("a", request(1))
-    samples.gone("a")
-    assert samples.take("a") is None
-    samples.gone("a")
-    samples.see("a", request(1))
-    assert samples.take("a") is None

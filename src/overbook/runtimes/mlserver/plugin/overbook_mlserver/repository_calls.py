@@ -82,7 +82,6 @@ class RepositoryCalls:
         return Reply([], b"")
 
     async def _unload(self, name: str, body: bytes) -> Reply:
-        self._samples.gone(name)
         if not body:
             await self._registry.unload(name)
             return Reply([], b"")

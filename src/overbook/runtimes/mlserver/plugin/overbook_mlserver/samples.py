@@ -1,6 +1,7 @@
 """Keeps one request of a model for which somebody asked, so that it can be asked again where the model is weighed.
 
-Knows nothing of weighing. Requests that are large are let go by: nothing of them shall lie about.
+Knows nothing of weighing. Requests that are large are let go by: nothing of them shall lie about. A model that leaves
+before it was asked for is still waited for: where models come and go, most do.
 """
 
 from __future__ import annotations
@@ -42,8 +43,3 @@ class Samples:
         if len(text) <= _MOST_BYTES:
             self._wanted.discard(name)
             self._found[name] = text
-
-    def gone(self, name: str) -> None:
-        """The model is not loaded any more."""
-        self._wanted.discard(name)
-        self._found.pop(name, None)
