@@ -108,6 +108,7 @@ class Meter:
         self._weighs = weighs
         self._borrowed = borrowed
         self._grown = grown
+        self._to_sample: dict[str, Content] = {}  # loaded once, and not weighed with a request
         self._used: set[str] = (
             set()
         )  # of these, the ones that answered requests since they were looked at
@@ -156,6 +157,8 @@ class Meter:
                 self._windows.close(window, None)
             if self._worth_a_look(content):
                 self._in_use[name] = content
+            if self._unasked(content):
+                self._to_sample[name] = content
             return
         evidence = self.sizes.evidence(content.digest)
         first = evidence is None or not evidence.measured
@@ -203,7 +206,7 @@ class Meter:
     def used(self, name: str, in_flight: int) -> None:
         """The model answered requests: what its first inference allocated is part of its size."""
         self._answered += 1
-        if name in self._in_use:
+        if name in self._in_use or name in self._to_sample:
             self._used.add(name)
         first = self._first_use.get(name)
         if first is None or in_flight:
@@ -219,6 +222,7 @@ class Meter:
         """Find out what models have allocated that were asked for since their load."""
         used, self._used = self._used, set()
         for name in used:
+            await self._look_for_a_request(name)
             content = self._in_use.get(name)
             if content is None:
                 continue  # it left
@@ -227,6 +231,23 @@ class Meter:
             )
             if known and self.telling is not None:
                 self.telling.measured(name)
+
+    async def _look_for_a_request(self, name: str) -> None:
+        """One that can be asked where its content is weighed; the model itself may have left again by now."""
+        content, sampling = self._to_sample.get(name), self.sampling
+        if content is None or sampling is None:
+            return
+        if not self._unasked(content):
+            del self._to_sample[name]
+            return
+        request = await sampling.sample(name)
+        if request is not None:
+            self._to_sample.pop(name, None)
+            sampling.sampled(content.digest, request)
+
+    def _unasked(self, content: Content) -> bool:
+        evidence = self.sizes.evidence(content.digest)
+        return evidence is None or evidence.weight is None or not evidence.weight.asked
 
     async def _grown_apart(self, name: str, content: Content) -> bool:
         """Its own process is asked once more: some of it comes only with the first request."""
@@ -242,10 +263,6 @@ class Meter:
         if evidence is None or evidence.weight is None:
             self._used.add(name)  # until it is weighed
             return False
-        if not evidence.weight.asked and self.sampling is not None:
-            request = await self.sampling.sample(name)
-            if request is not None:
-                self.sampling.sampled(content.digest, request)
         grown = await self._grown(name)
         if grown is not None:
             self.sizes.grew(content, grown)
@@ -255,8 +272,7 @@ class Meter:
 
     def _worth_a_look(self, content: Content) -> bool:
         evidence = self.sizes.evidence(content.digest)
-        asked = evidence is not None and evidence.weight is not None and evidence.weight.asked
-        return not asked and (evidence is None or len(evidence.uses) < _ENOUGH)
+        return self._unasked(content) and (evidence is None or len(evidence.uses) < _ENOUGH)
 
     # -- unloads
 
@@ -265,7 +281,6 @@ class Meter:
         """Around the call that unloads; ends when the bytes are back, or overdue."""
         self._first_use.pop(name, None)
         self._in_use.pop(name, None)
-        self._used.discard(name)
         if self._weighs:
             async with self._unloading_at_rest(name, content) as work:
                 yield work

@@ -88,7 +88,7 @@ class Weigher:
     def sampled(self, digest: str, request: bytes) -> None:
         """A request to such a model came, which is to be asked there as well."""
         model = self._models.get(digest)
-        if model is not None and digest not in self._failed | self._weighing:
+        if model is not None and digest not in self._failed:
             self._requests[digest] = request
             self._waiting[digest] = model
             self._news.set()

@@ -193,7 +193,7 @@ class InferenceServer(Protocol):
         ...
 
     async def sample(self, name: str) -> bytes | None:
-        """A request that a loaded model got since this was asked first, as `weigh` takes it; None: there was none."""
+        """The first request that a model got, as `weigh` takes it; None: there was none, or it was told before."""
         ...
 
     async def grown(self, name: str) -> int | None:

@@ -53,7 +53,7 @@ class RestRepository:
             raise ModelRejected(_reason(status, text))
 
     async def sample(self, name: str, *, timeout: float) -> bytes | None:
-        """A request that the model got since this was asked first; None when the server has none, or not in time."""
+        """The first request that the model got; None when the server has none, or does not say in time."""
         return await self._text(f"models/{name}/sample", timeout) or None
 
     async def grown(self, name: str, *, timeout: float) -> int | None:

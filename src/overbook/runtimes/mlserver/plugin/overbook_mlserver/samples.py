@@ -1,7 +1,6 @@
-"""Keeps one request of a model for which somebody asked, so that it can be asked again where the model is weighed.
+"""Keeps the first request of each model until it is taken, so that it can be asked again where the model is weighed.
 
-Knows nothing of weighing. Requests that are large are let go by: nothing of them shall lie about. A model that leaves
-before it was asked for is still waited for: where models come and go, most do.
+Knows nothing of weighing. Requests that are large are let go by: nothing of them shall lie about.
 """
 
 from __future__ import annotations
@@ -12,27 +11,31 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mlserver.types import InferenceRequest
 
-_MOST_ELEMENTS = 16_384
-_MOST_BYTES = 256 << 10
+_MOST_ELEMENTS = 1 << 16
+_MOST_BYTES = 1 << 20
+# Of all that wait to be taken.
+_MOST_BYTES_TOGETHER = 4 << 20
+# Names of which one was kept already. With one more all are forgotten, and kept anew.
+_REMEMBERED = 50_000
 
 
 class Samples:
     """By model's name."""
 
     def __init__(self) -> None:
-        self._wanted: set[str] = set()
-        self._found: dict[str, bytes] = {}
+        self._kept: set[str] = set()
+        self._waiting: dict[str, bytes] = {}
+        self._bytes = 0
 
     def take(self, name: str) -> bytes | None:
-        """A request in JSON, as the model gets it; None when none came since this was asked first."""
-        found = self._found.pop(name, None)
-        if found is None:
-            self._wanted.add(name)
+        """A request in JSON, as the model gets it; None when there was none yet, or it was taken before."""
+        found = self._waiting.pop(name, None)
+        self._bytes -= len(found or b"")
         return found
 
     def see(self, name: str, request: InferenceRequest) -> None:
         """This is about to be answered."""
-        if name not in self._wanted:
+        if name in self._kept or self._bytes >= _MOST_BYTES_TOGETHER:
             return
         if sum(math.prod(tensor.shape) for tensor in request.inputs) > _MOST_ELEMENTS:
             return
@@ -40,6 +43,10 @@ class Samples:
             text = request.model_dump_json(exclude_none=True).encode()
         except Exception:
             return  # it holds what no text can say
-        if len(text) <= _MOST_BYTES:
-            self._wanted.discard(name)
-            self._found[name] = text
+        if len(text) > _MOST_BYTES:
+            return
+        if len(self._kept) >= _REMEMBERED:
+            self._kept.clear()
+        self._kept.add(name)
+        self._bytes += len(text)
+        self._waiting[name] = text
