@@ -43,8 +43,8 @@ from overbook.agent.servers.protocol import (
     ProcessMemory,
     ServerStartFailed,
     ServerUnreachable,
-    Weight,
 )
+from overbook.agent.servers.unweighed import Unweighed
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class Foreign:
     bytes: int | None = None
 
 
-class AttachedServer:
+class AttachedServer(Unweighed):
     """An `InferenceServer`. ``foreign``: what it holds besides ours, as last seen.
 
     ``connect`` makes the control connection; ``on_foreign`` is called whenever ``foreign`` has changed.
@@ -286,24 +286,6 @@ class AttachedServer:
         if self._pid is None:
             return None
         return await asyncio.to_thread(self._kind.model_memory, self._pid, name)
-
-    @property
-    def weighs(self) -> bool:
-        return False
-
-    async def weigh(
-        self, model: PreparedModel, *, timeout: float, request: bytes | None = None
-    ) -> Weight | None:
-        return None
-
-    async def sample(self, name: str) -> bytes | None:
-        return None
-
-    async def grown(self, name: str) -> int | None:
-        return None
-
-    async def borrowed(self) -> int:
-        return 0
 
     async def wait_lost(self) -> str:
         """Nobody sees processes of a server that somebody else started: requests tell, and `wait_exit` does."""

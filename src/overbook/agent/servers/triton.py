@@ -40,9 +40,9 @@ from overbook.agent.servers.protocol import (
     ProcessMemory,
     ServerError,
     ServerUnreachable,
-    Weight,
 )
 from overbook.agent.servers.triton_backends import pip_offer
+from overbook.agent.servers.unweighed import Unweighed
 
 # Relative to the server's working folder, see the launcher.
 _REPOSITORY: Final = "models"
@@ -75,7 +75,7 @@ class TritonConfig:
     extras: frozenset[str] = frozenset()
 
 
-class TritonServer:
+class TritonServer(Unweighed):
     """An `InferenceServer`. Make it inside the event loop that uses it; `close` it when done with it."""
 
     def __init__(self, config: TritonConfig) -> None:
@@ -207,24 +207,6 @@ class TritonServer:
 
     async def model_memory(self, name: str) -> ProcessMemory | None:
         return await asyncio.to_thread(stubs.memory, self._watch.of(name))
-
-    @property
-    def weighs(self) -> bool:
-        return False
-
-    async def weigh(
-        self, model: PreparedModel, *, timeout: float, request: bytes | None = None
-    ) -> Weight | None:
-        return None
-
-    async def sample(self, name: str) -> bytes | None:
-        return None
-
-    async def grown(self, name: str) -> int | None:
-        return None
-
-    async def borrowed(self) -> int:
-        return 0
 
     async def wait_lost(self) -> str:
         return await self._losses.get()

@@ -2,7 +2,7 @@
 
 A text model is a dictionary of some hundred thousand words. Python keeps such objects in arenas of 1 MiB, and gives
 one back only when nothing at all is left in it. When a large model goes, each small one that came after it keeps one
-whole arena alive: with sixty models, half of them texts, in 60 MB the process held up to 40 % more than its models.
+whole arena alive: sixty models, half of them texts, in 60 MB made an interpreter hold up to 40 % more than they took.
 Within an arena free pools are easily found, but not from Python: while it looks, it takes some. So there is a
 little C (`pools.c`), compiled once with the machine's compiler. Without one, or on a Python that is laid out in
 another way, the memory stays where it is, and the agent withholds it.

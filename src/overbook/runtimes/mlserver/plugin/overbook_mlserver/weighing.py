@@ -16,7 +16,7 @@ allocates at its first request counts as well, once somebody has made one: it co
 
 Calls come as lines of JSON on standard input, ``{"id", "name", "settings", "seconds", "request"}``, with settings and a
 request (or null) as MLServer takes them; answers go to standard output, in the order in which they are ready: ``{"id",
-"kept", "peak", "imports"}`` in bytes, or ``{"id", "error"}`` with one line for people, and ``"died": true`` when the
+"kept", "peak"}`` in bytes, or ``{"id", "error"}`` with one line for people, and ``"died": true`` when the
 load ended the process or did not end. At the end of its input the process ends.
 """
 
@@ -137,10 +137,8 @@ class Room:
         if answer.get("modules") and child.first is None:
             self._fork(child.call, answer)
             return
-        if child.first is not None and "kept" in answer:
-            answer["imports"] = max(0, child.first["kept"] - answer["kept"])
         answer.pop("modules", None)
-        line = json.dumps({"imports": 0, **answer, "id": child.call["id"]}) + "\n"
+        line = json.dumps({**answer, "id": child.call["id"]}) + "\n"
         _write_all(self._answers, line.encode())
 
 
