@@ -185,6 +185,27 @@ async def test_modules_that_come_along_are_not_the_model(
     )
 
 
+async def test_it_gives_way_to_whoever_answers_requests(
+    server: MlserverServer, tmp_path: Path
+) -> None:
+    told = tmp_path / "priority"
+    model = _custom(
+        tmp_path,
+        "patient",
+        f"""
+        import os
+        mine = os.getpriority(os.PRIO_PROCESS, 0)
+        try:
+            group = open("/proc/self/autogroup").read().split()[-1]
+        except OSError:
+            group = mine
+        open({str(told)!r}, "w").write(f"{{mine}} {{group}}")
+        """,
+    )
+    assert await server.weigh(model, timeout=CALL) is not None
+    assert told.read_text() == "19 19"
+
+
 async def test_what_a_model_started_ends_with_it(server: MlserverServer, tmp_path: Path) -> None:
     mark = "31415.9265"
     model = _custom(tmp_path, "parent", f"import subprocess; subprocess.Popen(['sleep', '{mark}'])")

@@ -450,6 +450,7 @@ class Core:
             return
         if not entry.withdrawn or entry.granted:
             raise IllegalEvent(f"model '{event.model}' drained before it was asked to settle")
+        self._books.set_in_flight(entry, 0)  # whatever a meter said before
         self._books.begin_unload(entry)
 
     def _drain(self, answer: events.Withdrawn | events.Drained) -> Entry | None:

@@ -290,6 +290,20 @@ async def test_a_model_that_grows_at_its_requests_is_found_out_when_it_leaves_tw
 
 
 @in_virtual_time
+async def test_what_others_hold_beyond_their_charges_holds_up_no_unload_of_a_process() -> None:
+    async with world(budget=BUDGET) as made:
+        made.server.isolated = True
+        made.server.scripts[A] = Script(size=100 * MB, grows=60 * MB)
+        await made.assign(spec(A, memory=None), spec(B, memory=None))
+        await made.activate(A)
+        await made.activate(B)
+        made.actor.evict(ModelName(B))
+        await asyncio.sleep(0.1)
+        assert made.state(B) is State.COLD
+        assert made.actor.statistics().withheld == 0, "its own process has ended"
+
+
+@in_virtual_time
 async def test_growth_is_seen_while_the_model_stays() -> None:
     async with world(budget=BUDGET, weighs=True, watching=True) as made:
         made.room = Room(100 * BUDGET, 90 * BUDGET)

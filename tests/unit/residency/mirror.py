@@ -163,6 +163,10 @@ class Mirror:
                 told = self.models.get(model)
                 if told is not None and told.state is State.DRAINING and told.ticket == ticket:
                     told.acknowledged = True
+            case ev.Drained(model, ticket):
+                told = self.models.get(model)
+                if told is not None and told.state is State.DRAINING and told.ticket == ticket:
+                    told.in_flight = 0
             case ev.UsageSeen(model, in_flight, last_active):
                 used = self.models.get(model)
                 if used is not None and used.state in IN_MEMORY:

@@ -59,6 +59,18 @@ def test_waiters_that_came_while_it_loaded_go_through_together_before_it_leaves(
     assert here.say(ev.Passed(third)) == [fx.Withdraw(A, Ticket(1), Cause.PRESSURE)]
 
 
+def test_what_has_drained_is_not_in_flight_whatever_a_meter_said_before() -> None:
+    """Who unloads it may stop its process at once, and need not let it come to an end."""
+    here = granted_to("a")
+    here.pass_on(A)
+    here.say(ev.UsageSeen(A, 1, here.now))
+    here.say(ev.EvictRequested(A))
+    here.withdrawn(A)
+    here.drained(A)
+    assert state(here, A) is State.UNLOADING
+    assert here.core.entries[A].in_flight == 0
+
+
 def test_an_uncertain_model_stays_while_an_idle_one_suffices() -> None:
     here = world(budget=12, a=6, b=6, c=6)
     make_resident(here, A)

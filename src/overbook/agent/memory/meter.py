@@ -341,9 +341,12 @@ class Meter:
             self.sizes.gave(content, gave)
 
     async def _seen_back(self, name: str, content: Content | None) -> bool:
-        """Wait until the process holds no more than the others' charges allow; else withhold what is missing."""
+        """Wait until the process holds no more than the others' charges allow; else withhold what is missing.
+
+        A model's own processes have ended when its unload has: what is held beyond the charges then is others'.
+        """
         telling = self.telling
-        if telling is None:
+        if telling is None or name in self._apart:
             return True
         before = content is not None and content.digest in self._fell_short
         deadline = self._clock.now() + (self._limits.back_again if before else self._limits.back)

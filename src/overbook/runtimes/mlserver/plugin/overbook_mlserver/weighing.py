@@ -49,6 +49,8 @@ _PR_SET_PDEATHSIG = 1
 _SET_UP = ("overbook_mlserver.onnx.", "mlserver_mlflow.")
 # What is killed first when the machine runs out of memory.
 _OOM_SCORE = 1000
+# The lowest priority there is.
+_NICENESS = 19
 _libc = ctypes.CDLL(None)
 
 
@@ -274,7 +276,8 @@ def _be_child(pipe: int, work: Callable[[], dict[str, Any]]) -> NoReturn:
 
     answer: dict[str, Any]
     try:
-        os.setsid()
+        # Not a session of its own: see `_give_way`.
+        os.setpgid(0, 0)
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
             file.write(str(_OOM_SCORE))
@@ -299,6 +302,14 @@ def _kill(pid: int) -> None:
             end(pid, signal.SIGKILL)
 
 
+def _give_way() -> None:
+    """Let everything else go first: whoever waits for an answer waits for no weight."""
+    os.nice(_NICENESS)
+    # Where the kernel groups processes by their sessions, a number counts only within one.
+    with contextlib.suppress(OSError), open("/proc/self/autogroup", "w") as file:
+        file.write(str(_NICENESS))
+
+
 def _answer_something() -> None:
     """The first answer of all costs a process 0.1 MB, whichever model gives it."""
     from mlserver.settings import ModelSettings
@@ -319,6 +330,7 @@ def _main() -> None:
     parser.add_argument("--parent-fd", type=int, required=True, help="closes when the agent dies")
     arguments = parser.parse_args()
     sys.dont_write_bytecode = True
+    _give_way()
     guard.exit_with_parent(arguments.parent_fd)
     answers = os.dup(1)
     # What models print is no answer.
