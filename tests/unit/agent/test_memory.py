@@ -443,7 +443,7 @@ async def test_what_comes_back_at_once_in_a_new_process_is_its_own() -> None:
             await made.activate(A)
             await asyncio.sleep(1)
             made.actor.evict(ModelName(A))
-            await asyncio.sleep(8)
+            await asyncio.sleep(18)
             made.server.scripts[A] = Script(
                 size=10 * MB, leak=0 if made.server.leaked else 300 * MB
             )

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-# A process that lost so much of the budget is replaced.
+# A process that lost so much of the budget is replaced, when that lasted so long, in seconds: memory that models share
+# with others that left comes back with them, and a new process costs everybody a second or two.
 SHARE: Final = 0.2
+LASTS: Final = 10.0
 # One that lost it faster than this (seconds), right after such a replacement, needs it.
 _AT_ONCE: Final = 60.0
 # One that lived as long as this, in seconds, after it was given that was no victim of a leak.
@@ -34,18 +36,25 @@ class Recycling:
     started: float = 0.0
     recycled: bool = False  # the present process replaced one that had lost too much
     absorbed: bool = False
+    lost_since: float | None = None  # so much as `SHARE` of the budget
     starved_since: float | None = None
     leaks: bool = False
 
     def began(self, now: float, *, recycled: bool) -> None:
         self.started, self.recycled = now, recycled
-        self.absorbed, self.starved_since = False, None
+        self.absorbed, self.lost_since, self.starved_since = False, None, None
 
     def advise(self, lost: int, budget: int, *, starved: bool, now: float) -> Advice:
         """``lost``: bytes. ``starved``: a model waits that fits the budget, but not beside what is lost."""
         self.starved_since = (self.starved_since or now) if starved and lost > 0 else None
         vain = self.starved_since is not None and now - self.starved_since >= _STARVED
-        if lost < SHARE * budget and not vain:
+        much = lost >= SHARE * budget
+        if not much:
+            self.lost_since = None
+        elif self.lost_since is None:
+            self.lost_since = now
+        lasting = self.lost_since is not None and now - self.lost_since >= LASTS
+        if not lasting and not vain:
             return Advice.NOTHING
         age = now - self.started
         if self.recycled and not self.absorbed and not self.leaks and age < _AT_ONCE:

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from overbook.agent.memory.recycling import SHARE, Advice, Recycling
+from overbook.agent.memory.recycling import LASTS, SHARE, Advice, Recycling
 
 BUDGET = 1000
 
 
+def lost(recycling: Recycling, size: int, now: float) -> Advice:
+    """What is advised at that time, when so much was lost for long enough by then."""
+    recycling.advise(size, BUDGET, starved=False, now=now - LASTS)
+    return recycling.advise(size, BUDGET, starved=False, now=now)
+
+
 def test_a_process_that_lost_a_fifth_of_the_budget_is_replaced() -> None:
+    fifth = int(SHARE * BUDGET)
+    assert lost(Recycling(), fifth - 1, 10.0) is Advice.NOTHING
+    assert lost(Recycling(), fifth, 10.0) is Advice.RECYCLE
+
+
+def test_what_comes_back_meanwhile_was_not_lost() -> None:
     recycling = Recycling()
-    lost = int(SHARE * BUDGET)
-    assert recycling.advise(lost - 1, BUDGET, starved=False, now=10.0) is Advice.NOTHING
-    assert recycling.advise(lost, BUDGET, starved=False, now=10.0) is Advice.RECYCLE
+    for turn in range(5):
+        began = 100.0 * turn
+        assert recycling.advise(900, BUDGET, starved=False, now=began) is Advice.NOTHING
+        assert lost(recycling, 900, began + LASTS - 1.0) is Advice.NOTHING
+        assert recycling.advise(0, BUDGET, starved=False, now=began + LASTS) is Advice.NOTHING
 
 
 def test_less_suffices_when_somebody_waits_for_it_in_vain() -> None:
@@ -26,19 +40,19 @@ def test_less_suffices_when_somebody_waits_for_it_in_vain() -> None:
 def test_what_is_back_at_once_in_the_new_process_is_its_own_but_only_once() -> None:
     recycling = Recycling()
     recycling.began(100.0, recycled=True)
-    assert recycling.advise(300, BUDGET, starved=False, now=110.0) is Advice.ABSORB
-    assert recycling.advise(300, BUDGET, starved=False, now=115.0) is Advice.RECYCLE
+    assert lost(recycling, 300, 110.0) is Advice.ABSORB
+    assert lost(recycling, 300, 115.0) is Advice.RECYCLE
     recycling.began(120.0, recycled=True)
-    assert recycling.advise(300, BUDGET, starved=False, now=130.0) is Advice.RECYCLE, "it leaks"
+    assert lost(recycling, 300, 130.0) is Advice.RECYCLE, "it leaks"
     recycling.began(140.0, recycled=True)
-    assert recycling.advise(300, BUDGET, starved=False, now=900.0) is Advice.RECYCLE
+    assert lost(recycling, 300, 900.0) is Advice.RECYCLE
     recycling.began(910.0, recycled=True)
-    assert recycling.advise(300, BUDGET, starved=False, now=920.0) is Advice.ABSORB
+    assert lost(recycling, 300, 920.0) is Advice.ABSORB
 
 
 def test_what_grows_slowly_is_a_leak() -> None:
     recycling = Recycling()
     recycling.began(100.0, recycled=True)
-    assert recycling.advise(300, BUDGET, starved=False, now=200.0) is Advice.RECYCLE
+    assert lost(recycling, 300, 200.0) is Advice.RECYCLE
     recycling.began(300.0, recycled=False)
-    assert recycling.advise(300, BUDGET, starved=False, now=301.0) is Advice.RECYCLE
+    assert lost(recycling, 300, 301.0) is Advice.RECYCLE
