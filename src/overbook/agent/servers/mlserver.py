@@ -129,6 +129,12 @@ class MlserverServer:
         except ModelRejected as error:
             raise ServerUnreachable(f"settle of {name}: {error}") from error
 
+    async def idle(self, name: str, passed: Mapping[str, int], *, timeout: float) -> bool:
+        try:
+            return await self._repository.idle(name, passed, timeout=timeout)
+        except ModelRejected as error:
+            raise ServerUnreachable(f"idle of {name}: {error}") from error
+
     async def presence(self, name: str, *, timeout: float) -> Presence:
         return await self._launched.client.presence(name, timeout=timeout)
 
