@@ -451,6 +451,34 @@ async def test_what_was_let_through_and_never_arrives_is_forgiven_once(subject: 
     assert took == ([True, False, True] if server.counts_requests else [False] * 3)
 
 
+async def test_a_server_that_counts_says_when_a_model_in_use_is_idle(
+    subject: Subject, tmp_path: Path
+) -> None:
+    server = subject.server
+    await server.load(scripted_model(tmp_path, "a", Script(answer=5, thinks=0.8)), timeout=CALL)
+    assert await server.idle("a", {}, timeout=CALL) is server.counts_requests
+    asking = asyncio.create_task(subject.answer("a"))
+    await asyncio.sleep(0.2)
+    assert await server.idle("other", {}, timeout=CALL) is server.counts_requests
+    assert not await server.idle("a", {}, timeout=0.1)
+    assert not asking.done()
+    assert await server.idle("a", {}, timeout=CALL) is server.counts_requests
+    if server.counts_requests:
+        # The answer may still be on its way to us.
+        assert await asyncio.wait_for(asking, 0.2) == 5
+    assert await asking == 5
+
+
+async def test_what_was_let_through_and_has_not_arrived_is_never_forgiven_by_looking(
+    subject: Subject,
+) -> None:
+    for _ in range(2):
+        assert not await subject.server.idle("a", {"gw.3": 1}, timeout=0.1)
+    await subject.server.settle("a", {"gw.3": 1}, timeout=CALL)
+    counts = subject.server.counts_requests
+    assert await subject.server.idle("a", {"gw.3": 1}, timeout=0.1) is counts
+
+
 async def test_waiting_for_requests_can_be_given_up(subject: Subject, tmp_path: Path) -> None:
     server = subject.server
     await server.load(scripted_model(tmp_path, "a", Script(answer=5, thinks=1.0)), timeout=CALL)

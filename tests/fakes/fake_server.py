@@ -171,6 +171,15 @@ class FakeServer:
         if self._counts_requests:
             await self._within(self._settled(name, passed), timeout, f"settle of {name}")
 
+    async def idle(self, name: str, passed: Mapping[str, int], *, timeout: float) -> bool:
+        self._require_running()
+        if not self._counts_requests:
+            return False
+        found: list[bool] = []
+        work = self._looked(name, passed, timeout, found)
+        await self._within(work, timeout + 1.0, f"idle of {name}")
+        return found == [True]
+
     async def presence(self, name: str, *, timeout: float) -> Presence:
         self._require_running()
         return self._presences().get(name, Presence.ABSENT)
@@ -255,12 +264,23 @@ class FakeServer:
         del self._loaded[name]
         self._losses.put_nowait(name)
 
+    async def _looked(
+        self, name: str, passed: Mapping[str, int], timeout: float, found: list[bool]
+    ) -> None:
+        waited = 0.0
+        while self.present[name] or self._missing(name, passed):
+            if waited >= timeout:
+                return
+            await self._sleep(_LOOK_SECONDS)
+            waited += _LOOK_SECONDS
+        found.append(True)
+
+    def _missing(self, name: str, passed: Mapping[str, int]) -> bool:
+        return any(self.arrived[name, gateway] < count for gateway, count in passed.items())
+
     async def _settled(self, name: str, passed: Mapping[str, int]) -> None:
         waited = 0.0
-        while self.present[name] or (
-            waited < _MISSING_SECONDS
-            and any(self.arrived[name, gateway] < count for gateway, count in passed.items())
-        ):
+        while self.present[name] or (waited < _MISSING_SECONDS and self._missing(name, passed)):
             await self._sleep(_LOOK_SECONDS)
             waited += _LOOK_SECONDS
         for gateway, count in passed.items():

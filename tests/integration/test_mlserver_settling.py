@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
+import grpc.aio
 import httpx
 import pytest
 import pytest_asyncio
@@ -65,6 +67,9 @@ class Gated:
     def settle(self, **passed: int) -> asyncio.Task[None]:
         return asyncio.create_task(self.server.settle("a", passed, timeout=CALL))
 
+    def idle(self, timeout: float = CALL, **passed: int) -> asyncio.Task[bool]:
+        return asyncio.create_task(self.server.idle("a", passed, timeout=timeout))
+
     async def send(self, raw: bytes) -> asyncio.StreamWriter:
         """Over a connection of its own, and heard by the server."""
         host, _, port = self.server.addresses.infer.rpartition(":")
@@ -96,7 +101,7 @@ def gated(running: Gated) -> Gated:
     return running
 
 
-async def _waits(settling: asyncio.Task[None]) -> None:
+async def _waits(settling: asyncio.Task[None] | asyncio.Task[bool]) -> None:
     await asyncio.wait([settling], timeout=_SOON)
     assert not settling.done()
 
@@ -236,12 +241,65 @@ async def test_who_waits_and_goes_leaves_nothing_behind(gated: Gated) -> None:
     writer.close()
 
 
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_model_in_use_is_idle_when_its_answer_is_done(gated: Gated, way: str) -> None:
+    writer = await gated.send(WAYS[way]())
+    assert not await gated.idle(timeout=0.05)
+    looking = gated.idle()
+    await _waits(looking)
+    gated.open()
+    assert await asyncio.wait_for(looking, CALL)
+    writer.close()
+
+
+async def test_it_is_not_idle_while_a_stream_over_grpc_is_open(gated: Gated) -> None:
+    """Which comes to MLServer's own port."""
+    message = oip_pb2.ModelInferRequest(model_name="a")
+    message.inputs.add(name="x", datatype="INT64", shape=[1]).contents.int64_contents.append(1)
+    async with grpc.aio.insecure_channel(gated.server.addresses.grpc) as channel:
+        call: grpc.aio.StreamStreamCall[bytes, bytes] = channel.stream_stream(
+            "/inference.GRPCInferenceService/ModelStreamInfer"
+        )()
+        await call.write(message.SerializeToString())
+        assert isinstance(await call.read(), bytes), "the first of two answers"
+        looking, settling = gated.idle(), gated.settle()
+        await _waits(looking)
+        await _waits(settling)
+        gated.open()
+        await call.done_writing()
+        async with asyncio.timeout(CALL):
+            assert isinstance(await call.read(), bytes), "the second"
+            assert await looking
+            await settling
+
+
+async def test_nor_when_the_client_of_a_stream_is_gone_does_it_stay_in_use(gated: Gated) -> None:
+    message = oip_pb2.ModelInferRequest(model_name="a")
+    message.inputs.add(name="x", datatype="INT64", shape=[1]).contents.int64_contents.append(1)
+    async with grpc.aio.insecure_channel(gated.server.addresses.grpc) as channel:
+        call: grpc.aio.StreamStreamCall[bytes, bytes] = channel.stream_stream(
+            "/inference.GRPCInferenceService/ModelStreamInfer"
+        )()
+        await call.write(message.SerializeToString())
+        assert isinstance(await call.read(), bytes)
+        call.cancel()
+        assert await asyncio.wait_for(gated.idle(), CALL)
+
+
+async def test_looking_forgives_nothing(gated: Gated) -> None:
+    for _ in range(2):
+        assert not await gated.idle(timeout=0.05, another=1)
+    await gated.settle(another=1)
+    assert await gated.idle(timeout=0.05, another=1)
+
+
+@pytest.mark.parametrize("what", ["settle", "idle"])
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b"{}", b'{"passed": {"gw": "x"}, "seconds": 1}', b'{"passed": {}}']
 )
-async def test_a_call_that_makes_no_sense_is_refused(gated: Gated, body: bytes) -> None:
+async def test_a_call_that_makes_no_sense_is_refused(gated: Gated, what: str, body: bytes) -> None:
     async with httpx.AsyncClient(trust_env=False, timeout=CALL) as client:
-        url = f"http://{gated.server.addresses.infer}/v2/repository/models/a/settle"
+        url = f"http://{gated.server.addresses.infer}/v2/repository/models/a/{what}"
         reply = await client.post(url, content=body)
     assert reply.status_code == 400
     assert "passed" in reply.json()["error"]
@@ -251,4 +309,6 @@ async def test_a_server_that_is_gone_is_unreachable(tmp_path: Path) -> None:
     server = mlserver_harness.server(tmp_path / "state")
     with pytest.raises(ServerUnreachable):
         await server.settle("a", {}, timeout=CALL)
+    with pytest.raises(ServerUnreachable):
+        await server.idle("a", {}, timeout=CALL)
     await server.close()

@@ -15,6 +15,7 @@ from typing import Final
 
 from overbook.agent.clock import Clock
 from overbook.agent.followers import Followers
+from overbook.agent.inquiries import Inquiries
 from overbook.agent.memory.meter import Meter, Telling
 from overbook.agent.memory.sizes import Content
 from overbook.agent.memory.unattributed import slack_of
@@ -104,6 +105,7 @@ class Actor:
             repair=ports.repair,
             meter=ports.meter,
         )
+        self._inquiries = Inquiries(ports.server, self.followers.passed_on, self._on_inquired)
         self._meter = ports.meter
         self._size = ports.size
         self._guard_again = ports.guard_again
@@ -136,6 +138,7 @@ class Actor:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._operations.run(), name="operations")
+                tasks.create_task(self._inquiries.run(), name="inquiries")
                 await self._failed
         finally:
             self._stopped = True
@@ -233,6 +236,7 @@ class Actor:
         self.feed(ev.ServerDown())
         # What the events above began is void as well, so this comes last.
         self._operations.abandon(reason)
+        self._inquiries.abandon()
         self._loading.clear()
         self._loaded.clear()
         self.followers.withdraw_all()
@@ -324,8 +328,12 @@ class Actor:
         finally:
             self._handling = False
         self._set_timer()
+        self._inquire()
         if self._emptied is not None and not self._core.ledger.charges:
             self._emptied.set()
+
+    def _inquire(self) -> None:
+        self._inquiries.about(self._core.awaited(self._clock.now()))
 
     def _set_timer(self) -> None:
         wake = self._core.next_wakeup()
@@ -404,6 +412,8 @@ class Actor:
     def _on_usage(self, model: ModelName, in_flight: int, active: bool) -> None:
         if in_flight == 0:
             self._refresh_guard()
+        else:
+            self._inquiries.busy(model)
         last_active = self._clock.now() if active else -float("inf")
         self.feed(ev.UsageSeen(model, in_flight, last_active))
         if active:
@@ -411,6 +421,14 @@ class Actor:
         self._notices.used(model)
         if active:
             self._used.add(model)
+
+    def _on_inquired(self, model: ModelName, idle: bool) -> None:
+        """The server that was asked knows the end of a request before the meters do."""
+        if not idle:
+            self._inquire()
+            return
+        self._refresh_guard()
+        self.feed(ev.UsageSeen(model, 0, -float("inf")))
 
     # -- how operations ended
 

@@ -99,6 +99,9 @@ class ReplaceableServer:
     async def settle(self, name: str, passed: Mapping[str, int], *, timeout: float) -> None:
         await self._current.settle(name, passed, timeout=timeout)
 
+    async def idle(self, name: str, passed: Mapping[str, int], *, timeout: float) -> bool:
+        return await self._current.idle(name, passed, timeout=timeout)
+
     async def presence(self, name: str, *, timeout: float) -> Presence:
         return await self._current.presence(name, timeout=timeout)
 

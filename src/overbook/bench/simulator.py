@@ -1,8 +1,9 @@
 """One server replica in virtual time: the real core, and a server and a gateway that are nothing but delays.
 
-As in the real thing, a request for a hot model never reaches the core: the gateway's meter reports it later. Only
-what is not hot asks for activation. Requests come at given times (`run`), or from clients of whom each waits for
-its answer before it asks again (`run_closed`): only the latter slow down when the server does.
+As in the real thing, a request for a hot model never reaches the core: the gateway's meter reports it later, and a
+server that counts says when it has ended, if somebody waits for that. Only what is not hot asks for activation.
+Requests come at given times (`run`), or from clients of whom each waits for its answer before it asks again
+(`run_closed`): only the latter slow down when the server does.
 Deterministic: equal inputs give equal results, but for `core_seconds`.
 """
 
@@ -15,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Final
 
 from overbook.bench.traces import Request
 from overbook.residency import effects as fx
@@ -24,6 +26,9 @@ from overbook.residency.core import Core
 from overbook.residency.effects import Effect
 from overbook.residency.events import Event, ModelName, RequestId, Ticket
 from overbook.residency.policy import EvictionOrder
+from overbook.residency.questions import Questions
+
+_GATEWAY: Final = "gateway"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,7 @@ class Delays:
     passing: float = 0.001  # from a grant until its request is at the server and the core knows
     inference: float = 0.005
     report: float = 0.1  # between two reports of a gateway's meter
+    count: float = math.inf  # for the server's word that a model is idle; inf: it does not count
     workers: int = (
         0  # loads that the server works on at once, the others in line; 0: however many are begun
     )
@@ -159,6 +165,9 @@ class Simulator:
         self._metered: dict[ModelName, float] = {}  # used since the last report, and when
         self._withdrawing: dict[ModelName, Ticket] = {}
         self._settling: dict[ModelName, Ticket] = {}
+        self._passed: dict[ModelName, int] = {}
+        self._questions = Questions(lambda model: {_GATEWAY: self._passed.get(model, 0)})
+        self._asked_about: set[ModelName] = set()  # by questions that were not answered yet
         self._waiting: dict[RequestId, _Waiting] = {}
         self._workers = Workers(setting.delays.workers, self._at)
         self._asked: Iterator[int] | None = None  # by clients in a closed loop
@@ -224,6 +233,21 @@ class Simulator:
         if wake < self._tick_due:
             self._tick_due = wake
             self._at(max(0.0, wake - self._now), self._tick)
+        if self._setting.delays.count < math.inf:
+            for question in self._questions.begin(self._core.awaited(self._now)):
+                self._asked_about.add(question.model)
+                self._say_idle(question.model)
+
+    # -- the server says when a model is idle that somebody waits for
+
+    def _say_idle(self, model: ModelName) -> None:
+        if model in self._asked_about and model not in self._in_flight:
+            self._asked_about.discard(model)
+            self._at(self._setting.delays.count, partial(self._heard_idle, model))
+
+    def _heard_idle(self, model: ModelName) -> None:
+        holds = self._questions.answered(model)
+        self._feed(ev.UsageSeen(model, 0, -math.inf) if holds else ev.Tick())
 
     def _begin(self, effect: Effect) -> None:
         delays = self._setting.delays
@@ -298,6 +322,7 @@ class Simulator:
     def _pass_on(self, request: RequestId, waited: _Waiting) -> None:
         self._on_their_way -= 1
         self._infer(waited.model, waited.arrived)
+        self._passed[waited.model] = self._passed.get(waited.model, 0) + 1
         self._feed(ev.Passed(request))
 
     def _rejected(self, request: RequestId) -> None:
@@ -318,6 +343,7 @@ class Simulator:
         if not self._in_flight[model]:
             del self._in_flight[model]
             self._say_drained(model)
+            self._say_idle(model)
 
     def _answered(self, arrived: float) -> None:
         if self._asked is not None:
@@ -335,6 +361,8 @@ class Simulator:
         metered, self._metered = self._metered, {}
         for model, last_active in metered.items():
             in_flight = self._in_flight.get(model, 0)
+            if in_flight:
+                self._questions.busy(model)
             self._feed(ev.UsageSeen(model, in_flight, last_active))
         self._at(self._setting.delays.report, self._report)
 

@@ -96,6 +96,7 @@ def compare(crowds: Iterable[Crowd], policies: Iterable[str], limits: Limits) ->
             unload=0.002,
             withdraw=0.002,
             inference=0.003,
+            count=0.001,
             workers=crowd.workers,
         )
         driver = ByHand(budget, delays, held)

@@ -47,6 +47,7 @@ _FOR_ROOM: Final = frozenset(
 
 def allocate(books: Books, now: float) -> float:
     """Begin what can begin. Returns when to look again, in seconds; inf: not before the next change."""
+    books.blocked = False
     if not books.up:
         return math.inf
     free = books.ledger.free
@@ -75,6 +76,7 @@ def allocate(books: Books, now: float) -> float:
     _take_victims(books, promises, now)
     _put_back(books, promises)
     _serve_warm(books, promises, now)
+    books.blocked = promises.blocked
     if books.pending or books.stale:
         promises.wake = min(promises.wake, promises.places.change)
     return promises.wake

@@ -138,6 +138,7 @@ class Books:
 
     __slots__ = (
         "assigned_bytes",
+        "blocked",
         "by_size",
         "changed",
         "coming_back",
@@ -193,6 +194,7 @@ class Books:
         self.coming_back = 0  # bytes that will be free without a further decision: see returning
         self.idle_bytes = 0  # what could leave for others: see idle
         self.pinned_bytes = 0  # bytes that no pressure can free: see held_by_pin
+        self.blocked = False  # somebody waits for a model in use to become idle
         self.changed = False  # something that could let a load begin; what does not, costs no look at the queues
         self.ticket = 0
         self.up = False

@@ -9,11 +9,10 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Callable, Mapping
-from itertools import islice
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from overbook.residency import events
+from overbook.residency import events, outlook
 from overbook.residency.allocation import allocate, no_room_reason
 from overbook.residency.books import Books, Entry, Limits
 from overbook.residency.effects import Cause, Effect, Publish, Refusal
@@ -26,8 +25,6 @@ from overbook.residency.worth import Worth
 
 # A request for a model that leaves for one of these puts it back.
 _RESCUED: Final = frozenset({Cause.PRESSURE, Cause.AHEAD, Cause.REQUESTED})
-# Of those that wait; the first come first, so what starves is soon among them.
-_LOOKED_AT: Final = 64
 
 
 class IllegalEvent(IllegalStep):
@@ -113,6 +110,14 @@ class Core:
             resident=sum(1 for model in books.ledger.charges if self._serving(model)),
             withheld=books.ledger.withheld,
         )
+
+    def starved(self) -> bool:
+        """See `outlook`."""
+        return outlook.starved(self._books)
+
+    def awaited(self, now: float) -> list[ModelName]:
+        """See `outlook`."""
+        return outlook.awaited(self._books, now)
 
     def _serving(self, model: ModelName) -> bool:
         return self._books.entries[model].state in SERVING
@@ -579,12 +584,6 @@ class Core:
         """Its load ended after all others began to leave."""
         self._books.warm_up(entry)
         self._books.begin_drain(entry, Cause.RECYCLED, now)
-
-    def starved(self) -> bool:
-        """Whether somebody waits for a model that fits the budget, but not what is left beside withheld bytes."""
-        books = self._books
-        room = books.ledger.budget - books.ledger.withheld - books.pinned_bytes
-        return any(books.entries[model].size > room for model in islice(books.pending, _LOOKED_AT))
 
     def _tick(self, event: events.Tick, now: float) -> None:
         """Time alone: what is due is done for every event."""

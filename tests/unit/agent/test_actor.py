@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
 
-from overbook.agent.actor import AgentStops
+from overbook.agent.actor import Activation, AgentStops
+from overbook.agent.followers import Follower
 from overbook.residency.books import Limits
 from overbook.residency.core import IllegalEvent
 from overbook.residency.effects import Refusal
@@ -221,6 +223,113 @@ async def test_what_is_waited_for_in_vain_is_not_waited_for_ever(rescued: bool) 
             assert (await waiting).refusal is None
             assert made.state(A) is State.COLD
         answering.cancel()
+
+
+@in_virtual_time
+async def test_the_server_tells_the_end_of_a_request_before_the_meters_do() -> None:
+    async with _in_use_and_waited_for() as (made, _, waiting):
+        await asyncio.sleep(4.9)
+        assert made.state(A) is State.RESIDENT, "it is in use"
+        await asyncio.sleep(0.2)
+        assert made.state(A) is State.DRAINING
+        assert not waiting.done()
+
+
+@in_virtual_time
+async def test_a_server_that_does_not_count_is_not_asked() -> None:
+    async with _in_use_and_waited_for(counts_requests=False) as (made, follower, _):
+        await asyncio.sleep(6)
+        assert made.state(A) is State.RESIDENT, "the meter has not said anything yet"
+        made.actor.followers.usage(follower, ModelName(A), 0, 0)
+        assert made.state(A) is State.DRAINING
+
+
+@in_virtual_time
+async def test_what_a_meter_saw_after_the_question_outweighs_its_answer() -> None:
+    async with _in_use_and_waited_for() as (made, follower, _):
+        answers = _delayed_answers(made, seconds=1.0)
+        await asyncio.sleep(5.5)  # the answer is on its way
+        made.server.present[A] += 1  # straight from the proxy
+        made.actor.followers.usage(follower, ModelName(A), 1, 1)
+        await asyncio.sleep(1.0)
+        assert made.state(A) is State.RESIDENT
+        assert answers == [True]
+        made.server.present[A] -= 1
+        await asyncio.sleep(1.5)
+        assert made.state(A) is State.DRAINING, "it was asked again"
+
+
+@in_virtual_time
+async def test_what_was_let_through_after_the_question_outweighs_its_answer() -> None:
+    async with _in_use_and_waited_for() as (made, follower, _):
+        answers = _delayed_answers(made, seconds=1.0)
+        await asyncio.sleep(5.5)
+        granted = await made.grant(A)
+        made.actor.followers.granted("one", 1, granted.request)
+        made.actor.followers.let_through(follower, ModelName(A), 1, 1)
+        made.actor.followers.passed(follower, [1])
+        await asyncio.sleep(2.0)
+        assert answers == [True]
+        assert made.state(A) is State.RESIDENT, "it has not arrived at the server"
+        made.server.arrived[A, "one"] = 1
+        await asyncio.sleep(1.5)
+        assert made.state(A) is State.DRAINING
+
+
+@in_virtual_time
+async def test_nobody_is_asked_about_models_in_use_that_nobody_waits_for() -> None:
+    async with _in_use_and_waited_for() as (made, _, waiting):
+        asked = _delayed_answers(made, seconds=0.0)
+        waiting.cancel()
+        await asyncio.sleep(10)
+        assert len(asked) <= 1, "the one that was open"
+        assert made.state(A) is State.RESIDENT
+
+
+@in_virtual_time
+async def test_a_process_that_dies_takes_the_questions_with_it() -> None:
+    async with _in_use_and_waited_for() as (made, _, waiting):
+        made.server.crash()
+        await asyncio.sleep(5)
+        assert (await waiting).refusal is None
+        assert made.server.loads == [A, B]
+
+
+@contextlib.asynccontextmanager
+async def _in_use_and_waited_for(
+    *, counts_requests: bool = True
+) -> AsyncIterator[tuple[World, Follower, asyncio.Task[Activation]]]:
+    """A answers a request for 5 s, which a meter saw, and somebody waits for B, for which there is no room."""
+    limits = Limits(patience=1000.0)
+    async with world(budget=MB, counts_requests=counts_requests, limits=limits) as made:
+        _scripted(made, a=Script(size=MB, thinks=5.0), b=Script(size=MB))
+        await made.assign(spec(A))
+        await made.assign(spec(B))
+        follower = made.follow("one")
+        answering = asyncio.create_task(made.server.answer(A))
+        await settle()
+        made.actor.followers.usage(follower, ModelName(A), 1, 1)
+        waiting = made.wish(B, timeout=300.0)
+        await settle()
+        yield made, follower, waiting
+        for task in (answering, waiting):
+            task.cancel()
+
+
+def _delayed_answers(made: World, *, seconds: float) -> list[bool]:
+    """The server's answers take so long to come back from now on. Those that say that a model is idle, as they come."""
+    plain = made.server.idle
+    seen: list[bool] = []
+
+    async def idle(name: str, passed: Mapping[str, int], *, timeout: float) -> bool:
+        found = await plain(name, passed, timeout=timeout)
+        await asyncio.sleep(seconds)
+        if found:
+            seen.append(found)
+        return found
+
+    made.server.idle = idle  # type: ignore[method-assign]
+    return seen
 
 
 @in_virtual_time

@@ -179,6 +179,16 @@ def test_two_models_by_turns_with_room_for_one_cost_their_unload_load_and_answer
     assert result.latencies == pytest.approx([14 * MS, turn, turn, turn])
 
 
+def test_a_server_that_counts_says_when_a_model_is_idle_that_is_waited_for() -> None:
+    """Else a request that a meter saw in flight holds up the next model until the next report."""
+    asked = [0, 1] * 40
+    turn = (1 + 2 + 10 + 1 + 3) * MS
+    by_meters = closed(asked, 5, clients=1)
+    by_count = closed(asked, 5, clients=1, delays=replace(CLOSED, count=1 * MS))
+    assert max(by_meters.latencies) > 0.1
+    assert max(by_count.latencies) < turn + 2 * MS
+
+
 def test_a_server_with_one_worker_loads_one_after_the_other() -> None:
     assert closed([0, 1], 10, clients=2).latencies == pytest.approx([14 * MS, 24 * MS])
     side_by_side = replace(CLOSED, workers=0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from overbook.residency import effects as fx
@@ -16,6 +17,7 @@ from overbook.residency import events as ev
 from overbook.residency.books import Limits
 from overbook.residency.core import Core
 from overbook.residency.events import Event, ModelName, RequestId, Ticket
+from overbook.residency.questions import Question, Questions
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Travelling:
     gateway: int
     model: ModelName
     excused: bool = False
+    metered: bool = False  # a meter saw it at the server
 
 
 @dataclass
@@ -100,6 +103,9 @@ class Reach:
         self.awaited: dict[ModelName, tuple[Ticket, set[int]]] = {}
         self.settling: dict[ModelName, Ticket] = {}
         self.passed: Counter[tuple[int, ModelName]] = Counter()
+        self.questions = Questions(self._passed_on)
+        self.asked: list[Question] = []  # on their way to the server, or waiting there
+        self.idle: list[ModelName] = []  # answers on their way back
         # the gateways
         self.gateways: dict[int, Gateway] = {}
         self.serial = 0
@@ -120,6 +126,15 @@ class Reach:
                 inbox.extend(self._perform(effect, event))
         for model in tuple(self.settling):
             self._look_at(model)
+        self.asked += self.questions.begin(self.core.awaited(self.now))
+
+    def _passed_on(self, model: ModelName) -> dict[str, int]:
+        """As the agent has it: of the gateways that are there, what was heard of them."""
+        return {
+            str(gateway): count
+            for (gateway, name), count in self.passed.items()
+            if name == model and gateway in self.gateways
+        }
 
     def _perform(self, effect: fx.Effect, event: Event) -> list[Event]:
         match effect:
@@ -174,13 +189,42 @@ class Reach:
 
     def _look_at(self, model: ModelName) -> None:
         """The end of `Settle`: the server saw all that was passed on, and nothing is in flight."""
-        arrived = all(
-            self.seen[gateway, model] >= count
-            for (gateway, name), count in self.passed.items()
-            if name == model and gateway in self.gateways
-        )
-        if arrived and not any(each.model == model for each in self.in_flight):
+        if self._is_idle(model, self._passed_on(model)):
             self.say(ev.Drained(model, self.settling.pop(model)))
+
+    def _is_idle(self, model: ModelName, passed: Mapping[str, int]) -> bool:
+        arrived = all(self.seen[int(gateway), model] >= count for gateway, count in passed.items())
+        return arrived and not any(each.model == model for each in self.in_flight)
+
+    def question_is_answered(self, question: Question) -> bool:
+        """The server answers when nothing is in flight, and not before."""
+        if not self._is_idle(question.model, question.passed):
+            return False
+        self.asked.remove(question)
+        self.idle.append(question.model)
+        return True
+
+    def question_runs_out(self, question: Question) -> None:
+        """The server could not say so in time."""
+        self.asked.remove(question)
+        self.questions.answered(question.model)
+        self.say(ev.Tick())
+
+    def idle_arrives(self, model: ModelName) -> None:
+        """Law 3: whatever the agent has heard of by then has come to the server, and ended there."""
+        self.idle.remove(model)
+        if not self.questions.answered(model):
+            self.say(ev.Tick())
+            return
+        under_way = Counter(
+            each.gateway for each in (*self.travelling, *self.in_flight) if each.model == model
+        )
+        for name, count in under_way.items():
+            heard = self.passed[name, model]
+            unheard = self.gateways[name].granted[model] - heard if name in self.gateways else count
+            assert count <= unheard, f"'{model}' is said to be idle, and known to be in use"
+        assert not any(each.metered for each in self.in_flight if each.model == model)
+        self.say(ev.UsageSeen(model, 0, -math.inf))
 
     def _excuse(self, model: ModelName) -> None:
         for each in self.travelling:
@@ -341,6 +385,9 @@ class Reach:
         self.settling.clear()
         self.seen.clear()
         self.passed.clear()
+        self.questions.void()
+        self.asked.clear()
+        self.idle.clear()
         for gateway in self.gateways.values():
             gateway.orders.append(Order(self.epoch))
         self.say(ev.ServerDown())
@@ -348,7 +395,12 @@ class Reach:
 
     def usage(self, model: ModelName) -> None:
         """The meters see what is in flight at the server, and nothing of what is on its way."""
-        count = sum(each.model == model for each in self.in_flight)
+        here = [each for each in self.in_flight if each.model == model]
+        for each in here:
+            each.metered = True
+        count = len(here)
+        if count:
+            self.questions.busy(model)
         self.say(ev.UsageSeen(model, count, self.now if count else -math.inf))
 
     # -- all together
@@ -364,6 +416,7 @@ class Reach:
         assert not self.requests, f"law 8: {self.requests} never ended"
         assert not self.settling
         assert not self.awaited
+        assert not self.asked
         assert self.expired == before, "a drain had to expire, though everything arrived"
 
     def _next(self) -> bool:
@@ -386,6 +439,10 @@ class Reach:
             self.request_ends(self.in_flight[0])
         elif self.work:
             self.work_ends(self.work[0])
+        elif self.idle:
+            self.idle_arrives(self.idle[0])
+        elif any(self.question_is_answered(each) for each in tuple(self.asked)):
+            pass
         elif used := [e.model for e in self.core.entries.values() if e.in_flight]:
             self.usage(used[0])
         elif self.requests and self.core.next_wakeup() < math.inf:

@@ -9,7 +9,7 @@ from overbook.residency import events as ev
 from overbook.residency.effects import Cause
 from overbook.residency.events import RequestId, Ticket
 from overbook.residency.states import State
-from tests.unit.residency.stories import A, B, C, make_resident, state, world
+from tests.unit.residency.stories import A, B, C, D, make_resident, state, world
 from tests.unit.residency.world import World
 
 
@@ -205,3 +205,31 @@ def test_a_granted_request_may_not_arrive_again() -> None:
 
 def test_an_unknown_request_may_pass() -> None:
     assert world(a=4).say(ev.Passed(RequestId(77))) == []
+
+
+def test_models_in_use_that_somebody_waits_for_are_named() -> None:
+    """So that the agent can ask the server when they are idle, instead of waiting for a meter."""
+    here = world(budget=12, a=6, b=6, c=6)
+    make_resident(here, B, A)
+    for model in (A, B):
+        here.say(ev.UsageSeen(model, 1, -1.0))
+    assert here.core.awaited(here.now) == []
+    waiting = here.arrive(C)
+    assert here.core.awaited(here.now) == [B, A], "first to leave first"
+    here.say(ev.RequestLeft(waiting))
+    assert here.core.awaited(here.now) == []
+    here.arrive(C)
+    assert here.say(ev.UsageSeen(A, 0, -1.0)) == [fx.Withdraw(A, Ticket(1), Cause.PRESSURE)]
+    assert here.core.awaited(here.now) == []
+
+
+def test_models_that_cannot_leave_all_the_same_are_not_named() -> None:
+    here = world(budget=18, a=6, b=6, c=18)
+    here.say(ev.Register(D, 6, 1, warm=False))
+    make_resident(here, A, B, D)
+    for model in (A, B, D):
+        here.say(ev.UsageSeen(model, 1, -1.0))
+    here.arrive(B, suspect=True)
+    here.arrive(D)
+    here.arrive(C)
+    assert here.core.awaited(here.now) == [A], "B is being verified, D has a request on its way"

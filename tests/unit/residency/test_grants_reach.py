@@ -124,6 +124,18 @@ class Journey(RuleBasedStateMachine):
             if effect in self.here.work:
                 self.here.work_ends(effect)
 
+    @rule(pick=picks, runs_out=st.sampled_from([False] * 5 + [True]))
+    @precondition(lambda self: bool(self.here.asked))
+    def question_is_answered(self, pick: int, runs_out: bool) -> None:
+        question = self.here.asked[pick % len(self.here.asked)]
+        if not self.here.question_is_answered(question) and runs_out:
+            self.here.question_runs_out(question)
+
+    @rule(pick=picks)
+    @precondition(lambda self: bool(self.here.idle))
+    def idle_arrives(self, pick: int) -> None:
+        self.here.idle_arrives(self.here.idle[pick % len(self.here.idle)])
+
     @rule(model=models)
     def usage(self, model: ModelName) -> None:
         self.here.usage(model)

@@ -261,6 +261,9 @@ class AttachedServer(Unweighed):
     async def settle(self, name: str, passed: Mapping[str, int], *, timeout: float) -> None:
         """Gateways look for themselves what is in flight."""
 
+    async def idle(self, name: str, passed: Mapping[str, int], *, timeout: float) -> bool:
+        return False
+
     async def presence(self, name: str, *, timeout: float) -> Presence:
         # Asked whether a model is ready, Triton says the same of one that loads and of one that is not there.
         return (await self.index(timeout=timeout)).get(name, Presence.ABSENT)

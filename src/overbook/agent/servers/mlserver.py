@@ -59,6 +59,7 @@ class MlserverServer:
 
     def __init__(self, config: MlserverConfig) -> None:
         self._extras = config.extras
+        self._settings = mlserver_models.KnownSettings(config.extras)
         self._python = config.python
         self._launched = LaunchedServer(
             "MLServer",
@@ -109,10 +110,11 @@ class MlserverServer:
         mlserver_models.check_packages(model, self._python)
 
     async def load(self, model: PreparedModel, *, timeout: float) -> None:
-        settings = mlserver_models.server_settings(model, self._extras)
+        settings = self._settings.of(model)
         try:
             await self._repository.load(model.name, settings, timeout=timeout)
         except ModelRejected as error:
+            self._settings.forget(model)
             raise ModelRejected(f"MLServer refused {model.name}: {error}") from error
 
     async def unload(
@@ -128,6 +130,12 @@ class MlserverServer:
             await self._repository.settle(name, passed, timeout=timeout)
         except ModelRejected as error:
             raise ServerUnreachable(f"settle of {name}: {error}") from error
+
+    async def idle(self, name: str, passed: Mapping[str, int], *, timeout: float) -> bool:
+        try:
+            return await self._repository.idle(name, passed, timeout=timeout)
+        except ModelRejected as error:
+            raise ServerUnreachable(f"idle of {name}: {error}") from error
 
     async def presence(self, name: str, *, timeout: float) -> Presence:
         return await self._launched.client.presence(name, timeout=timeout)
@@ -154,7 +162,7 @@ class MlserverServer:
     async def weigh(
         self, model: PreparedModel, *, timeout: float, request: bytes | None = None
     ) -> Weight | None:
-        settings = mlserver_models.server_settings(model, self._extras)
+        settings = self._settings.of(model)
         return await self._room.weigh(model.name, settings, timeout=timeout, request=request)
 
     async def sample(self, name: str) -> bytes | None:

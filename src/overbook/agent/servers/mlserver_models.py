@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ SETTINGS_FILE: Final = "model-settings.json"
 _IMPLEMENTATION: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 _SHOWN_FILES: Final = 8
 _LOAD_ON_LOOP: Final = "overbook_load_on_loop"
+_KNOWN: Final = 1000
 
 Json = dict[str, object]
 
@@ -90,6 +92,30 @@ def server_settings(model: PreparedModel, extras: Collection[str] | None = None)
         "load_on_loop": _wants_loop(settings),
     }
     return settings
+
+
+class KnownSettings:
+    """What `server_settings` said of models that were loaded of late: an artifact's files do not change unless they are
+    damaged, and a look at them holds up the event loop. What is refused is looked at again.
+    """
+
+    def __init__(self, extras: Collection[str] | None) -> None:
+        self._extras = extras
+        self._known: OrderedDict[PreparedModel, Json] = OrderedDict()
+
+    def of(self, model: PreparedModel) -> Mapping[str, object]:
+        """Raises ModelRejected with one line."""
+        known = self._known.get(model)
+        if known is None:
+            known = self._known[model] = server_settings(model, self._extras)
+            if len(self._known) > _KNOWN:
+                self._known.popitem(last=False)
+        self._known.move_to_end(model)
+        return known
+
+    def forget(self, model: PreparedModel) -> None:
+        """The server refused it: its files may be damaged, and will be fetched again."""
+        self._known.pop(model, None)
 
 
 def check_packages(model: PreparedModel, python: Path) -> None:

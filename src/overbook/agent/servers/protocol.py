@@ -110,7 +110,7 @@ class InferenceServer(Protocol):
 
     @property
     def counts_requests(self) -> bool:
-        """Whether `settle` knows of all unary requests at `Addresses.infer`."""
+        """Whether `settle` and `idle` know of all requests that come by way of a gateway."""
         ...
 
     async def start(self, *, timeout: float) -> None:
@@ -157,6 +157,13 @@ class InferenceServer(Protocol):
 
         What has not arrived after a second never will. At once where the server does not count. Raises
         ServerUnreachable.
+        """
+        ...
+
+    async def idle(self, name: str, passed: Mapping[str, int], *, timeout: float) -> bool:
+        """Whether nothing of a model in use is in flight, as `settle` has it, as soon as that is so; False when it is
+        not within ``timeout`` seconds, and at once where the server does not count. Only looks, and may be called
+        beside any other call. Raises ServerUnreachable.
         """
         ...
 

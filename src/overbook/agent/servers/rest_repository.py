@@ -18,6 +18,8 @@ from overbook.agent.servers.protocol import ModelRejected, ServerUnreachable
 
 # For which a request that was let through and has not arrived is waited for.
 _MISSING_SECONDS: Final = 1.0
+# That an answer may take longer, because a prediction holds up the server's event loop.
+_ANSWER_SECONDS: Final = 10.0
 
 
 class RestRepository:
@@ -51,6 +53,17 @@ class RestRepository:
         status, text = await self._call(name, "settle", timeout, body)
         if status != HTTPStatus.OK:
             raise ModelRejected(_reason(status, text))
+
+    async def idle(self, name: str, passed: Mapping[str, int], *, timeout: float) -> bool:
+        """Whether nothing of the model is in flight there, as soon as it is so; False after ``timeout`` seconds.
+
+        Raises ServerUnreachable, ModelRejected.
+        """
+        body = {"passed": dict(passed), "seconds": timeout}
+        status, text = await self._call(name, "idle", timeout + _ANSWER_SECONDS, body)
+        if status != HTTPStatus.OK:
+            raise ModelRejected(_reason(status, text))
+        return text == "true"
 
     async def sample(self, name: str, *, timeout: float) -> bytes | None:
         """The first request that the model got; None when the server has none, or does not say in time."""

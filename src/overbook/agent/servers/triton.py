@@ -185,6 +185,9 @@ class TritonServer(Unweighed):
     async def settle(self, name: str, passed: Mapping[str, int], *, timeout: float) -> None:
         """Gateways look for themselves what is in flight."""
 
+    async def idle(self, name: str, passed: Mapping[str, int], *, timeout: float) -> bool:
+        return False
+
     async def presence(self, name: str, *, timeout: float) -> Presence:
         return (await self.index(timeout=timeout)).get(name, Presence.ABSENT)
 

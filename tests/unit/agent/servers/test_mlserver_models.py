@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from overbook.agent.servers.mlserver_models import (
+    KnownSettings,
     check_packages,
     server_settings,
     static_metadata,
@@ -227,3 +228,43 @@ def test_static_metadata_of_an_onnx_file_that_cannot_be_read_is_empty(tmp_path: 
     (tmp_path / "model.onnx").write_bytes(b"nonsense")
     found = static_metadata(PreparedModel("net", 1, tmp_path, requirements=("onnx",)))
     assert (found["name"], found["inputs"], found["outputs"]) == ("net", [], [])
+
+
+def test_the_files_of_a_model_are_looked_at_once(tmp_path: Path) -> None:
+    known, model = KnownSettings(None), own(tmp_path / "a", {"implementation": "a.Model"})
+    found = known.of(model)
+    assert found == server_settings(model)
+    (model.artifact / "model-settings.json").unlink()
+    assert known.of(model) == found
+
+
+def test_another_artifact_or_generation_is_looked_at_for_itself(tmp_path: Path) -> None:
+    known = KnownSettings(None)
+    first = known.of(own(tmp_path / "a", {"implementation": "a.Model"}))
+    second = known.of(own(tmp_path / "b", {"implementation": "b.Model"}))
+    assert (first["implementation"], second["implementation"]) == ("a.Model", "b.Model")
+    own(tmp_path / "a", {"implementation": "c.Model"})
+    assert known.of(PreparedModel("iris", 4, tmp_path / "a"))["implementation"] == "c.Model"
+
+
+def test_what_was_refused_is_looked_at_again(tmp_path: Path) -> None:
+    known, model = KnownSettings(None), PreparedModel("iris", 3, tmp_path / "a")
+    with pytest.raises(ModelRejected):
+        known.of(model)
+    own(tmp_path / "a", {"implementation": "a.Model"})
+    assert known.of(model)["implementation"] == "a.Model"
+    own(tmp_path / "a", {"implementation": "b.Model"})
+    known.forget(model)
+    assert known.of(model)["implementation"] == "b.Model"
+
+
+def test_not_all_settings_there_ever_were_are_remembered(tmp_path: Path) -> None:
+    known, many = KnownSettings(None), []
+    for number in range(1100):
+        many.append(PreparedModel(f"m{number}", 1, tmp_path))
+    own(tmp_path, {"implementation": "a.Model"})
+    for model in many:
+        known.of(model)
+    own(tmp_path, {"implementation": "b.Model"})
+    assert known.of(many[-1])["implementation"] == "a.Model"
+    assert known.of(many[0])["implementation"] == "b.Model"

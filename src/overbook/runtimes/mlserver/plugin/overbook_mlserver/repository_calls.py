@@ -4,8 +4,9 @@ A load brings the model's settings along (see `repository`). Over grpc.aio such 
 several times and each time waits for the prediction that runs there, here once or twice: beside ten clients of a
 forest an unload took 57 ms, and takes 11.
 
-``settle`` is ours alone: it ends when nothing of the model is in flight here. Its body: {"passed": {GATEWAY: COUNT},
-"seconds": FOR WHICH THE MISSING ARE WAITED FOR}.
+``settle`` and ``idle`` are ours alone. ``settle`` ends when nothing of a model that is leaving is in flight here. Its
+body: {"passed": {GATEWAY: COUNT}, "seconds": FOR WHICH THE MISSING ARE WAITED FOR}. ``idle`` takes the same and answers
+``true`` as soon as nothing of a model in use is in flight, or ``false`` after so many seconds; it changes nothing.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ from overbook_mlserver.registry import Registry
 from overbook_mlserver.repository import given_settings
 from overbook_mlserver.rest_errors import RestErrors
 from overbook_mlserver.samples import Samples
-from overbook_mlserver.settling import settled, settled_now
+from overbook_mlserver.settling import idle, idle_now, settled, settled_now
 from overbook_mlserver.traffic import Traffic
 
 _BAD_REQUEST = 400
+_IDLE, _IN_USE = Reply([], b"true"), Reply([], b"false")
 
 
 class RepositoryCalls:
@@ -38,7 +40,7 @@ class RepositoryCalls:
     cancels = True
     in_line = False
     path = re.compile(
-        rb"/v2/repository/(?:models/([^/?#%]+)/(load|unload|settle|grown|sample)|bodies)"
+        rb"/v2/repository/(?:models/([^/?#%]+)/(load|unload|settle|idle|grown|sample)|bodies)"
     )
 
     def __init__(
@@ -61,8 +63,8 @@ class RepositoryCalls:
         name, call = found[1].decode("latin-1"), found[2]
         if call == b"unload":
             return functools.partial(self._unload, name, body)
-        if call == b"settle":
-            return self._settle(found[1], body)
+        if call in (b"settle", b"idle"):
+            return self._in_flight(found[1], call, body)
         if call == b"grown":
             return functools.partial(self._grown, name)
         if call == b"sample":
@@ -95,7 +97,7 @@ class RepositoryCalls:
         """Bytes of the bodies of requests that are being answered."""
         return _number(self._activity.bodies)
 
-    def _settle(self, name: bytes, body: bytes) -> Work | Reply:
+    def _in_flight(self, name: bytes, call: bytes, body: bytes) -> Work | Reply:
         try:
             wanted = orjson.loads(body)
             passed = {each.encode("latin-1"): int(n) for each, n in wanted["passed"].items()}
@@ -104,8 +106,12 @@ class RepositoryCalls:
             expected = '{"passed": {GATEWAY: COUNT}, "seconds": NUMBER}'
             return functools.partial(
                 _refuse,
-                f"settle of '{name.decode('latin-1')}': expected {expected}: {describe(error)}",
+                f"{call.decode()} of '{name.decode('latin-1')}': expected {expected}: {describe(error)}",
             )
+        if call == b"idle":
+            if idle_now(self._traffic, name, passed):
+                return _IDLE
+            return functools.partial(self._look, name, passed, patience)
         if settled_now(self._traffic, name, passed):
             return Reply([], b"")
         return functools.partial(self._wait, name, passed, patience)
@@ -113,6 +119,9 @@ class RepositoryCalls:
     async def _wait(self, name: bytes, passed: Mapping[bytes, int], patience: float) -> Reply:
         await settled(self._traffic, name, passed, patience=patience)
         return Reply([], b"")
+
+    async def _look(self, name: bytes, passed: Mapping[bytes, int], patience: float) -> Reply:
+        return _IDLE if await idle(self._traffic, name, passed, patience=patience) else _IN_USE
 
     async def failed(self, scope: Any, receive: Any, send: Any, error: Exception) -> None:
         await self._errors.answer(scope, receive, send, error)

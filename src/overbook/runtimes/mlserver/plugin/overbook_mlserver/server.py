@@ -43,6 +43,7 @@ from overbook_mlserver.rest_errors import RestErrors  # noqa: E402
 from overbook_mlserver.rest_infer import RestInfer  # noqa: E402
 from overbook_mlserver.samples import Samples  # noqa: E402
 from overbook_mlserver.short_loads import ShortLoads  # noqa: E402
+from overbook_mlserver.streams import Streams  # noqa: E402
 from overbook_mlserver.traffic import Traffic  # noqa: E402
 from overbook_mlserver.turnstile import Turnstile  # noqa: E402
 
@@ -85,12 +86,15 @@ class OverbookServer(mlserver.server.MLServer):
             self._model_registry.held, self._short_loads, self._samples, self._data_plane.infer
         )
         self._data_plane.infer = predictions.infer
+        self._traffic = Traffic()
+        streams = Streams(self._traffic, self._data_plane.infer_stream)
+        self._data_plane.infer_stream = streams.infer_stream
         self._gateway_endpoint = self._create_gateway_endpoint(gateway_port)
 
     def _create_gateway_endpoint(self, port: int) -> GatewayEndpoint:
         app = self._rest_server._app
         servicer = InferenceServicer(self._data_plane, self._model_repository_handlers)
-        errors, traffic = RestErrors(app), Traffic()
+        errors, traffic = RestErrors(app), self._traffic
         return GatewayEndpoint(
             app,
             [

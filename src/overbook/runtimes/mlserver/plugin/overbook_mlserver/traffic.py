@@ -2,7 +2,8 @@
 
 A gateway names itself in each request that it let through by its own leave, and counts them too: so it can be told
 whether all have arrived. Other requests came past it, straight from the proxy; nobody knows their number. Names are
-bytes, as they come in. Imports nothing of MLServer.
+bytes, as they come in. gRPC's streams count as well, which come by another port (see `streams`). Imports nothing of
+MLServer.
 """
 
 from __future__ import annotations

@@ -1,0 +1,38 @@
+"""What those who wait are waiting for, read from the books. Nothing is changed or decided here."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Final
+
+from overbook.residency.books import Books
+from overbook.residency.events import ModelName
+from overbook.residency.states import State
+
+# Of residents and of those that wait. The first come first, so what is longest in the way, or starves, is soon there.
+_LOOKED_AT: Final = 64
+# Models in use that are worth asking the inference server about.
+_AWAITED: Final = 8
+
+
+def awaited(books: Books, now: float) -> list[ModelName]:
+    """Models whose last requests somebody waits for, first to leave first; none when nobody does.
+
+    The meters tell the end of a request late. Where the inference server itself can say that nothing of such a model is
+    in flight, a `UsageSeen` at that moment ends the wait. Some of them, if there are many.
+    """
+    if not books.blocked:
+        return []
+    found = (
+        entry.model
+        for entry in islice(books.residents(now), _LOOKED_AT)
+        if entry.in_flight and not (entry.granted or entry.verifying or entry.pinned)
+        if entry.state is State.RESIDENT
+    )
+    return list(islice(found, _AWAITED))
+
+
+def starved(books: Books) -> bool:
+    """Whether somebody waits for a model that fits the budget, but not what is left beside withheld bytes."""
+    room = books.ledger.budget - books.ledger.withheld - books.pinned_bytes
+    return any(books.entries[model].size > room for model in islice(books.pending, _LOOKED_AT))

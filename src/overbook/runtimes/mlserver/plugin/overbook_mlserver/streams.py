@@ -1,0 +1,36 @@
+"""Counts streams of requests as present (see `traffic`) while they are open, whichever port they came by.
+
+gRPC's come to MLServer's own port, past the endpoint for gateways; all go through the data plane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+from mlserver.types import InferenceRequest, InferenceResponse
+
+from overbook_mlserver.traffic import Traffic
+
+_Stream = Callable[
+    [AsyncIterator[InferenceRequest], str, str | None], AsyncIterator[InferenceResponse]
+]
+
+
+class Streams:
+    """``infer_stream``: the data plane's."""
+
+    def __init__(self, traffic: Traffic, infer_stream: _Stream) -> None:
+        self._traffic = traffic
+        self._infer_stream = infer_stream
+
+    async def infer_stream(
+        self, payloads: AsyncIterator[InferenceRequest], name: str, version: str | None = None
+    ) -> AsyncIterator[InferenceResponse]:
+        """What the data plane's does."""
+        model = name.encode()
+        self._traffic.enter(model, None)
+        try:
+            async for answer in self._infer_stream(payloads, name, version):
+                yield answer
+        finally:
+            self._traffic.leave(model)
