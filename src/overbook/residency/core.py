@@ -107,7 +107,7 @@ class Core:
             budget=books.ledger.budget,
             waiting=len(books.waiting),
             assigned=len(books.entries),
-            resident=sum(1 for model in books.ledger.charges if self._serving(model)),
+            resident=sum(books.entries[model].state in SERVING for model in books.ledger.charges),
             withheld=books.ledger.withheld,
         )
 
@@ -118,9 +118,6 @@ class Core:
     def awaited(self, now: float) -> list[ModelName]:
         """See `outlook`."""
         return outlook.awaited(self._books, now)
-
-    def _serving(self, model: ModelName) -> bool:
-        return self._books.entries[model].state in SERVING
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take in what happened; the effects are to be begun in their order. Raises IllegalEvent."""
