@@ -393,7 +393,7 @@ async def test_a_models_own_packages_are_in_its_folder_or_named(
     """
     model = custom(tmp_path, "packed", code, **{"requirements.txt": "numpy>=2\ntinylib>=3\n"})
     with pytest.raises(ModelRejected, match=r"asks for tinylib>=3 \(not installed\)"):
-        server.validate(model)
+        await server.validate(model)
     # As pip install --target leaves it.
     for file, content in {
         "tinylib/__init__.py": "import tinylib.deep",
@@ -403,7 +403,7 @@ async def test_a_models_own_packages_are_in_its_folder_or_named(
     }.items():
         (model.artifact / file).parent.mkdir(exist_ok=True)
         (model.artifact / file).write_text(content)
-    server.validate(model)
+    await server.validate(model)
     await server.load(model, timeout=CALL)
     assert await text(client, "packed") == "packed"
 

@@ -28,7 +28,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from overbook.agent.looking import looked
 from overbook.agent.servers import stubs, triton_models
+from overbook.agent.servers.formats.errors import FormatError
+from overbook.agent.servers.formats.reading import read_whole
 from overbook.agent.servers.launched import LaunchedServer, emptied, tuned
 from overbook.agent.servers.oip import OipClient
 from overbook.agent.servers.process import ProcessSpec, server_environment
@@ -46,6 +49,8 @@ from overbook.agent.servers.unweighed import Unweighed
 
 # Relative to the server's working folder, see the launcher.
 _REPOSITORY: Final = "models"
+# What is looked at, for messages.
+_FILES: Final = "its files for Triton, such as config.pbtxt,"
 # Triton notices within two seconds that a stub was killed.
 _RESERVE_SECONDS: Final = 5.0
 _BURIAL_SECONDS: Final = 5.0
@@ -53,6 +58,8 @@ _REPLACED_SECONDS: Final = 5.0
 # A stub whose answer is out has milliseconds of work left; how long they take is the machine's.
 _HALT_WORK_SECONDS: Final = 0.2
 _HALT_SECONDS: Final = 5.0
+# Bytes of one file of a model's own code that are looked through.
+_MOST_CODE: Final = 4 << 20
 _REASON: Final = re.compile(r"version \d+ is at UNAVAILABLE state: (.*?);?$")
 _DIED: Final = re.compile(r"^Internal: Stub process '.*' is not healthy\.$")
 
@@ -130,14 +137,19 @@ class TritonServer(Unweighed):
     async def live(self, *, timeout: float) -> bool:
         return await self._launched.live(timeout=timeout)
 
-    def validate(self, model: PreparedModel) -> None:
-        triton_models.validate(model, self._offer)
+    async def validate(self, model: PreparedModel) -> None:
+        await looked(model.name, _FILES, lambda: triton_models.validate(model, self._offer))
 
     async def load(self, model: PreparedModel, *, timeout: float) -> None:
         client = self._launched.client
         name = model.name
         await self._buried(name)
-        await asyncio.to_thread(triton_models.publish, model, self._repository, offer=self._offer)
+        await looked(
+            name,
+            _FILES,
+            lambda: triton_models.publish(model, self._repository, offer=self._offer),
+            longest=timeout,
+        )
         # From here on the end of the old ones is intended, unless the load fails.
         old = self._watch.take(name)
         try:
@@ -202,8 +214,10 @@ class TritonServer(Unweighed):
     async def metadata(self, name: str, *, timeout: float) -> Mapping[str, object]:
         return await self._launched.client.metadata(name, timeout=timeout)
 
-    def static_metadata(self, model: PreparedModel) -> Mapping[str, object]:
-        return triton_models.static_metadata(model, self._offer)
+    async def static_metadata(self, model: PreparedModel) -> Mapping[str, object]:
+        return await looked(
+            model.name, _FILES, lambda: triton_models.static_metadata(model, self._offer)
+        )
 
     async def memory(self) -> ProcessMemory:
         return await self._launched.memory()
@@ -312,8 +326,15 @@ async def _halt(leaving: frozenset[stubs.Stub], timeout: float) -> bool:
 
 
 def _finalizes(folder: Path) -> bool:
-    """Whether a model's own code has something to do at its end."""
-    return any(b"finalize" in path.read_bytes() for path in folder.rglob("*.py"))
+    """Whether a model's own code has something to do at its end; also where that cannot be told from its files."""
+    try:
+        return any(_mentions(path, b"finalize") for path in folder.rglob("*.py"))
+    except (OSError, FormatError):
+        return True
+
+
+def _mentions(path: Path, word: bytes) -> bool:
+    return path.is_file() and word in read_whole(path, _MOST_CODE)
 
 
 def _reason(text: str) -> str:

@@ -7,7 +7,10 @@ slice of the map, and only what is looked at is read from the disk.
 from __future__ import annotations
 
 import mmap
+import os
+import stat
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -21,15 +24,55 @@ _FIXED_SIZES: Final = {_FIXED64: 8, _FIXED32: 4}
 _MAX_VARINT_BYTES: Final = 10
 _SIGN_BIT: Final = 1 << 63
 
+# Of one file: some seconds of reading.
+MOST_FIELDS: Final = 2_000_000
+
 Field = tuple[int, int | memoryview]
 
 
 def mapped(path: Path) -> memoryview:
     """The file's content; unmapped when the last slice of it is gone. Raises OSError, FormatError when empty."""
-    with open(path, "rb") as file:
-        if file.seek(0, 2) == 0:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        info = os.fstat(descriptor)
+        if not stat.S_ISREG(info.st_mode):
+            raise FormatError("it is no regular file")
+        if info.st_size == 0:
             raise FormatError("the file is empty")
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        return memoryview(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(slots=True)
+class Walk:
+    """A walk through one file. ``left``: fields that may still be looked at, as a file may be made of nothing else."""
+
+    left: int = MOST_FIELDS
+
+    def fields(self, message: memoryview) -> Iterator[Field]:
+        """As `fields`, of any message in the file. Raises FormatError when there are too many in all."""
+        for field in fields(message):
+            self.left -= 1
+            if self.left < 0:
+                raise FormatError("it has more fields than any model")
+            yield field
+
+    def messages(self, message: memoryview, number: int) -> Iterator[memoryview]:
+        """The values of a repeated field that are messages or strings. Raises FormatError."""
+        for found, value in self.fields(message):
+            if found == number and isinstance(value, memoryview):
+                yield value
+
+    def entry(self, value: memoryview) -> tuple[str, memoryview]:
+        """Key and value of one entry of a map from strings to messages. Raises FormatError."""
+        key, content = "", memoryview(b"")
+        for number, part in self.fields(value):
+            if number == 1:
+                key = text(part)
+            elif number == 2 and isinstance(part, memoryview):
+                content = part
+        return key, content
 
 
 def fields(message: memoryview) -> Iterator[Field]:
@@ -60,13 +103,6 @@ def fields(message: memoryview) -> Iterator[Field]:
         position += size
 
 
-def messages(message: memoryview, number: int) -> Iterator[memoryview]:
-    """The values of a repeated field that are messages or strings. Raises FormatError."""
-    for found, value in fields(message):
-        if found == number and isinstance(value, memoryview):
-            yield value
-
-
 def text(value: int | memoryview) -> str:
     """A string field's content. Raises FormatError."""
     if isinstance(value, int):
@@ -77,17 +113,6 @@ def text(value: int | memoryview) -> str:
         raise FormatError(
             f"a text is not UTF-8: {error.reason} at its byte {error.start}"
         ) from error
-
-
-def entry(value: memoryview) -> tuple[str, memoryview]:
-    """Key and value of one entry of a map from strings to messages. Raises FormatError."""
-    key, content = "", memoryview(b"")
-    for number, part in fields(value):
-        if number == 1:
-            key = text(part)
-        elif number == 2 and isinstance(part, memoryview):
-            content = part
-    return key, content
 
 
 def signed(value: int) -> int:
