@@ -25,9 +25,12 @@ OF_THE_MACHINE = [OSError(36, "File name too long"), MemoryError(), PermissionEr
 def test_whatever_is_raised_is_the_models_failure(
     error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(
-        ModelRejected, match=r"model iris: model.onnx cannot be understood"
-    ) as raised, failing_alone("iris", "model.onnx"):
+    with (
+        pytest.raises(
+            ModelRejected, match=r"model iris: model.onnx cannot be understood"
+        ) as raised,
+        failing_alone("iris", "model.onnx"),
+    ):
         raise error
     assert type(error).__name__ in str(raised.value)
     assert raised.value.passing == isinstance(error, (OSError, MemoryError))
