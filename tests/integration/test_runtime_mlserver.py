@@ -220,7 +220,10 @@ async def test_a_corrupt_file_gives_one_line(
         ("class Model(Text):\n  async def load(self): os.sys.exit(4)", "SystemExit: 4"),
         ("class Model(Text):\n  def __init__(self, s): raise KeyError('gone')", "KeyError: 'gone'"),
         ("raise ValueError('half a pair: \\ud800')", "ValueError: half a pair: ?"),
-        ("class E(Exception):\n  def __str__(self): return 1 / 0\nraise E", "its text raises as well"),
+        (
+            "class E(Exception):\n  def __str__(self): return 1 / 0\nraise E",
+            "its text raises as well",
+        ),
         ("raise ValueError('long ' * 1000000)", "ValueError: long long"),
     ],
 )

@@ -30,8 +30,6 @@ from typing import Final
 
 from overbook.agent.looking import looked
 from overbook.agent.servers import stubs, triton_models
-from overbook.agent.servers.formats.errors import FormatError
-from overbook.agent.servers.formats.reading import read_whole
 from overbook.agent.servers.launched import LaunchedServer, emptied, tuned
 from overbook.agent.servers.oip import OipClient
 from overbook.agent.servers.process import ProcessSpec, server_environment
@@ -58,8 +56,6 @@ _REPLACED_SECONDS: Final = 5.0
 # A stub whose answer is out has milliseconds of work left; how long they take is the machine's.
 _HALT_WORK_SECONDS: Final = 0.2
 _HALT_SECONDS: Final = 5.0
-# Bytes of one file of a model's own code that are looked through.
-_MOST_CODE: Final = 4 << 20
 _REASON: Final = re.compile(r"version \d+ is at UNAVAILABLE state: (.*?);?$")
 _DIED: Final = re.compile(r"^Internal: Stub process '.*' is not healthy\.$")
 
@@ -258,7 +254,7 @@ class TritonServer(Unweighed):
 
     async def _let_end(self, name: str, old: frozenset[stubs.Stub]) -> None:
         """After a load: the memory of what it replaced comes back before anybody counts on that."""
-        if await asyncio.to_thread(_finalizes, self._repository / name):
+        if await asyncio.to_thread(triton_models.finalizes, self._repository / name):
             self._finalizing.add(name)
         else:
             self._finalizing.discard(name)
@@ -323,18 +319,6 @@ async def _halt(leaving: frozenset[stubs.Stub], timeout: float) -> bool:
     except asyncio.CancelledError:
         halting.add_done_callback(lambda _: stubs.resume(leaving))
         raise
-
-
-def _finalizes(folder: Path) -> bool:
-    """Whether a model's own code has something to do at its end; also where that cannot be told from its files."""
-    try:
-        return any(_mentions(path, b"finalize") for path in folder.rglob("*.py"))
-    except (OSError, FormatError):
-        return True
-
-
-def _mentions(path: Path, word: bytes) -> bool:
-    return path.is_file() and word in read_whole(path, _MOST_CODE)
 
 
 def _reason(text: str) -> str:

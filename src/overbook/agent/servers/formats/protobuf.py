@@ -7,14 +7,13 @@ slice of the map, and only what is looked at is read from the disk.
 from __future__ import annotations
 
 import mmap
-import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from overbook.agent.servers.formats.errors import FormatError
+from overbook.agent.servers.formats.reading import open_file
 
 _VARINT: Final = 0
 _FIXED64: Final = 1
@@ -32,16 +31,10 @@ Field = tuple[int, int | memoryview]
 
 def mapped(path: Path) -> memoryview:
     """The file's content; unmapped when the last slice of it is gone. Raises OSError, FormatError when empty."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        info = os.fstat(descriptor)
-        if not stat.S_ISREG(info.st_mode):
-            raise FormatError("it is no regular file")
-        if info.st_size == 0:
+    with open_file(path) as file:
+        if file.seek(0, 2) == 0:
             raise FormatError("the file is empty")
-        return memoryview(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
-    finally:
-        os.close(descriptor)
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 @dataclass(slots=True)
