@@ -140,7 +140,7 @@ class Assignments:
             return
         if spec != before and known.content is not None:
             self._register(known, known.content)
-        if known.failure:
+        if known.failure and (spec != before or not known.final):
             self._begin_fetch(known)
 
     def _revoke(self, name: str) -> None:

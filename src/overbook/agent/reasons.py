@@ -9,9 +9,13 @@ import re
 from typing import Final
 
 _PASSING: Final = re.compile(
-    r"memoryerror|bad_?alloc|allocate memory|out of memory|no space left|disk quota|too many open files|"
-    r"temporar|timed out|time-?out|connection|connect(ion)?error|network|unreachable|name resolution|"
-    r"unavailable|try again|too many requests",
+    # Memory and disk.
+    r"memoryerror|bad_?alloc|out of memory|(unable|cannot|failed) to allocate|cannot allocate|no space left|"
+    r"disk quota|too many open files|"
+    # The network, and who is at its other end.
+    r"connection (refused|reset|aborted|closed|error|timed)|connection\w*error|(could not|cannot|failed to) connect|"
+    r"network is|unreachable|name resolution|timeouterror|timed out|deadline exceeded|temporar(y failure|ily)|"
+    r"service unavailable|statuscode\.unavailable|too many requests|try again",
     re.IGNORECASE,
 )
 

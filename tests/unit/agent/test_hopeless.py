@@ -113,6 +113,20 @@ async def test_refused_files_are_looked_at_once() -> None:
 
 
 @in_virtual_time
+async def test_a_scheduler_that_repeats_itself_is_no_change() -> None:
+    async with world() as made:
+        made.server.invalid["a-1"] = "model a: model-settings.json cannot be read"
+        await made.assign(spec(A))
+        for _ in range(3):
+            await made.assign(spec(A))
+        assert made.cache.fetched == ["/a"]
+        assert made.events().count("ArtifactFailed") == 1
+        del made.server.invalid["a-1"]
+        await made.assign(spec(A, 2, memory=2000))
+        assert made.report(A).available, "any change of the manifest is a reason to look again"
+
+
+@in_virtual_time
 @pytest.mark.parametrize("by_a_person", [False, True])
 async def test_refused_files_are_looked_at_again_after_a_change_or_for_a_person(
     by_a_person: bool,
@@ -199,6 +213,9 @@ async def test_a_scale_that_answers_nonsense_ends_nobody() -> None:
         "SyntaxError: invalid syntax (model.py, line 3)",
         "ValueError: shapes (3,4) and (5,) not aligned",
         "its process died while it loaded",
+        "ModuleNotFoundError: No module named 'networkx'",
+        "TypeError: load() got an unexpected keyword argument 'timeout'",
+        "failed to load 'a', version 1 is at UNAVAILABLE state: Internal: no such file",
     ],
 )
 def test_what_lies_in_the_content(reason: str) -> None:
@@ -209,9 +226,10 @@ def test_what_lies_in_the_content(reason: str) -> None:
     "reason",
     [
         "MemoryError",
-        "numpy._core._exceptions._ArrayMemoryError: Unable to allocate memory",
+        "Unable to allocate 7.45 GiB for an array with shape (1000000000,)",
         "OSError: [Errno 28] No space left on device",
         "ConnectionRefusedError: [Errno 111] Connection refused",
+        "ConnectionError: the feature store is away",
         "TimeoutError: timed out",
         "socket.gaierror: [Errno -3] Temporary failure in name resolution",
         "requests.exceptions.HTTPError: 503 Server Error: Service Unavailable",

@@ -7,7 +7,7 @@ Reads files only. Packages that lie in the model's own folder count: its code im
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from importlib.metadata import distributions
 from pathlib import Path
@@ -38,7 +38,9 @@ def unmet(folder: Path, python: Path) -> str:
     except FileNotFoundError:
         return ""
     installed = {**_installed(python), **_brought(folder)}
-    problems = [problem for line in _joined(lines) if (problem := _problem(line, installed))]
+    # The same again says nothing more, and costs as much.
+    wanted = dict.fromkeys(_joined(lines))
+    problems = [problem for line in wanted if (problem := _problem(line, installed))]
     more = f" and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
     return ", ".join(problems[:_SHOWN]) + more
 
@@ -75,21 +77,24 @@ def _shown(wanted: Requirement) -> str:
     return f"{wanted.name}{wanted.specifier}"
 
 
-def _joined(lines: Iterable[str]) -> Iterable[str]:
+def _joined(lines: Iterable[str]) -> Iterator[str]:
     """Requirements without comments, hashes and empty lines; a backslash continues a line."""
-    text = ""
+    parts: list[str] = []
     for line in lines:
         bare = line.strip()
         if bare.startswith("#"):
             continue
-        text += bare.split(" #")[0].strip()
-        if text.endswith("\\"):
-            text = text[:-1].rstrip() + " "
+        bare = bare.split(" #")[0].strip()
+        if bare.endswith("\\"):
+            parts.append(bare[:-1].rstrip())
             continue
-        if requirement := text.split(" --")[0].strip():
-            yield requirement
-        text = ""
-    if requirement := text.split(" --")[0].strip():
+        yield from _requirement([*parts, bare])
+        parts = []
+    yield from _requirement(parts)
+
+
+def _requirement(parts: Iterable[str]) -> Iterator[str]:
+    if requirement := " ".join(parts).split(" --")[0].strip():
         yield requirement
 
 

@@ -20,7 +20,7 @@ from overbook.manifests.problems import shown
 CONFIG: Final = "config.pbtxt"
 _SHOWN_FILES: Final = 8
 # Bytes of a configuration.
-_MOST_CONFIG: Final = 1 << 20
+_MOST_CONFIG: Final = 256 << 10
 # Bytes of a file's name, as file systems have it.
 _LONGEST_NAME: Final = 255
 _ENSEMBLE: Final = "ensemble"

@@ -24,6 +24,7 @@ from overbook.agent.artifacts.cache import Artifact
 from overbook.agent.artifacts.kinds import Kind, kind_of
 from overbook.agent.assignments import Assignments
 from overbook.agent.looking import MOST_TOLD
+from overbook.agent.operations import OperationLimits
 from overbook.agent.reports import Reporter
 from overbook.agent.servers import triton_models
 from overbook.agent.servers.mlserver import MlserverConfig, MlserverServer
@@ -42,7 +43,7 @@ from tests.unit.agent.artifacts.mutations import (
     written,
 )
 from tests.unit.agent.servers.triton_artifacts import ALL
-from tests.unit.agent.world import MB, OperationLimits, World
+from tests.unit.agent.world import MB, World
 
 # Seconds of the processor for one look at an artifact, and of waiting for its end.
 SLOWEST: Final = 5.0
@@ -295,6 +296,14 @@ SEEN: Final[dict[str, tuple[str, dict[str, bytes], str]]] = {
         },
         'requirements.txt asks for "numpy ; ((',
     ),
+    "a requirement of 300,000 lines": (
+        "mlserver",
+        {
+            "model-settings.json": json.dumps({"implementation": "model.Custom"}).encode(),
+            "requirements.txt": b"a\\\n" * 300_000,
+        },
+        "(expected at most 1000 characters)",
+    ),
     "a marker of another kind": (
         "mlserver",
         {
@@ -311,7 +320,7 @@ SEEN: Final[dict[str, tuple[str, dict[str, bytes], str]]] = {
     "a configuration nested deep": (
         "triton",
         {"config.pbtxt": b"ensemble_scheduling { step { " * 40_000, "1/model.py": b""},
-        "config.pbtxt: it has more than 1048576 bytes",
+        "config.pbtxt: it has more than 262144 bytes",
     ),
     "a file name of 5,000 characters": (
         "triton",
