@@ -27,6 +27,7 @@ from overbook.agent.looking import failing_alone, told
 from overbook.agent.memory.history import History, Seen
 from overbook.agent.memory.sizes import Sizes
 from overbook.agent.notices import Notices
+from overbook.agent.reasons import is_lasting
 from overbook.agent.servers.protocol import InferenceServer, ModelRejected, PreparedModel
 from overbook.manifests.problems import shown
 from overbook.residency.effects import Refusal
@@ -191,8 +192,7 @@ class Assignments:
                         content = await self._look(spec)
             except (ArtifactError, ModelRejected) as error:
                 # Without a fingerprint the address may lead to other files at the next try.
-                refused = isinstance(error, ModelRejected) and not error.passing
-                final = refused and bool(spec.fingerprint)
+                final = is_lasting(error) and bool(spec.fingerprint)
                 self._fetch_failed(assignment, told(str(error)), final=final)
                 if final:
                     return

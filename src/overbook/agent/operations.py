@@ -22,7 +22,7 @@ from overbook.agent.clock import Clock
 from overbook.agent.looking import failing_alone
 from overbook.agent.memory.meter import Meter
 from overbook.agent.memory.sizes import Content
-from overbook.agent.reasons import is_passing
+from overbook.agent.reasons import is_lasting
 from overbook.agent.servers.protocol import (
     InferenceServer,
     ModelRejected,
@@ -217,7 +217,7 @@ class Operations:
                 began = self._clock.now()
             prepared, seconds = await self._load_or_repair(prepared, replaces)
         except (ModelRejected, ArtifactError) as error:
-            told, passing = str(error), not _is_lasting(error)
+            told, passing = str(error), not is_lasting(error)
             return lambda: self._reports.rejected(model, told, passing)
         except (ServerUnreachable, TimeoutError) as error:
             return self._unreachable(model, self._clock.now() - began, error)
@@ -356,8 +356,3 @@ class Operations:
         except (ServerUnreachable, ModelRejected, TimeoutError):
             return lambda: None  # what the files tell serves until the next load
         return lambda: self._reports.described(prepared, found)
-
-
-def _is_lasting(error: ModelRejected | ArtifactError) -> bool:
-    """Whether the same content would be refused again; what could not be fetched may be there next time."""
-    return isinstance(error, ModelRejected) and not error.passing and not is_passing(str(error))

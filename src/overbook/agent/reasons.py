@@ -1,4 +1,4 @@
-"""Which refusals of an inference server may be gone at the next try, by its own words. Pure.
+"""Which failures of a model may be gone at the next try, by what raised them and by their words. Pure.
 
 Everything else is taken to lie in the content: the same files, loaded in the same way, are refused again.
 """
@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import re
 from typing import Final
+
+from overbook.agent.artifacts.errors import ArtifactError
+from overbook.agent.servers.protocol import ModelRejected
 
 _PASSING: Final = re.compile(
     # Memory and disk.
@@ -18,6 +21,11 @@ _PASSING: Final = re.compile(
     r"service unavailable|statuscode\.unavailable|too many requests|try again",
     re.IGNORECASE,
 )
+
+
+def is_lasting(error: ArtifactError | ModelRejected) -> bool:
+    """Whether the same content would be refused again. What could not be fetched may be there next time."""
+    return isinstance(error, ModelRejected) and not error.passing and not is_passing(str(error))
 
 
 def is_passing(reason: str) -> bool:

@@ -146,6 +146,17 @@ async def test_refused_files_are_looked_at_again_after_a_change_or_for_a_person(
 
 
 @in_virtual_time
+async def test_files_that_cannot_be_read_for_want_of_the_machine_are_looked_at_again() -> None:
+    async with world() as made:
+        made.server.invalid["a-1"] = "config.pbtxt: [Errno 24] Too many open files"
+        await made.assign(spec(A))
+        assert not made.report(A).final
+        del made.server.invalid["a-1"]
+        await asyncio.sleep(61)
+        assert made.report(A).available
+
+
+@in_virtual_time
 async def test_an_artifact_that_is_not_there_is_waited_for() -> None:
     async with world() as made:
         made.cache.failures["/a"] = "/a does not exist"

@@ -58,7 +58,9 @@ def find_layout(model: PreparedModel) -> Layout:
     """Look at the artifact's files. Raises ModelRejected naming what was found and what was expected."""
     root = model.artifact
     if not root.is_dir():
-        raise ModelRejected(f"model {model.name}: its artifact folder {root} does not exist")
+        raise ModelRejected(
+            f"model {model.name}: its artifact folder {root} does not exist", passing=True
+        )
     folders = (_version_folder(model),) if model.version else (root, *_version_folders(root))
     for folder in folders:
         settings = folder / SETTINGS_FILE

@@ -49,7 +49,9 @@ def find_layout(model: PreparedModel) -> Layout:
     """Raises ModelRejected naming what was found and what was expected."""
     root = model.artifact
     if not root.is_dir():
-        raise ModelRejected(f"model {model.name}: its artifact folder {root} does not exist")
+        raise ModelRejected(
+            f"model {model.name}: its artifact folder {root} does not exist", passing=True
+        )
     config = _own_config(model)
     if config.HasField("ensemble_scheduling") or config.platform == _ENSEMBLE:
         raise ModelRejected(
