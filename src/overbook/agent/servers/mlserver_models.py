@@ -10,8 +10,8 @@ import json
 import logging
 import os
 import re
-from collections import OrderedDict
 import stat
+from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
