@@ -37,13 +37,17 @@ class Content:
 
 @dataclass(slots=True, eq=False)
 class Assignment:
-    """One assigned model. ``current``: the content registered is the one that ``spec`` asks for."""
+    """One assigned model. ``current``: the content registered is the one that ``spec`` asks for.
+
+    ``final``: its files were refused, and are not looked at again until something changes or a person asks.
+    """
 
     spec: pb.AssignedModel
     content: Content | None = None
     current: bool = False
     failure: str = ""
     failures: int = 0
+    final: bool = False
     waiting: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     fetch: asyncio.Task[None] | None = None

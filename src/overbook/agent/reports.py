@@ -68,6 +68,7 @@ class Reporter:
             size_bytes=self._assignments.size(assignment),
             last_error=assignment.failure,
             failed=bool(assignment.failure),
+            final=assignment.final,
         )
         if assignment.declared is not None:
             report.declared_bytes = assignment.declared
@@ -96,6 +97,7 @@ class Reporter:
         if entry.reason and assignment.current:
             report.last_error = entry.reason
             report.failed = True
+            report.final = entry.given_up
         if entry.state in _IN_MEMORY:
             report.serving_generation = entry.loaded_generation
 

@@ -161,7 +161,7 @@ def _serve_pending(books: Books, entry: Entry, promises: Promises, now: float) -
     if refusal:
         books.reject_all(entry, Refusal.NO_ROOM, refusal, 0.0)
     elif now < entry.retry_at:
-        books.reject_all(entry, Refusal.LOAD_FAILED, entry.failure, entry.retry_at - now)
+        books.reject_all(entry, Refusal.LOAD_FAILED, entry.failure, entry.retry_after(now))
     elif (extra := _reserve(books, entry, promises, now)) is not None:
         books.begin_load(entry, now, extra)
         books.demand.note(entry.size, now)
@@ -171,6 +171,9 @@ def _serve_pending(books: Books, entry: Entry, promises: Promises, now: float) -
 def _serve_stale(books: Books, entry: Entry, promises: Promises, now: float) -> None:
     if entry.verifying:
         return  # whether there is an old copy decides what a load would do; the answer comes soon
+    if entry.given_up:
+        books.stale.pop(entry.model)
+        return
     if now < entry.retry_at:
         promises.wake = min(promises.wake, entry.retry_at)
         return

@@ -96,7 +96,10 @@ class ModelReplica(BaseModel):
 
 
 class ModelStatus(BaseModel):
+    """``final``: it failed, and nothing but a change or a person's `activate` makes it ready."""
+
     conditions: list[ConditionObject]
+    final: bool
     replicas: list[ModelReplica]
 
 

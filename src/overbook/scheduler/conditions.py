@@ -28,6 +28,23 @@ def is_available(model: Model, replica: Replica | None) -> bool:
     )
 
 
+def is_final(model: Model, replicas: Mapping[ReplicaId, Replica]) -> bool:
+    """Whether so many replicas gave this content up that the rest does not suffice, whatever they still try."""
+    assigned = model.assigned
+    given_up = sum(1 for each in assigned if _gave_up(model, replicas.get(each)))
+    return given_up > 0 and len(assigned) - given_up < model.needed and not model.deleting
+
+
+def _gave_up(model: Model, replica: Replica | None) -> bool:
+    report = None if replica is None else replica.reports.get(model.name)
+    return (
+        report is not None
+        and report.failed
+        and report.final
+        and report.generation >= model.content_generation
+    )
+
+
 def model_condition(model: Model, replicas: Mapping[ReplicaId, Replica], now: float) -> Condition:
     """Ready when as many replicas are available as are needed; else the most telling reason why not."""
     reason, message = _model_reason(model, replicas)
@@ -66,6 +83,8 @@ def _failure(model: Model, seats: Sequence[tuple[ReplicaId, Replica | None]]) ->
         text = f"{each}: {report.last_error or 'failed without a reason'}"
         if 0 < report.serving_generation < report.generation:
             text += f"; generation {report.serving_generation} goes on serving"
+        if report.final:
+            text += "; it is not tried again before it is applied with a change, or activated"
         return text
     return ""
 

@@ -160,6 +160,7 @@ def report_of(message: pb.ModelReport) -> tuple[str, Report]:
         evictions=message.evictions,
         last_error=message.last_error,
         serving_generation=message.serving_generation,
+        final=message.final,
     )
 
 

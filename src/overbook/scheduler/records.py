@@ -191,7 +191,10 @@ class Server:
 
 @dataclass(slots=True)
 class Report:
-    """What an agent last said of a model; bytes and Unix seconds. ``state`` is wire's number."""
+    """What an agent last said of a model; bytes and Unix seconds. ``state`` is wire's number.
+
+    ``final``: it failed, and is not tried again before something changes or a person asks.
+    """
 
     generation: int
     state: int
@@ -207,6 +210,7 @@ class Report:
     evictions: int
     last_error: str
     serving_generation: int
+    final: bool = False
 
     @property
     def misdeclared(self) -> bool:

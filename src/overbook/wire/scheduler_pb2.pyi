@@ -154,6 +154,7 @@ class ModelReport(_message.Message):
     LAST_ERROR_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
     SERVING_GENERATION_FIELD_NUMBER: _builtins.int
+    FINAL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     generation: _builtins.int
     """the newest generation the agent works on"""
@@ -179,6 +180,8 @@ class ModelReport(_message.Message):
     """artifact or load failed for this generation"""
     serving_generation: _builtins.int
     """generation in memory; 0 when none"""
+    final: _builtins.bool
+    """failed, and not tried again before something changes or a person asks"""
     def __init__(
         self,
         *,
@@ -197,10 +200,11 @@ class ModelReport(_message.Message):
         last_error: _builtins.str = ...,
         failed: _builtins.bool = ...,
         serving_generation: _builtins.int = ...,
+        final: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_declared_bytes", b"_declared_bytes", "_measured_bytes", b"_measured_bytes", "declared_bytes", b"declared_bytes", "measured_bytes", b"measured_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_declared_bytes", b"_declared_bytes", "_measured_bytes", b"_measured_bytes", "available", b"available", "charged_bytes", b"charged_bytes", "declared_bytes", b"declared_bytes", "evictions", b"evictions", "failed", b"failed", "generation", b"generation", "in_flight", b"in_flight", "last_error", b"last_error", "last_used", b"last_used", "loads", b"loads", "measured_bytes", b"measured_bytes", "name", b"name", "serving_generation", b"serving_generation", "size_bytes", b"size_bytes", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_declared_bytes", b"_declared_bytes", "_measured_bytes", b"_measured_bytes", "available", b"available", "charged_bytes", b"charged_bytes", "declared_bytes", b"declared_bytes", "evictions", b"evictions", "failed", b"failed", "final", b"final", "generation", b"generation", "in_flight", b"in_flight", "last_error", b"last_error", "last_used", b"last_used", "loads", b"loads", "measured_bytes", b"measured_bytes", "name", b"name", "serving_generation", b"serving_generation", "size_bytes", b"size_bytes", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__declared_bytes: _TypeAlias = _typing.Literal["declared_bytes"]  # noqa: Y015
     _WhichOneofArgType__declared_bytes: _TypeAlias = _typing.Literal["_declared_bytes", b"_declared_bytes"]  # noqa: Y015

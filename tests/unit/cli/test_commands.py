@@ -141,6 +141,26 @@ def test_wait_in_vain_says_why(overbook: Overbook, fake: FakeOverbook) -> None:
     )
 
 
+def test_wait_ends_at_once_for_what_nobody_tries_again(
+    overbook: Overbook, fake: FakeOverbook
+) -> None:
+    broken = model("iris", ready=False, reason="ModelFailed", message="invalid load key")
+    status = broken["status"]
+    assert isinstance(status, dict)
+    status["final"] = True
+    fake.add(broken)
+    result = overbook("wait", "model", "iris", "--timeout", "60s")
+    assert result.exit_code == 1
+    assert result.stderr == "Error: model/iris failed: ModelFailed: invalid load key\n"
+
+
+def test_wait_waits_for_what_is_tried_again(overbook: Overbook, fake: FakeOverbook) -> None:
+    broken = model("iris", ready=False, reason="ModelFailed", message="no memory")
+    fake.add(broken)
+    fake.becomes_ready["iris"] = model("iris")
+    assert overbook("wait", "model", "iris").stdout == "model/iris ready\n"
+
+
 def test_wait_for_the_unknown(overbook: Overbook) -> None:
     assert overbook("wait", "model", "iris").exit_code == 1
 

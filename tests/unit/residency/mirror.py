@@ -51,6 +51,7 @@ class Seen:
     settling: bool = False
     verifying: bool = False
     failures: int = 0
+    lasting: int = 0  # in a row that lie in the content
     retry_at: float = -math.inf
     reason: str = ""
     removed: bool = False
@@ -179,8 +180,10 @@ class Mirror:
                     before = self.models[model].seconds
                     third = seconds if before is None else before + (seconds - before) / 3
                     self.models[model].seconds = third
-            case ev.LoadFailed(model, reason):
-                self._load_failed(self.models[model], reason, now)
+            case ev.LoadFailed(model, reason, passing):
+                self._load_failed(self.models[model], reason, passing, now)
+            case ev.TryAgain(model) if self.models[model].size <= self.budget:
+                self._forgive(self.models[model])
             case ev.Unloaded(model):
                 self._cool(self.models[model])
             case ev.Verified(model, present):
@@ -245,7 +248,7 @@ class Mirror:
         seen.pinned, seen.priority, seen.removed = event.pinned, event.priority, False
         if not changed:
             return
-        seen.failures, seen.retry_at, seen.reason = 0, -math.inf, ""
+        self._forgive(seen)
         if staying and seen.loaded_generation == seen.generation:
             if (more := seen.size - seen.loaded) <= max(0, self.free):
                 seen.charge += more
@@ -267,7 +270,7 @@ class Mirror:
         seen.loaded_generation = seen.loading_generation
         if measured is not None and seen.loaded_generation == seen.generation:
             seen.size = measured
-        seen.failures, seen.retry_at, seen.reason = 0, -math.inf, ""
+        self._forgive(seen)
         self.surprised = self.surprised or self.free < 0
 
     def _measured(self, seen: Seen, size: int) -> None:
@@ -280,11 +283,18 @@ class Mirror:
             seen.charge = size
         self.surprised = self.surprised or self.free < 0
 
-    def _load_failed(self, seen: Seen, reason: str, now: float) -> None:
+    def _forgive(self, seen: Seen) -> None:
+        seen.failures = seen.lasting = 0
+        seen.retry_at, seen.reason = -math.inf, ""
+
+    def _load_failed(self, seen: Seen, reason: str, passing: bool, now: float) -> None:
         if seen.loading_generation == seen.generation:
             seen.failures += 1
+            seen.lasting = 0 if passing else seen.lasting + 1
             backoff = self.limits.retry_base * 2.0 ** (seen.failures - 1)
             seen.retry_at = now + min(self.limits.retry_max, backoff)
+            if seen.lasting > self.limits.retries:
+                seen.retry_at = math.inf
             seen.reason = reason
         if seen.state is State.LOADING:
             self._cool(seen)
@@ -498,8 +508,9 @@ class Mirror:
             assert seen.size > self.budget - pinned, "law 2: there was room"
         else:
             assert seen.reason == effect.reason, "law 7: the server's own reason"
-            assert effect.retry_after > 0
-            assert math.isclose(effect.retry_after, seen.retry_at - now)
+            given_up = seen.retry_at == math.inf
+            assert (effect.retry_after == 0.0) is given_up
+            assert given_up or math.isclose(effect.retry_after, seen.retry_at - now)
 
     # -- between events
 
