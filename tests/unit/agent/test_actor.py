@@ -443,6 +443,23 @@ async def test_a_disagreement_with_the_core_ends_the_agent() -> None:
 
 
 @in_virtual_time
+async def test_what_is_said_to_an_agent_that_is_stopping_begins_nothing() -> None:
+    """Its Server was deleted: the scheduler takes the models away while the agent is ended."""
+    async with world() as made:
+        await made.assign(spec(A))
+        await made.activate(A)
+        running = asyncio.create_task(made.run())
+        await settle()
+        running.cancel()
+        for _ in range(20):
+            made.actor.evict(ModelName(A))
+            made.actor.remove(ModelName(A))
+            await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+
+@in_virtual_time
 async def test_an_agent_that_stops_answers_who_waits_and_who_still_comes() -> None:
     async with world(server_up=False) as made:
         await made.assign(spec(A))
