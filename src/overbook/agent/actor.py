@@ -140,9 +140,12 @@ class Actor:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._operations.run(), name="operations")
                 tasks.create_task(self._inquiries.run(), name="inquiries")
-                await self._failed
+                try:
+                    await self._failed
+                finally:
+                    # Before the operations end, not after: what happens meanwhile could not be begun any more.
+                    self._stopped = True
         finally:
-            self._stopped = True
             self._failed.cancel()
             if self._timer is not None:
                 self._timer.cancel()

@@ -23,6 +23,7 @@ from overbook.agent.artifacts.cache import Artifact, ArtifactError
 from overbook.agent.artifacts.kinds import Kind
 from overbook.agent.assigned import Assignment, Content, prepared_model, same_content
 from overbook.agent.clock import Clock
+from overbook.agent.guesses import SMALLEST
 from overbook.agent.looking import failing_alone, told
 from overbook.agent.memory.history import History, Seen
 from overbook.agent.memory.sizes import Sizes
@@ -283,7 +284,9 @@ class Assignments:
 
     def measured(self, assignment: Assignment) -> int | None:
         """Bytes that it was seen to take, None until it was."""
-        return self._sizes.measured(assignment.measurable, assignment.declared)
+        found = self._sizes.measured(assignment.measurable, assignment.declared)
+        # Too little to be seen is not nothing: it is shown with the page that it is charged.
+        return None if found is None else max(SMALLEST, found)
 
     def size_of(self, prepared: PreparedModel) -> int:
         """Bytes to charge for what was loaded, which may be older than what is assigned now."""

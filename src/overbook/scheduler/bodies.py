@@ -35,7 +35,16 @@ class ApplyResult(BaseModel):
 
 
 class ApplyAnswer(BaseModel):
+    """``warnings``: one line each, about all documents together: whom pins leave no room, who does not know yet."""
+
     results: list[ApplyResult]
+    warnings: list[str]
+
+
+class DoneAnswer(BaseModel):
+    """It is done. ``warnings``: one line each, what follows from it, and who does not act by it yet."""
+
+    warnings: list[str]
 
 
 class ErrorAnswer(BaseModel):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 from overbook.placement import ReplicaId
 from overbook.placement.filters import amount
+from overbook.scheduler import pins
 from overbook.scheduler.records import Condition, Model, Reason, Replica, Server
 
 # Models named in a warning; the others are counted.
@@ -56,11 +57,16 @@ def _model_reason(model: Model, replicas: Mapping[ReplicaId, Replica]) -> tuple[
         left = ", ".join(str(replica) for replica in model.seats)
         return Reason.TERMINATING, f"being removed from {left or 'the books'}"
     seats = [(each, replicas.get(each)) for each in model.assigned]
-    available = sum(1 for _, replica in seats if is_available(model, replica))
+    available = sum(
+        1
+        for _, replica in seats
+        if replica is not None and is_available(model, replica) and not pins.failure(replica, model)
+    )
     if available >= model.needed:
         text = f"{available} of {model.needs.replicas} replicas available{_sizes(model, seats)}"
+        text += "".join(f"; {said}" for said in _told(model, seats, pins.warning))
         return Reason.AVAILABLE, f"{text}; {model.reason}" if model.reason else text
-    failure = _failure(model, seats)
+    failure = _failure(model, seats) or "; ".join(_told(model, seats, pins.failure))
     if failure:
         return Reason.FAILED, failure
     if len(seats) < model.needed:
@@ -87,6 +93,16 @@ def _failure(model: Model, seats: Sequence[tuple[ReplicaId, Replica | None]]) ->
             text += "; it is not tried again before it is applied with a change, or activated"
         return text
     return ""
+
+
+def _told(
+    model: Model,
+    seats: Sequence[tuple[ReplicaId, Replica | None]],
+    of: Callable[[Replica, Model], str],
+) -> list[str]:
+    """What is to be said of each seat, where anything is."""
+    said = (of(replica, model) for _, replica in seats if replica is not None)
+    return [each for each in said if each]
 
 
 def _sizes(model: Model, seats: Sequence[tuple[ReplicaId, Replica | None]]) -> str:

@@ -273,6 +273,7 @@ class Replica:
     ``draining``: its Server is gone or has fewer replicas now; ``drain_until`` (Unix seconds) bounds how long
     models may take to leave. ``await_until`` (Unix seconds): its agent has not been here, but should come by then.
     ``misdeclared``: models that were measured to be of quite another size than their manifests say.
+    ``pinned``: those that are never evicted, with what they take; ``crowded``: models that these leave no room.
     ``registered``: bytes of all; ``beyond``: of those that are larger than they were admitted with, by how much.
     ``asked_again``: models that must fit anew to stay, as the budget was made smaller or they ask for more.
     ``hello`` and ``reports`` outlive the
@@ -288,6 +289,8 @@ class Replica:
     registered: int = 0
     beyond: dict[str, int] = field(default_factory=dict)
     models: set[str] = field(default_factory=set)
+    pinned: dict[str, int] = field(default_factory=dict)
+    crowded: set[str] = field(default_factory=set)
     connected: bool = False
     hello: Hello | None = None
     capabilities: frozenset[str] = frozenset()

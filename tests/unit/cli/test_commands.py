@@ -224,6 +224,19 @@ def test_acts(overbook: Overbook, fake: FakeOverbook, action: str, done: str) ->
     )
 
 
+@pytest.mark.parametrize(
+    "command", [("pin", "iris"), ("delete", "model", "iris"), ("apply", "-f", "-")]
+)
+def test_what_follows_from_a_command_is_told_beside_the_output(
+    overbook: Overbook, fake: FakeOverbook, command: tuple[str, ...]
+) -> None:
+    fake.add(model("iris"))
+    fake.warnings = ["mlserver/0: pinned models leave no room for wine", "gateway b is away"]
+    result = overbook(*command, stdin=manifest("iris"))
+    assert result.exit_code == 0
+    assert result.stderr.splitlines() == [f"warning: {each}" for each in fake.warnings]
+
+
 def test_describe_model(overbook: Overbook, fake: FakeOverbook) -> None:
     fake.add(model("iris"))
     fake.verdict = {
