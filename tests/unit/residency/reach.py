@@ -110,7 +110,8 @@ class Reach:
         self.gateways: dict[int, Gateway] = {}
         self.serial = 0
         self.expired = 0
-        self.late: set[tuple[int, ModelName]] = set()  # did not withdraw before the deadline
+        # Did not withdraw before the deadline: of which drain.
+        self.late: dict[tuple[int, ModelName], Ticket] = {}
         self.excused: set[Call] = set()  # granted, but server or drain deadline took the model away
         for _ in range(gateways):
             self.gateway_comes()
@@ -233,7 +234,11 @@ class Reach:
         for call, granted in self.answers:
             if granted and call.model == model:
                 self.excused.add(call)
-        self.late.update((each.name, model) for each in self.gateways.values() if model in each.hot)
+        ticket = self.core.entries[model].ticket
+        for each in self.gateways.values():
+            # It may not even have heard that the model was hot.
+            if any(order.ticket == ticket for order in each.orders):
+                self.late[each.name, model] = ticket
 
     def news_arrive(self, gateway: Gateway) -> None:
         told = gateway.news.popleft()
@@ -313,8 +318,8 @@ class Reach:
 
     def order_arrives(self, gateway: Gateway) -> None:
         order = gateway.orders.popleft()
-        if order.model is not None:
-            self.late.discard((gateway.name, order.model))
+        if order.model is not None and self.late.get((gateway.name, order.model)) == order.ticket:
+            self.late.pop((gateway.name, order.model), None)
         if order.model is None:
             gateway.epoch = order.epoch
             gateway.hot.clear()
@@ -445,6 +450,8 @@ class Reach:
             pass
         elif used := [e.model for e in self.core.entries.values() if e.in_flight]:
             self.usage(used[0])
+        elif self.asked:
+            self.question_runs_out(self.asked[0])  # what it waits for left with its gateway
         elif self.requests and self.core.next_wakeup() < math.inf:
             self.now = max(self.now, self.core.next_wakeup())
             self.say(ev.Tick())

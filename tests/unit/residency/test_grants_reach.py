@@ -195,3 +195,23 @@ def test_what_was_granted_reaches_its_model() -> None:
 @pytest.mark.soak
 def test_what_was_granted_reaches_its_model_thoroughly() -> None:
     run_state_machine_as_test(Journey, settings=THOROUGH)
+
+
+def test_a_gateway_that_hears_of_all_too_late_is_excused() -> None:
+    """Hot and withdrawn again both come after the deadline of the drain; in between it lets a request through."""
+    here = Reach(3, LIMITS, 1)
+    (gateway,) = here.gateways.values()
+    for model, size in zip(MODELS, (1, 3, 1, 1), strict=True):
+        here.say(ev.Register(model, size, 1, warm=False))
+    for model in MODELS[:2]:
+        here.ask(gateway, model)
+    for call in tuple(here.calls):
+        here.call_arrives(call)
+    while here.work:
+        here.work_ends(here.work[0])
+    for seconds in (2.0, 31.0):
+        here.now += seconds
+        here.say(ev.Tick())
+    here.order_arrives(gateway)
+    here.ask(gateway, MODELS[0])
+    here.finish()
