@@ -203,7 +203,7 @@ async def test_it_gives_way_to_whoever_answers_requests(
         """,
     )
     assert await server.weigh(model, timeout=CALL) is not None
-    assert told.read_text() == "19 19"
+    assert told.read_text() == "5 5"
 
 
 async def test_what_a_model_started_ends_with_it(server: MlserverServer, tmp_path: Path) -> None:

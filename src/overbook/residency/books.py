@@ -32,7 +32,7 @@ from overbook.residency.ledger import Ledger
 from overbook.residency.load_times import LoadTimes
 from overbook.residency.policy import EvictionOrder, Standing
 from overbook.residency.shelf import Heat, Shelf
-from overbook.residency.states import CHARGED, LEAVING, SERVING, State, Step, next_state
+from overbook.residency.states import CHARGED, SERVING, State, Step, next_state
 from overbook.residency.waiting import WaitingRoom
 
 _NO_TICKET = Ticket(0)
@@ -219,7 +219,12 @@ class Books:
     # -- sums
 
     def returning(self, entry: Entry) -> int:
-        """Bytes on their way back. A draining model that is in use counts only when it is idle (law 3)."""
+        """Bytes on their way back. A draining model that is in use counts only when it is idle (law 3).
+
+        What a load takes for a moment comes back with its end: nobody leaves for a load behind it in the meantime.
+        """
+        if entry.state in (State.LOADING, State.RELOADING):
+            return entry.loading_extra
         if entry.state is State.UNLOADING or (entry.state is State.DRAINING and not entry.in_use):
             return self.ledger.of(entry.model)
         return 0
@@ -252,8 +257,7 @@ class Books:
 
     def _take_out(self, entry: Entry) -> int:
         """Before a change: take the entry out of the sums. Returns what `_put_in` wants to know after it."""
-        if entry.state in LEAVING:
-            self.coming_back -= self.returning(entry)
+        self.coming_back -= self.returning(entry)
         self.idle_bytes -= self.idle(entry)
         if not entry.pinned:
             return 0
@@ -262,8 +266,7 @@ class Books:
         return held
 
     def _put_in(self, entry: Entry, held_before: int) -> None:
-        if entry.state in LEAVING:
-            self.coming_back += self.returning(entry)
+        self.coming_back += self.returning(entry)
         self.idle_bytes += self.idle(entry)
         held = self.held_by_pin(entry) if entry.pinned else 0
         self.pinned_bytes += held

@@ -85,7 +85,6 @@ TRANSITIONS: Final[dict[State, dict[Step, State]]] = {
 CHARGED: Final = frozenset(
     {State.LOADING, State.RESIDENT, State.RELOADING, State.DRAINING, State.UNLOADING}
 )
-LEAVING: Final = frozenset({State.DRAINING, State.UNLOADING})
 SERVING: Final = frozenset({State.RESIDENT, State.RELOADING})
 
 

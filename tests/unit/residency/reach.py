@@ -235,10 +235,10 @@ class Reach:
             if granted and call.model == model:
                 self.excused.add(call)
         ticket = self.core.entries[model].ticket
-        for each in self.gateways.values():
+        for gateway in self.gateways.values():
             # It may not even have heard that the model was hot.
-            if any(order.ticket == ticket for order in each.orders):
-                self.late[each.name, model] = ticket
+            if any(order.ticket == ticket for order in gateway.orders):
+                self.late[gateway.name, model] = ticket
 
     def news_arrive(self, gateway: Gateway) -> None:
         told = gateway.news.popleft()

@@ -139,3 +139,17 @@ def test_a_peak_that_becomes_known_counts_from_the_next_load_on() -> None:
     assert here.core.ledger.of(A) == 3
     here.say(ev.Register(A, 3, 2, peak=6))
     assert here.core.ledger.of(A) == 9, "beside the old copy"
+
+
+def test_nobody_leaves_for_the_load_behind_one_that_takes_more_for_a_moment() -> None:
+    """Its bytes come back when it ends: a model that left for them meanwhile would be missed for longer."""
+    here = world(budget=10, limits=Limits(overdraft=0, headroom=0), a=4)
+    make_resident(here, A)
+    here.say(ev.Register(B, 3, 1, warm=False, peak=6))
+    here.say(ev.Register(C, 3, 1, warm=False))
+    here.arrive(B)
+    assert here.core.ledger.of(B) == 6
+    here.arrive(C)
+    assert not here.withdrawals
+    assert fx.Load(C, 1) in here.say(ev.LoadSucceeded(B))
+    assert state(here, A) is State.RESIDENT

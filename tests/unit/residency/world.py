@@ -140,7 +140,9 @@ class World:
         """Sums that are kept step by step equal the sums of their parts."""
         books = self.core._books
         leaving = [e for e in books.entries.values() if e.state is State.DRAINING]
-        assert books.coming_back == self.mirror.returning()
+        loads = [books.entries[model] for model in books.loading]
+        momentary = sum(each.loading_extra for each in loads)
+        assert books.coming_back == self.mirror.returning() + momentary
         assert books.pinned_bytes == sum(books.held_by_pin(e) for e in books.entries.values())
         idle = [e for e in books.entries.values() if not (e.pinned or e.busy)]
         assert books.idle_bytes == sum(
