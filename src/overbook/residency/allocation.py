@@ -162,6 +162,8 @@ def _serve_pending(books: Books, entry: Entry, promises: Promises, now: float) -
         books.reject_all(entry, Refusal.NO_ROOM, refusal, 0.0)
     elif now < entry.retry_at:
         books.reject_all(entry, Refusal.LOAD_FAILED, entry.failure, entry.retry_after(now))
+    elif entry.size > books.ledger.budget - books.ledger.withheld - books.pinned_bytes:
+        return  # not even if all others left: bytes are lost, and whoever sees to that is told (`outlook.starved`)
     elif (extra := _reserve(books, entry, promises, now)) is not None:
         books.begin_load(entry, now, extra)
         books.demand.note(entry.size, now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from overbook.residency import effects as fx
 from overbook.residency import events as ev
+from overbook.residency.books import Limits
 from overbook.residency.effects import Cause
 from overbook.residency.events import Ticket
 from overbook.residency.states import State
@@ -84,7 +85,7 @@ def test_starved_is_who_would_fit_if_nothing_were_withheld() -> None:
 
 def test_who_is_starved_holds_up_nobody() -> None:
     """Its room comes back with a new process. Until then what is there serves others, however long it has waited."""
-    here = world(a=4, b=8)
+    here = world(limits=Limits(patience=2.0), a=4, b=8)
     here.arrive(B)
     here.say(ev.Withhold(5))
     here.answer(B)
