@@ -22,6 +22,7 @@ from overbook.agent.memory.assembly import MemoryOffice
 from overbook.agent.memory.unattributed import slack_of
 from overbook.agent.notices import Notices
 from overbook.agent.operations import OperationLimits
+from overbook.agent.proven import Proven
 from overbook.agent.replaceable import ReplaceableServer
 from overbook.agent.reports import Reporter
 from overbook.agent.servers.attached import AttachedServer, Attachment
@@ -105,6 +106,7 @@ class AgentPart:
             guess=Guess(config.own_process),
             budget=config.memory,
         )
+        proven = Proven(self._folder / "proven.db", _runtime_id(config.runtime))
         supervisor = Supervisor(
             server=server,
             notices=self._notices,
@@ -124,6 +126,7 @@ class AgentPart:
                 notices=self._notices,
                 kill_server=supervisor.kill,
                 repair=lambda prepared: assignments.repair(prepared),
+                loaded=lambda prepared: assignments.loaded(prepared),
                 meter=memory.meter,
                 size=lambda prepared: assignments.size_of(prepared),
                 guard_again=lambda: watch.guard_again(),
@@ -140,6 +143,7 @@ class AgentPart:
             sizes=memory.sizes,
             weigher=weigher,
             history=memory.history,
+            proven=proven,
         )
         reporter = Reporter(
             actor,
@@ -198,6 +202,7 @@ class AgentPart:
                 await attached.release(timeout=_RELEASE)
             await server.close()
             cache.close()
+            proven.close()
             memory.close()
 
     def _hello(self) -> pb.AgentHello:

@@ -15,6 +15,7 @@ from overbook.agent.memory.readings import Reading
 from overbook.agent.servers.attached import Foreign
 from overbook.agent.servers.protocol import InferenceServer
 from overbook.agent.supervisor import Phase, Supervisor
+from overbook.residency.books import Entry
 from overbook.residency.events import ModelName
 from overbook.residency.states import CHARGED, State
 from overbook.wire import common_pb2 as common
@@ -96,8 +97,14 @@ class Reporter:
         if entry.reason and assignment.current:
             report.last_error = entry.reason
             report.failed = True
+        report.serving_generation = assignment.asked_by(self._serving(entry, assignment))
+
+    def _serving(self, entry: Entry, assignment: Assignment) -> int:
+        """The number of the content that answers requests although it may not be the newest; 0: none does."""
         if entry.state in _IN_MEMORY:
-            report.serving_generation = entry.loaded_generation
+            return entry.loaded_generation
+        older = self._actor.stands_in(entry.model)
+        return older if assignment.current or older else entry.generation
 
     def server(self) -> pb.ServerReport:
         statistics = self._actor.statistics()

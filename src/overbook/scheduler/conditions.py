@@ -63,10 +63,13 @@ def _failure(model: Model, seats: Sequence[tuple[ReplicaId, Replica | None]]) ->
         report = None if replica is None else replica.reports.get(model.name)
         if report is None or not report.failed or report.generation < model.content_generation:
             continue
-        text = f"{each}: {report.last_error or 'failed without a reason'}"
+        reason = report.last_error or "failed without a reason"
         if 0 < report.serving_generation < report.generation:
-            text += f"; generation {report.serving_generation} goes on serving"
-        return text
+            return (
+                f"{each}: generation {report.generation} failed: {reason}; "
+                f"generation {report.serving_generation} serves"
+            )
+        return f"{each}: {reason}"
     return ""
 
 

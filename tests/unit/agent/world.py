@@ -28,6 +28,7 @@ from overbook.agent.memory.watch import Watch, WatchPorts
 from overbook.agent.memory.weigher import Weigher, WeigherPorts
 from overbook.agent.notices import Notices
 from overbook.agent.operations import OperationLimits
+from overbook.agent.proven import Proven
 from overbook.agent.reports import Reporter
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel
 from overbook.agent.supervisor import Phase, RestartLimits, Supervisor
@@ -69,6 +70,9 @@ class FakeCache:
     def _digest(self, storage_uri: str, fingerprint: str = "1") -> str:
         return self.digests.get(storage_uri) or f"{storage_uri}-{fingerprint}".strip("/")
 
+    def held(self, digest: str, size: int) -> Artifact | None:
+        return Artifact(Path("/cache") / digest, digest, size)
+
     async def kind(self, folder: Path) -> Kind:
         """Each artifact is of the one kind; its size is told by its name."""
         found = {self._digest(uri): size for uri, size in self.sizes.items()}
@@ -91,6 +95,9 @@ class Server(FakeServer):
         self.cache = cache
         self.loaded_from: list[PreparedModel] = []
         self.invalid: dict[str, str] = {}
+        self.broken: dict[
+            str, str
+        ] = {}  # artifacts that cannot be loaded, and what is said of them
         self.stubborn = False
 
     def validate(self, model: PreparedModel) -> None:
@@ -99,6 +106,9 @@ class Server(FakeServer):
 
     async def load(self, model: PreparedModel, *, timeout: float) -> None:
         self.loaded_from.append(model)
+        if model.artifact.name in self.broken:
+            self.calls.append(f"load {model.name}")
+            raise ModelRejected(self.broken[model.artifact.name])
         if model.artifact.name in self.cache.damaged:
             self.calls.append(f"load {model.name}")
             raise ModelRejected("unpickling failed")
@@ -147,6 +157,7 @@ class World:
         *,
         watching: bool = False,
         history: History | None = None,
+        proven: Proven | None = None,
         weighs: bool = False,
         counts_requests: bool = False,
     ) -> None:
@@ -158,6 +169,7 @@ class World:
         self.probe = FakeProbe(self.server)
         self.sizes = Sizes()
         self.history = history or History()
+        self.proven = proven or Proven()
         self.recycling = Recycling()
         self.meter = Meter(
             probe=self.probe,
@@ -186,6 +198,7 @@ class World:
                 notices=self.notices,
                 kill_server=self.supervisor.kill,
                 repair=lambda prepared: self.assignments.repair(prepared),
+                loaded=lambda prepared: self.assignments.loaded(prepared),
                 meter=self.meter,
                 size=lambda prepared: self.assignments.size_of(prepared),
                 guard_again=lambda: self.watch.guard_again(),
@@ -210,6 +223,7 @@ class World:
             sizes=self.sizes,
             weigher=self.weigher,
             history=self.history,
+            proven=self.proven,
         )
         self.lost = LostModels(
             server=self.server, actor=self.actor, notices=self.notices, clock=self.clock
@@ -312,6 +326,7 @@ async def world(
     server_up: bool = True,
     watching: bool = False,
     history: History | None = None,
+    proven: Proven | None = None,
     weighs: bool = False,
     counts_requests: bool = False,
 ) -> AsyncIterator[World]:
@@ -322,6 +337,7 @@ async def world(
         operations or OperationLimits(),
         watching=watching,
         history=history,
+        proven=proven,
         weighs=weighs,
         counts_requests=counts_requests,
     )

@@ -22,6 +22,18 @@ IN_MEMORY = (State.LOADING, State.RESIDENT, State.RELOADING, *LEAVING)
 
 
 @dataclass
+class LoadedLast:
+    """The content that was loaded last: it stands in for a newer one that cannot be loaded."""
+
+    generation: int
+    size: int
+    peak: int
+    failures: int = 0
+    retry_at: float = -math.inf
+    reason: str = ""
+
+
+@dataclass
 class Seen:
     """One model as the onlooker knows it."""
 
@@ -37,6 +49,8 @@ class Seen:
     loaded: int = 0
     loaded_generation: int = 0
     loading: int = 0
+    loading_peak: int = 0
+    good: LoadedLast | None = None
     load_began: float = -math.inf
     seconds: float | None = None  # that its loads take; None: nobody said
     loading_generation: int = 0
@@ -108,8 +122,23 @@ class Mirror:
             return min(seen.loaded, seen.loading)
         return seen.loading if seen.state is State.LOADING else seen.charge
 
+    def room_for(self, seen: Seen) -> int:
+        pinned = sum(self.held_by_pin(one) for one in self.models.values() if one is not seen)
+        return self.budget - pinned
+
+    def stand_in(self, seen: Seen) -> LoadedLast | None:
+        """What a load that begins now takes, if not the newest content."""
+        good = seen.good
+        if seen.state in IN_MEMORY or good is None or good.generation == seen.generation:
+            return None
+        room = self.room_for(seen)
+        return good if good.size <= room and (seen.failures or seen.size > room) else None
+
     def needs(self, seen: Seen) -> int:
         """Bytes that a load is charged: what is reserved for it, but never so much that it could not be loaded."""
+        good = self.stand_in(seen)
+        if good is not None:
+            return good.size
         pinned = sum(self.held_by_pin(one) for one in self.models.values() if one is not seen)
         old = seen.loaded if seen.state in (State.RESIDENT, State.RELOADING) else 0
         room = self.budget - self.withheld - pinned - old
@@ -143,7 +172,7 @@ class Mirror:
                 self._register(event, now)
             case ev.Remove(model):
                 seen = self.models[model]
-                seen.removed = True
+                seen.removed, seen.good = True, None
                 if seen.state is State.DRAINING:
                     seen.cause = Cause.REMOVED
             case ev.EvictRequested(model):
@@ -229,6 +258,9 @@ class Mirror:
             self.models[event.model].last_used = min(event.last_used, now)
             self.models[event.model].peak = event.peak
             self.models[event.model].seconds = event.load_seconds
+            if event.proven:
+                good = LoadedLast(event.generation, event.size, event.peak)
+                self.models[event.model].good = good
             return
         seen.keep_alive, seen.reserve, seen.peak = event.keep_alive, event.reserve, event.peak
         changed = event.generation != seen.generation or event.size != seen.size
@@ -241,8 +273,11 @@ class Mirror:
                 staying, seen.cause = False, Cause.RECYCLED
             elif not staying:
                 seen.cause = Cause.UPDATED
+            else:
+                seen.good = LoadedLast(seen.loaded_generation, seen.loaded, event.peak)
         seen.size, seen.generation = event.size, event.generation
         seen.pinned, seen.priority, seen.removed = event.pinned, event.priority, False
+        self._same_good(seen)
         if not changed:
             return
         seen.failures, seen.retry_at, seen.reason = 0, -math.inf, ""
@@ -260,6 +295,10 @@ class Mirror:
                     seen.size, min(seen.charge - old, max(seen.reserve, seen.peak))
                 )
 
+    def _same_good(self, seen: Seen) -> None:
+        if seen.good is not None and seen.good.generation == seen.generation:
+            seen.good.size, seen.good.peak = seen.size, seen.peak
+
     def _load_succeeded(self, seen: Seen, measured: int | None) -> None:
         assert seen.state in (State.LOADING, State.RELOADING)
         seen.state = State.RESIDENT
@@ -267,7 +306,10 @@ class Mirror:
         seen.loaded_generation = seen.loading_generation
         if measured is not None and seen.loaded_generation == seen.generation:
             seen.size = measured
-        seen.failures, seen.retry_at, seen.reason = 0, -math.inf, ""
+        if seen.loaded_generation == seen.generation:
+            seen.failures, seen.retry_at, seen.reason = 0, -math.inf, ""
+        if not seen.removed:
+            seen.good = LoadedLast(seen.loaded_generation, seen.loaded, seen.loading_peak)
         self.surprised = self.surprised or self.free < 0
 
     def _measured(self, seen: Seen, size: int) -> None:
@@ -276,6 +318,7 @@ class Mirror:
         if seen.loaded_generation != seen.generation:
             return
         seen.size = seen.loaded = size
+        self._same_good(seen)
         if seen.state is not State.UNLOADING:
             seen.charge = size
         self.surprised = self.surprised or self.free < 0
@@ -286,6 +329,11 @@ class Mirror:
             backoff = self.limits.retry_base * 2.0 ** (seen.failures - 1)
             seen.retry_at = now + min(self.limits.retry_max, backoff)
             seen.reason = reason
+        elif (good := seen.good) is not None and good.generation == seen.loading_generation:
+            good.failures += 1
+            backoff = self.limits.retry_base * 2.0 ** (good.failures - 1)
+            good.retry_at = now + min(self.limits.retry_max, backoff)
+            good.reason = reason
         if seen.state is State.LOADING:
             self._cool(seen)
         else:
@@ -367,8 +415,10 @@ class Mirror:
         model, seen = effect.model, self.models[effect.model]
         assert self.up
         assert not seen.removed
-        assert effect.generation == seen.generation
-        assert now >= seen.retry_at, "law 7: no load before its backoff is over"
+        good = None if effect.reload else self.stand_in(seen)
+        assert effect.generation == (seen.generation if good is None else good.generation)
+        retry_at = seen.retry_at if good is None else good.retry_at
+        assert now >= retry_at, "law 7: no load before its backoff is over"
         needs = self.needs(seen)
         if effect.reload:
             assert seen.state is State.RESIDENT
@@ -383,9 +433,11 @@ class Mirror:
             else:
                 self.demanded = True
             seen.state, seen.loaded = State.LOADING, 0
-        seen.loading, seen.loading_generation = seen.size, seen.generation
+        seen.loading = seen.size if good is None else good.size
+        seen.loading_generation = effect.generation
+        seen.loading_peak = seen.peak if good is None else good.peak
         lent = self.begun[model] - seen.loaded - needs
-        assert 0 <= lent <= max(0, seen.peak - needs), (
+        assert 0 <= lent <= max(0, seen.loading_peak - needs), (
             "no more is lent than the load takes for a moment"
         )
         seen.charge = seen.loaded + needs + lent
@@ -496,10 +548,18 @@ class Mirror:
                 if one.pinned and one is not seen
             )
             assert seen.size > self.budget - pinned, "law 2: there was room"
+            good_one = seen.good
+            assert good_one is None or good_one.size > self.budget - pinned, "law 2: there was room"
         else:
-            assert seen.reason == effect.reason, "law 7: the server's own reason"
+            good_one = self.stand_in(seen)
+            reason, retry_at = (
+                (seen.reason, seen.retry_at)
+                if good_one is None
+                else (good_one.reason, good_one.retry_at)
+            )
+            assert reason == effect.reason, "law 7: the server's own reason"
             assert effect.retry_after > 0
-            assert math.isclose(effect.retry_after, seen.retry_at - now)
+            assert math.isclose(effect.retry_after, retry_at - now)
 
     # -- between events
 
