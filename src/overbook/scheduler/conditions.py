@@ -29,7 +29,9 @@ def is_available(model: Model, replica: Replica | None) -> bool:
 
 
 def model_condition(model: Model, replicas: Mapping[ReplicaId, Replica], now: float) -> Condition:
-    """Ready when as many replicas are available as are needed; else the most telling reason why not."""
+    """Ready when as many replicas are available as are needed, or all that there is a place for; else the most telling
+    reason why not.
+    """
     reason, message = _model_reason(model, replicas)
     return _since(model.condition, reason is Reason.AVAILABLE, reason.value, message, now)
 
@@ -40,7 +42,8 @@ def _model_reason(model: Model, replicas: Mapping[ReplicaId, Replica]) -> tuple[
         return Reason.TERMINATING, f"being removed from {left or 'the books'}"
     seats = [(each, replicas.get(each)) for each in model.assigned]
     available = sum(1 for _, replica in seats if is_available(model, replica))
-    if available >= model.needed:
+    if available >= min(model.needed, len(seats)) and seats:
+        # With a replica too few it serves all the same; the shortage is told.
         text = f"{available} of {model.needs.replicas} replicas available{_sizes(model, seats)}"
         return Reason.AVAILABLE, f"{text}; {model.reason}" if model.reason else text
     failure = _failure(model, seats)

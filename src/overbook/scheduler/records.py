@@ -270,7 +270,8 @@ class Replica:
     models may take to leave. ``await_until`` (Unix seconds): its agent has not been here, but should come by then.
     ``misdeclared``: models that were measured to be of quite another size than their manifests say.
     ``registered``: bytes of all; ``beyond``: of those that are larger than they were admitted with, by how much.
-    ``asked_again``: models that must fit anew to stay, as the budget was made smaller or they ask for more.
+    ``asked_again``: models that must fit anew to stay, as the budget was made smaller. ``grown``: models that ask for
+    more than before, and go where there is room for that; where there is none, they stay.
     ``hello`` and ``reports`` outlive the
     connection, for status and routing, and start anew with the next one.
     """
@@ -291,6 +292,7 @@ class Replica:
     server_report: ServerReport = field(default_factory=ServerReport)
     misdeclared: set[str] = field(default_factory=set)
     asked_again: set[str] = field(default_factory=set)
+    grown: set[str] = field(default_factory=set)
 
     @property
     def limit(self) -> int:

@@ -105,6 +105,7 @@ class State:
                 books.seat(model, replica_id, Role.LEAVING)
         for replica_id in model.seats:
             books.replicas[replica_id].asked_again.discard(model.name)
+            books.replicas[replica_id].grown.discard(model.name)
         if not verdict.placed and not verdict.waiting:
             for replica_id in model.with_role(Role.LEAVING):
                 books.revoke(model, replica_id)
@@ -196,7 +197,7 @@ class State:
             if replica.connected and replica.hello and replica.hello.memory != server.memory:
                 books.changes.configured.add(replica.id)
             self.later(self.misplaced(replica, enforce=smaller))
-            books.forget_replica(replica)
+            self._forget(replica)
         books.changes.server_list = True
         self.refresh_server(server.name, now)
         self.retry_all()
@@ -236,7 +237,7 @@ class State:
                 self.books.changes.told[replica.id].add(name)
                 self.end_if_gone(model)
                 self.later([name])
-            self.books.forget_replica(replica)
+            self._forget(replica)
 
     def replicas_of(self, server: str) -> list[Replica]:
         """In the order of their numbers."""
@@ -292,7 +293,7 @@ class State:
                 books.changes.told[replica.id].add(model_name)
                 self.end_if_gone(model)
             self.later(homeless)
-            books.forget_replica(replica)
+            self._forget(replica)
         self.retry_all()
 
     def refresh_server(self, name: str, now: float) -> None:
@@ -357,7 +358,7 @@ class State:
                 self.later([name])
         self._note_agent(replica_id, "AgentDisconnected", "its session ended", warning=True)
         self.refresh_server(replica_id.server, now)
-        books.forget_replica(replica)
+        self._forget(replica)
 
     def _note_agent(
         self, replica_id: ReplicaId, reason: str, message: str, *, warning: bool
@@ -429,7 +430,12 @@ class State:
                 self.end_if_gone(model)
         replica = self.books.replicas.get(replica_id)
         if replica is not None:
-            self.books.forget_replica(replica)
+            self._forget(replica)
+
+    def _forget(self, replica: Replica) -> None:
+        """Whoever waits for a place is told of those that there are, and not of one that was taken away."""
+        if self.books.forget_replica(replica):
+            self.retry_all()
 
     # Deleting.
 
