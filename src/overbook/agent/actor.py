@@ -159,6 +159,16 @@ class Actor:
     def entries(self) -> Mapping[ModelName, Entry]:
         return self._core.entries
 
+    @property
+    def free(self) -> int:
+        """Bytes of the budget that nothing is charged for."""
+        return self._core.ledger.free
+
+    @property
+    def loading(self) -> set[str]:
+        """Names of the artifacts that are being loaded."""
+        return {prepared.artifact.name for prepared in self._loading.values()}
+
     def statistics(self) -> Statistics:
         return self._core.statistics()
 

@@ -73,6 +73,16 @@ class Weighing(Protocol):
     def keep_only(self, digests: set[str]) -> None: ...
 
 
+class Verifying(Protocol):
+    """Who knows whether contents can be loaded: `verifier.Verifier`."""
+
+    def register(self, model: PreparedModel, *, wanted: bool) -> None: ...
+
+    def forget(self, model: str) -> None: ...
+
+    def loaded(self, model: PreparedModel) -> None: ...
+
+
 class Assignments:
     """All assigned models of one replica, by name."""
 
@@ -88,11 +98,13 @@ class Assignments:
         weigher: Weighing,
         history: History,
         proven: Proven,
+        verifier: Verifying,
     ) -> None:
         self._sizes = sizes
         self._weigher = weigher
         self._history = history
         self._proven = proven
+        self._verifier = verifier
         sizes.on_change = self._size_changed
         self._by_digest: dict[str, set[str]] = {}
         self._actor = actor
@@ -161,6 +173,7 @@ class Assignments:
                 known.fetch.cancel()
             known.changed.set()
             self._proven.forget(name)
+            self._verifier.forget(name)
             if known.content is not None:
                 self._forget_size(known.content)
                 self._leaving[name] = known
@@ -232,6 +245,7 @@ class Assignments:
 
     def loaded(self, prepared: PreparedModel) -> None:
         """The actor loaded it: now it is what stands for the model, and older files may go."""
+        self._verifier.loaded(prepared)
         known = self._assigned.get(prepared.name)
         content = None if known is None else known.content
         if known is None or content is None or known.good is content:
@@ -268,6 +282,7 @@ class Assignments:
             assignment.good = assignment.good or content
             register = replace(register, proven=True)
         self._actor.assign(content.prepared, register)
+        self._verifier.register(content.prepared, wanted=not spec.take_unverified)
         self._weigher.want(content.prepared)
         self._files_changed()
         assignment.changed.set()

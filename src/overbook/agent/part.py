@@ -30,6 +30,8 @@ from overbook.agent.servers.factory import attach, make_server
 from overbook.agent.servers.protocol import InferenceServer, Presence
 from overbook.agent.service import AgentService
 from overbook.agent.supervisor import Phase, RestartLimits, Supervisor
+from overbook.agent.verification import Verification
+from overbook.agent.verifier import Verifier, VerifierPorts
 from overbook.residency.books import Limits
 from overbook.residency.core import Core
 from overbook.runtimes.catalogue import UnknownRuntime, runtime
@@ -132,7 +134,19 @@ class AgentPart:
                 guard_again=lambda: watch.guard_again(),
             ),
         )
-        weigher = memory.weigher(lambda: {folder.name for folder in actor.files_in_use})
+        verifier = Verifier(
+            Verification(proven),
+            VerifierPorts(
+                actor=actor,
+                notices=self._notices,
+                clock=self._clock,
+                weighs=server.weighs,
+                under_way=lambda: actor.loading | weigher.under_way,
+            ),
+        )
+        weigher = memory.weigher(
+            lambda: {folder.name for folder in actor.files_in_use}, verifier.weighed
+        )
         cache = ArtifactCache(self._folder / "cache")
         assignments = Assignments(
             actor=actor,
@@ -144,6 +158,7 @@ class AgentPart:
             weigher=weigher,
             history=memory.history,
             proven=proven,
+            verifier=verifier,
         )
         reporter = Reporter(
             actor,
@@ -151,6 +166,7 @@ class AgentPart:
             supervisor,
             server,
             self._clock,
+            verifier.of,
             foreign=lambda: () if attached is None else attached.foreign,
         )
         watch = memory.watch(
@@ -194,6 +210,7 @@ class AgentPart:
                 tasks.create_task(link.run(), name="scheduler link")
                 tasks.create_task(watch.run(), name="memory watch")
                 tasks.create_task(weigher.run(), name="weigher")
+                tasks.create_task(verifier.run(), name="verifier")
                 tasks.create_task(self._prune(assignments), name="cache pruning")
                 tasks.create_task(_remember(assignments), name="history")
         finally:

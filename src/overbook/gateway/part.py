@@ -147,6 +147,7 @@ class GatewayPart:
                     ),
                     catalogue=self.catalogue,
                     metadata=self.agents.metadata,
+                    servers=self.agents,
                 )
                 group.create_task(oip.run(), name="gateway oip")
                 group.create_task(self._follow_scheduler(), name="gateway catalogue")

@@ -9,7 +9,16 @@ from typing import Final
 
 from overbook.placement import ReplicaId
 from overbook.placement.filters import amount
-from overbook.scheduler.records import Condition, Model, Reason, Replica, Server
+from overbook.scheduler.records import (
+    Condition,
+    Model,
+    Readiness,
+    Reason,
+    Replica,
+    Report,
+    Role,
+    Server,
+)
 
 # Models named in a warning; the others are counted.
 _NAMED: Final = 5
@@ -36,6 +45,35 @@ def model_condition(model: Model, replicas: Mapping[ReplicaId, Replica], now: fl
     return _since(model.condition, reason is Reason.AVAILABLE, reason.value, message, now)
 
 
+def readiness(model: Model, replicas: Mapping[ReplicaId, Replica]) -> Readiness:
+    """Whether requests for the model are answered, as far as agents told: also by what an update that failed left.
+
+    It is what gateways tell their clients.
+    """
+    routes = [each for each, role in model.seats.items() if role is not Role.REVOKING]
+    if not routes:
+        return Readiness(False, model.reason)
+    reports = [(each, _report(model, replicas.get(each))) for each in routes]
+    if any(report is not None and _answers(report) for _, report in reports):
+        return Readiness(True)
+    if any(report is None for _, report in reports):
+        return Readiness(None)
+    told = [
+        f"{each}: {report.last_error or report.unverified}" for each, report in reports if report
+    ]
+    return Readiness(False, "; ".join(told))
+
+
+def _report(model: Model, replica: Replica | None) -> Report | None:
+    if replica is None or not replica.connected:
+        return None
+    return replica.reports.get(model.name)
+
+
+def _answers(report: Report) -> bool:
+    return report.serving_generation > 0 or (report.available and not report.failed)
+
+
 def _model_reason(model: Model, replicas: Mapping[ReplicaId, Replica]) -> tuple[Reason, str]:
     if model.deleting:
         left = ", ".join(str(replica) for replica in model.seats)
@@ -44,7 +82,10 @@ def _model_reason(model: Model, replicas: Mapping[ReplicaId, Replica]) -> tuple[
     available = sum(1 for _, replica in seats if is_available(model, replica))
     if available >= min(model.needed, len(seats)) and seats:
         # With a replica too few it serves all the same; the shortage is told.
-        text = f"{available} of {model.needs.replicas} replicas available{_sizes(model, seats)}"
+        text = (
+            f"{available} of {model.needs.replicas} replicas available"
+            f"{_unverified(model, seats)}{_sizes(model, seats)}"
+        )
         return Reason.AVAILABLE, f"{text}; {model.reason}" if model.reason else text
     failure = _failure(model, seats)
     if failure:
@@ -54,7 +95,7 @@ def _model_reason(model: Model, replicas: Mapping[ReplicaId, Replica]) -> tuple[
             return Reason.PROGRESSING, f"waiting for a server replica: {model.reason}"
         return Reason.SCHEDULE_FAILED, model.reason
     away = [str(each) for each, replica in seats if replica is None or not replica.connected]
-    text = f"{available} of {model.needed} needed replicas available"
+    text = f"{available} of {model.needed} needed replicas available{_unverified(model, seats)}"
     if away:
         return Reason.PROGRESSING, f"{text}; not connected: {', '.join(away)}"
     return Reason.PROGRESSING, text
@@ -73,6 +114,17 @@ def _failure(model: Model, seats: Sequence[tuple[ReplicaId, Replica | None]]) ->
                 f"generation {report.serving_generation} serves"
             )
         return f"{each}: {reason}"
+    return ""
+
+
+def _unverified(model: Model, seats: Sequence[tuple[ReplicaId, Replica | None]]) -> str:
+    """That nobody has seen this content loaded on some replica, and why; "" when it was on all."""
+    for each, replica in seats:
+        report = _report(model, replica)
+        current = report is not None and report.generation >= model.content_generation
+        if report is not None and current and report.unverified and not report.failed:
+            word = "unverified: " if report.available else ""
+            return f"; {word}{each}: {report.unverified}"
     return ""
 
 

@@ -15,7 +15,7 @@ from typing import Final
 from overbook.placement import Provider, ReplicaId, Verdict, place
 from overbook.scheduler.books import Books, demand
 from overbook.scheduler.changes import Changes, Note
-from overbook.scheduler.conditions import model_condition, server_condition
+from overbook.scheduler.conditions import model_condition, readiness, server_condition
 from overbook.scheduler.errors import NotFound
 from overbook.scheduler.records import Hello, Model, Replica, Report, Role, Server, ServerReport
 
@@ -78,6 +78,10 @@ class State:
         before = model.condition
         after = model_condition(model, self.books.replicas, now)
         model.condition = after
+        told = readiness(model, self.books.replicas)
+        if told != model.readiness:
+            model.readiness = told
+            self.books.changes.routes.add(model.name)
         if before is None or before.reason == after.reason:
             return
         failed = after.reason == "ModelFailed"

@@ -32,6 +32,8 @@ from overbook.agent.proven import Proven
 from overbook.agent.reports import Reporter
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel
 from overbook.agent.supervisor import Phase, RestartLimits, Supervisor
+from overbook.agent.verification import Verification
+from overbook.agent.verifier import Verifier, VerifierPorts
 from overbook.residency.books import Limits
 from overbook.residency.core import Core
 from overbook.residency.events import ModelName, Ticket
@@ -204,6 +206,16 @@ class World:
                 guard_again=lambda: self.watch.guard_again(),
             ),
         )
+        self.verifier = Verifier(
+            Verification(self.proven),
+            VerifierPorts(
+                actor=self.actor,
+                notices=self.notices,
+                clock=self.clock,
+                weighs=weighs,
+                under_way=lambda: self.actor.loading | self.weigher.under_way,
+            ),
+        )
         self.weigher = Weigher(
             WeigherPorts(
                 scale=self.server,
@@ -211,6 +223,7 @@ class World:
                 loaded=lambda: {folder.name for folder in self.actor.files_in_use},
                 room=lambda: self.room,
                 base=lambda: self.meter.state.base,
+                tried=self.verifier.weighed,
             )
         )
         self.meter.sampling = Sampling(self.server.sample, self.weigher.sampled)
@@ -224,13 +237,19 @@ class World:
             weigher=self.weigher,
             history=self.history,
             proven=self.proven,
+            verifier=self.verifier,
         )
         self.lost = LostModels(
             server=self.server, actor=self.actor, notices=self.notices, clock=self.clock
         )
         self.notices.on_forgotten = self.assignments.left
         self.reporter = Reporter(
-            self.actor, self.assignments, self.supervisor, self.server, self.clock
+            self.actor,
+            self.assignments,
+            self.supervisor,
+            self.server,
+            self.clock,
+            self.verifier.of,
         )
         self.room: Room | None = None
         self.watch = Watch(
@@ -264,6 +283,7 @@ class World:
             tasks.create_task(self.supervisor.run(self.actor))
             tasks.create_task(self.lost.run())
             tasks.create_task(self.weigher.run())
+            tasks.create_task(self.verifier.run())
             if self.watching:
                 tasks.create_task(self.watch.run())
 

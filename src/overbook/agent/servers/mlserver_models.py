@@ -153,7 +153,7 @@ def static_metadata(model: PreparedModel) -> Json:
         parameters["content_type"] = declared["content_type"]
     return {
         "name": model.name,
-        "versions": own.get("versions") or [],
+        "versions": _versions(own),
         "platform": own.get("platform") or "",
         "inputs": own.get("inputs") or [],
         "outputs": own.get("outputs") or [],
@@ -219,7 +219,16 @@ def _own_settings(model: PreparedModel, layout: Layout) -> Json:
             )
     kept = {key: value for key, value in parameters.items() if key != "version"}
     kept["uri"] = _resolved_uri(where, model, layout.folder, kept.get("uri"))
-    return {**settings, "parameters": kept}
+    versions = _versions(settings)
+    return {**settings, **({"versions": versions} if versions else {}), "parameters": kept}
+
+
+def _versions(settings: Mapping[str, object]) -> list[object]:
+    """What requests may call the version of this model, by its settings; the server has no slots for versions."""
+    listed, parameters = settings.get("versions"), settings.get("parameters")
+    named = parameters.get("version") if isinstance(parameters, dict) else None
+    known = list(listed) if isinstance(listed, list) else []
+    return known if named is None or named in known else [*known, str(named)]
 
 
 def _read(name: str, path: Path) -> Json:
