@@ -118,3 +118,71 @@ def test_a_model_that_serves_on_fewer_replicas_than_before_is_ready() -> None:
     assert "taken away" not in condition.message
     assert "there is only 1 server replica it may go to" in condition.message
     world.check()
+
+
+# -- what gateways tell of a model
+
+
+def _ready(world: World) -> tuple[bool | None, str]:
+    told = world.model("iris").readiness
+    return told.ready, told.reason
+
+
+def _placed() -> World:
+    world = World()
+    world.server()
+    world.hello()
+    world.apply("iris")
+    return world
+
+
+def test_until_an_agent_told_nothing_is_said() -> None:
+    world = _placed()
+    assert _ready(world) == (None, "")
+    world.report("mlserver/0", "iris", a_report(available=False, unverified="not tried yet"))
+    assert _ready(world) == (False, "mlserver/0: not tried yet")
+    assert "iris" in world.last.routes
+    world.report("mlserver/0", "iris")
+    assert _ready(world) == (True, "")
+    assert "iris" in world.last.routes
+    world.report("mlserver/0", "iris")
+    assert "iris" not in world.last.routes, "no news"
+    world.bye("mlserver/0")
+    assert _ready(world) == (None, "")
+
+
+def test_one_that_failed_is_not_ready_but_where_an_older_generation_serves() -> None:
+    world = _placed()
+    failed = a_report(available=False, failed=True, last_error="bad pickle")
+    world.report("mlserver/0", "iris", failed)
+    assert _ready(world) == (False, "mlserver/0: bad pickle")
+    world.apply("iris", artifact=Artifact(MB, "2"))
+    older = a_report(2, available=False, failed=True, last_error="bad", serving_generation=1)
+    world.report("mlserver/0", "iris", older)
+    assert _ready(world) == (True, "")
+    assert world.reason("iris") == "ModelFailed"
+
+
+def test_one_without_a_place_says_why() -> None:
+    world = _placed()
+    world.apply("iris", requirements=["sklearn"])
+    world.server(capabilities=["only"])
+    ready, reason = _ready(world)
+    assert ready is False
+    assert "nobody offers 'sklearn'" in reason
+
+
+def test_what_nobody_has_loaded_yet_is_said_of_models_that_wait_and_of_those_that_are_ready() -> (
+    None
+):
+    world = _placed()
+    world.report("mlserver/0", "iris", a_report(available=False, unverified="it waits"))
+    condition = world.model("iris").condition
+    assert condition is not None
+    assert condition.message == "0 of 1 needed replicas available; mlserver/0: it waits"
+    world.report("mlserver/0", "iris", a_report(unverified="spec.verify is false"))
+    condition = world.model("iris").condition
+    assert condition is not None
+    assert condition.message == (
+        "1 of 1 replicas available; unverified: mlserver/0: spec.verify is false"
+    )

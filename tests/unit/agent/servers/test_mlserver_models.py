@@ -268,3 +268,14 @@ def test_not_all_settings_there_ever_were_are_remembered(tmp_path: Path) -> None
     own(tmp_path, {"implementation": "b.Model"})
     assert known.of(many[-1])["implementation"] == "a.Model"
     assert known.of(many[0])["implementation"] == "b.Model"
+
+
+def test_a_request_may_name_the_version_of_the_settings_or_of_the_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "002"
+    folder.mkdir()
+    settings = {"implementation": "a.B", "versions": ["2024"], "parameters": {"version": "v3"}}
+    (folder / "model-settings.json").write_text(json.dumps(settings))
+    model = PreparedModel("m", 1, tmp_path)
+    expected = ["2024", "v3", "2"]
+    assert server_settings(model)["versions"] == expected
+    assert static_metadata(model)["versions"] == expected
