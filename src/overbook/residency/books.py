@@ -257,12 +257,14 @@ class Books:
         return entry.peak if good is None else good.peak
 
     def held_back(self, entry: Entry, now: float) -> tuple[str, float] | None:
-        """Why its next load may not begin yet, and for how many seconds; None when it may."""
+        """Why its next load may not begin yet, and for how many seconds (0: for good); None when it may."""
         good = self.fallback(entry)
         until, why = (
             (entry.retry_at, entry.failure) if good is None else (good.retry_at, good.failure)
         )
-        return (why, until - now) if now < until else None
+        if now >= until:
+            return None
+        return why, until - now if until < math.inf else 0.0
 
     def needs(self, entry: Entry) -> int:
         """Bytes that a load of it is charged: its size, or what is reserved, as far as that could ever be had."""
