@@ -106,7 +106,7 @@ class Instance:
         """Over the control API, some hundreds at a time; the seconds that it took."""
         began = time.perf_counter()
         for start in range(0, len(documents), _CHUNK):
-            for applied in self.control.apply(documents[start : start + _CHUNK]):
+            for applied in self.control.apply(documents[start : start + _CHUNK]).results:
                 if applied.error:
                     raise BenchFailed(f"apply of {applied.name}: {applied.error}")
         return time.perf_counter() - began

@@ -51,7 +51,7 @@ class ScriptedScheduler(scheduler_pb2_grpc.SchedulerServiceServicer):
 
     async def WatchCatalogue(  # noqa: N802  the name is gRPC's
         self,
-        request: scheduler_pb2.WatchCatalogueRequest,
+        requests: AsyncIterator[scheduler_pb2.WatchCatalogueRequest],
         context: grpc.aio.ServicerContext[
             scheduler_pb2.WatchCatalogueRequest, scheduler_pb2.CatalogueUpdate
         ],

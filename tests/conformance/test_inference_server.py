@@ -191,7 +191,7 @@ async def test_unknown_names(subject: Subject, tmp_path: Path) -> None:
     with pytest.raises(ModelRejected, match="nobody"):
         await subject.server.metadata("nobody", timeout=CALL)
     with pytest.raises(ModelRejected, match="does not exist"):
-        subject.server.validate(PreparedModel("nobody", 1, tmp_path / "nowhere"))
+        await subject.server.validate(PreparedModel("nobody", 1, tmp_path / "nowhere"))
 
 
 async def test_others_are_served_while_one_loads_slowly(subject: Subject, tmp_path: Path) -> None:
@@ -388,7 +388,7 @@ async def test_crash_while_serving_then_start_again(subject: Subject, tmp_path: 
 
 async def test_metadata_is_what_the_files_told(subject: Subject, tmp_path: Path) -> None:
     model = scripted_model(tmp_path, "a", Script())
-    told = subject.server.static_metadata(model)
+    told = await subject.server.static_metadata(model)
     await subject.server.load(model, timeout=CALL)
     assert dict(await subject.server.metadata("a", timeout=CALL)) == dict(told)
     assert told["name"] == "a"

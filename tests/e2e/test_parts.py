@@ -59,7 +59,7 @@ def test_without_the_scheduler_models_are_served_and_activated(home: Path) -> No
                 server_manifest(size * 3, overcommitPercentage=500),
                 *(model_manifest(each.name, each.folder, memory=size) for each in models),
             ]
-            assert [each.error for each in client.apply(documents) if each.error] == []
+            assert [each.error for each in client.apply(documents).results if each.error] == []
         start(
             "agent",
             *("--server", "mlserver", "--memory", str(size * 3), "--overcommit", "500"),

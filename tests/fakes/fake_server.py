@@ -131,13 +131,13 @@ class FakeServer:
     async def live(self, *, timeout: float) -> bool:
         return self._pid is not None
 
-    def validate(self, model: PreparedModel) -> None:
+    async def validate(self, model: PreparedModel) -> None:
         if model.name not in self.scripts and not model.artifact.is_dir():
             raise ModelRejected(f"model {model.name}: its artifact {model.artifact} does not exist")
 
     async def load(self, model: PreparedModel, *, timeout: float) -> None:
         self._require_running()
-        self.validate(model)
+        await self.validate(model)
         name = model.name
         self.calls.append(f"load {name}")
         if name in self._loading:
@@ -194,8 +194,8 @@ class FakeServer:
             raise ModelRejected(f"metadata of {name}: 404 not found")
         return _metadata(name)
 
-    def static_metadata(self, model: PreparedModel) -> Mapping[str, object]:
-        self.validate(model)
+    async def static_metadata(self, model: PreparedModel) -> Mapping[str, object]:
+        await self.validate(model)
         return _metadata(model.name)
 
     async def memory(self) -> ProcessMemory:
@@ -222,7 +222,7 @@ class FakeServer:
     ) -> Weight | None:
         if not self.weighs:
             return None
-        self.validate(model)
+        await self.validate(model)
         script = self._script(model)
         self.weighings.append(model.name)
         await self._sleep(self.scale_seconds + script.seconds)

@@ -370,17 +370,32 @@ class FakeScheduler(scheduler_pb2_grpc.SchedulerServiceServicer):
     def __init__(self, update: scheduler_pb2.CatalogueUpdate) -> None:
         self.first = update
         self.changes: asyncio.Queue[scheduler_pb2.CatalogueUpdate] = asyncio.Queue()
+        self.heard = 0
 
     async def WatchCatalogue(  # noqa: N802
         self,
-        request: scheduler_pb2.WatchCatalogueRequest,
+        requests: AsyncIterator[scheduler_pb2.WatchCatalogueRequest],
         context: grpc.aio.ServicerContext[
             scheduler_pb2.WatchCatalogueRequest, scheduler_pb2.CatalogueUpdate
         ],
     ) -> AsyncIterator[scheduler_pb2.CatalogueUpdate]:
-        yield self.first
-        while True:
-            yield await self.changes.get()
+        reading = asyncio.create_task(self._read(requests), name="fake scheduler reads")
+        try:
+            yield self.first
+            while True:
+                yield await self.changes.get()
+        finally:
+            reading.cancel()
+
+    async def _read(self, requests: AsyncIterator[scheduler_pb2.WatchCatalogueRequest]) -> None:
+        async for request in requests:
+            self.heard = max(self.heard, request.heard)
+
+    async def change(self, update: scheduler_pb2.CatalogueUpdate, revision: int) -> None:
+        """Tell the gateway, and wait for its word."""
+        update.revision = revision
+        self.changes.put_nowait(update)
+        await eventually(lambda: self.heard >= revision)
 
     @contextlib.asynccontextmanager
     async def serving(self, target: str) -> AsyncIterator[FakeScheduler]:

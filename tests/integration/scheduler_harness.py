@@ -79,6 +79,7 @@ class ScriptedAgent:
         self.closed = asyncio.Event()
         self.available = True
         self.gone_at_once = True
+        self.hears = True
         self.command_reason: str | None = ""
         self._known: set[str] = set()
         self._send: asyncio.Queue[pb.AgentToScheduler | None] = asyncio.Queue()
@@ -118,6 +119,9 @@ class ScriptedAgent:
         match message.WhichOneof("message"):
             case "assignments":
                 self._assign(message.assignments)
+                if self.hears and message.assignments.revision:
+                    heard = pb.AgentToScheduler(heard=message.assignments.revision)
+                    self._send.put_nowait(heard)
             case "configure":
                 self.memory = message.configure.memory_bytes
             case "command" if self.command_reason is not None:
@@ -174,9 +178,11 @@ class ScriptedAgent:
 
 
 class Catalogue:
-    """A gateway's view of the catalogue, kept as a gateway would."""
+    """A gateway's view of the catalogue, kept as a gateway would. ``hears``: it says how far it has followed."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "test") -> None:
+        self.name: Final = name
+        self.hears = True
         self.models: dict[str, list[str]] = {}
         self.reasons: dict[str, str] = {}
         self.targets: dict[str, str] = {}
@@ -185,8 +191,12 @@ class Catalogue:
     async def run(self, target: str) -> None:
         async with grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS) as channel:
             stub = scheduler_pb2_grpc.SchedulerServiceStub(channel)
-            async for update in stub.WatchCatalogue(pb.WatchCatalogueRequest(gateway="test")):
+            call = stub.WatchCatalogue()
+            await call.write(pb.WatchCatalogueRequest(gateway=self.name))
+            async for update in call:
                 self.take(update)
+                if self.hears and update.revision:
+                    await call.write(pb.WatchCatalogueRequest(heard=update.revision))
 
     def take(self, update: pb.CatalogueUpdate) -> None:
         if update.reset:
@@ -227,8 +237,8 @@ class Harness:
             await agent.synced.wait()
         return task
 
-    async def gateway(self) -> Catalogue:
-        catalogue = Catalogue()
+    async def gateway(self, name: str = "test") -> Catalogue:
+        catalogue = Catalogue(name)
         self._tasks.append(asyncio.create_task(catalogue.run(self.scheduler.grpc_target)))
         async with asyncio.timeout(10):
             await catalogue.complete.wait()

@@ -34,6 +34,7 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.1 (\d+) ")
 
 _ODD = """
 import asyncio
+import gc
 import mlserver
 from fastapi import HTTPException
 from mlserver.codecs import NumpyCodec, StringCodec
@@ -68,6 +69,12 @@ class Model(mlserver.MLModel):
                 {k: v for k, v in payload.parameters.model_dump().items() if k != "headers"}
             ),
             "bytes": lambda: repr(list(payload.inputs[0].data)),
+            "heads": lambda: str(
+                sum(
+                    type(each) is list and b"x-of-this-test" in repr(each[:9]).encode()
+                    for each in gc.get_objects()
+                )
+            ),
         }.get(asked, lambda: asked)()
         parameters = Parameters(headers={"X-Answer": "one", "x-ANSWER": "two"})
         if asked == "bad-header":
@@ -318,6 +325,33 @@ async def test_pipelined_requests_are_answered_in_turn(server: MlserverServer) -
     writer.close()
     assert _STATUS_LINE.findall(said) == [b"200", b"400", b"200", b"200"]
     assert said.index(b'"one"') < said.index(b'"two"')
+
+
+async def test_a_connection_that_waits_holds_nothing_of_its_last_request(
+    server: MlserverServer,
+) -> None:
+    """Neither the endpoint's own calls nor MLServer's application leave their heads in the server's memory."""
+    host, _, port = server.addresses.infer.rpartition(":")
+    connections = []
+    for turn in range(20):
+        reader, writer = await asyncio.open_connection(host, int(port))
+        connections.append(writer)
+        body = _body(_tensor("one"))
+        start = "POST /v2/models/odd/infer" if turn % 2 else "GET /v2/models/odd"
+        sent = body if turn % 2 else b""
+        head = f"{start} HTTP/1.1\r\nhost: x\r\nx-of-this-test: yes\r\ncontent-length: {len(sent)}\r\n\r\n"
+        writer.write(head.encode() + sent)
+        async with asyncio.timeout(CALL):
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+    async with httpx.AsyncClient(
+        base_url=f"http://{server.addresses.infer}", trust_env=False, timeout=CALL
+    ) as client:
+        reply = await client.post(
+            "/v2/models/odd/infer", headers=JSON, content=_body(_tensor("heads"))
+        )
+    for writer in connections:
+        writer.close()
+    assert reply.json()["outputs"][0]["data"] == ["0"]
 
 
 def _message(model: str = "iris", name: str = "x") -> oip_pb2.ModelInferRequest:

@@ -92,7 +92,7 @@ async def test_a_plain_artifact_answers_as_in_process(
 ) -> None:
     expected = json.loads((made.models / f"{name}.json").read_text())
     model = made.model(name)
-    server.validate(model)
+    await server.validate(model)
     await server.load(model, timeout=CALL)
     reply = await client.post(f"/v2/models/{name}/infer", json=body(name, expected["rows"]))
     assert reply.status_code == 200, reply.text
@@ -168,7 +168,7 @@ async def test_a_corrupt_file_is_refused_and_nobody_else_notices(
     await server.load(good, timeout=CALL)
     (tmp_path / file).write_bytes(content)
     bad = PreparedModel("bad", 1, tmp_path, requirements=(word,))
-    server.validate(bad)
+    await server.validate(bad)
     with pytest.raises(ModelRejected, match=r"^MLServer refused bad: \S") as raised:
         await server.load(bad, timeout=CALL)
     assert "\n" not in str(raised.value)

@@ -221,6 +221,12 @@ async def test_a_corrupt_file_gives_one_line(
         ("class Model(Text):\n  async def load(self): return False", "returned False"),
         ("class Model(Text):\n  async def load(self): os.sys.exit(4)", "SystemExit: 4"),
         ("class Model(Text):\n  def __init__(self, s): raise KeyError('gone')", "KeyError: 'gone'"),
+        ("raise ValueError('half a pair: \\ud800')", "ValueError: half a pair: ?"),
+        (
+            "class E(Exception):\n  def __str__(self): return 1 / 0\nraise E",
+            "its text raises as well",
+        ),
+        ("raise ValueError('long ' * 1000000)", "ValueError: long long"),
     ],
 )
 async def test_broken_code_is_that_models_problem_alone(
@@ -395,7 +401,7 @@ async def test_a_models_own_packages_are_in_its_folder_or_named(
     """
     model = custom(tmp_path, "packed", code, **{"requirements.txt": "numpy>=2\ntinylib>=3\n"})
     with pytest.raises(ModelRejected, match=r"asks for tinylib>=3 \(not installed\)"):
-        server.validate(model)
+        await server.validate(model)
     # As pip install --target leaves it.
     for file, content in {
         "tinylib/__init__.py": "import tinylib.deep",
@@ -405,7 +411,7 @@ async def test_a_models_own_packages_are_in_its_folder_or_named(
     }.items():
         (model.artifact / file).parent.mkdir(exist_ok=True)
         (model.artifact / file).write_text(content)
-    server.validate(model)
+    await server.validate(model)
     await server.load(model, timeout=CALL)
     assert await text(client, "packed") == "packed"
 

@@ -45,7 +45,7 @@ async def client(server: MlserverServer) -> AsyncIterator[httpx.AsyncClient]:
 
 async def load(server: MlserverServer, name: str, file: Path) -> PreparedModel:
     model = PreparedModel(name, 1, file.parent, requirements=("onnx",))
-    server.validate(model)
+    await server.validate(model)
     await server.load(model, timeout=CALL)
     return model
 
@@ -128,7 +128,7 @@ async def test_metadata_of_the_model(
     onnx_models.add_sub(tmp_path / "1" / "m.onnx", "FP32", ["n", 3])
     model = await load(server, "meta", tmp_path / "1")
     found = (await client.get("/v2/models/meta")).json()
-    assert server.static_metadata(model) == found
+    assert await server.static_metadata(model) == found
     assert [(t["name"], t["datatype"], t["shape"]) for t in found["inputs"] + found["outputs"]] == [
         ("a", "FP32", [-1, 3]),
         ("b", "FP32", [-1, 3]),

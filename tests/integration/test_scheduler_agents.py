@@ -48,7 +48,7 @@ async def test_from_apply_to_available_and_gone(tmp_path: Path, artifact: Path) 
         assert told.fingerprint
         await until("the gateway knows", lambda: gateway.models == {"iris": ["mlserver/0"]})
         assert gateway.targets == {"mlserver/0": "unix:/agent-0"}
-        assert (await running.http.delete("/api/v1/models/iris")).json() == {}
+        assert (await running.http.delete("/api/v1/models/iris")).json() == {"warnings": []}
         await until("the gateway forgot", lambda: gateway.models == {})
         await running.until_reason("iris", "404")
         assert agent.assigned == {}
@@ -198,7 +198,9 @@ async def test_commands_and_their_answers(tmp_path: Path, artifact: Path) -> Non
         assert "iris" in away.json()["error"]
         await running.agent(agent)
         await until("assigned", lambda: "iris" in agent.assigned)
-        assert (await running.http.post(f"{url}/activate", json={"timeout": 5})).json() == {}
+        assert (await running.http.post(f"{url}/activate", json={"timeout": 5})).json() == {
+            "warnings": []
+        }
         assert agent.log[-1].command.kind == pb.Command.ACTIVATE
         assert agent.log[-1].command.timeout_seconds == 5
         agent.command_reason = "it is pinned"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 from pathlib import Path
 
 import pytest
 
+from overbook.scheduler import apply as scheduler_apply
+from overbook.scheduler.artifacts import Artifact, look
 from overbook.scheduler.errors import PortInUse, StoreError
 from overbook.scheduler.manifests_in import Defaults
 from overbook.scheduler.part import SchedulerConfig, running_scheduler
@@ -283,3 +286,64 @@ async def test_a_bulk_apply_is_right_to_the_last_model(tmp_path: Path, artifact:
         await until("all told", lambda: len(agent.assigned) == 1200)
         shown = (await running.http.get("/api/v1/models")).json()
         assert len(shown) == 1201
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"documents": [' + b"[" * 100_000 + b"]" * 100_000 + b"]}",
+        b'{"documents": [' + b'{"spec":' * 50_000 + b"1" + b"}" * 50_000 + b"]}",
+        b'{"documents": [{"apiVersion": "overbook.dev/v1alpha1", "kind": "Model", "metadata": {"name": "x",'
+        b' "labels": ' + b'{"a":' * 900 + b"1" + b"}" * 900 + b'}, "spec": {"storageUri": "/"}}]}',
+        b'{"documents": [' + b"9" * 10_000 + b"]}",
+        b'{"documents": "\xff\xfe"}',
+    ],
+    ids=["lists", "objects", "labels", "digits", "no UTF-8"],
+)
+async def test_a_body_that_means_ill_is_the_senders_fault(tmp_path: Path, body: bytes) -> None:
+    async with harness(tmp_path) as running:
+        answer = await running.http.post("/api/v1/apply", content=body, headers=JSON)
+        if answer.status_code == 200:
+            [result] = answer.json()["results"]
+            assert result["action"] == "failed"
+        else:
+            assert answer.status_code == 400
+            assert list(answer.json()) == ["error"]
+        assert (await running.http.get("/healthz")).status_code == 200
+
+
+async def test_files_that_mean_ill_fail_their_document_alone(
+    tmp_path: Path, artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "round").symlink_to("round")
+    os.mkfifo(tmp_path / "pipe")
+    paths = {
+        "zero-byte": f"file://{tmp_path}/a%00b",
+        "long": "/" + "a" * 5000,
+        "round": str(tmp_path / "round"),
+        "pipe": str(tmp_path / "pipe"),
+        "device": "/dev/zero",
+        "surprise": str(tmp_path / "surprise"),
+    }
+
+    def surprising(path: str) -> Artifact:
+        if path.endswith("surprise"):
+            raise RecursionError("nobody thought of it")
+        return look(path)
+
+    monkeypatch.setattr(scheduler_apply, "look", surprising)
+    async with harness(tmp_path) as running:
+        await running.apply(server_document())
+        documents = [
+            model_document(name, Path("/x"), storageUri=uri) for name, uri in paths.items()
+        ]
+        answer = await running.http.post(
+            "/api/v1/apply", json={"documents": [*documents, model_document("good", artifact)]}
+        )
+        assert answer.status_code == 200
+        *failed, good = answer.json()["results"]
+        assert good["action"] == "created"
+        for name, result in zip(paths, failed, strict=True):
+            assert (result["name"], result["action"]) == (name, "failed")
+            assert result["error"].startswith("spec.storageUri: "), result
+            assert "\n" not in result["error"]

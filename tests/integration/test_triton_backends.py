@@ -50,7 +50,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 async def load(server: TritonServer, prepared: PreparedModel) -> None:
-    server.validate(prepared)
+    await server.validate(prepared)
     await server.load(prepared, timeout=CALL)
 
 
@@ -268,7 +268,7 @@ async def test_metadata_before_and_after_a_load_is_the_same(
     )
     for each in prepared:
         await load(server, each)
-        told = server.static_metadata(each)
+        told = await server.static_metadata(each)
         assert dict(await server.metadata(each.name, timeout=CALL)) == told
 
 
@@ -358,7 +358,7 @@ async def test_the_limits_of_onnx_are_those_of_the_pinned_runtime(
     save(tmp_path / "newer" / "model.onnx", [node], *tensors, opset=PINNED_ONNX.opset + 1)
     newer = model("newer", tmp_path / "newer")
     with pytest.raises(ModelRejected, match=f"opset is {PINNED_ONNX.opset + 1}, expected at most"):
-        server.validate(newer)
+        await server.validate(newer)
     # The server itself agrees: this is the newest there is.
     described = triton_models.describe(newer)
     assert described.backend == "onnxruntime"

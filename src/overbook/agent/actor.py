@@ -16,6 +16,7 @@ from typing import Final
 from overbook.agent.clock import Clock
 from overbook.agent.followers import Followers
 from overbook.agent.inquiries import Inquiries
+from overbook.agent.looking import told
 from overbook.agent.memory.meter import Meter, Telling
 from overbook.agent.memory.sizes import Content
 from overbook.agent.memory.unattributed import slack_of
@@ -143,9 +144,12 @@ class Actor:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._operations.run(), name="operations")
                 tasks.create_task(self._inquiries.run(), name="inquiries")
-                await self._failed
+                try:
+                    await self._failed
+                finally:
+                    # Before the operations end, not after: what happens meanwhile could not be begun any more.
+                    self._stopped = True
         finally:
-            self._stopped = True
             self._failed.cancel()
             if self._timer is not None:
                 self._timer.cancel()
@@ -268,8 +272,8 @@ class Actor:
 
     def server_down(self, reason: str) -> None:
         """The process ended: its operations are void, and a model that keeps killing it is held back."""
-        for model, told in self._operations.blame(reason):
-            self._on_rejected(model, told)
+        for model, why in self._operations.blame(reason):
+            self._on_rejected(model, why, passing=True)
         self._lost = self._guarded = 0
         self._refusing = ""
         self.feed(ev.ServerDown())
@@ -324,6 +328,12 @@ class Actor:
         """A request that was granted has been passed on to the server, or nobody wants it any more."""
         self.feed(ev.Passed(request))
 
+    def try_again(self, model: ModelName) -> None:
+        """A person says that whatever was said against its content does not count any more."""
+        if model in self.entries:
+            self._notices.forgiven(model)
+            self.feed(ev.TryAgain(model))
+
     def evict(self, model: ModelName) -> None:
         self.feed(ev.EvictRequested(model))
 
@@ -336,7 +346,7 @@ class Actor:
         if known is not None and known[0] == prepared:
             return known[1]
         try:
-            return self._server.static_metadata(prepared)
+            return await self._server.static_metadata(prepared)
         except ModelRejected:
             return None  # its files are damaged; a load finds that out and heals it
 
@@ -510,10 +520,13 @@ class Actor:
         for model in tuple(self._loaded):
             self.measured(model)
 
-    def _on_rejected(self, model: ModelName, reason: str) -> None:
+    def _on_rejected(self, model: ModelName, reason: str, passing: bool) -> None:
+        """``passing``: the same content may well load at the next try."""
         self._loading.pop(model, None)
-        self._notices.load_failed(model, reason)
-        self.feed(ev.LoadFailed(model, reason))
+        reason = told(reason)
+        self.feed(ev.LoadFailed(model, reason, passing=passing))
+        entry = self.entries.get(model)
+        self._notices.load_failed(model, reason, final=entry is not None and entry.given_up)
 
     def _on_verified(self, model: ModelName, present: bool) -> None:
         entry = self.entries.get(model)

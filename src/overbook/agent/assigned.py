@@ -54,6 +54,8 @@ class Content:
 class Assignment:
     """One assigned model. ``content``: what is registered; ``current``: it is what ``spec`` asks for. ``good``: what
     was loaded last, and stands for the model until another has been loaded; its files stay as long.
+
+    ``final``: its files were refused, and are not looked at again until something changes or a person asks.
     """
 
     spec: pb.AssignedModel
@@ -62,6 +64,7 @@ class Assignment:
     current: bool = False
     failure: str = ""
     failures: int = 0
+    final: bool = False
     waiting: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     fetch: asyncio.Task[None] | None = None

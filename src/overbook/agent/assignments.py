@@ -2,7 +2,8 @@
 
 A model is available once its artifact is local and checked; from then on only the actor speaks of it. A fetch
 that failed is tried again with backoff, and at once when the assignment changes; what was registered before goes
-on serving meanwhile.
+on serving meanwhile. Files that were fetched and then refused are not looked at again before that, or before a person
+asks: they are the same files.
 
 The core tells contents apart by numbers that never fall. They are given here, when the files are known: normally
 the generation of the spec, but a scheduler may begin to count anew while we still hold an older content.
@@ -29,11 +30,15 @@ from overbook.agent.assigned import (
     same_content,
 )
 from overbook.agent.clock import Clock
+from overbook.agent.guesses import SMALLEST
+from overbook.agent.looking import failing_alone, told
 from overbook.agent.memory.history import History, Seen
 from overbook.agent.memory.sizes import Sizes
 from overbook.agent.notices import Notices
 from overbook.agent.proven import Proven
+from overbook.agent.reasons import is_lasting
 from overbook.agent.servers.protocol import InferenceServer, ModelRejected, PreparedModel
+from overbook.manifests.problems import shown
 from overbook.residency.effects import Refusal
 from overbook.residency.events import ModelName, Register
 from overbook.wire import scheduler_pb2 as pb
@@ -163,7 +168,7 @@ class Assignments:
             return
         if spec != before and known.content is not None:
             self._register(known, known.content)
-        if known.failure:
+        if known.failure and (spec != before or not known.final):
             self._begin_fetch(known)
 
     def _revoke(self, name: str) -> None:
@@ -202,7 +207,7 @@ class Assignments:
             raise RuntimeError("the assignments are not running")
         if assignment.fetch is not None:
             assignment.fetch.cancel()
-        assignment.failure, assignment.failures = "", 0
+        assignment.failure, assignment.failures, assignment.final = "", 0, False
         name = f"fetch {assignment.spec.name}"
         assignment.fetch = self._tasks.create_task(self._fetch(assignment), name=name)
         self._notices.changed(assignment.spec.name)
@@ -211,25 +216,34 @@ class Assignments:
         self._restore(assignment)
         while True:
             spec = assignment.spec
-            source = (spec.storage_uri, spec.fingerprint)
             try:
                 async with self._slots:
-                    artifact = await self._cache.fetch(*source)
-                    prepared = prepared_model(spec, artifact)
-                    self._server.validate(prepared)
-                    kind = await self._kind(prepared)
-                    content = Content(artifact, kind, source, prepared, spec.generation)
+                    with failing_alone(spec.name, f"its artifact {shown(spec.storage_uri)}"):
+                        content = await self._look(spec)
             except (ArtifactError, ModelRejected) as error:
-                self._fetch_failed(assignment, str(error))
+                # Without a fingerprint the address may lead to other files at the next try.
+                final = is_lasting(error) and bool(spec.fingerprint)
+                self._fetch_failed(assignment, told(str(error)), final=final)
+                if final:
+                    return
                 backoff = _RETRY_BASE * 2.0 ** min(10, assignment.failures - 1)
                 await asyncio.sleep(min(_RETRY_MAX, backoff))
                 continue
             if assignment.fetch is asyncio.current_task():
                 assignment.fetch = None
-                assignment.failures, assignment.failure = 0, ""
+                assignment.failures, assignment.failure, assignment.final = 0, "", False
                 assignment.current = True
                 self._register(assignment, content)
             return
+
+    async def _look(self, spec: pb.AssignedModel) -> Content:
+        """Bring the files here and see what they are. Raises ArtifactError, ModelRejected, and whatever files bring."""
+        source = (spec.storage_uri, spec.fingerprint)
+        artifact = await self._cache.fetch(*source)
+        prepared = prepared_model(spec, artifact)
+        await self._server.validate(prepared)
+        kind = await self._kind(prepared)
+        return Content(artifact, kind, source, prepared, spec.generation)
 
     def _restore(self, assignment: Assignment) -> None:
         """Before this agent began, another content was loaded last: it stands for the model until the one that is
@@ -263,8 +277,11 @@ class Assignments:
         folder = prepared.artifact / prepared.version if prepared.version else prepared.artifact
         return await self._cache.kind(folder)
 
-    def _fetch_failed(self, assignment: Assignment, reason: str) -> None:
+    def _fetch_failed(self, assignment: Assignment, reason: str, *, final: bool) -> None:
         assignment.failures += 1
+        assignment.final = final
+        if final and assignment.fetch is asyncio.current_task():
+            assignment.fetch = None
         if assignment.failure != reason:
             assignment.failure = reason
             self._notices.artifact_failed(assignment.spec.name, reason)
@@ -281,6 +298,9 @@ class Assignments:
         if self._proven.good(name) == content.as_good:
             assignment.good = assignment.good or content
             register = replace(register, proven=True)
+        entry = self._actor.entries.get(name)
+        if entry is not None and entry.generation != number:
+            self._notices.forgiven(name)
         self._actor.assign(content.prepared, register)
         self._verifier.register(content.prepared, wanted=not spec.take_unverified)
         self._weigher.want(content.prepared)
@@ -323,7 +343,9 @@ class Assignments:
 
     def measured(self, assignment: Assignment) -> int | None:
         """Bytes that it was seen to take, None until it was."""
-        return self._sizes.measured(assignment.measurable, assignment.declared)
+        found = self._sizes.measured(assignment.measurable, assignment.declared)
+        # Too little to be seen is not nothing: it is shown with the page that it is charged.
+        return None if found is None else max(SMALLEST, found)
 
     def size_of(self, prepared: PreparedModel) -> int:
         """Bytes to charge for what was loaded, which may be older than what is assigned now."""
@@ -405,6 +427,15 @@ class Assignments:
 
     # -- requests
 
+    def try_again(self, model: ModelName) -> None:
+        """A person wants a model that failed to be tried now, whatever was said against its files."""
+        assignment = self._assigned.get(model)
+        if assignment is None:
+            return
+        if assignment.failure:
+            self._begin_fetch(assignment)
+        self._actor.try_again(model)
+
     async def activate(self, model: ModelName, *, timeout: float, suspect: bool) -> Activation:
         """Wait for the artifact, then for the model to be resident; ``timeout`` in seconds for both."""
         began = self._clock.now()
@@ -419,7 +450,8 @@ class Assignments:
                 activation = await self._actor.activate(model, timeout=left, suspect=suspect)
                 return replace(activation, waited=activation.waited + waited)
             if assignment.failure:
-                return Activation(Refusal.LOAD_FAILED, assignment.failure, _RETRY_BASE)
+                after = 0.0 if assignment.final else _RETRY_BASE
+                return Activation(Refusal.LOAD_FAILED, assignment.failure, after)
             if assignment.waiting >= _MAX_WAITING:
                 reason = f"{assignment.waiting} requests wait for the artifact of model '{model}'"
                 return Activation(Refusal.OVERLOADED, f"{reason}; at most that many may", 1.0)

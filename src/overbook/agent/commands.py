@@ -21,6 +21,7 @@ class Commands:
         model = ModelName(command.model)
         timeout = command.timeout_seconds or 60.0
         if command.kind == pb.Command.ACTIVATE:
+            self._assignments.try_again(model)
             activation = await self._assignments.activate(model, timeout=timeout, suspect=False)
             if activation.refusal is not None:
                 return activation.reason

@@ -90,6 +90,7 @@ class Session:
         self._notices = notices
         self._handlers = handlers
         self._results: list[pb.CommandResult] = []
+        self._heard = self._said_heard = 0
         self._result_ready = asyncio.Event()
         self._commands: set[asyncio.Task[None]] = set()
         self._last_server: pb.ServerReport | None = None
@@ -122,6 +123,7 @@ class Session:
             match message.WhichOneof("message"):
                 case "assignments":
                     self._handlers.assignments(message.assignments)
+                    self._take_note(message.assignments.revision)
                 case "configure":
                     self._handlers.budget(message.configure.memory_bytes)
                 case "command":
@@ -129,6 +131,13 @@ class Session:
                     task = tasks.create_task(self._command(message.command), name=name)
                     self._commands.add(task)
                     task.add_done_callback(self._commands.discard)
+
+    def _take_note(self, revision: int) -> None:
+        """People may be waiting for the word that this is in force here."""
+        if revision:
+            self._heard = revision
+            self._result_ready.set()
+            self._notices.wake.set()
 
     async def _command(self, command: pb.Command) -> None:
         reason = await self._handlers.command(command)
@@ -158,6 +167,9 @@ class Session:
 
     async def _tell_results(self) -> None:
         self._result_ready.clear()
+        if self._said_heard < self._heard:
+            self._said_heard = self._heard
+            await self._stream.write(pb.AgentToScheduler(heard=self._heard))
         results, self._results = self._results, []
         for result in results:
             await self._stream.write(pb.AgentToScheduler(command_result=result))

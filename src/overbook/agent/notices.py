@@ -18,6 +18,9 @@ from overbook.residency.events import ModelName
 from overbook.wire import scheduler_pb2 as pb
 
 _MAX_EVENTS: Final = 1000
+NOT_AGAIN: Final = (
+    "it is not tried again by itself: mend it and apply it, or run: overbook activate"
+)
 
 
 @dataclass(slots=True)
@@ -35,6 +38,7 @@ class Notices:
     )  # models with a series of measured minus declared
     events: deque[pb.EventReport] = field(default_factory=lambda: deque(maxlen=_MAX_EVENTS))
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    failures: dict[str, tuple[str, bool]] = field(default_factory=dict)  # of loads, as last told
     on_forgotten: Callable[[str], None] | None = None
 
     @property
@@ -53,6 +57,7 @@ class Notices:
         self.dirty.discard(model)
         self.used_only.discard(model)
         self.gone.add(model)
+        self.failures.pop(model, None)
         if model in self.compared:
             self.compared.discard(model)
             metrics.MEASURED_MINUS_DECLARED.remove(model)
@@ -69,13 +74,22 @@ class Notices:
 
     def loaded(self, model: ModelName, seconds: float) -> None:
         metrics.LOADS.labels(*self.labels, "ok").inc()
+        self.failures.pop(model, None)
         self._event("ModelLoaded", model, f"loaded in {seconds * 1000:.0f} ms")
         self.changed(model)
 
-    def load_failed(self, model: ModelName, reason: str) -> None:
+    def load_failed(self, model: ModelName, reason: str, *, final: bool) -> None:
+        """``final``: it is not tried again by itself. The same again at the next try is no news, and no event."""
         metrics.LOADS.labels(*self.labels, "failed").inc()
-        self._event("ModelLoadFailed", model, reason, warning=True)
+        if self.failures.get(model) != (reason, final):
+            self.failures[model] = reason, final
+            advice = f"; {NOT_AGAIN} {model}" if final else ""
+            self._event("ModelLoadFailed", model, f"{reason}{advice}", warning=True)
         self.changed(model)
+
+    def forgiven(self, model: ModelName) -> None:
+        """There is another content, or a person asked: whatever happens next is news."""
+        self.failures.pop(model, None)
 
     def lost(self, model: ModelName) -> None:
         metrics.MODELS_LOST.labels(*self.labels).inc()

@@ -19,8 +19,10 @@ from typing import Final
 
 from overbook.agent.artifacts.errors import ArtifactError
 from overbook.agent.clock import Clock
+from overbook.agent.looking import failing_alone
 from overbook.agent.memory.meter import Meter
 from overbook.agent.memory.sizes import Content
+from overbook.agent.reasons import is_lasting
 from overbook.agent.servers.protocol import (
     InferenceServer,
     ModelRejected,
@@ -54,10 +56,12 @@ class OperationLimits:
 
 @dataclass(frozen=True, slots=True)
 class Reports:
-    """Who is told how an operation ended. ``stuck``: the process must be ended, and why."""
+    """Who is told how an operation ended. ``rejected``: why, and whether that may be otherwise at the next try.
+    ``stuck``: the process must be ended, and why.
+    """
 
     loaded: Callable[[PreparedModel, float], None]
-    rejected: Callable[[ModelName, str], None]
+    rejected: Callable[[ModelName, str, bool], None]
     drained: Callable[[ModelName, Ticket], None]
     unloaded: Callable[[ModelName], None]
     verified: Callable[[ModelName, bool], None]
@@ -213,8 +217,8 @@ class Operations:
                 began = self._clock.now()
             prepared, seconds = await self._load_or_repair(prepared, replaces)
         except (ModelRejected, ArtifactError) as error:
-            told = str(error)
-            return lambda: self._reports.rejected(model, told)
+            told, passing = str(error), not is_lasting(error)
+            return lambda: self._reports.rejected(model, told, passing)
         except (ServerUnreachable, TimeoutError) as error:
             return self._unreachable(model, self._clock.now() - began, error)
         return lambda: self._loaded(prepared, seconds)
@@ -228,7 +232,7 @@ class Operations:
         except ModelRejected as error:
             try:
                 repaired = await self._repaired(prepared)
-            except ArtifactError as lost:
+            except (ArtifactError, ModelRejected) as lost:
                 raise ArtifactError(f"{error}; its local copy is damaged: {lost}") from lost
             if repaired is None:
                 raise
@@ -269,16 +273,21 @@ class Operations:
         model = ModelName(prepared.name)
         if self._checked.get(model) == prepared.artifact:
             return None
+        with failing_alone(prepared.name, "its local copy"):
+            repaired = await self._within(self._repair(prepared))
+        self._checked[model] = (repaired or prepared).artifact
+        return repaired
+
+    async def _within(self, repair: Awaitable[PreparedModel | None]) -> PreparedModel | None:
+        """Raises ArtifactError, also when it takes too long."""
         try:
             async with asyncio.timeout(self._limits.load):
-                repaired = await self._repair(prepared)
+                return await repair
         except TimeoutError as error:
             reason = f"reading or fetching it took longer than {self._limits.load:.0f} s"
             raise ArtifactError(reason) from error
         except OSError as error:
             raise ArtifactError(f"it cannot be read or replaced: {error}") from error
-        self._checked[model] = (repaired or prepared).artifact
-        return repaired
 
     def _loaded(self, prepared: PreparedModel, seconds: float) -> None:
         model = ModelName(prepared.name)

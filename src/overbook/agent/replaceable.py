@@ -85,8 +85,8 @@ class ReplaceableServer:
     async def live(self, *, timeout: float) -> bool:
         return await self._current.live(timeout=timeout)
 
-    def validate(self, model: PreparedModel) -> None:
-        self._current.validate(model)
+    async def validate(self, model: PreparedModel) -> None:
+        await self._current.validate(model)
 
     async def load(self, model: PreparedModel, *, timeout: float) -> None:
         await self._current.load(model, timeout=timeout)
@@ -111,8 +111,8 @@ class ReplaceableServer:
     async def metadata(self, name: str, *, timeout: float) -> Mapping[str, object]:
         return await self._current.metadata(name, timeout=timeout)
 
-    def static_metadata(self, model: PreparedModel) -> Mapping[str, object]:
-        return self._current.static_metadata(model)
+    async def static_metadata(self, model: PreparedModel) -> Mapping[str, object]:
+        return await self._current.static_metadata(model)
 
     async def memory(self) -> ProcessMemory:
         return await self._current.memory()

@@ -80,6 +80,7 @@ class Reporter:
             size_bytes=self._assignments.size(assignment),
             last_error=assignment.failure,
             failed=bool(assignment.failure),
+            final=assignment.final,
         )
         if assignment.declared is not None:
             report.declared_bytes = assignment.declared
@@ -111,9 +112,10 @@ class Reporter:
         if entry.reason and assignment.current:
             report.last_error = entry.reason
             report.failed = True
+            report.final = entry.given_up
         elif verdict.standing is Standing.FAILED and assignment.current:
             report.last_error = verdict.reason
-            report.failed = True
+            report.failed = report.final = True
         report.serving_generation = assignment.asked_by(self._serving(entry, assignment, verdict))
 
     def _serving(self, entry: Entry, assignment: Assignment, verdict: Verdict) -> int:

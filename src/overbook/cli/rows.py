@@ -63,9 +63,14 @@ def server_rows(server: JsonObject) -> list[tuple[str, ...]]:
 
 
 def memory_bytes(part: JsonObject) -> int | None:
-    """What a model takes in one replica: measured if that is known, else as declared; None when neither is."""
-    measured = number(at(part, "bytes", "measured"))
-    return measured if measured is not None else number(at(part, "bytes", "declared"))
+    """What a model takes in one replica: what it is charged while it is in memory, else as measured or declared.
+
+    None when nothing is known. A model that took too little to be measured is charged something all the same.
+    """
+    for name in ("charged", "measured", "declared"):
+        if found := number(at(part, "bytes", name)):
+            return found
+    return None
 
 
 def replica_name(part: JsonObject) -> str:

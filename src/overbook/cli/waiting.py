@@ -21,7 +21,7 @@ _FEW: Final = 8
 # A change of status may come without an event: ask again after this many seconds at the latest.
 _RECHECK: Final = 1.0
 _PAUSE: Final = 0.02
-_FINAL: Final = frozenset({"ModelFailed", "ScheduleFailed"})
+_FAILURES: Final = frozenset({"ModelFailed", "ScheduleFailed"})
 
 
 def unverified(model: JsonObject) -> str:
@@ -44,6 +44,12 @@ def verdict(model: JsonObject, generation: int) -> tuple[bool, str]:
     return False, f"{reason}: {found.message}" if found.message else reason
 
 
+def _given_up(model: JsonObject, generation: int) -> bool:
+    """Whether nothing but a change or a person makes it ready."""
+    current = (number(at(model, "metadata", "generation")) or 0) >= generation
+    return current and at(model, "status", "final") is True
+
+
 def wait_for_models(
     client: ControlClient,
     generations: Mapping[str, int],
@@ -53,7 +59,7 @@ def wait_for_models(
 ) -> None:
     """Prints `model/NAME ready` for each; raises Failed after `timeout` seconds, naming those that are not.
 
-    With `give_up_on_failure`, a model that failed for good ends the waiting at once.
+    A model that was given up ends the waiting at once; with `give_up_on_failure` so does every failure.
     """
     deadline = time.monotonic() + timeout
     pending = dict(generations)
@@ -61,6 +67,7 @@ def wait_for_models(
     while True:
         asked = time.monotonic()
         reasons: dict[str, str] = {}
+        broken: dict[str, str] = {}
         for name, model in _current(client, pending).items():
             ready, reason = verdict(model, pending[name])
             if ready:
@@ -69,11 +76,13 @@ def wait_for_models(
                 del pending[name]
             else:
                 reasons[name] = reason
+                failed = give_up_on_failure and reason.split(":")[0] in _FAILURES
+                if failed or _given_up(model, pending[name]):
+                    broken[name] = reason
         if not pending:
             return
         took = time.monotonic() - asked
-        broken = {name: why for name, why in reasons.items() if why.split(":")[0] in _FINAL}
-        if broken and give_up_on_failure:
+        if broken:
             raise Failed(*(f"Error: model/{name} failed: {why}" for name, why in broken.items()))
         left = deadline - time.monotonic()
         if left <= 0:

@@ -38,6 +38,14 @@ class Applied:
 
 
 @dataclass(frozen=True, slots=True)
+class ApplyReply:
+    """What became of each document, in order. ``warnings`` are about all of them together, a line each."""
+
+    results: tuple[Applied, ...]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class EventPage:
     """Events in order; ask again after `last`."""
 
@@ -65,13 +73,13 @@ class ControlClient:
     def url(self) -> str:
         return self._endpoint.url
 
-    def apply(self, documents: Sequence[JsonObject]) -> tuple[Applied, ...]:
+    def apply(self, documents: Sequence[JsonObject]) -> ApplyReply:
         """Stores manifests; each stands alone, so look at every answer. Send some hundreds at a time."""
         return self._documents("/api/v1/apply", documents)
 
     def validate(self, documents: Sequence[JsonObject]) -> tuple[Applied, ...]:
         """As `apply`, and nothing is stored."""
-        return self._documents("/api/v1/validate", documents)
+        return self._documents("/api/v1/validate", documents).results
 
     def list(self, kind: Kind) -> tuple[JsonObject, ...]:
         """All models or all servers."""
@@ -84,13 +92,19 @@ class ControlClient:
         """The object, and with it its `verdict` and recent `events`."""
         return _object(self._get(f"/api/v1/{kind}s/{quote(name, safe='')}/describe"))
 
-    def delete(self, kind: Kind, name: str) -> None:
-        self._call("DELETE", f"/api/v1/{kind}s/{quote(name, safe='')}", timeout=self._timeout)
+    def delete(self, kind: Kind, name: str) -> tuple[str, ...]:
+        """What follows from it that people should know, a line each."""
+        path = f"/api/v1/{kind}s/{quote(name, safe='')}"
+        return _warnings(_object(self._call("DELETE", path, timeout=self._timeout)))
 
-    def act(self, action: Action, model: str, *, timeout: float) -> None:
-        """Activates, evicts, pins or unpins a model; the scheduler may take `timeout` seconds over it."""
+    def act(self, action: Action, model: str, *, timeout: float) -> tuple[str, ...]:
+        """Activates, evicts, pins or unpins a model; the scheduler may take `timeout` seconds over it.
+
+        What follows from it that people should know, a line each.
+        """
         path = f"/api/v1/models/{quote(model, safe='')}/{action}"
-        self._call("POST", path, {"timeout": timeout}, timeout=timeout + _MARGIN)
+        answer = self._call("POST", path, {"timeout": timeout}, timeout=timeout + _MARGIN)
+        return _warnings(_object(answer))
 
     def events(self, *, after: int = 0, wait: float = 0.0, model: str | None = None) -> EventPage:
         """Events later than sequence number `after`; when there are none, waits up to `wait` seconds."""
@@ -114,7 +128,7 @@ class ControlClient:
         """Whether everything that `up` was given is serving."""
         return self._endpoint.call("GET", "/readyz", timeout=self._timeout).status == 200
 
-    def _documents(self, path: str, documents: Sequence[JsonObject]) -> tuple[Applied, ...]:
+    def _documents(self, path: str, documents: Sequence[JsonObject]) -> ApplyReply:
         body: JsonObject = {"documents": [*documents]}
         answer = _object(self._call("POST", path, body, timeout=_APPLY_TIMEOUT))
         results = tuple(map(_applied, map(_object, _array(answer.get("results")))))
@@ -123,7 +137,7 @@ class ControlClient:
                 f"{self.url} answered for {len(results)} of {len(documents)} documents; "
                 "is it the same version of Overbook?"
             )
-        return results
+        return ApplyReply(results, _warnings(answer))
 
     def _get(self, path: str) -> Json:
         return self._call("GET", path, timeout=self._timeout)
@@ -156,6 +170,11 @@ def _array(value: Json) -> list[Json]:
     if not isinstance(value, list):
         raise Refused("the control API's answer is not the JSON expected; is it another version?")
     return value
+
+
+def _warnings(answer: JsonObject) -> tuple[str, ...]:
+    found = answer.get("warnings")
+    return tuple(str(each) for each in found) if isinstance(found, list) else ()
 
 
 def _text(value: JsonObject, key: str) -> str:

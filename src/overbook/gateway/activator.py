@@ -20,8 +20,9 @@ from overbook.gateway.errors import EnvoyUnavailable, SnapshotRejected
 from overbook.gateway.router import Router
 from overbook.gateway.sharing import SharedCalls
 from overbook.gateway.snapshot.names import Protocol
-from overbook.gateway.verdicts import Granted, Refusal, Refused, Verdict
+from overbook.gateway.verdicts import Granted, Refusal, Refused, Verdict, refusal_of
 from overbook.wire.agent_pb2 import ActivateReply
+from overbook.wire.outcomes import outcome_of
 
 # While no replica can be asked at all (an agent restarts, an artifact is on its way) a request waits.
 _PATIENCE_SECONDS: Final = 10.0
@@ -89,8 +90,8 @@ class Activator:
     async def activate(self, wish: Wish) -> Verdict:
         """Where the request may go, or why it may not. Never raises but for cancellation."""
         entry = await self._find(wish.model)
-        if entry is None:
-            return Refused(Refusal.UNKNOWN, f"model {wish.model}: not found")
+        if isinstance(entry, Refused):
+            return entry
         if not entry.replicas:
             reason = entry.reason or "no replica has room for it"
             return Refused(Refusal.UNSCHEDULED, f"model {wish.model}: not scheduled: {reason}", 1.0)
@@ -131,38 +132,47 @@ class Activator:
     def _longest(self, entry: CatalogueEntry) -> float:
         return entry.activation_timeout or self._timeout
 
-    async def _find(self, model: str) -> CatalogueEntry | None:
+    async def _find(self, model: str) -> CatalogueEntry | Refused:
         entry = self._catalogue.find(model)
         if entry is None:
             try:
                 async with asyncio.timeout(_CATALOGUE_SECONDS):
                     await self._catalogue.wait_known()
             except TimeoutError:
-                return None
+                unknown = "this gateway has not heard from the scheduler which models there are"
+                return Refused(Refusal.UNAVAILABLE, f"model {model}: {unknown}", 1.0)
             entry = self._catalogue.find(model)
-        return entry
+        return entry or Refused(Refusal.UNKNOWN, f"model {model}: not found")
 
     async def _try_replicas(self, wish: Wish) -> Verdict:
         patient_until = self._now() + _PATIENCE_SECONDS
+        final: dict[str, Refused] = {}
         while True:
             entry = self._catalogue.find(wish.model)
             if entry is None:
                 return Refused(Refusal.UNKNOWN, f"model {wish.model}: not found")
-            verdict = await self._ask_in_turn(wish, self._preferred(entry))
-            if isinstance(verdict, Granted) or verdict.refusal is not Refusal.UNAVAILABLE:
+            left = [each for each in self._preferred(entry) if each not in final]
+            verdict = await self._ask_in_turn(wish, left, final)
+            if isinstance(verdict, Granted) or verdict.refusal is Refusal.DEADLINE:
                 return verdict
-            if self._now() > patient_until:
-                return verdict
+            all_final = bool(final) and final.keys() >= set(entry.replicas)
+            if all_final or self._now() > patient_until:
+                # Who refused for good says more than who could not be asked.
+                return next(reversed(final.values()), verdict)
             await asyncio.sleep(_PAUSE_SECONDS)
 
-    async def _ask_in_turn(self, wish: Wish, replicas: list[str]) -> Verdict:
+    async def _ask_in_turn(
+        self, wish: Wish, replicas: list[str], final: dict[str, Refused]
+    ) -> Verdict:
         """One replica after the other, until one grants or the time is over; else what the last one said.
+
+        Who refused for good is noted in ``final``, and need not be asked again for this request.
 
         One that does not answer soon is not waited for alone when its server is gone, or when the next one
         has the model in memory: what a request finds in the moment in which a server dies.
         """
         if len(replicas) == 1:
-            return await self._ask(wish, replicas[0])
+            return await self._ask_noting(wish, replicas[0], final)
         last = Refused(Refusal.UNAVAILABLE, f"model {wish.model}: no replica can be asked now", 1.0)
         left, asked = deque(replicas), set[str]()
         running: set[asyncio.Task[Verdict]] = set()
@@ -171,7 +181,8 @@ class Activator:
                 if left and (not running or self._rather(wish.model, left[0], asked)):
                     asked.add(left[0])
                     name = f"activate {wish.model} on {left[0]}"
-                    running.add(asyncio.create_task(self._ask(wish, left.popleft()), name=name))
+                    asking = self._ask_noting(wish, left.popleft(), final)
+                    running.add(asyncio.create_task(asking, name=name))
                 done, running = await asyncio.wait(
                     running,
                     timeout=_SOON_SECONDS if left else None,
@@ -207,6 +218,12 @@ class Activator:
             )
 
         return sorted(entry.replicas, key=order)
+
+    async def _ask_noting(self, wish: Wish, replica: str, final: dict[str, Refused]) -> Verdict:
+        verdict = await self._ask(wish, replica)
+        if isinstance(verdict, Refused) and verdict.refusal.final:
+            final[replica] = verdict
+        return verdict
 
     async def _ask(self, wish: Wish, replica: str) -> Verdict:
         """Activate on one replica; its cluster is prepared meanwhile.
@@ -248,10 +265,11 @@ class Activator:
             (wish.model, replica, number),
             lambda: link.call(wish.model, timeout=seconds, suspect=wish.suspect),
         ) as reply:
-            if reply.outcome == ActivateReply.DEADLINE and self._now() - began < seconds:
+            refusal = refusal_of(outcome_of(reply))
+            if refusal is Refusal.DEADLINE and self._now() - began < seconds:
                 return None
-            if reply.outcome != ActivateReply.RESIDENT:
-                return _refused(wish.model, reply)
+            if refusal is not None:
+                return _refused(wish.model, refusal, reply)
             # The agent keeps the model, also while it takes the route away, until all callers have gone from here.
             return self._grant(wish, replica, await opening, asked=True)
 
@@ -285,14 +303,7 @@ async def _discard(future: asyncio.Future[str]) -> None:
         future.exception()
 
 
-def _refused(model: str, reply: ActivateReply) -> Refused:
-    refusal = {
-        ActivateReply.LOAD_FAILED: Refusal.LOAD_FAILED,
-        ActivateReply.OVERLOADED: Refusal.OVERLOADED,
-        ActivateReply.DEADLINE: Refusal.DEADLINE,
-    }.get(reply.outcome, Refusal.UNAVAILABLE)
+def _refused(model: str, refusal: Refusal, reply: ActivateReply) -> Refused:
     said = reply.reason or refusal.label.replace("_", " ")
-    advice = reply.retry_after_seconds
-    if not advice and refusal is not Refusal.LOAD_FAILED:
-        advice = 1.0
+    advice = reply.retry_after_seconds or refusal.retry_after
     return Refused(refusal, f"model {model}: {said}", advice)

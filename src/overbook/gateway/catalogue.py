@@ -7,20 +7,13 @@ never received is different from an empty one: see `wait_known`.
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-import grpc
-
-from overbook.wire import scheduler_pb2, scheduler_pb2_grpc
+from overbook.wire import scheduler_pb2
 from overbook.wire.common_pb2 import ReplicaRef
-from overbook.wire.nearby import connect
 
-_log = logging.getLogger(__name__)
-
-_RETRY_SECONDS: Final = 0.5
 _UNTOLD: Final = "its server replicas have not told of it yet"
 
 
@@ -76,7 +69,9 @@ def _entry(model: scheduler_pb2.CatalogueModel, before: CatalogueEntry | None) -
 
 
 class Catalogue:
-    """Models and replicas as last heard. ``on_replicas`` is called when the replicas changed."""
+    """Models and replicas as last heard. ``on_replicas`` is called when the replicas changed, ``on_models`` with the
+    names of models that were registered or deleted.
+    """
 
     def __init__(self) -> None:
         self._models: dict[str, CatalogueEntry] = {}
@@ -84,10 +79,15 @@ class Catalogue:
         self._unconfirmed: tuple[set[str], set[str]] = (set(), set())
         self._known = asyncio.Event()
         self.on_replicas: Callable[[], None] = lambda: None
+        self.on_models: Callable[[Collection[str]], None] = lambda _: None
 
     def models(self) -> Iterable[str]:
         """The names of all registered models."""
         return self._models.keys()
+
+    def __contains__(self, model: str) -> bool:
+        """Whether the model is registered."""
+        return model in self._models
 
     def find(self, name: str) -> CatalogueEntry | None:
         return self._models.get(name)
@@ -109,9 +109,11 @@ class Catalogue:
         if update.reset:
             self._unconfirmed = (set(self._models), set(self._replicas))
         models, replicas = self._unconfirmed
-        before = dict(self._replicas)
+        before, changed = dict(self._replicas), set[str]()
         for model in update.models:
             models.discard(model.name)
+            if model.name not in self._models:
+                changed.add(model.name)
             self._models[model.name] = _entry(model, self._models.get(model.name))
         for replica in update.replicas:
             name = replica_name(replica.ref)
@@ -125,22 +127,11 @@ class Catalogue:
             self._unconfirmed = (set(), set())
             self._known.set()
         for name in gone_models:
-            self._models.pop(name, None)
+            if self._models.pop(name, None) is not None:
+                changed ^= {name}
         for name in gone_replicas:
             self._replicas.pop(name, None)
         if before != self._replicas:
             self.on_replicas()
-
-
-async def follow_scheduler(catalogue: Catalogue, target: str, gateway: str) -> None:
-    """Keep the catalogue fresh for ever, reconnecting when the scheduler was away."""
-    async with connect(target) as channel:
-        stub = scheduler_pb2_grpc.SchedulerServiceStub(channel)
-        while True:
-            call = stub.WatchCatalogue(scheduler_pb2.WatchCatalogueRequest(gateway=gateway))
-            try:
-                async for update in call:
-                    catalogue.apply(update)
-            except grpc.aio.AioRpcError as error:
-                _log.info("scheduler %s: %s; keeping the last catalogue", target, error.details())
-            await asyncio.sleep(_RETRY_SECONDS)
+        if changed:
+            self.on_models(changed)

@@ -10,6 +10,7 @@ import contextlib
 import os
 import resource
 import secrets
+import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,9 +24,10 @@ from overbook.gateway.activation import ActivationService
 from overbook.gateway.activator import Activator, ActivatorLimits
 from overbook.gateway.admin import Admin
 from overbook.gateway.agents import Agents, FollowPorts
-from overbook.gateway.catalogue import Catalogue, follow_scheduler
+from overbook.gateway.catalogue import Catalogue
 from overbook.gateway.drain import DrainWatch
 from overbook.gateway.envoy import EnvoyProcess, EnvoySettings, check_port_free, find_program
+from overbook.gateway.following import Following
 from overbook.gateway.meter import Meter, Usage
 from overbook.gateway.oip.part import OipServer, OipSettings
 from overbook.gateway.own_routes import OwnRoutes
@@ -86,7 +88,14 @@ class GatewayPart:
         self.admin = Admin(self._sockets.admin)
         fallback, scripts = Fallback(_script("dead_process")), _scripts()
         self._own_routes = OwnRoutes(self.feed, fallback, partial(data_routes, scripts))
-        self.router = Router(self.feed, fallback, self._own_routes)
+        self.router = Router(self.feed, fallback, self._own_routes, self.catalogue.__contains__)
+        self._following = Following(
+            self.catalogue,
+            self.router,
+            self.feed,
+            target=config.scheduler_target,
+            gateway=f"{socket.gethostname()}:{config.port}",
+        )
         now = asyncio.get_running_loop().time
         self._drains = DrainWatch(self.admin, now)
         # A gateway that starts again counts from zero, and so it is another one.
@@ -150,12 +159,12 @@ class GatewayPart:
                     servers=self.agents,
                 )
                 group.create_task(oip.run(), name="gateway oip")
-                group.create_task(self._follow_scheduler(), name="gateway catalogue")
+                group.create_task(self._following.run(), name="gateway catalogue")
                 group.create_task(self.agents.run(), name="gateway agents")
                 group.create_task(self._drains.run(), name="gateway drains")
                 await oip.serving.wait()
-                for socket in (self._sockets.admin, self._sockets.inner):
-                    socket.unlink(missing_ok=True)
+                for path in (self._sockets.admin, self._sockets.inner):
+                    path.unlink(missing_ok=True)
                 group.create_task(self.envoy.run(), name="gateway envoy")
                 await self.envoy.wait_live()
                 group.create_task(self.meter.run(), name="gateway meter")
@@ -174,10 +183,6 @@ class GatewayPart:
             if usage.place.slot == 0:
                 self._own_routes.count(usage.place.model, usage.requests)
         self.agents.report(usages)
-
-    async def _follow_scheduler(self) -> None:
-        config = self._config
-        await follow_scheduler(self.catalogue, config.scheduler_target, config.name)
 
     async def _control_server(self) -> grpc.aio.Server:
         """The xDS server."""

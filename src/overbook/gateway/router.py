@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -59,10 +59,17 @@ class ServerAddresses:
 
 
 class Router:
-    """Hot places, their clusters and marks."""
+    """Hot places, their clusters and marks. ``is_registered``: a model that is not has no direct route, however hot."""
 
-    def __init__(self, feed: Feed, fallback: Fallback, own_routes: OwnRoutes) -> None:
+    def __init__(
+        self,
+        feed: Feed,
+        fallback: Fallback,
+        own_routes: OwnRoutes,
+        is_registered: Callable[[str], bool],
+    ) -> None:
         self._feed = feed
+        self._is_registered = is_registered
         self._own_routes = own_routes
         self._fallback = fallback
         self._addresses: dict[str, ServerAddresses] = {}
@@ -196,6 +203,16 @@ class Router:
         revision = max((self._said.get(model, 0) for model in models), default=0)
         await self._feed.wait_acked(revision, _ACK_SECONDS)
 
+    def registrations_changed(self, models: Collection[str]) -> int:
+        """These models were registered or deleted. Returns the revision with which Envoy routes accordingly.
+
+        What agents said of them stands: a model that is registered again is as hot as it was.
+        """
+        for model in models:
+            if self.places.of_model(model):
+                self._level(model)
+        return max((self._said.get(model, 0) for model in models), default=0)
+
     def drained(self, model: str, replica: str) -> None:
         """Nothing is in flight there any more, after it was withdrawn."""
         place = self.places.find(model, replica)
@@ -266,7 +283,8 @@ class Router:
             if place.hot and addresses is not None:
                 for protocol in protocols - place.clusters.keys():
                     self._publish(place, protocol, addresses)
-        wanted = [] if model in self._newcomers else self.places.marks(model)
+        direct = model not in self._newcomers and self._is_registered(model)
+        wanted = self.places.marks(model) if direct else []
         held = self._marks.get(model, ())
         for name in wanted:
             if name not in held:
@@ -290,6 +308,7 @@ class Router:
         hot = [place for place in self.places.of_model(model) if place.hot]
         if (
             model in self._newcomers
+            or not self._is_registered(model)
             or len(hot) != 1
             or hot[0].slot
             or Protocol.REST not in hot[0].clusters

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, assert_never
 
 from overbook.gateway.snapshot.names import (
     CLUSTER_HEADER,
@@ -18,25 +18,54 @@ from overbook.gateway.snapshot.names import (
     REMOVE_HEADER,
     VERIFIED_HEADER,
 )
+from overbook.wire.outcomes import Outcome
 
 _SERVER_ERRORS: Final = 500
 _UNITS: Final = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 
 
 class Refusal(Enum):
-    """Why a request does not reach a model: HTTP status, gRPC status, name in the metrics."""
+    """Why a request does not reach a model: HTTP status, gRPC status, name in the metrics, whether it is final, and
+    after how many seconds its client may try again where nobody says better (0: it had better not).
 
-    UNKNOWN = (404, 5, "unknown_model")
-    UNSCHEDULED = (503, 14, "unscheduled")
-    LOAD_FAILED = (503, 14, "load_failed")
-    OVERLOADED = (503, 14, "overloaded")
-    DEADLINE = (503, 14, "deadline")
-    UNAVAILABLE = (503, 14, "unavailable")
+    What is final is answered at once: who refused would say the same again while the request waits. Of anything else
+    the request does not hear before it was asked again for a while.
+    """
 
-    def __init__(self, http: int, grpc: int, label: str) -> None:
+    UNKNOWN = (404, 5, "unknown_model", True, 0.0)
+    UNSCHEDULED = (503, 14, "unscheduled", True, 1.0)
+    LOAD_FAILED = (503, 14, "load_failed", True, 0.0)  # its backoff is the advice
+    OVERLOADED = (503, 14, "overloaded", True, 1.0)
+    DEADLINE = (503, 14, "deadline", True, 1.0)
+    NO_ROOM = (503, 14, "no_room", True, 0.0)  # until a person does something
+    UNAVAILABLE = (503, 14, "unavailable", False, 1.0)
+
+    def __init__(self, http: int, grpc: int, label: str, final: bool, retry_after: float) -> None:
         self.http = http
         self.grpc = grpc
         self.label = label
+        self.final = final
+        self.retry_after = retry_after
+
+
+def refusal_of(outcome: Outcome) -> Refusal | None:
+    """What an agent's answer is to the request; None: none. The type checker finds an outcome that is missing here."""
+    match outcome:
+        case Outcome.RESIDENT:
+            return None
+        case Outcome.NOT_ASSIGNED:
+            return Refusal.UNAVAILABLE  # the catalogue is ahead of the agent, or behind
+        case Outcome.LOAD_FAILED:
+            return Refusal.LOAD_FAILED
+        case Outcome.OVERLOADED:
+            return Refusal.OVERLOADED
+        case Outcome.DEADLINE:
+            return Refusal.DEADLINE
+        case Outcome.UNAVAILABLE:
+            return Refusal.UNAVAILABLE
+        case Outcome.NO_ROOM:
+            return Refusal.NO_ROOM
+    assert_never(outcome)
 
 
 @dataclass(frozen=True, slots=True)

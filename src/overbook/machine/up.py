@@ -175,7 +175,10 @@ class _Up:
                 documents.insert(0, _FIRST_SERVER)
             refused: list[str] = []
             for start in range(0, len(documents), _APPLY_CHUNK):
-                for applied in client.apply(documents[start : start + _APPLY_CHUNK]):
+                reply = client.apply(documents[start : start + _APPLY_CHUNK])
+                for warning in reply.warnings:
+                    log.warning("%s", warning)
+                for applied in reply.results:
                     if applied.error:
                         refused.append(f"{applied.kind.lower()}/{applied.name}: {applied.error}")
         if refused:

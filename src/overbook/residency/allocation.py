@@ -172,6 +172,9 @@ def _serve_pending(books: Books, entry: Entry, promises: Promises, now: float) -
 def _serve_stale(books: Books, entry: Entry, promises: Promises, now: float) -> None:
     if entry.verifying:
         return  # whether there is an old copy decides what a load would do; the answer comes soon
+    if entry.given_up:
+        books.stale.pop(entry.model)
+        return
     if now < entry.retry_at:
         promises.wake = min(promises.wake, entry.retry_at)
         return

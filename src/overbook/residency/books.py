@@ -60,6 +60,8 @@ class Limits:
     # A request that was passed on longer ago than this is seen by the gateways' meters, which are read every 100 ms.
     unseen: float = 0.125
     drain_timeout: float = 60.0
+    # Tries of a content that was refused for what it is, after the first one; then it is given up.
+    retries: int = 3
     retry_base: float = 1.0
     retry_max: float = 300.0
 
@@ -105,7 +107,8 @@ class Entry:
     withdrawn: bool = False  # it drains, and all gateways took its route away
     drain_deadline: float = math.inf
     failures: int = 0
-    retry_at: float = -math.inf
+    lasting: int = 0  # of these in a row, failures that lie in the content
+    retry_at: float = -math.inf  # inf: given up
     failure: str = ""  # what the inference server said when the last load failed
     reason: str = ""  # why it is not as it should be, for people
     removed: bool = False
@@ -120,6 +123,15 @@ class Entry:
     @property
     def heat(self) -> Heat:
         return self.pinned, self.priority, self.last_used
+
+    @property
+    def given_up(self) -> bool:
+        """Whether it is not tried again by itself."""
+        return self.retry_at == math.inf
+
+    def retry_after(self, now: float) -> float:
+        """Seconds until the next try; 0 when there is none by itself."""
+        return 0.0 if self.given_up else self.retry_at - now
 
     def kept_alive(self, now: float) -> bool:
         return now < self.last_used + self.keep_alive

@@ -6,14 +6,13 @@ What each event means is here; the moves are in `books`, who gets room in `alloc
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from overbook.residency import events, outlook
-from overbook.residency.allocation import allocate, no_room_reason
+from overbook.residency.allocation import allocate, newest_has_no_room, no_room_reason
 from overbook.residency.books import Books, Entry, Limits
 from overbook.residency.effects import Cause, Effect, Publish, Refusal
 from overbook.residency.events import Event, ModelName
@@ -21,6 +20,7 @@ from overbook.residency.fitting import budget_changed, deadline_reason, refused
 from overbook.residency.good import Good
 from overbook.residency.ledger import Ledger
 from overbook.residency.policy import EvictionOrder
+from overbook.residency.retries import Retries
 from overbook.residency.states import CHARGED, SERVING, IllegalStep, State, Step
 from overbook.residency.worth import Worth
 
@@ -43,15 +43,10 @@ class Statistics(NamedTuple):
     withheld: int = 0
 
 
-def _forgive(entry: Entry) -> None:
-    """Nothing is known against its content any more."""
-    entry.failures, entry.retry_at, entry.failure, entry.reason = 0, -math.inf, "", ""
-
-
 class Core:
     """The residency of one server replica. Sizes in bytes, times in seconds on the caller's monotonic clock."""
 
-    __slots__ = ("_books", "_handlers", "_retry_heap", "_wake")
+    __slots__ = ("_books", "_handlers", "_retries", "_wake")
 
     def __init__(
         self, *, budget: int, limits: Limits | None = None, order: EvictionOrder | None = None
@@ -61,7 +56,7 @@ class Core:
             limits=limits if limits is not None else Limits(),
             order=order if order is not None else Worth(),
         )
-        self._retry_heap: list[tuple[float, ModelName]] = []
+        self._retries = Retries(self._books.limits)
         self._wake = math.inf
         self._handlers: dict[type, Callable[..., None]] = {
             events.Register: self._register,
@@ -78,6 +73,7 @@ class Core:
             events.Unloaded: self._unloaded,
             events.Verified: self._verified,
             events.EvictRequested: self._evict_requested,
+            events.TryAgain: self._try_again,
             events.ServerDown: self._server_down,
             events.ServerUp: self._server_up,
             events.BudgetChanged: self._budget_changed,
@@ -138,7 +134,7 @@ class Core:
             if entry.drain_deadline > now:
                 break
             books.begin_unload(entry)
-        if self._retry_heap:
+        if self._retries.next() <= now:
             self._due_retries(now)
         if books.changed or now >= self._wake:
             # What allocation itself changes is looked at with the next event.
@@ -154,9 +150,7 @@ class Core:
             wake = deadline
         if books.draining:
             wake = min(wake, next(iter(books.draining.values())).drain_deadline)
-        if self._retry_heap:
-            wake = min(wake, self._retry_heap[0][0])
-        return wake
+        return min(wake, self._retries.next())
 
     def _entry(self, model: ModelName) -> Entry:
         try:
@@ -233,7 +227,7 @@ class Core:
     def _content_changed(self, entry: Entry, *, warm: bool) -> None:
         """New content or size: forget failures, and bring memory in line with it."""
         books = self._books
-        _forgive(entry)
+        self._retries.forgive(entry)
         books.unfit.pop(entry.model, None)
         books.changed = True
         if entry.state in (State.COLD, State.FAILED):
@@ -376,7 +370,7 @@ class Core:
             entry.load_seconds = books.load_times.observe(size, event.seconds, before)
         entry.loads += 1
         if not entry.stale:
-            _forgive(entry)
+            self._retries.forgive(entry)
         if entry.removed:
             books.begin_drain(entry, Cause.REMOVED, now)
             return
@@ -410,14 +404,9 @@ class Core:
         entry = self._expect(event.model, State.LOADING, State.RELOADING)
         newest = entry.loading_generation == entry.generation
         if newest:
-            entry.failures += 1
-            entry.failure = entry.reason = event.reason
-            entry.retry_at = now + books.limits.backoff(entry.failures)
-            heapq.heappush(self._retry_heap, (entry.retry_at, entry.model))
+            self._retries.failed(entry, event.reason, now, passing=event.passing)
         elif (good := entry.good) is not None and good.generation == entry.loading_generation:
-            good.failures, good.failure = good.failures + 1, event.reason
-            good.retry_at = now + books.limits.backoff(good.failures)
-            heapq.heappush(self._retry_heap, (good.retry_at, entry.model))
+            self._retries.good_failed(entry.model, good, event.reason, now)
         if entry.state is State.RELOADING:
             self._reload_failed(entry, now)
             return
@@ -506,6 +495,19 @@ class Core:
             entry.cause = Cause.REQUESTED
         self._books.warm.drop(event.model)
 
+    def _try_again(self, event: events.TryAgain, now: float) -> None:
+        books, entry = self._books, self._entry(event.model)
+        self._retries.forgive_good(entry)
+        if entry.size > books.ledger.budget:
+            return  # its size is against it, and nobody can help that
+        self._retries.forgive(entry)
+        if entry.model in books.unfit:
+            entry.reason = newest_has_no_room(books, entry)
+        if entry.state is State.FAILED:
+            books.step(entry, Step.RESET)
+        elif entry.state is State.RESIDENT:
+            books.mark_stale(entry)
+
     def _server_down(self, event: events.ServerDown, now: float) -> None:
         books = self._books
         books.up = books.recycling = False
@@ -577,16 +579,7 @@ class Core:
     def _due_retries(self, now: float) -> None:
         """A model whose load failed is tried again by itself after its backoff, if there is room anyway (law 7)."""
         books = self._books
-        while self._retry_heap and self._retry_heap[0][0] <= now:
-            due, model = heapq.heappop(self._retry_heap)
-            entry = books.entries.get(model)
-            if entry is None:
-                continue
-            if due not in (
-                entry.retry_at,
-                -math.inf if entry.good is None else entry.good.retry_at,
-            ):
-                continue
+        for entry in self._retries.take_due(books.entries, now):
             if entry.state in (State.COLD, State.FAILED):
                 books.warm_up(entry)
             elif entry.state is State.RESIDENT:

@@ -114,10 +114,14 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class LoadFailed:
-    """The load failed; the inference server gave the memory back. ``reason`` is for people."""
+    """The load failed; the inference server gave the memory back. ``reason`` is for people.
+
+    ``passing``: it does not lie in the content, and may be gone at the next try.
+    """
 
     model: ModelName
     reason: str
+    passing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +158,13 @@ class Verified:
 @dataclass(frozen=True, slots=True)
 class EvictRequested:
     """A person wants the model cold."""
+
+    model: ModelName
+
+
+@dataclass(frozen=True, slots=True)
+class TryAgain:
+    """A person wants a model tried that failed: nothing is known against its content any more."""
 
     model: ModelName
 
@@ -217,6 +228,7 @@ Event = (
     | Unloaded
     | Verified
     | EvictRequested
+    | TryAgain
     | ServerDown
     | ServerUp
     | BudgetChanged

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
@@ -20,6 +20,7 @@ from overbook.scheduler.catalogue import CatalogueHub, ServersHub
 from overbook.scheduler.changes import Changes, Note
 from overbook.scheduler.errors import SchedulerError, Unavailable
 from overbook.scheduler.events import EventRing
+from overbook.scheduler.hearing import Hearing
 from overbook.scheduler.links import Links
 from overbook.scheduler.manifests_in import Defaults
 from overbook.scheduler.rows import batch_of, restore
@@ -39,6 +40,8 @@ BITE: Final = 200
 HINT_SECONDS: Final = 2.0
 # How long gateways may take to forget a route before the agent hears that the model goes.
 SETTLE_SECONDS: Final = 0.5
+# How long an answer to people waits for the gateways and agents whom it concerns.
+HEARD_SECONDS: Final = 2.0
 
 
 class _Job:
@@ -69,9 +72,10 @@ class Actor:
         self._hints_due: float | None = None
         self._revokes: dict[ReplicaId, set[str]] = {}
         self._revoke_wake = asyncio.Event()
-        self.catalogue: Final = CatalogueHub()
+        self.hearing: Final = Hearing()
+        self.catalogue: Final = CatalogueHub(self.hearing, clock)
         self.servers: Final = ServersHub()
-        self.links: Final = Links()
+        self.links: Final = Links(self.hearing)
         self.events: Final = EventRing()
         self.state = State()
 
@@ -106,6 +110,24 @@ class Actor:
         await self._queue.put(job)
         await job.done
         return results[0]
+
+    async def unheard(self, replicas: Collection[ReplicaId] = ()) -> list[str]:
+        """Waits until all gateways, and the agents of ``replicas``, act by what is durable now. At most HEARD_SECONDS.
+
+        One line about each that is connected and does not yet, and each gateway that is away. Agents that are not
+        connected are no gap: nobody is served by one until it has heard everything.
+        """
+        links, watches = self.links.of(replicas), self.catalogue.watches
+        late = await self.hearing.settled([*links, *watches], HEARD_SECONDS)
+        slow = f"has not taken this in within {HEARD_SECONDS:g} s, and does so when it can"
+        return [
+            *(f"the agent of {each.name} {slow}" for each in links if each in late),
+            *sorted(f"gateway {each.name} {slow}" for each in watches if each in late),
+            *(
+                f"gateway {name} is not connected; until it is, it goes by what it heard last"
+                for name in self.catalogue.away()
+            ),
+        ]
 
     async def run(self) -> None:
         """Works until cancelled."""
@@ -245,6 +267,6 @@ class Actor:
             await self._revoke_wake.wait()
             self._revoke_wake.clear()
             revokes, self._revokes = self._revokes, {}
-            await self.catalogue.settled(SETTLE_SECONDS)
+            await self.hearing.settled(self.catalogue.watches, SETTLE_SECONDS)
             for replica, names in revokes.items():
                 self.links.mark(replica, names)

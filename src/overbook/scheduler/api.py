@@ -17,9 +17,9 @@ from starlette.exceptions import HTTPException
 from overbook import __version__
 from overbook.manifests.problems import Json, field_name, shown
 from overbook.metrics import REGISTRY
-from overbook.scheduler import bodies, status
+from overbook.scheduler import bodies, pins, status
 from overbook.scheduler.actor import Actor
-from overbook.scheduler.apply import Result, apply
+from overbook.scheduler.apply import FAILED, Result, apply
 from overbook.scheduler.errors import Conflict, Invalid, NotFound, SchedulerError, Unavailable
 from overbook.scheduler.manifests_in import set_pin
 from overbook.scheduler.service import command
@@ -38,6 +38,8 @@ _CODES: Final[tuple[tuple[type[SchedulerError], int], ...]] = (
 # Models written between two looks at the event loop: some milliseconds.
 _BITE: Final = 500
 _EVENTS_SHOWN: Final = 50
+# Models named in one line; the others are counted.
+_NAMED: Final = 5
 # 10,000 models are about 3 MB.
 MAX_BODY: Final = 64 * 1024 * 1024
 
@@ -89,19 +91,30 @@ def _documents(actor: Actor) -> APIRouter:
 
     @router.post("/apply", response_model=bodies.ApplyAnswer)
     async def apply_documents(body: bodies.ApplyBody) -> Response:
-        """Registers or updates. Each document stands alone; all that succeed are durable on return."""
-        return _results(await apply(actor, cast("list[Json]", body.documents)))
+        """Registers or updates. Each document stands alone; all that succeed are durable on return.
+
+        Requests that come after the answer find it so; `warnings` name who does not act by it yet.
+        """
+        results = await apply(actor, cast("list[Json]", body.documents))
+        names = [each.name for each in results if each.kind == "Model" and each.action != FAILED]
+        books = actor.state.books
+        models = (books.models[name] for name in names if name in books.models)
+        replicas = {replica for model in models for replica in model.assigned}
+        warnings = pins.warnings(books.replicas, books.models, names)
+        return _results(results, [*warnings, *await actor.unheard(replicas)])
 
     @router.post("/validate", response_model=bodies.ApplyAnswer)
     async def validate_documents(body: bodies.ApplyBody) -> Response:
         """Checks as `apply` would, and stores nothing."""
-        return _results(await apply(actor, cast("list[Json]", body.documents), dry_run=True))
+        return _results(await apply(actor, cast("list[Json]", body.documents), dry_run=True), ())
 
     return router
 
 
-def _results(results: Sequence[Result]) -> Response:
-    return _answer({"results": [dataclasses.asdict(each) for each in results]})
+def _results(results: Sequence[Result], warnings: Sequence[str]) -> Response:
+    return _answer(
+        {"results": [dataclasses.asdict(each) for each in results], "warnings": list(warnings)}
+    )
 
 
 def _models(actor: Actor) -> APIRouter:
@@ -132,45 +145,64 @@ def _models(actor: Actor) -> APIRouter:
         whole["events"] = _recent(actor, "Model", name)
         return _answer(whole)
 
-    @router.delete("/{name}", responses=_errors(404, 503))
+    @router.delete("/{name}", response_model=bodies.DoneAnswer, responses=_errors(404, 503))
     async def delete_model(name: str) -> dict[str, object]:
-        """The model drains and goes; its name is free when `get` no longer shows it."""
+        """The model drains and goes; its name is free when `get` no longer shows it.
+
+        Requests that come after the answer are not answered by it; `warnings` name gateways that may not know yet.
+        """
 
         async def remove(state: State, now: float) -> None:
             state.remove_model(name)
 
         await actor.submit(remove)
-        return {}
+        return {"warnings": await actor.unheard()}
 
     _model_commands(actor, router)
     return router
 
 
 def _model_commands(actor: Actor, router: APIRouter) -> None:
-    @router.post("/{name}/activate", responses=_errors(404, 409, 503))
+    @router.post(
+        "/{name}/activate", response_model=bodies.DoneAnswer, responses=_errors(404, 409, 503)
+    )
     async def activate(name: str, body: bodies.TimeoutBody | None = None) -> dict[str, object]:
         """Makes it resident wherever it is assigned."""
         timeout = (body or bodies.TimeoutBody()).timeout
         for outcome in await command(actor, name, pb.Command.ACTIVATE, timeout):
             if not outcome.ok:
                 raise Unavailable(outcome.reason)
-        return {}
+        return {"warnings": []}
 
-    @router.post("/{name}/evict", responses=_errors(404, 409, 503))
+    @router.post(
+        "/{name}/evict", response_model=bodies.DoneAnswer, responses=_errors(404, 409, 503)
+    )
     async def evict(name: str, body: bodies.TimeoutBody | None = None) -> dict[str, object]:
-        """Makes it cold wherever it is assigned, after its requests in flight."""
+        """Makes it cold wherever it is assigned, after its requests in flight; it has left when this answers.
+
+        The next request brings it back. A pinned model is not evicted: unpin it first.
+        """
+        if actor.state.model(name).needs.pinned:
+            raise Conflict(
+                f"model {name!r} is pinned, so it stays in memory; `overbook unpin {name}` first"
+            )
         timeout = (body or bodies.TimeoutBody()).timeout
         for outcome in await command(actor, name, pb.Command.EVICT, timeout):
             if not outcome.ok:
                 raise Conflict(outcome.reason)
-        return {}
+        return {"warnings": []}
 
-    @router.post("/{name}/pin", responses=_errors(404, 409, 503))
+    @router.post("/{name}/pin", response_model=bodies.DoneAnswer, responses=_errors(404, 409, 503))
     async def pin(name: str) -> dict[str, object]:
-        """Never evicts it from now on. Stands until `unpin`, or a manifest that says `pinned`."""
+        """Never evicts it from now on. Stands until `unpin`, or a manifest that says `pinned`.
+
+        `warnings` name the models that this leaves without room.
+        """
         return await _pin(actor, name, True)
 
-    @router.post("/{name}/unpin", responses=_errors(404, 409, 503))
+    @router.post(
+        "/{name}/unpin", response_model=bodies.DoneAnswer, responses=_errors(404, 409, 503)
+    )
     async def unpin(name: str) -> dict[str, object]:
         return await _pin(actor, name, False)
 
@@ -180,7 +212,16 @@ async def _pin(actor: Actor, name: str, pinned: bool) -> dict[str, object]:
         set_pin(state, name, pinned)
 
     await actor.submit(change)
-    return {}
+    books = actor.state.books
+    model = books.models.get(name)
+    replicas = () if model is None else model.assigned
+    warnings = pins.warnings(books.replicas, books.models, [name]) if pinned else []
+    away = [each for each in replicas if not books.replicas[each].connected]
+    warnings += [
+        f"the agent of {each} is not connected; it hears of this before it serves again"
+        for each in away
+    ]
+    return {"warnings": [*warnings, *await actor.unheard(replicas)]}
 
 
 def _servers(actor: Actor) -> APIRouter:
@@ -207,17 +248,41 @@ def _servers(actor: Actor) -> APIRouter:
         whole["events"] = _recent(actor, "Server", name)
         return _answer(whole)
 
-    @router.delete("/{name}", responses=_errors(404, 503))
+    @router.delete("/{name}", response_model=bodies.DoneAnswer, responses=_errors(404, 503))
     async def delete_server(name: str) -> dict[str, object]:
-        """Its models look for another place at once."""
+        """Its models look for another place at once; `warnings` say how many lose theirs, and who finds none."""
 
-        async def remove(state: State, now: float) -> None:
-            state.remove_server(name)
+        async def remove(state: State, now: float) -> list[str]:
+            displaced = state.remove_server(name)
+            for _ in state.bites(_BITE):
+                await asyncio.sleep(0)
+            return _displaced(state, name, displaced)
 
-        await actor.submit(remove)
-        return {}
+        warnings = await actor.submit(remove)
+        return {"warnings": [*warnings, *await actor.unheard()]}
 
     return router
+
+
+def _displaced(state: State, server: str, displaced: Sequence[str]) -> list[str]:
+    """How many models a Server that is deleted takes the place of, and which find no other."""
+    if not displaced:
+        return []
+    models = state.books.models
+    homeless = [name for name in displaced if name in models and not models[name].assigned]
+    one = len(displaced) == 1
+    lose = (
+        f"{'1 model loses its' if one else f'{len(displaced)} models lose their'} place on {server}"
+    )
+    if not homeless:
+        return [f"{lose}, and {'has' if one else 'have'} another"]
+    names = ", ".join(homeless[:_NAMED])
+    more = f" and {len(homeless) - _NAMED} more" if len(homeless) > _NAMED else ""
+    how_many = "" if one else f"{len(homeless)} of them "
+    return [
+        f"{lose}; {how_many or 'it '}find{'s' if one else ''} no other and wait{'s' if one else ''} "
+        f"for a Server that takes {'it' if one else 'them'}: {names}{more}"
+    ]
 
 
 def _events(actor: Actor) -> APIRouter:

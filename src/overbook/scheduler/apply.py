@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from overbook.manifests.problems import Json, ManifestError
+from overbook.manifests.problems import Json, ManifestError, shown
 from overbook.manifests.specs import Manifest, ModelManifest, ServerManifest
 from overbook.manifests.validate import validate_object
 from overbook.scheduler.actor import Actor
@@ -15,6 +16,8 @@ from overbook.scheduler.artifacts import Artifact, local_path, look
 from overbook.scheduler.errors import Conflict, Invalid
 from overbook.scheduler.manifests_in import Applied, apply_model, apply_server, build_server
 from overbook.scheduler.state import State
+
+log = logging.getLogger(__name__)
 
 # Documents between two looks at the event loop: some milliseconds.
 BITE: Final = 100
@@ -83,15 +86,24 @@ def _look_at_all(checked: Sequence[_Checked | Result]) -> list[_Checked | Result
     found: list[_Checked | Result] = []
     for each in checked:
         if isinstance(each, _Checked) and isinstance(each.manifest, ModelManifest):
+            uri = each.manifest.spec.storage_uri
             try:
-                path = local_path(each.manifest.spec.storage_uri)
+                path = local_path(uri)
                 found.append(replace(each, path=path, artifact=look(path)))
             except Invalid as error:
-                manifest = each.manifest
-                found.append(Result(manifest.kind, manifest.name, 0, FAILED, str(error)))
+                found.append(_refused(each, str(error)))
+            # Files are somebody else's: whatever they bring is this document's failure, not that of all.
+            except Exception as error:
+                log.exception("looking at %r raised", uri)
+                told = f"spec.storageUri: {shown(uri)} cannot be looked at ({error!r})"
+                found.append(_refused(each, f"{told}; expected a model's file or folder"))
         else:
             found.append(each)
     return found
+
+
+def _refused(each: _Checked, error: str) -> Result:
+    return Result(each.manifest.kind, each.manifest.name, 0, FAILED, error)
 
 
 async def _apply_all(

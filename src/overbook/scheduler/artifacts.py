@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote
@@ -45,19 +46,30 @@ def look(path: str) -> Artifact:
     """Looks at a file or folder. Raises Invalid, naming the field, when it cannot be a model."""
     try:
         digest = hashlib.blake2b(digest_size=16)
-        if not os.path.isdir(path):
-            info = os.stat(path)
-            digest.update(f"{os.path.basename(path)}\0{info.st_size}\0{info.st_mtime_ns}".encode())
+        info = os.stat(path)
+        if stat.S_ISREG(info.st_mode):
+            line = f"{os.path.basename(path)}\0{info.st_size}\0{info.st_mtime_ns}"
+            digest.update(line.encode(errors="surrogateescape"))
             return Artifact(info.st_size, digest.hexdigest())
+        if not stat.S_ISDIR(info.st_mode):
+            raise Invalid(
+                f"spec.storageUri: {shown(path)} is a device, pipe or socket; expected a model's file or folder"
+            )
         lines = sorted(_entries(path))
     except FileNotFoundError:
         raise Invalid(
             f"spec.storageUri: {shown(path)} does not exist; expected a model's file or folder"
         ) from None
     except OSError as error:
+        inside = "" if error.filename in (None, path) else f", for {shown(error.filename)}"
         raise Invalid(
-            f"spec.storageUri: {shown(path)} cannot be read ({error.strerror}); "
+            f"spec.storageUri: {shown(path)} cannot be read ({error.strerror}{inside}); "
             "expected a model's file or folder"
+        ) from None
+    except ValueError as error:
+        # A zero byte, or what no file system can have as a name.
+        raise Invalid(
+            f"spec.storageUri: {shown(path)} can be no path ({error}); expected a model's file or folder"
         ) from None
     if not lines:
         raise Invalid(f"spec.storageUri: {shown(path)} is empty; expected a model's files")

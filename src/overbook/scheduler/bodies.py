@@ -35,7 +35,16 @@ class ApplyResult(BaseModel):
 
 
 class ApplyAnswer(BaseModel):
+    """``warnings``: one line each, about all documents together: whom pins leave no room, who does not know yet."""
+
     results: list[ApplyResult]
+    warnings: list[str]
+
+
+class DoneAnswer(BaseModel):
+    """It is done. ``warnings``: one line each, what follows from it, and who does not act by it yet."""
+
+    warnings: list[str]
 
 
 class ErrorAnswer(BaseModel):
@@ -84,6 +93,8 @@ class ModelBytes(BaseModel):
 
 
 class ModelReplica(BaseModel):
+    """``unverified``: why nobody knows whether this content can be loaded; null once it was."""
+
     server: str
     replica: int
     state: Literal["cold", "loading", "resident", "draining", "unloading", "failed"]
@@ -93,10 +104,14 @@ class ModelReplica(BaseModel):
     loads: int
     evictions: int
     lastError: str | None  # noqa: N815
+    unverified: str | None
 
 
 class ModelStatus(BaseModel):
+    """``final``: it failed, and nothing but a change or a person's `activate` makes it ready."""
+
     conditions: list[ConditionObject]
+    final: bool
     replicas: list[ModelReplica]
 
 

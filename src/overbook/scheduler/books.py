@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from overbook.placement import ModelDemand, ReplicaId, ReplicaView
+from overbook.scheduler import pins
 from overbook.scheduler.changes import Changes
 from overbook.scheduler.conditions import is_available
 from overbook.scheduler.pending import Pending
@@ -20,7 +21,8 @@ NOTHING: Final = Weight(0, 0, 0)
 class Books:
     """The records by name. ``freed``: bytes became free since somebody last asked who waits for them.
 
-    ``touched``: models, and ``weighed``: Servers whose conditions are to be looked at.
+    ``touched``: models, and ``weighed``: Servers whose conditions are to be looked at. ``pinned``: replicas where pins
+    may leave room to others than before.
     """
 
     def __init__(self) -> None:
@@ -31,6 +33,7 @@ class Books:
         self.changes = Changes()
         self.touched: set[str] = set()
         self.weighed: set[str] = set()
+        self.pinned: set[ReplicaId] = set()
         self.freed = False
 
     def seat(self, model: Model, replica_id: ReplicaId, role: Role) -> None:
@@ -42,6 +45,7 @@ class Books:
             replica.models.add(model.name)
             self._count(replica, model.name, NOTHING, model.weight)
         model.seats[replica_id] = role
+        self._pin(model, self.replicas[replica_id])
         self.mark(model)
 
     def unseat(self, model: Model, replica_id: ReplicaId) -> None:
@@ -55,6 +59,7 @@ class Books:
         replica.misdeclared.discard(model.name)
         replica.asked_again.discard(model.name)
         replica.grown.discard(model.name)
+        self._pin(model, replica)
         self.freed = True
         if replica.draining and not replica.models:
             self.changes.server_list = True
@@ -67,6 +72,7 @@ class Books:
             return
         for replica_id in model.seats:
             self._count(self.replicas[replica_id], model.name, before, after)
+            self._pin(model, self.replicas[replica_id])
         if after.size < before.size:
             self.freed = True
         if model.name in self.pending:
@@ -79,6 +85,28 @@ class Books:
         if after.size > after.claim:
             replica.beyond[name] = after.size - after.claim
         self.weighed.add(replica.id.server)
+
+    def pin(self, model: Model) -> None:
+        """Call after whether the model is pinned has changed."""
+        for replica_id in model.seats:
+            self._pin(model, self.replicas[replica_id])
+
+    def _pin(self, model: Model, replica: Replica) -> None:
+        """Keeps what pinned models take in step with seats, sizes and pins."""
+        before = replica.pinned.pop(model.name, 0)
+        if model.needs.pinned and replica.id in model.seats:
+            replica.pinned[model.name] = model.weight.takes
+        if before or replica.pinned:
+            self.pinned.add(replica.id)
+
+    def look_at_pins(self) -> None:
+        """Finds whom pins leave without room now, where that may have changed."""
+        looked, self.pinned = self.pinned, set()
+        for replica_id in looked & self.replicas.keys():
+            replica = self.replicas[replica_id]
+            crowded = pins.crowded(replica, self.models)
+            self.touched |= crowded | replica.crowded
+            replica.crowded = crowded
 
     def mark(self, model: Model) -> None:
         """The model's row is to be written, its route to be published, its condition looked at."""

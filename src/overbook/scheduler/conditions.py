@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 from overbook.placement import ReplicaId
 from overbook.placement.filters import amount
+from overbook.scheduler import pins
 from overbook.scheduler.records import (
     Condition,
     Model,
@@ -37,6 +38,23 @@ def is_available(model: Model, replica: Replica | None) -> bool:
     )
 
 
+def is_final(model: Model, replicas: Mapping[ReplicaId, Replica]) -> bool:
+    """Whether so many replicas gave this content up that the rest does not suffice, whatever they still try."""
+    assigned = model.assigned
+    given_up = sum(1 for each in assigned if _gave_up(model, replicas.get(each)))
+    return given_up > 0 and len(assigned) - given_up < model.needed and not model.deleting
+
+
+def _gave_up(model: Model, replica: Replica | None) -> bool:
+    report = None if replica is None else replica.reports.get(model.name)
+    return (
+        report is not None
+        and report.failed
+        and report.final
+        and report.generation >= model.content_generation
+    )
+
+
 def model_condition(model: Model, replicas: Mapping[ReplicaId, Replica], now: float) -> Condition:
     """Ready when as many replicas are available as are needed, or all that there is a place for; else the most telling
     reason why not.
@@ -53,15 +71,22 @@ def readiness(model: Model, replicas: Mapping[ReplicaId, Replica]) -> Readiness:
     routes = [each for each, role in model.seats.items() if role is not Role.REVOKING]
     if not routes:
         return Readiness(False, model.reason)
-    reports = [(each, _report(model, replicas.get(each))) for each in routes]
-    if any(report is not None and _answers(report) for _, report in reports):
+    told = [_no_answer(model, each, replicas.get(each)) for each in routes]
+    if "" in told:
         return Readiness(True)
-    if any(report is None for _, report in reports):
+    if None in told:
         return Readiness(None)
-    told = [
-        f"{each}: {report.last_error or report.unverified}" for each, report in reports if report
-    ]
-    return Readiness(False, "; ".join(told))
+    return Readiness(False, "; ".join(each for each in told if each))
+
+
+def _no_answer(model: Model, each: ReplicaId, replica: Replica | None) -> str | None:
+    """Why requests for the model are not answered by this replica; "" when they are, None while that is not known."""
+    report = _report(model, replica)
+    if replica is None or report is None:
+        return None
+    if report.serving_generation > 0 or (report.available and not report.failed):
+        return pins.failure(replica, model)
+    return f"{each}: {report.last_error or report.unverified}"
 
 
 def _report(model: Model, replica: Replica | None) -> Report | None:
@@ -70,24 +95,25 @@ def _report(model: Model, replica: Replica | None) -> Report | None:
     return replica.reports.get(model.name)
 
 
-def _answers(report: Report) -> bool:
-    return report.serving_generation > 0 or (report.available and not report.failed)
-
-
 def _model_reason(model: Model, replicas: Mapping[ReplicaId, Replica]) -> tuple[Reason, str]:
     if model.deleting:
         left = ", ".join(str(replica) for replica in model.seats)
         return Reason.TERMINATING, f"being removed from {left or 'the books'}"
     seats = [(each, replicas.get(each)) for each in model.assigned]
-    available = sum(1 for _, replica in seats if is_available(model, replica))
+    available = sum(
+        1
+        for _, replica in seats
+        if replica is not None and is_available(model, replica) and not pins.failure(replica, model)
+    )
     if available >= min(model.needed, len(seats)) and seats:
         # With a replica too few it serves all the same; the shortage is told.
         text = (
             f"{available} of {model.needs.replicas} replicas available"
             f"{_unverified(model, seats)}{_sizes(model, seats)}"
         )
+        text += "".join(f"; {said}" for said in _told(model, seats, pins.warning))
         return Reason.AVAILABLE, f"{text}; {model.reason}" if model.reason else text
-    failure = _failure(model, seats)
+    failure = _failure(model, seats) or "; ".join(_told(model, seats, pins.failure))
     if failure:
         return Reason.FAILED, failure
     if len(seats) < model.needed:
@@ -109,10 +135,12 @@ def _failure(model: Model, seats: Sequence[tuple[ReplicaId, Replica | None]]) ->
             continue
         reason = report.last_error or "failed without a reason"
         if 0 < report.serving_generation < report.generation:
-            return (
-                f"{each}: generation {report.generation} failed: {reason}; "
+            reason = (
+                f"generation {report.generation} failed: {reason}; "
                 f"generation {report.serving_generation} serves"
             )
+        if report.final:
+            reason += "; it is not tried again by itself: apply it with a change, or activate it"
         return f"{each}: {reason}"
     return ""
 
@@ -126,6 +154,16 @@ def _unverified(model: Model, seats: Sequence[tuple[ReplicaId, Replica | None]])
             word = "unverified: " if report.available else ""
             return f"; {word}{each}: {report.unverified}"
     return ""
+
+
+def _told(
+    model: Model,
+    seats: Sequence[tuple[ReplicaId, Replica | None]],
+    of: Callable[[Replica, Model], str],
+) -> list[str]:
+    """What is to be said of each seat, where anything is."""
+    said = (of(replica, model) for _, replica in seats if replica is not None)
+    return [each for each in said if each]
 
 
 def _sizes(model: Model, seats: Sequence[tuple[ReplicaId, Replica | None]]) -> str:

@@ -14,6 +14,7 @@ from typing import Final
 
 from overbook.placement import ReplicaId
 from overbook.scheduler.errors import Unavailable
+from overbook.scheduler.hearing import Hearing, Listener
 from overbook.wire import scheduler_pb2 as pb
 
 MAX_COMMANDS: Final = 1000
@@ -27,10 +28,11 @@ class Outcome:
     reason: str
 
 
-class Link:
+class Link(Listener):
     """One agent's session. ``reset``: it needs a full sync."""
 
     def __init__(self, replica: ReplicaId) -> None:
+        super().__init__(str(replica))
         self.replica = replica
         self.wake = asyncio.Event()
         self.wake.set()
@@ -42,6 +44,7 @@ class Link:
         self.waiting: dict[int, asyncio.Future[Outcome]] = {}
 
     def mark(self, models: Iterable[str]) -> None:
+        self.change()
         if not self.reset:
             self.models.update(models)
         self.wake.set()
@@ -61,7 +64,8 @@ class Link:
 class Links:
     """Links by replica."""
 
-    def __init__(self) -> None:
+    def __init__(self, hearing: Hearing) -> None:
+        self._hearing = hearing
         self._links: dict[ReplicaId, Link] = {}
         self._ids = itertools.count(1)
 
@@ -70,11 +74,13 @@ class Links:
         older = self._links.get(link.replica)
         if older is not None:
             older.close()
+            self._hearing.leave(older)
         self._links[link.replica] = link
 
     def close(self, link: Link) -> bool:
         """Ends a session; False when a newer one has taken over."""
         link.close()
+        self._hearing.leave(link)
         if self._links.get(link.replica) is not link:
             return False
         del self._links[link.replica]
@@ -82,6 +88,10 @@ class Links:
 
     def is_current(self, link: Link) -> bool:
         return self._links.get(link.replica) is link
+
+    def of(self, replicas: Iterable[ReplicaId]) -> list[Link]:
+        """The sessions of those of these replicas whose agents are connected."""
+        return [link for each in replicas if (link := self._links.get(each)) is not None]
 
     def mark(self, replica: ReplicaId, models: Iterable[str]) -> None:
         link = self._links.get(replica)
@@ -97,6 +107,7 @@ class Links:
     def reset(self) -> None:
         """Every agent gets a full sync."""
         for link in self._links.values():
+            link.change()
             link.reset = True
             link.wake.set()
 

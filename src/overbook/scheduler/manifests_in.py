@@ -232,6 +232,7 @@ def _update(state: State, model: Model, needs: Needs, artifact: Artifact) -> Non
         learned,
     )
     model.made_for = artifact.made_for
+    books.pin(model)
     model.generation += 1
     if fresh or model.deleting:
         model.content_generation = model.generation
@@ -269,6 +270,7 @@ def set_pin(state: State, name: str, pinned: bool) -> None:
     model.pin = pinned
     model.needs = replace(model.needs, pinned=pinned)
     model.generation += 1
+    state.books.pin(model)
     state.books.mark(model)
     state.books.tell(model)
     state.note("ModelPinned" if pinned else "ModelUnpinned", name, "by request")

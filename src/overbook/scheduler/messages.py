@@ -170,6 +170,7 @@ def report_of(message: pb.ModelReport) -> tuple[str, Report]:
         last_error=message.last_error,
         serving_generation=message.serving_generation,
         unverified=message.unverified,
+        final=message.final,
     )
 
 

@@ -206,6 +206,8 @@ class Server:
 class Report:
     """What an agent last said of a model; bytes and Unix seconds. ``state`` is wire's number. ``unverified``: why
     nobody knows whether it can be loaded, "" when it was.
+
+    ``final``: it failed, and is not tried again before something changes or a person asks.
     """
 
     generation: int
@@ -223,6 +225,7 @@ class Report:
     last_error: str
     serving_generation: int
     unverified: str = ""
+    final: bool = False
 
     @property
     def misdeclared(self) -> bool:
@@ -285,6 +288,7 @@ class Replica:
     ``draining``: its Server is gone or has fewer replicas now; ``drain_until`` (Unix seconds) bounds how long
     models may take to leave. ``await_until`` (Unix seconds): its agent has not been here, but should come by then.
     ``misdeclared``: models that were measured to be of quite another size than their manifests say.
+    ``pinned``: those that are never evicted, with what they take; ``crowded``: models that these leave no room.
     ``registered``: bytes of all; ``beyond``: of those that are larger than they were admitted with, by how much.
     ``asked_again``: models that must fit anew to stay, as the budget was made smaller. ``grown``: models that ask for
     more than before, and go where there is room for that; where there is none, they stay.
@@ -301,6 +305,8 @@ class Replica:
     registered: int = 0
     beyond: dict[str, int] = field(default_factory=dict)
     models: set[str] = field(default_factory=set)
+    pinned: dict[str, int] = field(default_factory=dict)
+    crowded: set[str] = field(default_factory=set)
     connected: bool = False
     hello: Hello | None = None
     capabilities: frozenset[str] = frozenset()

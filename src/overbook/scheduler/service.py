@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 import grpc
@@ -21,6 +22,8 @@ from overbook.wire import scheduler_pb2_grpc
 # Changes that come together go together.
 COALESCE_SECONDS: Final = 0.02
 HELLO_SECONDS: Final = 10.0
+# Reports of one agent that may wait for the actor's turn; then it is not read from.
+MAX_REPORTS: Final = 64
 
 _Session: TypeAlias = "grpc.aio.ServicerContext[pb.AgentToScheduler, pb.SchedulerToAgent]"
 _Catalogue: TypeAlias = "grpc.aio.ServicerContext[pb.WatchCatalogueRequest, pb.CatalogueUpdate]"
@@ -76,52 +79,59 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
 
     async def _talk(self, link: Link, context: _Session) -> None:
         """Until the agent ends the stream, or a newer session of the same replica takes over."""
-        reader = asyncio.create_task(self._read(link, context), name=f"agent-read-{link.replica}")
-        writer = asyncio.create_task(self._write(link, context), name=f"agent-write-{link.replica}")
-        try:
-            await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            reader.cancel()
-            writer.cancel()
-            results = await asyncio.gather(reader, writer, return_exceptions=True)
-        for result in results:
-            if isinstance(result, Exception) and not isinstance(result, grpc.aio.BaseError):
-                raise result
+        reports: asyncio.Queue[pb.StatusReport] = asyncio.Queue(MAX_REPORTS)
+        where = link.replica
+        await _until_first_ends(
+            asyncio.create_task(self._read(link, context, reports), name=f"agent-read-{where}"),
+            asyncio.create_task(self._write(link, context), name=f"agent-write-{where}"),
+            asyncio.create_task(self._take(link, reports), name=f"agent-reports-{where}"),
+        )
         if link.closed:
             await context.abort(
                 grpc.StatusCode.ABORTED, f"a newer session of {link.replica} took over"
             )
 
-    async def _read(self, link: Link, context: _Session) -> None:
+    async def _read(
+        self, link: Link, context: _Session, reports: asyncio.Queue[pb.StatusReport]
+    ) -> None:
+        """Takes in what needs no turn of the actor; somebody may be waiting for it."""
         while True:
             message = await context.read()
             if not isinstance(message, pb.AgentToScheduler):
                 return
             match message.WhichOneof("message"):
                 case "status":
-                    await self._status(link, message.status)
+                    await reports.put(message.status)
                 case "command_result":
                     answer = message.command_result
                     outcome = Outcome(answer.ok, answer.reason)
                     self._actor.links.result(link, answer.id, outcome)
                 case "event":
                     self._event(link.replica, message.event)
+                case "heard":
+                    self._actor.hearing.heard(link, message.heard)
                 case _:
                     pass
 
-    async def _status(self, link: Link, status: pb.StatusReport) -> None:
-        reports = [messages.report_of(each) for each in status.models]
-        gone = list(status.gone)
-        server = messages.server_report_of(status.server) if status.HasField("server") else None
+    async def _take(self, link: Link, reports: asyncio.Queue[pb.StatusReport]) -> None:
+        """What came while the actor was busy is taken in together."""
+        while True:
+            statuses = [await reports.get()]
+            while not reports.empty():
+                statuses.append(reports.get_nowait())
+            await self._status(link, statuses)
 
+    async def _status(self, link: Link, statuses: Sequence[pb.StatusReport]) -> None:
         async def take(state: State, now: float) -> None:
             # A report that crossed with a newer session is of an agent that is no more.
             if not self._actor.links.is_current(link):
                 return
-            state.report(link.replica, reports)
-            state.gone(link.replica, gone)
-            if server is not None:
-                state.server_report(link.replica, server, now)
+            for status in statuses:
+                state.report(link.replica, [messages.report_of(each) for each in status.models])
+                state.gone(link.replica, status.gone)
+                if status.HasField("server"):
+                    said = messages.server_report_of(status.server)
+                    state.server_report(link.replica, said, now)
 
         await self._actor.submit(take, patient=True)
 
@@ -156,7 +166,7 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
                 await self._changes(link, context)
 
     async def _sync(self, link: Link, context: _Session) -> None:
-        link.reset = False
+        link.reset, revision = False, link.told
         link.models.clear()
         replica = self._actor.state.books.replicas.get(link.replica)
         names = sorted(replica.models) if replica is not None else []
@@ -164,35 +174,55 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
         for piece, last in messages.chunks(names):
             # Read anew for every piece: what changes meanwhile is marked and follows.
             kept, _ = messages.assignments(self._actor.state, link.replica, piece)
-            update = pb.AssignmentUpdate(reset=reset, assigned=kept, complete=last)
+            update = pb.AssignmentUpdate(
+                reset=reset, assigned=kept, complete=last, revision=revision if last else 0
+            )
             reset = False
             await context.write(pb.SchedulerToAgent(assignments=update))
 
     async def _changes(self, link: Link, context: _Session) -> None:
-        names = sorted(link.models)
+        names, revision = sorted(link.models), link.told
         link.models.clear()
-        for piece, _ in messages.chunks(names):
+        for piece, last in messages.chunks(names):
             kept, revoked = messages.assignments(self._actor.state, link.replica, piece)
-            update = pb.AssignmentUpdate(assigned=kept, revoked=revoked)
+            update = pb.AssignmentUpdate(
+                assigned=kept, revoked=revoked, revision=revision if last else 0
+            )
             await context.write(pb.SchedulerToAgent(assignments=update))
 
     async def WatchCatalogue(  # type: ignore[override]  # noqa: N802
-        self, request: pb.WatchCatalogueRequest, context: _Catalogue
+        self, request_iterator: object, context: _Catalogue
     ) -> None:
-        """The whole catalogue, then what changes, until the gateway leaves."""
-        hub = self._actor.catalogue
-        with hub.watching() as watch:
-            while True:
-                await watch.wake.wait()
-                if not watch.reset:
-                    await asyncio.sleep(COALESCE_SECONDS)
-                watch.wake.clear()
-                version = hub.version
-                await self._catalogue(watch, context)
-                hub.written(watch, version)
+        """The whole catalogue, then what changes, until the gateway leaves. It says how far it has followed."""
+        first = await context.read()
+        if not isinstance(first, pb.WatchCatalogueRequest) or not first.gateway:
+            await context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT, "the first message of a watch names its gateway"
+            )
+        with self._actor.catalogue.watching(first.gateway) as watch:
+            name = first.gateway
+            await _until_first_ends(
+                asyncio.create_task(self._hear(watch, context), name=f"hear gateway {name}"),
+                asyncio.create_task(self._tell(watch, context), name=f"tell gateway {name}"),
+            )
+
+    async def _hear(self, watch: CatalogueWatch, context: _Catalogue) -> None:
+        while isinstance(message := await context.read(), pb.WatchCatalogueRequest):
+            self._actor.hearing.heard(watch, message.heard)
+
+    async def _tell(self, watch: CatalogueWatch, context: _Catalogue) -> None:
+        now = asyncio.get_running_loop().time
+        told = -COALESCE_SECONDS
+        while True:
+            await watch.wake.wait()
+            # The first change goes at once, those that follow it closely go together.
+            await asyncio.sleep(max(0.0, told + COALESCE_SECONDS - now()))
+            watch.wake.clear()
+            await self._catalogue(watch, context)
+            told = now()
 
     async def _catalogue(self, watch: CatalogueWatch, context: _Catalogue) -> None:
-        state = self._actor.state
+        state, revision = self._actor.state, watch.told
         reset, watch.reset = watch.reset, False
         if reset:
             names, replica_ids = list(state.books.models), list(state.books.replicas)
@@ -214,6 +244,7 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
                 replicas=known,
                 removed_replicas=() if reset else lost,
                 complete=reset and last,
+                revision=revision if last else 0,
             )
             first = False
             await context.write(update)
@@ -227,6 +258,19 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
                 await wake.wait()
                 wake.clear()
                 await context.write(messages.server_list(self._actor.state))
+
+
+async def _until_first_ends(*tasks: asyncio.Task[None]) -> None:
+    """Until one of the tasks of a stream ends; then all have. Raises what is no fault of the stream."""
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    for result in results:
+        if isinstance(result, Exception) and not isinstance(result, grpc.aio.BaseError):
+            raise result
 
 
 async def command(

@@ -67,6 +67,7 @@ class State:
 
     def refresh(self, now: float) -> None:
         """Brings the conditions of what was touched up to date."""
+        self.books.look_at_pins()
         for name in self.books.touched:
             model = self.books.models.get(name)
             if model is not None:
@@ -195,6 +196,8 @@ class State:
             replica.draining = draining
             before = (replica.budget, replica.limit)
             replica.budget, replica.overcommit = server.memory, server.overcommit
+            if replica.pinned:
+                books.pinned.add(replica.id)
             smaller = replica.budget < before[0] or replica.limit < before[1]
             if replica.hello is not None:
                 replica.capabilities = capabilities(server, replica.hello)
@@ -280,9 +283,10 @@ class State:
                 claimed -= weight.claim
         return list(found)
 
-    def remove_server(self, name: str) -> None:
-        """Its models lose their seats at once and look for others. Raises NotFound."""
+    def remove_server(self, name: str) -> list[str]:
+        """Its models lose their seats at once and look for others; their names. Raises NotFound."""
         books = self.books
+        displaced: dict[str, None] = {}
         self.server(name)
         del books.servers[name]
         books.changes.gone_servers.add(name)
@@ -297,8 +301,10 @@ class State:
                 books.changes.told[replica.id].add(model_name)
                 self.end_if_gone(model)
             self.later(homeless)
+            displaced.update(dict.fromkeys(each for each in homeless if each in books.models))
             self._forget(replica)
         self.retry_all()
+        return list(displaced)
 
     def refresh_server(self, name: str, now: float) -> None:
         server = self.books.servers.get(name)
@@ -381,7 +387,10 @@ class State:
             model = books.models.get(name)
             if model is None or replica_id not in model.seats:
                 continue
+            before = replica.reports.get(name)
             replica.reports[name] = report
+            if name in replica.pinned and (before is None or before.charged != report.charged):
+                books.pinned.add(replica_id)
             (replica.misdeclared.add if report.misdeclared else replica.misdeclared.discard)(name)
             books.touched.add(name)
             self._learn(model)

@@ -12,6 +12,7 @@ from json.encoder import encode_basestring_ascii as quoted
 from typing import Final
 
 from overbook.placement import Decision, ReplicaId, Verdict
+from overbook.scheduler.conditions import is_final
 from overbook.scheduler.events import Event
 from overbook.scheduler.records import Condition, Model, Replica, Server
 from overbook.wire.common_pb2 import ModelState
@@ -35,8 +36,12 @@ def model_json(model: Model, replicas: Mapping[ReplicaId, Replica]) -> str:
         f'"metadata":{_metadata(model.name, model.generation, model.metadata)},'
         f'"spec":{model.spec},'
         f'"status":{{"conditions":{_conditions("ModelReady", model.condition)},'
-        f'"replicas":[{seats}]}}}}'
+        f'"final":{_truth(is_final(model, replicas))},"replicas":[{seats}]}}}}'
     )
+
+
+def _truth(value: bool) -> str:
+    return "true" if value else "false"
 
 
 def _seat(model: Model, seat: ReplicaId, replica: Replica | None) -> str:

@@ -71,7 +71,9 @@ class ActivateReply(_message.Message):
         OVERLOADED: ActivateReply._Outcome.ValueType  # 4
         DEADLINE: ActivateReply._Outcome.ValueType  # 5
         UNAVAILABLE: ActivateReply._Outcome.ValueType  # 6
-        """server not up, artifact not here yet, shutting down"""
+        """the agent stops: ask again, or another replica"""
+        NO_ROOM: ActivateReply._Outcome.ValueType  # 7
+        """pinned models leave none: a person must act"""
 
     class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper): ...
     OUTCOME_UNSPECIFIED: ActivateReply.Outcome.ValueType  # 0
@@ -82,7 +84,9 @@ class ActivateReply(_message.Message):
     OVERLOADED: ActivateReply.Outcome.ValueType  # 4
     DEADLINE: ActivateReply.Outcome.ValueType  # 5
     UNAVAILABLE: ActivateReply.Outcome.ValueType  # 6
-    """server not up, artifact not here yet, shutting down"""
+    """the agent stops: ask again, or another replica"""
+    NO_ROOM: ActivateReply.Outcome.ValueType  # 7
+    """pinned models leave none: a person must act"""
 
     OUTCOME_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int

@@ -28,6 +28,9 @@ class AgentToScheduler(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     COMMAND_RESULT_FIELD_NUMBER: _builtins.int
     EVENT_FIELD_NUMBER: _builtins.int
+    HEARD_FIELD_NUMBER: _builtins.int
+    heard: _builtins.int
+    """AssignmentUpdate.revision: all up to it is in force here"""
     @_builtins.property
     def hello(self) -> Global___AgentHello: ...
     @_builtins.property
@@ -43,12 +46,13 @@ class AgentToScheduler(_message.Message):
         status: Global___StatusReport | None = ...,
         command_result: Global___CommandResult | None = ...,
         event: Global___EventReport | None = ...,
+        heard: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["command_result", b"command_result", "event", b"event", "hello", b"hello", "message", b"message", "status", b"status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["command_result", b"command_result", "event", b"event", "heard", b"heard", "hello", b"hello", "message", b"message", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_result", b"command_result", "event", b"event", "hello", b"hello", "message", b"message", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_result", b"command_result", "event", b"event", "heard", b"heard", "hello", b"hello", "message", b"message", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "status", "command_result", "event"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "status", "command_result", "event", "heard"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -154,6 +158,7 @@ class ModelReport(_message.Message):
     LAST_ERROR_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
     SERVING_GENERATION_FIELD_NUMBER: _builtins.int
+    FINAL_FIELD_NUMBER: _builtins.int
     UNVERIFIED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     generation: _builtins.int
@@ -180,6 +185,8 @@ class ModelReport(_message.Message):
     """artifact or load failed for this generation"""
     serving_generation: _builtins.int
     """the one that answers requests, from memory or brought back by them; 0 when none"""
+    final: _builtins.bool
+    """failed, and not tried again before something changes or a person asks"""
     unverified: _builtins.str
     """why nobody knows whether this content can be loaded; "" when it was loaded once"""
     def __init__(
@@ -200,11 +207,12 @@ class ModelReport(_message.Message):
         last_error: _builtins.str = ...,
         failed: _builtins.bool = ...,
         serving_generation: _builtins.int = ...,
+        final: _builtins.bool = ...,
         unverified: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_declared_bytes", b"_declared_bytes", "_measured_bytes", b"_measured_bytes", "declared_bytes", b"declared_bytes", "measured_bytes", b"measured_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_declared_bytes", b"_declared_bytes", "_measured_bytes", b"_measured_bytes", "available", b"available", "charged_bytes", b"charged_bytes", "declared_bytes", b"declared_bytes", "evictions", b"evictions", "failed", b"failed", "generation", b"generation", "in_flight", b"in_flight", "last_error", b"last_error", "last_used", b"last_used", "loads", b"loads", "measured_bytes", b"measured_bytes", "name", b"name", "serving_generation", b"serving_generation", "size_bytes", b"size_bytes", "state", b"state", "unverified", b"unverified"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_declared_bytes", b"_declared_bytes", "_measured_bytes", b"_measured_bytes", "available", b"available", "charged_bytes", b"charged_bytes", "declared_bytes", b"declared_bytes", "evictions", b"evictions", "failed", b"failed", "final", b"final", "generation", b"generation", "in_flight", b"in_flight", "last_error", b"last_error", "last_used", b"last_used", "loads", b"loads", "measured_bytes", b"measured_bytes", "name", b"name", "serving_generation", b"serving_generation", "size_bytes", b"size_bytes", "state", b"state", "unverified", b"unverified"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__declared_bytes: _TypeAlias = _typing.Literal["declared_bytes"]  # noqa: Y015
     _WhichOneofArgType__declared_bytes: _TypeAlias = _typing.Literal["_declared_bytes", b"_declared_bytes"]  # noqa: Y015
@@ -412,8 +420,11 @@ class AssignmentUpdate(_message.Message):
     ASSIGNED_FIELD_NUMBER: _builtins.int
     REVOKED_FIELD_NUMBER: _builtins.int
     COMPLETE_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
     reset: _builtins.bool
     complete: _builtins.bool
+    revision: _builtins.int
+    """to be said heard; 0: more of this revision follows"""
     @_builtins.property
     def assigned(self) -> _containers.RepeatedCompositeFieldContainer[Global___AssignedModel]: ...
     @_builtins.property
@@ -425,10 +436,11 @@ class AssignmentUpdate(_message.Message):
         assigned: _abc.Iterable[Global___AssignedModel] | None = ...,
         revoked: _abc.Iterable[_builtins.str] | None = ...,
         complete: _builtins.bool = ...,
+        revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assigned", b"assigned", "complete", b"complete", "reset", b"reset", "revoked", b"revoked"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assigned", b"assigned", "complete", b"complete", "reset", b"reset", "revision", b"revision", "revoked", b"revoked"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -557,15 +569,22 @@ class WatchCatalogueRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     GATEWAY_FIELD_NUMBER: _builtins.int
+    HEARD_FIELD_NUMBER: _builtins.int
     gateway: _builtins.str
+    """what people know it by; in the first message"""
+    heard: _builtins.int
+    """CatalogueUpdate.revision, in all later ones: requests are answered by what was said up to it. What was removed is
+    reached on no path any more.
+    """
     def __init__(
         self,
         *,
         gateway: _builtins.str = ...,
+        heard: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gateway", b"gateway"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gateway", b"gateway", "heard", b"heard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -573,7 +592,7 @@ Global___WatchCatalogueRequest: _TypeAlias = WatchCatalogueRequest  # noqa: Y015
 
 @_typing.final
 class CatalogueUpdate(_message.Message):
-    """reset/complete as in AssignmentUpdate."""
+    """reset, complete and revision as in AssignmentUpdate."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -583,8 +602,10 @@ class CatalogueUpdate(_message.Message):
     REPLICAS_FIELD_NUMBER: _builtins.int
     REMOVED_REPLICAS_FIELD_NUMBER: _builtins.int
     COMPLETE_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
     reset: _builtins.bool
     complete: _builtins.bool
+    revision: _builtins.int
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___CatalogueModel]: ...
     @_builtins.property
@@ -602,10 +623,11 @@ class CatalogueUpdate(_message.Message):
         replicas: _abc.Iterable[Global___CatalogueReplica] | None = ...,
         removed_replicas: _abc.Iterable[_common_pb2.ReplicaRef] | None = ...,
         complete: _builtins.bool = ...,
+        revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "models", b"models", "removed", b"removed", "removed_replicas", b"removed_replicas", "replicas", b"replicas", "reset", b"reset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "models", b"models", "removed", b"removed", "removed_replicas", b"removed_replicas", "replicas", b"replicas", "reset", b"reset", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

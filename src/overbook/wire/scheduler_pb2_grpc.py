@@ -40,7 +40,7 @@ class SchedulerServiceStub:
                 request_serializer=overbook_dot_wire_dot_scheduler__pb2.AgentToScheduler.SerializeToString,
                 response_deserializer=overbook_dot_wire_dot_scheduler__pb2.SchedulerToAgent.FromString,
                 _registered_method=True)
-        self.WatchCatalogue = channel.unary_stream(
+        self.WatchCatalogue = channel.stream_stream(
                 '/overbook.v1.SchedulerService/WatchCatalogue',
                 request_serializer=overbook_dot_wire_dot_scheduler__pb2.WatchCatalogueRequest.SerializeToString,
                 response_deserializer=overbook_dot_wire_dot_scheduler__pb2.CatalogueUpdate.FromString,
@@ -64,8 +64,9 @@ class SchedulerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def WatchCatalogue(self, request, context):
-        """What a gateway must know to route: models, the replicas assigned to them, the agents' addresses.
+    def WatchCatalogue(self, request_iterator, context):
+        """What a gateway must know to route: models, the replicas assigned to them, the agents' addresses. The gateway
+        says who it is first, and from then on how far it has followed: what people did is answered when it has.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -86,7 +87,7 @@ def add_SchedulerServiceServicer_to_server(servicer, server):
                     request_deserializer=overbook_dot_wire_dot_scheduler__pb2.AgentToScheduler.FromString,
                     response_serializer=overbook_dot_wire_dot_scheduler__pb2.SchedulerToAgent.SerializeToString,
             ),
-            'WatchCatalogue': grpc.unary_stream_rpc_method_handler(
+            'WatchCatalogue': grpc.stream_stream_rpc_method_handler(
                     servicer.WatchCatalogue,
                     request_deserializer=overbook_dot_wire_dot_scheduler__pb2.WatchCatalogueRequest.FromString,
                     response_serializer=overbook_dot_wire_dot_scheduler__pb2.CatalogueUpdate.SerializeToString,
@@ -136,7 +137,7 @@ class SchedulerService:
             _registered_method=True)
 
     @staticmethod
-    def WatchCatalogue(request,
+    def WatchCatalogue(request_iterator,
             target,
             options=(),
             channel_credentials=None,
@@ -146,8 +147,8 @@ class SchedulerService:
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_stream(
-            request,
+        return grpc.experimental.stream_stream(
+            request_iterator,
             target,
             '/overbook.v1.SchedulerService/WatchCatalogue',
             overbook_dot_wire_dot_scheduler__pb2.WatchCatalogueRequest.SerializeToString,

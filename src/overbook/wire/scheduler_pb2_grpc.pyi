@@ -37,8 +37,10 @@ class SchedulerServiceStub:
     """One per agent, for as long as it lives. The agent says Hello first; the scheduler answers with a
     full AssignmentUpdate (reset .. complete) and then with changes.
     """
-    WatchCatalogue: _grpc.UnaryStreamMultiCallable[_scheduler_pb2.WatchCatalogueRequest, _scheduler_pb2.CatalogueUpdate]
-    """What a gateway must know to route: models, the replicas assigned to them, the agents' addresses."""
+    WatchCatalogue: _grpc.StreamStreamMultiCallable[_scheduler_pb2.WatchCatalogueRequest, _scheduler_pb2.CatalogueUpdate]
+    """What a gateway must know to route: models, the replicas assigned to them, the agents' addresses. The gateway
+    says who it is first, and from then on how far it has followed: what people did is answered when it has.
+    """
     WatchServers: _grpc.UnaryStreamMultiCallable[_scheduler_pb2.WatchServersRequest, _scheduler_pb2.ServerListUpdate]
     """What a machine supervisor must know to start agents: the Servers."""
 
@@ -51,8 +53,10 @@ class SchedulerServiceAsyncStub(SchedulerServiceStub):
     """One per agent, for as long as it lives. The agent says Hello first; the scheduler answers with a
     full AssignmentUpdate (reset .. complete) and then with changes.
     """
-    WatchCatalogue: _aio.UnaryStreamMultiCallable[_scheduler_pb2.WatchCatalogueRequest, _scheduler_pb2.CatalogueUpdate]  # type: ignore[assignment]
-    """What a gateway must know to route: models, the replicas assigned to them, the agents' addresses."""
+    WatchCatalogue: _aio.StreamStreamMultiCallable[_scheduler_pb2.WatchCatalogueRequest, _scheduler_pb2.CatalogueUpdate]  # type: ignore[assignment]
+    """What a gateway must know to route: models, the replicas assigned to them, the agents' addresses. The gateway
+    says who it is first, and from then on how far it has followed: what people did is answered when it has.
+    """
     WatchServers: _aio.UnaryStreamMultiCallable[_scheduler_pb2.WatchServersRequest, _scheduler_pb2.ServerListUpdate]  # type: ignore[assignment]
     """What a machine supervisor must know to start agents: the Servers."""
 
@@ -72,10 +76,12 @@ class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def WatchCatalogue(
         self,
-        request: _scheduler_pb2.WatchCatalogueRequest,
+        request_iterator: _MaybeAsyncIterator[_scheduler_pb2.WatchCatalogueRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_scheduler_pb2.CatalogueUpdate], _abc.AsyncIterator[_scheduler_pb2.CatalogueUpdate]]:
-        """What a gateway must know to route: models, the replicas assigned to them, the agents' addresses."""
+        """What a gateway must know to route: models, the replicas assigned to them, the agents' addresses. The gateway
+        says who it is first, and from then on how far it has followed: what people did is answered when it has.
+        """
 
     @_abc_1.abstractmethod
     def WatchServers(

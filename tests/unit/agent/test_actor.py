@@ -11,6 +11,7 @@ import pytest
 
 from overbook.agent.actor import Activation, AgentStops
 from overbook.agent.followers import Follower
+from overbook.agent.servers.protocol import PreparedModel
 from overbook.residency.books import Limits
 from overbook.residency.core import IllegalEvent
 from overbook.residency.effects import Refusal
@@ -440,6 +441,33 @@ async def test_a_disagreement_with_the_core_ends_the_agent() -> None:
     with pytest.raises(BaseExceptionGroup) as raised:
         await disagree()
     assert raised.group_contains(IllegalEvent)
+
+
+@in_virtual_time
+async def test_what_is_said_to_an_agent_that_is_stopping_begins_nothing() -> None:
+    """Its Server was deleted: the scheduler takes the models away while the agent is ended, which takes its time."""
+    async with world() as made:
+        await made.assign(spec(A))
+        await made.activate(A)
+
+        async def ends_slowly(model: PreparedModel, *, timeout: float) -> None:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await asyncio.sleep(2)
+
+        made.server.load = ends_slowly  # type: ignore[method-assign]  # a call that is given up takes its time
+        await made.assign(spec(B))
+        assert made.state(B) is State.LOADING
+
+        async def take_away() -> None:
+            await asyncio.sleep(1.0)
+            made.actor.remove(ModelName(A))
+
+        taking_away = asyncio.create_task(take_away())
+        await settle()
+    await taking_away
+    assert "unload a" not in made.server.calls
 
 
 @in_virtual_time

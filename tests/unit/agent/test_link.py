@@ -161,6 +161,25 @@ async def test_what_the_scheduler_says_is_handed_on() -> None:
 
 
 @in_virtual_time
+async def test_the_scheduler_hears_at_once_what_is_in_force() -> None:
+    """People wait for it. Of a sync in pieces the last one says its number."""
+    agent = Agent()
+    async with agent.connected() as (stream, _):
+        stream.told.clear()
+        for update in (
+            pb.AssignmentUpdate(reset=True),
+            pb.AssignmentUpdate(complete=True, revision=3),
+            pb.AssignmentUpdate(revision=4),
+        ):
+            stream.inbox.put_nowait(pb.SchedulerToAgent(assignments=update))
+        before = asyncio.get_running_loop().time()
+        await settle()
+        assert [each.heard for each in stream.told if each.HasField("heard")][-1] == 4
+        assert asyncio.get_running_loop().time() == before
+        assert len(agent.updates) == 3
+
+
+@in_virtual_time
 async def test_commands_run_side_by_side_and_answer_at_once() -> None:
     agent = Agent()
     async with agent.connected() as (stream, _):

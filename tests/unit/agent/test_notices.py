@@ -6,7 +6,7 @@ import pytest
 
 from overbook import metrics
 from overbook.agent.clock import Clock
-from overbook.agent.notices import Notices
+from overbook.agent.notices import NOT_AGAIN, Notices
 from overbook.residency.effects import Cause
 from overbook.residency.events import ModelName
 
@@ -40,7 +40,7 @@ def test_usage_alone_wakes_nobody(notices: Notices) -> None:
 
 def test_loads_and_evictions_are_counted_and_told(notices: Notices) -> None:
     notices.loaded(A, 0.0123)
-    notices.load_failed(A, "bad pickle")
+    notices.load_failed(A, "bad pickle", final=False)
     notices.evicted(A, Cause.PRESSURE)
     told = [(event.reason, event.warning, event.message) for event in notices.events]
     assert told == [
@@ -52,3 +52,24 @@ def test_loads_and_evictions_are_counted_and_told(notices: Notices) -> None:
     assert metrics.LOADS.labels(*labels, "ok")._value.get() == 1
     assert metrics.LOADS.labels(*labels, "failed")._value.get() == 1
     assert metrics.EVICTIONS.labels(*labels, "pressure")._value.get() == 1
+
+
+def test_the_same_failure_at_every_try_is_one_event_and_its_end_is_another(
+    notices: Notices,
+) -> None:
+    for final in (False, False, False, True, True):
+        notices.load_failed(A, "bad pickle", final=final)
+    told = [event.message for event in notices.events]
+    assert told == ["bad pickle", f"bad pickle; {NOT_AGAIN} {A}"]
+
+
+@pytest.mark.parametrize("change", ["loaded", "forgiven", "forgotten"])
+def test_after_a_change_the_same_failure_is_news(notices: Notices, change: str) -> None:
+    notices.load_failed(A, "bad pickle", final=False)
+    {
+        "loaded": lambda: notices.loaded(A, 0.1),
+        "forgiven": lambda: notices.forgiven(A),
+        "forgotten": lambda: notices.forgotten(A),
+    }[change]()
+    notices.load_failed(A, "bad pickle", final=False)
+    assert [event.reason for event in notices.events].count("ModelLoadFailed") == 2

@@ -11,13 +11,18 @@ import grpc
 import grpc.aio
 import pytest
 
-from overbook.agent.service import AgentService
+from overbook.agent.service import AgentService, outcome_of
+from overbook.metrics import REGISTRY
+from overbook.residency.effects import Refusal
 from overbook.residency.events import ModelName
 from overbook.residency.states import State
 from overbook.wire import agent_pb2 as pb
 from overbook.wire import agent_pb2_grpc
+from overbook.wire.outcomes import Outcome
 from tests.fakes.fake_server import Script
 from tests.unit.agent.world import MB, A, B, World, spec, world
+
+_NO_ROOM = {"outcome": "no room"}
 
 
 @contextlib.asynccontextmanager
@@ -60,6 +65,28 @@ async def test_outcomes(tmp_path: Path) -> None:
         assert (reply.outcome, reply.reason) == (pb.ActivateReply.LOAD_FAILED, "bad pickle")
         reply = await stub.Activate(pb.ActivateRequest(model="stranger"))
         assert reply.outcome == pb.ActivateReply.NOT_ASSIGNED
+
+
+async def test_no_room_beside_pinned_models_has_a_name_of_its_own(tmp_path: Path) -> None:
+    async with world(budget=3 * MB) as made, served(made, tmp_path) as stub:
+        await made.assign(spec(A, memory=2 * MB, pinned=True), spec(B, memory=2 * MB))
+        before = REGISTRY.get_sample_value("overbook_refused_requests_total", _NO_ROOM)
+        await stub.Activate(pb.ActivateRequest(model=A, timeout_seconds=5))
+        reply = await stub.Activate(pb.ActivateRequest(model=B, timeout_seconds=5))
+        assert reply.outcome == pb.ActivateReply.NO_ROOM
+        assert "pinned models hold" in reply.reason
+        assert reply.retry_after_seconds == 0
+        after = REGISTRY.get_sample_value("overbook_refused_requests_total", _NO_ROOM)
+        assert after == before, "gateways count requests"
+
+
+def test_every_refusal_has_an_outcome_and_every_outcome_is_the_protocols() -> None:
+    outcomes = {outcome_of(refusal) for refusal in (None, *Refusal)}
+    assert outcomes == set(Outcome) - {Outcome.UNAVAILABLE}
+    unspecified = pb.ActivateReply.OUTCOME_UNSPECIFIED
+    assert {each.value for each in Outcome} == set(pb.ActivateReply.Outcome.values()) - {
+        unspecified
+    }
 
 
 async def test_an_agent_that_stopped_says_unavailable(tmp_path: Path) -> None:

@@ -127,6 +127,7 @@ async def test_a_weighing_that_raises_is_a_failure_with_its_reason() -> None:
         await asyncio.sleep(5)
         report = made.report(A)
         assert (report.available, report.failed) == (False, True)
+        assert report.final, "nobody who waits for it needs to wait any longer"
         assert report.last_error == "a trial load failed: ValueError: bad"
 
 

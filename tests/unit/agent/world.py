@@ -30,7 +30,7 @@ from overbook.agent.notices import Notices
 from overbook.agent.operations import OperationLimits
 from overbook.agent.proven import Proven
 from overbook.agent.reports import Reporter
-from overbook.agent.servers.protocol import ModelRejected, PreparedModel
+from overbook.agent.servers.protocol import ModelRejected, PreparedModel, Weight
 from overbook.agent.supervisor import Phase, RestartLimits, Supervisor
 from overbook.agent.verification import Verification
 from overbook.agent.verifier import Verifier, VerifierPorts
@@ -90,7 +90,10 @@ class FakeCache:
 
 
 class Server(FakeServer):
-    """Reads nothing; damaged copies are refused; ``loaded_from`` has what was given to it, in order."""
+    """Reads nothing; damaged copies are refused; ``loaded_from`` has what was given to it, in order.
+
+    ``raises``: what a look at the artifact brings, which nobody declared; ``raises_weighing``: what the scale does.
+    """
 
     def __init__(self, cache: FakeCache, *, weighs: bool, counts_requests: bool) -> None:
         super().__init__(asyncio.sleep, weighs=weighs, counts_requests=counts_requests)
@@ -100,9 +103,13 @@ class Server(FakeServer):
         self.broken: dict[
             str, str
         ] = {}  # artifacts that cannot be loaded, and what is said of them
+        self.raises: dict[str, Exception] = {}
+        self.raises_weighing: Exception | None = None
         self.stubborn = False
 
-    def validate(self, model: PreparedModel) -> None:
+    async def validate(self, model: PreparedModel) -> None:
+        if model.artifact.name in self.raises:
+            raise self.raises[model.artifact.name]
         if model.artifact.name in self.invalid:
             raise ModelRejected(self.invalid[model.artifact.name])
 
@@ -121,6 +128,13 @@ class Server(FakeServer):
                 await asyncio.sleep(5.0)
             return
         await super().load(model, timeout=timeout)
+
+    async def weigh(
+        self, model: PreparedModel, *, timeout: float, request: bytes | None = None
+    ) -> Weight | None:
+        if self.raises_weighing is not None:
+            raise self.raises_weighing
+        return await super().weigh(model, timeout=timeout, request=request)
 
     @property
     def loads(self) -> list[str]:

@@ -141,6 +141,26 @@ def test_wait_in_vain_says_why(overbook: Overbook, fake: FakeOverbook) -> None:
     )
 
 
+def test_wait_ends_at_once_for_what_nobody_tries_again(
+    overbook: Overbook, fake: FakeOverbook
+) -> None:
+    broken = model("iris", ready=False, reason="ModelFailed", message="invalid load key")
+    status = broken["status"]
+    assert isinstance(status, dict)
+    status["final"] = True
+    fake.add(broken)
+    result = overbook("wait", "model", "iris", "--timeout", "60s")
+    assert result.exit_code == 1
+    assert result.stderr == "Error: model/iris failed: ModelFailed: invalid load key\n"
+
+
+def test_wait_waits_for_what_is_tried_again(overbook: Overbook, fake: FakeOverbook) -> None:
+    broken = model("iris", ready=False, reason="ModelFailed", message="no memory")
+    fake.add(broken)
+    fake.becomes_ready["iris"] = model("iris")
+    assert overbook("wait", "model", "iris").stdout == "model/iris ready\n"
+
+
 def test_wait_for_the_unknown(overbook: Overbook) -> None:
     assert overbook("wait", "model", "iris").exit_code == 1
 
@@ -202,6 +222,19 @@ def test_acts(overbook: Overbook, fake: FakeOverbook, action: str, done: str) ->
         1,
         "Error: pinned models fill the budget: 2Gi of 2Gi\n",
     )
+
+
+@pytest.mark.parametrize(
+    "command", [("pin", "iris"), ("delete", "model", "iris"), ("apply", "-f", "-")]
+)
+def test_what_follows_from_a_command_is_told_beside_the_output(
+    overbook: Overbook, fake: FakeOverbook, command: tuple[str, ...]
+) -> None:
+    fake.add(model("iris"))
+    fake.warnings = ["mlserver/0: pinned models leave no room for wine", "gateway b is away"]
+    result = overbook(*command, stdin=manifest("iris"))
+    assert result.exit_code == 0
+    assert result.stderr.splitlines() == [f"warning: {each}" for each in fake.warnings]
 
 
 def test_describe_model(overbook: Overbook, fake: FakeOverbook) -> None:

@@ -56,6 +56,14 @@ def test_nothing_declared_and_nothing_measured_is_a_dash() -> None:
     assert model_row(thing, NOW)[4] == "-"
 
 
+def test_a_model_in_memory_takes_what_it_is_charged() -> None:
+    """Of one that is too small to be measured, 0 says nothing."""
+    small = replica(0, "resident", 0)
+    small["bytes"] = {"declared": None, "measured": 0, "charged": 4096}
+    assert model_row(with_replicas(small), NOW)[4] == "4Ki"
+    assert model_row(with_replicas(replica(0, "cold", 0)), NOW)[4] == "1Ki"
+
+
 def test_a_model_without_a_place_shows_what_it_declares() -> None:
     assert model_row(with_replicas(), NOW)[2:5] == ("-", "-", "100Ki")
 

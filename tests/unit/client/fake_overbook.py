@@ -83,6 +83,7 @@ class FakeOverbook:
         self.apply_errors: dict[str, str] = {}
         self.unplaced: dict[str, str] = {}
         self.becomes_ready: dict[str, JsonObject] = {}
+        self.warnings: list[str] = []
         self.ready = True
         self.requests: list[tuple[str, str, Json]] = []
         self.raw: dict[str, tuple[int, bytes]] = {}
@@ -105,7 +106,7 @@ class FakeOverbook:
             case ("GET", ["version"]):
                 return 200, {"version": "9.8.7"}
             case ("POST", ["apply" | "validate"]):
-                return 200, {"results": self._apply(body)}
+                return 200, {"results": self._apply(body), "warnings": [*self.warnings]}
             case ("GET", ["events"]):
                 return 200, self._events(parse_qs(parts.query))
             case ("GET", [plural]):
@@ -124,9 +125,9 @@ class FakeOverbook:
             }
         if method == "DELETE":
             del self.objects[plural][name]
-            return 200, {}
+            return 200, {"warnings": [*self.warnings]}
         if method == "POST":
-            return 200, {}
+            return 200, {"warnings": [*self.warnings]}
         thing = self.objects[plural][name]
         if rest == ["describe"]:
             return 200, {**thing, "verdict": self.verdict, "events": list(self.events)}

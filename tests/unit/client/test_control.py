@@ -46,7 +46,7 @@ def test_apply_answers_for_each_document(fake: FakeOverbook, client: ControlClie
     fake.apply_errors["bad"] = "spec.memory: too much"
     fake.unplaced["lost"] = "nobody offers it"
     documents = [model("iris"), model("bad"), model("lost")]
-    assert client.apply(documents) == (
+    assert client.apply(documents).results == (
         Applied("Model", "iris", 1, "created", ""),
         Applied("Model", "bad", 1, "failed", "spec.memory: too much"),
         Applied("Model", "lost", 1, "created", "nobody offers it"),

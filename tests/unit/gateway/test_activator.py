@@ -8,6 +8,7 @@ from typing import cast
 
 import pytest
 
+from overbook.gateway import activator
 from overbook.gateway.activator import Activator, ActivatorLimits, Wish
 from overbook.gateway.agents import Agents
 from overbook.gateway.catalogue import Catalogue, CatalogueEntry
@@ -221,3 +222,50 @@ async def test_a_suspect_is_asked_about_however_hot_it_is(agent: Agent, router: 
     suspect = Wish("iris", Protocol.REST, suspect=True, seconds=5.0)
     assert await _activator(agent, router).activate(suspect) == Granted("rest/iris/0", asked=True)
     assert agent.asked == 1
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        (ActivateReply.NO_ROOM, Refusal.NO_ROOM),
+        (ActivateReply.LOAD_FAILED, Refusal.LOAD_FAILED),
+        (ActivateReply.OVERLOADED, Refusal.OVERLOADED),
+    ],
+)
+async def test_what_is_final_is_answered_at_once(
+    agent: Agent, router: Router, outcome: ActivateReply.Outcome.ValueType, expected: Refusal
+) -> None:
+    agent.answers = [lambda: ActivateReply(outcome=outcome, reason="so it is")]
+    async with asyncio.timeout(1):
+        refused = await _activator(agent, router).activate(_WISH)
+    assert refused == Refused(expected, "model iris: so it is", expected.retry_after)
+    assert agent.asked == 1
+
+
+async def test_what_is_not_final_is_asked_again(agent: Agent, router: Router) -> None:
+    """The agent has not heard of the model yet, or is about to stop."""
+    agent.answers = [
+        lambda: ActivateReply(outcome=ActivateReply.NOT_ASSIGNED),
+        lambda: ActivateReply(outcome=ActivateReply.UNAVAILABLE),
+        _nothing,
+    ]
+    assert await _activator(agent, router).activate(_WISH) == Granted("rest/iris/0", asked=True)
+    assert agent.asked == 3
+
+
+async def test_without_a_catalogue_nobody_says_that_a_model_does_not_exist(
+    agent: Agent, router: Router, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activator, "_CATALOGUE_SECONDS", 0.01)
+    unheard = Activator(
+        catalogue=Catalogue(),
+        agents=cast(Agents, agent),
+        router=router,
+        limits=ActivatorLimits(),
+        timeout=60.0,
+        now=asyncio.get_running_loop().time,
+    )
+    refused = await unheard.activate(_WISH)
+    assert isinstance(refused, Refused)
+    assert refused.refusal is Refusal.UNAVAILABLE
+    assert "has not heard from the scheduler" in refused.reason

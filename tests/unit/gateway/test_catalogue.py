@@ -111,3 +111,18 @@ def test_while_nobody_tells_what_was_known_holds() -> None:
     entry = catalogue.find("m")
     assert entry is not None
     assert (entry.available, entry.reason) == (True, "")
+
+
+async def test_who_was_registered_or_deleted_is_told() -> None:
+    catalogue = Catalogue()
+    told: list[set[str]] = []
+    catalogue.on_models = lambda names: told.append({*names} | {f"{len(list(catalogue.models()))}"})
+    update = scheduler_pb2.CatalogueUpdate
+    catalogue.apply(update(reset=True, models=[model("a"), model("b")], complete=True))
+    catalogue.apply(update(models=[model("a", 0)]))
+    catalogue.apply(update(models=[model("c")], removed=["a", "never"]))
+    catalogue.apply(update(reset=True, models=[model("b"), model("d")]))
+    catalogue.apply(update(complete=True))
+    assert told == [{"a", "b", "2"}, {"a", "c", "2"}, {"d", "3"}, {"c", "2"}]
+    assert "b" in catalogue
+    assert "a" not in catalogue

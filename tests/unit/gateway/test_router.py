@@ -166,3 +166,31 @@ async def test_a_request_that_comes_again_is_counted_once(router: Router) -> Non
         router.take_back(cluster)
     assert router.grants.total(_REPLICA, "iris") == 1
     assert place.tally.since == 1
+
+
+async def test_a_deleted_model_has_no_direct_route_however_hot_it_is(feed: Feed) -> None:
+    """And has it again, without a word of its agent, once it is registered again."""
+    registered = {"iris"}
+    router = await router_with(feed, "iris", _REPLICA, registered=registered)
+    router.make_hot(_REPLICA, ["iris"])
+    for _ in range(GRANTS):
+        router.grant("iris", _REPLICA, Protocol.REST, now=0.0)
+    assert _MARK in feed
+    registered.clear()
+    revision = router.registrations_changed({"iris"})
+    assert _MARK not in feed
+    assert revision == feed.revision > feed.acked, "until Envoy has heard, requests may go there"
+    router.make_hot(_REPLICA, ["iris"])
+    assert _MARK not in feed
+    registered.add("iris")
+    router.registrations_changed({"iris"})
+    assert _MARK in feed
+
+
+async def test_a_model_that_is_hot_nowhere_is_registered_without_a_word_to_envoy(
+    feed: Feed, router: Router
+) -> None:
+    feed._acknowledge(feed.revision, "")
+    before = feed.revision
+    assert router.registrations_changed({"iris", "new"}) <= feed.acked
+    assert feed.revision == before

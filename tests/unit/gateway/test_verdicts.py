@@ -13,8 +13,11 @@ from overbook.gateway.verdicts import (
     Refused,
     Verdict,
     grpc_timeout_seconds,
+    refusal_of,
     to_envoy,
 )
+from overbook.wire.agent_pb2 import ActivateReply
+from overbook.wire.outcomes import Outcome, outcome_of
 
 
 class _Sent:
@@ -70,6 +73,21 @@ def test_refused_says_why(refusal: Refusal, status: int, code: str, grpc_call: b
     assert (said, body) == (status, "model iris: zu viele, für jetzt")
     assert headers.pop("grpc-status", None) == (code if grpc_call else None)
     assert headers == {"retry-after": "2"}
+
+
+def test_only_what_may_change_while_a_request_waits_is_not_final() -> None:
+    assert {each for each in Refusal if not each.final} == {Refusal.UNAVAILABLE}
+    assert {each for each in Refusal if each.http != 503} == {Refusal.UNKNOWN}
+    waits_for_a_person = {each for each in Refusal if not each.retry_after}
+    assert waits_for_a_person == {Refusal.UNKNOWN, Refusal.LOAD_FAILED, Refusal.NO_ROOM}
+
+
+def test_every_outcome_of_an_agent_is_known() -> None:
+    refusals = {outcome: refusal_of(outcome) for outcome in Outcome}
+    assert refusals.pop(Outcome.RESIDENT) is None
+    assert None not in refusals.values()
+    assert refusals[Outcome.NO_ROOM] is Refusal.NO_ROOM
+    assert outcome_of(ActivateReply(outcome=99)) is Outcome.UNAVAILABLE  # type: ignore[arg-type]  # a newer agent's
 
 
 @pytest.mark.parametrize(

@@ -7,74 +7,18 @@ contract (`events`, `effects`) and compared. Each check names the law of DESIGN 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 
 from overbook.residency import effects as fx
 from overbook.residency import events as ev
 from overbook.residency.books import Limits
 from overbook.residency.effects import Cause, Effect, Refusal
-from overbook.residency.events import Event, ModelName, RequestId, Ticket
+from overbook.residency.events import Event, ModelName, RequestId
 from overbook.residency.states import State
+from tests.unit.residency.seen import LoadedLast, Seen, Waiter
 
 DEFICIT = (Cause.BUDGET, Cause.SURPRISE, Cause.LOST, Cause.GUARD)
 LEAVING = (State.DRAINING, State.UNLOADING)
 IN_MEMORY = (State.LOADING, State.RESIDENT, State.RELOADING, *LEAVING)
-
-
-@dataclass
-class LoadedLast:
-    """The content that was loaded last: it stands in for a newer one that cannot be loaded."""
-
-    generation: int
-    size: int
-    peak: int
-    failures: int = 0
-    retry_at: float = -math.inf
-    reason: str = ""
-
-
-@dataclass
-class Seen:
-    """One model as the onlooker knows it."""
-
-    size: int
-    generation: int
-    pinned: bool
-    priority: int
-    keep_alive: float = 0.0
-    reserve: int = 0
-    peak: int = 0
-    state: State = State.COLD
-    charge: int = 0
-    loaded: int = 0
-    loaded_generation: int = 0
-    loading: int = 0
-    loading_peak: int = 0
-    good: LoadedLast | None = None
-    load_began: float = -math.inf
-    seconds: float | None = None  # that its loads take; None: nobody said
-    loading_generation: int = 0
-    in_flight: int = 0
-    last_used: float = -math.inf
-    granted: set[RequestId] = field(default_factory=set)  # not passed on yet
-    passed_at: float = -math.inf
-    ticket: Ticket = field(default_factory=lambda: Ticket(0))
-    cause: Cause = Cause.PRESSURE
-    withdrawn_at: float = math.inf
-    acknowledged: bool = False  # by all gateways
-    settling: bool = False
-    verifying: bool = False
-    failures: int = 0
-    retry_at: float = -math.inf
-    reason: str = ""
-    removed: bool = False
-
-
-@dataclass
-class Waiter:
-    model: ModelName
-    deadline: float
-    since: float
 
 
 class Mirror:
@@ -208,8 +152,14 @@ class Mirror:
                     before = self.models[model].seconds
                     third = seconds if before is None else before + (seconds - before) / 3
                     self.models[model].seconds = third
-            case ev.LoadFailed(model, reason):
-                self._load_failed(self.models[model], reason, now)
+            case ev.LoadFailed(model, reason, passing):
+                self._load_failed(self.models[model], reason, passing, now)
+            case ev.TryAgain(model):
+                seen = self.models[model]
+                if seen.good is not None:
+                    seen.good.forgive()
+                if seen.size <= self.budget:
+                    seen.forgive()
             case ev.Unloaded(model):
                 self._cool(self.models[model])
             case ev.Verified(model, present):
@@ -280,7 +230,7 @@ class Mirror:
         self._same_good(seen)
         if not changed:
             return
-        seen.failures, seen.retry_at, seen.reason = 0, -math.inf, ""
+        seen.forgive()
         if staying and seen.loaded_generation == seen.generation:
             if (more := seen.size - seen.loaded) <= max(0, self.free):
                 seen.charge += more
@@ -307,7 +257,7 @@ class Mirror:
         if measured is not None and seen.loaded_generation == seen.generation:
             seen.size = measured
         if seen.loaded_generation == seen.generation:
-            seen.failures, seen.retry_at, seen.reason = 0, -math.inf, ""
+            seen.forgive()
         if not seen.removed:
             seen.good = LoadedLast(seen.loaded_generation, seen.loaded, seen.loading_peak)
         self.surprised = self.surprised or self.free < 0
@@ -323,17 +273,11 @@ class Mirror:
             seen.charge = size
         self.surprised = self.surprised or self.free < 0
 
-    def _load_failed(self, seen: Seen, reason: str, now: float) -> None:
+    def _load_failed(self, seen: Seen, reason: str, passing: bool, now: float) -> None:
         if seen.loading_generation == seen.generation:
-            seen.failures += 1
-            backoff = self.limits.retry_base * 2.0 ** (seen.failures - 1)
-            seen.retry_at = now + min(self.limits.retry_max, backoff)
-            seen.reason = reason
+            seen.failed(reason, self.limits, now, passing=passing)
         elif (good := seen.good) is not None and good.generation == seen.loading_generation:
-            good.failures += 1
-            backoff = self.limits.retry_base * 2.0 ** (good.failures - 1)
-            good.retry_at = now + min(self.limits.retry_max, backoff)
-            good.reason = reason
+            good.failed(reason, self.limits, now)
         if seen.state is State.LOADING:
             self._cool(seen)
         else:
@@ -558,8 +502,9 @@ class Mirror:
                 else (good_one.reason, good_one.retry_at)
             )
             assert reason == effect.reason, "law 7: the server's own reason"
-            assert effect.retry_after > 0
-            assert math.isclose(effect.retry_after, retry_at - now)
+            given_up = retry_at == math.inf
+            assert (effect.retry_after == 0.0) is given_up
+            assert given_up or math.isclose(effect.retry_after, retry_at - now)
 
     # -- between events
 

@@ -174,3 +174,50 @@ def test_after_a_crash_the_old_content_comes_back() -> None:
     here = _failed_update()
     here.say(ev.ServerDown())
     assert here.say(ev.ServerUp()) == [fx.Load(A, 1)]
+
+
+def _give_up(here: World) -> None:
+    """The newest content of A fails until it is not tried any more."""
+    while not here.core.entries[A].given_up:
+        here.now = here.core.next_wakeup()
+        here.say(ev.Tick())
+        here.answer(A, fail=True)
+
+
+def test_an_update_that_is_given_up_leaves_what_was_loaded_last_in_service() -> None:
+    here = _failed_update()
+    _give_up(here)
+    _evict(here)
+    request = here.arrive(A)
+    assert here.log[-1][2] == [fx.Load(A, 1)]
+    here.answer(A)
+    assert fx.Grant(request) in here.log[-1][2]
+    assert here.core.entries[A].given_up, (
+        "a load of the older content says nothing for the newer one"
+    )
+    here.now += 1000.0
+    assert here.say(ev.Tick()) == []
+
+
+def test_a_person_has_an_update_tried_again_that_was_given_up() -> None:
+    here = _failed_update()
+    _give_up(here)
+    assert here.say(ev.TryAgain(A)) == [fx.Load(A, 2, reload=True)]
+
+
+def test_what_was_loaded_last_is_never_given_up_but_waits_between_tries() -> None:
+    here = _failed_update()
+    _give_up(here)
+    _evict(here)
+    for _ in range(6):
+        here.arrive(A)
+        here.answer(A, fail=True)
+        refused = here.log[-1][2][-1]
+        assert isinstance(refused, fx.Reject)
+        assert refused.retry_after > 0.0
+        here.now = here.core.next_wakeup()
+    here.arrive(A)
+    here.answer(A, fail=True)
+    here.say(ev.TryAgain(A))
+    here.arrive(A)
+    assert here.log[-1][2] == [fx.Load(A, 2)], "a person asked for it"

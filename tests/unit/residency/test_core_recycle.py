@@ -80,3 +80,22 @@ def test_starved_is_who_would_fit_if_nothing_were_withheld() -> None:
     assert not here.core.starved(), "it waits for a model in use, not for lost bytes"
     here.say(ev.Withhold(5))
     assert here.core.starved()
+
+
+def test_who_is_starved_holds_up_nobody() -> None:
+    """Its room comes back with a new process. Until then what is there serves others, however long it has waited."""
+    here = world(a=4, b=8)
+    here.arrive(B)
+    here.say(ev.Withhold(5))
+    here.answer(B)
+    here.pass_on(B)
+    here.say(ev.EvictRequested(B))
+    here.drained(B)
+    here.answer(B)
+    here.arrive(B)
+    here.now += 5.0
+    here.say(ev.Tick())
+    here.arrive(A)
+    here.answer(A)
+    assert [here.model_of[request] for request in here.granted] == [A]
+    assert here.core.starved()

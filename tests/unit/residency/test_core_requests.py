@@ -339,11 +339,87 @@ def test_backoff_doubles_and_ends() -> None:
     here.arrive(A)
     waits = []
     for _ in range(5):
-        here.answer(A, fail=True)
+        here.answer(A, fail=True, passing=True)
         waits.append(here.core.next_wakeup() - here.now)
         here.now = here.core.next_wakeup()
         assert here.say(ev.Tick()) == [fx.Load(A, 1)]
     assert waits == [1.0, 2.0, 4.0, 8.0, 8.0]
+
+
+def give_up(here: World) -> None:
+    """A's content is refused until nobody tries it any more."""
+    here.arrive(A)
+    for _ in range(1 + here.limits.retries):
+        here.answer(A, fail=True)
+        here.now = min(here.now + 100.0, here.core.next_wakeup())
+        here.say(ev.Tick())
+
+
+def test_what_lies_in_the_content_is_tried_three_more_times_and_then_given_up() -> None:
+    here = world(a=4)
+    give_up(here)
+    tries = [effect for _, _, told in here.log for effect in told if isinstance(effect, fx.Load)]
+    assert len(tries) == 4
+    assert here.core.next_wakeup() == math.inf
+    assert here.core.entries[A].given_up
+    request = here.arrive(A)
+    told = [fx.Reject(request, Refusal.LOAD_FAILED, "cannot read 'a'", 0.0)]
+    assert here.log[-1][2] == told, "at once, and without advice to come again"
+
+
+def test_a_new_process_does_not_make_a_hopeless_content_better() -> None:
+    here = world(a=4)
+    give_up(here)
+    here.say(ev.ServerDown())
+    assert here.say(ev.ServerUp()) == []
+
+
+@pytest.mark.parametrize("change", [ev.Register(A, 4, 2), ev.Register(A, 5, 1)])
+def test_a_change_makes_what_was_given_up_worth_a_try(change: ev.Register) -> None:
+    here = world(a=4)
+    give_up(here)
+    assert here.say(change) == [fx.Load(A, change.generation)]
+
+
+def test_a_person_may_have_what_was_given_up_tried_again() -> None:
+    here = world(a=4)
+    give_up(here)
+    assert here.say(ev.TryAgain(A)) == []
+    request = here.arrive(A)
+    here.answer(A)
+    assert here.granted == {request: A}
+
+
+def test_a_person_need_not_wait_for_the_end_of_the_backoff() -> None:
+    here = world(a=4)
+    here.arrive(A)
+    here.answer(A, fail=True, passing=True)
+    here.say(ev.TryAgain(A))
+    here.arrive(A)
+    assert here.log[-1][2] == [fx.Load(A, 1)]
+
+
+def test_what_passes_between_two_failures_does_not_count_as_a_try_of_the_content() -> None:
+    here = world(a=4)
+    here.arrive(A)
+    for turn in range(12):
+        here.answer(A, fail=True, passing=turn % 3 == 2)
+        here.now = here.core.next_wakeup()
+        here.say(ev.Tick())
+    assert not here.core.entries[A].given_up
+
+
+def test_an_update_that_was_given_up_is_tried_again_when_a_person_says_so() -> None:
+    here = world(a=4)
+    make_resident(here, A)
+    here.say(ev.Register(A, 4, 2))
+    for _ in range(4):
+        here.answer(A, fail=True)
+        here.now = min(here.now + 100.0, here.core.next_wakeup())
+        here.say(ev.Tick())
+    assert here.calls == {}
+    assert here.core.next_wakeup() == math.inf
+    assert here.say(ev.TryAgain(A)) == [fx.Load(A, 2, reload=True)]
 
 
 def test_new_content_is_tried_at_once() -> None:

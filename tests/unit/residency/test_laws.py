@@ -258,18 +258,26 @@ class Adversary(RuleBasedStateMachine):
     @rule(
         pick=picks,
         fail=st.sampled_from([False, False, False, True]),
+        passing=st.booleans(),
         measured=st.sampled_from([None, None, None, 0, 2, 5, 20]),
         seconds=st.sampled_from([None, 0.01, 25.0]),
         present=st.booleans(),
     )
     @precondition(lambda self: bool(self.world.calls))
     def answer(
-        self, pick: int, fail: bool, measured: int | None, seconds: float | None, present: bool
+        self,
+        pick: int,
+        fail: bool,
+        passing: bool,
+        measured: int | None,
+        seconds: float | None,
+        present: bool,
     ) -> None:
         asked = list(self.world.calls)
         self.world.answer(
             asked[pick % len(asked)],
             fail=fail,
+            passing=passing,
             measured=measured,
             seconds=seconds,
             present=present,
@@ -279,6 +287,12 @@ class Adversary(RuleBasedStateMachine):
     def answer_all(self, fail: bool) -> None:
         for model in list(self.world.calls):
             self.world.answer(model, fail=fail)
+
+    @rule(pick=picks)
+    def try_again(self, pick: int) -> None:
+        """A person insists."""
+        if known := list(self.world.mirror.models):
+            self.world.say(ev.TryAgain(known[pick % len(known)]))
 
     @rule(really=st.sampled_from([False, False, True]))
     def server_dies(self, really: bool) -> None:

@@ -175,6 +175,7 @@ class World:
         model: ModelName,
         *,
         fail: bool = False,
+        passing: bool = False,
         measured: int | None = None,
         seconds: float | None = None,
         present: bool = True,
@@ -188,7 +189,7 @@ class World:
         elif isinstance(call, fx.Verify):
             self.say(ev.Verified(model, present))
         elif fail:
-            self.say(ev.LoadFailed(model, f"cannot read '{model}'"))
+            self.say(ev.LoadFailed(model, f"cannot read '{model}'", passing))
         else:
             self.say(ev.LoadSucceeded(model, measured, seconds))
 

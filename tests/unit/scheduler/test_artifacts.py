@@ -60,6 +60,33 @@ def test_a_name_that_is_too_long(tmp_path: Path) -> None:
         look(str(tmp_path / ("n" * 300)))
 
 
+@pytest.mark.parametrize("uri", ["file:///m/a%00b", "/m/a\0b", "/m/\ud800"])
+def test_what_can_be_no_path(uri: str) -> None:
+    with pytest.raises(Invalid, match=r"spec\.storageUri: .* can be no path"):
+        look(local_path(uri))
+
+
+def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    for name in ("pipe", "zero"):
+        with pytest.raises(Invalid, match=r"spec\.storageUri: .* is a device, pipe or socket"):
+            look(str(tmp_path / name))
+
+
+def test_a_link_that_leads_round_is_named(folder: Path) -> None:
+    (folder / "round").symlink_to("round")
+    with pytest.raises(Invalid, match=r"iris' cannot be read \(Too many .*, for .*round'\)"):
+        look(str(folder))
+
+
+def test_names_that_are_no_text(folder: Path) -> None:
+    with open(os.path.join(os.fsencode(folder), b"\xff.pkl"), "wb") as file:
+        file.write(b"x" * 7)
+    assert look(str(folder)).bytes == 127
+    assert look(os.fsdecode(os.path.join(os.fsencode(folder), b"\xff.pkl"))).bytes == 7
+
+
 def test_a_folder_with_too_much(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(artifacts, "MAX_ENTRIES", 2)
     with pytest.raises(Invalid, match="more than 2 entries"):

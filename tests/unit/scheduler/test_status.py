@@ -38,6 +38,7 @@ def test_a_model_nobody_reported_yet() -> None:
                     "lastTransitionTime": "1970-01-01T00:16:45.000Z",
                 }
             ],
+            "final": False,
             "replicas": [
                 {
                     "server": "mlserver",

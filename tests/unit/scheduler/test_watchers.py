@@ -10,6 +10,7 @@ from overbook.placement import ReplicaId
 from overbook.scheduler import catalogue, links
 from overbook.scheduler.catalogue import CatalogueHub, ServersHub
 from overbook.scheduler.errors import Unavailable
+from overbook.scheduler.hearing import Hearing
 from overbook.scheduler.links import Link, Links, Outcome
 from overbook.wire import scheduler_pb2 as pb
 
@@ -18,8 +19,8 @@ HERE = ReplicaId("mlserver", 0)
 
 def test_a_watcher_holds_names_until_they_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalogue, "MAX_DIRTY", 3)
-    hub = CatalogueHub()
-    with hub.watching() as watch:
+    hub = CatalogueHub(Hearing(), lambda: 0.0)
+    with hub.watching("one") as watch:
         assert watch.reset
         hub.mark(["a"], [])
         assert not watch.models, "the full sync will have it"
@@ -31,23 +32,31 @@ def test_a_watcher_holds_names_until_they_are_too_many(monkeypatch: pytest.Monke
         assert (watch.models, watch.replicas, watch.reset) == (set(), set(), True)
 
 
-async def test_settled_once_all_have_been_sent_it() -> None:
-    hub = CatalogueHub()
-    assert await hub.settled(1.0)
-    with hub.watching() as one, hub.watching() as two:
+def test_a_gateway_is_away_from_the_end_of_its_last_stream_for_a_while() -> None:
+    now = [100.0]
+    hub = CatalogueHub(Hearing(), lambda: now[0])
+    with hub.watching("one"):
+        with hub.watching("one"):
+            pass
+        assert hub.away() == [], "it has connected anew before the old stream ended"
+    with hub.watching("two"):
+        pass
+    assert hub.away() == ["one", "two"]
+    with hub.watching("two"):
+        assert hub.away() == ["one"]
+    now[0] += catalogue.AWAY_SECONDS
+    assert hub.away() == []
+
+
+def test_every_change_has_a_number_for_each_watcher() -> None:
+    hub = CatalogueHub(Hearing(), lambda: 0.0)
+    with hub.watching("one") as one:
         hub.mark(["a"], [])
-        waiting = asyncio.create_task(hub.settled(5.0))
-        await asyncio.sleep(0)
-        hub.written(one, hub.version)
-        await asyncio.sleep(0)
-        assert not waiting.done()
-        hub.written(two, hub.version)
-        assert await waiting
-        hub.mark(["b"], [])
-        assert not await hub.settled(0.01)
-        leaving = asyncio.create_task(hub.settled(5.0))
-        await asyncio.sleep(0)
-    assert await leaving, "who left need not be told"
+        with hub.watching("two") as two:
+            hub.mark(["b"], [])
+            hub.reset()
+            assert (one.told, two.told) == (4, 3)
+            assert hub.watches == {one, two}
 
 
 def test_every_watcher_of_servers_is_woken() -> None:
@@ -60,7 +69,7 @@ def test_every_watcher_of_servers_is_woken() -> None:
 
 
 async def test_a_command_and_its_result() -> None:
-    agents = Links()
+    agents = Links(Hearing())
     link = Link(HERE)
     agents.open(link)
     waiting = asyncio.create_task(agents.command(HERE, pb.Command.EVICT, "iris", 5.0))
@@ -75,7 +84,7 @@ async def test_a_command_and_its_result() -> None:
 
 
 async def test_a_command_without_an_agent_or_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    agents = Links()
+    agents = Links(Hearing())
     with pytest.raises(Unavailable, match="not connected"):
         await agents.command(HERE, pb.Command.EVICT, "iris", 5.0)
     link = Link(HERE)
@@ -89,7 +98,7 @@ async def test_a_command_without_an_agent_or_an_answer(monkeypatch: pytest.Monke
 
 
 async def test_a_newer_session_takes_over_and_commands_of_the_older_fail() -> None:
-    agents = Links()
+    agents = Links(Hearing())
     older, newer = Link(HERE), Link(HERE)
     agents.open(older)
     waiting = asyncio.create_task(agents.command(HERE, pb.Command.ACTIVATE, "iris", 5.0))

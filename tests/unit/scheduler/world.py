@@ -152,6 +152,8 @@ class World:
                 for name, weight in weights.items()
                 if weight.size > weight.claim
             }
+            pinned = {name for name in here if books.models[name].needs.pinned}
+            assert each.pinned == {name: weights[name].takes for name in pinned}
         for model in books.models.values():
             assert set(model.seats) <= books.replicas.keys()
             wants = not model.deleting and len(model.assigned) < model.needs.replicas

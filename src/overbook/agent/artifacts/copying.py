@@ -81,6 +81,7 @@ def survey(source: Path) -> tuple[Path, list[Entry]]:
                 f"{source} is neither a file nor a folder; expected a model's files"
             )
         entries = sorted(_walk(source, root), key=lambda entry: entry.name)
+        _require_bounded(source, root, entries)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ArtifactError(
             f"{source} does not exist; expected a model's file or folder on this machine"
@@ -155,6 +156,32 @@ def _checked_link(source: Path, root: Path, name: str) -> str:
     if not os.path.exists(real):
         raise ArtifactError(f"{source}: link {name} points to {link}, which does not exist")
     return link
+
+
+def _require_bounded(source: Path, root: Path, entries: list[Entry]) -> None:
+    """Who follows links to folders must come to an end, and soon: inference servers do. Raises ArtifactError."""
+    below: dict[str, list[str]] = {"": []}
+    counts: dict[str, int] = {"": 0}
+    for entry in entries:
+        parent = entry.name.rpartition("/")[0]
+        counts[parent] = counts.get(parent, 0) + 1
+        if entry.folder:
+            below.setdefault(parent, []).append(entry.name)
+        elif entry.link is not None and (root / entry.name).is_dir():
+            real = os.path.relpath(os.path.realpath(root / entry.name), root)
+            below.setdefault(parent, []).append("" if real == "." else real)
+    if not any(entry.link is not None for entry in entries):
+        return
+    folders, seen = [""], 0
+    while folders:
+        folder = folders.pop()
+        seen += counts.get(folder, 0)
+        if seen > MAX_ENTRIES:
+            raise ArtifactError(
+                f"{source} has more than {MAX_ENTRIES} entries when its links to folders are followed; "
+                "expected links that do not lead back to where they are"
+            )
+        folders.extend(below.get(folder, ()))
 
 
 def _inside(path: str, root: Path) -> bool:

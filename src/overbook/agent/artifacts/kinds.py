@@ -18,6 +18,7 @@ from overbook.agent.artifacts.copying import MAX_ENTRIES
 from overbook.agent.servers.formats.errors import FormatError
 from overbook.agent.servers.formats.onnx_weights import weights_of
 from overbook.agent.servers.formats.pickles import HEAD, read_pickle
+from overbook.agent.servers.formats.reading import open_file
 
 FILES: Final = "files"
 CODE: Final = "code"
@@ -169,7 +170,7 @@ def _booster(path: Path, size: int, _: int) -> Kind | None:
     """By content: several libraries use the same names."""
     try:
         head = _head(path)
-    except OSError:
+    except (FormatError, OSError):
         return None
     word = ""
     if head.startswith(b"CBM1"):
@@ -185,7 +186,7 @@ def _booster(path: Path, size: int, _: int) -> Kind | None:
 def _torch(path: Path, size: int, _: int) -> Kind | None:
     try:
         return Kind("torchscript", size) if _head(path).startswith(b"PK") else None
-    except OSError:
+    except (FormatError, OSError):
         return None
 
 
@@ -196,7 +197,7 @@ def _flavour(path: Path) -> str:
 
 
 def _head(path: Path) -> bytes:
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         return file.read(HEAD)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Set
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from overbook.agent.looking import failing_alone
 from overbook.agent.memory.guard import margin_of
 from overbook.agent.memory.machine import Room
 from overbook.agent.memory.sizes import Content, Sizes
@@ -144,7 +145,8 @@ class Weigher:
         self._weighing.add(digest)
         content = self._ports.sizes.content(digest)
         try:
-            weight = await self._confirmed(model, content)
+            with failing_alone(model.name, "its files, in order to weigh it,"):
+                weight = await self._confirmed(model, content)
         except (ModelRejected, WeighingFailed) as error:
             # A load in the server will tell people; what it takes has to be guessed.
             log.info("model '%s' could not be weighed: %s", model.name, error)

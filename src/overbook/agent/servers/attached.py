@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from overbook.agent.looking import failing_alone, looked
 from overbook.agent.servers.attached_folder import (
     TEMPORARY,
     FolderUnusable,
@@ -205,12 +206,16 @@ class AttachedServer(Unweighed):
         client = self._client
         return client is not None and await client.live_rest(timeout=timeout)
 
-    def validate(self, model: PreparedModel) -> None:
+    async def validate(self, model: PreparedModel) -> None:
         if any(each.name == model.name for each in self.foreign):
             raise ModelRejected(
                 f"model {model.name}: the attached {self._kind.name} has a model of this name that Overbook did not "
-                "put there; choose another name, or take that one away"
+                "put there; choose another name, or take that one away",
+                passing=True,
             )
+        await looked(model.name, f"its files for {self._kind.name}", lambda: self._check(model))
+
+    def _check(self, model: PreparedModel) -> None:
         self._folder.check_name(model.name)
         self._kind.validate(model)
 
@@ -222,13 +227,15 @@ class AttachedServer(Unweighed):
             return
         await self._settled.wait()
         await self._refuse_if_stuck(client, name)
-        self.validate(model)
-        try:
-            await asyncio.to_thread(self._publish, model, digest)
-        except OSError as error:
-            raise ModelRejected(
-                f"model {name}: its files cannot be copied into {self._attachment.repository}: {error}"
-            ) from error
+        await self.validate(model)
+        with failing_alone(name, f"its files on their way into {self._attachment.repository}"):
+            try:
+                await asyncio.to_thread(self._publish, model, digest)
+            except OSError as error:
+                raise ModelRejected(
+                    f"model {name}: its files cannot be copied into {self._attachment.repository}: {error}",
+                    passing=True,
+                ) from error
         try:
             await client.load(name, timeout=timeout * _LOAD_SHARE)
         except ServerUnreachable as error:
@@ -237,7 +244,8 @@ class AttachedServer(Unweighed):
             self._stuck.add(name)
             raise ModelRejected(
                 f"{name}: its load did not end within {timeout * _LOAD_SHARE:g} s; {self._kind.name} goes on with "
-                "it, which only who started that can end"
+                "it, which only who started that can end",
+                passing=True,
             ) from error
         except ModelRejected as error:
             if name not in self._loaded:
@@ -276,8 +284,8 @@ class AttachedServer(Unweighed):
     async def metadata(self, name: str, *, timeout: float) -> Mapping[str, object]:
         return await self._connected().metadata(name, timeout=timeout)
 
-    def static_metadata(self, model: PreparedModel) -> Mapping[str, object]:
-        return self._kind.static_metadata(model)
+    async def static_metadata(self, model: PreparedModel) -> Mapping[str, object]:
+        return await looked(model.name, "its metadata", lambda: self._kind.static_metadata(model))
 
     async def memory(self) -> ProcessMemory:
         """Zero processes when it is not to be seen from here."""
@@ -410,7 +418,8 @@ class AttachedServer(Unweighed):
         if found.get(name, Presence.ABSENT) is Presence.LOADING:
             raise ModelRejected(
                 f"{name}: an earlier load of it has not ended in {self._kind.name}, and only who started that can "
-                "end it"
+                "end it",
+                passing=True,
             )
         await self._free_stuck(client, found)
 

@@ -89,7 +89,8 @@ class SharedFolder:
         if name not in self._placed and (self.path / name).exists():
             raise ModelRejected(
                 f"model {name}: the attached server's repository has {self.path / name}, which Overbook did not "
-                "put there; choose another name, or remove that folder"
+                "put there; choose another name, or remove that folder",
+                passing=True,
             )
 
     def begin(self, name: str, digest: str) -> None:

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from overbook.agent.servers import mlserver_models
+from overbook.agent.looking import looked
+from overbook.agent.servers import mlserver_models, mlserver_requirements
 from overbook.agent.servers.launched import LaunchedServer, tuned
 from overbook.agent.servers.process import ProcessSpec, server_environment
 from overbook.agent.servers.protocol import (
@@ -59,7 +60,7 @@ class MlserverServer:
 
     def __init__(self, config: MlserverConfig) -> None:
         self._extras = config.extras
-        self._settings = mlserver_models.KnownSettings(config.extras)
+        self._settings = mlserver_models.KnownSettings()
         self._python = config.python
         self._launched = LaunchedServer(
             "MLServer",
@@ -105,12 +106,28 @@ class MlserverServer:
     async def live(self, *, timeout: float) -> bool:
         return await self._launched.live(timeout=timeout)
 
-    def validate(self, model: PreparedModel) -> None:
-        mlserver_models.server_settings(model, self._extras)
-        mlserver_models.check_packages(model, self._python)
+    async def validate(self, model: PreparedModel) -> None:
+        self._settings.forget(model)
+        await self._settings_of(model)
+        await looked(
+            model.name,
+            mlserver_requirements.REQUIREMENTS_FILE,
+            lambda: mlserver_models.check_packages(model, self._python),
+        )
+
+    async def _settings_of(self, model: PreparedModel) -> Mapping[str, object]:
+        if (known := self._settings.find(model)) is not None:
+            return known
+        made = await looked(
+            model.name,
+            f"its files for MLServer, such as {mlserver_models.SETTINGS_FILE},",
+            lambda: mlserver_models.server_settings(model, self._extras),
+        )
+        self._settings.keep(model, made)
+        return made
 
     async def load(self, model: PreparedModel, *, timeout: float) -> None:
-        settings = self._settings.of(model)
+        settings = await self._settings_of(model)
         try:
             await self._repository.load(model.name, settings, timeout=timeout)
         except ModelRejected as error:
@@ -146,8 +163,10 @@ class MlserverServer:
     async def metadata(self, name: str, *, timeout: float) -> Mapping[str, object]:
         return await self._launched.client.metadata(name, timeout=timeout)
 
-    def static_metadata(self, model: PreparedModel) -> Mapping[str, object]:
-        return mlserver_models.static_metadata(model)
+    async def static_metadata(self, model: PreparedModel) -> Mapping[str, object]:
+        return await looked(
+            model.name, "its metadata", lambda: mlserver_models.static_metadata(model)
+        )
 
     async def memory(self) -> ProcessMemory:
         return await self._launched.memory()
@@ -162,7 +181,7 @@ class MlserverServer:
     async def weigh(
         self, model: PreparedModel, *, timeout: float, request: bytes | None = None
     ) -> Weight | None:
-        settings = self._settings.of(model)
+        settings = await self._settings_of(model)
         return await self._room.weigh(model.name, settings, timeout=timeout, request=request)
 
     async def sample(self, name: str) -> bytes | None:

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+import stat
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -21,13 +22,18 @@ from overbook.agent.servers import mlserver_formats as formats
 from overbook.agent.servers import mlserver_requirements
 from overbook.agent.servers.formats.errors import FormatError
 from overbook.agent.servers.formats.onnx import read_onnx
+from overbook.agent.servers.formats.reading import read_whole
 from overbook.agent.servers.formats.tensors import TensorSpec
 from overbook.agent.servers.mlserver_formats import Ambiguous, Found
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel
+from overbook.manifests.problems import shown
 
 SETTINGS_FILE: Final = "model-settings.json"
 _IMPLEMENTATION: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 _SHOWN_FILES: Final = 8
+# Of settings: bytes of the file, and objects and lists within each other.
+_MOST_SETTINGS: Final = 1 << 20
+_DEEPEST: Final = 64
 _LOAD_ON_LOOP: Final = "overbook_load_on_loop"
 _KNOWN: Final = 1000
 
@@ -52,7 +58,9 @@ def find_layout(model: PreparedModel) -> Layout:
     """Look at the artifact's files. Raises ModelRejected naming what was found and what was expected."""
     root = model.artifact
     if not root.is_dir():
-        raise ModelRejected(f"model {model.name}: its artifact folder {root} does not exist")
+        raise ModelRejected(
+            f"model {model.name}: its artifact folder {root} does not exist", passing=True
+        )
     folders = (_version_folder(model),) if model.version else (root, *_version_folders(root))
     for folder in folders:
         settings = folder / SETTINGS_FILE
@@ -102,19 +110,20 @@ class KnownSettings:
     damaged, and a look at them holds up the event loop. What is refused is looked at again.
     """
 
-    def __init__(self, extras: Collection[str] | None) -> None:
-        self._extras = extras
+    def __init__(self) -> None:
         self._known: OrderedDict[PreparedModel, Json] = OrderedDict()
 
-    def of(self, model: PreparedModel) -> Mapping[str, object]:
-        """Raises ModelRejected with one line."""
+    def find(self, model: PreparedModel) -> Mapping[str, object] | None:
+        """None when it has to be looked at."""
         known = self._known.get(model)
-        if known is None:
-            known = self._known[model] = server_settings(model, self._extras)
-            if len(self._known) > _KNOWN:
-                self._known.popitem(last=False)
-        self._known.move_to_end(model)
+        if known is not None:
+            self._known.move_to_end(model)
         return known
+
+    def keep(self, model: PreparedModel, settings: Json) -> None:
+        self._known[model] = settings
+        if len(self._known) > _KNOWN:
+            self._known.popitem(last=False)
 
     def forget(self, model: PreparedModel) -> None:
         """The server refused it: its files may be damaged, and will be fetched again."""
@@ -129,7 +138,7 @@ def check_packages(model: PreparedModel, python: Path) -> None:
     layout = find_layout(model)
     try:
         missing = mlserver_requirements.unmet(layout.folder, python)
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, FormatError) as error:
         missing = f"something unreadable: {error}"
     if not missing:
         return
@@ -212,12 +221,12 @@ def _own_settings(model: PreparedModel, layout: Layout, settings: Json) -> Json:
     implementation = settings.get("implementation")
     if not isinstance(implementation, str) or not _IMPLEMENTATION.fullmatch(implementation):
         raise ModelRejected(
-            f"{where}: implementation is {implementation!r}, expected MODULE.CLASS "
+            f"{where}: implementation is {shown(implementation)}, expected MODULE.CLASS "
             f"such as {formats.SKLEARN.implementation!r}"
         )
     parameters = settings.get("parameters") or {}
     if not isinstance(parameters, dict):
-        raise ModelRejected(f"{where}: parameters is {parameters!r}, expected an object")
+        raise ModelRejected(f"{where}: parameters is {shown(parameters)}, expected an object")
     for field in ("environment_tarball", "environment_path"):
         if parameters.get(field):
             raise ModelRejected(
@@ -245,15 +254,29 @@ def _versions(model: PreparedModel, layout: Layout, own: Mapping[str, object]) -
 
 
 def _read(name: str, path: Path) -> Json:
+    where = f"model {name}: {SETTINGS_FILE}"
+    too_deep = f"{where} is nested more than {_DEEPEST} deep, expected less"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelRejected(f"model {name}: {SETTINGS_FILE} cannot be read: {error}") from error
+        found = json.loads(read_whole(path, _MOST_SETTINGS).decode())
+    except RecursionError as error:
+        raise ModelRejected(too_deep) from error
+    except (OSError, ValueError, FormatError) as error:
+        raise ModelRejected(f"{where} cannot be read: {error}") from error
     if not isinstance(found, dict):
-        raise ModelRejected(
-            f"model {name}: {SETTINGS_FILE} is {type(found).__name__}, expected an object"
-        )
+        raise ModelRejected(f"{where} is {type(found).__name__}, expected an object")
+    if not _shallow(found, _DEEPEST):
+        raise ModelRejected(too_deep)
     return found
+
+
+def _shallow(value: object, deepest: int) -> bool:
+    """What is deeper than this, others that get it may not be able to write or read."""
+    inner: Iterable[object] = ()
+    if isinstance(value, dict):
+        inner = value.values()
+    elif isinstance(value, list):
+        inner = value
+    return deepest > 0 and all(_shallow(each, deepest - 1) for each in inner)
 
 
 def _resolved_uri(where: str, model: PreparedModel, folder: Path, uri: object) -> str:
@@ -266,16 +289,29 @@ def _resolved_uri(where: str, model: PreparedModel, folder: Path, uri: object) -
             found = None
         return str(found.path if found is not None else folder)
     if not isinstance(uri, str):
-        raise ModelRejected(f"{where}: parameters.uri is {uri!r}, expected a string")
-    address = urlparse(uri, scheme="file")
-    if address.scheme != "file":
-        return uri
-    path = Path(os.path.normpath(folder / address.path))
-    if not path.exists():
+        raise ModelRejected(f"{where}: parameters.uri is {shown(uri)}, expected a string")
+    try:
+        address = urlparse(uri, scheme="file")
+        if address.scheme != "file":
+            return uri
+        path = Path(os.path.normpath(folder / address.path))
+        mode = path.stat().st_mode
+    # Of text that can be no address or no path: too long, with a zero byte, half of a surrogate pair.
+    except (ValueError, OSError) as error:
+        why = "there is no such file" if isinstance(error, FileNotFoundError) else _why(error)
         raise ModelRejected(
-            f"{where}: parameters.uri is {uri!r}, but there is no such file; found {_listing(folder)}"
+            f"{where}: parameters.uri is {shown(uri)}, but {why}; found {_listing(folder)}"
+        ) from error
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise ModelRejected(
+            f"{where}: parameters.uri is {shown(uri)}, which is a device, pipe or socket; expected a file or folder"
         )
     return str(path)
+
+
+def _why(error: Exception) -> str:
+    said = error.strerror if isinstance(error, OSError) else str(error)
+    return f"that can be no file: {said}"
 
 
 def _wants_loop(settings: Mapping[str, object]) -> bool:

@@ -6,31 +6,41 @@ Reads files only. Packages that lie in the model's own folder count: its code im
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Final
 
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from overbook.agent.servers.formats.reading import read_whole
+from overbook.manifests.problems import shown
+
 REQUIREMENTS_FILE: Final = "requirements.txt"
 _SHOWN: Final = 5
+# Bytes of the file, and characters of one requirement without its hashes.
+_MOST: Final = 1 << 20
+_LONGEST: Final = 1000
+_INFO: Final = re.compile(r"([A-Za-z0-9._]+)-([A-Za-z0-9._!+]+)\.(?:dist|egg)-info")
 
 
 def unmet(folder: Path, python: Path) -> str:
     """In words what the environment of ``python`` lacks for the model in ``folder``; empty when nothing.
 
-    Raises OSError, UnicodeDecodeError when the file cannot be read.
+    Raises OSError, UnicodeDecodeError, FormatError when the file cannot be read.
     """
     try:
-        lines = (folder / REQUIREMENTS_FILE).read_text(encoding="utf-8").splitlines()
+        lines = read_whole(folder / REQUIREMENTS_FILE, _MOST).decode().splitlines()
     except FileNotFoundError:
         return ""
-    installed = {**_installed(python), **_versions((str(folder),))}
-    problems = [problem for line in _joined(lines) if (problem := _problem(line, installed))]
+    installed = {**_installed(python), **_brought(folder)}
+    # The same again says nothing more, and costs as much.
+    wanted = dict.fromkeys(_joined(lines))
+    problems = [problem for line in wanted if (problem := _problem(line, installed))]
     more = f" and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
     return ", ".join(problems[:_SHOWN]) + more
 
@@ -40,13 +50,16 @@ def _problem(line: str, installed: Mapping[str, str]) -> str:
     if line.startswith("-"):
         # Where to get packages from does not matter, as none is fetched; what else to read does.
         option = line.split()[0].split("=")[0]
-        return f"{line!r} (cannot be followed)" if option in _FOLLOWED else ""
+        return f"{shown(line)} (cannot be followed)" if option in _FOLLOWED else ""
+    if len(line) > _LONGEST:
+        return f"{shown(line)} (expected at most {_LONGEST} characters)"
     try:
         wanted = Requirement(line)
-    except InvalidRequirement:
-        return f"{line!r} (expected NAME and versions)"
-    if wanted.marker is not None and not wanted.marker.evaluate():
-        return ""
+        if wanted.marker is not None and not wanted.marker.evaluate():
+            return ""
+    # What a marker compares may make no sense, and it may be nested deeper than its reader can follow.
+    except (ValueError, RecursionError):
+        return f"{shown(line)} (expected NAME and versions)"
     found = installed.get(canonicalize_name(wanted.name))
     if found is None:
         return f"{_shown(wanted)} (not installed)"
@@ -64,21 +77,24 @@ def _shown(wanted: Requirement) -> str:
     return f"{wanted.name}{wanted.specifier}"
 
 
-def _joined(lines: Iterable[str]) -> Iterable[str]:
+def _joined(lines: Iterable[str]) -> Iterator[str]:
     """Requirements without comments, hashes and empty lines; a backslash continues a line."""
-    text = ""
+    parts: list[str] = []
     for line in lines:
         bare = line.strip()
         if bare.startswith("#"):
             continue
-        text += bare.split(" #")[0].strip()
-        if text.endswith("\\"):
-            text = text[:-1].rstrip() + " "
+        bare = bare.split(" #")[0].strip()
+        if bare.endswith("\\"):
+            parts.append(bare[:-1].rstrip())
             continue
-        if requirement := text.split(" --")[0].strip():
-            yield requirement
-        text = ""
-    if requirement := text.split(" --")[0].strip():
+        yield from _requirement([*parts, bare])
+        parts = []
+    yield from _requirement(parts)
+
+
+def _requirement(parts: Iterable[str]) -> Iterator[str]:
+    if requirement := " ".join(parts).split(" --")[0].strip():
         yield requirement
 
 
@@ -87,6 +103,12 @@ def _installed(python: Path) -> Mapping[str, str]:
     # An environment never changes; see `overbook.runtimes.install`.
     root = python.parent.parent
     return _versions(tuple(str(path) for path in root.glob("lib/python*/site-packages")))
+
+
+def _brought(folder: Path) -> dict[str, str]:
+    """What lies in the model's own folder, by the names that installers give: nothing there is read."""
+    found = (_INFO.fullmatch(path.name) for path in folder.iterdir())
+    return {canonicalize_name(each[1]): each[2] for each in found if each}
 
 
 def _versions(folders: tuple[str, ...]) -> dict[str, str]:

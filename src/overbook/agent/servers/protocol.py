@@ -18,7 +18,14 @@ class ServerError(Exception):
 
 
 class ModelRejected(ServerError):
-    """The server refused the model: its own reason is the message. Retrying the same artifact is pointless soon."""
+    """The model's files, or the server, say no: the message is the reason. The same files would be refused again.
+
+    ``passing``: but not for that reason: it lies in the machine, the network or the server, and may be gone soon.
+    """
+
+    def __init__(self, reason: str, *, passing: bool = False) -> None:
+        super().__init__(reason)
+        self.passing = passing
 
 
 class ServerUnreachable(ServerError):
@@ -133,7 +140,7 @@ class InferenceServer(Protocol):
 
     async def live(self, *, timeout: float) -> bool: ...
 
-    def validate(self, model: PreparedModel) -> None:
+    async def validate(self, model: PreparedModel) -> None:
         """Check without the server that it could be loaded (files, settings). Raises ModelRejected with one line."""
         ...
 
@@ -177,8 +184,8 @@ class InferenceServer(Protocol):
         """OIP metadata of a loaded model, as its REST answer has it."""
         ...
 
-    def static_metadata(self, model: PreparedModel) -> Mapping[str, object]:
-        """OIP metadata as far as the files tell, for a model that was never loaded."""
+    async def static_metadata(self, model: PreparedModel) -> Mapping[str, object]:
+        """OIP metadata as far as the files tell, for a model that was never loaded. Raises ModelRejected."""
         ...
 
     async def memory(self) -> ProcessMemory: ...

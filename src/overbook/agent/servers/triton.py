@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from overbook.agent.looking import looked
 from overbook.agent.servers import stubs, triton_models
 from overbook.agent.servers.launched import LaunchedServer, emptied, tuned
 from overbook.agent.servers.oip import OipClient
@@ -46,6 +47,8 @@ from overbook.agent.servers.unweighed import Unweighed
 
 # Relative to the server's working folder, see the launcher.
 _REPOSITORY: Final = "models"
+# What is looked at, for messages.
+_FILES: Final = "its files for Triton, such as config.pbtxt,"
 # Triton notices within two seconds that a stub was killed.
 _RESERVE_SECONDS: Final = 5.0
 _BURIAL_SECONDS: Final = 5.0
@@ -130,14 +133,19 @@ class TritonServer(Unweighed):
     async def live(self, *, timeout: float) -> bool:
         return await self._launched.live(timeout=timeout)
 
-    def validate(self, model: PreparedModel) -> None:
-        triton_models.validate(model, self._offer)
+    async def validate(self, model: PreparedModel) -> None:
+        await looked(model.name, _FILES, lambda: triton_models.validate(model, self._offer))
 
     async def load(self, model: PreparedModel, *, timeout: float) -> None:
         client = self._launched.client
         name = model.name
         await self._buried(name)
-        await asyncio.to_thread(triton_models.publish, model, self._repository, offer=self._offer)
+        await looked(
+            name,
+            _FILES,
+            lambda: triton_models.publish(model, self._repository, offer=self._offer),
+            longest=timeout,
+        )
         # From here on the end of the old ones is intended, unless the load fails.
         old = self._watch.take(name)
         try:
@@ -202,8 +210,10 @@ class TritonServer(Unweighed):
     async def metadata(self, name: str, *, timeout: float) -> Mapping[str, object]:
         return await self._launched.client.metadata(name, timeout=timeout)
 
-    def static_metadata(self, model: PreparedModel) -> Mapping[str, object]:
-        return triton_models.static_metadata(model, self._offer)
+    async def static_metadata(self, model: PreparedModel) -> Mapping[str, object]:
+        return await looked(
+            model.name, _FILES, lambda: triton_models.static_metadata(model, self._offer)
+        )
 
     async def memory(self) -> ProcessMemory:
         return await self._launched.memory()
@@ -244,7 +254,7 @@ class TritonServer(Unweighed):
 
     async def _let_end(self, name: str, old: frozenset[stubs.Stub]) -> None:
         """After a load: the memory of what it replaced comes back before anybody counts on that."""
-        if await asyncio.to_thread(_finalizes, self._repository / name):
+        if await asyncio.to_thread(triton_models.finalizes, self._repository / name):
             self._finalizing.add(name)
         else:
             self._finalizing.discard(name)
@@ -309,11 +319,6 @@ async def _halt(leaving: frozenset[stubs.Stub], timeout: float) -> bool:
     except asyncio.CancelledError:
         halting.add_done_callback(lambda _: stubs.resume(leaving))
         raise
-
-
-def _finalizes(folder: Path) -> bool:
-    """Whether a model's own code has something to do at its end."""
-    return any(b"finalize" in path.read_bytes() for path in folder.rglob("*.py"))
 
 
 def _reason(text: str) -> str:

@@ -12,11 +12,17 @@ from typing import Final
 
 from overbook.agent.servers.formats.errors import FormatError
 from overbook.agent.servers.formats.pbtxt import ModelConfig, new_config, parse_config
+from overbook.agent.servers.formats.reading import read_whole
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel
 from overbook.agent.servers.triton_backends import BACKENDS, Backend, backend_of
+from overbook.manifests.problems import shown
 
 CONFIG: Final = "config.pbtxt"
 _SHOWN_FILES: Final = 8
+# Bytes of a configuration.
+_MOST_CONFIG: Final = 256 << 10
+# Bytes of a file's name, as file systems have it.
+_LONGEST_NAME: Final = 255
 _ENSEMBLE: Final = "ensemble"
 
 
@@ -43,7 +49,9 @@ def find_layout(model: PreparedModel) -> Layout:
     """Raises ModelRejected naming what was found and what was expected."""
     root = model.artifact
     if not root.is_dir():
-        raise ModelRejected(f"model {model.name}: its artifact folder {root} does not exist")
+        raise ModelRejected(
+            f"model {model.name}: its artifact folder {root} does not exist", passing=True
+        )
     config = _own_config(model)
     if config.HasField("ensemble_scheduling") or config.platform == _ENSEMBLE:
         raise ModelRejected(
@@ -73,7 +81,7 @@ def _own_config(model: PreparedModel) -> ModelConfig:
     if not path.is_file():
         return new_config()
     try:
-        return parse_config(path.read_bytes())
+        return parse_config(read_whole(path, _MOST_CONFIG))
     except (FormatError, OSError) as error:
         raise ModelRejected(f"model {model.name}: {CONFIG}: {error}") from error
 
@@ -112,6 +120,7 @@ def _model(
     named = config.default_model_filename
     if wanted is not None:
         if named:
+            _check_filename(model, named)
             return (wanted, named) if wanted.is_model(folder / named) else None
         filename = wanted.find(folder)
         return None if filename is None else (wanted, filename)
@@ -125,6 +134,14 @@ def _model(
             f"in a {CONFIG}"
         )
     return fitting[0] if fitting else None
+
+
+def _check_filename(model: PreparedModel, named: str) -> None:
+    if len(named.encode()) > _LONGEST_NAME or "\0" in named or ".." in named.split("/"):
+        raise ModelRejected(
+            f"model {model.name}: {CONFIG}: default_model_filename is {shown(named)}, expected the name of a file in "
+            "the version's folder"
+        )
 
 
 def _beside(root: Path, without: str = "") -> tuple[Path, ...]:

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from overbook.agent.servers import triton_repository
+from overbook.agent.servers.formats.errors import FormatError
 from overbook.agent.servers.formats.pbtxt import ModelConfig, data_type_name, print_config
+from overbook.agent.servers.formats.reading import read_whole
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel
 from overbook.agent.servers.triton_backends import (
     ANY,
@@ -26,6 +28,8 @@ from overbook.agent.servers.triton_layout import CONFIG, Layout, find_layout
 from overbook.agent.servers.triton_tensors import complete_tensors
 
 VERSION: Final = "1"
+# Bytes of one file of a model's own code that are looked through.
+_MOST_CODE: Final = 4 << 20
 
 
 def validate(model: PreparedModel, offer: Offer = ANY) -> None:
@@ -66,6 +70,18 @@ def publish(
 def withdraw(name: str, repository: Path) -> None:
     """Take the model out of the repository; one that is not there is fine."""
     triton_repository.withdraw(repository, name)
+
+
+def finalizes(folder: Path) -> bool:
+    """Whether a model's own code has something to do at its end; also where that cannot be told from its files."""
+    try:
+        return any(_mentions(path, b"finalize") for path in folder.rglob("*.py"))
+    except (OSError, FormatError):
+        return True
+
+
+def _mentions(path: Path, word: bytes) -> bool:
+    return path.is_file() and word in read_whole(path, _MOST_CODE)
 
 
 def static_metadata(model: PreparedModel, offer: Offer = ANY) -> Mapping[str, object]:

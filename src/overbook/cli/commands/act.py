@@ -39,7 +39,8 @@ def activate(models: tuple[str, ...], timeout: float, api_url: str) -> None:
 def evict(models: tuple[str, ...], timeout: float, api_url: str) -> None:
     """Unload models from memory; they stay ready, and come back when a request asks.
 
-    Requests in flight are finished first.
+    Requests in flight are finished first, and the model has left when this ends. A pinned model
+    stays: unpin it first.
 
     \b
     overbook evict iris
@@ -52,6 +53,9 @@ def evict(models: tuple[str, ...], timeout: float, api_url: str) -> None:
 @api_url_option
 def pin(models: tuple[str, ...], api_url: str) -> None:
     """Keep models in memory: never evict them for others.
+
+    Others have what pinned models leave. Models for which that is too little are named, with what
+    they need.
 
     \b
     overbook pin fraud
@@ -83,5 +87,7 @@ def _act(
 
     with ControlClient(api_url) as client:
         for model in models:
-            client.act(action, model, timeout=timeout)
+            warnings = client.act(action, model, timeout=timeout)
             click.echo(f"model/{model} {done}")
+            for warning in warnings:
+                click.echo(f"warning: {warning}", err=True)

@@ -69,11 +69,13 @@ def _send(client: ControlClient, loaded: Sequence[Loaded]) -> tuple[list[str], d
     failed: list[str] = []
     generations: dict[str, int] = {}
     actions: Counter[str] = Counter()
+    warnings: dict[str, None] = {}
     many = len(loaded) > _MANY
     with _progress(len(loaded) if many else 0) as advance:
         for start in range(0, len(loaded), _CHUNK):
             chunk = loaded[start : start + _CHUNK]
-            for each, result in zip(chunk, client.apply([one.body for one in chunk]), strict=True):
+            reply = client.apply([one.body for one in chunk])
+            for each, result in zip(chunk, reply.results, strict=True):
                 actions[result.action] += 1
                 if not many and result.action != "failed":
                     click.echo(f"{each.label} {result.action}")
@@ -83,7 +85,10 @@ def _send(client: ControlClient, loaded: Sequence[Loaded]) -> tuple[list[str], d
                     failed.append(f"{each.place}: {each.label} {what}: {result.error}")
                 elif each.kind == "Model":
                     generations[each.name] = result.generation
+            warnings.update(dict.fromkeys(reply.warnings))
             advance(len(chunk))
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
     if many:
         counts = ", ".join(f"{count} {action}" for action, count in sorted(actions.items()))
         click.echo(f"{len(loaded)} documents: {counts}")

@@ -33,11 +33,13 @@ def delete(kind: Kind | None, names: tuple[str, ...], files: tuple[str, ...], ap
     with ControlClient(api_url) as client:
         for each, name in _targets(kind, names, files):
             try:
-                client.delete(each, name)
+                warnings = client.delete(each, name)
             except (NotFound, Refused) as error:
                 failed.append(f"Error: {each}/{name}: {error}")
             else:
                 click.echo(f"{each}/{name} deleted")
+                for warning in warnings:
+                    click.echo(f"warning: {warning}", err=True)
     if failed:
         raise Failed(*failed)
 

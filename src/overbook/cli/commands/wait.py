@@ -30,7 +30,8 @@ from overbook.cli.options import Kind, api_url_option, parse_duration, parse_kin
 def wait(kind: Kind, names: tuple[str, ...], state: str, timeout: float, api_url: str) -> None:
     """Wait until models are ready to be asked; in memory they need not be.
 
-    Exit code 1 when they are not ready in time, with the reason.
+    Exit code 1 when they are not ready in time, with the reason; at once for a model that failed for good, which
+    is not tried again before it is changed or activated.
 
     \b
     overbook wait model iris --for ready

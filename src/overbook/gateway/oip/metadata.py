@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeGuard
 
 from overbook.wire import oip_pb2 as pb
 
@@ -22,7 +23,7 @@ def metadata_message(document: Mapping[str, object]) -> pb.ModelMetadataResponse
 
 def _tensor(value: object) -> pb.ModelMetadataResponse.TensorMetadata:
     fields = _object(value)
-    shape = [size for size in _items(fields.get("shape")) if isinstance(size, int)]
+    shape = [size for size in _items(fields.get("shape")) if _is_int64(size)]
     tensor = pb.ModelMetadataResponse.TensorMetadata(
         name=_text(fields.get("name")), datatype=_text(fields.get("datatype")), shape=shape
     )
@@ -35,16 +36,21 @@ def _add_parameters(into: Mapping[str, pb.InferParameter], value: object) -> Non
         # A message map creates the entry when it is asked for one that is not there.
         if isinstance(content, bool):
             into[key].bool_param = content
-        elif isinstance(content, int) and -(2**63) <= content < 2**63:
-            into[key].int64_param = content
+        elif isinstance(content, int):
+            if _is_int64(content):
+                into[key].int64_param = content
         elif isinstance(content, float):
             into[key].double_param = content
         elif isinstance(content, str):
-            into[key].string_param = content
+            into[key].string_param = _text(content)
 
 
 def _object(value: object) -> Mapping[str, object]:
-    return {str(key): item for key, item in value.items()} if isinstance(value, Mapping) else {}
+    return {_text(key): item for key, item in value.items()} if isinstance(value, Mapping) else {}
+
+
+def _is_int64(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and -(2**63) <= value < 2**63
 
 
 def _items(value: object) -> Sequence[object]:
@@ -52,4 +58,5 @@ def _items(value: object) -> Sequence[object]:
 
 
 def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
+    """JSON can say half of a surrogate pair, a message cannot."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""

@@ -153,6 +153,30 @@ async def test_dangerous_entries_are_refused(
     assert incoming(tmp_path / "cache") == []
 
 
+async def test_links_that_lead_round_are_refused(cache: ArtifactCache, tmp_path: Path) -> None:
+    """A server that follows them would never come to an end."""
+    source = tmp_path / "model"
+    artifact(source / "a")
+    artifact(source / "b")
+    (source / "a" / "other").symlink_to("../b")
+    await cache.fetch(str(source), "")
+    (source / "b" / "other").symlink_to("../a")
+    with pytest.raises(ArtifactError, match="when its links to folders are followed"):
+        await cache.fetch(str(source), "")
+
+
+async def test_links_that_multiply_are_refused(cache: ArtifactCache, tmp_path: Path) -> None:
+    """Without going round: each of the folders leads to the next one twice."""
+    source = tmp_path / "model"
+    for number in range(20):
+        artifact(source / str(number))
+        for name in ("left", "right"):
+            (source / str(number) / name).symlink_to(f"../{number + 1}")
+    artifact(source / "20")
+    with pytest.raises(ArtifactError, match="more than 20000 entries"):
+        await cache.fetch(str(source), "")
+
+
 async def test_a_link_out_through_another_link_is_refused(
     cache: ArtifactCache, tmp_path: Path
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import pickle
+import random
 import shutil
 import tempfile
 import time
@@ -17,19 +17,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
-from sklearn.linear_model import LogisticRegression
 
 from overbook.agent.artifacts.kinds import FILES, Kind, kind_of
-
-LINEAR = pickle.dumps(LogisticRegression().fit(np.eye(4), [0, 1, 0, 1]))
-LINEAR_WORD = "pickle:sklearn.linear_model._logistic.LogisticRegression"
-XGBOOST_JSON = b'{"learner":{"attributes":{},"feature_names":[]},"version":[3,2,0]}'
-XGBOOST_UBJ = (
-    b"{L\x00\x00\x00\x00\x00\x00\x00\x07learner{L\x00\x00\x00\x00\x00\x00\x00\x0aattributes{}}"
+from tests.unit.agent.artifacts.mutations import (
+    CATBOOST,
+    LIGHTGBM,
+    LINEAR,
+    MLMODEL,
+    XGBOOST_JSON,
+    XGBOOST_UBJ,
+    mutated,
 )
-LIGHTGBM = b"tree\nversion=v4\nnum_class=1\n"
-CATBOOST = b"CBM1\x10\x00\x00\x00"
-MLMODEL = b"artifact_path: model\nflavors:\n  python_function:\n    loader_module: mlflow.sklearn\n"
+
+LINEAR_WORD = "pickle:sklearn.linear_model._logistic.LogisticRegression"
 
 
 def put(root: Path, files: Mapping[str, bytes]) -> Path:
@@ -178,24 +178,20 @@ NAMES = ["model.pkl", "model.joblib", "model.onnx", "model.json", "model.bst", "
 SEEDS = [LINEAR, XGBOOST_JSON, XGBOOST_UBJ, LIGHTGBM, CATBOOST, MLMODEL, b""]
 
 
-@st.composite
-def mutated(draw: st.DrawFn) -> bytes:
-    content = bytearray(draw(st.sampled_from(SEEDS)))
-    for _ in range(draw(st.integers(0, 6))):
-        at = draw(st.integers(0, len(content)))
-        content[at : at + draw(st.integers(0, 3))] = draw(st.binary(max_size=5))
-    return bytes(content)
-
-
 @pytest.mark.slow
-@settings(max_examples=2000, deadline=None)
-@given(files=st.dictionaries(st.sampled_from(NAMES), mutated(), max_size=3))
-def test_nothing_escapes_whatever_the_files_are(files: dict[str, bytes]) -> None:
+@settings(max_examples=3000, deadline=None)
+@given(seed=st.integers(0, 2**48))
+def test_nothing_escapes_whatever_the_files_are(seed: int) -> None:
+    chance = random.Random(seed)
+    names = chance.sample(NAMES, chance.randint(0, 3))
+    files = {name: mutated(chance.choice(SEEDS), chance) for name in names}
     with tempfile.TemporaryDirectory() as folder:
         begun = time.process_time()
         kind = kind_of(put(Path(folder), files))
         assert time.process_time() - begun < 1.0
-    # Nothing here is packed: no more is expected than there is, but for what operations of ONNX take.
-    assert 0 <= kind.bytes <= sum(map(len, files.values())) + 7168 * 64
+    # Unless it is packed no more is expected than there is, but for what operations of ONNX take.
+    assert kind.bytes >= 0
+    if not kind.word.startswith("joblib-"):
+        assert kind.bytes <= sum(map(len, files.values())) + 7168 * 64
     assert kind.word.isascii()
     assert len(kind.word) < 2000

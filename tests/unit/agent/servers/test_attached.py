@@ -166,7 +166,7 @@ async def test_what_was_there_before_is_shown_and_its_name_is_taken(world: World
     await world.start()
     assert world.server.foreign == (Foreign("theirs", Presence.READY),)
     with pytest.raises(ModelRejected, match="has a model of this name that Overbook did not put"):
-        world.server.validate(world.model("theirs"))
+        await world.server.validate(world.model("theirs"))
     with pytest.raises(ModelRejected, match="has a model of this name"):
         await world.load("theirs")
     assert world.theirs.told == []

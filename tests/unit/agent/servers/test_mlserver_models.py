@@ -116,7 +116,7 @@ def test_the_way_out_of_loading_in_a_thread(tmp_path: Path) -> None:
     ("given", "reason"),
     [
         ([], "is list, expected an object"),
-        ({}, "implementation is None, expected MODULE.CLASS"),
+        ({}, "implementation is null, expected MODULE.CLASS"),
         ({"implementation": "justaname"}, "implementation is 'justaname'"),
         ({"implementation": "a.B", "parameters": 3}, "parameters is 3, expected an object"),
         ({"implementation": "a.B", "parameters": {"uri": 3}}, "uri is 3, expected a string"),
@@ -230,44 +230,25 @@ def test_static_metadata_of_an_onnx_file_that_cannot_be_read_is_empty(tmp_path: 
     assert (found["name"], found["inputs"], found["outputs"]) == ("net", [], [])
 
 
-def test_the_files_of_a_model_are_looked_at_once(tmp_path: Path) -> None:
-    known, model = KnownSettings(None), own(tmp_path / "a", {"implementation": "a.Model"})
-    found = known.of(model)
-    assert found == server_settings(model)
-    (model.artifact / "model-settings.json").unlink()
-    assert known.of(model) == found
-
-
-def test_another_artifact_or_generation_is_looked_at_for_itself(tmp_path: Path) -> None:
-    known = KnownSettings(None)
-    first = known.of(own(tmp_path / "a", {"implementation": "a.Model"}))
-    second = known.of(own(tmp_path / "b", {"implementation": "b.Model"}))
-    assert (first["implementation"], second["implementation"]) == ("a.Model", "b.Model")
-    own(tmp_path / "a", {"implementation": "c.Model"})
-    assert known.of(PreparedModel("iris", 4, tmp_path / "a"))["implementation"] == "c.Model"
-
-
-def test_what_was_refused_is_looked_at_again(tmp_path: Path) -> None:
-    known, model = KnownSettings(None), PreparedModel("iris", 3, tmp_path / "a")
-    with pytest.raises(ModelRejected):
-        known.of(model)
-    own(tmp_path / "a", {"implementation": "a.Model"})
-    assert known.of(model)["implementation"] == "a.Model"
-    own(tmp_path / "a", {"implementation": "b.Model"})
+def test_settings_are_known_of_the_very_model_until_it_is_refused() -> None:
+    known, model = KnownSettings(), PreparedModel("iris", 3, Path("/a"))
+    assert known.find(model) is None
+    known.keep(model, {"implementation": "a.Model"})
+    assert known.find(model) == {"implementation": "a.Model"}
+    for other in (PreparedModel("iris", 4, Path("/a")), PreparedModel("iris", 3, Path("/b"))):
+        assert known.find(other) is None
     known.forget(model)
-    assert known.of(model)["implementation"] == "b.Model"
+    assert known.find(model) is None
 
 
-def test_not_all_settings_there_ever_were_are_remembered(tmp_path: Path) -> None:
-    known, many = KnownSettings(None), []
-    for number in range(1100):
-        many.append(PreparedModel(f"m{number}", 1, tmp_path))
-    own(tmp_path, {"implementation": "a.Model"})
+def test_not_all_settings_there_ever_were_are_remembered() -> None:
+    known = KnownSettings()
+    many = [PreparedModel(f"m{number}", 1, Path("/a")) for number in range(1001)]
     for model in many:
-        known.of(model)
-    own(tmp_path, {"implementation": "b.Model"})
-    assert known.of(many[-1])["implementation"] == "a.Model"
-    assert known.of(many[0])["implementation"] == "b.Model"
+        known.keep(model, {})
+        assert known.find(many[0]) is not None, "it was used of late"
+    assert known.find(many[1]) is None
+    assert known.find(many[-1]) is not None
 
 
 def test_a_request_may_name_the_version_of_the_settings_or_of_the_folder(tmp_path: Path) -> None:

@@ -10,7 +10,13 @@ import pytest
 from overbook.agent.servers.formats.pbtxt import data_type_name, parse_config
 from overbook.agent.servers.protocol import ModelRejected
 from overbook.agent.servers.triton_backends import ANY, pip_offer
-from overbook.agent.servers.triton_models import describe, publish, static_metadata, withdraw
+from overbook.agent.servers.triton_models import (
+    describe,
+    finalizes,
+    publish,
+    static_metadata,
+    withdraw,
+)
 from tests.unit.agent.servers.formats.writing import (
     INT32,
     STRING,
@@ -299,3 +305,18 @@ def test_a_repository_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "models").touch()
     with pytest.raises(ModelRejected, match="cannot write it into"):
         publish(prepared(tmp_path / "artifact"), tmp_path / "models", offer=ALL)
+
+
+def test_code_that_has_something_to_do_at_its_end(tmp_path: Path) -> None:
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "model.py").write_text("class TritonPythonModel: ...")
+    assert not finalizes(tmp_path)
+    (tmp_path / "1" / "helper.py").mkdir()
+    assert not finalizes(tmp_path), "a folder may be called so"
+    (tmp_path / "1" / "model.py").write_text("def finalize(self): ...")
+    assert finalizes(tmp_path)
+
+
+def test_code_that_cannot_be_looked_through_may_have_something_to_do(tmp_path: Path) -> None:
+    (tmp_path / "large.py").write_bytes(b" " * ((4 << 20) + 1))
+    assert finalizes(tmp_path)

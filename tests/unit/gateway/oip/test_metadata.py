@@ -43,3 +43,17 @@ def test_null_absent_and_odd_fields_stay_empty() -> None:
     assert message.inputs[0].name == ""
     assert not message.outputs
     assert not message.parameters
+
+
+def test_what_json_can_say_and_a_message_cannot() -> None:
+    message = metadata_message(
+        {
+            "name": "\ud800",
+            "inputs": [{"name": "\udfff", "shape": [2**63, -1]}],
+            "parameters": {"\ud800": "\ud800", "large": 2**63},
+        }
+    )
+    assert message.name == "?"
+    assert list(message.inputs[0].shape) == [-1]
+    assert message.parameters["?"].string_param == "?"
+    assert "large" not in message.parameters

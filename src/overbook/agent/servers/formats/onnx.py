@@ -61,13 +61,14 @@ class OnnxModel:
 
 def read_onnx(path: Path) -> OnnxModel:
     """Raises FormatError, OSError."""
+    walk = protobuf.Walk()
     ir_version, graph = 0, None
     opsets: dict[str, int] = {}
-    for number, value in protobuf.fields(protobuf.mapped(path)):
+    for number, value in walk.fields(protobuf.mapped(path)):
         if number == _IR_VERSION and isinstance(value, int):
             ir_version = value
         elif number == _OPSETS and isinstance(value, memoryview):
-            domain, version = _opset(value)
+            domain, version = _opset(walk, value)
             opsets[domain] = max(version, opsets.get(domain, 0))
         elif number == _GRAPH and isinstance(value, memoryview):
             graph = value
@@ -75,7 +76,7 @@ def read_onnx(path: Path) -> OnnxModel:
         raise FormatError("it has no graph")
     if ir_version == 0:
         raise FormatError("it has no ir_version")
-    initialized, inputs, outputs = _graph(graph)
+    initialized, inputs, outputs = _graph(walk, graph)
     # Before IR version 4 every weight had to be listed as an input as well.
     return OnnxModel(
         ir_version,
@@ -86,9 +87,9 @@ def read_onnx(path: Path) -> OnnxModel:
     )
 
 
-def _opset(message: memoryview) -> tuple[str, int]:
+def _opset(walk: protobuf.Walk, message: memoryview) -> tuple[str, int]:
     domain, version = "", 0
-    for number, value in protobuf.fields(message):
+    for number, value in walk.fields(message):
         if number == _OPSET_DOMAIN:
             domain = protobuf.text(value)
         elif number == _OPSET_VERSION and isinstance(value, int):
@@ -96,69 +97,73 @@ def _opset(message: memoryview) -> tuple[str, int]:
     return domain or DEFAULT_DOMAIN, version
 
 
-def _graph(graph: memoryview) -> tuple[set[str], list[TensorSpec], list[TensorSpec]]:
+def _graph(
+    walk: protobuf.Walk, graph: memoryview
+) -> tuple[set[str], list[TensorSpec], list[TensorSpec]]:
     """Names that have a value in the file, all inputs, all outputs."""
     initialized: set[str] = set()
     inputs: list[TensorSpec] = []
     outputs: list[TensorSpec] = []
-    for number, value in protobuf.fields(graph):
+    for number, value in walk.fields(graph):
         if isinstance(value, int):
             continue
         if number == _INITIALIZER:
-            initialized.add(_named(value, _TENSOR_NAME))
+            initialized.add(_named(walk, value, _TENSOR_NAME))
         elif number == _SPARSE_INITIALIZER:
             initialized.update(
-                _named(each, _TENSOR_NAME) for each in protobuf.messages(value, _SPARSE_VALUES)
+                _named(walk, each, _TENSOR_NAME) for each in walk.messages(value, _SPARSE_VALUES)
             )
         elif number == _INPUT:
-            inputs.append(_tensor(value))
+            inputs.append(_tensor(walk, value))
         elif number == _OUTPUT:
-            outputs.append(_tensor(value))
+            outputs.append(_tensor(walk, value))
     return initialized, inputs, outputs
 
 
-def _named(message: memoryview, field: int) -> str:
-    for number, value in protobuf.fields(message):
+def _named(walk: protobuf.Walk, message: memoryview, field: int) -> str:
+    for number, value in walk.fields(message):
         if number == field:
             return protobuf.text(value)
     return ""
 
 
-def _tensor(message: memoryview) -> TensorSpec:
+def _tensor(walk: protobuf.Walk, message: memoryview) -> TensorSpec:
     name, data_type, trouble = "", "", "it has no type"
     dims: tuple[int, ...] | None = None
-    for number, value in protobuf.fields(message):
+    for number, value in walk.fields(message):
         if number == _VALUE_NAME:
             name = protobuf.text(value)
         elif number == _VALUE_TYPE and isinstance(value, memoryview):
-            data_type, dims, trouble = _type(value)
+            data_type, dims, trouble = _type(walk, value)
     return TensorSpec(name, data_type, dims, trouble=trouble)
 
 
-def _type(message: memoryview) -> tuple[str, tuple[int, ...] | None, str]:
-    for number, value in protobuf.fields(message):
+def _type(walk: protobuf.Walk, message: memoryview) -> tuple[str, tuple[int, ...] | None, str]:
+    for number, value in walk.fields(message):
         if number in _OTHER_TYPES:
             return "", None, f"it is a {_OTHER_TYPES[number]}, expected a tensor"
         if number == _TENSOR and isinstance(value, memoryview):
-            return _tensor_type(value)
+            return _tensor_type(walk, value)
     return "", None, "it has no type"
 
 
-def _tensor_type(message: memoryview) -> tuple[str, tuple[int, ...] | None, str]:
+def _tensor_type(
+    walk: protobuf.Walk, message: memoryview
+) -> tuple[str, tuple[int, ...] | None, str]:
     element, dims = 0, None
-    for number, value in protobuf.fields(message):
+    for number, value in walk.fields(message):
         if number == _ELEMENT and isinstance(value, int):
             element = value
         elif number == _SHAPE and isinstance(value, memoryview):
-            dims = tuple(_dim(each) for each in protobuf.messages(value, _DIM))
+            dims = tuple(_dim(walk, each) for each in walk.messages(value, _DIM))
     data_type = _DATA_TYPES.get(element, "")
     trouble = "" if data_type else f"its element type {element} is one that Triton does not know"
     return data_type, dims, trouble
 
 
-def _dim(message: memoryview) -> int:
+def _dim(walk: protobuf.Walk, message: memoryview) -> int:
     """-1 for a named or unknown dimension, and for none at all: a server takes no tensor of a fixed size 0."""
-    for number, value in protobuf.fields(message):
+    for number, value in walk.fields(message):
         if number == _DIM_VALUE and isinstance(value, int):
             size = protobuf.signed(value)
             return size if size > 0 else -1

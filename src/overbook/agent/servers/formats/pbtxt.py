@@ -35,9 +35,24 @@ def parse_config(content: bytes) -> ModelConfig:
     config = new_config()
     try:
         text_format.Parse(text, config)
+        _check_types(config)
     except text_format.ParseError as error:
         raise FormatError(_reason(error)) from error
+    except RecursionError as error:
+        raise FormatError("it is nested deeper than any configuration") from error
     return config
+
+
+def _check_types(config: ModelConfig) -> None:
+    """Numbers that stand for no type are legal in a message, and nobody could name them later."""
+    from tritonclient.grpc import model_config_pb2
+
+    for kind, tensors in (("input", config.input), ("output", config.output)):
+        for tensor in tensors:
+            if tensor.data_type not in model_config_pb2.DataType.values():
+                raise FormatError(
+                    f"{kind} {tensor.name or '?'}: data_type is {tensor.data_type}, expected a name such as TYPE_FP32"
+                )
 
 
 def print_config(config: ModelConfig) -> str:

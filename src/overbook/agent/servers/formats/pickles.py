@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from overbook.agent.servers.formats.errors import FormatError
+from overbook.agent.servers.formats.reading import open_file
 from overbook.agent.servers.formats.unpacking import compression_of, unpack
 
 # Bytes that are looked at.
@@ -60,7 +61,7 @@ def read_pickle(path: Path) -> PickleHead:
 
     Time and memory are bounded, whatever the bytes are.
     """
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
         head = file.read(HEAD)
         compression = compression_of(head)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from overbook.agent.servers.formats.errors import FormatError
+from overbook.agent.servers.formats.reading import open_file
 
 _VARINT: Final = 0
 _FIXED64: Final = 1
@@ -21,15 +23,49 @@ _FIXED_SIZES: Final = {_FIXED64: 8, _FIXED32: 4}
 _MAX_VARINT_BYTES: Final = 10
 _SIGN_BIT: Final = 1 << 63
 
+# Of one file: some seconds of reading.
+MOST_FIELDS: Final = 2_000_000
+
 Field = tuple[int, int | memoryview]
 
 
 def mapped(path: Path) -> memoryview:
     """The file's content; unmapped when the last slice of it is gone. Raises OSError, FormatError when empty."""
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         if file.seek(0, 2) == 0:
             raise FormatError("the file is empty")
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+@dataclass(slots=True)
+class Walk:
+    """A walk through one file. ``left``: fields that may still be looked at, as a file may be made of nothing else."""
+
+    left: int = MOST_FIELDS
+
+    def fields(self, message: memoryview) -> Iterator[Field]:
+        """As `fields`, of any message in the file. Raises FormatError when there are too many in all."""
+        for field in fields(message):
+            self.left -= 1
+            if self.left < 0:
+                raise FormatError("it has more fields than any model")
+            yield field
+
+    def messages(self, message: memoryview, number: int) -> Iterator[memoryview]:
+        """The values of a repeated field that are messages or strings. Raises FormatError."""
+        for found, value in self.fields(message):
+            if found == number and isinstance(value, memoryview):
+                yield value
+
+    def entry(self, value: memoryview) -> tuple[str, memoryview]:
+        """Key and value of one entry of a map from strings to messages. Raises FormatError."""
+        key, content = "", memoryview(b"")
+        for number, part in self.fields(value):
+            if number == 1:
+                key = text(part)
+            elif number == 2 and isinstance(part, memoryview):
+                content = part
+        return key, content
 
 
 def fields(message: memoryview) -> Iterator[Field]:
@@ -60,13 +96,6 @@ def fields(message: memoryview) -> Iterator[Field]:
         position += size
 
 
-def messages(message: memoryview, number: int) -> Iterator[memoryview]:
-    """The values of a repeated field that are messages or strings. Raises FormatError."""
-    for found, value in fields(message):
-        if found == number and isinstance(value, memoryview):
-            yield value
-
-
 def text(value: int | memoryview) -> str:
     """A string field's content. Raises FormatError."""
     if isinstance(value, int):
@@ -77,17 +106,6 @@ def text(value: int | memoryview) -> str:
         raise FormatError(
             f"a text is not UTF-8: {error.reason} at its byte {error.start}"
         ) from error
-
-
-def entry(value: memoryview) -> tuple[str, memoryview]:
-    """Key and value of one entry of a map from strings to messages. Raises FormatError."""
-    key, content = "", memoryview(b"")
-    for number, part in fields(value):
-        if number == 1:
-            key = text(part)
-        elif number == 2 and isinstance(part, memoryview):
-            content = part
-    return key, content
 
 
 def signed(value: int) -> int:

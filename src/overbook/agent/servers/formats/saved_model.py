@@ -64,45 +64,46 @@ class MetaGraph:
 
 def read_saved_model(folder: Path) -> tuple[MetaGraph, ...]:
     """All its graphs; there is at least one. Raises FormatError, OSError."""
+    walk = protobuf.Walk()
     content = protobuf.mapped(folder / FILE)
-    graphs = tuple(_meta_graph(each) for each in protobuf.messages(content, _META_GRAPH))
+    graphs = tuple(_meta_graph(walk, each) for each in walk.messages(content, _META_GRAPH))
     if not graphs:
         raise FormatError("it has no graph")
     return graphs
 
 
-def _meta_graph(message: memoryview) -> MetaGraph:
+def _meta_graph(walk: protobuf.Walk, message: memoryview) -> MetaGraph:
     tags: set[str] = set()
     signatures: dict[str, Signature] = {}
-    for number, value in protobuf.fields(message):
+    for number, value in walk.fields(message):
         if isinstance(value, int):
             continue
         if number == _META_INFO:
-            tags.update(protobuf.text(each) for each in protobuf.messages(value, _TAG))
+            tags.update(protobuf.text(each) for each in walk.messages(value, _TAG))
         elif number == _SIGNATURE:
-            name, content = protobuf.entry(value)
-            signature = _signature(content)
+            name, content = walk.entry(value)
+            signature = _signature(walk, content)
             if not name.startswith(_PRIVATE) and signature.outputs:
                 signatures[name] = signature
     return MetaGraph(frozenset(tags), signatures)
 
 
-def _signature(message: memoryview) -> Signature:
+def _signature(walk: protobuf.Walk, message: memoryview) -> Signature:
     tensors: dict[int, list[TensorSpec]] = {_INPUTS: [], _OUTPUTS: []}
-    for number, value in protobuf.fields(message):
+    for number, value in walk.fields(message):
         if number in tensors and isinstance(value, memoryview):
-            tensors[number].append(_tensor(*protobuf.entry(value)))
+            tensors[number].append(_tensor(walk, *walk.entry(value)))
     ordered = (sorted(tensors[each], key=lambda spec: spec.name) for each in (_INPUTS, _OUTPUTS))
     return Signature(*(tuple(each) for each in ordered))
 
 
-def _tensor(name: str, message: memoryview) -> TensorSpec:
+def _tensor(walk: protobuf.Walk, name: str, message: memoryview) -> TensorSpec:
     number, dims, trouble = 0, None, ""
-    for field, value in protobuf.fields(message):
+    for field, value in walk.fields(message):
         if field == _DATA_TYPE and isinstance(value, int):
             number = value
         elif field == _SHAPE and isinstance(value, memoryview):
-            dims = _dims(value)
+            dims = _dims(walk, value)
         elif field in (_SPARSE, _COMPOSITE):
             trouble = "it is a sparse or composite tensor, expected a plain one"
     data_type = _DATA_TYPES.get(number, "")
@@ -111,18 +112,18 @@ def _tensor(name: str, message: memoryview) -> TensorSpec:
     return TensorSpec(name, data_type, dims, trouble=trouble)
 
 
-def _dims(shape: memoryview) -> tuple[int, ...] | None:
+def _dims(walk: protobuf.Walk, shape: memoryview) -> tuple[int, ...] | None:
     dims = []
-    for number, value in protobuf.fields(shape):
+    for number, value in walk.fields(shape):
         if number == _UNKNOWN_RANK and value:
             return None
         if number == _DIM and isinstance(value, memoryview):
-            dims.append(_size(value))
+            dims.append(_size(walk, value))
     return tuple(dims)
 
 
-def _size(dim: memoryview) -> int:
-    for number, value in protobuf.fields(dim):
+def _size(walk: protobuf.Walk, dim: memoryview) -> int:
+    for number, value in walk.fields(dim):
         if number == _SIZE and isinstance(value, int):
             size = protobuf.signed(value)
             return size if size > 0 else -1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overbook.agent.servers.formats.errors import FormatError
-from overbook.agent.servers.formats.protobuf import entry, fields, mapped, messages, signed, text
+from overbook.agent.servers.formats.protobuf import Walk, fields, mapped, signed, text
 from tests.unit.agent.servers.formats.writing import block, number, varint
 
 
@@ -38,8 +39,8 @@ def test_numbers_are_those_of_protobuf(value: int) -> None:
 def test_a_message_that_protobuf_wrote() -> None:
     made = struct_pb2.Struct()
     made.update({"key": "value"})
-    (only,) = messages(memoryview(made.SerializeToString()), 1)
-    key, value = entry(only)
+    (only,) = Walk().messages(memoryview(made.SerializeToString()), 1)
+    key, value = Walk().entry(only)
     assert key == "key"
     assert text(dict(fields(value))[3]) == "value"
 
@@ -90,3 +91,18 @@ def test_an_empty_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     with pytest.raises(FormatError, match="empty"):
         mapped(tmp_path / "empty")
+
+
+def test_a_walk_looks_at_so_many_fields_of_a_file_and_no_more() -> None:
+    walk = Walk(left=3)
+    tiny = memoryview(b"\x08\x01" * 2)
+    assert len(list(walk.fields(tiny))) == 2
+    with pytest.raises(FormatError, match="more fields"):
+        list(walk.fields(tiny))
+
+
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
+        with pytest.raises(FormatError, match="no regular file"):
+            mapped(path)

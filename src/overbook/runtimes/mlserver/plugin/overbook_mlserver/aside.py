@@ -20,6 +20,8 @@ T = TypeVar("T")
 _INTERNAL = 500
 # Threads that wait for work; the others end.
 _KEPT = 4
+# Characters of a reason.
+_MOST_TOLD = 5000
 
 
 class LoadFailed(MLServerError):
@@ -30,8 +32,13 @@ class LoadFailed(MLServerError):
 
 
 def describe(error: BaseException) -> str:
-    """One line: MLServer's own words as they are, anything else with its type."""
-    text = " ".join(str(error).split())
+    """One line that JSON carries: MLServer's own words as they are, anything else with its type."""
+    try:
+        said = str(error)
+    # A model's own class of errors may do anything.
+    except Exception:
+        said = "it cannot be said what, as its text raises as well"
+    text = " ".join(said.encode("utf-8", "replace").decode().split())[:_MOST_TOLD]
     if isinstance(error, MLServerError) and text:
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -8,6 +8,9 @@ is in ``rest_infer``, ``grpc_infer`` and ``repository_calls``; here are connecti
 
 Each request for a model is counted while it is here, from the end of its head on (see ``traffic``): the agent unloads
 no model of which one is.
+
+A connection that waits for its next request holds nothing of the last one: its head, its task and their names lay in
+the midst of whatever model was loading at that time, and kept up to 13 MB of those that had left (see ``pools``).
 """
 
 from __future__ import annotations
@@ -42,6 +45,8 @@ _MODEL_HEADER = b"x-overbook-model"
 _GRANT_HEADER = b"x-overbook-grant"
 # Of a request that MLServer's application answers, in its scope.
 _VISIT = "overbook_visit"
+# Nobody adds to it.
+_NO_HEADERS: Headers = []
 
 
 @dataclass(frozen=True)
@@ -174,12 +179,18 @@ class _Connection(HttpToolsProtocol):
         # The request that came last, and all that nobody works on yet.
         self._visit: _Visit | None = None
         self._expected: set[_Visit] = set()
+        # Whether a request has begun to come in and is not all there.
+        self._coming = False
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         for visit in self._expected:
             visit.leave()
         self._expected.clear()
+
+    def on_message_begin(self) -> None:
+        self._coming = True
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         self._enter()
@@ -252,6 +263,7 @@ class _Connection(HttpToolsProtocol):
             self._parts.append(body)
 
     def on_message_complete(self) -> None:
+        self._coming = False
         reading, self._reading = self._reading, None
         if reading is None:
             super().on_message_complete()
@@ -280,6 +292,12 @@ class _Connection(HttpToolsProtocol):
         else:
             begin()
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self._coming and self._is_idle():
+            self.cycle = self.scope = self._visit = None
+            self.url, self.headers = b"", _NO_HEADERS
+
     def _begin(self, cycle: _ShortCycle, work: Work) -> None:
         if cycle.disconnected and cycle.cancels:
             cycle.leave()
@@ -288,13 +306,6 @@ class _Connection(HttpToolsProtocol):
         cycle.task = task
         self.tasks.add(task)
         task.add_done_callback(cycle.ended)
-
-
-class _Gone:
-    """Stands in for the event by which uvicorn tells a waiting application of a lost connection."""
-
-    def __init__(self, lost: Callable[[], None]) -> None:
-        self.set = lost
 
 
 class _ShortCycle:
@@ -311,20 +322,26 @@ class _ShortCycle:
         self.keep_alive = keep_alive
         self.disconnected = False
         self.response_complete = False
-        self.message_event = _Gone(self._lost)
         self.task: asyncio.Task[None] | None = None
 
     @property
     def cancels(self) -> bool:
         return self._way.cancels
 
-    def _lost(self) -> None:
+    @property
+    def message_event(self) -> _ShortCycle:
+        """That by which uvicorn tells a waiting application of a lost connection."""
+        return self
+
+    def set(self) -> None:
+        """The connection is lost."""
         if self.cancels and self.task is not None and not self.response_complete:
             self.task.cancel()
 
     def ended(self, task: asyncio.Task[None]) -> None:
         """Also when it was cancelled before it began."""
         self._connection.tasks.discard(task)
+        self.task = None
         self.leave()
 
     def leave(self) -> None:

@@ -1,0 +1,109 @@
+"""Follows the scheduler's catalogue for ever, and tells it how far this gateway has followed.
+
+The word counts: the scheduler answers people once it has it. A new model is known here as soon as the catalogue has it,
+for every request that is not sent to a server directly is looked up there. A deleted one may have direct routes, so
+the word waits until Envoy has acknowledged that they are gone. Nobody else waits for that: while Envoy is away, the
+catalogue goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection
+from typing import Final, Protocol
+
+import grpc
+
+from overbook.gateway.catalogue import Catalogue
+from overbook.gateway.errors import EnvoyUnavailable, SnapshotRejected
+from overbook.gateway.router import Router
+from overbook.gateway.xds import Feed
+from overbook.wire import scheduler_pb2, scheduler_pb2_grpc
+from overbook.wire.nearby import connect
+
+_log = logging.getLogger(__name__)
+
+_RETRY_SECONDS: Final = 0.5
+# For which Envoy is waited in one go.
+_ACK_SECONDS: Final = 10.0
+
+
+class _Watch(Protocol):
+    """What is used of the stream once it has begun."""
+
+    async def write(self, message: scheduler_pb2.WatchCatalogueRequest) -> None: ...
+
+
+class Following:
+    """``target``: the scheduler's; ``gateway``: what people know this gateway by."""
+
+    def __init__(
+        self, catalogue: Catalogue, router: Router, feed: Feed, *, target: str, gateway: str
+    ) -> None:
+        self._catalogue = catalogue
+        self._router = router
+        self._feed = feed
+        self._target = target
+        self._gateway = gateway
+        # The newest revision of the catalogue that is to be confirmed, and of the feed that Envoy must have for it.
+        self._taken = 0
+        self._needed = 0
+        self._news = asyncio.Event()
+        catalogue.on_models = self._models_changed
+
+    async def run(self) -> None:
+        """Until cancelled, reconnecting when the scheduler was away."""
+        async with connect(self._target) as channel:
+            stub = scheduler_pb2_grpc.SchedulerServiceStub(channel)
+            while True:
+                call = stub.WatchCatalogue()
+                self._taken = 0  # each stream has numbers of its own
+                try:
+                    await call.write(scheduler_pb2.WatchCatalogueRequest(gateway=self._gateway))
+                    async with asyncio.TaskGroup() as group:
+                        confirming = group.create_task(self._confirm(call), name="confirm")
+                        async for update in call:
+                            self._take(update)
+                        confirming.cancel()
+                except* (grpc.aio.AioRpcError, asyncio.InvalidStateError) as errors:
+                    why = _said(errors)
+                    _log.info("scheduler %s: %s; keeping the last catalogue", self._target, why)
+                finally:
+                    call.cancel()
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    def _models_changed(self, models: Collection[str]) -> None:
+        self._needed = max(self._needed, self._router.registrations_changed(models))
+
+    def _take(self, update: scheduler_pb2.CatalogueUpdate) -> None:
+        self._catalogue.apply(update)
+        if update.revision:
+            self._taken = update.revision
+            self._news.set()
+
+    async def _confirm(self, watch: _Watch) -> None:
+        """What came while Envoy was waited for is confirmed together."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            taken, needed = self._taken, self._needed
+            try:
+                await self._feed.wait_acked(needed, _ACK_SECONDS)
+            except EnvoyUnavailable as error:
+                _log.warning("the catalogue is not in force: %s; waiting on", error)
+                self._news.set()
+                continue
+            except SnapshotRejected as error:
+                # It may or may not have taken routes away: only the next change that it accepts will tell.
+                _log.error("the catalogue is not in force: %s", error)
+                continue
+            await watch.write(scheduler_pb2.WatchCatalogueRequest(heard=taken))
+
+
+def _said(errors: BaseExceptionGroup[Exception]) -> str:
+    """The first, in few words."""
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error.details() or "" if isinstance(error, grpc.aio.AioRpcError) else str(error)

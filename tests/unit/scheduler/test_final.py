@@ -1,0 +1,65 @@
+"""When a failure is final: only then is there nothing to wait for."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from overbook.scheduler import status
+from tests.unit.scheduler.world import World, a_report
+
+BROKEN = {"available": False, "failed": True, "last_error": "No module named 'nowhere'"}
+
+
+def final(world: World, name: str = "iris") -> bool:
+    text = status.model_json(world.model(name), world.state.books.replicas)
+    found = json.loads(text)["status"]["final"]
+    assert isinstance(found, bool)
+    return found
+
+
+@pytest.fixture
+def world() -> World:
+    made = World()
+    made.server(replicas=2)
+    for number in range(2):
+        made.hello(f"mlserver/{number}")
+    return made
+
+
+def test_a_failure_that_is_tried_again_is_not_final(world: World) -> None:
+    world.apply("iris")
+    assert not final(world)
+    world.report(str(world.model("iris").assigned[0]), "iris", a_report(**BROKEN))  # type: ignore[arg-type]  # a table
+    assert world.reason("iris") == "ModelFailed"
+    assert not final(world)
+
+
+def test_one_that_was_given_up_is_final_and_says_what_to_do(world: World) -> None:
+    world.apply("iris")
+    seat = str(world.model("iris").assigned[0])
+    world.report(seat, "iris", a_report(final=True, **BROKEN))  # type: ignore[arg-type]  # a table
+    assert final(world)
+    condition = world.model("iris").condition
+    assert condition is not None
+    assert condition.message == (
+        f"{seat}: No module named 'nowhere'; it is not tried again by itself: apply it with a change, or activate it"
+    )
+
+
+@pytest.mark.parametrize(("least", "is_final"), [(1, False), (2, True)])
+def test_it_is_final_when_the_other_replicas_do_not_suffice(
+    world: World, least: int, is_final: bool
+) -> None:
+    world.apply("iris", replicas=2, minReplicas=least)
+    world.report("mlserver/0", "iris", a_report(final=True, **BROKEN))  # type: ignore[arg-type]  # a table
+    assert final(world) is is_final
+
+
+def test_what_is_said_of_older_content_is_not_final_for_the_new(world: World) -> None:
+    world.apply("iris")
+    seat = str(world.model("iris").assigned[0])
+    world.report(seat, "iris", a_report(final=True, **BROKEN))  # type: ignore[arg-type]  # a table
+    world.apply("iris", requirements=["sklearn"])
+    assert not final(world)
