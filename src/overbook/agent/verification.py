@@ -4,8 +4,9 @@ Theory of operation. A content is *verified* once it was loaded: by the server, 
 it (a weighing, which happens in a process apart). That is known for good, also across restarts. It has *failed* when
 its trial raised, and then stays so until a load in the server shows otherwise, as some models can be loaded only there.
 A trial whose process ended, or was ended, proves nothing: the machine may have been short of memory, or a framework may
-not bear to be forked. Then, and when nobody had found the room to try it after `PATIENCE`, the content is *unverified*:
-available, and said to be so. Requests never wait for any of this; who asks for a model has it loaded.
+not bear to be forked. Nor does one that failed for what may pass (`reasons`), such as a full disk. Then, and when
+nobody had found the room to try it after `PATIENCE`, the content is *unverified*: available, and said to be so.
+Requests never wait for any of this; who asks for a model has it loaded.
 
 Pure: time is an argument, and who tries is `verifier`'s and `memory.weigher`'s.
 """
@@ -111,6 +112,11 @@ class Verification:
         told = (
             f"the process in which it was tried did not survive that: {reason}; a request loads it"
         )
+        return self._judge(key_of(model), Verdict(Standing.UNVERIFIED, told))
+
+    def hindered(self, model: PreparedModel, reason: str) -> Collection[str]:
+        """A trial of it failed for a reason that does not lie in the content, and may be gone by the next load."""
+        told = f"a trial load failed for what may pass: {reason}; a request loads it"
         return self._judge(key_of(model), Verdict(Standing.UNVERIFIED, told))
 
     def end_waits(self, now: float, under_way: Collection[str]) -> list[str]:

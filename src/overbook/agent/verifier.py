@@ -18,6 +18,7 @@ from typing import Final, Protocol
 from overbook.agent.actor import Activation, AgentStops
 from overbook.agent.clock import Clock
 from overbook.agent.notices import Notices
+from overbook.agent.reasons import is_passing
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel, WeighingFailed
 from overbook.agent.verification import Standing, Verdict, Verification
 from overbook.residency.books import Entry
@@ -101,7 +102,13 @@ class Verifier:
         elif isinstance(error, ModelRejected) or (
             isinstance(error, WeighingFailed) and error.raised
         ):
-            self._tell(self._verification.raised(model, str(error)))
+            passing = isinstance(error, ModelRejected) and error.passing
+            judge = (
+                self._verification.hindered
+                if passing or is_passing(str(error))
+                else self._verification.raised
+            )
+            self._tell(judge(model, str(error)))
 
     async def run(self) -> None:
         """Until cancelled."""

@@ -140,6 +140,9 @@ async def test_what_is_said_of_a_weighing_says_no_more_than_it_shows() -> None:
             (WeighingFailed("nobody answered"), Standing.PENDING),
             (WeighingFailed("SIGSEGV", died=True), Standing.UNVERIFIED),
             (ModelRejected("no such file"), Standing.FAILED),
+            (WeighingFailed("OSError: No space left on device", raised=True), Standing.UNVERIFIED),
+            (WeighingFailed("ValueError: bad", raised=True), Standing.FAILED),
+            (ModelRejected("its tokenizer was away", passing=True), Standing.UNVERIFIED),
             (None, Standing.VERIFIED),
         ):
             made.verifier.weighed(prepared, error)
