@@ -186,6 +186,8 @@ def _serve_stale(books: Books, entry: Entry, promises: Promises, now: float) -> 
         books.unfit[entry.model] = None
     elif entry.loaded_size + entry.size > capacity - books.ledger.withheld:
         # Not both at once: requests wait for the swap.
+        if entry.good is not None:
+            entry.good.made_way = True
         before = books.coming_back
         books.begin_drain(entry, Cause.UPDATED, now)
         promises.spare += books.coming_back - before

@@ -256,7 +256,8 @@ class Books:
         if good is None or good.generation == entry.generation or entry.state in CHARGED:
             return None
         room = self.room_for(entry)
-        return good if good.size <= room and (entry.failures or entry.size > room) else None
+        failed = entry.failures and not good.made_way
+        return good if good.size <= room and (failed or entry.size > room) else None
 
     def size_to_load(self, entry: Entry) -> int:
         """Bytes of the content that its next load takes."""
@@ -474,6 +475,8 @@ class Books:
         entry.loading_size, entry.loading_peak = self.size_to_load(entry), self.peak(entry)
         entry.loading_extra = needs - entry.loading_size
         entry.overdraft = max(0, entry.loading_peak - needs)
+        if entry.good is not None:
+            entry.good.made_way = False  # for one try
         return needs
 
     def begin_drain(self, entry: Entry, cause: Cause, now: float) -> None:

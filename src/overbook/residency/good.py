@@ -13,6 +13,7 @@ from dataclasses import dataclass
 class Good:
     """Sizes in bytes: ``size`` in memory, ``peak`` for a moment while it loads. ``failures``: of its loads since, in
     a row; before ``retry_at`` (seconds on the caller's clock) it is not tried again, and ``failure`` says why.
+    ``made_way``: it left as there is no room for both; the next load takes the newest, though that failed before.
     """
 
     generation: int
@@ -21,3 +22,4 @@ class Good:
     failures: int = 0
     retry_at: float = -math.inf
     failure: str = ""
+    made_way: bool = False

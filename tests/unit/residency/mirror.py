@@ -25,9 +25,8 @@ class Mirror:
     """Follows one core. Every method raises AssertionError when a law is broken."""
 
     def __init__(self, budget: int, limits: Limits, *, by_time: bool) -> None:
-        self.by_time = (
-            by_time  # eviction by the time of the last use; else the policy's word is taken
-        )
+        # Eviction by the time of the last use; else the policy's word is taken.
+        self.by_time = by_time
         self.budget = budget
         self.limits = limits
         self.models: dict[ModelName, Seen] = {}
@@ -76,7 +75,8 @@ class Mirror:
         if seen.state in IN_MEMORY or good is None or good.generation == seen.generation:
             return None
         room = self.room_for(seen)
-        return good if good.size <= room and (seen.failures or seen.size > room) else None
+        known_bad = seen.failures and not good.made_way
+        return good if good.size <= room and (known_bad or seen.size > room) else None
 
     def needs(self, seen: Seen) -> int:
         """Bytes that a load is charged: what is reserved for it, but never so much that it could not be loaded."""
@@ -385,6 +385,8 @@ class Mirror:
             "no more is lent than the load takes for a moment"
         )
         seen.charge = seen.loaded + needs + lent
+        if seen.good is not None:
+            seen.good.made_way = False
         assert self.free >= 0, "law 1: no load beyond the budget"
         self._places(seen, now)
 
@@ -424,6 +426,8 @@ class Mirror:
             self._fairness(effect.model, now)
         if effect.cause in DEFICIT:
             assert self.surprised, "law 1: only a named deficit evicts for the budget"
+        if effect.cause is Cause.UPDATED and seen.good is not None:
+            seen.good.made_way = True
         seen.state, seen.ticket, seen.cause = State.DRAINING, effect.ticket, effect.cause
         seen.withdrawn_at, seen.acknowledged, seen.settling = now, False, False
 

@@ -21,6 +21,7 @@ class LoadedLast:
     failures: int = 0
     retry_at: float = -math.inf
     reason: str = ""
+    made_way: bool = False  # it left for one try of the newest
 
     def failed(self, reason: str, limits: Limits, now: float) -> None:
         self.failures, self.reason = self.failures + 1, reason

@@ -221,3 +221,23 @@ def test_what_was_loaded_last_is_never_given_up_but_waits_between_tries() -> Non
     here.say(ev.TryAgain(A))
     here.arrive(A)
     assert here.log[-1][2] == [fx.Load(A, 2)], "a person asked for it"
+
+
+def test_where_both_do_not_fit_the_old_content_makes_way_once_for_each_try() -> None:
+    here = world(a=7)
+    make_resident(here, A)
+    here.say(ev.Register(A, 7, 2))
+    loads = []
+    for _ in range(60):
+        if here.calls.get(A):
+            loads.append(here.core.entries[A].loading_generation)
+            here.answer(A, fail=loads[-1] == 2)
+        elif state(here, A) is State.DRAINING:
+            here.drained(A)
+            here.answer(A)
+        else:
+            here.now = min(here.core.next_wakeup(), here.now + 1000.0)
+            here.say(ev.Tick())
+    assert loads == [2, 1] * 4
+    assert here.core.entries[A].given_up
+    assert state(here, A) is State.RESIDENT
