@@ -193,7 +193,7 @@ def test_a_broken_new_version_leaves_the_old_one_serving(running: Overbook, home
         [condition] = running.model(model.name)["status"]["conditions"]
         assert (condition["status"], condition["reason"]) == ("False", "ModelFailed")
         assert "MLServer" in condition["message"]
-        assert "generation 1 goes on serving" in condition["message"]
+        assert "generation 1 serves" in condition["message"]
         applied = running.apply(model_manifest(model.name, model.folder))
         assert applied.code == 0, applied.err
     assert running.run("delete", "model", model.name).code == 0

@@ -80,6 +80,13 @@ class Client:
         tensor = {"name": "x", "datatype": "FP64", "shape": [2], "data": [value, 1.0]}
         return self._http.post(f"/v2/models/{name}/{path}", json={"inputs": [tensor]})
 
+    def get(self, path: str) -> httpx.Response:
+        return self._http.get(path)
+
+    def index(self) -> list[dict[str, str]]:
+        found: list[dict[str, str]] = self._http.post("/v2/repository/index").json()
+        return found
+
     def rest(self, model: Multiplier, value: float) -> list[float]:
         """Raises AssertionError with what came instead of an answer."""
         response = self.post(model.name, value)

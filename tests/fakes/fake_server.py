@@ -229,7 +229,7 @@ class FakeServer:
         if script.crash or script.hang:
             raise WeighingFailed("the load ended its process", died=True)
         if script.fail:
-            raise WeighingFailed(script.fail)
+            raise WeighingFailed(script.fail, raised=True)
         kept = script.size + (0 if request is None else script.grows)
         return Weight(kept, kept, asked=request is not None)
 

@@ -421,6 +421,7 @@ def catalogue(
                 generation=1,
                 replicas=[ReplicaRef(server="fake", replica=number) for number in numbers],
                 reason="" if numbers else reason,
+                readiness=scheduler_pb2.CatalogueModel.READY,
             )
             for name, numbers in models.items()
         ],

@@ -79,6 +79,7 @@ async def running(
             ),
             catalogue=catalogue,
             metadata=catalogue.metadata,
+            servers=catalogue,
         )
         task = asyncio.create_task(oip.run())
         try:

@@ -113,9 +113,10 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mlse
     running = mlserver_harness.server(folder / "state")
     await running.start(timeout=60)
     iris, odd = folder / "iris", folder / "odd"
-    iris.mkdir()
+    (iris / "7").mkdir(parents=True)
     joblib.dump(
-        LogisticRegression(max_iter=500).fit(*load_iris(return_X_y=True)), iris / "model.joblib"
+        LogisticRegression(max_iter=500).fit(*load_iris(return_X_y=True)),
+        iris / "7" / "model.joblib",
     )
     odd.mkdir()
     (odd / "model.py").write_text(textwrap.dedent(_ODD))
@@ -168,6 +169,7 @@ JSON = {"content-type": "application/json"}
 CASES = {
     "plain": ("/v2/models/iris/infer", JSON, _body()),
     "a version": ("/v2/models/iris/versions/7/infer", JSON, _body()),
+    "a version that is not there": ("/v2/models/iris/versions/8/infer", JSON, _body()),
     "no content type": ("/v2/models/iris/infer", {}, _body()),
     "a charset": (
         "/v2/models/iris/infer",

@@ -89,7 +89,8 @@ async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gat
     await server.start(timeout=60)
     model.mkdir()
     (model / "model.py").write_text(_GATED.format(gate=folder / "gate"))
-    (model / "model-settings.json").write_text(json.dumps({"implementation": "model.Model"}))
+    settings = {"implementation": "model.Model", "versions": ["1"]}
+    (model / "model-settings.json").write_text(json.dumps(settings))
     await server.load(PreparedModel("a", 1, model), timeout=CALL)
     yield Gated(server, folder / "gate")
     await server.close()

@@ -99,7 +99,9 @@ async def test_sklearn_answers_as_in_process(
     joblib.dump(forest, tmp_path / "1" / "model.joblib")
     await server.load(PreparedModel("iris", 1, tmp_path), timeout=CALL)
     tensor = {"name": "x", "shape": list(x.shape), "datatype": "FP64", "data": x.ravel().tolist()}
-    for path in ("/v2/models/iris/infer", "/v2/models/iris/versions/3/infer"):
+    other = await client.post("/v2/models/iris/versions/3/infer", json={"inputs": [tensor]})
+    assert other.status_code == 404, "it came from a folder 1"
+    for path in ("/v2/models/iris/infer", "/v2/models/iris/versions/1/infer"):
         reply = await client.post(path, json={"inputs": [tensor]})
         assert reply.status_code == 200, reply.text
         assert reply.json()["outputs"][0]["data"] == forest.predict(x).tolist()

@@ -64,14 +64,15 @@ class _Waiter:
 class ActorPorts:
     """What the actor acts upon. ``kill_server`` ends a process that does not answer; `server_down` tells of its end.
 
-    ``repair``: see `operations`. ``size``: bytes to charge for a model, by what is known now.
-    ``guard_again``: have the guard look now; it says by `Actor.guard` what that changed.
+    ``loaded``: is told of each load that ended well. ``repair``: see `operations`. ``size``: bytes to charge for a
+    model, by what is known now. ``guard_again``: have the guard look now; it says by `Actor.guard` what that changed.
     """
 
     server: InferenceServer
     notices: Notices
     kill_server: Callable[[str], None]
     repair: Repair
+    loaded: Callable[[PreparedModel], None]
     meter: Meter
     size: Callable[[PreparedModel], int]
     guard_again: Callable[[], None]
@@ -103,10 +104,12 @@ class Actor:
                 described=self._on_described,
                 stuck=ports.kill_server,
             ),
-            repair=ports.repair,
+            repair=self._repaired,
             meter=ports.meter,
         )
         self._inquiries = Inquiries(ports.server, self.followers.passed_on, self._on_inquired)
+        self._repair = ports.repair
+        self._tell_loaded = ports.loaded
         self._meter = ports.meter
         self._size = ports.size
         self._guard_again = ports.guard_again
@@ -116,7 +119,8 @@ class Actor:
             withhold=self._on_withheld,
             measured=self.measured,
         )
-        self._prepared: dict[ModelName, PreparedModel] = {}
+        # What the core's numbers mean: the newest content of a model, and the one that was loaded last.
+        self._prepared: dict[ModelName, dict[int, PreparedModel]] = {}
         self._loading: dict[ModelName, PreparedModel] = {}
         self._loaded: dict[ModelName, PreparedModel] = {}
         self._waiters: dict[RequestId, _Waiter] = {}
@@ -158,6 +162,16 @@ class Actor:
     @property
     def entries(self) -> Mapping[ModelName, Entry]:
         return self._core.entries
+
+    @property
+    def free(self) -> int:
+        """Bytes of the budget that nothing is charged for."""
+        return self._core.ledger.free
+
+    @property
+    def loading(self) -> set[str]:
+        """Names of the artifacts that are being loaded."""
+        return {prepared.artifact.name for prepared in self._loading.values()}
 
     def statistics(self) -> Statistics:
         return self._core.statistics()
@@ -215,8 +229,33 @@ class Actor:
             self.feed(ev.Withhold(size, lost=self._lost >= self._guarded))
 
     def assign(self, prepared: PreparedModel, register: ev.Register) -> None:
-        self._prepared[register.model] = prepared
+        self._prepared.setdefault(register.model, {})[prepared.generation] = prepared
         self.feed(register)
+        self._drop_older(register.model)
+
+    def _drop_older(self, model: ModelName) -> None:
+        """Only two contents of a model can still be loaded."""
+        entry, known = self.entries.get(model), self._prepared.get(model)
+        if entry is not None and known is not None:
+            good = None if entry.good is None else entry.good.generation
+            for number in known.keys() - {entry.generation, good}:
+                del known[number]
+
+    def _newest(self, model: ModelName) -> PreparedModel | None:
+        entry = self.entries.get(model)
+        return None if entry is None else self._prepared[model].get(entry.generation)
+
+    async def _repaired(self, prepared: PreparedModel) -> PreparedModel | None:
+        """Also when the new copy cannot be loaded either, the old one is gone."""
+        repaired = await self._repair(prepared)
+        known = self._prepared.get(ModelName(prepared.name), {})
+        if repaired is not None and prepared.generation in known:
+            known[prepared.generation] = repaired
+        return repaired
+
+    def stands_in(self, model: ModelName) -> int:
+        """The number of the older content that a request would load, as the newest cannot be; 0 when there is none."""
+        return self._core.stands_in(model)
 
     def resize(self, register: ev.Register) -> None:
         """The same content, known to be of another size."""
@@ -300,7 +339,7 @@ class Actor:
 
     async def metadata(self, model: ModelName) -> Mapping[str, object] | None:
         """OIP metadata without loading: what the server said last, else what the files tell."""
-        prepared = self._prepared.get(model)
+        prepared = self._newest(model)
         if prepared is None:
             return None
         known = self._metadata.get(model)
@@ -375,10 +414,10 @@ class Actor:
                 self._answer(request, None, "", 0.0)
             case fx.Reject(request, refusal, reason, retry_after):
                 self._answer(request, refusal, reason, retry_after)
-            case fx.Load(model):
+            case fx.Load(model, generation):
                 self._notices.changed(model)
-                self._loading[model] = self._prepared[model]
-                self._operations.load(self._prepared[model], self._loaded.get(model))
+                self._loading[model] = prepared = self._prepared[model][generation]
+                self._operations.load(prepared, self._loaded.get(model))
             case fx.Unload(model):
                 self._notices.changed(model)
                 idle = self.entries[model].in_flight == 0
@@ -454,10 +493,10 @@ class Actor:
         self._notices.loaded(model, seconds)
         size = self._size(prepared)
         self.feed(ev.LoadSucceeded(model, measured=size, seconds=seconds))
-        newest = self._prepared.get(model)
-        if newest is None or newest.generation != prepared.generation:
+        self._drop_older(model)
+        self._tell_loaded(prepared)
+        if self._newest(model) != prepared:
             return
-        self._prepared[model] = prepared  # its files may have been fetched again
         known = self._metadata.get(model)
         if known is None or known[0] != prepared:
             self._operations.describe(prepared)
@@ -498,5 +537,5 @@ class Actor:
 
     def _on_described(self, prepared: PreparedModel, found: Mapping[str, object]) -> None:
         model = ModelName(prepared.name)
-        if self._prepared.get(model) == prepared:
+        if self._newest(model) == prepared:
             self._metadata[model] = (prepared, found)

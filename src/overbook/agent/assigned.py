@@ -9,6 +9,7 @@ from typing import Final
 from overbook.agent.artifacts.cache import Artifact
 from overbook.agent.artifacts.kinds import FILES, Kind
 from overbook.agent.memory.sizes import Content as Measurable
+from overbook.agent.proven import GoodContent
 from overbook.agent.servers.protocol import PreparedModel
 from overbook.wire import scheduler_pb2 as pb
 
@@ -18,18 +19,32 @@ _NOTHING: Final = Measurable("", Kind(FILES, 0))
 @dataclass(frozen=True, slots=True)
 class Content:
     """What was registered: files, of what kind, where they came from (address, fingerprint), and the number the core
-    knows it by.
+    knows it by. ``asked``: the generation of the spec that asked for it.
     """
 
     artifact: Artifact
     kind: Kind
     source: tuple[str, str]
     prepared: PreparedModel
+    asked: int
 
     @property
     def measurable(self) -> Measurable:
         words = " ".join(self.prepared.requirements)
         return Measurable(self.artifact.digest, self.kind, words)
+
+    @property
+    def as_good(self) -> GoodContent:
+        """What is to be known of it after a restart."""
+        return GoodContent(
+            *self.source,
+            digest=self.artifact.digest,
+            bytes=self.artifact.bytes,
+            kind=self.kind,
+            requirements=self.prepared.requirements,
+            version=self.prepared.version,
+            generation=self.asked,
+        )
 
     def same(self, other: PreparedModel) -> bool:
         return self.prepared == replace(other, generation=self.prepared.generation)
@@ -37,13 +52,15 @@ class Content:
 
 @dataclass(slots=True, eq=False)
 class Assignment:
-    """One assigned model. ``current``: the content registered is the one that ``spec`` asks for.
+    """One assigned model. ``content``: what is registered; ``current``: it is what ``spec`` asks for. ``good``: what
+    was loaded last, and stands for the model until another has been loaded; its files stay as long.
 
     ``final``: its files were refused, and are not looked at again until something changes or a person asks.
     """
 
     spec: pb.AssignedModel
     content: Content | None = None
+    good: Content | None = None
     current: bool = False
     failure: str = ""
     failures: int = 0
@@ -69,7 +86,17 @@ class Assignment:
     @property
     def unknown(self) -> bool:
         """Its files may be here already, but nobody has looked yet."""
-        return not self.registered and not self.failure
+        return not self.current and not self.failure
+
+    def asked_by(self, number: int) -> int:
+        """The generation of the spec that asked for the content of this number; 0 when it is not known any more."""
+        known = (each for each in self.contents if each.prepared.generation == number)
+        return next((each.asked for each in known), 0)
+
+    @property
+    def contents(self) -> tuple[Content, ...]:
+        """All whose files are needed."""
+        return tuple(each for each in (self.content, self.good) if each is not None)
 
     async def news(self, seconds: float) -> bool:
         """Wait for some; False when there were none in time."""
@@ -92,6 +119,34 @@ def same_content(one: pb.AssignedModel, other: pb.AssignedModel) -> bool:
         and one.fingerprint == other.fingerprint
         and one.artifact_version == other.artifact_version
         and one.requirements == other.requirements
+    )
+
+
+def restored(name: str, good: GoodContent, artifact: Artifact) -> Content:
+    """What was loaded before the agent began anew."""
+    prepared = PreparedModel(
+        name=name,
+        generation=good.generation,
+        artifact=artifact.path,
+        requirements=good.requirements,
+        version=good.version,
+    )
+    source = (good.storage_uri, good.fingerprint)
+    return Content(artifact, good.kind, source, prepared, good.generation)
+
+
+def asks_for(spec: pb.AssignedModel, good: GoodContent) -> bool:
+    """Whether the spec asks for these files, loaded in the same way."""
+    return (
+        spec.storage_uri,
+        spec.fingerprint,
+        spec.artifact_version,
+        tuple(spec.requirements),
+    ) == (
+        good.storage_uri,
+        good.fingerprint,
+        good.version,
+        good.requirements,
     )
 
 

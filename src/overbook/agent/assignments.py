@@ -21,13 +21,21 @@ from typing import Final, Protocol
 from overbook.agent.actor import Activation, Actor
 from overbook.agent.artifacts.cache import Artifact, ArtifactError
 from overbook.agent.artifacts.kinds import Kind
-from overbook.agent.assigned import Assignment, Content, prepared_model, same_content
+from overbook.agent.assigned import (
+    Assignment,
+    Content,
+    asks_for,
+    prepared_model,
+    restored,
+    same_content,
+)
 from overbook.agent.clock import Clock
 from overbook.agent.guesses import SMALLEST
 from overbook.agent.looking import failing_alone, told
 from overbook.agent.memory.history import History, Seen
 from overbook.agent.memory.sizes import Sizes
 from overbook.agent.notices import Notices
+from overbook.agent.proven import Proven
 from overbook.agent.reasons import is_lasting
 from overbook.agent.servers.protocol import InferenceServer, ModelRejected, PreparedModel
 from overbook.manifests.problems import shown
@@ -53,6 +61,10 @@ class Cache(Protocol):
         """Of files that were fetched."""
         ...
 
+    def held(self, digest: str, size: int) -> Artifact | None:
+        """An artifact of ``size`` bytes that was fetched at some time; None when it is not here any more."""
+        ...
+
     async def verify(self, digest: str) -> bool: ...
 
     async def prune(self, keep: set[str]) -> int: ...
@@ -64,6 +76,16 @@ class Weighing(Protocol):
     def want(self, model: PreparedModel) -> None: ...
 
     def keep_only(self, digests: set[str]) -> None: ...
+
+
+class Verifying(Protocol):
+    """Who knows whether contents can be loaded: `verifier.Verifier`."""
+
+    def register(self, model: PreparedModel, *, wanted: bool) -> None: ...
+
+    def forget(self, model: str) -> None: ...
+
+    def loaded(self, model: PreparedModel) -> None: ...
 
 
 class Assignments:
@@ -80,10 +102,14 @@ class Assignments:
         sizes: Sizes,
         weigher: Weighing,
         history: History,
+        proven: Proven,
+        verifier: Verifying,
     ) -> None:
         self._sizes = sizes
         self._weigher = weigher
         self._history = history
+        self._proven = proven
+        self._verifier = verifier
         sizes.on_change = self._size_changed
         self._by_digest: dict[str, set[str]] = {}
         self._actor = actor
@@ -151,6 +177,8 @@ class Assignments:
             if known.fetch is not None:
                 known.fetch.cancel()
             known.changed.set()
+            self._proven.forget(name)
+            self._verifier.forget(name)
             if known.content is not None:
                 self._forget_size(known.content)
                 self._leaving[name] = known
@@ -185,6 +213,7 @@ class Assignments:
         self._notices.changed(assignment.spec.name)
 
     async def _fetch(self, assignment: Assignment) -> None:
+        self._restore(assignment)
         while True:
             spec = assignment.spec
             try:
@@ -213,7 +242,32 @@ class Assignments:
         artifact = await self._cache.fetch(*source)
         prepared = prepared_model(spec, artifact)
         await self._server.validate(prepared)
-        return Content(artifact, await self._kind(prepared), source, prepared)
+        kind = await self._kind(prepared)
+        return Content(artifact, kind, source, prepared, spec.generation)
+
+    def _restore(self, assignment: Assignment) -> None:
+        """Before this agent began, another content was loaded last: it stands for the model until the one that is
+        asked for now has been loaded.
+        """
+        spec = assignment.spec
+        good = None if assignment.registered else self._proven.good(spec.name)
+        if good is None or asks_for(spec, good):
+            return
+        artifact = self._cache.held(good.digest, good.bytes)
+        if artifact is not None:
+            self._register(assignment, restored(spec.name, good, artifact))
+
+    def loaded(self, prepared: PreparedModel) -> None:
+        """The actor loaded it: now it is what stands for the model, and older files may go."""
+        self._verifier.loaded(prepared)
+        known = self._assigned.get(prepared.name)
+        content = None if known is None else known.content
+        if known is None or content is None or known.good is content:
+            return
+        if content.prepared.generation == prepared.generation:
+            known.good = content
+            self._proven.loaded(prepared.name, content.as_good)
+            self._files_changed()
 
     async def _kind(self, prepared: PreparedModel) -> Kind:
         """Only who has to guess has to look."""
@@ -240,10 +294,15 @@ class Assignments:
         content = replace(content, prepared=replace(content.prepared, generation=number))
         assignment.content = content
         self._know(assignment)
+        register = self._registration(assignment)
+        if self._proven.good(name) == content.as_good:
+            assignment.good = assignment.good or content
+            register = replace(register, proven=True)
         entry = self._actor.entries.get(name)
         if entry is not None and entry.generation != number:
             self._notices.forgiven(name)
-        self._actor.assign(content.prepared, self._registration(assignment))
+        self._actor.assign(content.prepared, register)
+        self._verifier.register(content.prepared, wanted=not spec.take_unverified)
         self._weigher.want(content.prepared)
         self._files_changed()
         assignment.changed.set()
@@ -327,17 +386,18 @@ class Assignments:
 
         None when it is as it was published, or no longer wanted. Raises ArtifactError.
         """
-        for known in (self._assigned.get(prepared.name), self._leaving.get(prepared.name)):
-            content = known.content if known is not None else None
-            if known is None or content is None or content.artifact.path != prepared.artifact:
+        places = (self._assigned.get(prepared.name), self._leaving.get(prepared.name))
+        for known, content in ((each, part) for each in places if each for part in each.contents):
+            if content.artifact.path != prepared.artifact:
                 continue
             if await self._cache.verify(content.artifact.digest):
                 return None
             self._notices.artifact_damaged(prepared.name, str(content.artifact.path))
             artifact = await self._cache.fetch(*content.source)
             repaired = replace(prepared, artifact=artifact.path)
-            if known.content is content:
-                known.content = replace(content, artifact=artifact, prepared=repaired)
+            new = replace(content, artifact=artifact, prepared=repaired)
+            known.good = new if known.good is content else known.good
+            known.content = new if known.content is content else known.content
             return repaired
         return None
 
@@ -350,9 +410,9 @@ class Assignments:
         if unknown or not (self._prune_due and self._synced):
             return
         wanted = {
-            assignment.content.artifact.digest
+            content.artifact.digest
             for assignment in (*self._assigned.values(), *self._leaving.values())
-            if assignment.content is not None
+            for content in assignment.contents
         }
         keep = wanted | {folder.name for folder in self._actor.files_in_use}
         # What is still in use of an older content goes later.

@@ -22,6 +22,7 @@ from overbook.agent.memory.assembly import MemoryOffice
 from overbook.agent.memory.unattributed import slack_of
 from overbook.agent.notices import Notices
 from overbook.agent.operations import OperationLimits
+from overbook.agent.proven import Proven
 from overbook.agent.replaceable import ReplaceableServer
 from overbook.agent.reports import Reporter
 from overbook.agent.servers.attached import AttachedServer, Attachment
@@ -29,6 +30,8 @@ from overbook.agent.servers.factory import attach, make_server
 from overbook.agent.servers.protocol import InferenceServer, Presence
 from overbook.agent.service import AgentService
 from overbook.agent.supervisor import Phase, RestartLimits, Supervisor
+from overbook.agent.verification import Verification
+from overbook.agent.verifier import Verifier, VerifierPorts
 from overbook.residency.books import Limits
 from overbook.residency.core import Core
 from overbook.runtimes.catalogue import UnknownRuntime, runtime
@@ -105,6 +108,7 @@ class AgentPart:
             guess=Guess(config.own_process),
             budget=config.memory,
         )
+        proven = Proven(self._folder / "proven.db", _runtime_id(config.runtime))
         supervisor = Supervisor(
             server=server,
             notices=self._notices,
@@ -124,12 +128,25 @@ class AgentPart:
                 notices=self._notices,
                 kill_server=supervisor.kill,
                 repair=lambda prepared: assignments.repair(prepared),
+                loaded=lambda prepared: assignments.loaded(prepared),
                 meter=memory.meter,
                 size=lambda prepared: assignments.size_of(prepared),
                 guard_again=lambda: watch.guard_again(),
             ),
         )
-        weigher = memory.weigher(lambda: {folder.name for folder in actor.files_in_use})
+        verifier = Verifier(
+            Verification(proven),
+            VerifierPorts(
+                actor=actor,
+                notices=self._notices,
+                clock=self._clock,
+                weighs=server.weighs,
+                under_way=lambda: actor.loading | weigher.under_way,
+            ),
+        )
+        weigher = memory.weigher(
+            lambda: {folder.name for folder in actor.files_in_use}, verifier.weighed
+        )
         cache = ArtifactCache(self._folder / "cache")
         assignments = Assignments(
             actor=actor,
@@ -140,6 +157,8 @@ class AgentPart:
             sizes=memory.sizes,
             weigher=weigher,
             history=memory.history,
+            proven=proven,
+            verifier=verifier,
         )
         reporter = Reporter(
             actor,
@@ -147,6 +166,7 @@ class AgentPart:
             supervisor,
             server,
             self._clock,
+            verifier.of,
             foreign=lambda: () if attached is None else attached.foreign,
         )
         watch = memory.watch(
@@ -190,6 +210,7 @@ class AgentPart:
                 tasks.create_task(link.run(), name="scheduler link")
                 tasks.create_task(watch.run(), name="memory watch")
                 tasks.create_task(weigher.run(), name="weigher")
+                tasks.create_task(verifier.run(), name="verifier")
                 tasks.create_task(self._prune(assignments), name="cache pruning")
                 tasks.create_task(_remember(assignments), name="history")
         finally:
@@ -198,6 +219,7 @@ class AgentPart:
                 await attached.release(timeout=_RELEASE)
             await server.close()
             cache.close()
+            proven.close()
             memory.close()
 
     def _hello(self) -> pb.AgentHello:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, Protocol
 
 from overbook import metrics
 from overbook.agent.actor import Actor
@@ -15,6 +15,8 @@ from overbook.agent.memory.readings import Reading
 from overbook.agent.servers.attached import Foreign
 from overbook.agent.servers.protocol import InferenceServer
 from overbook.agent.supervisor import Phase, Supervisor
+from overbook.agent.verification import Standing, Verdict
+from overbook.residency.books import Entry
 from overbook.residency.events import ModelName
 from overbook.residency.states import CHARGED, State
 from overbook.wire import common_pb2 as common
@@ -29,6 +31,14 @@ _STATES: Final = {
     State.UNLOADING: common.UNLOADING,
     State.FAILED: common.FAILED,
 }
+
+
+class Judge(Protocol):
+    """`Verifier.of`."""
+
+    def __call__(self, model: str, *, wanted: bool) -> Verdict: ...
+
+
 _IN_MEMORY: Final = CHARGED - {State.LOADING}
 
 
@@ -42,9 +52,11 @@ class Reporter:
         supervisor: Supervisor,
         server: InferenceServer,
         clock: Clock,
+        verdict: Judge,
         foreign: Callable[[], Iterable[Foreign]] = tuple,
     ) -> None:
         self._foreign = foreign
+        self._verdict = verdict
         self._actor = actor
         self._assignments = assignments
         self._supervisor = supervisor
@@ -92,14 +104,29 @@ class Reporter:
         report.evictions = entry.evictions
         # A failure lasts until a load succeeds or the content changes, also while the next try is under way. And
         # who asks for the newest content is not answered by it before the swap.
-        report.available = assignment.current and not outdated and not entry.reason
+        verdict = self._verdict(report.name, wanted=not assignment.spec.take_unverified)
+        can_serve = verdict.standing in (Standing.VERIFIED, Standing.UNVERIFIED)
+        report.available = assignment.current and not outdated and not entry.reason and can_serve
+        report.unverified = verdict.reason if assignment.current else ""
         # What is said against older files is not said against those that are on their way.
         if entry.reason and assignment.current:
             report.last_error = entry.reason
             report.failed = True
             report.final = entry.given_up
+        elif verdict.standing is Standing.FAILED and assignment.current:
+            report.last_error = verdict.reason
+            report.failed = report.final = True
+        report.serving_generation = assignment.asked_by(self._serving(entry, assignment, verdict))
+
+    def _serving(self, entry: Entry, assignment: Assignment, verdict: Verdict) -> int:
+        """The number of the content that answers requests although it may not be the newest; 0: none does."""
         if entry.state in _IN_MEMORY:
-            report.serving_generation = entry.loaded_generation
+            return entry.loaded_generation
+        if not assignment.current:
+            return self._actor.stands_in(entry.model) or entry.generation
+        if verdict.standing is Standing.FAILED and entry.good is not None:
+            return entry.good.generation
+        return self._actor.stands_in(entry.model)
 
     def server(self) -> pb.ServerReport:
         statistics = self._actor.statistics()

@@ -54,6 +54,8 @@ def describe_model(model: JsonObject, *, now: float) -> str:
         for part in parts:
             if error := text(part.get("lastError")):
                 lines.append(f"{replica_name(part)}: {' '.join(error.split())}")
+            elif doubt := text(part.get("unverified")):
+                lines.append(f"{replica_name(part)}: unverified: {doubt}")
     else:
         lines.append("none: the model is assigned to no server replica")
     lines += ["", "Placement", *_verdict(model.get("verdict"))]

@@ -37,7 +37,10 @@ def model_row(model: JsonObject, now: float) -> tuple[str, ...]:
     parts = replicas(model)
     # What is wrong needs words; that all is well is said by READY already.
     reason = "" if found.ready else found.reason
-    if reason and found.message:
+    doubts = [each for part in parts if (each := text(part.get("unverified")))]
+    if found.ready and doubts:
+        reason = f"unverified: {doubts[0]}"
+    if reason and not found.ready and found.message:
         reason = f"{reason}: {found.message}"
     return (
         name_of(model),

@@ -12,7 +12,7 @@ from typing import Final
 import click
 
 from overbook.cli.failures import Failed
-from overbook.cli.reading import at, condition, name_of, number
+from overbook.cli.reading import at, condition, name_of, number, replicas, text
 from overbook.client.control import ControlClient
 from overbook.client.http import JsonObject
 
@@ -22,6 +22,12 @@ _FEW: Final = 8
 _RECHECK: Final = 1.0
 _PAUSE: Final = 0.02
 _FAILURES: Final = frozenset({"ModelFailed", "ScheduleFailed"})
+
+
+def unverified(model: JsonObject) -> str:
+    """Why nobody knows whether a model that is ready can be loaded; "" when it was loaded once."""
+    found = (text(part.get("unverified")) for part in replicas(model))
+    return next((each for each in found if each), "")
 
 
 def verdict(model: JsonObject, generation: int) -> tuple[bool, str]:
@@ -65,7 +71,8 @@ def wait_for_models(
         for name, model in _current(client, pending).items():
             ready, reason = verdict(model, pending[name])
             if ready:
-                click.echo(f"model/{name} ready")
+                doubt = unverified(model)
+                click.echo(f"model/{name} ready" + (f", unverified: {doubt}" if doubt else ""))
                 del pending[name]
             else:
                 reasons[name] = reason

@@ -31,6 +31,7 @@ _log = logging.getLogger(__name__)
 
 _BACKOFF_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 _METADATA_SECONDS: Final = 5.0
+_UNHEARD: Final = "its agent cannot be reached"
 _Outgoing: TypeAlias = "asyncio.Queue[agent_pb2.GatewayToAgent]"
 # Numbers of calls to activate, of this process: none is used twice.
 _numbers: Final = count(1)
@@ -84,6 +85,8 @@ class AgentLink:
         # Said while the stream has begun and the agent has not said a word yet.
         self._unsaid: list[tuple[str, int]] = []
         self._group: asyncio.TaskGroup | None = None
+        # Why the inference server can serve nothing now; "" when it can.
+        self.down = _UNHEARD
 
     async def run(self) -> None:
         """Follow the agent for ever, connecting again when the stream is lost."""
@@ -194,6 +197,7 @@ class AgentLink:
         except* _StreamEnded:
             _log.info("agent of %s: stream ended", self._replica)
         finally:
+            self.down = _UNHEARD
             self._outgoing = self._group = None
             self._draining.clear()
             call.cancel()
@@ -224,8 +228,10 @@ class AgentLink:
                 )
                 self._router.grants.begin(self._replica, message.address.epoch)
                 await self._router.set_address(self._replica, addresses)
+                self.down = ""
             else:
                 self._router.set_down(self._replica)
+                self.down = "its inference server is not up"
         elif kind == "hot":
             self._hot(message.hot)
         elif kind == "withdraw":
@@ -319,6 +325,18 @@ class Agents:
             link = self.link(replica)
             if link is not None:
                 link.report(mine)
+
+    def down(self) -> Mapping[str, str]:
+        """Server replicas that models are assigned to and that can serve nothing now, and why."""
+        return {name: why for name, why in self._states().items() if why}
+
+    def up(self) -> list[str]:
+        """Those that can."""
+        return [name for name, why in self._states().items() if not why]
+
+    def _states(self) -> dict[str, str]:
+        links = {name: self.link(name) for name in self._catalogue.assigned_replicas()}
+        return {name: _UNHEARD if link is None else link.down for name, link in links.items()}
 
     async def metadata(self, model: str) -> Mapping[str, object] | None:
         """OIP metadata of a registered model from any replica that can tell, else None."""

@@ -9,14 +9,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from overbook.wire import scheduler_pb2
 from overbook.wire.common_pb2 import ReplicaRef
 
+_UNTOLD: Final = "its server replicas have not told of it yet"
+
 
 @dataclass(frozen=True, slots=True)
 class CatalogueEntry:
-    """A registered model. ``replicas``: "server/replica"; ``reason``: why there are none.
+    """A registered model. ``replicas``: "server/replica"; ``ready``: a request would be answered. ``reason``: why
+    there are no replicas, or why it is not ready.
 
     ``activation_timeout``: seconds for which its requests wait for it; None: as long as the gateway's own say.
     """
@@ -26,10 +30,11 @@ class CatalogueEntry:
     replicas: tuple[str, ...]
     reason: str
     activation_timeout: float | None = None
+    ready: bool = True
 
     @property
     def available(self) -> bool:
-        return bool(self.replicas)
+        return self.ready and bool(self.replicas)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,23 @@ class ReplicaEntry:
 def replica_name(ref: ReplicaRef) -> str:
     """How a replica is written: "mlserver/0"."""
     return f"{ref.server}/{ref.replica}"
+
+
+def _entry(model: scheduler_pb2.CatalogueModel, before: CatalogueEntry | None) -> CatalogueEntry:
+    """While agents are silent, such as after a restart of the scheduler, what they said before holds."""
+    ready = model.readiness == scheduler_pb2.CatalogueModel.READY
+    reason = model.reason or model.not_ready
+    if model.readiness == scheduler_pb2.CatalogueModel.UNKNOWN and model.replicas:
+        ready = before is not None and before.ready
+        reason = "" if ready else _UNTOLD
+    return CatalogueEntry(
+        name=model.name,
+        generation=model.generation,
+        replicas=tuple(replica_name(ref) for ref in model.replicas),
+        reason=reason,
+        activation_timeout=model.activation_timeout_seconds or None,
+        ready=ready,
+    )
 
 
 class Catalogue:
@@ -70,6 +92,10 @@ class Catalogue:
     def find(self, name: str) -> CatalogueEntry | None:
         return self._models.get(name)
 
+    def assigned_replicas(self) -> set[str]:
+        """The names of all replicas that models are assigned to."""
+        return {name for entry in self._models.values() for name in entry.replicas}
+
     def replicas(self) -> dict[str, ReplicaEntry]:
         """All replicas by name."""
         return dict(self._replicas)
@@ -88,13 +114,7 @@ class Catalogue:
             models.discard(model.name)
             if model.name not in self._models:
                 changed.add(model.name)
-            self._models[model.name] = CatalogueEntry(
-                name=model.name,
-                generation=model.generation,
-                replicas=tuple(replica_name(ref) for ref in model.replicas),
-                reason=model.reason,
-                activation_timeout=model.activation_timeout_seconds or None,
-            )
+            self._models[model.name] = _entry(model, self._models.get(model.name))
         for replica in update.replicas:
             name = replica_name(replica.ref)
             replicas.discard(name)

@@ -156,6 +156,7 @@ class GatewayPart:
                     ),
                     catalogue=self.catalogue,
                     metadata=self.agents.metadata,
+                    servers=self.agents,
                 )
                 group.create_task(oip.run(), name="gateway oip")
                 group.create_task(self._following.run(), name="gateway catalogue")

@@ -134,6 +134,7 @@ class ModelSpec(_Value):
     priority: Annotated[StrictInt, Field(ge=-_INT32_MAX, le=_INT32_MAX)] = 0
     keep_alive: Duration = 0
     activation_timeout: Wait | None = None
+    verify: bool = True
 
     @property
     def memory_bytes(self) -> int | None:

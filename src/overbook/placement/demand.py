@@ -49,7 +49,8 @@ class ReplicaView:
 
     ``registered`` is the sum in bytes of the *other* models registered there, ``models`` their number.
     ``holds``: the model in question is there already, ``held``: and has a right to so many bytes, whatever others
-    turned out to take. ``awaited``: not connected, but its agent is expected any moment. ``separate_process``:
+    turned out to take. ``keeps``: where there is no place with room for it, it stays here, also above the limit.
+    ``awaited``: not connected, but its agent is expected any moment. ``separate_process``:
     capabilities for which the server starts a process per model. ``attached``: somebody else's inference server,
     into which nothing can be installed. ``foreign``: names of models that it holds and that nobody registered.
     """
@@ -69,6 +70,7 @@ class ReplicaView:
     attached: bool = False
     foreign: frozenset[str] = frozenset()
     held: int = 0
+    keeps: bool = False
 
     @property
     def limit(self) -> int:

@@ -22,7 +22,8 @@ def place(
     """Chooses up to ``model.replicas`` different server replicas. Deterministic.
 
     Every view must leave the model itself out of its sums. Nothing is chosen for a model that can
-    go to fewer replicas than it needs, except where it is already: what serves goes on serving. And nothing
+    go to fewer replicas than it needs, except where it is already: what serves goes on serving, also when it asks for
+    more than there is room for, and nobody else has that room. And nothing
     new is chosen while an agent that could take it is about to connect: the first to connect would get all.
     ``providers``: who could offer what nobody offers now, for the advice in the verdict.
     """
@@ -36,6 +37,10 @@ def place(
             refused.append((view, why))
     allowed.sort(key=lambda view: preference(model, view))
     best = allowed[: model.replicas]
+    over = _kept_over_the_limit(model, refused, model.replicas - len(best))
+    best += over
+    allowed += over
+    refused = [(view, why) for view, why in refused if view not in over]
     soon = any(
         why.rule is Refusal.NOT_CONNECTED and worth_waiting_for(model, view)
         for view, why in refused
@@ -72,6 +77,14 @@ def place(
         ),
         reason=reason,
     )
+
+
+def _kept_over_the_limit(
+    model: ModelDemand, refused: Sequence[tuple[ReplicaView, Refused]], missing: int
+) -> list[ReplicaView]:
+    """Of those that have no room for it, ``missing`` where it is and may stay all the same."""
+    kept = [view for view, why in refused if why.rule is Refusal.NO_ROOM and view.keeps]
+    return sorted(kept, key=lambda view: preference(model, view))[:missing]
 
 
 def _decision(view: ReplicaView, chosen: bool, reason: str, why: Refused | None) -> Decision:

@@ -90,7 +90,8 @@ def shortage(
     if len(reasons) > _SHOWN:
         texts.append(f"and {len(reasons) - _SHOWN} more")
     if not reasons:
-        texts.append(f"there are only {chosen} server replicas it may go to")
+        only = "is only 1 server replica" if chosen == 1 else f"are only {chosen} server replicas"
+        texts.append(f"there {only} it may go to")
     return f"{head}; {'; '.join(texts)}"
 
 

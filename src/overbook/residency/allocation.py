@@ -148,8 +148,9 @@ def _reserve(books: Books, entry: Entry, promises: Promises, now: float) -> int 
             )  # what trickles in is its, not that of smaller ones behind it
         return None
     promises.free -= needs
-    extra = max(0, min(entry.peak - needs, promises.free, promises.spare))
-    if not promises.places.begin(long=long) or not books.may_overdraw(entry.peak - needs - extra):
+    peak = books.peak(entry)
+    extra = max(0, min(peak - needs, promises.free, promises.spare))
+    if not promises.places.begin(long=long) or not books.may_overdraw(peak - needs - extra):
         return None
     promises.free -= extra
     promises.spare -= extra
@@ -160,9 +161,11 @@ def _serve_pending(books: Books, entry: Entry, promises: Promises, now: float) -
     refusal = no_room_reason(books, entry)
     if refusal:
         books.reject_all(entry, Refusal.NO_ROOM, refusal, 0.0)
-    elif now < entry.retry_at:
-        books.reject_all(entry, Refusal.LOAD_FAILED, entry.failure, entry.retry_after(now))
-    elif entry.size > books.ledger.budget - books.ledger.withheld - books.pinned_bytes:
+    elif (held := books.held_back(entry, now)) is not None:
+        books.reject_all(entry, Refusal.LOAD_FAILED, *held)
+    elif (
+        books.size_to_load(entry) > books.ledger.budget - books.ledger.withheld - books.pinned_bytes
+    ):
         return  # not even if all others left: bytes are lost, and whoever sees to that is told (`outlook.starved`)
     elif (extra := _reserve(books, entry, promises, now)) is not None:
         books.begin_load(entry, now, extra)
@@ -179,14 +182,16 @@ def _serve_stale(books: Books, entry: Entry, promises: Promises, now: float) -> 
     if now < entry.retry_at:
         promises.wake = min(promises.wake, entry.retry_at)
         return
-    capacity = books.ledger.budget - (books.pinned_bytes - books.held_by_pin(entry))
+    capacity = books.room_for(entry)
     if entry.size > capacity:
         # The new content does not fit as things are: the old one keeps serving and the status says why.
-        entry.reason = no_room_reason(books, entry)
+        entry.reason = newest_has_no_room(books, entry)
         books.stale.pop(entry.model)
         books.unfit[entry.model] = None
     elif entry.loaded_size + entry.size > capacity - books.ledger.withheld:
         # Not both at once: requests wait for the swap.
+        if entry.good is not None:
+            entry.good.made_way = True
         before = books.coming_back
         books.begin_drain(entry, Cause.UPDATED, now)
         promises.spare += books.coming_back - before
@@ -196,17 +201,25 @@ def _serve_stale(books: Books, entry: Entry, promises: Promises, now: float) -> 
 
 def no_room_reason(books: Books, entry: Entry) -> str:
     """Why the model can never be loaded as things are, with the numbers; empty when it can."""
-    budget = books.ledger.budget
-    if entry.size > budget:
+    return _no_room(books, entry, books.size_to_load(entry))
+
+
+def newest_has_no_room(books: Books, entry: Entry) -> str:
+    """The same of its newest content, whatever stands in for it."""
+    return _no_room(books, entry, entry.size)
+
+
+def _no_room(books: Books, entry: Entry, size: int) -> str:
+    budget, room = books.ledger.budget, books.room_for(entry)
+    if size > budget:
         return (
-            f"model '{entry.model}' needs {in_words(entry.size)}, "
+            f"model '{entry.model}' needs {in_words(size)}, "
             f"more than the server replica's whole budget of {in_words(budget)}"
         )
-    pinned = books.pinned_bytes - books.held_by_pin(entry)
-    if entry.size > budget - pinned:
+    if size > room:
         return (
-            f"model '{entry.model}' needs {in_words(entry.size)}, but pinned models hold "
-            f"{in_words(pinned)} of the server replica's budget of {in_words(budget)}"
+            f"model '{entry.model}' needs {in_words(size)}, but pinned models hold "
+            f"{in_words(budget - room)} of the server replica's budget of {in_words(budget)}"
         )
     return ""
 
@@ -257,10 +270,10 @@ def _serve_warm(books: Books, promises: Promises, now: float) -> None:
     books.filling = False
     while room > 0 and len(passed) < _WARM_TRIES and (model := books.warm.take()) is not None:
         entry = books.entries[model]
-        if now < entry.retry_at or no_room_reason(books, entry):
+        if books.held_back(entry, now) is not None or no_room_reason(books, entry):
             continue
         if (needs := books.needs(entry)) <= room:
-            books.begin_load(entry, now, max(0, min(entry.peak - needs, room - needs)))
+            books.begin_load(entry, now, max(0, min(books.peak(entry) - needs, room - needs)))
             books.filling = True
             break
         passed.append(entry)

@@ -27,6 +27,7 @@ from overbook.residency.effects import (
     Withdraw,
 )
 from overbook.residency.events import ModelName, RequestId, Ticket
+from overbook.residency.good import Good
 from overbook.residency.granted import Granted
 from overbook.residency.ledger import Ledger
 from overbook.residency.load_times import LoadTimes
@@ -85,8 +86,12 @@ class Entry:
     state: State = State.COLD
     loaded_generation: int = 0
     loaded_size: int = 0
+    good: Good | None = (
+        None  # what was loaded last, and comes back while the newest cannot be loaded
+    )
     loading_generation: int = 0  # of the load under way; what arrives meanwhile makes it stale
     loading_size: int = 0
+    loading_peak: int = 0
     loading_extra: int = 0  # charged beyond that until the load ended
     overdraft: int = 0  # taken for a moment beyond what was free when the load began
     load_began: float = -math.inf
@@ -246,8 +251,44 @@ class Books:
         leaving = entry.state in (State.DRAINING, State.UNLOADING)
         return 0 if leaving else self.ledger.of(entry.model)
 
+    def room_for(self, entry: Entry) -> int:
+        """The most bytes that it could ever have, as budget and pins are."""
+        return self.ledger.budget - (self.pinned_bytes - self.held_by_pin(entry))
+
+    def fallback(self, entry: Entry) -> Good | None:
+        """The older content that its next load takes, as the newest has failed or has no place; None: the newest."""
+        good = entry.good
+        if good is None or good.generation == entry.generation or entry.state in CHARGED:
+            return None
+        room = self.room_for(entry)
+        failed = entry.failures and not good.made_way
+        return good if good.size <= room and (failed or entry.size > room) else None
+
+    def size_to_load(self, entry: Entry) -> int:
+        """Bytes of the content that its next load takes."""
+        good = self.fallback(entry)
+        return entry.size if good is None else good.size
+
+    def peak(self, entry: Entry) -> int:
+        """Bytes that its next load takes for a moment."""
+        good = self.fallback(entry)
+        return entry.peak if good is None else good.peak
+
+    def held_back(self, entry: Entry, now: float) -> tuple[str, float] | None:
+        """Why its next load may not begin yet, and for how many seconds (0: for good); None when it may."""
+        good = self.fallback(entry)
+        until, why = (
+            (entry.retry_at, entry.failure) if good is None else (good.retry_at, good.failure)
+        )
+        if now >= until:
+            return None
+        return why, until - now if until < math.inf else 0.0
+
     def needs(self, entry: Entry) -> int:
         """Bytes that a load of it is charged: its size, or what is reserved, as far as that could ever be had."""
+        good = self.fallback(entry)
+        if good is not None:
+            return good.size
         if entry.reserve <= entry.size:
             return entry.size
         others = self.pinned_bytes - self.held_by_pin(entry)
@@ -391,8 +432,14 @@ class Books:
         unfit, self.unfit = self.unfit, {}
         for model in unfit:
             entry = self.entries.get(model)
-            if entry is not None and entry.state is State.RESIDENT:
+            if entry is None:
+                continue
+            if entry.state is State.RESIDENT:
                 self.mark_stale(entry)
+            elif entry.size > self.room_for(entry):
+                self.unfit[model] = None
+            else:
+                entry.reason = entry.failure  # its backoff goes on
 
     # -- moves with effects
 
@@ -414,7 +461,7 @@ class Books:
         self.pending.pop(entry.model, None)
         entry.wanted_since = math.inf
         self.warm.drop(entry.model)
-        self.emit(Load(entry.model, entry.generation))
+        self.emit(Load(entry.model, entry.loading_generation))
 
     def begin_reload(self, entry: Entry, now: float, extra: int) -> None:
         needs = self._begin_any_load(entry, now, extra)
@@ -424,11 +471,15 @@ class Books:
         self.emit(Load(entry.model, entry.generation, reload=True))
 
     def _begin_any_load(self, entry: Entry, now: float, extra: int) -> int:
+        good = self.fallback(entry)
         needs = self.needs(entry) + extra
-        entry.overdraft = max(0, entry.peak - needs)
         entry.load_began = now
-        entry.loading_generation, entry.loading_size = entry.generation, entry.size
-        entry.loading_extra = needs - entry.size
+        entry.loading_generation = entry.generation if good is None else good.generation
+        entry.loading_size, entry.loading_peak = self.size_to_load(entry), self.peak(entry)
+        entry.loading_extra = needs - entry.loading_size
+        entry.overdraft = max(0, entry.loading_peak - needs)
+        if entry.good is not None:
+            entry.good.made_way = False  # for one try
         return needs
 
     def begin_drain(self, entry: Entry, cause: Cause, now: float) -> None:

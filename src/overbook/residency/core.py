@@ -12,14 +12,15 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from overbook.residency import events, outlook
-from overbook.residency.allocation import allocate, no_room_reason
+from overbook.residency.allocation import allocate, newest_has_no_room, no_room_reason
 from overbook.residency.books import Books, Entry, Limits
 from overbook.residency.effects import Cause, Effect, Publish, Refusal
 from overbook.residency.events import Event, ModelName
+from overbook.residency.fitting import budget_changed, deadline_reason, refused
+from overbook.residency.good import Good
 from overbook.residency.ledger import Ledger
 from overbook.residency.policy import EvictionOrder
 from overbook.residency.retries import Retries
-from overbook.residency.sizes import in_words
 from overbook.residency.states import CHARGED, SERVING, IllegalStep, State, Step
 from overbook.residency.worth import Worth
 
@@ -96,6 +97,11 @@ class Core:
         """Bytes that loads under way take for a moment beyond what they are charged."""
         return self._books.overdrawn
 
+    def stands_in(self, model: ModelName) -> int:
+        """The generation that a load would take, as the newest has failed or has no place; 0 when it is the newest."""
+        good = self._books.fallback(self._books.entries[model])
+        return 0 if good is None else good.generation
+
     def statistics(self) -> Statistics:
         books = self._books
         return Statistics(
@@ -122,7 +128,7 @@ class Core:
         if books.waiting:
             for request, model in books.waiting.expired(now):
                 books.left(model)
-                books.reject(request, Refusal.DEADLINE, self._deadline_reason(model), 1.0)
+                books.reject(request, Refusal.DEADLINE, deadline_reason(books, model), 1.0)
         while books.draining:
             entry = next(iter(books.draining.values()))
             if entry.drain_deadline > now:
@@ -178,6 +184,7 @@ class Core:
             entry.keep_alive, entry.load_seconds = event.keep_alive, event.load_seconds
             entry.last_used, entry.reserve = min(event.last_used, now), event.reserve
             entry.peak = event.peak
+            entry.good = Good(event.generation, event.size, event.peak) if event.proven else None
             books.entries[event.model] = entry
             books.set_pinned(entry, event.pinned)
             self._content_changed(entry, warm=event.warm)
@@ -206,9 +213,16 @@ class Core:
                     Cause.UPDATED
                 )  # what was deleted never serves again under its old name
             else:
+                entry.good = Good(entry.loaded_generation, entry.loaded_size, entry.peak)
                 books.rescue(entry)
+        self._same_good(entry)
         if changed:
             self._content_changed(entry, warm=event.warm)
+
+    def _same_good(self, entry: Entry) -> None:
+        """What is known of the size of the newest content holds for the good one, where they are one."""
+        if entry.good is not None and entry.good.generation == entry.generation:
+            entry.good.size, entry.good.peak = entry.size, entry.peak
 
     def _content_changed(self, entry: Entry, *, warm: bool) -> None:
         """New content or size: forget failures, and bring memory in line with it."""
@@ -219,9 +233,7 @@ class Core:
         if entry.state in (State.COLD, State.FAILED):
             books.step(entry, Step.RESET)
             books.refused.pop(entry.model, None)
-            if entry.size > books.ledger.budget:
-                self._refuse(entry)
-            elif warm:
+            if not refused(books, entry) and warm:
                 books.warm_up(entry)
         elif entry.state is State.RESIDENT:
             if entry.stale:
@@ -240,16 +252,10 @@ class Core:
         """Only the guess changed. A larger one that does not fit is charged at the next load (law 1)."""
         return more <= 0 or more <= self._books.ledger.free
 
-    def _refuse(self, entry: Entry) -> None:
-        """Larger than the whole budget (law 2): failed until size or budget changes."""
-        self._books.step(entry, Step.REFUSE)
-        self._books.refused[entry.model] = None
-        entry.reason = no_room_reason(self._books, entry)
-
     def _remove(self, event: events.Remove, now: float) -> None:
         books = self._books
         entry = self._entry(event.model)
-        entry.removed = True
+        entry.removed, entry.good = True, None  # what was deleted never serves again
         reason = f"model '{event.model}' was removed"
         books.reject_all(entry, Refusal.UNKNOWN, reason, 0.0)
         books.warm.drop(event.model)
@@ -298,9 +304,8 @@ class Core:
         no_room = no_room_reason(books, entry)
         if no_room:
             books.reject(event.request, Refusal.NO_ROOM, no_room)
-        elif now < entry.retry_at:
-            after = entry.retry_after(now)
-            books.reject(event.request, Refusal.LOAD_FAILED, entry.failure, after)
+        elif (held := books.held_back(entry, now)) is not None:
+            books.reject(event.request, Refusal.LOAD_FAILED, *held)
         elif self._admit(event, entry):
             books.want(entry, now)
 
@@ -333,13 +338,6 @@ class Core:
         if model is not None:
             books.passed(books.entries[model], now)
 
-    def _deadline_reason(self, model: ModelName) -> str:
-        books, entry = self._books, self._books.entries[model]
-        return (
-            f"model '{model}' ({in_words(entry.size)}) did not become resident in time: it is {entry.state.value}, "
-            f"{in_words(books.ledger.total)} of {in_words(books.ledger.budget)} are in use"
-        )
-
     def _usage_seen(self, event: events.UsageSeen, now: float) -> None:
         books = self._books
         if event.in_flight < 0:
@@ -371,10 +369,12 @@ class Core:
             before = entry.load_seconds
             entry.load_seconds = books.load_times.observe(size, event.seconds, before)
         entry.loads += 1
-        self._retries.forgive(entry)
+        if not entry.stale:
+            self._retries.forgive(entry)
         if entry.removed:
             books.begin_drain(entry, Cause.REMOVED, now)
             return
+        entry.good = Good(entry.loaded_generation, size, entry.loading_peak)
         books.emit(Publish(entry.model))
         if books.waiting.waiting_for(entry.model):
             books.grant_all(entry, now)
@@ -393,6 +393,7 @@ class Core:
             return  # what is being loaded now is measured anew
         books.set_size(entry, event.size)
         entry.loaded_size = event.size
+        self._same_good(entry)
         if entry.state is not State.UNLOADING:
             books.recharge(entry, event.size)
             books.seat(entry)
@@ -401,22 +402,33 @@ class Core:
     def _load_failed(self, event: events.LoadFailed, now: float) -> None:
         books = self._books
         entry = self._expect(event.model, State.LOADING, State.RELOADING)
-        outdated = entry.loading_generation != entry.generation
-        if not outdated:
+        newest = entry.loading_generation == entry.generation
+        if newest:
             self._retries.failed(entry, event.reason, now, passing=event.passing)
+        elif (good := entry.good) is not None and good.generation == entry.loading_generation:
+            self._retries.good_failed(entry.model, good, event.reason, now)
         if entry.state is State.RELOADING:
             self._reload_failed(entry, now)
             return
         books.step(entry, Step.LOAD_FAILED)
         if entry.removed:
             books.forget(entry)
-        elif outdated:
+        elif not newest and not entry.failures:
             # Newer content arrived meanwhile: nothing is known against it, so the waiters wait for it.
             self._content_changed(entry, warm=True)
             if books.waiting.waiting_for(entry.model):
                 books.want(entry, now)
+        elif (held := books.held_back(entry, now)) is not None:
+            books.reject_all(entry, Refusal.LOAD_FAILED, *held)
         else:
-            books.reject_all(entry, Refusal.LOAD_FAILED, event.reason, entry.retry_after(now))
+            self._fall_back(entry, now)
+
+    def _fall_back(self, entry: Entry, now: float) -> None:
+        """The newest content could not be loaded, but what was loaded last can: who waits is served by that."""
+        self._books.step(entry, Step.RESET)
+        self._books.warm_up(entry)
+        if self._books.waiting.waiting_for(entry.model):
+            self._books.want(entry, now)
 
     def _reload_failed(self, entry: Entry, now: float) -> None:
         books = self._books
@@ -454,9 +466,8 @@ class Core:
         books = self._books
         entry = self._expect(event.model, State.UNLOADING)
         books.unloaded(entry, now)
-        if not entry.removed and entry.size > books.ledger.budget:
-            # Only its load showed how large it is.
-            self._refuse_cold(entry)
+        if not entry.removed:
+            refused(books, entry)  # perhaps only its load showed how large it is
 
     def _verified(self, event: events.Verified, now: float) -> None:
         books = self._books
@@ -486,9 +497,12 @@ class Core:
 
     def _try_again(self, event: events.TryAgain, now: float) -> None:
         books, entry = self._books, self._entry(event.model)
-        if entry.model in books.refused:
+        self._retries.forgive_good(entry)
+        if entry.size > books.ledger.budget:
             return  # its size is against it, and nobody can help that
         self._retries.forgive(entry)
+        if entry.model in books.unfit:
+            entry.reason = newest_has_no_room(books, entry)
         if entry.state is State.FAILED:
             books.step(entry, Step.RESET)
         elif entry.state is State.RESIDENT:
@@ -527,30 +541,7 @@ class Core:
     def _budget_changed(self, event: events.BudgetChanged, now: float) -> None:
         if event.budget <= 0:
             raise IllegalEvent(f"budget {event.budget}: expected bytes above 0")
-        books = self._books
-        books.filling = books.filling or event.budget > books.ledger.budget
-        books.ledger.budget = event.budget
-        books.changed = True
-        books.deficit = Cause.BUDGET
-        books.reconsider_unfit()
-        for model in tuple(books.refused):
-            entry = books.entries[model]
-            if entry.size <= event.budget:
-                books.step(entry, Step.RESET)
-                del books.refused[model]
-                entry.reason = entry.failure  # its backoff goes on
-                books.warm_up(entry)
-            else:
-                entry.reason = no_room_reason(books, entry)
-        for entry in books.larger_than(event.budget):
-            if entry.state is State.COLD:
-                self._refuse_cold(entry)
-
-    def _refuse_cold(self, entry: Entry) -> None:
-        books = self._books
-        books.reject_all(entry, Refusal.NO_ROOM, no_room_reason(books, entry), 0.0)
-        books.warm.drop(entry.model)
-        self._refuse(entry)
+        budget_changed(self._books, event.budget)
 
     def _withhold(self, event: events.Withhold, now: float) -> None:
         if event.size < 0:

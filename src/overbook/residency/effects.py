@@ -56,7 +56,10 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Load this generation; answer `LoadSucceeded` or `LoadFailed`. ``reload``: an older one is loaded."""
+    """Load this generation; answer `LoadSucceeded` or `LoadFailed`. ``reload``: an older one is loaded.
+
+    It is the newest that was registered, or the last that was loaded, while the newest cannot be.
+    """
 
     model: ModelName
     generation: int

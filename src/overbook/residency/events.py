@@ -26,7 +26,8 @@ class Register:
     ``last_used``: what its loads took and when it was used last, when known from elsewhere. ``reserve``: bytes
     that its loads are charged until they ended, where ``size`` is not much more than hope; what of that there cannot
     be room for is done without. ``peak``: bytes that a load takes for a moment; charged as far as they are free, and
-    nobody is evicted for them.
+    nobody is evicted for them. ``proven``: the content has been loaded in this runtime before, so that it stands for
+    the model until a newer one has been loaded; said with the first registration only.
     """
 
     model: ModelName
@@ -40,6 +41,7 @@ class Register:
     last_used: float = -math.inf
     reserve: int = 0
     peak: int = 0
+    proven: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,4 +35,5 @@ def awaited(books: Books, now: float) -> list[ModelName]:
 def starved(books: Books) -> bool:
     """Whether somebody waits for a model that fits the budget, but not what is left beside withheld bytes."""
     room = books.ledger.budget - books.ledger.withheld - books.pinned_bytes
-    return any(books.entries[model].size > room for model in islice(books.pending, _LOOKED_AT))
+    waiting = (books.entries[model] for model in islice(books.pending, _LOOKED_AT))
+    return any(books.size_to_load(entry) > room for entry in waiting)

@@ -2,7 +2,8 @@
 
 The pause doubles with each failure in a row. Where the failure lies in the content, no more than `Limits.retries` tries
 follow the first: then the model is given up, which is to say that it stays failed, and requests are told so at once,
-until its content changes or a person wants it tried. What may pass by itself is tried for ever.
+until its content changes or a person wants it tried. What may pass by itself is tried for ever, and so is a content
+that was loaded before and stands for a newer one: it could be loaded, so something else is wrong.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Mapping
 
 from overbook.residency.books import Entry, Limits
 from overbook.residency.events import ModelName
+from overbook.residency.good import Good
 
 
 class Retries:
@@ -35,10 +37,21 @@ class Retries:
         entry.retry_at = now + self._limits.backoff(entry.failures)
         heapq.heappush(self._due, (entry.retry_at, entry.model))
 
+    def good_failed(self, model: ModelName, good: Good, reason: str, now: float) -> None:
+        """A load of what was loaded last failed."""
+        good.failures, good.failure = good.failures + 1, reason
+        good.retry_at = now + self._limits.backoff(good.failures)
+        heapq.heappush(self._due, (good.retry_at, model))
+
     def forgive(self, entry: Entry) -> None:
-        """Nothing is known against its content any more."""
+        """Nothing is known against its newest content any more."""
         entry.failures = entry.lasting = 0
         entry.retry_at, entry.failure, entry.reason = -math.inf, "", ""
+
+    def forgive_good(self, entry: Entry) -> None:
+        """Nor against what was loaded last."""
+        if (good := entry.good) is not None:
+            good.failures, good.retry_at, good.failure = 0, -math.inf, ""
 
     def next(self) -> float:
         """When the next try is due; inf: none is."""
@@ -49,5 +62,7 @@ class Retries:
         while self._due and self._due[0][0] <= now:
             due, model = heapq.heappop(self._due)
             entry = entries.get(model)
-            if entry is not None and entry.retry_at == due:
+            if entry is None:
+                continue
+            if due == entry.retry_at or (entry.good is not None and due == entry.good.retry_at):
                 yield entry

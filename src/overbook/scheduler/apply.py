@@ -135,7 +135,8 @@ def _apply_one(actor: Actor, state: State, each: _Checked) -> Result:
 
 
 def _result(manifest: Manifest, applied: Applied, warnings: tuple[str, ...]) -> Result:
-    return Result(manifest.kind, manifest.name, applied.generation, applied.action, None, warnings)
+    told = (*warnings, *applied.warnings)
+    return Result(manifest.kind, manifest.name, applied.generation, applied.action, None, told)
 
 
 def _with_placement(state: State, result: Result) -> Result:

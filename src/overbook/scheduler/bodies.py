@@ -93,6 +93,8 @@ class ModelBytes(BaseModel):
 
 
 class ModelReplica(BaseModel):
+    """``unverified``: why nobody knows whether this content can be loaded; null once it was."""
+
     server: str
     replica: int
     state: Literal["cold", "loading", "resident", "draining", "unloading", "failed"]
@@ -102,6 +104,7 @@ class ModelReplica(BaseModel):
     loads: int
     evictions: int
     lastError: str | None  # noqa: N815
+    unverified: str | None
 
 
 class ModelStatus(BaseModel):

@@ -58,6 +58,7 @@ class Books:
         replica.reports.pop(model.name, None)
         replica.misdeclared.discard(model.name)
         replica.asked_again.discard(model.name)
+        replica.grown.discard(model.name)
         self._pin(model, replica)
         self.freed = True
         if replica.draining and not replica.models:
@@ -149,12 +150,14 @@ class Books:
         ready = [each for each in seats if is_available(model, self.replicas.get(each))]
         return ready or seats
 
-    def forget_replica(self, replica: Replica) -> None:
-        """Drops a draining replica that nobody sits on and nobody speaks for."""
+    def forget_replica(self, replica: Replica) -> bool:
+        """Drops a draining replica that nobody sits on and nobody speaks for; whether it did."""
         idle = replica.draining and not replica.connected and not replica.models
         if idle and self.replicas.pop(replica.id, None) is not None:
             self.changes.replicas.add(replica.id)
             self.changes.server_list = True
+            return True
+        return False
 
     def views(self, model: Model) -> list[ReplicaView]:
         """Every replica of a known Server as placement is to see it for this model."""
@@ -167,7 +170,8 @@ class Books:
             said = replica.server_report
             role = model.seats.get(replica.id)
             own = NOTHING if role is None else weight
-            moving = role is not Role.ASSIGNED or model.name in replica.asked_again
+            must_fit = model.name in replica.asked_again
+            moving = role is not Role.ASSIGNED or must_fit or model.name in replica.grown
             result.append(
                 ReplicaView(
                     id=replica.id,
@@ -180,6 +184,7 @@ class Books:
                     draining=replica.draining,
                     holds=role is Role.ASSIGNED or role is Role.LEAVING,
                     held=0 if moving else own.size,
+                    keeps=role is Role.ASSIGNED and not must_fit,
                     awaited=replica.await_until > 0.0,
                     runtime=server.runtime,
                     separate_process=frozenset()

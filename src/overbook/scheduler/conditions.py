@@ -10,7 +10,16 @@ from typing import Final
 from overbook.placement import ReplicaId
 from overbook.placement.filters import amount
 from overbook.scheduler import pins
-from overbook.scheduler.records import Condition, Model, Reason, Replica, Server
+from overbook.scheduler.records import (
+    Condition,
+    Model,
+    Readiness,
+    Reason,
+    Replica,
+    Report,
+    Role,
+    Server,
+)
 
 # Models named in a warning; the others are counted.
 _NAMED: Final = 5
@@ -47,9 +56,43 @@ def _gave_up(model: Model, replica: Replica | None) -> bool:
 
 
 def model_condition(model: Model, replicas: Mapping[ReplicaId, Replica], now: float) -> Condition:
-    """Ready when as many replicas are available as are needed; else the most telling reason why not."""
+    """Ready when as many replicas are available as are needed, or all that there is a place for; else the most telling
+    reason why not.
+    """
     reason, message = _model_reason(model, replicas)
     return _since(model.condition, reason is Reason.AVAILABLE, reason.value, message, now)
+
+
+def readiness(model: Model, replicas: Mapping[ReplicaId, Replica]) -> Readiness:
+    """Whether requests for the model are answered, as far as agents told: also by what an update that failed left.
+
+    It is what gateways tell their clients.
+    """
+    routes = [each for each, role in model.seats.items() if role is not Role.REVOKING]
+    if not routes:
+        return Readiness(False, model.reason)
+    told = [_no_answer(model, each, replicas.get(each)) for each in routes]
+    if "" in told:
+        return Readiness(True)
+    if None in told:
+        return Readiness(None)
+    return Readiness(False, "; ".join(each for each in told if each))
+
+
+def _no_answer(model: Model, each: ReplicaId, replica: Replica | None) -> str | None:
+    """Why requests for the model are not answered by this replica; "" when they are, None while that is not known."""
+    report = _report(model, replica)
+    if replica is None or report is None:
+        return None
+    if report.serving_generation > 0 or (report.available and not report.failed):
+        return pins.failure(replica, model)
+    return f"{each}: {report.last_error or report.unverified}"
+
+
+def _report(model: Model, replica: Replica | None) -> Report | None:
+    if replica is None or not replica.connected:
+        return None
+    return replica.reports.get(model.name)
 
 
 def _model_reason(model: Model, replicas: Mapping[ReplicaId, Replica]) -> tuple[Reason, str]:
@@ -62,8 +105,12 @@ def _model_reason(model: Model, replicas: Mapping[ReplicaId, Replica]) -> tuple[
         for _, replica in seats
         if replica is not None and is_available(model, replica) and not pins.failure(replica, model)
     )
-    if available >= model.needed:
-        text = f"{available} of {model.needs.replicas} replicas available{_sizes(model, seats)}"
+    if available >= min(model.needed, len(seats)) and seats:
+        # With a replica too few it serves all the same; the shortage is told.
+        text = (
+            f"{available} of {model.needs.replicas} replicas available"
+            f"{_unverified(model, seats)}{_sizes(model, seats)}"
+        )
         text += "".join(f"; {said}" for said in _told(model, seats, pins.warning))
         return Reason.AVAILABLE, f"{text}; {model.reason}" if model.reason else text
     failure = _failure(model, seats) or "; ".join(_told(model, seats, pins.failure))
@@ -74,7 +121,7 @@ def _model_reason(model: Model, replicas: Mapping[ReplicaId, Replica]) -> tuple[
             return Reason.PROGRESSING, f"waiting for a server replica: {model.reason}"
         return Reason.SCHEDULE_FAILED, model.reason
     away = [str(each) for each, replica in seats if replica is None or not replica.connected]
-    text = f"{available} of {model.needed} needed replicas available"
+    text = f"{available} of {model.needed} needed replicas available{_unverified(model, seats)}"
     if away:
         return Reason.PROGRESSING, f"{text}; not connected: {', '.join(away)}"
     return Reason.PROGRESSING, text
@@ -86,12 +133,26 @@ def _failure(model: Model, seats: Sequence[tuple[ReplicaId, Replica | None]]) ->
         report = None if replica is None else replica.reports.get(model.name)
         if report is None or not report.failed or report.generation < model.content_generation:
             continue
-        text = f"{each}: {report.last_error or 'failed without a reason'}"
+        reason = report.last_error or "failed without a reason"
         if 0 < report.serving_generation < report.generation:
-            text += f"; generation {report.serving_generation} goes on serving"
+            reason = (
+                f"generation {report.generation} failed: {reason}; "
+                f"generation {report.serving_generation} serves"
+            )
         if report.final:
-            text += "; it is not tried again before it is applied with a change, or activated"
-        return text
+            reason += "; it is not tried again by itself: apply it with a change, or activate it"
+        return f"{each}: {reason}"
+    return ""
+
+
+def _unverified(model: Model, seats: Sequence[tuple[ReplicaId, Replica | None]]) -> str:
+    """That nobody has seen this content loaded on some replica, and why; "" when it was on all."""
+    for each, replica in seats:
+        report = _report(model, replica)
+        current = report is not None and report.generation >= model.content_generation
+        if report is not None and current and report.unverified and not report.failed:
+            word = "unverified: " if report.available else ""
+            return f"; {word}{each}: {report.unverified}"
     return ""
 
 

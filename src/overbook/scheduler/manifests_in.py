@@ -39,8 +39,11 @@ class Defaults:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
+    """``warnings``: what does not hurt now, but will."""
+
     generation: int
     action: str
+    warnings: tuple[str, ...] = ()
 
 
 def canonical(value: Json) -> str:
@@ -179,12 +182,28 @@ def apply_model(
         old.metadata = metadata
         state.books.changes.models.add(old.name)
         return Applied(old.generation, CONFIGURED)
-    revived = old.deleting
+    revived, before = old.deleting, old.size
     needs = Needs.from_spec(manifest.spec, path)
     _update(state, old, needs, artifact)
     old.metadata, old.spec, old.pin = metadata, text, pin
     old.api_version = manifest.api_version
-    return Applied(old.generation, CREATED if revived else CONFIGURED)
+    action = CREATED if revived else CONFIGURED
+    return Applied(old.generation, action, _over_the_limit(state, old, before))
+
+
+def _over_the_limit(state: State, model: Model, before: int) -> tuple[str, ...]:
+    """That a larger model was admitted where there is no room for it, since it has its place there."""
+    if model.size <= before:
+        return ()
+    replicas = (state.books.replicas[each] for each in model.assigned)
+    return tuple(
+        f"{each.id}: {amount(each.registered)} are registered now, {amount(each.registered - each.limit)} "
+        f"more than its limit of {amount(each.limit)}: a registered model keeps its place, also with "
+        f"{amount(model.size - before)} more than before; raise the Server's memory or overcommitPercentage, "
+        "or delete models"
+        for each in replicas
+        if each.registered > each.limit
+    )
 
 
 def _create(state: State, manifest: ModelManifest, model: Model) -> Applied:
@@ -221,7 +240,7 @@ def _update(state: State, model: Model, needs: Needs, artifact: Artifact) -> Non
     books.resized(model, before)
     if model.size > before.size:
         for replica_id in model.seats:
-            books.replicas[replica_id].asked_again.add(model.name)
+            books.replicas[replica_id].grown.add(model.name)
     books.mark(model)
     state.note("ModelUpdated", model.name, f"generation {model.generation}")
     state.place(model)
@@ -229,8 +248,9 @@ def _update(state: State, model: Model, needs: Needs, artifact: Artifact) -> Non
 
 
 def _refuse_if_homeless(state: State, model: Model, demand: ModelDemand) -> None:
+    """Where it stays on one replica at least, it is registered, and the wish for more is kept. Raises Conflict."""
     verdict = place(demand, state.books.views(model), state.providers)
-    if not verdict.placed and not verdict.waiting:
+    if not verdict.chosen and not verdict.waiting:
         raise Conflict(
             f"generation {model.generation} goes on serving, the new one has no place: "
             f"{verdict.reason}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from overbook.manifests.quantities import MAX_BYTES
 from overbook.manifests.specs import Attachment
@@ -15,6 +15,12 @@ from overbook.wire import scheduler_pb2 as pb
 from overbook.wire.channel import SYNC_CHUNK
 
 T = TypeVar("T")
+
+_READINESS: Final = {
+    None: pb.CatalogueModel.UNKNOWN,
+    True: pb.CatalogueModel.READY,
+    False: pb.CatalogueModel.NOT_READY,
+}
 
 
 def chunks(items: Sequence[T]) -> Iterator[tuple[Sequence[T], bool]]:
@@ -40,6 +46,7 @@ def assigned_model(model: Model) -> pb.AssignedModel:
         priority=needs.priority,
         keep_alive_seconds=needs.keep_alive,
         artifact_version="" if needs.artifact_version is None else str(needs.artifact_version),
+        take_unverified=not needs.verify,
     )
 
 
@@ -78,6 +85,8 @@ def catalogue_models(
                 replicas=[ref(each) for each in routes],
                 reason="" if routes else model.reason,
                 activation_timeout_seconds=model.needs.activation_timeout or 0.0,
+                readiness=_READINESS[model.readiness.ready],
+                not_ready=model.readiness.reason,
             )
         )
     return kept, removed
@@ -160,6 +169,7 @@ def report_of(message: pb.ModelReport) -> tuple[str, Report]:
         evictions=message.evictions,
         last_error=message.last_error,
         serving_generation=message.serving_generation,
+        unverified=message.unverified,
         final=message.final,
     )
 

@@ -41,6 +41,16 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether a request would be answered, by whatever generation; None: no replica has told yet. ``reason``: why
+    it would not.
+    """
+
+    ready: bool | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Needs:
     """What a Model's spec asks for, in numbers. ``storage_uri`` is an absolute path."""
 
@@ -55,6 +65,7 @@ class Needs:
     keep_alive: float = 0.0  # seconds
     activation_timeout: float | None = None  # seconds; None for the gateways' own
     artifact_version: int | None = None
+    verify: bool = True
 
     @classmethod
     def from_spec(cls, spec: ModelSpec, path: str) -> Needs:
@@ -70,6 +81,7 @@ class Needs:
             keep_alive=spec.keep_alive_seconds,
             activation_timeout=spec.activation_timeout_seconds,
             artifact_version=spec.artifact_version,
+            verify=spec.verify,
         )
 
     def same_content(self, other: Needs) -> bool:
@@ -145,6 +157,7 @@ class Model:
     reason: str = ""
     waiting: bool = False
     condition: Condition | None = None
+    readiness: Readiness = Readiness(None)
 
     @property
     def weight(self) -> Weight:
@@ -191,7 +204,8 @@ class Server:
 
 @dataclass(slots=True)
 class Report:
-    """What an agent last said of a model; bytes and Unix seconds. ``state`` is wire's number.
+    """What an agent last said of a model; bytes and Unix seconds. ``state`` is wire's number. ``unverified``: why
+    nobody knows whether it can be loaded, "" when it was.
 
     ``final``: it failed, and is not tried again before something changes or a person asks.
     """
@@ -210,6 +224,7 @@ class Report:
     evictions: int
     last_error: str
     serving_generation: int
+    unverified: str = ""
     final: bool = False
 
     @property
@@ -275,7 +290,8 @@ class Replica:
     ``misdeclared``: models that were measured to be of quite another size than their manifests say.
     ``pinned``: those that are never evicted, with what they take; ``crowded``: models that these leave no room.
     ``registered``: bytes of all; ``beyond``: of those that are larger than they were admitted with, by how much.
-    ``asked_again``: models that must fit anew to stay, as the budget was made smaller or they ask for more.
+    ``asked_again``: models that must fit anew to stay, as the budget was made smaller. ``grown``: models that ask for
+    more than before, and go where there is room for that; where there is none, they stay.
     ``hello`` and ``reports`` outlive the
     connection, for status and routing, and start anew with the next one.
     """
@@ -298,6 +314,7 @@ class Replica:
     server_report: ServerReport = field(default_factory=ServerReport)
     misdeclared: set[str] = field(default_factory=set)
     asked_again: set[str] = field(default_factory=set)
+    grown: set[str] = field(default_factory=set)
 
     @property
     def limit(self) -> int:

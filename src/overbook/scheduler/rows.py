@@ -81,7 +81,8 @@ def restore(
         for replica in live.books.replicas.values():
             if replica.hello is not None:
                 replica.registered, replica.models = 0, set()
-                replica.beyond, replica.asked_again, replica.pinned = {}, set(), {}
+                replica.beyond, replica.pinned = {}, {}
+                replica.asked_again, replica.grown = set(), set()
                 replica.draining = True
                 state.books.replicas[replica.id] = replica
     for row_ in snapshot.models:

@@ -15,7 +15,7 @@ from typing import Final
 from overbook.placement import Provider, ReplicaId, Verdict, place
 from overbook.scheduler.books import Books, demand
 from overbook.scheduler.changes import Changes, Note
-from overbook.scheduler.conditions import model_condition, server_condition
+from overbook.scheduler.conditions import model_condition, readiness, server_condition
 from overbook.scheduler.errors import NotFound
 from overbook.scheduler.records import Hello, Model, Replica, Report, Role, Server, ServerReport
 
@@ -79,6 +79,10 @@ class State:
         before = model.condition
         after = model_condition(model, self.books.replicas, now)
         model.condition = after
+        told = readiness(model, self.books.replicas)
+        if told != model.readiness:
+            model.readiness = told
+            self.books.changes.routes.add(model.name)
         if before is None or before.reason == after.reason:
             return
         failed = after.reason == "ModelFailed"
@@ -106,6 +110,7 @@ class State:
                 books.seat(model, replica_id, Role.LEAVING)
         for replica_id in model.seats:
             books.replicas[replica_id].asked_again.discard(model.name)
+            books.replicas[replica_id].grown.discard(model.name)
         if not verdict.placed and not verdict.waiting:
             for replica_id in model.with_role(Role.LEAVING):
                 books.revoke(model, replica_id)
@@ -199,7 +204,7 @@ class State:
             if replica.connected and replica.hello and replica.hello.memory != server.memory:
                 books.changes.configured.add(replica.id)
             self.later(self.misplaced(replica, enforce=smaller))
-            books.forget_replica(replica)
+            self._forget(replica)
         books.changes.server_list = True
         self.refresh_server(server.name, now)
         self.retry_all()
@@ -239,7 +244,7 @@ class State:
                 self.books.changes.told[replica.id].add(name)
                 self.end_if_gone(model)
                 self.later([name])
-            self.books.forget_replica(replica)
+            self._forget(replica)
 
     def replicas_of(self, server: str) -> list[Replica]:
         """In the order of their numbers."""
@@ -297,7 +302,7 @@ class State:
                 self.end_if_gone(model)
             self.later(homeless)
             displaced.update(dict.fromkeys(each for each in homeless if each in books.models))
-            books.forget_replica(replica)
+            self._forget(replica)
         self.retry_all()
         return list(displaced)
 
@@ -363,7 +368,7 @@ class State:
                 self.later([name])
         self._note_agent(replica_id, "AgentDisconnected", "its session ended", warning=True)
         self.refresh_server(replica_id.server, now)
-        books.forget_replica(replica)
+        self._forget(replica)
 
     def _note_agent(
         self, replica_id: ReplicaId, reason: str, message: str, *, warning: bool
@@ -438,7 +443,12 @@ class State:
                 self.end_if_gone(model)
         replica = self.books.replicas.get(replica_id)
         if replica is not None:
-            self.books.forget_replica(replica)
+            self._forget(replica)
+
+    def _forget(self, replica: Replica) -> None:
+        """Whoever waits for a place is told of those that there are, and not of one that was taken away."""
+        if self.books.forget_replica(replica):
+            self.retry_all()
 
     # Deleting.
 

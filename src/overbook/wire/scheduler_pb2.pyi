@@ -159,6 +159,7 @@ class ModelReport(_message.Message):
     FAILED_FIELD_NUMBER: _builtins.int
     SERVING_GENERATION_FIELD_NUMBER: _builtins.int
     FINAL_FIELD_NUMBER: _builtins.int
+    UNVERIFIED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     generation: _builtins.int
     """the newest generation the agent works on"""
@@ -183,9 +184,11 @@ class ModelReport(_message.Message):
     failed: _builtins.bool
     """artifact or load failed for this generation"""
     serving_generation: _builtins.int
-    """generation in memory; 0 when none"""
+    """the one that answers requests, from memory or brought back by them; 0 when none"""
     final: _builtins.bool
     """failed, and not tried again before something changes or a person asks"""
+    unverified: _builtins.str
+    """why nobody knows whether this content can be loaded; "" when it was loaded once"""
     def __init__(
         self,
         *,
@@ -205,10 +208,11 @@ class ModelReport(_message.Message):
         failed: _builtins.bool = ...,
         serving_generation: _builtins.int = ...,
         final: _builtins.bool = ...,
+        unverified: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_declared_bytes", b"_declared_bytes", "_measured_bytes", b"_measured_bytes", "declared_bytes", b"declared_bytes", "measured_bytes", b"measured_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_declared_bytes", b"_declared_bytes", "_measured_bytes", b"_measured_bytes", "available", b"available", "charged_bytes", b"charged_bytes", "declared_bytes", b"declared_bytes", "evictions", b"evictions", "failed", b"failed", "final", b"final", "generation", b"generation", "in_flight", b"in_flight", "last_error", b"last_error", "last_used", b"last_used", "loads", b"loads", "measured_bytes", b"measured_bytes", "name", b"name", "serving_generation", b"serving_generation", "size_bytes", b"size_bytes", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_declared_bytes", b"_declared_bytes", "_measured_bytes", b"_measured_bytes", "available", b"available", "charged_bytes", b"charged_bytes", "declared_bytes", b"declared_bytes", "evictions", b"evictions", "failed", b"failed", "final", b"final", "generation", b"generation", "in_flight", b"in_flight", "last_error", b"last_error", "last_used", b"last_used", "loads", b"loads", "measured_bytes", b"measured_bytes", "name", b"name", "serving_generation", b"serving_generation", "size_bytes", b"size_bytes", "state", b"state", "unverified", b"unverified"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__declared_bytes: _TypeAlias = _typing.Literal["declared_bytes"]  # noqa: Y015
     _WhichOneofArgType__declared_bytes: _TypeAlias = _typing.Literal["_declared_bytes", b"_declared_bytes"]  # noqa: Y015
@@ -456,6 +460,7 @@ class AssignedModel(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     ARTIFACT_VERSION_FIELD_NUMBER: _builtins.int
     KEEP_ALIVE_SECONDS_FIELD_NUMBER: _builtins.int
+    TAKE_UNVERIFIED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     generation: _builtins.int
     storage_uri: _builtins.str
@@ -468,6 +473,8 @@ class AssignedModel(_message.Message):
     artifact_version: _builtins.str
     keep_alive_seconds: _builtins.float
     """after its last use, while others can be evicted instead"""
+    take_unverified: _builtins.bool
+    """available without having been loaded once"""
     @_builtins.property
     def requirements(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -483,10 +490,11 @@ class AssignedModel(_message.Message):
         priority: _builtins.int = ...,
         artifact_version: _builtins.str = ...,
         keep_alive_seconds: _builtins.float = ...,
+        take_unverified: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_memory_bytes", b"_memory_bytes", "memory_bytes", b"memory_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_memory_bytes", b"_memory_bytes", "artifact_version", b"artifact_version", "fingerprint", b"fingerprint", "generation", b"generation", "keep_alive_seconds", b"keep_alive_seconds", "memory_bytes", b"memory_bytes", "name", b"name", "pinned", b"pinned", "priority", b"priority", "requirements", b"requirements", "storage_uri", b"storage_uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_memory_bytes", b"_memory_bytes", "artifact_version", b"artifact_version", "fingerprint", b"fingerprint", "generation", b"generation", "keep_alive_seconds", b"keep_alive_seconds", "memory_bytes", b"memory_bytes", "name", b"name", "pinned", b"pinned", "priority", b"priority", "requirements", b"requirements", "storage_uri", b"storage_uri", "take_unverified", b"take_unverified"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__memory_bytes: _TypeAlias = _typing.Literal["memory_bytes"]  # noqa: Y015
     _WhichOneofArgType__memory_bytes: _TypeAlias = _typing.Literal["_memory_bytes", b"_memory_bytes"]  # noqa: Y015
@@ -629,17 +637,39 @@ Global___CatalogueUpdate: _TypeAlias = CatalogueUpdate  # noqa: Y015
 class CatalogueModel(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _Readiness:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ReadinessEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[CatalogueModel._Readiness.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        UNKNOWN: CatalogueModel._Readiness.ValueType  # 0
+        """no replica has told yet: what was known before holds"""
+        READY: CatalogueModel._Readiness.ValueType  # 1
+        NOT_READY: CatalogueModel._Readiness.ValueType  # 2
+
+    class Readiness(_Readiness, metaclass=_ReadinessEnumTypeWrapper): ...
+    UNKNOWN: CatalogueModel.Readiness.ValueType  # 0
+    """no replica has told yet: what was known before holds"""
+    READY: CatalogueModel.Readiness.ValueType  # 1
+    NOT_READY: CatalogueModel.Readiness.ValueType  # 2
+
     NAME_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     REPLICAS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     ACTIVATION_TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
+    READINESS_FIELD_NUMBER: _builtins.int
+    NOT_READY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     generation: _builtins.int
     reason: _builtins.str
     """why there are no replicas"""
     activation_timeout_seconds: _builtins.float
     """how long a request waits for it; 0: the gateway's own limit"""
+    readiness: Global___CatalogueModel.Readiness.ValueType
+    not_ready: _builtins.str
+    """why, when it is NOT_READY"""
     @_builtins.property
     def replicas(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ReplicaRef]:
         """empty: registered but not scheduled; requests get 503 with reason"""
@@ -652,10 +682,12 @@ class CatalogueModel(_message.Message):
         replicas: _abc.Iterable[_common_pb2.ReplicaRef] | None = ...,
         reason: _builtins.str = ...,
         activation_timeout_seconds: _builtins.float = ...,
+        readiness: Global___CatalogueModel.Readiness.ValueType = ...,
+        not_ready: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation_timeout_seconds", b"activation_timeout_seconds", "generation", b"generation", "name", b"name", "reason", b"reason", "replicas", b"replicas"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation_timeout_seconds", b"activation_timeout_seconds", "generation", b"generation", "name", b"name", "not_ready", b"not_ready", "readiness", b"readiness", "reason", b"reason", "replicas", b"replicas"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -28,9 +28,12 @@ from overbook.agent.memory.watch import Watch, WatchPorts
 from overbook.agent.memory.weigher import Weigher, WeigherPorts
 from overbook.agent.notices import Notices
 from overbook.agent.operations import OperationLimits
+from overbook.agent.proven import Proven
 from overbook.agent.reports import Reporter
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel, Weight
 from overbook.agent.supervisor import Phase, RestartLimits, Supervisor
+from overbook.agent.verification import Verification
+from overbook.agent.verifier import Verifier, VerifierPorts
 from overbook.residency.books import Limits
 from overbook.residency.core import Core
 from overbook.residency.events import ModelName, Ticket
@@ -69,6 +72,9 @@ class FakeCache:
     def _digest(self, storage_uri: str, fingerprint: str = "1") -> str:
         return self.digests.get(storage_uri) or f"{storage_uri}-{fingerprint}".strip("/")
 
+    def held(self, digest: str, size: int) -> Artifact | None:
+        return Artifact(Path("/cache") / digest, digest, size)
+
     async def kind(self, folder: Path) -> Kind:
         """Each artifact is of the one kind; its size is told by its name."""
         found = {self._digest(uri): size for uri, size in self.sizes.items()}
@@ -94,6 +100,9 @@ class Server(FakeServer):
         self.cache = cache
         self.loaded_from: list[PreparedModel] = []
         self.invalid: dict[str, str] = {}
+        self.broken: dict[
+            str, str
+        ] = {}  # artifacts that cannot be loaded, and what is said of them
         self.raises: dict[str, Exception] = {}
         self.raises_weighing: Exception | None = None
         self.stubborn = False
@@ -106,6 +115,9 @@ class Server(FakeServer):
 
     async def load(self, model: PreparedModel, *, timeout: float) -> None:
         self.loaded_from.append(model)
+        if model.artifact.name in self.broken:
+            self.calls.append(f"load {model.name}")
+            raise ModelRejected(self.broken[model.artifact.name])
         if model.artifact.name in self.cache.damaged:
             self.calls.append(f"load {model.name}")
             raise ModelRejected("unpickling failed")
@@ -161,6 +173,7 @@ class World:
         *,
         watching: bool = False,
         history: History | None = None,
+        proven: Proven | None = None,
         weighs: bool = False,
         counts_requests: bool = False,
     ) -> None:
@@ -172,6 +185,7 @@ class World:
         self.probe = FakeProbe(self.server)
         self.sizes = Sizes()
         self.history = history or History()
+        self.proven = proven or Proven()
         self.recycling = Recycling()
         self.meter = Meter(
             probe=self.probe,
@@ -200,9 +214,20 @@ class World:
                 notices=self.notices,
                 kill_server=self.supervisor.kill,
                 repair=lambda prepared: self.assignments.repair(prepared),
+                loaded=lambda prepared: self.assignments.loaded(prepared),
                 meter=self.meter,
                 size=lambda prepared: self.assignments.size_of(prepared),
                 guard_again=lambda: self.watch.guard_again(),
+            ),
+        )
+        self.verifier = Verifier(
+            Verification(self.proven),
+            VerifierPorts(
+                actor=self.actor,
+                notices=self.notices,
+                clock=self.clock,
+                weighs=weighs,
+                under_way=lambda: self.actor.loading | self.weigher.under_way,
             ),
         )
         self.weigher = Weigher(
@@ -212,6 +237,7 @@ class World:
                 loaded=lambda: {folder.name for folder in self.actor.files_in_use},
                 room=lambda: self.room,
                 base=lambda: self.meter.state.base,
+                tried=self.verifier.weighed,
             )
         )
         self.meter.sampling = Sampling(self.server.sample, self.weigher.sampled)
@@ -224,13 +250,20 @@ class World:
             sizes=self.sizes,
             weigher=self.weigher,
             history=self.history,
+            proven=self.proven,
+            verifier=self.verifier,
         )
         self.lost = LostModels(
             server=self.server, actor=self.actor, notices=self.notices, clock=self.clock
         )
         self.notices.on_forgotten = self.assignments.left
         self.reporter = Reporter(
-            self.actor, self.assignments, self.supervisor, self.server, self.clock
+            self.actor,
+            self.assignments,
+            self.supervisor,
+            self.server,
+            self.clock,
+            self.verifier.of,
         )
         self.room: Room | None = None
         self.watch = Watch(
@@ -264,6 +297,7 @@ class World:
             tasks.create_task(self.supervisor.run(self.actor))
             tasks.create_task(self.lost.run())
             tasks.create_task(self.weigher.run())
+            tasks.create_task(self.verifier.run())
             if self.watching:
                 tasks.create_task(self.watch.run())
 
@@ -326,6 +360,7 @@ async def world(
     server_up: bool = True,
     watching: bool = False,
     history: History | None = None,
+    proven: Proven | None = None,
     weighs: bool = False,
     counts_requests: bool = False,
 ) -> AsyncIterator[World]:
@@ -336,6 +371,7 @@ async def world(
         operations or OperationLimits(),
         watching=watching,
         history=history,
+        proven=proven,
         weighs=weighs,
         counts_requests=counts_requests,
     )

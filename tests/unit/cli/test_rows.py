@@ -105,3 +105,14 @@ def test_words() -> None:
         "12.3 s",
     ]
     assert (plural(1, "model"), plural(2, "model")) == ("1 model", "2 models")
+
+
+def test_a_model_that_nobody_has_loaded_yet_says_so() -> None:
+    doubtful: JsonObject = {
+        **model("iris"),
+        "status": {
+            "conditions": [{"type": "ModelReady", "status": "True", "reason": "ModelAvailable"}],
+            "replicas": [{**replica(0, "cold", None), "unverified": "spec.verify is false"}],
+        },
+    }
+    assert model_row(doubtful, NOW)[-1] == "unverified: spec.verify is false"

@@ -7,7 +7,15 @@ from overbook.wire.common_pb2 import ReplicaRef
 
 def model(name: str, *replicas: int, reason: str = "") -> scheduler_pb2.CatalogueModel:
     refs = [ReplicaRef(server="s", replica=number) for number in replicas]
-    return scheduler_pb2.CatalogueModel(name=name, generation=1, replicas=refs, reason=reason)
+    return scheduler_pb2.CatalogueModel(
+        name=name,
+        generation=1,
+        replicas=refs,
+        reason=reason,
+        readiness=scheduler_pb2.CatalogueModel.READY
+        if refs
+        else scheduler_pb2.CatalogueModel.NOT_READY,
+    )
 
 
 def replica(number: int, target: str) -> scheduler_pb2.CatalogueReplica:
@@ -73,6 +81,36 @@ async def test_single_changes() -> None:
     catalogue.apply(gone)
     assert catalogue.find("a") is None
     assert told == [{"s/0"}, set()]
+
+
+def _told(
+    readiness: scheduler_pb2.CatalogueModel.Readiness.ValueType, why: str = ""
+) -> scheduler_pb2.CatalogueUpdate:
+    told = model("m", 0)
+    told.readiness, told.not_ready = readiness, why
+    return scheduler_pb2.CatalogueUpdate(models=[told])
+
+
+def test_a_model_that_failed_is_not_available_and_says_why() -> None:
+    catalogue = Catalogue()
+    catalogue.apply(_told(scheduler_pb2.CatalogueModel.NOT_READY, "s/0: bad pickle"))
+    entry = catalogue.find("m")
+    assert entry is not None
+    assert (entry.available, entry.reason, entry.replicas) == (False, "s/0: bad pickle", ("s/0",))
+
+
+def test_while_nobody_tells_what_was_known_holds() -> None:
+    catalogue = Catalogue()
+    catalogue.apply(_told(scheduler_pb2.CatalogueModel.UNKNOWN))
+    entry = catalogue.find("m")
+    assert entry is not None
+    assert not entry.available
+    assert "have not told" in entry.reason
+    catalogue.apply(_told(scheduler_pb2.CatalogueModel.READY))
+    catalogue.apply(_told(scheduler_pb2.CatalogueModel.UNKNOWN))
+    entry = catalogue.find("m")
+    assert entry is not None
+    assert (entry.available, entry.reason) == (True, "")
 
 
 async def test_who_was_registered_or_deleted_is_told() -> None:

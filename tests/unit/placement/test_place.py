@@ -165,9 +165,7 @@ def test_min_replicas_allows_fewer() -> None:
     verdict = place(demand(replicas=3, min_replicas=1), [view()])
     assert verdict.placed
     assert not verdict.complete
-    assert verdict.reason == (
-        "1 of 3 replicas placed; there are only 1 server replicas it may go to"
-    )
+    assert verdict.reason == ("1 of 3 replicas placed; there is only 1 server replica it may go to")
     assert place(demand(replicas=2, min_replicas=0), [view(draining=True)]).needed == 1
 
 

@@ -7,70 +7,26 @@ contract (`events`, `effects`) and compared. Each check names the law of DESIGN 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 
 from overbook.residency import effects as fx
 from overbook.residency import events as ev
 from overbook.residency.books import Limits
 from overbook.residency.effects import Cause, Effect, Refusal
-from overbook.residency.events import Event, ModelName, RequestId, Ticket
+from overbook.residency.events import Event, ModelName, RequestId
 from overbook.residency.states import State
+from tests.unit.residency.seen import LoadedLast, Seen, Waiter
 
 DEFICIT = (Cause.BUDGET, Cause.SURPRISE, Cause.LOST, Cause.GUARD)
 LEAVING = (State.DRAINING, State.UNLOADING)
 IN_MEMORY = (State.LOADING, State.RESIDENT, State.RELOADING, *LEAVING)
 
 
-@dataclass
-class Seen:
-    """One model as the onlooker knows it."""
-
-    size: int
-    generation: int
-    pinned: bool
-    priority: int
-    keep_alive: float = 0.0
-    reserve: int = 0
-    peak: int = 0
-    state: State = State.COLD
-    charge: int = 0
-    loaded: int = 0
-    loaded_generation: int = 0
-    loading: int = 0
-    load_began: float = -math.inf
-    seconds: float | None = None  # that its loads take; None: nobody said
-    loading_generation: int = 0
-    in_flight: int = 0
-    last_used: float = -math.inf
-    granted: set[RequestId] = field(default_factory=set)  # not passed on yet
-    passed_at: float = -math.inf
-    ticket: Ticket = field(default_factory=lambda: Ticket(0))
-    cause: Cause = Cause.PRESSURE
-    withdrawn_at: float = math.inf
-    acknowledged: bool = False  # by all gateways
-    settling: bool = False
-    verifying: bool = False
-    failures: int = 0
-    lasting: int = 0  # in a row that lie in the content
-    retry_at: float = -math.inf
-    reason: str = ""
-    removed: bool = False
-
-
-@dataclass
-class Waiter:
-    model: ModelName
-    deadline: float
-    since: float
-
-
 class Mirror:
     """Follows one core. Every method raises AssertionError when a law is broken."""
 
     def __init__(self, budget: int, limits: Limits, *, by_time: bool) -> None:
-        self.by_time = (
-            by_time  # eviction by the time of the last use; else the policy's word is taken
-        )
+        # Eviction by the time of the last use; else the policy's word is taken.
+        self.by_time = by_time
         self.budget = budget
         self.limits = limits
         self.models: dict[ModelName, Seen] = {}
@@ -109,8 +65,24 @@ class Mirror:
             return min(seen.loaded, seen.loading)
         return seen.loading if seen.state is State.LOADING else seen.charge
 
+    def room_for(self, seen: Seen) -> int:
+        pinned = sum(self.held_by_pin(one) for one in self.models.values() if one is not seen)
+        return self.budget - pinned
+
+    def stand_in(self, seen: Seen) -> LoadedLast | None:
+        """What a load that begins now takes, if not the newest content."""
+        good = seen.good
+        if seen.state in IN_MEMORY or good is None or good.generation == seen.generation:
+            return None
+        room = self.room_for(seen)
+        known_bad = seen.failures and not good.made_way
+        return good if good.size <= room and (known_bad or seen.size > room) else None
+
     def needs(self, seen: Seen) -> int:
         """Bytes that a load is charged: what is reserved for it, but never so much that it could not be loaded."""
+        good = self.stand_in(seen)
+        if good is not None:
+            return good.size
         pinned = sum(self.held_by_pin(one) for one in self.models.values() if one is not seen)
         old = seen.loaded if seen.state in (State.RESIDENT, State.RELOADING) else 0
         room = self.budget - self.withheld - pinned - old
@@ -144,7 +116,7 @@ class Mirror:
                 self._register(event, now)
             case ev.Remove(model):
                 seen = self.models[model]
-                seen.removed = True
+                seen.removed, seen.good = True, None
                 if seen.state is State.DRAINING:
                     seen.cause = Cause.REMOVED
             case ev.EvictRequested(model):
@@ -182,8 +154,12 @@ class Mirror:
                     self.models[model].seconds = third
             case ev.LoadFailed(model, reason, passing):
                 self._load_failed(self.models[model], reason, passing, now)
-            case ev.TryAgain(model) if self.models[model].size <= self.budget:
-                self._forgive(self.models[model])
+            case ev.TryAgain(model):
+                seen = self.models[model]
+                if seen.good is not None:
+                    seen.good.forgive()
+                if seen.size <= self.budget:
+                    seen.forgive()
             case ev.Unloaded(model):
                 self._cool(self.models[model])
             case ev.Verified(model, present):
@@ -232,6 +208,9 @@ class Mirror:
             self.models[event.model].last_used = min(event.last_used, now)
             self.models[event.model].peak = event.peak
             self.models[event.model].seconds = event.load_seconds
+            if event.proven:
+                good = LoadedLast(event.generation, event.size, event.peak)
+                self.models[event.model].good = good
             return
         seen.keep_alive, seen.reserve, seen.peak = event.keep_alive, event.reserve, event.peak
         changed = event.generation != seen.generation or event.size != seen.size
@@ -244,11 +223,14 @@ class Mirror:
                 staying, seen.cause = False, Cause.RECYCLED
             elif not staying:
                 seen.cause = Cause.UPDATED
+            else:
+                seen.good = LoadedLast(seen.loaded_generation, seen.loaded, event.peak)
         seen.size, seen.generation = event.size, event.generation
         seen.pinned, seen.priority, seen.removed = event.pinned, event.priority, False
+        self._same_good(seen)
         if not changed:
             return
-        self._forgive(seen)
+        seen.forgive()
         if staying and seen.loaded_generation == seen.generation:
             if (more := seen.size - seen.loaded) <= max(0, self.free):
                 seen.charge += more
@@ -263,6 +245,10 @@ class Mirror:
                     seen.size, min(seen.charge - old, max(seen.reserve, seen.peak))
                 )
 
+    def _same_good(self, seen: Seen) -> None:
+        if seen.good is not None and seen.good.generation == seen.generation:
+            seen.good.size, seen.good.peak = seen.size, seen.peak
+
     def _load_succeeded(self, seen: Seen, measured: int | None) -> None:
         assert seen.state in (State.LOADING, State.RELOADING)
         seen.state = State.RESIDENT
@@ -270,7 +256,10 @@ class Mirror:
         seen.loaded_generation = seen.loading_generation
         if measured is not None and seen.loaded_generation == seen.generation:
             seen.size = measured
-        self._forgive(seen)
+        if seen.loaded_generation == seen.generation:
+            seen.forgive()
+        if not seen.removed:
+            seen.good = LoadedLast(seen.loaded_generation, seen.loaded, seen.loading_peak)
         self.surprised = self.surprised or self.free < 0
 
     def _measured(self, seen: Seen, size: int) -> None:
@@ -279,23 +268,16 @@ class Mirror:
         if seen.loaded_generation != seen.generation:
             return
         seen.size = seen.loaded = size
+        self._same_good(seen)
         if seen.state is not State.UNLOADING:
             seen.charge = size
         self.surprised = self.surprised or self.free < 0
 
-    def _forgive(self, seen: Seen) -> None:
-        seen.failures = seen.lasting = 0
-        seen.retry_at, seen.reason = -math.inf, ""
-
     def _load_failed(self, seen: Seen, reason: str, passing: bool, now: float) -> None:
         if seen.loading_generation == seen.generation:
-            seen.failures += 1
-            seen.lasting = 0 if passing else seen.lasting + 1
-            backoff = self.limits.retry_base * 2.0 ** (seen.failures - 1)
-            seen.retry_at = now + min(self.limits.retry_max, backoff)
-            if seen.lasting > self.limits.retries:
-                seen.retry_at = math.inf
-            seen.reason = reason
+            seen.failed(reason, self.limits, now, passing=passing)
+        elif (good := seen.good) is not None and good.generation == seen.loading_generation:
+            good.failed(reason, self.limits, now)
         if seen.state is State.LOADING:
             self._cool(seen)
         else:
@@ -377,8 +359,10 @@ class Mirror:
         model, seen = effect.model, self.models[effect.model]
         assert self.up
         assert not seen.removed
-        assert effect.generation == seen.generation
-        assert now >= seen.retry_at, "law 7: no load before its backoff is over"
+        good = None if effect.reload else self.stand_in(seen)
+        assert effect.generation == (seen.generation if good is None else good.generation)
+        retry_at = seen.retry_at if good is None else good.retry_at
+        assert now >= retry_at, "law 7: no load before its backoff is over"
         needs = self.needs(seen)
         if effect.reload:
             assert seen.state is State.RESIDENT
@@ -393,12 +377,16 @@ class Mirror:
             else:
                 self.demanded = True
             seen.state, seen.loaded = State.LOADING, 0
-        seen.loading, seen.loading_generation = seen.size, seen.generation
+        seen.loading = seen.size if good is None else good.size
+        seen.loading_generation = effect.generation
+        seen.loading_peak = seen.peak if good is None else good.peak
         lent = self.begun[model] - seen.loaded - needs
-        assert 0 <= lent <= max(0, seen.peak - needs), (
+        assert 0 <= lent <= max(0, seen.loading_peak - needs), (
             "no more is lent than the load takes for a moment"
         )
         seen.charge = seen.loaded + needs + lent
+        if seen.good is not None:
+            seen.good.made_way = False
         assert self.free >= 0, "law 1: no load beyond the budget"
         self._places(seen, now)
 
@@ -438,6 +426,8 @@ class Mirror:
             self._fairness(effect.model, now)
         if effect.cause in DEFICIT:
             assert self.surprised, "law 1: only a named deficit evicts for the budget"
+        if effect.cause is Cause.UPDATED and seen.good is not None:
+            seen.good.made_way = True
         seen.state, seen.ticket, seen.cause = State.DRAINING, effect.ticket, effect.cause
         seen.withdrawn_at, seen.acknowledged, seen.settling = now, False, False
 
@@ -506,11 +496,19 @@ class Mirror:
                 if one.pinned and one is not seen
             )
             assert seen.size > self.budget - pinned, "law 2: there was room"
+            good_one = seen.good
+            assert good_one is None or good_one.size > self.budget - pinned, "law 2: there was room"
         else:
-            assert seen.reason == effect.reason, "law 7: the server's own reason"
-            given_up = seen.retry_at == math.inf
+            good_one = self.stand_in(seen)
+            reason, retry_at = (
+                (seen.reason, seen.retry_at)
+                if good_one is None
+                else (good_one.reason, good_one.retry_at)
+            )
+            assert reason == effect.reason, "law 7: the server's own reason"
+            given_up = retry_at == math.inf
             assert (effect.retry_after == 0.0) is given_up
-            assert given_up or math.isclose(effect.retry_after, seen.retry_at - now)
+            assert given_up or math.isclose(effect.retry_after, retry_at - now)
 
     # -- between events
 

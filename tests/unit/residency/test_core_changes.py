@@ -337,10 +337,7 @@ def test_a_cold_model_that_no_longer_fits_is_refused_until_it_does() -> None:
 def test_a_budget_that_goes_and_comes_back_ends_no_backoff() -> None:
     """Found by the adversary: with the refusal the failure was forgotten."""
     here = world(a=8)
-    make_resident(here, A)
-    here.say(ev.Register(A, 8, 2))
-    here.drained(A)
-    here.answer(A)
+    here.arrive(A)
     here.answer(A, fail=True)
     here.say(ev.BudgetChanged(5))
     here.say(ev.BudgetChanged(10))
@@ -348,7 +345,7 @@ def test_a_budget_that_goes_and_comes_back_ends_no_backoff() -> None:
     here.arrive(A)
     assert here.log[-1][2] == [fx.Reject(RequestId(2), Refusal.LOAD_FAILED, "cannot read 'a'", 1.0)]
     here.now = here.core.next_wakeup()
-    assert here.say(ev.Tick()) == [fx.Load(A, 2)]
+    assert here.say(ev.Tick()) == [fx.Load(A, 1)]
 
 
 def test_a_resident_model_that_will_no_longer_fit_is_refused_at_its_next_request() -> None:
@@ -447,13 +444,12 @@ def test_a_removed_model_is_forgotten_when_the_server_dies() -> None:
 
 def test_content_in_backoff_does_not_come_back_before_its_time() -> None:
     here = world(a=4)
-    make_resident(here, A)
-    here.say(ev.Register(A, 4, 2))
+    here.arrive(A)
     here.answer(A, fail=True)
     here.say(ev.ServerDown())
     assert here.say(ev.ServerUp()) == []
     here.now = here.core.next_wakeup()
-    assert here.say(ev.Tick()) == [fx.Load(A, 2)]
+    assert here.say(ev.Tick()) == [fx.Load(A, 1)]
 
 
 def test_room_made_for_a_reload_goes_back_while_a_suspect_is_verified() -> None:

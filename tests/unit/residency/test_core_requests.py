@@ -437,30 +437,34 @@ def test_waiters_of_an_outdated_load_that_fails_wait_for_the_new_content() -> No
     assert fx.Grant(request) in here.say(ev.LoadSucceeded(A))
 
 
-def test_the_backoff_of_a_reload_holds_after_an_eviction() -> None:
+def test_who_waits_for_the_unload_gets_the_content_that_was_good_when_the_newest_is_in_backoff() -> (
+    None
+):
     here = world(a=4)
     make_resident(here, A)
     here.say(ev.Register(A, 4, 2))
     here.answer(A, fail=True)
     here.say(ev.EvictRequested(A))
     here.drained(A)
-    here.answer(A)
-    request = here.arrive(A)
-    (refused,) = here.log[-1][2]
-    assert isinstance(refused, fx.Reject)
-    assert (refused.request, refused.refusal) == (request, Refusal.LOAD_FAILED)
+    here.arrive(A)
+    assert here.say(ev.Unloaded(A))[1:] == [fx.Load(A, 1)]
 
 
 def test_who_waits_for_the_unload_of_content_in_backoff_is_told_why() -> None:
-    here = world(a=4)
+    """What was good has no room any more beside what is pinned now."""
+    here = world(a=6, b=5)
     make_resident(here, A)
     here.say(ev.Register(A, 4, 2))
     here.answer(A, fail=True)
     here.say(ev.EvictRequested(A))
     here.drained(A)
     request = here.arrive(A)
-    effects = here.say(ev.Unloaded(A))
-    assert effects[1:] == [fx.Reject(request, Refusal.LOAD_FAILED, "cannot read 'a'", 1.0)]
+    here.answer(A)
+    here.answer(A, fail=True)
+    assert fx.Reject(request, Refusal.LOAD_FAILED, "cannot read 'a'", 1.0) in here.log[-1][2]
+    here.say(ev.Register(B, 5, 1, pinned=True))
+    later = here.arrive(A)
+    assert here.log[-1][2] == [fx.Reject(later, Refusal.LOAD_FAILED, "cannot read 'a'", 1.0)]
 
 
 def test_an_outdated_load_that_fails_for_nobody_leaves_room_for_the_new_content() -> None:

@@ -94,8 +94,17 @@ class Adversary(RuleBasedStateMachine):
         if up:
             self.world.say(ev.ServerUp())
         for model, (size, warm, reserve, length) in zip(MODELS, known, strict=False):
+            proven = size > 2  # loaded before, so that it stands in for newer content
             self.world.say(
-                ev.Register(model, size, 1, warm=warm, reserve=reserve, load_seconds=length)
+                ev.Register(
+                    model,
+                    size,
+                    1,
+                    warm=warm,
+                    reserve=reserve,
+                    load_seconds=length,
+                    proven=proven,
+                )
             )
 
     # -- assignments

@@ -44,7 +44,7 @@ def test_one_that_was_given_up_is_final_and_says_what_to_do(world: World) -> Non
     condition = world.model("iris").condition
     assert condition is not None
     assert condition.message == (
-        f"{seat}: No module named 'nowhere'; it is not tried again before it is applied with a change, or activated"
+        f"{seat}: No module named 'nowhere'; it is not tried again by itself: apply it with a change, or activate it"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from overbook.scheduler.artifacts import Artifact
-from overbook.scheduler.errors import Conflict, Invalid
+from overbook.scheduler.errors import Invalid
 from overbook.scheduler.records import Role, Weight, weigh
 from tests.unit.scheduler.world import MB, World, a_report, replica
 
@@ -194,16 +194,6 @@ def test_nobody_who_was_admitted_loses_a_place_because_of_what_was_measured() ->
     assert all(places)
     assert world.reason("four") == "ScheduleFailed"
     world.check()
-
-
-def test_who_asks_for_more_than_before_is_asked_whether_there_is_room() -> None:
-    world = _world()
-    world.apply("one", memory=5 * MB)
-    world.apply("two", memory=3 * MB)
-    _measured(world, "two", 3 * MB, 6 * MB)
-    with pytest.raises(Conflict, match="no place"):
-        world.apply("one", memory=5 * MB + 1)
-    assert world.apply("one", memory=4 * MB).action == "configured"
 
 
 def test_a_smaller_budget_sends_away_what_is_too_much_by_what_was_declared() -> None:

@@ -124,3 +124,15 @@ def test_larger_than_the_whole_budget_is_not_the_pins_doing(world: World) -> Non
     report = a_report(1, measured=12 * MB, size=12 * MB)
     world.report(HERE, "middle", report)
     assert warned(world, "small") == []
+
+
+def test_clients_are_told_that_a_model_without_room_is_not_ready(world: World) -> None:
+    pin(world, "large")
+    in_memory(world, "large")
+    world.settle()
+    told = world.model("middle").readiness
+    assert told.ready is False
+    assert "pinned models hold 7M" in told.reason
+    in_memory(world, "middle")
+    world.settle()
+    assert world.model("middle").readiness.ready, "it is in memory itself"

@@ -421,7 +421,7 @@ def test_a_failed_load_is_told_in_the_servers_words(world: World) -> None:
     world.report("mlserver/0", "iris", newer)
     condition = world.model("iris").condition
     assert condition is not None
-    assert condition.message == "mlserver/0: bad; generation 1 goes on serving"
+    assert condition.message == "mlserver/0: generation 2 failed: bad; generation 1 serves"
 
 
 def test_reports_of_strangers_are_ignored(world: World) -> None:

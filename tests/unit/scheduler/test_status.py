@@ -50,6 +50,7 @@ def test_a_model_nobody_reported_yet() -> None:
                     "loads": 0,
                     "evictions": 0,
                     "lastError": None,
+                    "unverified": None,
                 }
             ],
         },
@@ -86,6 +87,7 @@ def test_a_model_as_its_agent_reports_it() -> None:
             "loads": 3,
             "evictions": 4,
             "lastError": 'said "no"\n',
+            "unverified": None,
         }
     ]
 

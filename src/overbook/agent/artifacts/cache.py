@@ -96,6 +96,13 @@ class ArtifactCache:
                 del self._keys[storage_uri, fingerprint]
         return found
 
+    def held(self, digest: str, size: int) -> Artifact | None:
+        """An artifact of ``size`` bytes that was fetched at some time; None when it is not here any more."""
+        if not _DIGEST.fullmatch(digest) or not (self._root / digest).is_dir():
+            return None
+        self._used[digest] = next(self._ticks)
+        return self._artifact(Content(digest, size))
+
     async def kind(self, folder: Path) -> Kind:
         """Of an artifact's folder, or of the version in it that is meant; see `kinds`."""
         return await asyncio.to_thread(kind_of, folder)

@@ -20,7 +20,7 @@ from overbook.agent.memory.unattributed import Unattributed, slack_of
 from overbook.agent.memory.watch import Residents, Watch, WatchPorts
 from overbook.agent.memory.weigher import Weigher, WeigherPorts
 from overbook.agent.notices import Notices
-from overbook.agent.servers.protocol import InferenceServer
+from overbook.agent.servers.protocol import InferenceServer, PreparedModel
 
 
 class MemoryOffice:
@@ -47,7 +47,11 @@ class MemoryOffice:
             state=Unattributed(slack_of(budget)),
         )
 
-    def weigher(self, loaded: Callable[[], set[str]]) -> Weigher:
+    def weigher(
+        self,
+        loaded: Callable[[], set[str]],
+        tried: Callable[[PreparedModel, Exception | None], None],
+    ) -> Weigher:
         """See `WeigherPorts`."""
         weigher = Weigher(
             WeigherPorts(
@@ -56,6 +60,7 @@ class MemoryOffice:
                 loaded=loaded,
                 room=self.room,
                 base=lambda: self.meter.state.base,
+                tried=tried,
             )
         )
         self.meter.sampling = Sampling(self._server.sample, weigher.sampled)

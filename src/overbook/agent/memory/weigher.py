@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -53,7 +53,8 @@ class Scale(Protocol):
 class WeigherPorts:
     """``loaded``: digests of what is in memory or on its way. ``room``: what the machine has left; None: not known.
 
-    ``base``: bytes of a process with no model in it.
+    ``base``: bytes of a process with no model in it. ``tried``: is told how each weighing ended, None for well: it is
+    also a trial of the model (see `verification`).
     """
 
     scale: Scale
@@ -61,6 +62,7 @@ class WeigherPorts:
     loaded: Callable[[], set[str]]
     room: Callable[[], Room | None]
     base: Callable[[], int]
+    tried: Callable[[PreparedModel, Exception | None], None]
 
 
 class Weigher:
@@ -85,6 +87,8 @@ class Weigher:
         if evidence is None or evidence.weight is None:
             self._waiting[digest] = model
             self._news.set()
+        else:
+            self._ports.tried(model, None)  # by whoever weighed it before
 
     def sampled(self, digest: str, request: bytes) -> None:
         """A request to such a model came, which is to be asked there as well."""
@@ -100,6 +104,11 @@ class Weigher:
             for gone in known.keys() - digests:
                 del known[gone]
         self._failed &= digests
+
+    @property
+    def under_way(self) -> Set[str]:
+        """Digests of what is being weighed."""
+        return self._weighing
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -142,11 +151,13 @@ class Weigher:
             # A load in the server will tell people; what it takes has to be guessed.
             log.info("model '%s' could not be weighed: %s", model.name, error)
             self._failed.add(digest)
+            self._ports.tried(model, error)
             return
         finally:
             self._weighing.discard(digest)
         if weight is not None:
             self._ports.sizes.weighed(content, weight)
+            self._ports.tried(model, None)
 
     async def _confirmed(self, model: PreparedModel, content: Content) -> Weight | None:
         request = self._requests.pop(content.digest, None)

@@ -86,15 +86,18 @@ def server_settings(model: PreparedModel, extras: Collection[str] | None = None)
     ``extras``: those of the runtime that are installed; None when that is not known.
     """
     layout = find_layout(model)
+    declared = _read(model.name, layout.settings) if layout.settings is not None else {}
     if layout.found is not None:
         settings: Json = {
             "implementation": layout.found.format.implementation,
             "parameters": {"uri": str(layout.found.path)},
         }
     else:
-        settings = _own_settings(model, layout)
+        settings = _own_settings(model, layout, declared)
     _check_installed(model.name, str(settings["implementation"]), extras)
     settings["name"] = model.name
+    if versions := _versions(model, layout, declared):
+        settings["versions"] = versions
     settings["overbook"] = {
         "folder": str(layout.folder),
         "load_on_loop": _wants_loop(settings),
@@ -154,7 +157,13 @@ def static_metadata(model: PreparedModel) -> Json:
     """OIP metadata as the files tell it, in the shape of MLServer's own answer. Raises ModelRejected."""
     layout = find_layout(model)
     if layout.found is not None and layout.found.format.word == "onnx":
-        return {"name": model.name, "versions": [], "platform": "", **_onnx_tensors(layout.found)}
+        versions = _versions(model, layout, {})
+        return {
+            "name": model.name,
+            "versions": versions,
+            "platform": "",
+            **_onnx_tensors(layout.found),
+        }
     own = _read(model.name, layout.settings) if layout.settings is not None else {}
     parameters: Json = {}
     declared = own.get("parameters")
@@ -162,7 +171,7 @@ def static_metadata(model: PreparedModel) -> Json:
         parameters["content_type"] = declared["content_type"]
     return {
         "name": model.name,
-        "versions": own.get("versions") or [],
+        "versions": _versions(model, layout, own),
         "platform": own.get("platform") or "",
         "inputs": own.get("inputs") or [],
         "outputs": own.get("outputs") or [],
@@ -207,9 +216,7 @@ def _check_installed(name: str, implementation: str, extras: Collection[str] | N
     )
 
 
-def _own_settings(model: PreparedModel, layout: Layout) -> Json:
-    assert layout.settings is not None
-    settings = _read(model.name, layout.settings)
+def _own_settings(model: PreparedModel, layout: Layout, settings: Json) -> Json:
     where = f"model {model.name}: {SETTINGS_FILE}"
     implementation = settings.get("implementation")
     if not isinstance(implementation, str) or not _IMPLEMENTATION.fullmatch(implementation):
@@ -229,6 +236,21 @@ def _own_settings(model: PreparedModel, layout: Layout) -> Json:
     kept = {key: value for key, value in parameters.items() if key != "version"}
     kept["uri"] = _resolved_uri(where, model, layout.folder, kept.get("uri"))
     return {**settings, "parameters": kept}
+
+
+def _versions(model: PreparedModel, layout: Layout, own: Mapping[str, object]) -> list[str]:
+    """What requests may call the version of this model, by its settings and its folder: the server has no slots for
+    versions.
+    """
+    listed, parameters = own.get("versions"), own.get("parameters")
+    named = parameters.get("version") if isinstance(parameters, dict) else None
+    folder = [str(int(layout.folder.name))] if layout.folder != model.artifact else []
+    known = [
+        *(listed if isinstance(listed, list) else ()),
+        *([] if named is None else [named]),
+        *folder,
+    ]
+    return list(dict.fromkeys(str(each) for each in known))
 
 
 def _read(name: str, path: Path) -> Json:

@@ -38,13 +38,15 @@ class ServerStartFailed(ServerError):
 
 class WeighingFailed(ServerError):
     """The model could not be weighed; the message says why. ``died``: its load ended the process, or did not end.
+    ``raised``: its load failed, which says of the model what a load in the server would. Neither: it was not tried.
 
     Its size has to be learned in another way. Nothing is known against the server itself.
     """
 
-    def __init__(self, reason: str, *, died: bool = False) -> None:
+    def __init__(self, reason: str, *, died: bool = False, raised: bool = False) -> None:
         super().__init__(reason)
         self.died = died
+        self.raised = raised
 
 
 class Presence(Enum):

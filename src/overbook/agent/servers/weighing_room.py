@@ -164,7 +164,8 @@ async def _listen(process: asyncio.subprocess.Process, asked: _Asked) -> None:
 
 def _weight(found: Mapping[str, object], *, asked: bool) -> Weight:
     if "error" in found:
-        raise WeighingFailed(str(found["error"]), died=bool(found.get("died")))
+        died = bool(found.get("died"))
+        raise WeighingFailed(str(found["error"]), died=died, raised=not died)
     kept, peak = found["kept"], found["peak"]
     assert isinstance(kept, int)
     assert isinstance(peak, int)

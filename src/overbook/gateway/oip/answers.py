@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import overbook
-from overbook.gateway.oip.ports import CatalogueView, Entry, MetadataSource
+from overbook.gateway.oip.ports import CatalogueView, Entry, MetadataSource, ServersView
 
 SERVER_NAME: Final = "overbook"
 # Loading and unloading on demand is refused, so the model repository extension is not named.
@@ -23,7 +23,7 @@ class Refusal(Exception):
 
 
 class UnknownModel(Refusal):
-    """Nobody registered it: 404, NOT_FOUND."""
+    """Nobody registered it, or it has no such version: 404, NOT_FOUND."""
 
 
 class BadRequest(Refusal):
@@ -51,12 +51,23 @@ class Readiness:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class ServersReadiness:
+    """``down``: server replicas that cannot serve, by name, and why; there may be some although it is ``ready``."""
+
+    ready: bool
+    down: Mapping[str, str]
+
+
 class Answers:
     """Looks at the catalogue and says what is so; never makes a model resident."""
 
-    def __init__(self, *, catalogue: CatalogueView, metadata: MetadataSource) -> None:
+    def __init__(
+        self, *, catalogue: CatalogueView, metadata: MetadataSource, servers: ServersView
+    ) -> None:
         self._catalogue = catalogue
         self._metadata = metadata
+        self._servers = servers
 
     @property
     def version(self) -> str:
@@ -72,13 +83,22 @@ class Answers:
             )
         return entry
 
-    def readiness(self, name: str) -> Readiness:
-        """A cold model is ready: who asks it gets an answer. Raises UnknownModel."""
+    def servers(self) -> ServersReadiness:
+        """Ready when one of the server replicas that models are assigned to can serve, or none is needed."""
+        down = self._servers.down()
+        return ServersReadiness(ready=any(True for _ in self._servers.up()) or not down, down=down)
+
+    async def readiness(self, name: str, version: str = "") -> Readiness:
+        """A cold model is ready: who asks it gets an answer. Raises UnknownModel, and NotAvailable when nobody can
+        tell whether it has that version.
+        """
         entry = self.model(name)
+        if version and entry.available:
+            await self.metadata(name, version)
         return Readiness(ready=entry.available, reason="" if entry.available else entry.reason)
 
-    async def metadata(self, name: str) -> Mapping[str, object]:
-        """The OIP metadata object. Raises UnknownModel, NotAvailable."""
+    async def metadata(self, name: str, version: str = "") -> Mapping[str, object]:
+        """The OIP metadata object, of that version where one is named. Raises UnknownModel, NotAvailable."""
         entry = self.model(name)
         try:
             async with asyncio.timeout(METADATA_TIMEOUT_SECONDS):
@@ -88,6 +108,8 @@ class Answers:
         if found is None:
             reason = entry.reason or "none of its server replicas answered; try again"
             raise NotAvailable(f"model {name!r} has no metadata now: {reason}")
+        if version:
+            _check_version(name, version, found.get("versions"))
         return {**found, "name": name}
 
     def index(self, *, ready_only: bool) -> list[IndexItem]:
@@ -110,4 +132,14 @@ class Answers:
         return BadRequest(
             f"{verb} of model {name!r} refused: models come and go by themselves as requests "
             f"need them; to force it, use `overbook {command} {name}`"
+        )
+
+
+def _check_version(name: str, version: str, known: object) -> None:
+    """Raises UnknownModel."""
+    versions = [str(each) for each in known] if isinstance(known, list | tuple) else []
+    if version not in versions:
+        has = f"it has {', '.join(versions)}" if versions else "it has no versions; leave it out"
+        raise UnknownModel(
+            f"model {name[:MAX_SHOWN]!r} has no version {version[:MAX_SHOWN]!r}; {has}"
         )

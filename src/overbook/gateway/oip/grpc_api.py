@@ -80,7 +80,7 @@ class _Calls:
         return pb.ServerLiveResponse(live=True)
 
     async def server_ready(self, _: pb.ServerReadyRequest) -> pb.ServerReadyResponse:
-        return pb.ServerReadyResponse(ready=True)
+        return pb.ServerReadyResponse(ready=self._answers.servers().ready)
 
     async def server_metadata(self, _: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
         return pb.ServerMetadataResponse(
@@ -88,10 +88,11 @@ class _Calls:
         )
 
     async def model_ready(self, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
-        return pb.ModelReadyResponse(ready=self._answers.readiness(request.name).ready)
+        readiness = await self._answers.readiness(request.name, request.version)
+        return pb.ModelReadyResponse(ready=readiness.ready)
 
     async def model_metadata(self, request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
-        return metadata_message(await self._answers.metadata(request.name))
+        return metadata_message(await self._answers.metadata(request.name, request.version))
 
     async def index(self, request: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
         return pb.RepositoryIndexResponse(

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 
 from overbook.gateway.oip.answers import Answers
 from overbook.gateway.oip.grpc_api import build_handlers
-from overbook.gateway.oip.ports import CatalogueView, MetadataSource
+from overbook.gateway.oip.ports import CatalogueView, MetadataSource, ServersView
 from overbook.gateway.oip.relay import StreamRelay
 from overbook.gateway.oip.rest import build_app
 
@@ -57,10 +57,15 @@ class OipServer:
     """Runs until cancelled. ``serving`` is set while both sockets answer."""
 
     def __init__(
-        self, settings: OipSettings, *, catalogue: CatalogueView, metadata: MetadataSource
+        self,
+        settings: OipSettings,
+        *,
+        catalogue: CatalogueView,
+        metadata: MetadataSource,
+        servers: ServersView,
     ) -> None:
         self._settings = settings
-        self._answers = Answers(catalogue=catalogue, metadata=metadata)
+        self._answers = Answers(catalogue=catalogue, metadata=metadata, servers=servers)
         self.serving = asyncio.Event()
 
     async def run(self) -> None:

@@ -11,7 +11,7 @@ class Entry(Protocol):
 
     @property
     def available(self) -> bool:
-        """A replica is assigned: a request would be served, now or after an activation."""
+        """A request would be answered, now or after an activation."""
         ...
 
     @property
@@ -28,6 +28,18 @@ class CatalogueView(Protocol):
         ...
 
     def find(self, name: str) -> Entry | None: ...
+
+
+class ServersView(Protocol):
+    """The inference servers that models are assigned to."""
+
+    def down(self) -> Mapping[str, str]:
+        """Server replicas that can serve nothing now, by name, and why."""
+        ...
+
+    def up(self) -> Iterable[str]:
+        """The names of those that can."""
+        ...
 
 
 MetadataSource = Callable[[str], Awaitable[Mapping[str, object] | None]]

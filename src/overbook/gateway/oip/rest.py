@@ -36,7 +36,7 @@ def build_app(answers: Answers) -> Starlette:
         Route("/v2", _server_metadata(answers)),
         Route("/v2/", _server_metadata(answers)),
         Route("/v2/health/live", _fixed({"live": True})),
-        Route("/v2/health/ready", _fixed({"ready": True})),
+        Route("/v2/health/ready", _servers_ready(answers)),
         Route(_MODEL, _model_metadata(answers)),
         Route(_VERSION, _model_metadata(answers)),
         Route(f"{_MODEL}/ready", _model_ready(answers)),
@@ -61,6 +61,18 @@ def _fixed(body: dict[str, bool]) -> _Endpoint:
     return endpoint
 
 
+def _servers_ready(answers: Answers) -> _Endpoint:
+    async def endpoint(_: Request) -> Response:
+        found = answers.servers()
+        body: dict[str, object] = {"ready": found.ready}
+        if found.down:
+            # Clients look at the status only; this is for the person who runs curl.
+            body["cannotServe"] = dict(sorted(found.down.items()))
+        return JSONResponse(body, status_code=200 if found.ready else 503)
+
+    return endpoint
+
+
 def _server_metadata(answers: Answers) -> _Endpoint:
     async def endpoint(_: Request) -> Response:
         return JSONResponse(
@@ -72,7 +84,8 @@ def _server_metadata(answers: Answers) -> _Endpoint:
 
 def _model_metadata(answers: Answers) -> _Endpoint:
     async def endpoint(request: Request) -> Response:
-        return JSONResponse(await answers.metadata(request.path_params["name"]))
+        name, version = request.path_params["name"], request.path_params.get("version", "")
+        return JSONResponse(await answers.metadata(name, version))
 
     return endpoint
 
@@ -80,7 +93,7 @@ def _model_metadata(answers: Answers) -> _Endpoint:
 def _model_ready(answers: Answers) -> _Endpoint:
     async def endpoint(request: Request) -> Response:
         name = request.path_params["name"]
-        readiness = answers.readiness(name)
+        readiness = await answers.readiness(name, request.path_params.get("version", ""))
         if readiness.ready:
             return JSONResponse({"name": name, "ready": True})
         # Clients look at the status only; the body is for the person who runs curl.

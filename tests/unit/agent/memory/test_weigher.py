@@ -45,6 +45,7 @@ class Bench:
         self.scale = Scale()
         self.sizes = Sizes()
         self.loaded: set[str] = set()
+        self.tried: list[tuple[str, Exception | None]] = []
         self.room: Room | None = None
         self.weigher = Weigher(
             WeigherPorts(
@@ -53,6 +54,7 @@ class Bench:
                 loaded=lambda: self.loaded,
                 room=lambda: self.room,
                 base=lambda: 100 * MB,
+                tried=lambda model, error: self.tried.append((model.name, error)),
             )
         )
 

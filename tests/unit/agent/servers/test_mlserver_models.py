@@ -249,3 +249,14 @@ def test_not_all_settings_there_ever_were_are_remembered() -> None:
         assert known.find(many[0]) is not None, "it was used of late"
     assert known.find(many[1]) is None
     assert known.find(many[-1]) is not None
+
+
+def test_a_request_may_name_the_version_of_the_settings_or_of_the_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "002"
+    folder.mkdir()
+    settings = {"implementation": "a.B", "versions": ["2024"], "parameters": {"version": "v3"}}
+    (folder / "model-settings.json").write_text(json.dumps(settings))
+    model = PreparedModel("m", 1, tmp_path)
+    expected = ["2024", "v3", "2"]
+    assert server_settings(model)["versions"] == expected
+    assert static_metadata(model)["versions"] == expected

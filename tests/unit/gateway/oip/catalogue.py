@@ -14,17 +14,25 @@ class FakeEntry:
 
 @dataclass(slots=True)
 class FakeCatalogue:
-    """``asked``: the names whose metadata was asked for."""
+    """``asked``: the names whose metadata was asked for. ``stopped``: server replicas that cannot serve, and why."""
 
     entries: dict[str, FakeEntry] = field(default_factory=dict)
     metadata_of: dict[str, Mapping[str, object]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    stopped: dict[str, str] = field(default_factory=dict)
+    started: list[str] = field(default_factory=list)
 
     def models(self) -> Iterable[str]:
         return self.entries
 
     def find(self, name: str) -> FakeEntry | None:
         return self.entries.get(name)
+
+    def down(self) -> Mapping[str, str]:
+        return self.stopped
+
+    def up(self) -> Iterable[str]:
+        return self.started
 
     async def metadata(self, name: str) -> Mapping[str, object] | None:
         self.asked.append(name)
@@ -42,6 +50,7 @@ def example() -> FakeCatalogue:
         metadata_of={
             "iris": {
                 "name": "ignored",
+                "versions": ["1"],
                 "platform": "sklearn",
                 "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}],
                 "outputs": [],

@@ -18,14 +18,14 @@ async def test_a_metadata_source_that_hangs_is_given_up(monkeypatch: pytest.Monk
         return None
 
     monkeypatch.setattr(answers_module, "METADATA_TIMEOUT_SECONDS", 0.0)
-    answers = Answers(catalogue=example(), metadata=hang)
+    answers = Answers(catalogue=example(), metadata=hang, servers=example())
     with pytest.raises(NotAvailable, match="none of its server replicas answered"):
         await answers.metadata("iris")
 
 
 def test_a_name_as_long_as_a_message_is_shown_in_part() -> None:
     catalogue = FakeCatalogue()
-    answers = Answers(catalogue=catalogue, metadata=catalogue.metadata)
+    answers = Answers(catalogue=catalogue, metadata=catalogue.metadata, servers=catalogue)
     with pytest.raises(UnknownModel) as caught:
         answers.model("x" * 1_000_000)
     assert len(str(caught.value)) < 300
@@ -37,5 +37,5 @@ def test_a_model_that_leaves_while_the_index_is_made_is_left_out() -> None:
             return [*super().models(), "gone"]
 
     catalogue = Leaving(entries=example().entries)
-    answers = Answers(catalogue=catalogue, metadata=catalogue.metadata)
+    answers = Answers(catalogue=catalogue, metadata=catalogue.metadata, servers=catalogue)
     assert [item.name for item in answers.index(ready_only=False)] == ["huge", "iris", "wine"]

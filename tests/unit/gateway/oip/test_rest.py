@@ -20,7 +20,7 @@ def catalogue() -> FakeCatalogue:
 
 @pytest.fixture
 async def client(catalogue: FakeCatalogue) -> AsyncIterator[httpx.AsyncClient]:
-    app = build_app(Answers(catalogue=catalogue, metadata=catalogue.metadata))
+    app = build_app(Answers(catalogue=catalogue, metadata=catalogue.metadata, servers=catalogue))
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://overbook") as client:
         yield client
@@ -59,11 +59,10 @@ async def test_metadata_that_nobody_can_tell_is_503_with_the_reason(
     assert "largest budget" in unplaced.json()["error"]
 
 
-@pytest.mark.parametrize("suffix", ["/ready", "/versions/7/ready"])
 async def test_a_registered_model_is_ready_without_asking_any_server(
-    client: httpx.AsyncClient, catalogue: FakeCatalogue, suffix: str
+    client: httpx.AsyncClient, catalogue: FakeCatalogue
 ) -> None:
-    answer = await client.get(f"/v2/models/wine{suffix}")
+    answer = await client.get("/v2/models/wine/ready")
     assert answer.status_code == 200
     assert answer.json() == {"name": "wine", "ready": True}
     assert catalogue.asked == []
@@ -148,3 +147,39 @@ async def test_what_is_not_there_and_what_is_not_allowed(client: httpx.AsyncClie
     assert wrong.json() == {"error": "method DELETE is not allowed for /v2/models/iris"}
     head = await client.head("/v2/health/live")
     assert (head.status_code, head.content) == (200, b"")
+
+
+async def test_a_version_that_the_model_has_not_is_unknown(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/v2/models/iris/versions/1/ready")).status_code == 200
+    for path in ("/v2/models/iris/versions/9/ready", "/v2/models/iris/versions/9"):
+        answer = await client.get(path)
+        assert answer.status_code == 404
+        assert answer.json()["error"] == "model 'iris' has no version '9'; it has 1"
+
+
+async def test_a_model_without_versions_has_none_by_any_name(
+    client: httpx.AsyncClient, catalogue: FakeCatalogue
+) -> None:
+    catalogue.metadata_of["wine"] = {"name": "wine", "versions": []}
+    answer = await client.get("/v2/models/wine/versions/1/ready")
+    assert answer.status_code == 404
+    assert "it has no versions; leave it out" in answer.json()["error"]
+    assert (await client.get("/v2/models/wine/ready")).status_code == 200
+
+
+async def test_ready_is_who_has_a_server_that_can_serve(
+    client: httpx.AsyncClient, catalogue: FakeCatalogue
+) -> None:
+    catalogue.stopped = {"b/0": "its inference server is not up"}
+    catalogue.started = ["a/0"]
+    answer = await client.get("/v2/health/ready")
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "ready": True,
+        "cannotServe": {"b/0": "its inference server is not up"},
+    }
+    catalogue.started = []
+    answer = await client.get("/v2/health/ready")
+    assert answer.status_code == 503
+    assert answer.json()["ready"] is False
+    assert (await client.get("/v2/health/live")).status_code == 200

@@ -7,7 +7,8 @@
   ``"parameters": {"extra": {"overbook_load_on_loop": true}}``.
 - A load that fails, is cancelled, exits or answers False leaves no trace, and a reload that does so
   leaves the old model serving. The reason names the error's type: ``str(EOFError())`` is empty.
-- Versions in requests are ignored: there is exactly one generation of a name at a time.
+- A name has one generation at a time, and no slots for versions: a request that names a version gets it where the
+  model's settings name the same, else 404.
 - After a load or an unload what is free is given back to the kernel before the call ends: an unpickled forest leaves
   as much garbage as it is large, and whoever looks at the process would take that for somebody's.
 """
@@ -23,7 +24,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from mlserver.context import model_context
-from mlserver.errors import MLServerError
+from mlserver.errors import MLServerError, ModelNotFound
 from mlserver.logging import logger
 from mlserver.model import MLModel
 from mlserver.registry import MultiModelRegistry
@@ -202,7 +203,10 @@ class Registry(MultiModelRegistry):
             model.ready = not await model.unload()
 
     async def get_model(self, name: str, version: str | None = None) -> MLModel:
-        return await super().get_model(name)
+        model = await super().get_model(name)
+        if version and version not in (model.settings.versions or ()):
+            raise ModelNotFound(name, version)
+        return model
 
     def held(self, name: str) -> MLModel | None:
         """The model of that name, ready or not."""

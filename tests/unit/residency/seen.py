@@ -1,0 +1,90 @@
+"""What `mirror` believes of one model, of its content that was loaded last, and of a request. It checks no law."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from overbook.residency.books import Limits
+from overbook.residency.effects import Cause
+from overbook.residency.events import ModelName, RequestId, Ticket
+from overbook.residency.states import State
+
+
+@dataclass
+class LoadedLast:
+    """The content that was loaded last: it stands in for a newer one that cannot be loaded."""
+
+    generation: int
+    size: int
+    peak: int
+    failures: int = 0
+    retry_at: float = -math.inf
+    reason: str = ""
+    made_way: bool = False  # it left for one try of the newest
+
+    def failed(self, reason: str, limits: Limits, now: float) -> None:
+        self.failures, self.reason = self.failures + 1, reason
+        self.retry_at = now + min(limits.retry_max, limits.retry_base * 2.0 ** (self.failures - 1))
+
+    def forgive(self) -> None:
+        self.failures, self.retry_at, self.reason = 0, -math.inf, ""
+
+
+@dataclass
+class Seen:
+    """One model as the onlooker knows it."""
+
+    size: int
+    generation: int
+    pinned: bool
+    priority: int
+    keep_alive: float = 0.0
+    reserve: int = 0
+    peak: int = 0
+    state: State = State.COLD
+    charge: int = 0
+    loaded: int = 0
+    loaded_generation: int = 0
+    loading: int = 0
+    loading_peak: int = 0
+    good: LoadedLast | None = None
+    load_began: float = -math.inf
+    seconds: float | None = None  # that its loads take; None: nobody said
+    loading_generation: int = 0
+    in_flight: int = 0
+    last_used: float = -math.inf
+    granted: set[RequestId] = field(default_factory=set)  # not passed on yet
+    passed_at: float = -math.inf
+    ticket: Ticket = field(default_factory=lambda: Ticket(0))
+    cause: Cause = Cause.PRESSURE
+    withdrawn_at: float = math.inf
+    acknowledged: bool = False  # by all gateways
+    settling: bool = False
+    verifying: bool = False
+    failures: int = 0
+    lasting: int = 0  # in a row that lie in the content
+    retry_at: float = -math.inf
+    reason: str = ""
+    removed: bool = False
+
+    def failed(self, reason: str, limits: Limits, now: float, *, passing: bool) -> None:
+        """A load of the newest content failed."""
+        self.failures, self.reason = self.failures + 1, reason
+        self.lasting = 0 if passing else self.lasting + 1
+        self.retry_at = now + min(limits.retry_max, limits.retry_base * 2.0 ** (self.failures - 1))
+        if self.lasting > limits.retries:
+            self.retry_at = math.inf
+
+    def forgive(self) -> None:
+        self.failures = self.lasting = 0
+        self.retry_at, self.reason = -math.inf, ""
+
+
+@dataclass
+class Waiter:
+    """One request that waits; times in seconds."""
+
+    model: ModelName
+    deadline: float
+    since: float
