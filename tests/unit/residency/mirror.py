@@ -497,7 +497,8 @@ class Mirror:
             )
             assert seen.size > self.budget - pinned, "law 2: there was room"
             good_one = seen.good
-            assert good_one is None or good_one.size > self.budget - pinned, "law 2: there was room"
+            if good_one is not None and good_one.generation != seen.generation:
+                assert good_one.size > self.budget - pinned, "law 2: there was room"
         else:
             good_one = self.stand_in(seen)
             reason, retry_at = (
@@ -541,7 +542,7 @@ class Mirror:
         ]
         if not victims:
             return
-        spare = self.free + self.returning()
+        spare = self.free + self.returning() + sum(seen.momentary for seen in self.models.values())
         wanted = [seen for name, seen in self.models.items() if self._wanted_cold(name)]
         stale = [
             seen

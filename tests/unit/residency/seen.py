@@ -68,6 +68,13 @@ class Seen:
     reason: str = ""
     removed: bool = False
 
+    @property
+    def momentary(self) -> int:
+        """Bytes of its charge that come back when its load ends, whatever it keeps."""
+        if self.state is State.LOADING:
+            return self.charge - self.loading
+        return self.charge - self.loading - self.loaded if self.state is State.RELOADING else 0
+
     def failed(self, reason: str, limits: Limits, now: float, *, passing: bool) -> None:
         """A load of the newest content failed."""
         self.failures, self.reason = self.failures + 1, reason
