@@ -140,6 +140,42 @@ async def test_what_the_first_request_allocates_is_weighed_with_it(
     assert asked.kept == pytest.approx(25e6, rel=0.02)
 
 
+async def test_what_is_bound_to_the_loop_of_its_load_is_there_at_its_request(
+    server: MlserverServer, tmp_path: Path
+) -> None:
+    model = _custom(
+        tmp_path,
+        "bound",
+        """
+        import asyncio
+        self.questions = asyncio.Queue()
+        self.work = asyncio.ensure_future(self.answer())
+        """,
+    )
+    code = model.artifact / "model.py"
+    code.write_text(
+        code.read_text()
+        + """
+    async def answer(self):
+        done = await self.questions.get()
+        self.more = bytearray(b'x') * 20_000_000
+        done.set_result(None)
+
+    async def predict(self, request):
+        import asyncio
+        done = asyncio.get_running_loop().create_future()
+        await self.questions.put(done)
+        await done
+"""
+    )
+    request = json.dumps(
+        {"inputs": [{"name": "x", "shape": [1], "datatype": "FP64", "data": [1.0]}]}
+    ).encode()
+    asked = await server.weigh(model, timeout=CALL, request=request)
+    assert asked is not None
+    assert asked.kept == pytest.approx(20e6, rel=0.02)
+
+
 @pytest.mark.parametrize(
     ("name", "code", "told", "died"),
     [
@@ -203,7 +239,8 @@ async def test_it_gives_way_to_whoever_answers_requests(
         """,
     )
     assert await server.weigh(model, timeout=CALL) is not None
-    assert told.read_text() == "5 5"
+    mine = os.getpriority(os.PRIO_PROCESS, 0)
+    assert told.read_text() == f"{min(19, mine + 5)} 5"
 
 
 async def test_what_a_model_started_ends_with_it(server: MlserverServer, tmp_path: Path) -> None:

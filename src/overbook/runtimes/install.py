@@ -325,7 +325,7 @@ def _install_packages(
             progress(f"downloading {match.group(1)} ({match.group(2)})", None)
         elif match := _DOWNLOADED.match(line):
             waiting.discard(match.group(1))
-            rest = f", {len(waiting)} large ones to go" if waiting else ""
+            rest = f", large ones to go: {len(waiting)}" if waiting else ""
             progress(f"downloaded {match.group(1)}{rest}", None)
 
     _uv(command, known, on_line)

@@ -45,7 +45,7 @@ async def test_it_is_freed_by_its_last_reference(small: bool) -> None:
     shared = Part(freed)
     model = Model(Part(freed), Part(freed), shared)
     settings, gone = model.settings, weakref.ref(model)
-    dropped = FREEING.Dropped(model, small=small)
+    dropped = FREEING.Dropped(model, small=small, own_code=False)
     del model
     assert gone() is not None
     await dropped.reclaim()
@@ -61,17 +61,27 @@ async def test_one_that_refers_to_itself_is_collected(small: bool) -> None:
     model: Any = Model()
     model.own = model
     gone = weakref.ref(model)
-    dropped = FREEING.Dropped(model, small=small)
+    dropped = FREEING.Dropped(model, small=small, own_code=False)
     del model
     await dropped.reclaim()
     assert gone() is None
+
+
+@pytest.mark.parametrize("small", [True, False])
+async def test_what_hangs_on_a_class_of_its_own_goes_with_it(small: bool) -> None:
+    freed: list[threading.Thread] = []
+    own = type("Own", (Model,), {"table": Part(freed)})
+    dropped = FREEING.Dropped(own(), small=small, own_code=True)
+    del own
+    await dropped.reclaim()
+    assert len(freed) == 1
 
 
 async def test_long_containers_and_many_parts_are_freed_as_well() -> None:
     freed: list[threading.Thread] = []
     count = 3 * int(FREEING._MOST_PARTS)
     model = Model([Part(freed) for _ in range(count)], [[Part(freed)] for _ in range(100)])
-    dropped = FREEING.Dropped(model, small=False)
+    dropped = FREEING.Dropped(model, small=False, own_code=False)
     del model
     await dropped.reclaim()
     assert len(freed) == count + 100

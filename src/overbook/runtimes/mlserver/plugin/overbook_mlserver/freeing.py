@@ -1,8 +1,9 @@
 """Sees to it that the memory of a dropped model goes back to the kernel.
 
 Most models are freed by their last reference; then the collector is not run, as it would walk every other resident
-model's objects while requests wait (4 ms at 300 small models). ``malloc_trim`` returns the holes that many small
-arrays leave, `pools` those that Python's own objects leave; big arrays go back by themselves. To free a forest of
+model's objects while requests wait (4 ms at 300 small models). It is for those with code of their own, as classes are
+always in a cycle, and what hangs on them or on their modules goes with them. ``malloc_trim`` returns the holes that
+many small arrays leave, `pools` those that Python's own objects leave; big arrays go back by themselves. To free a forest of
 100 MB at once takes 3 ms, in which the interpreter does nothing else: large models are taken apart in a thread, and
 their parts let go of one by one.
 """
@@ -46,11 +47,14 @@ _libc = ctypes.CDLL(None)
 
 
 class Dropped:
-    """A model that nobody else refers to any more. ``small``: it is freed at once, on the event loop."""
+    """A model that nobody else refers to any more. ``small``: it is freed at once, on the event loop. ``own_code``: its
+    class goes with it.
+    """
 
-    def __init__(self, model: MLModel, *, small: bool) -> None:
+    def __init__(self, model: MLModel, *, small: bool, own_code: bool) -> None:
         self._model: MLModel | None = model
         self._small = small
+        self._own_code = own_code
         self._watched = []
         for part in (model, *vars(model).values()):
             if part is not model.settings:
@@ -84,7 +88,7 @@ class Dropped:
         trim()
 
     def _collect(self) -> None:
-        if any(part() is not None for part in self._watched):
+        if self._own_code or any(part() is not None for part in self._watched):
             gc.collect()
 
 

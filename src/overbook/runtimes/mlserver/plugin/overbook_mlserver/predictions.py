@@ -58,7 +58,15 @@ class Predictions:
         self, payload: InferenceRequest, name: str, version: str | None = None
     ) -> InferenceResponse:
         """What the data plane's does."""
-        self._samples.see(name, payload)
+        seen = self._samples.see(name, payload)
+        answer = await self._answer(payload, name, version)
+        if seen is not None:
+            self._samples.keep(name, seen)
+        return answer
+
+    async def _answer(
+        self, payload: InferenceRequest, name: str, version: str | None
+    ) -> InferenceResponse:
         model = self._held(name)
         if model is None or not _may_leave(model.settings):
             return await self._infer(payload, name, version)

@@ -166,6 +166,7 @@ class Registry(MultiModelRegistry):
             self._growth.gone(name.encode())
             rest, model = Rest(self._activity), self.held(name)
             if model is not None:
+                gc.collect()  # what others left in cycles is not this model's
                 await self._give_back(model.settings)
                 del model
             before = anonymous_bytes()
@@ -190,7 +191,9 @@ class Registry(MultiModelRegistry):
         await dropped.reclaim()
 
     def _dropped(self, model: MLModel) -> Dropped:
-        return Dropped(model, small=self._short_loads.expected(model.settings))
+        settings = model.settings
+        own_code = isinstance(settings, IsolatedSettings) and settings.space is not None
+        return Dropped(model, small=self._short_loads.expected(settings), own_code=own_code)
 
     async def _retire(self, model: MLModel) -> None:
         """What MLServer does, one step after the other: its gathering them waits for the loop twice."""

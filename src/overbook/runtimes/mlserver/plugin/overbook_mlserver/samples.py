@@ -1,4 +1,4 @@
-"""Keeps the first request of each model until it is taken, so that it can be asked again where the model is weighed.
+"""Keeps the first request that each model answered until it is taken, to be asked again where the model is weighed.
 
 Knows nothing of weighing. Requests that are large are let go by: nothing of them shall lie about.
 """
@@ -33,17 +33,24 @@ class Samples:
         self._bytes -= len(found or b"")
         return found
 
-    def see(self, name: str, request: InferenceRequest) -> None:
-        """This is about to be answered."""
+    def see(self, name: str, request: InferenceRequest) -> bytes | None:
+        """What there is to `keep` of a request that is about to be answered; None: nothing.
+
+        Taken before the answer, which may change the request.
+        """
         if name in self._kept or self._bytes >= _MOST_BYTES_TOGETHER:
-            return
+            return None
         if sum(math.prod(tensor.shape) for tensor in request.inputs) > _MOST_ELEMENTS:
-            return
+            return None
         try:
             text = request.model_dump_json(exclude_none=True).encode()
         except Exception:
-            return  # it holds what no text can say
-        if len(text) > _MOST_BYTES:
+            return None  # it holds what no text can say
+        return None if len(text) > _MOST_BYTES else text
+
+    def keep(self, name: str, text: bytes) -> None:
+        """It was answered well: one that failed shows nothing of what the model allocates."""
+        if name in self._kept:
             return
         if len(self._kept) >= _REMEMBERED:
             self._kept.clear()

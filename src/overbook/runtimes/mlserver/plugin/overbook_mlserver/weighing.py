@@ -172,16 +172,18 @@ def weigh(
         with contextlib.suppress(Exception):
             importlib.import_module(module)
     known = set(sys.modules)
+    # One loop for all: a model may bind what it makes to the loop that loads it.
+    runner = _runner()
     before = _at_rest()
     _forget_peak()
-    model = _load_here(name, raw)
+    model = _load_here(runner, name, raw)
     peak = _peak() - before
-    _ask(model, request)
+    _ask(runner, model, request)
     loaded = _at_rest()
     kept, came = loaded - before, [each for each in sys.modules if each not in known]
     if model.settings.implementation_.startswith(_SET_UP):
-        again = _load_here(name, raw)
-        _ask(again, request)
+        again = _load_here(runner, name, raw)
+        _ask(runner, again, request)
         kept, came = min(kept, _at_rest() - loaded), []
         del again
     del model
@@ -192,23 +194,25 @@ def weigh(
     }
 
 
-def _ask(model: Any, request: dict[str, Any] | None) -> None:
+def _runner() -> asyncio.Runner:
+    """Never closed: it would wait for what a model has left running, and the process ends soon."""
+    return asyncio.Runner(loop_factory=asyncio.SelectorEventLoop)
+
+
+def _ask(runner: asyncio.Runner, model: Any, request: dict[str, Any] | None) -> None:
     """The answer is nobody's, nor is a failure."""
     if request is None:
         return
     from mlserver.context import model_context
     from mlserver.types import InferenceRequest
 
-    runner = asyncio.Runner(loop_factory=asyncio.SelectorEventLoop)
     with contextlib.suppress(Exception), model_context(model.settings):
         runner.run(model.predict(InferenceRequest.model_validate(request)))
 
 
-def _load_here(name: str, raw: dict[str, Any]) -> Any:
+def _load_here(runner: asyncio.Runner, name: str, raw: dict[str, Any]) -> Any:
     from overbook_mlserver.repository import given_settings
 
-    # Never closed: it would wait for what the model has left running, and the process ends soon.
-    runner = asyncio.Runner(loop_factory=asyncio.SelectorEventLoop)
     return runner.run(_load(given_settings(name, copy.deepcopy(raw))))
 
 
@@ -320,10 +324,11 @@ def _answer_something() -> None:
 
     rows, labels = [[0.0, 1.0], [1.0, 0.0]], [0, 1]
     request = {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP64", "data": [0.0, 1.0]}]}
+    runner = _runner()
     for estimator in (LogisticRegression(), RandomForestClassifier(1)):
         model = SKLearnModel(ModelSettings(name="first", implementation=SKLearnModel))
         model._model = estimator.fit(rows, labels)
-        _ask(model, request)
+        _ask(runner, model, request)
 
 
 def _main() -> None:
