@@ -3,9 +3,9 @@
 Most models are freed by their last reference; then the collector is not run, as it would walk every other resident
 model's objects while requests wait (4 ms at 300 small models). It is for those with code of their own, as classes are
 always in a cycle, and what hangs on them or on their modules goes with them. ``malloc_trim`` returns the holes that
-many small arrays leave, `pools` those that Python's own objects leave; big arrays go back by themselves. To free a forest of
-100 MB at once takes 3 ms, in which the interpreter does nothing else: large models are taken apart in a thread, and
-their parts let go of one by one.
+many small arrays leave, `pools` those that Python's own objects leave; big arrays go back by themselves. To free a
+forest of 100 MB at once takes 3 ms, in which the interpreter does nothing else: large models are taken apart in a
+thread, and their parts let go of one by one.
 """
 
 from __future__ import annotations
