@@ -140,8 +140,12 @@ def test_an_update_that_fails_takes_no_working_model_away(
     for _ in range(2):
         assert running.run("evict", model.name).code == 0
         answers(client, model)
-    assert "generation 2 failed" in message(running, model.name)
-    assert message(running, model.name).endswith("generation 1 serves")
+    # An agent tells of what changed a little later.
+    told = wait_until(
+        "the status tells of both",
+        lambda: (found := message(running, model.name)).endswith("generation 1 serves") and found,
+    )
+    assert "generation 2 failed" in told
     assert client.get(f"/v2/models/{model.name}/ready").status_code == 200
 
 

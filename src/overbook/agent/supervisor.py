@@ -33,18 +33,14 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RestartLimits:
-    """Seconds. One that served for ``healthy_after`` is started again without delay, and so is the first to die.
-
-    ``head_start``: for so long a process that is to be replaced serves on while its successor starts; on a busy machine
-    that takes its time, and whoever is emptied before makes all requests wait for it.
-    """
+    """Seconds. One that served for ``healthy_after`` is started again without delay, and so is the first to die."""
 
     start: float = 120.0
     grace: float = 5.0
     backoff_base: float = 0.5
     backoff_max: float = 30.0
     drain: float = 60.0
-    head_start: float = 60.0
+    head_start: float = 3.0
     healthy_after: float = 30.0
 
 

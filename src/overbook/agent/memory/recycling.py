@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-# A process that lost so much of the budget is replaced, when that lasted so long, in seconds: memory that models share
-# with others that left comes back with them, and a new process costs everybody a second or two.
+# A process that lost so much of the budget is replaced.
 SHARE: Final = 0.2
+# Less than this, in bytes, must have been lost for so long, in seconds: of what models share with others that left, 25
+# MB were seen to come back with them, and a new process costs everybody a second or two. More than that is a leak.
+SMALL: Final = 64 << 20
 LASTS: Final = 10.0
 # One that lost it faster than this (seconds), right after such a replacement, needs it.
 _AT_ONCE: Final = 60.0
@@ -54,7 +56,7 @@ class Recycling:
         elif self.lost_since is None:
             self.lost_since = now
         lasting = self.lost_since is not None and now - self.lost_since >= LASTS
-        if not lasting and not vain:
+        if not (lasting or vain or (much and lost >= SMALL)):
             return Advice.NOTHING
         age = now - self.started
         if self.recycled and not self.absorbed and not self.leaks and age < _AT_ONCE:

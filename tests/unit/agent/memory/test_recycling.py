@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from overbook.agent.memory.recycling import LASTS, SHARE, Advice, Recycling
+from overbook.agent.memory.recycling import LASTS, SHARE, SMALL, Advice, Recycling
 
 BUDGET = 1000
 
@@ -17,6 +17,13 @@ def test_a_process_that_lost_a_fifth_of_the_budget_is_replaced() -> None:
     fifth = int(SHARE * BUDGET)
     assert lost(Recycling(), fifth - 1, 10.0) is Advice.NOTHING
     assert lost(Recycling(), fifth, 10.0) is Advice.RECYCLE
+
+
+def test_what_is_more_than_models_share_is_a_leak_at_once() -> None:
+    budget = int(SMALL / SHARE)
+    assert Recycling().advise(SMALL, budget, starved=False, now=10.0) is Advice.RECYCLE
+    assert Recycling().advise(SMALL - 1, budget - 5, starved=False, now=10.0) is Advice.NOTHING
+    assert Recycling().advise(SMALL, 2 * budget, starved=False, now=10.0) is Advice.NOTHING
 
 
 def test_what_comes_back_meanwhile_was_not_lost() -> None:
