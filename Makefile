@@ -33,7 +33,7 @@ test: setup $(CLIENTS)/.ready lint
 	bash scripts/system-packages.sh curl
 	$(BIN)/overbook runtime install mlserver
 	$(BIN)/overbook runtime install triton
-	bash scripts/test.sh
+	$(BIN)/pytest -m "not soak"
 
 lint: setup
 	$(BIN)/ruff check .
