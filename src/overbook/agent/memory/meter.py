@@ -280,7 +280,9 @@ class Meter:
     async def unloading(self, name: str, content: Content | None) -> AsyncIterator[Work]:
         """Around the call that unloads; ends when the bytes are back, or overdue."""
         self._first_use.pop(name, None)
-        self._in_use.pop(name, None)
+        in_use = self._in_use.pop(name, None)
+        if in_use is not None and name in self._apart:
+            await self._grown_apart(name, in_use)  # it may leave before anybody looked
         if self._weighs:
             async with self._unloading_at_rest(name, content) as work:
                 yield work
