@@ -201,14 +201,19 @@ def test_a_corrupt_model_fails_with_the_servers_reason_and_heals_at_once(
 
     with Asker(running.port, "corrupt", model.inputs) as asker:
         before = events(running, "corrupt", "ModelLoadFailed")
+        pauses: list[str | None] = []
         for _ in range(25):
             response = asker.rest()
             assert response.status_code == 503
-            assert int(response.headers.get("retry-after", "1")) >= 1, "none once it was given up"
+            pauses.append(response.headers.get("retry-after"))
             with pytest.raises(grpc.RpcError) as raised:
                 asker.grpc()
             assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
         assert events(running, "corrupt", "ModelLoadFailed") - before <= 3
+    given_up = pauses.index(None) if None in pauses else len(pauses)
+    assert given_up >= 1, "it is tried again after its first failure"
+    assert all(pause is not None and int(pause) >= 1 for pause in pauses[:given_up])
+    assert pauses[given_up:] == [None] * (len(pauses) - given_up), "and given up once, for good"
     assert "MLServer" in oip_error(response)
     assert "MLServer" in str(raised.value.details())
     [condition] = running.model("corrupt")["status"]["conditions"]

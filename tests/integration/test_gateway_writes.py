@@ -133,7 +133,9 @@ async def test_the_word_holds_under_traffic(world: World) -> None:
     await asyncio.gather(*clients)
 
 
-async def test_the_word_waits_for_envoy_and_the_catalogue_does_not() -> None:
+async def test_the_word_waits_for_envoy_and_the_catalogue_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with running_world({"iris": [0], "wine": [0]}) as world:
         await world.make_hot("iris")
         held = world.gateway.feed.wait_acked
@@ -144,7 +146,8 @@ async def test_the_word_waits_for_envoy_and_the_catalogue_does_not() -> None:
                 await may_go.wait()
             await held(revision, timeout)
 
-        world.gateway.feed.wait_acked = waiting  # type: ignore[method-assign]  # an Envoy that takes its time
+        # An Envoy that takes its time.
+        monkeypatch.setattr(world.gateway.feed, "wait_acked", waiting)
         removed, added = deleted("iris"), registered("new")
         removed.revision, added.revision = 2, 3
         world.scheduler.changes.put_nowait(removed)

@@ -126,7 +126,9 @@ async def test_an_agent_that_is_silent_is_named_for_its_own_models_only(
     assert await applied(running, model_document("there", artifact, server="other")) == []
 
 
-async def test_a_thousand_models_are_not_a_thousand_waits(running: Harness, artifact: Path) -> None:
+async def test_a_thousand_models_are_not_a_thousand_waits(
+    running: Harness, artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Together, and each for itself by many people at once."""
     await running.agent(ScriptedAgent("mlserver/0"))
     gateway = await running.gateway()
@@ -137,7 +139,7 @@ async def test_a_thousand_models_are_not_a_thousand_waits(running: Harness, arti
         updates.append(update)
         take(update)
 
-    gateway.take = noting  # type: ignore[method-assign]  # a spy on the script
+    monkeypatch.setattr(gateway, "take", noting)
     together = [model_document(f"t{number}", artifact, memory=1) for number in range(500)]
     assert await applied(running, *together) == []
     assert len(updates) <= 4

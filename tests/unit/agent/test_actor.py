@@ -246,9 +246,11 @@ async def test_a_server_that_does_not_count_is_not_asked() -> None:
 
 
 @in_virtual_time
-async def test_what_a_meter_saw_after_the_question_outweighs_its_answer() -> None:
+async def test_what_a_meter_saw_after_the_question_outweighs_its_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with _in_use_and_waited_for() as (made, follower, _):
-        answers = _delayed_answers(made, seconds=1.0)
+        answers = _delayed_answers(monkeypatch, made, seconds=1.0)
         await asyncio.sleep(5.5)  # the answer is on its way
         made.server.present[A] += 1  # straight from the proxy
         made.actor.followers.usage(follower, ModelName(A), 1, 1)
@@ -261,9 +263,11 @@ async def test_what_a_meter_saw_after_the_question_outweighs_its_answer() -> Non
 
 
 @in_virtual_time
-async def test_what_was_let_through_after_the_question_outweighs_its_answer() -> None:
+async def test_what_was_let_through_after_the_question_outweighs_its_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with _in_use_and_waited_for() as (made, follower, _):
-        answers = _delayed_answers(made, seconds=1.0)
+        answers = _delayed_answers(monkeypatch, made, seconds=1.0)
         await asyncio.sleep(5.5)
         granted = await made.grant(A)
         made.actor.followers.granted("one", 1, granted.request)
@@ -278,9 +282,11 @@ async def test_what_was_let_through_after_the_question_outweighs_its_answer() ->
 
 
 @in_virtual_time
-async def test_nobody_is_asked_about_models_in_use_that_nobody_waits_for() -> None:
+async def test_nobody_is_asked_about_models_in_use_that_nobody_waits_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with _in_use_and_waited_for() as (made, _, waiting):
-        asked = _delayed_answers(made, seconds=0.0)
+        asked = _delayed_answers(monkeypatch, made, seconds=0.0)
         waiting.cancel()
         await asyncio.sleep(10)
         assert len(asked) <= 1, "the one that was open"
@@ -317,7 +323,7 @@ async def _in_use_and_waited_for(
             task.cancel()
 
 
-def _delayed_answers(made: World, *, seconds: float) -> list[bool]:
+def _delayed_answers(monkeypatch: pytest.MonkeyPatch, made: World, *, seconds: float) -> list[bool]:
     """The server's answers take so long to come back from now on. Those that say that a model is idle, as they come."""
     plain = made.server.idle
     seen: list[bool] = []
@@ -329,7 +335,7 @@ def _delayed_answers(made: World, *, seconds: float) -> list[bool]:
             seen.append(found)
         return found
 
-    made.server.idle = idle  # type: ignore[method-assign]
+    monkeypatch.setattr(made.server, "idle", idle)
     return seen
 
 
@@ -444,7 +450,9 @@ async def test_a_disagreement_with_the_core_ends_the_agent() -> None:
 
 
 @in_virtual_time
-async def test_what_is_said_to_an_agent_that_is_stopping_begins_nothing() -> None:
+async def test_what_is_said_to_an_agent_that_is_stopping_begins_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Its Server was deleted: the scheduler takes the models away while the agent is ended, which takes its time."""
     async with world() as made:
         await made.assign(spec(A))
@@ -456,7 +464,8 @@ async def test_what_is_said_to_an_agent_that_is_stopping_begins_nothing() -> Non
             finally:
                 await asyncio.sleep(2)
 
-        made.server.load = ends_slowly  # type: ignore[method-assign]  # a call that is given up takes its time
+        # A call that is given up takes its time.
+        monkeypatch.setattr(made.server, "load", ends_slowly)
         await made.assign(spec(B))
         assert made.state(B) is State.LOADING
 

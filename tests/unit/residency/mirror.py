@@ -550,8 +550,7 @@ class Mirror:
             if seen.state is State.RESIDENT and seen.loaded_generation != seen.generation
         ]
         needs = [self.needs(seen) for seen in (*wanted, *stale)]
-        smallest = min(needs, default=math.inf)
-        assert smallest <= spare, "law 2: drained for a load that cannot succeed"
+        assert min(needs, default=math.inf) <= spare, "law 2: drained in vain"
         for victim in victims:
             # A pinned model whose load began in this event leaves less to reserve; before it, all was needed.
             most = sum(max(seen.size, seen.reserve) for seen in (*wanted, *stale))

@@ -7,9 +7,14 @@ import json
 import pytest
 
 from overbook.scheduler import status
+from overbook.scheduler.records import Report
 from tests.unit.scheduler.world import World, a_report
 
-BROKEN = {"available": False, "failed": True, "last_error": "No module named 'nowhere'"}
+
+def broken(*, final: bool = False) -> Report:
+    return a_report(
+        available=False, failed=True, last_error="No module named 'nowhere'", final=final
+    )
 
 
 def final(world: World, name: str = "iris") -> bool:
@@ -31,7 +36,7 @@ def world() -> World:
 def test_a_failure_that_is_tried_again_is_not_final(world: World) -> None:
     world.apply("iris")
     assert not final(world)
-    world.report(str(world.model("iris").assigned[0]), "iris", a_report(**BROKEN))  # type: ignore[arg-type]  # a table
+    world.report(str(world.model("iris").assigned[0]), "iris", broken())
     assert world.reason("iris") == "ModelFailed"
     assert not final(world)
 
@@ -39,7 +44,7 @@ def test_a_failure_that_is_tried_again_is_not_final(world: World) -> None:
 def test_one_that_was_given_up_is_final_and_says_what_to_do(world: World) -> None:
     world.apply("iris")
     seat = str(world.model("iris").assigned[0])
-    world.report(seat, "iris", a_report(final=True, **BROKEN))  # type: ignore[arg-type]  # a table
+    world.report(seat, "iris", broken(final=True))
     assert final(world)
     condition = world.model("iris").condition
     assert condition is not None
@@ -53,13 +58,13 @@ def test_it_is_final_when_the_other_replicas_do_not_suffice(
     world: World, least: int, is_final: bool
 ) -> None:
     world.apply("iris", replicas=2, minReplicas=least)
-    world.report("mlserver/0", "iris", a_report(final=True, **BROKEN))  # type: ignore[arg-type]  # a table
+    world.report("mlserver/0", "iris", broken(final=True))
     assert final(world) is is_final
 
 
 def test_what_is_said_of_older_content_is_not_final_for_the_new(world: World) -> None:
     world.apply("iris")
     seat = str(world.model("iris").assigned[0])
-    world.report(seat, "iris", a_report(final=True, **BROKEN))  # type: ignore[arg-type]  # a table
+    world.report(seat, "iris", broken(final=True))
     world.apply("iris", requirements=["sklearn"])
     assert not final(world)

@@ -10,7 +10,8 @@ Each request for a model is counted while it is here, from the end of its head o
 no model of which one is.
 
 A connection that waits for its next request holds nothing of the last one: its head, its task and their names lay in
-the midst of whatever model was loading at that time, and kept up to 13 MB of those that had left (see ``pools``).
+the midst of whatever model was loading at that time, and kept 3 MB of those that had left, of 12 that stayed (see
+``pools``).
 """
 
 from __future__ import annotations
