@@ -19,7 +19,7 @@ from overbook.agent.inquiries import Inquiries
 from overbook.agent.looking import told
 from overbook.agent.memory.meter import Meter, Telling
 from overbook.agent.memory.sizes import Content
-from overbook.agent.memory.unattributed import slack_of
+from overbook.agent.memory.unattributed import passing_of
 from overbook.agent.memory.watch import RETRY_AFTER
 from overbook.agent.notices import Notices
 from overbook.agent.operations import OperationLimits, Operations, Repair, Reports
@@ -504,19 +504,19 @@ class Actor:
     def measured(self, name: str) -> None:
         """What a loaded model takes is known better now. It is charged with that, whoever must leave for it.
 
-        But the slack bears a little more that is not there: until there is room for it, see `catch_up`.
+        A little more than is there is borne until there is room for it, see `catch_up`.
         """
         model = ModelName(name)
         prepared, entry = self._loaded.get(model), self.entries.get(model)
         if prepared is not None and entry is not None and entry.state in SERVING:
             size, ledger = self._size(prepared), self._core.ledger
             more = size - entry.loaded_size
-            borne = max(0, ledger.free) < more <= slack_of(ledger.budget)
+            borne = max(0, ledger.free) < more <= passing_of(ledger.budget)
             if more and not borne:
                 self.feed(ev.Measured(model, size))
 
     def catch_up(self) -> None:
-        """Charge loaded models with what the slack bore so far; called now and then."""
+        """Charge loaded models with what was borne so far; called now and then."""
         for model in tuple(self._loaded):
             self.measured(model)
 

@@ -19,7 +19,7 @@ from overbook.agent.guesses import Guess
 from overbook.agent.link import LinkHandlers, SchedulerLink
 from overbook.agent.losses import LostModels
 from overbook.agent.memory.assembly import MemoryOffice
-from overbook.agent.memory.unattributed import slack_of
+from overbook.agent.memory.unattributed import passing_of
 from overbook.agent.notices import Notices
 from overbook.agent.operations import OperationLimits
 from overbook.agent.proven import Proven
@@ -120,7 +120,7 @@ class AgentPart:
             room=memory.room,
         )
         actor = Actor(
-            core=Core(budget=config.memory, limits=Limits(overdraft=slack_of(config.memory))),
+            core=Core(budget=config.memory, limits=Limits(overdraft=passing_of(config.memory))),
             clock=self._clock,
             limits=OperationLimits(),
             ports=ActorPorts(

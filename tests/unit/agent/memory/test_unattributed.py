@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overbook.agent.memory.estimates import NOISE
-from overbook.agent.memory.unattributed import LASTS, LOOKS, Unattributed, slack_of
+from overbook.agent.memory.unattributed import LASTS, LOOKS, Unattributed, passing_of, slack_of
 
 MB = 1_000_000
 
@@ -18,9 +18,11 @@ def made(slack: int = 10 * MB, base: int = 100 * MB) -> Unattributed:
     return state
 
 
-def test_the_slack_is_a_hundredth_and_never_tiny() -> None:
-    assert slack_of(4_000_000_000) == 40_000_000
-    assert slack_of(10 * MB) == 8 << 20
+def test_the_slack_is_a_hundredth_and_never_tiny_and_room_for_fragments() -> None:
+    assert slack_of(4_000_000_000) == (24 << 20) + 40_000_000
+    assert slack_of(10 * MB) == 32 << 20
+    assert passing_of(4_000_000_000) == 40_000_000
+    assert passing_of(10 * MB) == 8 << 20
 
 
 def test_an_excess_is_withheld_once_it_lasted() -> None:
