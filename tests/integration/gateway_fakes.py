@@ -38,7 +38,8 @@ BIG = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length",
 class FakeServer:
     """An inference server that speaks OIP over HTTP/1.1 and gRPC on real ports.
 
-    ``counts``: it says itself when nothing of a model is in flight; then it is asked over REST only.
+    ``counts``: it says itself when nothing of a model is in flight; then it is asked over REST only, and marks what no
+    model answered, as our own MLServer does. ``own_answers``: HTTP status and gRPC code of models that refuse.
     """
 
     def __init__(self, *, counts: bool = False) -> None:
@@ -49,6 +50,7 @@ class FakeServer:
         self.hits: Counter[str] = Counter()
         self.misses: Counter[str] = Counter()
         self.delay: dict[str, float] = {}
+        self.own_answers: dict[str, tuple[int, grpc.StatusCode]] = {}
         self.running = 0
         self.stream_gate = asyncio.Event()
         self.rest_port = 0
@@ -117,7 +119,9 @@ class FakeServer:
     async def _answer(self, request: Request, name: str) -> Response:
         body = await request.body()
         if not await self._work(name):
-            return JSONResponse({"error": f"Model {name} not found"}, status_code=404)
+            return self._not_here(name)
+        if name in self.own_answers:
+            return JSONResponse({"error": "said the model"}, self.own_answers[name][0])
         size = int(request.headers.get("x-answer-bytes", "0"))
         if size:
             return Response(b"x" * size, media_type="application/octet-stream")
@@ -125,14 +129,20 @@ class FakeServer:
 
     async def _version(self, request: Request) -> Response:
         name = request.path_params["name"]
-        if request.path_params["v"] != "v1" or not await self._work(name):
+        if not await self._work(name):
+            return self._not_here(name)
+        if request.path_params["v"] != "v1":
             return JSONResponse({"error": "no such version"}, status_code=404)
         return JSONResponse({"model_name": name})
+
+    def _not_here(self, name: str) -> Response:
+        marks = {"x-overbook-unanswered": "1"} if self.counts else {}
+        return JSONResponse({"error": f"Model {name} not found"}, 404, headers=marks)
 
     async def _stream(self, request: Request) -> Response:
         name = request.path_params["name"]
         if not await self._work(name):
-            return JSONResponse({"error": "not found"}, status_code=404)
+            return self._not_here(name)
 
         async def events() -> AsyncIterator[str]:
             yield "data: first\n\n"
@@ -165,6 +175,8 @@ class FakeServer:
     ) -> oip_pb2.ModelInferResponse:
         if not await self._work(request.model_name):
             await context.abort(grpc.StatusCode.NOT_FOUND, f"Model {request.model_name} not found")
+        if request.model_name in self.own_answers:
+            await context.abort(self.own_answers[request.model_name][1], "said the model")
         answer = b"".join(request.raw_input_contents)
         return oip_pb2.ModelInferResponse(
             model_name=request.model_name, id=request.id, raw_output_contents=[answer]
@@ -177,7 +189,11 @@ class FakeServer:
     ) -> AsyncIterator[oip_pb2.ModelInferResponse]:
         async for request in requests:
             if not await self._work(request.model_name):
-                await context.abort(grpc.StatusCode.NOT_FOUND, "not found")
+                await context.abort(
+                    grpc.StatusCode.NOT_FOUND, f"Model {request.model_name} not found"
+                )
+            if request.model_name in self.own_answers:
+                await context.abort(self.own_answers[request.model_name][1], "said the model")
             yield oip_pb2.ModelInferResponse(model_name=request.model_name, id=request.id)
 
 

@@ -247,6 +247,49 @@ async def test_legitimate_404_reaches_the_client_as_it_is(world: World) -> None:
     assert world.agent.loads == {"iris": 1}
 
 
+@pytest.mark.parametrize("hot", [False, True], ids=["cold", "hot"])
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (404, grpc.StatusCode.NOT_FOUND),
+        (421, grpc.StatusCode.UNIMPLEMENTED),
+        (503, grpc.StatusCode.UNAVAILABLE),
+        (500, grpc.StatusCode.INTERNAL),
+    ],
+)
+async def test_what_a_model_answers_itself_is_asked_once(
+    world: World, status: int, code: grpc.StatusCode, hot: bool
+) -> None:
+    world.server.own_answers["iris"] = status, code
+    if hot:
+        await world.make_hot("iris")
+    answer = await world.infer("iris")
+    assert (answer.status_code, answer.json()) == (status, {"error": "said the model"})
+    assert world.server.hits["iris"] == 1
+    assert await grpc_refusal(world, "iris") == (code, "said the model")
+    assert world.server.hits["iris"] == 2
+    call = _open_stream(world)
+    await call.write(oip_pb2.ModelInferRequest(model_name="iris"))
+    with contextlib.suppress(grpc.aio.AioRpcError):
+        await call.read()
+    assert (await call.code(), await call.details()) == (code, "said the model")
+    assert world.server.hits["iris"] == 3
+
+
+async def test_clients_do_not_see_the_mark_of_what_no_model_answered(world: World) -> None:
+    world.agent.refuse["iris"] = ActivateReply(outcome=ActivateReply.RESIDENT)
+    answer = await world.infer("iris")
+    assert answer.status_code == 404
+    assert "x-overbook-unanswered" not in answer.headers
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await world.grpc_infer("iris")
+    assert not [
+        key
+        for key, _ in (*caught.value.initial_metadata(), *caught.value.trailing_metadata())
+        if key.startswith("x-overbook")
+    ]
+
+
 async def test_request_that_never_succeeds_ends(world: World) -> None:
     """Resident says the agent, not there says the server: the server's answer is the last word."""
     world.agent.refuse["iris"] = ActivateReply(outcome=ActivateReply.RESIDENT)
@@ -299,7 +342,9 @@ async def test_events_are_not_held_back(world: World) -> None:
             assert "".join([chunk async for chunk in chunks]) == "data: last\n\n"
 
 
-async def test_streams_go_through_the_relay_hot_and_cold(world: World) -> None:
+def _open_stream(
+    world: World,
+) -> grpc.aio.StreamStreamCall[oip_pb2.ModelInferRequest, oip_pb2.ModelInferResponse]:
     stream: grpc.aio.StreamStreamMultiCallable[
         oip_pb2.ModelInferRequest, oip_pb2.ModelInferResponse
     ] = world.channel.stream_stream(
@@ -307,8 +352,12 @@ async def test_streams_go_through_the_relay_hot_and_cold(world: World) -> None:
         request_serializer=oip_pb2.ModelInferRequest.SerializeToString,
         response_deserializer=oip_pb2.ModelInferResponse.FromString,
     )
+    return stream(timeout=10)
+
+
+async def test_streams_go_through_the_relay_hot_and_cold(world: World) -> None:
     for _ in range(2):
-        call = stream(timeout=10)
+        call = _open_stream(world)
         for number in range(3):
             # One at a time: an answer must not wait for the end of the requests.
             await call.write(oip_pb2.ModelInferRequest(model_name="wine", id=str(number)))
@@ -319,7 +368,7 @@ async def test_streams_go_through_the_relay_hot_and_cold(world: World) -> None:
         assert await call.code() is grpc.StatusCode.OK
         await world.make_hot("wine")
     assert world.agent.activations == [("wine", False)]
-    call = stream(timeout=10)
+    call = _open_stream(world)
     await call.write(oip_pb2.ModelInferRequest(model_name="nope"))
     with contextlib.suppress(grpc.aio.AioRpcError):
         await call.read()

@@ -86,7 +86,7 @@ class Recorder:
         self.failure: BaseException | None = None
 
     def __enter__(self) -> Self:
-        self._began = time.monotonic()
+        self.began = time.monotonic()
         self._thread.start()
         return self
 
@@ -122,7 +122,7 @@ class Recorder:
         held = found[0].held
         base = self._bases.setdefault(pid, held)
         return Moment(
-            time.monotonic() - self._began, pid, held, int(replica["bytes"]["resident"]), base
+            time.monotonic() - self.began, pid, held, int(replica["bytes"]["resident"]), base
         )
 
 

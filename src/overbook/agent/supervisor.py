@@ -153,7 +153,6 @@ class Supervisor:
             rest=addresses.rest,
             grpc=addresses.grpc,
             infer=addresses.infer,
-            own_processes=addresses.own_processes,
             counts_requests=self._server.counts_requests,
             epoch=self._epoch,
         )

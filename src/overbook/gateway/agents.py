@@ -223,7 +223,6 @@ class AgentLink:
                     rest=message.address.rest,
                     grpc=message.address.grpc,
                     infer=message.address.infer,
-                    own_processes=message.address.own_processes,
                     counts_requests=message.address.counts_requests,
                 )
                 self._router.grants.begin(self._replica, message.address.epoch)

@@ -86,7 +86,7 @@ class GatewayPart:
         self.catalogue = Catalogue()
         self.feed = Feed()
         self.admin = Admin(self._sockets.admin)
-        fallback, scripts = Fallback(_script("dead_process")), _scripts()
+        fallback, scripts = Fallback(_script("unanswered")), _scripts()
         self._own_routes = OwnRoutes(self.feed, fallback, partial(data_routes, scripts))
         self.router = Router(self.feed, fallback, self._own_routes, self.catalogue.__contains__)
         self._following = Following(

@@ -35,27 +35,22 @@ class ServerAddresses:
     """Where a replica's inference server is, "host:port".
 
     ``infer``: its endpoint for unary inference of both protocols over HTTP/1.1; empty: it has none.
-    ``own_processes``: models have processes of their own, which may die while the server goes on.
     ``counts_requests``: it tells its agent when nothing of a model is in flight, but for streams.
     """
 
     rest: str
     grpc: str
     infer: str = ""
-    own_processes: bool = False
     counts_requests: bool = False
 
     def of(self, protocol: Protocol) -> Endpoint:
         if self.infer and protocol is not Protocol.STREAM:
-            return Endpoint(self.infer, http2=False, keeps_connections=True)
+            return Endpoint(self.infer, http2=False, keeps_connections=True, marks_unanswered=True)
         if protocol is Protocol.REST:
-            return Endpoint(
-                self.rest,
-                http2=False,
-                keeps_connections=False,
-                own_processes=self.own_processes,
-            )
-        return Endpoint(self.grpc, http2=True, keeps_connections=True)
+            return Endpoint(self.rest, http2=False, keeps_connections=False)
+        return Endpoint(
+            self.grpc, http2=True, keeps_connections=True, marks_unanswered=bool(self.infer)
+        )
 
 
 class Router:

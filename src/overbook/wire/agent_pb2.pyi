@@ -368,7 +368,6 @@ class ServerAddress(_message.Message):
     GRPC_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     INFER_FIELD_NUMBER: _builtins.int
-    OWN_PROCESSES_FIELD_NUMBER: _builtins.int
     COUNTS_REQUESTS_FIELD_NUMBER: _builtins.int
     rest: _builtins.str
     """"127.0.0.1:39001"; "" while the server is down"""
@@ -377,8 +376,6 @@ class ServerAddress(_message.Message):
     """a new one after every start of the inference server"""
     infer: _builtins.str
     """HTTP/1.1, unary inference of both protocols; "": it has none"""
-    own_processes: _builtins.bool
-    """models have processes of their own, which may die alone"""
     counts_requests: _builtins.bool
     """The server itself says when nothing of a model is in flight: unary calls of both protocols at `infer`."""
     def __init__(
@@ -388,12 +385,11 @@ class ServerAddress(_message.Message):
         grpc: _builtins.str = ...,
         epoch: _builtins.int = ...,
         infer: _builtins.str = ...,
-        own_processes: _builtins.bool = ...,
         counts_requests: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts_requests", b"counts_requests", "epoch", b"epoch", "grpc", b"grpc", "infer", b"infer", "own_processes", b"own_processes", "rest", b"rest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts_requests", b"counts_requests", "epoch", b"epoch", "grpc", b"grpc", "infer", b"infer", "rest", b"rest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

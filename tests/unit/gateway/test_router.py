@@ -13,14 +13,15 @@ from tests.unit.gateway.routers import router_with
 
 _REST = Endpoint("h:1", http2=False, keeps_connections=False)
 _GRPC = Endpoint("h:2", http2=True, keeps_connections=True)
-_INFER = Endpoint("h:3", http2=False, keeps_connections=True)
+_MARKED = Endpoint("h:2", http2=True, keeps_connections=True, marks_unanswered=True)
+_INFER = Endpoint("h:3", http2=False, keeps_connections=True, marks_unanswered=True)
 
 
 @pytest.mark.parametrize(
     ("infer", "expected"),
     [
         ("", {Protocol.REST: _REST, Protocol.GRPC: _GRPC, Protocol.STREAM: _GRPC}),
-        ("h:3", {Protocol.REST: _INFER, Protocol.GRPC: _INFER, Protocol.STREAM: _GRPC}),
+        ("h:3", {Protocol.REST: _INFER, Protocol.GRPC: _INFER, Protocol.STREAM: _MARKED}),
     ],
 )
 def test_unary_inference_goes_to_the_endpoint_for_gateways_where_there_is_one(

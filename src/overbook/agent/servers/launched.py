@@ -39,13 +39,12 @@ class LaunchedServer:
         specify: Callable[[Addresses], ProcessSpec],
         *,
         infer_port: bool = False,
-        own_processes: bool = False,
     ) -> None:
         self._title = title
         self._ports = [GuardedPort(host) for _ in range(3 if infer_port else 2)]
         rest, grpc, *more = (f"{host}:{port.number}" for port in self._ports)
         infer = more[0] if more else ""
-        self.addresses = Addresses(rest, grpc, infer, own_processes)
+        self.addresses = Addresses(rest, grpc, infer)
         self._process = ServerProcess(specify(self.addresses))
         self._client: OipClient | None = None
 

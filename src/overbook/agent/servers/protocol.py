@@ -76,14 +76,13 @@ class Addresses:
     """Where the data plane reaches the server, ``host:port``.
 
     ``infer``: an endpoint for gateways that answers unary inference of both protocols over HTTP/1.1, quicker
-    than the others do; empty when the server has none. ``own_processes``: models have processes of their own; when one
-    dies, what was in flight there gets an answer that says so, and the server goes on.
+    than the others do; empty when the server has none. A server that has one marks the answers that no model gave
+    (x-overbook-unanswered).
     """
 
     rest: str
     grpc: str
     infer: str = ""
-    own_processes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,6 @@ class TritonServer(Unweighed):
             "Triton",
             config.host,
             lambda addresses: _process_spec(config, addresses),
-            own_processes=True,
         )
         self._watch = stubs.StubWatch(self._on_lost)
         self._burials: dict[str, asyncio.Task[None]] = {}

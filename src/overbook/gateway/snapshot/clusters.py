@@ -41,23 +41,23 @@ class Endpoint:
 
     ``http2``: what it speaks, else HTTP/1.1, in which gRPC has its status in trailers.
     ``keeps_connections``: it never closes an idle connection before Envoy does.
-    ``own_processes``: it answers for models whose own process died (REST).
+    ``marks_unanswered``: it marks answers that no model gave, so that nobody has to look for its words.
     """
 
     address: str
     http2: bool
     keeps_connections: bool
-    own_processes: bool = False
+    marks_unanswered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Fallback:
     """What happens with requests that failed at a place, before they go to the cold listener.
 
-    ``dead_process``: the script that tells answers for a dead process from others, see lua/dead_process.lua.
+    ``unanswered``: the script that marks answers which no model gave, see lua/unanswered.lua.
     """
 
-    dead_process: str = ""
+    unanswered: str = ""
 
 
 def place(*, name: str, endpoint: Endpoint, fallback: Fallback) -> cluster_pb2.Cluster:
@@ -67,7 +67,7 @@ def place(*, name: str, endpoint: Endpoint, fallback: Fallback) -> cluster_pb2.C
         raise ValueError(f"address {endpoint.address!r}: expected host:port")
     idle = _LONG_IDLE_SECONDS if endpoint.keeps_connections else _SHORT_IDLE_SECONDS
     cluster = cluster_pb2.Cluster()
-    script = fallback.dead_process if endpoint.own_processes else ""
+    script = "" if endpoint.marks_unanswered else fallback.unanswered
     cluster.CopyFrom(_template(endpoint.http2, idle, script))
     cluster.name = name
     cluster.load_assignment.cluster_name = name
@@ -137,7 +137,7 @@ def _template(http2: bool, idle_seconds: int, script: str) -> cluster_pb2.Cluste
     else:
         options.explicit_http_config.http_protocol_options.enable_trailers = True
     if script:
-        looking = options.http_filters.add(name="dead-process")
+        looking = options.http_filters.add(name="unanswered")
         lua = lua_pb2.Lua()
         lua.default_source_code.inline_string = script
         looking.typed_config.Pack(lua)

@@ -43,6 +43,9 @@ INTERNAL_HEADERS: Final = (
     GRPC_HEADER,
     GRANT_HEADER,
 )
+# Of an answer that no model gave: it was not there, or its process had died. Only such a request is sent again.
+# Inference servers with our adapter say so; for others lua/unanswered.lua does. Clients do not see it.
+UNANSWERED_HEADER: Final = "x-overbook-unanswered"
 ATTEMPT_HEADER: Final = "x-envoy-attempt-count"
 # With it an ext_authz server names headers to remove from the request.
 REMOVE_HEADER: Final = "x-envoy-auth-headers-to-remove"

@@ -28,14 +28,10 @@ BODY_LIMIT: Final = 80 * 1024 * 1024
 NAMING: Final = "model-name"
 _MODELS: Final = "/v2/models/"
 _TYPE: Final = "type.googleapis.com/envoy.extensions"
-_RETRY_ALWAYS: Final = "connect-failure,refused-stream,reset"
+# Also what no model answered, whatever the status: see UNANSWERED_HEADER. A model's own 404 is its answer.
+_RETRY_ALWAYS: Final = "connect-failure,refused-stream,reset,retriable-headers"
 # A request that kills the server is not tried for ever.
 _RETRY_FINAL: Final = "connect-failure,refused-stream"
-# NOT_FOUND and UNAVAILABLE.
-_GRPC_RETRIABLE: Final = ("5", "14")
-# What lua/dead_process.lua makes of an answer that tells of a dead process, and what that is over gRPC.
-_LOST_WITH_PROCESS: Final = 421
-_GRPC_LOST: Final = "Stub process .*is not healthy\\."
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +55,8 @@ def data_routes(scripts: Scripts, own: Sequence[str]) -> route_pb2.RouteConfigur
         _model_route(
             {"prefix": _MODELS, "headers": [_present(names.SELDON_HEADER)]},
             scripts.choose_cluster,
-            grpc=False,
         ),
-        _model_route({"prefix": _MODELS}, scripts.choose_rest, grpc=False),
+        _model_route({"prefix": _MODELS}, scripts.choose_rest),
         *_oip_routes(),
         _nothing_here(),
     ]
@@ -73,7 +68,7 @@ def data_routes(scripts: Scripts, own: Sequence[str]) -> route_pb2.RouteConfigur
 def inner_routes(scripts: Scripts) -> Json:
     """Of the listener for the stream relay, which is believed."""
     match: Json = {"prefix": "/inference.", "headers": [_present(names.MODEL_HEADER)]}
-    routes: list[Json] = [_model_route(match, scripts.choose_cluster, grpc=True), _nothing_here()]
+    routes: list[Json] = [_model_route(match, scripts.choose_cluster), _nothing_here()]
     return _configuration("inner", routes)
 
 
@@ -82,8 +77,7 @@ def cold_routes(scripts: Scripts) -> Json:
     # A place that was just verified gives the last word: its 404 is the answer.
     final = _place_route(_retry(_RETRY_FINAL), scripts)
     final["match"] = {"prefix": "/", "headers": [_present(names.VERIFIED_HEADER)]}
-    again = _retry(_RETRY_ALWAYS, http_not_found=True, grpc_not_found=True)
-    routes: list[Json] = [final, _place_route(again, scripts)]
+    routes: list[Json] = [final, _place_route(_retry(_RETRY_ALWAYS), scripts)]
     return _configuration("cold", routes)
 
 
@@ -96,6 +90,7 @@ def _configuration(name: str, routes: list[Json], internal: Sequence[str] = ()) 
                 "name": name,
                 "domains": ["*"],
                 "include_request_attempt_count": True,
+                "response_headers_to_remove": [names.UNANSWERED_HEADER],
                 "routes": routes,
             }
         ],
@@ -108,7 +103,7 @@ def _present(header: str) -> dict[str, Json]:
 
 def _grpc_infer_route(scripts: Scripts) -> Json:
     """ModelInfer: the model is named in the message. Streams go to the relay, see `_oip_routes`."""
-    route = _model_route({"path": names.INFER_PATH}, scripts.choose_cluster, grpc=True)
+    route = _model_route({"path": names.INFER_PATH}, scripts.choose_cluster)
     route["typed_per_filter_config"] = {
         NAMING: {
             "@type": f"{_TYPE}.filters.http.lua.v3.LuaPerRoute",
@@ -130,16 +125,15 @@ def _too_large_route() -> Json:
     }
 
 
-def _model_route(match: Json, script: str, *, grpc: bool) -> dict[str, Json]:
-    # No need to look in every answer over REST for what is not there.
-    action = _action(_retry(_RETRY_ALWAYS, http_not_found=True, grpc_not_found=grpc))
+def _model_route(match: Json, script: str) -> dict[str, Json]:
+    action = _action(_retry(_RETRY_ALWAYS))
     action["inline_cluster_specifier_plugin"] = _chooser(script)
     return {"match": match, "route": action, "request_body_buffer_limit": BODY_LIMIT}
 
 
 def _own_route(model: str) -> dict[str, Json]:
     """Like the route with the script, for one model; only without a header that might name another one."""
-    action = _action(_retry(_RETRY_ALWAYS, http_not_found=True))
+    action = _action(_retry(_RETRY_ALWAYS))
     action["cluster"] = names.own_cluster(model)
     match: Json = {
         "path": names.infer_path(model),
@@ -210,9 +204,11 @@ def _action(retry: Json) -> dict[str, Json]:
     return action
 
 
-def _retry(retry_on: str, *, http_not_found: bool = False, grpc_not_found: bool = False) -> Json:
+def _retry(retry_on: str) -> Json:
     """One more try, at the next priority, which is the cold listener."""
-    policy: dict[str, Json] = {
+    return {
+        "retry_on": retry_on,
+        "retriable_headers": [_present(names.UNANSWERED_HEADER)],
         "num_retries": 1,
         "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.002s"},
         "retry_priority": {
@@ -223,18 +219,3 @@ def _retry(retry_on: str, *, http_not_found: bool = False, grpc_not_found: bool 
             },
         },
     }
-    if http_not_found:
-        retry_on += ",retriable-status-codes"
-        policy["retriable_status_codes"] = [404, _LOST_WITH_PROCESS]
-    if grpc_not_found:
-        retry_on += ",retriable-headers"
-        headers: list[Json] = [
-            {"name": "grpc-status", "string_match": {"exact": code}} for code in _GRPC_RETRIABLE
-        ]
-        lost: Json = {"safe_regex": {"regex": _GRPC_LOST}}
-        policy["retriable_headers"] = [
-            *headers,
-            {"name": "grpc-message", "string_match": lost},
-        ]
-    policy["retry_on"] = retry_on
-    return policy

@@ -64,15 +64,15 @@ def test_a_mark_has_no_endpoints() -> None:
     assert not clusters.mark("hot/iris/0").load_assignment.endpoints
 
 
-def test_only_servers_with_processes_of_their_own_are_listened_to_for_dead_ones() -> None:
-    fallback = Fallback(dead_process="-- a script")
+def test_only_servers_that_do_not_mark_their_answers_are_listened_to() -> None:
+    fallback = Fallback(unanswered="-- a script")
     made = [
         clusters.place(
             name="rest/a/0",
-            endpoint=Endpoint("h:1", False, False, own_processes=own),
+            endpoint=Endpoint("h:1", False, False, marks_unanswered=marks),
             fallback=fallback,
         )
-        for own in (True, False)
+        for marks in (False, True)
     ]
     told, not_told = (
         b"-- a script" in cluster.SerializeToString(deterministic=True) for cluster in made

@@ -21,6 +21,8 @@ from mlserver.types import InferenceRequest, InferenceResponse, TensorData
 from mlserver.utils import extract_headers, insert_headers
 from pydantic import ValidationError
 
+from overbook_mlserver import unanswered
+
 _HEADER = b"inference-header-content-length"
 _PATH = re.compile(r"^/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?/infer$")
 _DTYPES = {
@@ -70,7 +72,9 @@ class BinaryTensors:
             await _respond(send, 400, [], orjson.dumps({"error": " ".join(str(error).split())}))
             return
         except MLServerError as error:
-            await _respond(send, error.status_code, [], orjson.dumps({"error": str(error)}))
+            await _respond(
+                send, error.status_code, unanswered.of(error), orjson.dumps({"error": str(error)})
+            )
             return
         extra = [(n.encode(), v.encode()) for n, v in (extract_headers(result) or {}).items()]
         head, tail = encode(result, binary)

@@ -61,7 +61,10 @@ class _Context:
     def set_trailing_metadata(self, metadata: tuple[Any, ...]) -> None:
         self._trailing = metadata
 
-    async def abort(self, code: grpc.StatusCode, details: str = "") -> NoReturn:
+    async def abort(
+        self, code: grpc.StatusCode, details: str = "", trailing_metadata: tuple[Any, ...] = ()
+    ) -> NoReturn:
+        self._trailing = trailing_metadata
         raise _Aborted(code, details)
 
 

@@ -30,6 +30,7 @@ from overbook_mlserver.pace import Pace
 from overbook_mlserver.repository import IsolatedSettings
 from overbook_mlserver.samples import Samples
 from overbook_mlserver.short_loads import ShortLoads
+from overbook_mlserver.unanswered import unmarked
 
 _LET_GO = ("mlserver_xgboost.", "mlserver_lightgbm.", "overbook_mlserver.catboost.")
 _BY_ITSELF = "overbook_mlserver.onnx."
@@ -62,7 +63,7 @@ class Predictions:
         answer = await self._answer(payload, name, version)
         if seen is not None:
             self._samples.keep(name, seen)
-        return answer
+        return unmarked(answer)
 
     async def _answer(
         self, payload: InferenceRequest, name: str, version: str | None

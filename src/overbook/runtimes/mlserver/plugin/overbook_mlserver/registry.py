@@ -36,6 +36,7 @@ from overbook_mlserver.freeing import Dropped, anonymous_bytes, trim
 from overbook_mlserver.repository import IsolatedSettings
 from overbook_mlserver.short_loads import ShortLoads
 from overbook_mlserver.slices import long_slice
+from overbook_mlserver.unanswered import NotHere
 
 
 def _reading(model: MLModel) -> str:
@@ -206,9 +207,13 @@ class Registry(MultiModelRegistry):
             model.ready = not await model.unload()
 
     async def get_model(self, name: str, version: str | None = None) -> MLModel:
-        model = await super().get_model(name)
+        """Raises NotHere."""
+        try:
+            model = await super().get_model(name)
+        except ModelNotFound:
+            raise NotHere(name) from None
         if version and version not in (model.settings.versions or ()):
-            raise ModelNotFound(name, version)
+            raise NotHere(name, version)
         return model
 
     def held(self, name: str) -> MLModel | None:

@@ -20,11 +20,11 @@ from overbook_mlserver import frameworks, spaces
 
 spaces.install()
 
+import mlserver.grpc.server  # noqa: E402
 import mlserver.registry  # noqa: E402
 import mlserver.server  # noqa: E402
 from mlserver.batching import load_batching  # noqa: E402
 from mlserver.errors import ModelNotFound, ModelNotReady  # noqa: E402
-from mlserver.grpc.servicers import InferenceServicer  # noqa: E402
 from mlserver.handlers.custom import _CustomHandlerAttr as _HANDLER  # noqa: E402
 from mlserver.model import MLModel  # noqa: E402
 from mlserver.settings import ModelSettings, Settings  # noqa: E402
@@ -35,6 +35,7 @@ from overbook_mlserver.binary_tensors import BinaryTensors  # noqa: E402
 from overbook_mlserver.failures import Failures  # noqa: E402
 from overbook_mlserver.gateway_endpoint import GatewayEndpoint  # noqa: E402
 from overbook_mlserver.grpc_infer import GrpcInfer  # noqa: E402
+from overbook_mlserver.marking_servicer import MarkingServicer  # noqa: E402
 from overbook_mlserver.predictions import Predictions  # noqa: E402
 from overbook_mlserver.registry import Registry  # noqa: E402
 from overbook_mlserver.repository import FolderRepository  # noqa: E402
@@ -46,6 +47,7 @@ from overbook_mlserver.short_loads import ShortLoads  # noqa: E402
 from overbook_mlserver.streams import Streams  # noqa: E402
 from overbook_mlserver.traffic import Traffic  # noqa: E402
 from overbook_mlserver.turnstile import Turnstile  # noqa: E402
+from overbook_mlserver.unanswered import NotHere, answer  # noqa: E402
 
 # Longer than any proxy's idle timeout: the proxy closes idle connections, never the server under a request.
 _KEEP_ALIVE_SECONDS = 4000
@@ -72,6 +74,8 @@ class OverbookServer(mlserver.server.MLServer):
         self._samples = Samples()
         super().__init__(settings)
         self._model_repository.attach(self._model_registry)
+        self._rest_server._app.add_exception_handler(NotHere, answer)
+        mlserver.grpc.server.InferenceServicer = MarkingServicer
         self._rest_server._app.add_middleware(BinaryTensors, data_plane=self._data_plane)
         self._rest_server._app.add_middleware(Failures)
         # The agent tells of loads and unloads; a line for each cost 8 % of a small model's.
@@ -93,7 +97,7 @@ class OverbookServer(mlserver.server.MLServer):
 
     def _create_gateway_endpoint(self, port: int) -> GatewayEndpoint:
         app = self._rest_server._app
-        servicer = InferenceServicer(self._data_plane, self._model_repository_handlers)
+        servicer = MarkingServicer(self._data_plane, self._model_repository_handlers)
         errors, traffic = RestErrors(app), self._traffic
         return GatewayEndpoint(
             app,
