@@ -120,15 +120,21 @@ class Rounds:
         return looks
 
     async def at_rest(self) -> Look:
-        """What is said once nothing was asked for some seconds and nothing moves."""
+        """What is said once nothing was asked for some seconds, nothing moves, and all models have been measured, which
+        on a busy machine waits until it is not.
+        """
         await asyncio.sleep(_QUIET_SECONDS)
         for _ in range(int(_SETTLED_SECONDS / _LOOK_SECONDS)):
-            if not any(each["state"] in _MOVING for each in (await self._replicas()).values()):
+            replicas = (await self._replicas()).values()
+            moving = any(each["state"] in _MOVING for each in replicas)
+            if not moving and all(each["bytes"]["measured"] is not None for each in replicas):
                 return await self.look()
             await asyncio.sleep(_LOOK_SECONDS)
-        raise BenchFailed(
-            f"models still move {_SETTLED_SECONDS:.0f} s after the last request; expected rest"
-        )
+        if moving:
+            raise BenchFailed(
+                f"models still move {_SETTLED_SECONDS:.0f} s after the last request; expected rest"
+            )
+        return await self.look()
 
     async def look(self) -> Look:
         """By the models' names."""

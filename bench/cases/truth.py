@@ -263,6 +263,7 @@ async def _most_at_once(instance: Instance, exhibits: Sequence[Exhibit]) -> int:
     try:
         for number in range(_EQUAL_ROUNDS):
             await rounds.round(seed=number)
+        await rounds.at_rest()
         for exhibit in exhibits:
             await rounds.ask(exhibit)
             # A load's charge falls to what was measured once it ended, and the agent tells of both a little later.

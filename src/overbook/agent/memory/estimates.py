@@ -72,7 +72,11 @@ class Evidence:
         return replace(self, returns=(*self.returns, max(0, gave))[-KEPT:])
 
     def with_growth(self, grown: int) -> Evidence:
-        """After its first requests it held so many bytes more than after its load."""
+        """After its first requests it held so many bytes more than after its load. A weight that was asked has that in
+        it already, though it may have been taken after the question was put.
+        """
+        if self.weight is not None and self.weight.asked:
+            return self
         return replace(self, uses=(*self.uses, self.taken + max(0, grown))[-KEPT:])
 
     def with_peak(self, over: int) -> Evidence:

@@ -92,6 +92,12 @@ def test_what_the_first_requests_allocate_is_part_of_the_model() -> None:
     assert measured_size(used(20 * MB, 100 * MB, 20 * MB), 0) == 20 * MB, "the newest counts"
 
 
+def test_what_the_first_request_allocates_is_not_counted_twice() -> None:
+    """The model was looked at before, and told to have grown after, it was weighed with a request."""
+    asked = Evidence(FILE, Weight(100 * MB, 100 * MB, asked=True), uses=(100 * MB,))
+    assert measured_size(asked.with_growth(80 * MB), 20 * MB) == 100 * MB
+
+
 def test_growth_out_of_all_proportion_has_to_be_seen_twice() -> None:
     assert measured_size(used(MB, 391 * MB), 0) == MB
     assert measured_size(used(MB, 391 * MB, 390 * MB), 0) == 390 * MB
