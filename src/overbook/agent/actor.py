@@ -131,7 +131,7 @@ class Actor:
         self._handling = False
         self._timer: asyncio.TimerHandle | None = None
         self._failed: asyncio.Future[None] | None = None
-        self._stopped = self._leaving = False
+        self._stopped = False
         self._used: set[ModelName] = set()
         self._lost = self._guarded = 0  # bytes withheld from models, and by whom
         self._refusing = ""
@@ -153,13 +153,9 @@ class Actor:
             self._failed.cancel()
             if self._timer is not None:
                 self._timer.cancel()
-            self._send_away()
-
-    def _send_away(self) -> None:
-        """Whoever waits for a model had better ask elsewhere."""
-        for waiter in self._waiters.values():
-            if not waiter.answer.done():
-                waiter.answer.set_exception(AgentStops())
+            for waiter in self._waiters.values():
+                if not waiter.answer.done():
+                    waiter.answer.set_exception(AgentStops())
 
     # -- what the other modules of the agent say
 
@@ -306,18 +302,12 @@ class Actor:
         finally:
             self._emptied = None
 
-    async def leave(self, *, timeout: float) -> None:
-        """Nobody is let through from now on; returns when who was has been answered, or after ``timeout`` seconds."""
-        self._leaving = True
-        self._send_away()
-        await self.empty(timeout=timeout)
-
     async def activate(self, model: ModelName, *, timeout: float, suspect: bool) -> Activation:
         """Wait until the model is resident, at most ``timeout`` seconds. Cancelling withdraws the wish.
 
         Where it is granted, `passed` must be told of it. Raises AgentStops.
         """
-        if self._stopped or self._leaving:
+        if self._stopped:
             raise AgentStops
         if self._refusing and self._core.ledger.of(model) == 0:
             return Activation(Refusal.OVERLOADED, self._refusing, RETRY_AFTER)
@@ -329,7 +319,7 @@ class Actor:
         self.feed(ev.RequestArrived(request, model, arrived + timeout, suspect))
         try:
             return await waiter.answer
-        except (asyncio.CancelledError, AgentStops):
+        except asyncio.CancelledError:
             self._waiters.pop(request, None)
             self.feed(ev.RequestLeft(request))
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -82,18 +82,10 @@ class AgentPart:
         self._folder = config.state_dir / "agents" / f"{config.server}-{config.replica}"
         self._budget = config.memory
         self._retired = False
-        self._leave: Callable[[float], Awaitable[None]] | None = None
 
     def retire(self) -> None:
         """The Server is gone for good: at its end the agent takes its models out of an attached server."""
         self._retired = True
-
-    async def drain(self, grace: float) -> None:
-        """Take no new requests, and wait, for at most ``grace`` seconds, until those at the inference server have been
-        answered. Cancel `run` after it.
-        """
-        if self._leave is not None:
-            await self._leave(grace)
 
     async def run(self) -> None:
         config = self._config
@@ -142,7 +134,6 @@ class AgentPart:
                 guard_again=lambda: watch.guard_again(),
             ),
         )
-        self._leave = lambda grace: _leave(actor, supervisor, grace)
         verifier = Verifier(
             Verification(proven),
             VerifierPorts(
@@ -263,12 +254,6 @@ class AgentPart:
                 await assignments.prune()
             except OSError as error:
                 log.warning("cannot remove files of models that left: %s", error)
-
-
-async def _leave(actor: Actor, supervisor: Supervisor, grace: float) -> None:
-    # One that is down, or empties itself in order to be replaced, has no request or will soon have none.
-    if supervisor.phase is Phase.READY and not supervisor.recycling:
-        await actor.leave(timeout=grace)
 
 
 async def _remember(assignments: Assignments) -> None:

@@ -13,7 +13,6 @@ from typing import Final
 from urllib.parse import quote
 
 from overbook.gateway.errors import EnvoyUnavailable
-from overbook.gateway.snapshot.names import RUNNING_STAT
 
 _TIMEOUT_SECONDS: Final = 5.0
 _LINE_LIMIT: Final = 1 << 20
@@ -46,20 +45,6 @@ class Admin:
         if status != 200:
             raise EnvoyUnavailable(f"statistics: Envoy answered {status}: {text[:200]}")
         return text
-
-    async def running_requests(self) -> int:
-        """How many requests of clients are being answered, those that wait for their model among them."""
-        text = await self.stats(RUNNING_STAT.replace(".", r"\."))
-        return sum(
-            int(line.rpartition(" ")[2]) for line in text.splitlines() if line[:1] not in "#"
-        )
-
-    async def stop_accepting(self) -> None:
-        """No new connections of clients, and those that are there end with their next answer."""
-        for path in ("/healthcheck/fail", "/drain_listeners?inboundonly"):
-            status, text = await self._call("POST", path)
-            if status != 200:
-                raise EnvoyUnavailable(f"{path}: Envoy answered {status}: {text[:200]}")
 
     async def close(self) -> None:
         """Hang up. Safe to repeat."""

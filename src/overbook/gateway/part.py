@@ -11,7 +11,7 @@ import os
 import resource
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import resources
@@ -28,7 +28,6 @@ from overbook.gateway.catalogue import Catalogue
 from overbook.gateway.drain import DrainWatch
 from overbook.gateway.envoy import EnvoyProcess, EnvoySettings, check_port_free, find_program
 from overbook.gateway.following import Following
-from overbook.gateway.leaving import Leaving
 from overbook.gateway.meter import Meter, Usage
 from overbook.gateway.oip.part import OipServer, OipSettings
 from overbook.gateway.own_routes import OwnRoutes
@@ -104,7 +103,6 @@ class GatewayPart:
         self.agents = Agents(
             self.catalogue, process, FollowPorts(router=self.router, drains=self._drains)
         )
-        self._leaving = Leaving(self.admin, self.agents)
         self.catalogue.on_replicas = self.agents.catalogue_changed
         self._activator = Activator(
             catalogue=self.catalogue,
@@ -158,7 +156,7 @@ class GatewayPart:
                     ),
                     catalogue=self.catalogue,
                     metadata=self.agents.metadata,
-                    servers=self._leaving,
+                    servers=self.agents,
                 )
                 group.create_task(oip.run(), name="gateway oip")
                 group.create_task(self._following.run(), name="gateway catalogue")
@@ -175,10 +173,6 @@ class GatewayPart:
             self.serving.clear()
             await self.admin.close()
             await server.stop(_STOP_SECONDS)
-
-    async def drain(self, grace: float, told: Callable[[int], None]) -> int:
-        """See `Leaving.drain`. Cancel `run` after it."""
-        return await self._leaving.drain(grace, told)
 
     def _take_in(self, counts: Mapping[tuple[str, int], PlaceCount], at: float) -> None:
         self._drains.see(counts)

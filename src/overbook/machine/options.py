@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 LOOPBACK: Final = "127.0.0.1"
 DATA_PORT: Final = 9000
 API_PORT: Final = 9001
-# For how long a stop waits for requests that run; seconds.
-GRACE: Final = 30.0
 # How long a request waits for its model unless somebody says otherwise; seconds.
 ACTIVATION_TIMEOUT: Final = 60.0
 
@@ -36,8 +34,6 @@ def default_state_dir(environment: Mapping[str, str], home: Path) -> Path:
 class UpOptions:
     """`overbook up`: every part on this machine. Memory in bytes, times in seconds; None leaves the default.
 
-    `grace`: for how long a stop waits for requests that run.
-
     `documents` are checked manifests with absolute paths: what was wrong with them was said already.
     """
 
@@ -49,7 +45,6 @@ class UpOptions:
     port: int = DATA_PORT
     api_port: int = API_PORT
     activation_timeout: float = ACTIVATION_TIMEOUT
-    grace: float = GRACE
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +80,6 @@ class ServeAgentOptions:
     overcommit: int
     capabilities: tuple[str, ...] = ()
     attach: AttachOptions | None = None
-    grace: float = GRACE
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,4 +94,3 @@ class ServeGatewayOptions:
     host: str
     port: int
     activation_timeout: float = ACTIVATION_TIMEOUT
-    grace: float = GRACE

@@ -21,15 +21,10 @@ class Readiness:
 
     def __init__(self) -> None:
         self.waiting_for = "the gateway is starting"
-        self._stopping = False
-
-    def stop(self) -> None:
-        """Not ready from now on."""
-        self._stopping = True
 
     def missing(self) -> str | None:
         """None when ready."""
-        return "Overbook is stopping" if self._stopping else self.waiting_for or None
+        return self.waiting_for or None
 
     async def wait(self, api_url: str, models: Sequence[str]) -> None:
         """Until every Server and the given models are ready. Once ready stays ready."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 from overbook.agent.part import AgentConfig, AgentPart
@@ -23,7 +24,6 @@ from overbook.machine.progress import StderrProgress
 from overbook.machine.runtimes import RuntimeKeeper
 from overbook.machine.scheduler import run_scheduler as run_scheduler_part
 from overbook.machine.scheduler import scheduler_config
-from overbook.machine.stopping import Stop, waiting_words
 from overbook.runtimes.install import RuntimeInstallError, UnknownRuntime
 from overbook.scheduler.errors import SchedulerError
 from overbook.scheduler.part import default_settings
@@ -38,12 +38,8 @@ _EXPECTED = (
 )
 
 
-# Called when the part is asked to stop; the part is cancelled when it returns.
-_Drain = Callable[[], Awaitable[object]]
-
-
 def run_scheduler(options: ServeSchedulerOptions) -> int:
-    async def part(_: Callable[[_Drain], None]) -> None:
+    async def part() -> None:
         config = scheduler_config(
             options.state_dir,
             listen=options.listen,
@@ -57,7 +53,7 @@ def run_scheduler(options: ServeSchedulerOptions) -> int:
 
 
 def run_agent(options: ServeAgentOptions) -> int:
-    async def part(on_stop: Callable[[_Drain], None]) -> None:
+    async def part() -> None:
         attachment = None
         if options.attach is None:
             await RuntimeKeeper(StderrProgress()).ensure(options.runtime, options.capabilities)
@@ -79,15 +75,13 @@ def run_agent(options: ServeAgentOptions) -> int:
             listen=options.listen,
             scheduler=options.scheduler,
         )
-        agent = AgentPart(config)
-        on_stop(lambda: agent.drain(options.grace))
-        await agent.run()
+        await AgentPart(config).run()
 
     return _run(f"agent-{options.server}-{options.replica}", options.state_dir, part)
 
 
 def run_gateway(options: ServeGatewayOptions) -> int:
-    async def part(on_stop: Callable[[_Drain], None]) -> None:
+    async def part() -> None:
         config = GatewayConfig(
             state_dir=options.state_dir,
             run_dir=run_dir(options.state_dir),
@@ -96,17 +90,12 @@ def run_gateway(options: ServeGatewayOptions) -> int:
             port=options.port,
             activation_timeout=options.activation_timeout,
         )
-        gateway = GatewayPart(config)
-        on_stop(lambda: gateway.drain(options.grace, waiting_words(options.grace)))
-        await gateway.run()
+        await GatewayPart(config).run()
 
     return _run("gateway", options.state_dir, part)
 
 
-_Part = Callable[[Callable[[_Drain], None]], Coroutine[object, object, None]]
-
-
-def _run(name: str, state_dir: Path, part: _Part) -> int:
+def _run(name: str, state_dir: Path, part: Callable[[], Coroutine[object, object, None]]) -> int:
     """The exit code; a failure is one line on stderr. Each part owns a folder of its own in the state folder."""
     try:
         with owned(state_dir / "parts" / name):
@@ -125,18 +114,13 @@ def _run(name: str, state_dir: Path, part: _Part) -> int:
     return 0
 
 
-async def _until_signal(part: _Part) -> None:
-    drains: list[_Drain] = []
-    stop = Stop()
-    running = asyncio.ensure_future(part(drains.append))
-    asked = asyncio.ensure_future(stop.asked.wait())
+async def _until_signal(part: Callable[[], Coroutine[object, object, None]]) -> None:
+    loop = asyncio.get_running_loop()
+    running = loop.create_task(part(), name="part")
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signum, running.cancel, "signal")
     try:
-        await asyncio.wait((running, asked), return_when=asyncio.FIRST_COMPLETED)
-        for drain in drains if not running.done() else ():
-            await drain()
-    finally:
-        asked.cancel()
-        running.cancel("signal")
-        await asyncio.wait({running})
-    if not running.cancelled():
-        running.result()
+        await running
+    except asyncio.CancelledError:
+        if not running.cancelled():
+            raise

@@ -1,7 +1,7 @@
 """`overbook up`: the three parts in one process, with the same services between them as on many machines.
 
-Order of start: scheduler, gateway, agents, then the manifests given. Order of stop: no new requests, and those that run
-are answered; then the gateway ends, the agents with their inference servers, and the scheduler last.
+Order of start: scheduler, gateway, agents, then the manifests given. Order of stop: gateway first, so that no new
+request meets a stopping server; then the agents with their inference servers; the scheduler last.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import sys
 from collections.abc import Awaitable, Coroutine
 from pathlib import Path
@@ -30,7 +31,6 @@ from overbook.machine.progress import StderrProgress
 from overbook.machine.readiness import Readiness
 from overbook.machine.runtimes import RuntimeKeeper
 from overbook.machine.scheduler import run_scheduler, scheduler_config
-from overbook.machine.stopping import Stop, waiting_words
 from overbook.scheduler.errors import SchedulerError
 from overbook.scheduler.part import default_settings
 
@@ -63,7 +63,7 @@ def run_up(options: UpOptions) -> int:
             log_file = logs.configure(options.state_dir, "overbook")
             garbage.settle()
             descriptors.raise_limit()
-            asyncio.run(_run(options, log_file))
+            asyncio.run(_Up(options, log_file).run())
     except (StateUnusable, UpFailed, SchedulerError, GatewayStartFailed, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
@@ -76,8 +76,7 @@ class _Up:
         self._log_file = log_file
         self._run_dir = run_dir(options.state_dir)
         self._readiness = Readiness()
-        self._stop = Stop()
-        self._gateway: GatewayPart | None = None
+        self._stop = asyncio.Event()
         self._running: list[asyncio.Task[None]] = []
 
     @property
@@ -85,10 +84,12 @@ class _Up:
         return f"http://{_dialled(self._options.host)}:{self._options.api_port}"
 
     async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(signum, self._stop.set)
         try:
             await self._start()
-            await self._until_stopped(self._stop.asked.wait())
-            await self._drain()
+            await self._until_stopped(self._stop.wait())
         finally:
             await self._stop_all()
 
@@ -110,7 +111,7 @@ class _Up:
         missing = self._readiness.missing
         self._begin("scheduler", run_scheduler(config, serving=serving, missing=missing))
         await self._until_stopped(serving.wait())
-        gateway = self._gateway = GatewayPart(
+        gateway = GatewayPart(
             GatewayConfig(
                 state_dir=options.state_dir,
                 run_dir=self._run_dir,
@@ -139,7 +140,7 @@ class _Up:
     async def _until_stopped(self, wait: Awaitable[T]) -> T | None:
         """The result of ``wait``; None when Overbook was told to stop first. Raises UpFailed when a part ends."""
         waiting = asyncio.ensure_future(wait)
-        stopping = asyncio.ensure_future(self._stop.asked.wait())
+        stopping = asyncio.ensure_future(self._stop.wait())
         try:
             while not (waiting.done() or stopping.done()):
                 await asyncio.wait(
@@ -208,27 +209,12 @@ class _Up:
         await self._readiness.wait(self._api_url, models)
         print("ready; stop with Ctrl-C", flush=True)
 
-    async def _drain(self) -> None:
-        """What runs is answered before anything stops."""
-        self._readiness.stop()
-        grace = self._options.grace
-        if self._gateway is not None and self._gateway.serving.is_set():
-            left = await self._gateway.drain(grace, waiting_words(grace))
-            if left:
-                log.warning(
-                    "%d requests were not answered within %g s; they are cut off", left, grace
-                )
-
     async def _stop_all(self) -> None:
         """Last started first, each bounded; what does not end is left to the end of the process."""
         for task in reversed([task for task in self._running if task.get_name() != "agents"]):
             if task.get_name() == "scheduler":
                 await _end([each for each in self._running if each.get_name() == "agents"])
             await _end([task])
-
-
-async def _run(options: UpOptions, log_file: Path) -> None:
-    await _Up(options, log_file).run()
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:

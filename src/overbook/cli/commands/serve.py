@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from overbook.cli.options import activation_timeout_option, grace_option, parse_quantity
+from overbook.cli.options import activation_timeout_option, parse_quantity
 from overbook.machine.options import (
     API_PORT,
     DATA_PORT,
@@ -125,7 +125,6 @@ def scheduler(
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="The folder that it reads its models from.",
 )
-@grace_option
 @click.pass_context
 def agent(ctx: click.Context, /, **_: object) -> None:
     """An agent and its inference server.
@@ -149,7 +148,6 @@ def agent(ctx: click.Context, /, **_: object) -> None:
         overcommit=given["overcommit"],
         capabilities=given["capabilities"],
         attach=_attach(given["rest"], given["grpc"], given["repository"]),
-        grace=given["grace"],
     )
     ctx.exit(run_agent(options))
 
@@ -176,7 +174,6 @@ def _attach(rest: str | None, grpc: str | None, repository: Path | None) -> Atta
     "--port", type=_PORT, metavar="PORT", default=DATA_PORT, show_default=True, help="Its port."
 )
 @activation_timeout_option
-@grace_option
 @click.pass_context
 def gateway(
     ctx: click.Context,
@@ -186,7 +183,6 @@ def gateway(
     host: str,
     port: int,
     activation_timeout: float,
-    grace: float,
 ) -> None:
     """A gateway: Envoy and its controller.
 
@@ -201,7 +197,6 @@ def gateway(
         host=host,
         port=port,
         activation_timeout=activation_timeout,
-        grace=grace,
     )
     ctx.exit(run_gateway(options))
 

@@ -82,7 +82,6 @@ def document(*, host: str, port: int, sockets: Sockets, scripts: Scripts) -> Jso
                 "inclusion_list": {
                     "patterns": [
                         {"safe_regex": {"regex": names.PLACE_STATS_REGEX}},
-                        {"exact": names.RUNNING_STAT},
                         {"prefix": "listener_manager.listener_create"},
                         {"exact": "cluster_manager.active_clusters"},
                         {"prefix": "server."},

@@ -50,8 +50,6 @@ def data_listener(host: str, port: int) -> Json:
     manager = _connection_manager("data", [naming], discovered, edge=True)
     address: Json = {"socket_address": {"address": host, "port_value": port}}
     listener = _listener("data", address, manager)
-    # A gateway that leaves closes those, and only those.
-    listener["traffic_direction"] = "INBOUND"
     # Two programs on one port would share its connections in silence.
     listener["enable_reuse_port"] = False
     # Without this one worker thread may take all of a burst of connections, and use one core.

@@ -71,8 +71,6 @@ CLUSTER_COLD_GRPC: Final = "cold-grpc"
 # The Lua script looks at no more slots than this (see lua/choose_cluster.lua).
 MAX_SLOTS: Final = 16
 
-# How many requests of clients there are.
-RUNNING_STAT: Final = "http.data.downstream_rq_active"
 # Only these statistics are kept for places: what the meter reads.
 PLACE_STATS_REGEX: Final = r"cluster\.(rest|grpc|stream)/[^/]+/[0-9]+\.upstream_rq_(total|active)"
 _PLACE_STAT: Final = re.compile(
