@@ -269,3 +269,17 @@ async def test_without_a_catalogue_nobody_says_that_a_model_does_not_exist(
     assert isinstance(refused, Refused)
     assert refused.refusal is Refusal.UNAVAILABLE
     assert "has not heard from the scheduler" in refused.reason
+
+
+async def test_at_its_end_it_refuses_who_waits_and_who_comes_with_the_reason(
+    agent: Agent, router: Router
+) -> None:
+    agent.answers = [asyncio.get_running_loop().create_future()]
+    activator = _activator(agent, router)
+    waiting = asyncio.create_task(activator.activate(_WISH))
+    await agent.called.wait()
+    activator.end("the gateway stops")
+    refused = Refused(Refusal.UNAVAILABLE, "model iris: the gateway stops", 1.0)
+    assert await waiting == refused
+    router.make_hot(_REPLICA, ["iris"])
+    assert await activator.activate(_WISH) == refused
