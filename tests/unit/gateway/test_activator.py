@@ -137,7 +137,7 @@ async def test_who_waited_together_has_been_let_through_when_the_call_is_over(
     assert await waiting[0] == await waiting[1] == Granted("rest/iris/0", asked=True)
     assert not agent.calls[0].is_over
     router.forget_hot(_REPLICA)
-    router._feed._acknowledge(router._feed.revision, "")
+    router._feed._acknowledge(router._feed.revision)
     assert await waiting[2] == Granted("grpc/iris/0", asked=True)
     assert agent.calls[0].is_over
     assert agent.asked == 1
@@ -165,7 +165,7 @@ async def test_what_was_taken_back_before_its_cluster_was_there_is_asked_for(
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     router.forget_hot(_REPLICA)
-    router._feed._acknowledge(router._feed.revision, "")
+    router._feed._acknowledge(router._feed.revision)
     assert await waiting == Granted("grpc/iris/0", asked=True)
     assert agent.asked == 1
 
