@@ -96,7 +96,8 @@ class Traffic:
 
     def failed(self, why: str, after: float) -> None:
         """Without a listener the kernel refuses, and resets what Envoy had not accepted when it closed its own."""
-        if after < _AT_ONCE and not why.startswith("REST Assertion"):
+        no_connection = "ConnectError" in why or "failed to connect" in why
+        if no_connection or (after < _AT_ONCE and "AssertionError" not in why):
             self.refused += 1
         else:
             self.failures.append(f"{why} after {after:.3f} s")
