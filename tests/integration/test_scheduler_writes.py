@@ -209,6 +209,38 @@ async def test_deleting_a_server_says_how_many_lose_their_place(
     assert await warnings(running, "DELETE", "/servers/other") != []
 
 
+async def test_making_a_server_smaller_says_which_models_lose_their_place(
+    running: Harness, artifact: Path
+) -> None:
+    await running.agent(ScriptedAgent("mlserver/0"))
+    names = [f"m{number}" for number in range(8)]
+    await applied(running, *(model_document(each, artifact, memory=MB) for each in names))
+    assert [await seat(running, each) for each in names] == ["mlserver"] * 8
+    smaller = server_document(memory="2M", overcommitPercentage=0)
+    answer = await running.http.post("/api/v1/apply", json={"documents": [smaller]})
+    (result,) = answer.json()["results"]
+    homeless = [each for each in names if await seat(running, each) == ""]
+    assert len(homeless) == 6
+    assert result["warnings"] == [
+        "6 models lose their place on mlserver; 6 of them find no other and wait for a Server that "
+        f"takes them: {', '.join(homeless[:5])} and 1 more"
+    ]
+    again = await running.http.post("/api/v1/apply", json={"documents": [smaller]})
+    assert again.json()["results"][0]["warnings"] == [], "nobody loses anything more"
+
+
+async def test_deleting_a_server_names_also_those_that_have_another_place(
+    running: Harness, artifact: Path
+) -> None:
+    await running.agent(ScriptedAgent("mlserver/0"))
+    await applied(running, model_document("m", artifact, memory=MB))
+    assert await seat(running, "m") == "mlserver"
+    await running.apply(server_document("other", memory="2M"))
+    await running.agent(ScriptedAgent("other/0"))
+    found = await warnings(running, "DELETE", "/servers/mlserver")
+    assert found[0] == "1 model loses its place on mlserver, and has another: m"
+
+
 async def seat(running: Harness, name: str) -> str:
     answer = (await running.http.get(f"/api/v1/models/{name}")).json()
     replicas = answer["status"]["replicas"]

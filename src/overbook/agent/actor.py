@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -30,7 +30,7 @@ from overbook.residency.books import Entry
 from overbook.residency.core import Core, Statistics
 from overbook.residency.effects import Refusal
 from overbook.residency.events import ModelName, RequestId
-from overbook.residency.states import SERVING
+from overbook.residency.states import SERVING, State
 
 _NO_REQUEST: Final = RequestId(0)
 
@@ -136,6 +136,7 @@ class Actor:
         self._lost = self._guarded = 0  # bytes withheld from models, and by whom
         self._refusing = ""
         self._emptied: asyncio.Event | None = None
+        self._left: asyncio.Event | None = None
 
     async def run(self) -> None:
         """Own the operations until cancelled; an error that is nobody's answer ends the agent."""
@@ -302,12 +303,43 @@ class Actor:
         finally:
             self._emptied = None
 
+    async def leave(self) -> None:
+        """Take in no request any more, withdraw all models, and return when none has a request in flight.
+
+        Those that wait here are sent to other replicas. Loads under way are nobody's then, and not waited for.
+        """
+        self._left = asyncio.Event()
+        for request, waiter in list(self._waiters.items()):
+            del self._waiters[request]
+            if not waiter.answer.done():
+                waiter.answer.set_exception(AgentStops())
+            self.feed(ev.RequestLeft(request))
+        self.feed(ev.Recycle())
+        await self._left.wait()
+
+    @property
+    def serving(self) -> bool:
+        """Whether a model may have requests in flight. A drain that the core gave up does not say that it has none."""
+        return any(
+            each.state in SERVING or each.state is State.DRAINING or each.in_flight
+            for each in self._in_memory()
+        )
+
+    def _in_memory(self) -> Iterator[Entry]:
+        """Those that are charged: all other models hold nothing."""
+        return (self.entries[model] for model in self._core.ledger.charges)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests at the inference server, as far as gateways counted them."""
+        return sum(each.in_flight for each in self._in_memory())
+
     async def activate(self, model: ModelName, *, timeout: float, suspect: bool) -> Activation:
         """Wait until the model is resident, at most ``timeout`` seconds. Cancelling withdraws the wish.
 
         Where it is granted, `passed` must be told of it. Raises AgentStops.
         """
-        if self._stopped:
+        if self._stopped or self._left is not None:
             raise AgentStops
         if self._refusing and self._core.ledger.of(model) == 0:
             return Activation(Refusal.OVERLOADED, self._refusing, RETRY_AFTER)
@@ -380,6 +412,8 @@ class Actor:
         self._inquire()
         if self._emptied is not None and not self._core.ledger.charges:
             self._emptied.set()
+        if self._left is not None and not self.serving:
+            self._left.set()
 
     def _inquire(self) -> None:
         self._inquiries.about(self._core.awaited(self._clock.now()))
@@ -418,6 +452,9 @@ class Actor:
                 self._notices.changed(model)
                 self._loading[model] = prepared = self._prepared[model][generation]
                 self._operations.load(prepared, self._loaded.get(model))
+            case fx.Unload(model) if self._left is not None:
+                # The server ends with us, or keeps what it has: to wait for the unload would be for nothing.
+                self._notices.changed(model)
             case fx.Unload(model):
                 self._notices.changed(model)
                 idle = self.entries[model].in_flight == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from overbook.agent.actor import Actor
+from overbook.agent.actor import Actor, AgentStops
 from overbook.agent.assignments import Assignments
 from overbook.residency.events import ModelName
 from overbook.residency.states import State
@@ -22,7 +22,10 @@ class Commands:
         timeout = command.timeout_seconds or 60.0
         if command.kind == pb.Command.ACTIVATE:
             self._assignments.try_again(model)
-            activation = await self._assignments.activate(model, timeout=timeout, suspect=False)
+            try:
+                activation = await self._assignments.activate(model, timeout=timeout, suspect=False)
+            except AgentStops:
+                return "the agent of this server replica is stopping"
             if activation.refusal is not None:
                 return activation.reason
             self._actor.passed(activation.request)  # no request follows

@@ -118,6 +118,13 @@ class Followers:
             follower.address = address
             follower.wake.set()
 
+    def leave(self) -> None:
+        """Gateways prefer other replicas from now on; what they let through is counted as before."""
+        self._address = pb.ServerAddress(epoch=self._address.epoch)
+        for follower in self._followers:
+            follower.address = self._address
+            follower.wake.set()
+
     def publish(self, model: ModelName) -> None:
         self._hot[model] = None
         self._awaited.pop(model, None)

@@ -82,10 +82,34 @@ class AgentPart:
         self._folder = config.state_dir / "agents" / f"{config.server}-{config.replica}"
         self._budget = config.memory
         self._retired = False
+        self._live: tuple[Actor, Supervisor] | None = None
 
     def retire(self) -> None:
         """The Server is gone for good: at its end the agent takes its models out of an attached server."""
         self._retired = True
+
+    @property
+    def running(self) -> int:
+        """Requests at the inference server, as far as gateways counted them."""
+        return 0 if self._live is None else self._live[0].in_flight
+
+    def leave(self) -> None:
+        """Tell the scheduler, and gateways that there may be better places; everything is served as before."""
+        if self._live is not None:
+            actor, supervisor = self._live
+            supervisor.leave()
+            actor.followers.leave()
+
+    async def drain(self) -> None:
+        """Send new requests to other replicas, and return when none is in flight here. May be cancelled at any time."""
+        if self._live is not None:
+            await self._live[0].leave()
+
+    async def refuse(self, why: str) -> None:
+        """Requests that are still in flight are cut at the end of `run`: their gateways ask elsewhere, or say why."""
+        if self._live is not None:
+            log.info("%d requests are cut: %s", self.running, why)
+            self._live[1].hurry()
 
     async def run(self) -> None:
         config = self._config
@@ -206,6 +230,7 @@ class AgentPart:
                 tasks.create_task(assignments.run(), name="assignments")
                 await asyncio.sleep(0)  # both own task groups that the others use
                 tasks.create_task(supervisor.run(actor), name="server supervisor")
+                self._live = actor, supervisor
                 tasks.create_task(lost.run(), name="lost models")
                 tasks.create_task(link.run(), name="scheduler link")
                 tasks.create_task(watch.run(), name="memory watch")
@@ -214,6 +239,7 @@ class AgentPart:
                 tasks.create_task(self._prune(assignments), name="cache pruning")
                 tasks.create_task(_remember(assignments), name="history")
         finally:
+            self._live = None
             assignments.remember()
             if attached is not None and self._retired:
                 await attached.release(timeout=_RELEASE)

@@ -28,6 +28,7 @@ class Phase(Enum):
     STARTING = "starting"
     READY = "ready"
     FAILED = "failed"
+    STOPPING = "stopping"
     STOPPED = "stopped"
 
 
@@ -74,6 +75,7 @@ class Supervisor:
         self._clock = clock
         self._limits = limits
         self._epoch = 0
+        self._grace = limits.grace
         self._killed = asyncio.Event()
         self._kill_reason = ""
         self.phase = Phase.STARTING
@@ -95,6 +97,15 @@ class Supervisor:
     def recycling(self) -> bool:
         """Whether the process is about to be replaced."""
         return self._worn.is_set()
+
+    def leave(self) -> None:
+        """The agent is about to stop: say so to the scheduler, and replace the process no more."""
+        self.phase, self.message = Phase.STOPPING, "its agent is stopping"
+        self._notices.server_event("AgentStopping", "requests that run are answered first")
+
+    def hurry(self) -> None:
+        """At the end the process gets no time to finish what it does."""
+        self._grace = 0.0
 
     async def run(self, actor: Actor) -> None:
         """Until cancelled; then the process is stopped."""
@@ -119,7 +130,7 @@ class Supervisor:
                 await asyncio.sleep(self._backoff(deaths - started))
         finally:
             self.phase = Phase.STOPPED
-            await asyncio.shield(self._server.stop(grace=self._limits.grace))
+            await asyncio.shield(self._server.stop(grace=self._grace))
 
     def _backoff(self, deaths: int) -> float:
         if deaths <= 0:

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 import click
 
 from overbook.client.addresses import DEFAULT_API_URL, DEFAULT_URL
-from overbook.manifests.durations import parse_wait
+from overbook.manifests.durations import parse_seconds, parse_wait
 from overbook.manifests.quantities import parse_bytes
 
 Kind: TypeAlias = Literal["model", "server"]
@@ -51,6 +51,14 @@ def parse_activation_timeout(text: str | float) -> float:
     """Seconds, from a duration that a request may wait."""
     try:
         return parse_wait(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def parse_grace(text: str | float) -> float:
+    """Seconds, from a duration; 0 is one too."""
+    try:
+        return parse_seconds(text)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
 
@@ -107,6 +115,20 @@ def activation_timeout_option(function: _Function) -> _Function:
         envvar="OVERBOOK_ACTIVATION_TIMEOUT",
         show_envvar=True,
         help="How long a request waits for its model, where the model does not say; at most 1h.",
+    )(function)
+
+
+def grace_option(function: _Function) -> _Function:
+    """`--grace`, of whatever serves requests until it is stopped."""
+    return click.option(
+        "--grace",
+        type=parse_grace,
+        metavar="DURATION",
+        default="30s",
+        show_default=True,
+        envvar="OVERBOOK_GRACE",
+        show_envvar=True,
+        help="How long a stop (SIGTERM, Ctrl-C) waits for requests that run; a second signal ends at once.",
     )(function)
 
 

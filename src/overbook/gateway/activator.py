@@ -86,12 +86,22 @@ class Activator:
         self._waiting: Counter[str] = Counter()
         self._calls: SharedCalls[tuple[str, str, int], ActivateReply] = SharedCalls()
         self._suspects = count(1)
+        self._deadlines: set[asyncio.Timeout] = set()
+        self._ended = ""
+
+    def end(self, why: str) -> None:
+        """Grant nothing any more: whoever waits, or comes, is refused with this reason at once."""
+        self._ended = why
+        for deadline in self._deadlines:
+            deadline.reschedule(0.0)
 
     async def activate(self, wish: Wish) -> Verdict:
         """Where the request may go, or why it may not. Never raises but for cancellation."""
         entry = await self._find(wish.model)
         if isinstance(entry, Refused):
             return entry
+        if self._ended:
+            return self._refused_by_end(wish)
         if not entry.replicas:
             reason = entry.reason or "no replica has room for it"
             return Refused(Refusal.UNSCHEDULED, f"model {wish.model}: not scheduled: {reason}", 1.0)
@@ -106,9 +116,15 @@ class Activator:
         self._waiting[wish.model] += 1
         try:
             seconds = min(wish.seconds, self._longest(entry))
-            async with asyncio.timeout(seconds):
-                return await self._try_replicas(replace(wish, seconds=seconds))
+            async with asyncio.timeout(seconds) as deadline:
+                self._deadlines.add(deadline)
+                try:
+                    return await self._try_replicas(replace(wish, seconds=seconds))
+                finally:
+                    self._deadlines.discard(deadline)
         except TimeoutError:
+            if self._ended:
+                return self._refused_by_end(wish)
             return Refused(
                 Refusal.DEADLINE, f"model {wish.model}: not resident within {seconds:.3g} s", 1.0
             )
@@ -116,6 +132,9 @@ class Activator:
             self._waiting[wish.model] -= 1
             if not self._waiting[wish.model]:
                 del self._waiting[wish.model]
+
+    def _refused_by_end(self, wish: Wish) -> Refused:
+        return Refused(Refusal.UNAVAILABLE, f"model {wish.model}: {self._ended}", 1.0)
 
     def _ready(self, wish: Wish, entry: CatalogueEntry) -> Granted | None:
         """Where there is nothing to wait for: many that wait for other models are no reason to refuse it."""

@@ -46,6 +46,19 @@ class Admin:
             raise EnvoyUnavailable(f"statistics: Envoy answered {status}: {text[:200]}")
         return text
 
+    async def say_unhealthy(self) -> None:
+        """From now on Envoy asks clients to close: `connection: close` or GOAWAY with each answer at the edge."""
+        await self._order("/healthcheck/fail")
+
+    async def stop_accepting(self) -> None:
+        """Close the listeners for clients. Connections that are there stay, and so does what is inside."""
+        await self._order("/drain_listeners?inboundonly")
+
+    async def _order(self, path: str) -> None:
+        status, text = await self._call("POST", path)
+        if status != 200:
+            raise EnvoyUnavailable(f"{path}: Envoy answered {status}: {text[:200]}")
+
     async def close(self) -> None:
         """Hang up. Safe to repeat."""
         if self._connection is not None:
@@ -64,7 +77,9 @@ class Admin:
                             str(self._socket), limit=_LINE_LIMIT
                         )
                     reader, writer = self._connection
-                    writer.write(f"{method} {path} HTTP/1.1\r\nhost: admin\r\n\r\n".encode())
+                    writer.write(
+                        f"{method} {path} HTTP/1.1\r\nhost: admin\r\ncontent-length: 0\r\n\r\n".encode()
+                    )
                     return await _read_reply(reader)
             except (OSError, EOFError, ValueError, TimeoutError) as error:
                 await self.close()

@@ -20,7 +20,7 @@ import grpc
 
 from overbook.gateway.catalogue import Catalogue, ReplicaEntry
 from overbook.gateway.drain import DrainWatch
-from overbook.gateway.errors import EnvoyUnavailable
+from overbook.gateway.errors import EnvoyUnavailable, SnapshotRejected
 from overbook.gateway.meter import Usage
 from overbook.gateway.places import Place
 from overbook.gateway.router import Router, ServerAddresses
@@ -31,6 +31,8 @@ _log = logging.getLogger(__name__)
 
 _BACKOFF_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 _METADATA_SECONDS: Final = 5.0
+# What Envoy refused it will take only when something changed.
+_REFUSED_SECONDS: Final = 1.0
 _UNHEARD: Final = "its agent cannot be reached"
 _Outgoing: TypeAlias = "asyncio.Queue[agent_pb2.GatewayToAgent]"
 # Numbers of calls to activate, of this process: none is used twice.
@@ -269,6 +271,10 @@ class AgentLink:
                 break
             except EnvoyUnavailable as error:
                 _log.warning("withdraw %s: %s; asking again", order.model, error)
+            except SnapshotRejected as error:
+                # The agent's deadline ends that drain, and the fallback serves whoever meets the gap.
+                _log.error("withdraw %s: %s; its route stays", order.model, error)
+                await asyncio.sleep(_REFUSED_SECONDS)
         place = self._router.places.find(order.model, self._replica)
         if place is not None and not self._router.is_counted(place):
             await self._drains.wait_idle(place)

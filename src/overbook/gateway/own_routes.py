@@ -126,6 +126,7 @@ class OwnRoutes:
     def _collect(self, active: Mapping[tuple[str, int], int]) -> None:
         """A cluster goes when no route leads to it any more, and nothing is in flight that might be tried again."""
         for model, revision in list(self._leaving.items()):
-            if self._feed.acked >= revision and not active.get((model, 0)):
+            known = self._feed.acked >= revision and not self._feed.refusal(revision)
+            if known and not active.get((model, 0)):
                 del self._leaving[model], self._led[model]
                 self._feed.remove(own_cluster(model))

@@ -28,6 +28,7 @@ from overbook.gateway.catalogue import Catalogue
 from overbook.gateway.drain import DrainWatch
 from overbook.gateway.envoy import EnvoyProcess, EnvoySettings, check_port_free, find_program
 from overbook.gateway.following import Following
+from overbook.gateway.leaving import Leaving
 from overbook.gateway.meter import Meter, Usage
 from overbook.gateway.oip.part import OipServer, OipSettings
 from overbook.gateway.own_routes import OwnRoutes
@@ -85,6 +86,7 @@ class GatewayPart:
         self.serving = asyncio.Event()
         self.catalogue = Catalogue()
         self.feed = Feed()
+        self._oip: OipServer | None = None
         self.admin = Admin(self._sockets.admin)
         fallback, scripts = Fallback(_script("unanswered")), _scripts()
         self._own_routes = OwnRoutes(self.feed, fallback, partial(data_routes, scripts))
@@ -112,6 +114,7 @@ class GatewayPart:
             timeout=config.activation_timeout,
             now=now,
         )
+        self._leaving = Leaving(Admin(self._sockets.admin))
         self.meter = Meter(
             # A connection of its own: a long scrape must not keep a drain waiting.
             Admin(self._sockets.admin),
@@ -142,13 +145,40 @@ class GatewayPart:
             self.admin,
         )
 
+    @property
+    def running(self) -> int:
+        """Requests that were not answered yet when `drain` looked last."""
+        return self._leaving.running
+
+    def leave(self) -> None:
+        """Readiness says no from now on; everything is served as before."""
+        if self._oip is not None:
+            self._oip.leave()
+
+    async def drain(self) -> None:
+        """Ask clients to go elsewhere, accept no new connections after a moment, return when nothing runs any more.
+
+        Can be cancelled at any time, and what runs then goes on.
+        """
+        if self.serving.is_set():
+            await self._leaving.drain()
+
+    async def refuse(self, why: str) -> None:
+        """Refuse what waits for a model, and what comes from now on. Returns when the clients know, or soon."""
+        self._activator.end(why)
+        await self._leaving.wait_told()
+
+    async def wait_told(self) -> None:
+        """Until clients have their answers, for a moment at most: after inference servers ended under requests."""
+        await self._leaving.wait_told()
+
     async def run(self) -> None:
         """Serve until cancelled."""
         server = await self._control_server()
         try:
             # Questions are answered for as long as Envoy runs.
             async with self._questions.open(), asyncio.TaskGroup() as group:
-                oip = OipServer(
+                self._oip = oip = OipServer(
                     OipSettings(
                         rest_socket=self._sockets.oip_rest,
                         grpc_socket=self._sockets.oip_grpc,
@@ -172,6 +202,7 @@ class GatewayPart:
         finally:
             self.serving.clear()
             await self.admin.close()
+            await self._leaving.close()
             await server.stop(_STOP_SECONDS)
 
     def _take_in(self, counts: Mapping[tuple[str, int], PlaceCount], at: float) -> None:

@@ -129,7 +129,7 @@ class Router:
         if place is None or replica not in self._addresses:
             return None
         revision = place.clusters.get(protocol)
-        if revision is None or revision > self._feed.acked:
+        if revision is None or revision > self._feed.acked or self._feed.refusal(revision):
             return None
         place.granted_at = now
         return place_cluster(protocol, model, place.slot)
@@ -190,7 +190,7 @@ class Router:
     async def withdraw(self, replica: str, models: Iterable[str]) -> None:
         """Take the direct routes away; returns when Envoy has acknowledged.
 
-        Raises EnvoyUnavailable when it does not.
+        Raises EnvoyUnavailable when it does not, SnapshotRejected when it would not.
         """
         models = list(models)
         self._cool(replica, models)

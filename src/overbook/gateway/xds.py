@@ -4,6 +4,10 @@ Holds serialisable resources by type and name, and a revision number; decides no
 outstanding at a time; what changes meanwhile goes together in the next, clusters before routes that may lead to
 them. So a burst costs few pushes, and a change costs the same however many clusters there are.
 
+Envoy may refuse a resource, and keeps what it had of it. It says so of a whole push, of which it took the rest. So what
+was refused is pushed again in halves, until it is known which resource it is: whoever waits for that one is told,
+and nobody else.
+
 A push costs Envoy and us the same with one change in it or with ten. So a change without which all goes right, if
 not as fast, goes along with the next that cannot wait, if there is one soon.
 """
@@ -13,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
@@ -62,6 +66,8 @@ class Feed:
         self._acked = 0
         self._changed = asyncio.Event()
         self._urgent = asyncio.Event()
+        # What Envoy would not have, the revision it was of, and why.
+        self._refused: dict[_Key, tuple[int, str]] = {}
         self._waiters: list[tuple[int, float, asyncio.Future[None]]] = []
 
     @property
@@ -71,8 +77,13 @@ class Feed:
 
     @property
     def acked(self) -> int:
-        """The revision that Envoy has acknowledged."""
+        """The revision that Envoy has acknowledged, but for what it refused."""
         return self._acked
+
+    def refusal(self, revision: int) -> str:
+        """Why Envoy refused the resource that was put with this revision; "" when it did not."""
+        found = (why for refused, why in self._refused.values() if refused == revision)
+        return next(found, "")
 
     @property
     def size(self) -> int:
@@ -111,9 +122,11 @@ class Feed:
     async def wait_acked(self, revision: int, timeout: float) -> None:
         """Until Envoy has acknowledged this revision.
 
-        Raises EnvoyUnavailable after ``timeout`` seconds, SnapshotRejected when Envoy refused it.
+        Raises EnvoyUnavailable after ``timeout`` seconds, SnapshotRejected when Envoy refused what was put with it.
         """
         if revision <= self._acked:
+            if why := self.refusal(revision):
+                raise SnapshotRejected(f"Envoy refused a change: {why}")
             return
         if revision > self._sent:
             self._urgent.set()
@@ -169,15 +182,21 @@ class Feed:
                         await self._urgent.wait()
                 self._urgent.clear()
                 revision = self._sent = self._revision
-                error = ""
-                for type_, names in self._take(envoy.fresh):
+                pushes = deque(self._take(envoy.fresh))
+                while pushes:
+                    type_, names = pushes.popleft()
                     nonce += 1
-                    yield self._response(type_, names, nonce)
+                    response = self._response(type_, names, nonce)
+                    yield response
                     said = await _verdict(envoy.replies, nonce)
                     if said is None:
                         return
-                    error = said or error
-                self._acknowledge(revision, error)
+                    if said and len(names) > 1:
+                        middle = len(names) // 2
+                        pushes.extendleft(((type_, names[middle:]), (type_, names[:middle])))
+                    else:
+                        self._note(response, said)
+                self._acknowledge(revision)
         finally:
             reading.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -228,7 +247,21 @@ class Feed:
             removed_resources=[name for name in names if (type_, name) not in wanted],
         )
 
-    def _acknowledge(self, revision: int, error: str) -> None:
+    def _note(self, response: discovery_pb2.DeltaDiscoveryResponse, error: str) -> None:
+        """What was said of one resource, or that all of them were taken."""
+        for resource in response.resources:
+            key = (response.type_url, resource.name)
+            if error:
+                _log.error("Envoy refused %s, and keeps what it had: %s", resource.name, error)
+                self._refused[key] = int(resource.version), error
+            else:
+                self._refused.pop(key, None)
+        for name in response.removed_resources:
+            self._refused.pop((response.type_url, name), None)
+            if error:
+                _log.error("Envoy would not let go of %s: %s", name, error)
+
+    def _acknowledge(self, revision: int) -> None:
         self._acked = max(self._acked, revision)
         now = asyncio.get_running_loop().time()
         later: list[tuple[int, float, asyncio.Future[None]]] = []
@@ -237,7 +270,7 @@ class Feed:
                 later.append((waited, since, future))
             elif not future.done():
                 XDS_PUSH_SECONDS.observe(now - since)
-                if error:
+                if error := self.refusal(waited):
                     future.set_exception(SnapshotRejected(f"Envoy refused a change: {error}"))
                 else:
                     future.set_result(None)
@@ -249,7 +282,6 @@ async def _verdict(replies: asyncio.Queue[_Request | None], nonce: int) -> str |
     while (reply := await replies.get()) is not None:
         if reply.response_nonce == str(nonce):
             if reply.HasField("error_detail"):
-                _log.error("Envoy refused a change: %s", reply.error_detail.message)
                 return reply.error_detail.message or "no reason given"
             return ""
     return None

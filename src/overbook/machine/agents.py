@@ -63,6 +63,11 @@ class AgentSupervisor:
         self._parts: dict[_Wanted, AgentPart] = {}
         self._specs: dict[str, pb.ServerSpec] = {}
 
+    async def refuse(self, why: str) -> None:
+        """The inference servers get no time to finish what they do when `run` ends."""
+        for part in self._parts.values():
+            await part.refuse(why)
+
     async def run(self) -> None:
         """Follow the scheduler's list of Servers until cancelled."""
         async with (

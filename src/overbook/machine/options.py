@@ -19,6 +19,8 @@ DATA_PORT: Final = 9000
 API_PORT: Final = 9001
 # How long a request waits for its model unless somebody says otherwise; seconds.
 ACTIVATION_TIMEOUT: Final = 60.0
+# How long a stop waits for requests that run unless somebody says otherwise; seconds.
+GRACE: Final = 30.0
 
 
 def default_state_dir(environment: Mapping[str, str], home: Path) -> Path:
@@ -45,16 +47,18 @@ class UpOptions:
     port: int = DATA_PORT
     api_port: int = API_PORT
     activation_timeout: float = ACTIVATION_TIMEOUT
+    grace: float = GRACE
 
 
 @dataclass(frozen=True, slots=True)
 class ServeSchedulerOptions:
-    """One scheduler. `listen` is the gRPC target agents and gateways connect to."""
+    """One scheduler. `listen` is the gRPC target agents and gateways connect to; `grace` is in seconds."""
 
     state_dir: Path
     host: str
     api_port: int
     listen: str
+    grace: float = GRACE
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,9 @@ class AttachOptions:
 
 @dataclass(frozen=True, slots=True)
 class ServeAgentOptions:
-    """One agent and its inference server, which it starts unless it is to `attach`. Memory is the budget M in bytes."""
+    """One agent and its inference server, which it starts unless it is to `attach`. Memory is the budget M in bytes,
+    `grace` in seconds.
+    """
 
     state_dir: Path
     scheduler: str
@@ -80,6 +86,7 @@ class ServeAgentOptions:
     overcommit: int
     capabilities: tuple[str, ...] = ()
     attach: AttachOptions | None = None
+    grace: float = GRACE
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,3 +101,4 @@ class ServeGatewayOptions:
     host: str
     port: int
     activation_timeout: float = ACTIVATION_TIMEOUT
+    grace: float = GRACE

@@ -9,7 +9,7 @@ from pathlib import Path
 from overbook.placement import Provider
 from overbook.runtimes.words import sources
 from overbook.scheduler.manifests_in import Defaults
-from overbook.scheduler.part import SchedulerConfig, running_scheduler
+from overbook.scheduler.part import Scheduler, SchedulerConfig, running_scheduler
 
 
 def scheduler_config(
@@ -31,11 +31,42 @@ def providers() -> tuple[Provider, ...]:
     return tuple(Provider(each.word, each.runtime, each.extra, each.attached) for each in sources())
 
 
-async def run_scheduler(
-    config: SchedulerConfig, *, serving: asyncio.Event, missing: Callable[[], str | None]
-) -> None:
-    """Until cancelled. ``missing`` answers `/readyz`: None when ready, else what is not."""
-    async with running_scheduler(config) as scheduler:
-        scheduler.set_ready(missing)
-        serving.set()
-        await asyncio.get_running_loop().create_future()
+class SchedulerPart:
+    """``missing`` answers `/readyz`: None when ready, else what is not. ``serving`` is set once the API answers."""
+
+    def __init__(
+        self, config: SchedulerConfig, missing: Callable[[], str | None] = lambda: None
+    ) -> None:
+        self._config = config
+        self._missing = missing
+        self._scheduler: Scheduler | None = None
+        self.serving = asyncio.Event()
+
+    @property
+    def running(self) -> int:
+        """Calls of the control API that are not answered yet."""
+        return 0 if self._scheduler is None else self._scheduler.running
+
+    def leave(self) -> None:
+        """`/readyz` says no from now on; everything is served as before."""
+        if self._scheduler is not None:
+            self._scheduler.leave()
+
+    async def drain(self) -> None:
+        """Return when no call of the control API runs any more."""
+        if self._scheduler is not None:
+            await self._scheduler.drain()
+
+    async def refuse(self, why: str) -> None:
+        """Calls that still run are ended by the end of `run`: its server answers 500, or hangs up."""
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with running_scheduler(self._config) as scheduler:
+            scheduler.set_ready(self._missing)
+            self._scheduler = scheduler
+            self.serving.set()
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                self._scheduler = None

@@ -1,12 +1,12 @@
-"""`overbook serve`: one part as a process of its own, until SIGINT or SIGTERM."""
+"""`overbook serve`: one part as a process of its own, until SIGINT or SIGTERM; then it drains (see `stopping`)."""
 
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Protocol
 
 from overbook.agent.part import AgentConfig, AgentPart
 from overbook.agent.servers.attached import Attachment
@@ -22,8 +22,8 @@ from overbook.machine.options import (
 from overbook.machine.places import StateUnusable, owned, run_dir
 from overbook.machine.progress import StderrProgress
 from overbook.machine.runtimes import RuntimeKeeper
-from overbook.machine.scheduler import run_scheduler as run_scheduler_part
-from overbook.machine.scheduler import scheduler_config
+from overbook.machine.scheduler import SchedulerPart, scheduler_config
+from overbook.machine.stopping import Leaver, Stop
 from overbook.runtimes.install import RuntimeInstallError, UnknownRuntime
 from overbook.scheduler.errors import SchedulerError
 from overbook.scheduler.part import default_settings
@@ -38,8 +38,14 @@ _EXPECTED = (
 )
 
 
+class _Part(Leaver, Protocol):
+    async def run(self) -> None:
+        """Until cancelled."""
+        ...
+
+
 def run_scheduler(options: ServeSchedulerOptions) -> int:
-    async def part() -> None:
+    async def part() -> _Part:
         config = scheduler_config(
             options.state_dir,
             listen=options.listen,
@@ -47,13 +53,13 @@ def run_scheduler(options: ServeSchedulerOptions) -> int:
             api_port=options.api_port,
             defaults=default_settings(),
         )
-        await run_scheduler_part(config, serving=asyncio.Event(), missing=lambda: None)
+        return SchedulerPart(config)
 
-    return _run("scheduler", options.state_dir, part)
+    return _run("scheduler", options.state_dir, part, options.grace)
 
 
 def run_agent(options: ServeAgentOptions) -> int:
-    async def part() -> None:
+    async def part() -> _Part:
         attachment = None
         if options.attach is None:
             await RuntimeKeeper(StderrProgress()).ensure(options.runtime, options.capabilities)
@@ -75,13 +81,14 @@ def run_agent(options: ServeAgentOptions) -> int:
             listen=options.listen,
             scheduler=options.scheduler,
         )
-        await AgentPart(config).run()
+        return AgentPart(config)
 
-    return _run(f"agent-{options.server}-{options.replica}", options.state_dir, part)
+    name = f"agent-{options.server}-{options.replica}"
+    return _run(name, options.state_dir, part, options.grace)
 
 
 def run_gateway(options: ServeGatewayOptions) -> int:
-    async def part() -> None:
+    async def part() -> _Part:
         config = GatewayConfig(
             state_dir=options.state_dir,
             run_dir=run_dir(options.state_dir),
@@ -90,19 +97,19 @@ def run_gateway(options: ServeGatewayOptions) -> int:
             port=options.port,
             activation_timeout=options.activation_timeout,
         )
-        await GatewayPart(config).run()
+        return GatewayPart(config)
 
-    return _run("gateway", options.state_dir, part)
+    return _run("gateway", options.state_dir, part, options.grace)
 
 
-def _run(name: str, state_dir: Path, part: Callable[[], Coroutine[object, object, None]]) -> int:
+def _run(name: str, state_dir: Path, make: Callable[[], Awaitable[_Part]], grace: float) -> int:
     """The exit code; a failure is one line on stderr. Each part owns a folder of its own in the state folder."""
     try:
         with owned(state_dir / "parts" / name):
             logs.configure(state_dir, name)
             garbage.settle()
             descriptors.raise_limit()
-            asyncio.run(_until_signal(part))
+            asyncio.run(_until_signal(name, make, grace))
     except (*_EXPECTED, BaseExceptionGroup) as error:
         cause: BaseException = error
         while isinstance(cause, BaseExceptionGroup):
@@ -114,13 +121,27 @@ def _run(name: str, state_dir: Path, part: Callable[[], Coroutine[object, object
     return 0
 
 
-async def _until_signal(part: Callable[[], Coroutine[object, object, None]]) -> None:
-    loop = asyncio.get_running_loop()
-    running = loop.create_task(part(), name="part")
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(signum, running.cancel, "signal")
-    try:
-        await running
-    except asyncio.CancelledError:
-        if not running.cancelled():
-            raise
+async def _until_signal(name: str, make: Callable[[], Awaitable[_Part]], grace: float) -> None:
+    stop = Stop(grace)
+    with stop.on_signals():
+        asked = asyncio.create_task(stop.asked.wait(), name="signal")
+        making = asyncio.ensure_future(make())
+        try:
+            await asyncio.wait({making, asked}, return_when=asyncio.FIRST_COMPLETED)
+            if not making.done():
+                return
+            part = making.result()
+            running = asyncio.create_task(part.run(), name=name)
+            try:
+                await asyncio.wait({running, asked}, return_when=asyncio.FIRST_COMPLETED)
+                if not running.done():
+                    await stop.let_leave(part, running)
+            finally:
+                running.cancel("it stops")
+                await asyncio.wait({running})
+            if not running.cancelled():
+                running.result()
+        finally:
+            asked.cancel()
+            making.cancel()
+            await asyncio.wait({making})

@@ -1,7 +1,8 @@
 """`overbook up`: the three parts in one process, with the same services between them as on many machines.
 
-Order of start: scheduler, gateway, agents, then the manifests given. Order of stop: gateway first, so that no new
-request meets a stopping server; then the agents with their inference servers; the scheduler last.
+Order of start: scheduler, gateway, agents, then the manifests given. Order of stop: the gateway drains, so that no
+request meets a stopping server; then the agents end with their inference servers, while what runs after the grace is
+still told so; then the gateway; the scheduler last, once the calls of its API are answered.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import sys
 from collections.abc import Awaitable, Coroutine
 from pathlib import Path
@@ -30,7 +30,8 @@ from overbook.machine.places import StateUnusable, owned, run_dir, socket_target
 from overbook.machine.progress import StderrProgress
 from overbook.machine.readiness import Readiness
 from overbook.machine.runtimes import RuntimeKeeper
-from overbook.machine.scheduler import run_scheduler, scheduler_config
+from overbook.machine.scheduler import SchedulerPart, scheduler_config
+from overbook.machine.stopping import Leaver, Stop
 from overbook.scheduler.errors import SchedulerError
 from overbook.scheduler.part import default_settings
 
@@ -76,27 +77,27 @@ class _Up:
         self._log_file = log_file
         self._run_dir = run_dir(options.state_dir)
         self._readiness = Readiness()
-        self._stop = asyncio.Event()
+        self._stop = Stop(options.grace)
         self._running: list[asyncio.Task[None]] = []
+        self._scheduler: SchedulerPart | None = None
+        self._gateway: GatewayPart | None = None
+        self._agents: AgentSupervisor | None = None
 
     @property
     def _api_url(self) -> str:
         return f"http://{_dialled(self._options.host)}:{self._options.api_port}"
 
     async def run(self) -> None:
-        loop = asyncio.get_running_loop()
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(signum, self._stop.set)
-        try:
-            await self._start()
-            await self._until_stopped(self._stop.wait())
-        finally:
-            await self._stop_all()
+        with self._stop.on_signals():
+            try:
+                await self._start()
+                await self._until_stopped(self._stop.asked.wait())
+            finally:
+                await self._stop_all()
 
     async def _start(self) -> None:
         options = self._options
         target = socket_target(self._run_dir, "scheduler")
-        serving = asyncio.Event()
         config = scheduler_config(
             options.state_dir,
             listen=target,
@@ -108,10 +109,12 @@ class _Up:
                 machine=self._machine,
             ),
         )
-        missing = self._readiness.missing
-        self._begin("scheduler", run_scheduler(config, serving=serving, missing=missing))
-        await self._until_stopped(serving.wait())
-        gateway = GatewayPart(
+        self._scheduler = scheduler = SchedulerPart(config, self._readiness.missing)
+        self._begin("scheduler", scheduler.run())
+        await self._until_stopped(scheduler.serving.wait())
+        if self._stop.asked.is_set():
+            return
+        self._gateway = gateway = GatewayPart(
             GatewayConfig(
                 state_dir=options.state_dir,
                 run_dir=self._run_dir,
@@ -123,7 +126,9 @@ class _Up:
         )
         self._begin("gateway", gateway.run())
         await self._until_stopped(gateway.serving.wait())
-        supervisor = AgentSupervisor(
+        if self._stop.asked.is_set():
+            return
+        self._agents = supervisor = AgentSupervisor(
             state_dir=options.state_dir,
             run_dir=self._run_dir,
             scheduler=target,
@@ -131,8 +136,10 @@ class _Up:
         )
         self._begin("agents", supervisor.run())
         models = await self._until_stopped(asyncio.to_thread(self._apply))
+        if models is None:
+            return
         self._banner()
-        self._begin(_READINESS, self._announce_ready(models or []))
+        self._begin(_READINESS, self._announce_ready(models))
 
     def _begin(self, name: str, part: Coroutine[object, object, None]) -> None:
         self._running.append(asyncio.create_task(part, name=name))
@@ -140,7 +147,7 @@ class _Up:
     async def _until_stopped(self, wait: Awaitable[T]) -> T | None:
         """The result of ``wait``; None when Overbook was told to stop first. Raises UpFailed when a part ends."""
         waiting = asyncio.ensure_future(wait)
-        stopping = asyncio.ensure_future(self._stop.wait())
+        stopping = asyncio.ensure_future(self._stop.asked.wait())
         try:
             while not (waiting.done() or stopping.done()):
                 await asyncio.wait(
@@ -210,24 +217,40 @@ class _Up:
         print("ready; stop with Ctrl-C", flush=True)
 
     async def _stop_all(self) -> None:
-        """Last started first, each bounded; what does not end is left to the end of the process."""
-        for task in reversed([task for task in self._running if task.get_name() != "agents"]):
-            if task.get_name() == "scheduler":
-                await _end([each for each in self._running if each.get_name() == "agents"])
-            await _end([task])
+        """Also when a part ended by itself: what is left of Overbook still stops in order."""
+        if self._scheduler is not None:
+            self._scheduler.leave()
+        await self._end(_READINESS)
+        drained = await self._drain("gateway", self._gateway)
+        if not drained and self._agents is not None:
+            await self._agents.refuse("the grace is over; what is in flight is cut")
+        await self._end("agents")
+        if not drained and self._gateway is not None and self._task("gateway") is not None:
+            await self._gateway.wait_told()
+        await self._end("gateway")
+        await self._drain("scheduler", self._scheduler)
+        await self._end("scheduler")
 
+    def _task(self, name: str) -> asyncio.Task[None] | None:
+        """None when it never began, or ended by itself."""
+        return next((task for task in self._running if task.get_name() == name), None)
 
-async def _end(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
+    async def _drain(self, name: str, part: Leaver | None) -> bool:
+        """Whether nothing runs in it any more."""
+        task = self._task(name)
+        return part is None or task is None or await self._stop.let_leave(part, task)
+
+    async def _end(self, name: str) -> None:
+        """Bounded; what does not end is left to the end of the process."""
+        task = self._task(name)
+        if task is None:
+            return
         task.cancel("Overbook stops")
-    if not tasks:
-        return
-    _, late = await asyncio.wait(tasks, timeout=_STOP_SECONDS)
-    for task in late:
-        log.error("part %s did not stop within %.0f s", task.get_name(), _STOP_SECONDS)
-    for task in tasks:
-        if task.done() and not task.cancelled() and task.exception() is not None:
-            log.error("part %s failed", task.get_name(), exc_info=task.exception())
+        await asyncio.wait({task}, timeout=_STOP_SECONDS)
+        if not task.done():
+            log.error("part %s did not stop within %.0f s", name, _STOP_SECONDS)
+        elif not task.cancelled() and task.exception() is not None:
+            log.error("part %s failed", name, exc_info=task.exception())
 
 
 def _first_cause(error: BaseException | None) -> BaseException | None:

@@ -20,6 +20,7 @@ from overbook.metrics import REGISTRY
 from overbook.scheduler import bodies, pins, status
 from overbook.scheduler.actor import Actor
 from overbook.scheduler.apply import FAILED, Result, apply
+from overbook.scheduler.displaced import losses
 from overbook.scheduler.errors import Conflict, Invalid, NotFound, SchedulerError, Unavailable
 from overbook.scheduler.manifests_in import set_pin
 from overbook.scheduler.service import command
@@ -38,8 +39,6 @@ _CODES: Final[tuple[tuple[type[SchedulerError], int], ...]] = (
 # Models written between two looks at the event loop: some milliseconds.
 _BITE: Final = 500
 _EVENTS_SHOWN: Final = 50
-# Models named in one line; the others are counted.
-_NAMED: Final = 5
 # 10,000 models are about 3 MB.
 MAX_BODY: Final = 64 * 1024 * 1024
 
@@ -250,39 +249,18 @@ def _servers(actor: Actor) -> APIRouter:
 
     @router.delete("/{name}", response_model=bodies.DoneAnswer, responses=_errors(404, 503))
     async def delete_server(name: str) -> dict[str, object]:
-        """Its models look for another place at once; `warnings` say how many lose theirs, and who finds none."""
+        """Its models look for another place at once; `warnings` say who loses theirs, and who finds no other."""
 
         async def remove(state: State, now: float) -> list[str]:
             displaced = state.remove_server(name)
             for _ in state.bites(_BITE):
                 await asyncio.sleep(0)
-            return _displaced(state, name, displaced)
+            return losses(state, name, displaced)
 
         warnings = await actor.submit(remove)
         return {"warnings": [*warnings, *await actor.unheard()]}
 
     return router
-
-
-def _displaced(state: State, server: str, displaced: Sequence[str]) -> list[str]:
-    """How many models a Server that is deleted takes the place of, and which find no other."""
-    if not displaced:
-        return []
-    models = state.books.models
-    homeless = [name for name in displaced if name in models and not models[name].assigned]
-    one = len(displaced) == 1
-    lose = (
-        f"{'1 model loses its' if one else f'{len(displaced)} models lose their'} place on {server}"
-    )
-    if not homeless:
-        return [f"{lose}, and {'has' if one else 'have'} another"]
-    names = ", ".join(homeless[:_NAMED])
-    more = f" and {len(homeless) - _NAMED} more" if len(homeless) > _NAMED else ""
-    how_many = "" if one else f"{len(homeless)} of them "
-    return [
-        f"{lose}; {how_many or 'it '}find{'s' if one else ''} no other and wait{'s' if one else ''} "
-        f"for a Server that takes {'it' if one else 'them'}: {names}{more}"
-    ]
 
 
 def _events(actor: Actor) -> APIRouter:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -13,6 +13,7 @@ from overbook.manifests.specs import Manifest, ModelManifest, ServerManifest
 from overbook.manifests.validate import validate_object
 from overbook.scheduler.actor import Actor
 from overbook.scheduler.artifacts import Artifact, local_path, look
+from overbook.scheduler.displaced import Seats, displaced, losses, seats
 from overbook.scheduler.errors import Conflict, Invalid
 from overbook.scheduler.manifests_in import Applied, apply_model, apply_server, build_server
 from overbook.scheduler.state import State
@@ -110,14 +111,17 @@ async def _apply_all(
     actor: Actor, state: State, checked: Sequence[_Checked | Result]
 ) -> list[Result]:
     results: list[Result] = []
+    before: dict[str, Seats] = {}
     for index, each in enumerate(checked):
+        if isinstance(each, _Checked) and isinstance(each.manifest, ServerManifest):
+            before[each.manifest.name] = seats(state, each.manifest.name)
         if index % BITE == BITE - 1:
             await asyncio.sleep(0)
         results.append(each if isinstance(each, Result) else _apply_one(actor, state, each))
     # A Server later in the same request may have made room: answer with what is so at its end.
     for _ in state.bites(BITE):
         await asyncio.sleep(0)
-    return [_with_placement(state, each) for each in results]
+    return [_with_losses(state, _with_placement(state, each), before) for each in results]
 
 
 def _apply_one(actor: Actor, state: State, each: _Checked) -> Result:
@@ -147,6 +151,14 @@ def _with_placement(state: State, result: Result) -> Result:
     if len(model.assigned) < model.needed:
         return replace(result, error=model.reason)
     return result
+
+
+def _with_losses(state: State, result: Result, before: Mapping[str, Seats]) -> Result:
+    """Adds which models lost their place on a Server that was made smaller."""
+    if result.kind != "Server" or result.name not in before:
+        return result
+    lost = losses(state, result.name, displaced(state, before[result.name]))
+    return replace(result, warnings=(*result.warnings, *lost))
 
 
 def _dry(actor: Actor, each: _Checked | Result) -> Result:

@@ -33,6 +33,7 @@ class EventRing:
         self._numbers = itertools.count(1)
         self._last = 0
         self._more = asyncio.Event()
+        self._waits = True
 
     @property
     def last(self) -> int:
@@ -65,6 +66,11 @@ class EventRing:
             if (kind is None or event.kind == kind) and (name is None or event.name == name)
         ]
 
+    def stop_waiting(self) -> None:
+        """From now on `wait_after` answers at once: the scheduler is about to stop."""
+        self._waits = False
+        self._more.set()
+
     async def wait_after(self, seq: int, *, wait: float, name: str | None = None) -> list[Event]:
         """As `after`, but when there is none yet, waits up to ``wait`` seconds for one."""
         loop = asyncio.get_running_loop()
@@ -74,7 +80,7 @@ class EventRing:
             more = self._more
             found = self.after(seq, kind=kind, name=name)
             left = deadline - loop.time()
-            if found or left <= 0:
+            if found or left <= 0 or not self._waits:
                 return found
             try:
                 async with asyncio.timeout(left):

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Final
 
 import uvicorn
-from fastapi import FastAPI
 
 from overbook.manifests.problems import shown
 from overbook.placement import Provider
 from overbook.scheduler.actor import Actor
 from overbook.scheduler.api import ReadyCheck, create_app
+from overbook.scheduler.calls import Calls
 from overbook.scheduler.errors import Invalid, PortInUse, SchedulerError
 from overbook.scheduler.manifests_in import Defaults
 from overbook.scheduler.service import SchedulerService
@@ -81,10 +81,24 @@ def default_settings(
 class Scheduler:
     """A scheduler that serves. ``grpc_target``: what to connect to; ``api_url``: where the control API is."""
 
-    def __init__(self, grpc_target: str, api_url: str, readiness: _Readiness) -> None:
+    def __init__(self, grpc_target: str, api_url: str, readiness: _Readiness, calls: Calls) -> None:
         self.grpc_target: Final = grpc_target
         self.api_url: Final = api_url
         self._readiness = readiness
+        self._calls = calls
+
+    @property
+    def running(self) -> int:
+        """Calls of the control API that are not answered yet."""
+        return self._calls.running
+
+    def leave(self) -> None:
+        """`/readyz` says no from now on; everything is served as before."""
+        self._readiness.check = lambda: "it is stopping"
+
+    async def drain(self) -> None:
+        """Return when no call of the control API runs any more; those that only wait for events are answered now."""
+        await self._calls.drain()
 
     def set_ready(self, check: ReadyCheck) -> None:
         """From now on `/readyz` answers by ``check()``: None when ready, else what is not, in one line."""
@@ -112,19 +126,19 @@ async def running_scheduler(config: SchedulerConfig) -> AsyncIterator[Scheduler]
         with _bind(config.api_host, config.api_port) as api_socket:
             host, port = api_socket.getsockname()[:2]
             url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-            app = create_app(actor, readiness.missing)
+            calls = Calls(create_app(actor, readiness.missing), actor.events.stop_waiting)
             # The inner one ends first: sessions must end while the actor still listens.
             async with (
-                _running(actor, app, api_socket),
+                _running(actor, calls, api_socket),
                 _serving_agents(actor, config.listen) as target,
             ):
-                yield Scheduler(target, url, readiness)
+                yield Scheduler(target, url, readiness, calls)
     finally:
         await actor.close()
 
 
 @contextlib.asynccontextmanager
-async def _running(actor: Actor, app: FastAPI, api_socket: socket.socket) -> AsyncIterator[None]:
+async def _running(actor: Actor, app: Calls, api_socket: socket.socket) -> AsyncIterator[None]:
     """The actor and the control API run; what the block raises comes out as it is."""
     server = _ApiServer(app)
     failure: Exception | None = None
@@ -148,7 +162,7 @@ async def _running(actor: Actor, app: FastAPI, api_socket: socket.socket) -> Asy
 class _ApiServer(uvicorn.Server):
     """Uvicorn as a task among others: signals are the composition root's business."""
 
-    def __init__(self, app: FastAPI) -> None:
+    def __init__(self, app: Calls) -> None:
         super().__init__(
             uvicorn.Config(
                 app,

@@ -489,3 +489,39 @@ async def test_an_agent_that_stops_answers_who_waits_and_who_still_comes() -> No
         await waiting
     with pytest.raises(AgentStops):
         await made.activate(A)
+
+
+@in_virtual_time
+async def test_an_agent_that_leaves_waits_for_what_is_in_flight_and_unloads_nothing() -> None:
+    async with world() as made:
+        await made.assign(spec(A), spec(B))
+        assert (await made.activate(A)).refusal is None
+        follower = made.follow()
+        made.actor.followers.usage(follower, ModelName(A), 2, 2)
+        assert made.actor.in_flight == 2
+        leaving = asyncio.create_task(made.actor.leave())
+        await settle()
+        told = [each.withdraw for each in made.heard(follower) if each.HasField("withdraw")]
+        assert {each.model for each in told} == {A, B}
+        with pytest.raises(AgentStops):
+            await made.activate(A)
+        # A gateway says so when nothing is in flight there any more.
+        tickets = {each.model: Ticket(each.ticket) for each in told}
+        made.actor.followers.withdrawn(follower, ModelName(B), tickets[B])
+        await settle()
+        assert not leaving.done()
+        made.actor.followers.withdrawn(follower, ModelName(A), tickets[A])
+        await asyncio.wait_for(leaving, 1.0)
+        assert not [call for call in made.server.calls if call.startswith("unload")]
+
+
+@in_virtual_time
+async def test_an_agent_that_leaves_sends_those_who_wait_elsewhere_and_waits_for_no_load() -> None:
+    async with world() as made:
+        _scripted(made, a=Script(seconds=50.0))
+        await made.assign(spec(A))
+        waiting = made.wish(A)
+        await settle()
+        await asyncio.wait_for(made.actor.leave(), 1.0)
+        with pytest.raises(AgentStops):
+            await waiting

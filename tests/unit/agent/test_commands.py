@@ -129,3 +129,11 @@ async def test_a_model_larger_than_the_budget_is_reported_with_the_numbers() -> 
         made.actor.set_budget(5 * MB)
         await settle()
         assert made.report(A).available
+
+
+@in_virtual_time
+async def test_an_agent_that_leaves_says_so_to_who_would_have_a_model_loaded() -> None:
+    async with world() as made:
+        await made.assign(spec(A))
+        await made.actor.leave()
+        assert await _activate(made, A) == "the agent of this server replica is stopping"

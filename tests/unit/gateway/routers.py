@@ -31,6 +31,6 @@ async def router_with(
             router.open(model, replica, Protocol.REST, now=0.0, timeout=5.0)
         )
         await asyncio.sleep(0)
-        feed._acknowledge(feed.revision, "")
+        feed._acknowledge(feed.revision)
         await opening
     return router

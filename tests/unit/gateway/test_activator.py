@@ -137,7 +137,7 @@ async def test_who_waited_together_has_been_let_through_when_the_call_is_over(
     assert await waiting[0] == await waiting[1] == Granted("rest/iris/0", asked=True)
     assert not agent.calls[0].is_over
     router.forget_hot(_REPLICA)
-    router._feed._acknowledge(router._feed.revision, "")
+    router._feed._acknowledge(router._feed.revision)
     assert await waiting[2] == Granted("grpc/iris/0", asked=True)
     assert agent.calls[0].is_over
     assert agent.asked == 1
@@ -165,7 +165,7 @@ async def test_what_was_taken_back_before_its_cluster_was_there_is_asked_for(
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     router.forget_hot(_REPLICA)
-    router._feed._acknowledge(router._feed.revision, "")
+    router._feed._acknowledge(router._feed.revision)
     assert await waiting == Granted("grpc/iris/0", asked=True)
     assert agent.asked == 1
 
@@ -269,3 +269,17 @@ async def test_without_a_catalogue_nobody_says_that_a_model_does_not_exist(
     assert isinstance(refused, Refused)
     assert refused.refusal is Refusal.UNAVAILABLE
     assert "has not heard from the scheduler" in refused.reason
+
+
+async def test_at_its_end_it_refuses_who_waits_and_who_comes_with_the_reason(
+    agent: Agent, router: Router
+) -> None:
+    agent.answers = [asyncio.get_running_loop().create_future()]
+    activator = _activator(agent, router)
+    waiting = asyncio.create_task(activator.activate(_WISH))
+    await agent.called.wait()
+    activator.end("the gateway stops")
+    refused = Refused(Refusal.UNAVAILABLE, "model iris: the gateway stops", 1.0)
+    assert await waiting == refused
+    router.make_hot(_REPLICA, ["iris"])
+    assert await activator.activate(_WISH) == refused

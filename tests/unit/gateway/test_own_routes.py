@@ -125,7 +125,7 @@ async def test_the_cluster_goes_when_envoy_knows_and_nothing_is_in_flight(world:
     assert world.tables[-1] == []
     world.second()
     assert "own/a" in world.feed
-    world.feed._acknowledge(world.feed.revision, "")
+    world.feed._acknowledge(world.feed.revision)
     world.second()
     assert "own/a" in world.feed
     world.active.clear()
@@ -142,7 +142,7 @@ async def test_one_that_comes_back_keeps_its_cluster(world: World) -> None:
     world.own.level("a", ENDPOINT)
     for _ in range(2):
         world.second(requests=1000)
-    world.feed._acknowledge(world.feed.revision, "")
+    world.feed._acknowledge(world.feed.revision)
     world.second(requests=1000)
     assert world.tables[-1] == ["a"]
     assert "own/a" in world.feed

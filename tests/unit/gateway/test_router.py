@@ -75,7 +75,7 @@ async def test_a_withdrawal_waits_until_envoy_has_no_mark(feed: Feed, router: Ro
     await asyncio.sleep(0)
     assert not again.done()
     assert place.direct
-    feed._acknowledge(feed.revision, "")
+    feed._acknowledge(feed.revision)
     await withdrawing
     await again
     router.drained("iris", _REPLICA)
@@ -132,7 +132,7 @@ async def test_a_place_is_opened_when_envoy_has_its_cluster(feed: Feed, router: 
     )
     await asyncio.sleep(0)
     assert opened(Protocol.GRPC, 8.0) is None, "Envoy has not heard of it"
-    feed._acknowledge(feed.revision, "")
+    feed._acknowledge(feed.revision)
     assert await opening == opened(Protocol.GRPC, 8.0) == "grpc/iris/0"
     assert router.opened("iris", "unknown/0", Protocol.REST, now=9.0) is None
 
@@ -191,7 +191,7 @@ async def test_a_deleted_model_has_no_direct_route_however_hot_it_is(feed: Feed)
 async def test_a_model_that_is_hot_nowhere_is_registered_without_a_word_to_envoy(
     feed: Feed, router: Router
 ) -> None:
-    feed._acknowledge(feed.revision, "")
+    feed._acknowledge(feed.revision)
     before = feed.revision
     assert router.registrations_changed({"iris", "new"}) <= feed.acked
     assert feed.revision == before

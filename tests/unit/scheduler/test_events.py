@@ -52,3 +52,12 @@ async def test_waiting_ends_with_its_time() -> None:
     assert await events.wait_after(1, wait=0.01) == []
     assert await events.wait_after(1, wait=0) == []
     assert len(await events.wait_after(0, wait=30)) == 1
+
+
+async def test_nobody_waits_any_more_before_a_stop() -> None:
+    events = ring("a")
+    waiting = asyncio.create_task(events.wait_after(1, wait=30))
+    await asyncio.sleep(0)
+    events.stop_waiting()
+    assert await waiting == []
+    assert await events.wait_after(1, wait=30) == []

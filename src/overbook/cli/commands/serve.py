@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from overbook.cli.options import activation_timeout_option, parse_quantity
+from overbook.cli.options import activation_timeout_option, grace_option, parse_quantity
 from overbook.machine.options import (
     API_PORT,
     DATA_PORT,
@@ -61,9 +61,10 @@ def serve() -> None:
     metavar="TARGET",
     help="gRPC target for agents and gateways: HOST:PORT or unix:PATH.",
 )
+@grace_option
 @click.pass_context
 def scheduler(
-    ctx: click.Context, state_dir: Path | None, host: str, api_port: int, listen: str
+    ctx: click.Context, state_dir: Path | None, host: str, api_port: int, listen: str, grace: float
 ) -> None:
     """The scheduler: desired state, placement, control API.
 
@@ -73,7 +74,7 @@ def scheduler(
     from overbook.machine.serve import run_scheduler
 
     options = ServeSchedulerOptions(
-        state_dir=_state(state_dir), host=host, api_port=api_port, listen=listen
+        state_dir=_state(state_dir), host=host, api_port=api_port, listen=listen, grace=grace
     )
     ctx.exit(run_scheduler(options))
 
@@ -125,6 +126,7 @@ def scheduler(
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="The folder that it reads its models from.",
 )
+@grace_option
 @click.pass_context
 def agent(ctx: click.Context, /, **_: object) -> None:
     """An agent and its inference server.
@@ -148,6 +150,7 @@ def agent(ctx: click.Context, /, **_: object) -> None:
         overcommit=given["overcommit"],
         capabilities=given["capabilities"],
         attach=_attach(given["rest"], given["grpc"], given["repository"]),
+        grace=given["grace"],
     )
     ctx.exit(run_agent(options))
 
@@ -174,6 +177,7 @@ def _attach(rest: str | None, grpc: str | None, repository: Path | None) -> Atta
     "--port", type=_PORT, metavar="PORT", default=DATA_PORT, show_default=True, help="Its port."
 )
 @activation_timeout_option
+@grace_option
 @click.pass_context
 def gateway(
     ctx: click.Context,
@@ -183,6 +187,7 @@ def gateway(
     host: str,
     port: int,
     activation_timeout: float,
+    grace: float,
 ) -> None:
     """A gateway: Envoy and its controller.
 
@@ -197,6 +202,7 @@ def gateway(
         host=host,
         port=port,
         activation_timeout=activation_timeout,
+        grace=grace,
     )
     ctx.exit(run_gateway(options))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from overbook.cli.options import activation_timeout_option, parse_quantity
+from overbook.cli.options import activation_timeout_option, grace_option, parse_quantity
 from overbook.client.http import JsonObject
 from overbook.machine.options import (
     API_PORT,
@@ -66,11 +66,12 @@ PORT = click.IntRange(1, 65535)
     help="Control API and metrics.",
 )
 @activation_timeout_option
+@grace_option
 @click.pass_context
 def up(ctx: click.Context, /, files: tuple[str, ...], state_dir: Path | None, **rest: Any) -> None:
     """Start Overbook on this machine, and serve until it is stopped.
 
-    What was registered before is still there. Stop it with Ctrl-C.
+    What was registered before is still there. Stop it with Ctrl-C: requests that run are answered first.
 
     \b
     overbook up

@@ -68,6 +68,11 @@ class Answers:
         self._catalogue = catalogue
         self._metadata = metadata
         self._servers = servers
+        self._leaving = False
+
+    def leave(self) -> None:
+        """Say that nobody should send requests here any more."""
+        self._leaving = True
 
     @property
     def version(self) -> str:
@@ -84,7 +89,11 @@ class Answers:
         return entry
 
     def servers(self) -> ServersReadiness:
-        """Ready when one of the server replicas that models are assigned to can serve, or none is needed."""
+        """Ready when one of the server replicas that models are assigned to can serve, or none is needed; no more once
+        the gateway leaves.
+        """
+        if self._leaving:
+            return ServersReadiness(ready=False, down={"gateway": "it is stopping"})
         down = self._servers.down()
         return ServersReadiness(ready=any(True for _ in self._servers.up()) or not down, down=down)
 

@@ -68,6 +68,10 @@ class OipServer:
         self._answers = Answers(catalogue=catalogue, metadata=metadata, servers=servers)
         self.serving = asyncio.Event()
 
+    def leave(self) -> None:
+        """Say from now on that this gateway is not ready; all else is answered as before."""
+        self._answers.leave()
+
     async def run(self) -> None:
         """Serve until cancelled; then both sockets are gone. Raises OSError if one cannot be bound."""
         with _bound(self._settings.rest_socket) as listener:

@@ -82,6 +82,7 @@ def document(*, host: str, port: int, sockets: Sockets, scripts: Scripts) -> Jso
                 "inclusion_list": {
                     "patterns": [
                         {"safe_regex": {"regex": names.PLACE_STATS_REGEX}},
+                        {"safe_regex": {"regex": names.EDGE_STATS_REGEX}},
                         {"prefix": "listener_manager.listener_create"},
                         {"exact": "cluster_manager.active_clusters"},
                         {"prefix": "server."},

@@ -47,9 +47,11 @@ def data_listener(host: str, port: int) -> Json:
             "config_source": {"ads": {}, "resource_api_version": "V3"},
         }
     }
-    manager = _connection_manager("data", [naming], discovered, edge=True)
+    manager = _connection_manager(names.EDGE, [naming], discovered, edge=True)
     address: Json = {"socket_address": {"address": host, "port_value": port}}
-    listener = _listener("data", address, manager)
+    listener = _listener(names.EDGE, address, manager)
+    # At a stop only this one closes: what is inside serves on until the last request is answered.
+    listener |= {"traffic_direction": "INBOUND", "drain_type": "DEFAULT"}
     # Two programs on one port would share its connections in silence.
     listener["enable_reuse_port"] = False
     # Without this one worker thread may take all of a burst of connections, and use one core.
@@ -114,6 +116,7 @@ def _listener(name: str, address: Json, manager: Json) -> dict[str, Json]:
         "name": name,
         **({} if address is None else {"address": address}),
         "per_connection_buffer_limit_bytes": BODY_LIMIT,
+        "drain_type": "MODIFY_ONLY",
         "filter_chains": [{"filters": [manager]}],
     }
 

@@ -127,6 +127,31 @@ def _only_mark(protocol: Protocol, model: str) -> str:
     return infer_path(model) if protocol is Protocol.REST else f"one/{protocol.value}/{model}"
 
 
+# Requests of clients that are not answered yet, and bytes of answers that they have not taken yet.
+EDGE: Final = "data"
+EDGE_STATS_REGEX: Final = rf"http\.{EDGE}\.(downstream_rq_active|downstream_cx_tx_bytes_buffered)"
+_EDGE_STAT: Final = re.compile(
+    r"^envoy_http_(downstream_rq_active|downstream_cx_tx_bytes_buffered)\{[^}]*\} ([0-9]+)$", re.M
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeCount:
+    """What clients still wait for: requests, and bytes of answers on their way."""
+
+    requests: int
+    bytes: int
+
+
+def parse_edge_stats(text: str) -> EdgeCount:
+    """Envoy's statistics in Prometheus' text format → what runs at the edge. Other lines are ignored."""
+    found = {name: int(value) for name, value in _EDGE_STAT.findall(text)}
+    return EdgeCount(
+        requests=found.get("downstream_rq_active", 0),
+        bytes=found.get("downstream_cx_tx_bytes_buffered", 0),
+    )
+
+
 @dataclass(slots=True)
 class PlaceCount:
     """Attempts ever sent to a place and requests there now, all protocols together."""
