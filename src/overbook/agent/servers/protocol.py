@@ -32,6 +32,13 @@ class ServerUnreachable(ServerError):
     """The server did not answer in time or is gone: treat everything known about its memory as void."""
 
 
+class UnloadFailed(ServerError):
+    """The server let go of the model, but the model's own code for that failed, or did not end: the message says how.
+
+    Whatever that keeps is nobody's.
+    """
+
+
 class ServerStartFailed(ServerError):
     """The process did not become live. The message has the last lines of its log."""
 
@@ -154,7 +161,9 @@ class InferenceServer(Protocol):
     async def unload(
         self, name: str, *, timeout: float, idle: bool = False, measure: bool = False
     ) -> int | None:
-        """Unload and return when the server has let go. An unknown name is success. Raises ServerUnreachable.
+        """Unload and return when the server has let go. An unknown name is success.
+
+        Raises ServerUnreachable, and UnloadFailed when it has let go all the same.
 
         ``idle``: no request is in flight there, so nothing needs to be waited for. ``measure``: say how many bytes came
         back, where the server can; None where it cannot, or where something else moved meanwhile.

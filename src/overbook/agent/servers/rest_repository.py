@@ -14,7 +14,7 @@ from typing import Final
 import aiohttp
 
 from overbook.agent.servers.oip import one_line
-from overbook.agent.servers.protocol import ModelRejected, ServerUnreachable
+from overbook.agent.servers.protocol import ModelRejected, ServerUnreachable, UnloadFailed
 
 # For which a request that was let through and has not arrived is waited for.
 _MISSING_SECONDS: Final = 1.0
@@ -40,12 +40,19 @@ class RestRepository:
             raise ModelRejected(_reason(status, text))
 
     async def unload(self, name: str, *, timeout: float, measure: bool = False) -> int | None:
-        """Bytes that came back, if that is to be measured and could be. Raises ServerUnreachable, ModelRejected."""
+        """Bytes that came back, if that is to be measured and could be.
+
+        Raises ServerUnreachable, ModelRejected, UnloadFailed.
+        """
         body = {"measure": True} if measure else None
         status, text = await self._call(name, "unload", timeout, body)
         if status not in (HTTPStatus.OK, HTTPStatus.NOT_FOUND):
             raise ModelRejected(_reason(status, text))
-        return int(text) if status == HTTPStatus.OK and text else None
+        if status != HTTPStatus.OK or not text:
+            return None
+        if text.startswith("{"):
+            raise UnloadFailed(one_line(str(json.loads(text)["said"])))
+        return int(text)
 
     async def settle(self, name: str, passed: Mapping[str, int], *, timeout: float) -> None:
         """Until nothing of the model is in flight there. Raises ServerUnreachable, ModelRejected."""
