@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from overbook.agent.deaths import Calls
 from overbook.agent.servers.protocol import (
     Addresses,
     ModelRejected,
@@ -92,6 +93,7 @@ class FakeServer:
         self.unload_seconds = 0.0
         self.calls: list[str] = []
         self.weighings: list[str] = []
+        self.open: Calls | None = None  # what it says that it is doing
 
     @property
     def addresses(self) -> Addresses:
@@ -130,6 +132,9 @@ class FakeServer:
 
     async def live(self, *, timeout: float) -> bool:
         return self._pid is not None
+
+    def open_calls(self) -> Calls | None:
+        return self.open
 
     async def validate(self, model: PreparedModel) -> None:
         if model.name not in self.scripts and not model.artifact.is_dir():

@@ -1,4 +1,4 @@
-"""What holding a model back does to it and to those who wait for it. Pure; whom and for how long is decided elsewhere."""
+"""What holding a model back does to it and to those who wait for it. Pure; who decides on it is the agent."""
 
 from __future__ import annotations
 

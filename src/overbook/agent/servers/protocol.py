@@ -12,6 +12,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
+from overbook.agent.deaths import Calls
+
 
 class ServerError(Exception):
     """Base of what an adapter raises. Catch the subclasses: they say what to do next."""
@@ -118,7 +120,7 @@ class InferenceServer(Protocol):
 
     @property
     def addresses(self) -> Addresses:
-        """Stable for the life of the adapter, also across restarts of the process."""
+        """Stable while the process runs, and across its restarts as far as its ports can be had again."""
         ...
 
     @property
@@ -146,6 +148,13 @@ class InferenceServer(Protocol):
         ...
 
     async def live(self, *, timeout: float) -> bool: ...
+
+    def open_calls(self) -> Calls | None:
+        """What the process does with models, or did when it ended, by its own account; None where it gives none.
+
+        At once, also while it answers nothing.
+        """
+        ...
 
     async def validate(self, model: PreparedModel) -> None:
         """Check without the server that it could be loaded (files, settings). Raises ModelRejected with one line."""

@@ -1,4 +1,4 @@
-"""Which models' code this process is in, in a file that outlives it: what is known of a death, and of a loop that hangs.
+"""Which models' code this process is in, in a file that outlives it: so deaths, and loops that hang, have suspects.
 
 Theory of operation. The file is memory that the agent can read whatever this process does: after a crash the kernel
 still has it, and while a model blocks the event loop nobody here needs to answer. A call (a load, a request, an unload)
@@ -98,9 +98,7 @@ class Calls:
             self._leave(place)
 
     @types.coroutine
-    def _stepwise(
-        self, place: int, work: Coroutine[Any, Any, T]
-    ) -> Generator[Any, Any, T]:
+    def _stepwise(self, place: int, work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
         memory = self._memory
         step: Callable[[Any], Any] = work.send
         argument: Any = None
