@@ -44,10 +44,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """All of one process at a moment. ``ending``: it had been asked to end, and did so."""
+    """All of one process at a moment. ``ending``: it had been asked to end, and did so. ``beat``: another number than
+    before says that calls went on meanwhile.
+    """
 
     open: tuple[Call, ...] = ()
     ending: bool = False
+    beat: int = 0
 
     @property
     def begun(self) -> frozenset[tuple[str, Kind]]:

@@ -37,6 +37,8 @@ from overbook.residency.events import ModelName, Ticket
 # An adapter's own deadline may pass a moment before ours.
 _NEARLY: Final = 0.95
 _RETRY_PAUSE: Final = 0.05
+# For which a load that may end the process stands back.
+_AFTER_OTHERS: Final = 1.0
 
 Report = Callable[[], None]
 # A model whose copy was damaged, with a new copy; None when the copy is as it was published. Raises ArtifactError.
@@ -205,6 +207,8 @@ class Operations:
         if not self._watched(prepared):
             return await self._load_now(prepared, replaces, suspect=False)
         async with self._suspects:
+            # It may end the process again. Others that wait for theirs go first.
+            await asyncio.sleep(_AFTER_OTHERS)
             return await self._load_now(prepared, replaces, suspect=True)
 
     async def _load_now(

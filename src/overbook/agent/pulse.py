@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Final
 
 from overbook.agent.clock import Clock
-from overbook.agent.deaths import Kind
+from overbook.agent.deaths import Calls, Kind
 from overbook.agent.servers.protocol import InferenceServer
 from overbook.agent.silence import SPEAKS, Look, Silence
 
 # A server that owes answers and is not heard of for so long is replaced; seconds.
 SILENCE_LIMIT: Final = 90.0
 _PAUSE: Final = 5.0
-_PROBE: Final = 5.0
+_PATIENCE: Final = 600.0
 # States in which no thread of a process can answer: stopped, traced, waiting for a disk.
 _HALTED: Final = frozenset("TtD")
 
@@ -57,27 +57,38 @@ class Pulse:
     async def wait_silent(self) -> Silent:
         """Until the process that runs now has been silent for too long."""
         silence, told, pause = SPEAKS, False, min(_PAUSE, self._limit / 6)
-        last, waited = self._clock.now(), _waited(self._server.pid)
-        while True:
-            await asyncio.sleep(pause)
-            answered = await self._server.live(timeout=min(_PROBE, self._limit / 6))
-            now, waits = self._clock.now(), _waited(self._server.pid)
-            calls = self._server.open_calls()
-            look = Look(
-                passed=now - last,
-                usual=2 * pause,
-                answered=answered,
-                owes=bool(calls is not None and calls.open) or self._owes(),
-                starved=max(0.0, waits - waited),
-                halted=_halted(self._server.pid),
-                blocking=frozenset() if calls is None else calls.blocking,
-            )
-            last, waited, silence = now, waits, silence.after(look)
-            if silence.seconds >= self._limit:
-                return _silent(silence)
-            if told != (silence.seconds >= self._limit / 3):
-                told = not told
-                self._noticed(_silent(silence) if told else None)
+        last, waited, beat = self._clock.now(), _waited(self._server.pid), -1
+        async with asyncio.TaskGroup() as tasks:
+            asking = tasks.create_task(self._ask(pause), name="ask whether it lives")
+            while True:
+                await asyncio.wait({asking}, timeout=pause)
+                answered = asking.done() and asking.result()
+                if asking.done():
+                    asking = tasks.create_task(self._ask(pause), name="ask whether it lives")
+                now, waits = self._clock.now(), _waited(self._server.pid)
+                calls = self._server.open_calls() or Calls()
+                look = Look(
+                    passed=now - last,
+                    usual=pause,
+                    answered=answered or calls.beat != beat,
+                    owes=bool(calls.open) or self._owes(),
+                    starved=max(0.0, waits - waited),
+                    halted=_halted(self._server.pid),
+                    blocking=calls.blocking,
+                )
+                last, waited, beat = now, waits, calls.beat
+                silence = silence.after(look)
+                if silence.seconds >= self._limit:
+                    asking.cancel()
+                    return _silent(silence)
+                if told != (silence.seconds >= self._limit / 3):
+                    told = not told
+                    self._noticed(_silent(silence) if told else None)
+
+    async def _ask(self, pause: float) -> bool:
+        """After a pause. Patiently: one that is busy answers as soon as it comes to it, and is not asked anew."""
+        await asyncio.sleep(pause)
+        return await self._server.live(timeout=_PATIENCE)
 
 
 def _silent(silence: Silence) -> Silent:
@@ -98,6 +109,4 @@ def _halted(pid: int | None) -> bool:
         told = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return False
-    return (
-        told.rpartition(")")[2].split()[:1] != [] and told.rpartition(")")[2].split()[0] in _HALTED
-    )
+    return told.rpartition(")")[2].lstrip()[:1] in _HALTED

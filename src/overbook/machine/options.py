@@ -19,6 +19,8 @@ DATA_PORT: Final = 9000
 API_PORT: Final = 9001
 # How long a request waits for its model unless somebody says otherwise; seconds.
 ACTIVATION_TIMEOUT: Final = 60.0
+# For how long an inference server that owes answers may give none; seconds.
+SILENCE_LIMIT: Final = 90.0
 
 
 def default_state_dir(environment: Mapping[str, str], home: Path) -> Path:
@@ -45,6 +47,7 @@ class UpOptions:
     port: int = DATA_PORT
     api_port: int = API_PORT
     activation_timeout: float = ACTIVATION_TIMEOUT
+    silence_limit: float = SILENCE_LIMIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,10 @@ class AttachOptions:
 
 @dataclass(frozen=True, slots=True)
 class ServeAgentOptions:
-    """One agent and its inference server, which it starts unless it is to `attach`. Memory is the budget M in bytes."""
+    """One agent and its inference server, which it starts unless it is to `attach`. Memory is the budget M in bytes.
+
+    `silence_limit`: seconds for which that server may give no answer while it owes some.
+    """
 
     state_dir: Path
     scheduler: str
@@ -80,6 +86,7 @@ class ServeAgentOptions:
     overcommit: int
     capabilities: tuple[str, ...] = ()
     attach: AttachOptions | None = None
+    silence_limit: float = SILENCE_LIMIT
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ FILE: Final = "calls"
 _MAGIC: Final = b"overbook calls 1"
 _PLACE_BYTES: Final = 256
 _ENDING_AT: Final = 32
+_BEAT_AT: Final = 33
 _KINDS: Final = {1: Kind.LOAD, 2: Kind.REQUEST, 3: Kind.UNLOAD}
 _ACTIVITIES: Final = {1: Activity.WAITING, 2: Activity.ON_LOOP, 3: Activity.IN_THREAD}
 
@@ -28,7 +29,8 @@ def read(path: Path) -> Calls | None:
         return None
     places = range(_PLACE_BYTES, len(content), _PLACE_BYTES)
     found = (_call(content[at : at + _PLACE_BYTES]) for at in places if content[at])
-    return Calls(tuple(call for call in found if call is not None), bool(content[_ENDING_AT]))
+    begun = tuple(call for call in found if call is not None)
+    return Calls(begun, bool(content[_ENDING_AT]), content[_BEAT_AT])
 
 
 def _call(place: bytes) -> Call | None:

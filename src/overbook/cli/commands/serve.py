@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from overbook.cli.options import activation_timeout_option, parse_quantity
+from overbook.cli.options import activation_timeout_option, parse_quantity, silence_limit_option
 from overbook.machine.options import (
     API_PORT,
     DATA_PORT,
@@ -125,6 +125,7 @@ def scheduler(
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="The folder that it reads its models from.",
 )
+@silence_limit_option
 @click.pass_context
 def agent(ctx: click.Context, /, **_: object) -> None:
     """An agent and its inference server.
@@ -148,6 +149,7 @@ def agent(ctx: click.Context, /, **_: object) -> None:
         overcommit=given["overcommit"],
         capabilities=given["capabilities"],
         attach=_attach(given["rest"], given["grpc"], given["repository"]),
+        silence_limit=given["silence_limit"],
     )
     ctx.exit(run_agent(options))
 

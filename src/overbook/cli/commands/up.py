@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from overbook.cli.options import activation_timeout_option, parse_quantity
+from overbook.cli.options import activation_timeout_option, parse_quantity, silence_limit_option
 from overbook.client.http import JsonObject
 from overbook.machine.options import (
     API_PORT,
@@ -66,6 +66,7 @@ PORT = click.IntRange(1, 65535)
     help="Control API and metrics.",
 )
 @activation_timeout_option
+@silence_limit_option
 @click.pass_context
 def up(ctx: click.Context, /, files: tuple[str, ...], state_dir: Path | None, **rest: Any) -> None:
     """Start Overbook on this machine, and serve until it is stopped.

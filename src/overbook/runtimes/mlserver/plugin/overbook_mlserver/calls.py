@@ -31,6 +31,8 @@ PLACES = 256
 PLACE_BYTES = 256
 # Behind the magic: whether the process was asked to end.
 ENDING_AT = 32
+# And a number that changes whenever a call goes on on the event loop: then the loop lives, however busy it is.
+BEAT_AT = 33
 # What a call is, in the second byte of its place.
 LOAD, REQUEST, UNLOAD = 1, 2, 3
 # What it does, in the first; then come the length of the model's name, and the name.
@@ -57,6 +59,7 @@ class Calls:
         finally:
             os.close(descriptor)
         self._memory[: len(MAGIC)] = MAGIC
+        self._beat = 0
         self._free = deque(PLACE_BYTES * number for number in range(1, PLACES + 1))
         # The call that the code of this task, or thread, belongs to.
         self._current: contextvars.ContextVar[tuple[int, bytes] | None] = contextvars.ContextVar(
@@ -104,6 +107,8 @@ class Calls:
         argument: Any = None
         while True:
             memory[place] = ON_LOOP
+            self._beat = (self._beat + 1) & 255
+            memory[BEAT_AT] = self._beat
             try:
                 wanted = step(argument)
             except StopIteration as end:
