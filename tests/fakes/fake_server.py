@@ -28,6 +28,7 @@ from overbook.agent.servers.protocol import (
 BEHAVIOUR_FILE = "behaviour.json"
 _LOOK_SECONDS = 0.001
 _MISSING_SECONDS = 1.0
+_SILENT_SECONDS = 0.5
 Sleep = Callable[[float], Awaitable[None]]
 
 
@@ -94,6 +95,8 @@ class FakeServer:
         self.calls: list[str] = []
         self.weighings: list[str] = []
         self.open: Calls | None = None  # what it says that it is doing
+        self.on_start = asyncio.Event()
+        self.mute = False  # whether it leaves questions unanswered whether it lives
 
     @property
     def addresses(self) -> Addresses:
@@ -115,6 +118,7 @@ class FakeServer:
             raise ServerStartFailed(self.start_failure)
         self._starts += 1
         self._pid = 100_000 + self._starts
+        self.on_start.set()
         self._exit = asyncio.get_running_loop().create_future()
         self._loaded, self._loading = {}, set()
 
@@ -131,7 +135,11 @@ class FakeServer:
         return await asyncio.shield(self._exit)
 
     async def live(self, *, timeout: float) -> bool:
-        return self._pid is not None
+        waited = 0.0
+        while self.mute and waited < timeout:
+            await self._sleep(_SILENT_SECONDS)
+            waited += _SILENT_SECONDS
+        return self._pid is not None and not self.mute
 
     def open_calls(self) -> Calls | None:
         return self.open
