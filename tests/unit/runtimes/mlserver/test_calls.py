@@ -8,7 +8,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,10 @@ calls = plugin_module("mlserver", "overbook_mlserver/calls.py")
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Iterator[Any]:
-    calls.record(str(tmp_path))
-    yield calls._calls
-    calls._calls = None  # noqa: X
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    made = calls.Calls(str(tmp_path / "calls"))
+    monkeypatch.setattr(calls, "_calls", made)
+    return made
 
 
 def seen(folder: Path) -> Calls:
