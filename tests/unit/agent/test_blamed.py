@@ -43,6 +43,8 @@ async def test_the_first_time_costs_it_a_moment_and_the_second_its_place() -> No
         assert first.refusal is Refusal.LOAD_FAILED
         assert first.reason == "the inference server died in a request of it: signal 11"
         assert 0 < first.retry_after <= 2.0
+        assert made.actor.last_death is not None
+        assert made.actor.last_death.calls.begun == {(A, Kind.REQUEST)}
         assert (await made.activate(B)).refusal is None
         await asyncio.sleep(3)
         assert (await made.activate(A)).refusal is None
