@@ -111,6 +111,34 @@ async def test_who_wants_to_end_the_process_ends_its_call(kept: Any, tmp_path: P
     assert seen(tmp_path).open == ()
 
 
+async def test_on_another_loop_it_is_in_its_thread_only_while_its_code_runs(
+    kept: Any, tmp_path: Path
+) -> None:
+    found: list[Calls] = []
+    at_rest, go = threading.Event(), threading.Event()
+
+    async def load() -> None:
+        found.append(seen(tmp_path))
+        resting = asyncio.get_running_loop().run_in_executor(None, go.wait)
+        at_rest.set()
+        await resting
+
+    async def work() -> None:
+        context = contextvars.copy_context()
+        thread = threading.Thread(target=lambda: context.run(asyncio.run, calls.beside(load())))
+        thread.start()
+        await asyncio.to_thread(at_rest.wait)
+        await asyncio.sleep(0.05)
+        found.append(seen(tmp_path))
+        go.set()
+        await asyncio.to_thread(thread.join)
+
+    await kept.during(calls.LOAD, "a", work())
+    assert Call("a", Kind.LOAD, Activity.IN_THREAD) in found[0].open
+    assert Call("a", Kind.LOAD, Activity.IN_THREAD) not in found[1].open
+    assert seen(tmp_path).open == ()
+
+
 async def test_work_in_a_thread_is_its_calls(kept: Any, tmp_path: Path) -> None:
     found: list[Calls] = []
 

@@ -104,8 +104,8 @@ def _serve(desk: SimpleQueue[_Work]) -> None:
 
 def _run(function: Callable[[], Awaitable[T]]) -> T:
     # Not the loop of the policy: uvloop's brings a kernel thread that polls, which cost more than the load.
-    with calls.aside(), asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-        return runner.run(_watched(function))
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        return runner.run(calls.beside(_watched(function)))
 
 
 async def _watched(function: Callable[[], Awaitable[T]]) -> T:

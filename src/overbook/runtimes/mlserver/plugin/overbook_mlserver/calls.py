@@ -83,7 +83,7 @@ class Calls:
         try:
             if place is None:
                 return await work
-            return await self._stepwise(place, work)
+            return await self._stepwise(place, work, ON_LOOP)
         except (SystemExit, KeyboardInterrupt) as error:
             raise LeftProcess(f"its code raised {error!r}") from error
         finally:
@@ -100,15 +100,27 @@ class Calls:
         finally:
             self._leave(place)
 
+    async def beside(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do the work on the event loop of another thread, for the call whose context this is."""
+        current = self._current.get()
+        place = None if current is None else self._enter(*current, WAITING)
+        try:
+            return await (work if place is None else self._stepwise(place, work, IN_THREAD))
+        finally:
+            self._leave(place)
+
     @types.coroutine
-    def _stepwise(self, place: int, work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
+    def _stepwise(
+        self, place: int, work: Coroutine[Any, Any, T], running: int
+    ) -> Generator[Any, Any, T]:
         memory = self._memory
         step: Callable[[Any], Any] = work.send
         argument: Any = None
         while True:
-            memory[place] = ON_LOOP
-            self._beat = (self._beat + 1) & 255
-            memory[BEAT_AT] = self._beat
+            memory[place] = running
+            if running == ON_LOOP:
+                self._beat = (self._beat + 1) & 255
+                memory[BEAT_AT] = self._beat
             try:
                 wanted = step(argument)
             except StopIteration as end:
@@ -150,6 +162,11 @@ def record(folder: str) -> None:
 async def during(kind: int, model: str, work: Coroutine[Any, Any, T]) -> T:
     """`Calls.during`, where calls are recorded."""
     return await (work if _calls is None else _calls.during(kind, model, work))
+
+
+async def beside(work: Coroutine[Any, Any, T]) -> T:
+    """`Calls.beside`, where calls are recorded."""
+    return await (work if _calls is None else _calls.beside(work))
 
 
 @contextlib.contextmanager
