@@ -239,10 +239,16 @@ class Supervisor:
             exited = tasks.create_task(self._exit(), name="wait for server exit")
             killed = tasks.create_task(self._killed.wait(), name="wait for kill")
             await asyncio.wait((emptied, exited, killed), return_when=asyncio.FIRST_COMPLETED)
+            end = exited.result() if exited.done() else None
+            if end is None and killed.done():
+                end = self._kill_end
             for each in (emptied, exited, killed):
                 each.cancel()
-        self.phase, self.message = Phase.STARTING, f"the inference server is replaced: {reason}"
-        actor.server_down(reason)
+        if end is not None:
+            self._withdraw(actor, end)
+        else:
+            self.phase, self.message = Phase.STARTING, f"the inference server is replaced: {reason}"
+            actor.server_down(reason)
         if not preparing.result():
             await self._server.stop(grace=self._limits.grace)
 

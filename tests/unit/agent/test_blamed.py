@@ -124,6 +124,21 @@ async def test_it_is_freed(freed: str) -> None:
 
 
 @in_virtual_time
+async def test_a_death_while_the_process_is_being_replaced_is_somebodys_too() -> None:
+    async with world() as made:
+        await made.assign(spec(A))
+        await made.activate(A)
+        made.actor.followers.attach("a gateway that does not answer")
+        made.supervisor.recycle("it loses memory")
+        await asyncio.sleep(10)
+        assert made.state(A) is State.DRAINING
+        await dies(made, A)
+        assert [model for model, _ in told(made, "ModelSuspected")] == [A]
+        await asyncio.sleep(10)
+        assert made.server.calls.count("start") == 2
+
+
+@in_virtual_time
 async def test_a_silent_server_is_ended_when_it_owes_answers_and_who_blocks_it_is_named() -> None:
     async with world() as made:
         await made.assign(spec(A), spec(B))
