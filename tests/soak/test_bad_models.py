@@ -217,6 +217,9 @@ def test_the_good_lose_nothing_and_the_bad_are_named(
     assert len(steady) > len(loud) / 4, "hardly anything is looked at"
     assert _quantile(steady, 0.99) <= 3 * _quantile(quiet, 0.99)
     assert max(took for _, took in loud) < 2 * SILENCE + 10
+    left = {each["name"] for each in events if each["reason"] == "ModelUnloadFailed"}
+    assert "raises-at-unload" in left
+    assert duration < 240 or "never-unloads" in left
     for each in good:
         assert running.model(each.name)["status"]["replicas"][0]["lastError"] in (None, "")
     named = {

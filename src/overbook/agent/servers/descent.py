@@ -36,18 +36,13 @@ class Descent:
         return Descent(secrets.token_hex(16))
 
     def look(self, pid: int) -> None:
-        """Take note of its descendants. Blocks, for a moment."""
-        seen = {}
-        roots = [pid, *(number for number, _ in self._seen)]
-        for root in roots:
-            try:
-                process = psutil.Process(root)
-                found = process.children(recursive=True)
-            except psutil.NoSuchProcess:
-                continue
-            for each in found:
-                seen[_identity(each)] = each
-        self._seen = {key: each for key, each in (self._seen | seen).items() if each.is_running()}
+        """Take note of its descendants. Blocks, for some milliseconds."""
+        seen = _below(pid)
+        # Those that lost their parents, and what they started. Seldom any: each costs a look at all processes.
+        for key, each in self._seen.items():
+            if key not in seen and each.is_running():
+                seen |= {key: each} | _below(each.pid)
+        self._seen = seen
 
     def end(self) -> None:
         """Kill what is left of them, and wait until it is gone. Blocks, for some milliseconds when nothing is left."""
@@ -82,6 +77,13 @@ class Descent:
             return []
         wanted = f"{MARK}={self.mark}".encode()
         return [process for pid in psutil.pids() if (process := _with(pid, wanted)) is not None]
+
+
+def _below(pid: int) -> dict[tuple[int, float], psutil.Process]:
+    try:
+        return {_identity(each): each for each in psutil.Process(pid).children(recursive=True)}
+    except psutil.NoSuchProcess:
+        return {}
 
 
 def _identity(process: psutil.Process) -> tuple[int, float]:
