@@ -21,6 +21,7 @@ from overbook.agent.servers.protocol import (
     ProcessMemory,
     ServerStartFailed,
     ServerUnreachable,
+    UnloadFailed,
     WeighingFailed,
     Weight,
 )
@@ -92,6 +93,7 @@ class FakeServer:
         self.start_failure = ""
         self.leaked = 0
         self.unload_seconds = 0.0
+        self.unload_problem = ""  # what goes wrong with a model's own part in that
         self.calls: list[str] = []
         self.weighings: list[str] = []
         self.open: Calls | None = None  # what it says that it is doing
@@ -175,6 +177,8 @@ class FakeServer:
         await self._within(self._sleep(self.unload_seconds), timeout, f"unload of {name}")
         self._require_running()
         gone = self._loaded.pop(name, None)
+        if self.unload_problem:
+            raise UnloadFailed(self.unload_problem)
         if not (measure and self.weighs) or gone is None:
             return None
         return gone.size + gone.grows

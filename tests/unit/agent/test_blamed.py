@@ -8,7 +8,6 @@ import pytest
 
 from overbook.agent.deaths import Activity, Call, Calls, Kind
 from overbook.agent.operations import OperationLimits
-from overbook.agent.servers.protocol import UnloadFailed
 from overbook.residency.effects import Refusal
 from overbook.residency.events import ModelName
 from overbook.residency.states import State
@@ -208,15 +207,7 @@ async def test_a_death_in_a_load_that_nobody_waits_for_is_reported() -> None:
 @in_virtual_time
 async def test_an_unload_that_goes_wrong_is_told_and_costs_nobody_the_process() -> None:
     async with world(operations=OperationLimits(unload=5.0)) as made:
-        unload = made.server.unload
-
-        async def wrong(
-            name: str, *, timeout: float, idle: bool = False, measure: bool = False
-        ) -> int | None:
-            await unload(name, timeout=timeout, idle=idle, measure=measure)
-            raise UnloadFailed("its unload() did not end within 30 s")
-
-        made.server.unload = wrong  # type: ignore[method-assign]
+        made.server.unload_problem = "its unload() did not end within 30 s"
         await made.assign(spec(A), spec(C))
         await made.activate(A)
         made.actor.evict(ModelName(A))
