@@ -52,7 +52,7 @@ def launched_triton(state: Path) -> Iterator[Launched]:
         python=runtime.python, plugin=runtime.plugin, state=state, extras=runtime.extras
     )
     rest, grpc = (f"{_HOST}:{port}" for port in free_ports(2))
-    addresses = Addresses(rest, grpc, own_processes=True)
+    addresses = Addresses(rest, grpc)
     with _running(triton._process_spec(config, addresses), addresses) as launched:
         yield launched
 

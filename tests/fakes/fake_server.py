@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from overbook.agent.deaths import Calls
 from overbook.agent.servers.protocol import (
     Addresses,
     ModelRejected,
@@ -20,6 +21,7 @@ from overbook.agent.servers.protocol import (
     ProcessMemory,
     ServerStartFailed,
     ServerUnreachable,
+    UnloadFailed,
     WeighingFailed,
     Weight,
 )
@@ -27,6 +29,7 @@ from overbook.agent.servers.protocol import (
 BEHAVIOUR_FILE = "behaviour.json"
 _LOOK_SECONDS = 0.001
 _MISSING_SECONDS = 1.0
+_SILENT_SECONDS = 0.5
 Sleep = Callable[[float], Awaitable[None]]
 
 
@@ -90,8 +93,12 @@ class FakeServer:
         self.start_failure = ""
         self.leaked = 0
         self.unload_seconds = 0.0
+        self.unload_problem = ""  # what goes wrong with a model's own part in that
         self.calls: list[str] = []
         self.weighings: list[str] = []
+        self.open: Calls | None = None  # what it says that it is doing
+        self.on_start = asyncio.Event()
+        self.mute = False  # whether it leaves questions unanswered whether it lives
 
     @property
     def addresses(self) -> Addresses:
@@ -113,6 +120,7 @@ class FakeServer:
             raise ServerStartFailed(self.start_failure)
         self._starts += 1
         self._pid = 100_000 + self._starts
+        self.on_start.set()
         self._exit = asyncio.get_running_loop().create_future()
         self._loaded, self._loading = {}, set()
 
@@ -129,7 +137,14 @@ class FakeServer:
         return await asyncio.shield(self._exit)
 
     async def live(self, *, timeout: float) -> bool:
-        return self._pid is not None
+        waited = 0.0
+        while self.mute and waited < timeout:
+            await self._sleep(_SILENT_SECONDS)
+            waited += _SILENT_SECONDS
+        return self._pid is not None and not self.mute
+
+    def open_calls(self) -> Calls | None:
+        return self.open
 
     async def validate(self, model: PreparedModel) -> None:
         if model.name not in self.scripts and not model.artifact.is_dir():
@@ -162,6 +177,8 @@ class FakeServer:
         await self._within(self._sleep(self.unload_seconds), timeout, f"unload of {name}")
         self._require_running()
         gone = self._loaded.pop(name, None)
+        if self.unload_problem:
+            raise UnloadFailed(self.unload_problem)
         if not (measure and self.weighs) or gone is None:
             return None
         return gone.size + gone.grows

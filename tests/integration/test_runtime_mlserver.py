@@ -19,7 +19,7 @@ from sklearn.ensemble import RandomForestClassifier
 
 from overbook.agent.servers.mlserver import MlserverServer
 from overbook.agent.servers.mlserver_models import server_settings
-from overbook.agent.servers.protocol import ModelRejected, PreparedModel, Presence
+from overbook.agent.servers.protocol import ModelRejected, PreparedModel, Presence, UnloadFailed
 from overbook.wire import oip_pb2
 from tests.integration import mlserver_harness
 
@@ -274,7 +274,8 @@ async def test_an_unload_that_fails_lets_go_all_the_same(
     """
     model = custom(tmp_path, "clingy", code)
     await server.load(model, timeout=CALL)
-    await server.unload("clingy", timeout=CALL)
+    with pytest.raises(UnloadFailed, match="ValueError: I want to stay"):
+        await server.unload("clingy", timeout=CALL)
     assert await server.presence("clingy", timeout=CALL) is Presence.ABSENT
     await server.load(model, timeout=CALL)
 

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from overbook.agent.accusing import Accuser
 from overbook.agent.clock import Clock
+from overbook.agent.deaths import Calls, Death, Kind
 from overbook.agent.followers import Followers
 from overbook.agent.inquiries import Inquiries
 from overbook.agent.looking import told
@@ -62,7 +64,8 @@ class _Waiter:
 
 @dataclass(frozen=True, slots=True)
 class ActorPorts:
-    """What the actor acts upon. ``kill_server`` ends a process that does not answer; `server_down` tells of its end.
+    """What the actor acts upon. ``kill_server`` ends a process that does not answer, and names whom that is blamed on;
+    `server_down` tells of its end.
 
     ``loaded``: is told of each load that ended well. ``repair``: see `operations`. ``size``: bytes to charge for a
     model, by what is known now. ``guard_again``: have the guard look now; it says by `Actor.guard` what that changed.
@@ -70,7 +73,7 @@ class ActorPorts:
 
     server: InferenceServer
     notices: Notices
-    kill_server: Callable[[str], None]
+    kill_server: Callable[[str, frozenset[tuple[str, Kind]]], None]
     repair: Repair
     loaded: Callable[[PreparedModel], None]
     meter: Meter
@@ -88,6 +91,7 @@ class Actor:
         self._clock = clock
         self._server = ports.server
         self._notices = ports.notices
+        self._accuser = Accuser()
         self.followers = Followers(
             on_withdrawn=self._on_withdrawn, on_passed=self.passed, on_usage=self._on_usage
         )
@@ -99,13 +103,14 @@ class Actor:
                 loaded=self._on_loaded,
                 rejected=self._on_rejected,
                 drained=self._on_drained,
-                unloaded=lambda model: self.feed(ev.Unloaded(model)),
+                unloaded=self._on_unloaded,
                 verified=self._on_verified,
                 described=self._on_described,
                 stuck=ports.kill_server,
             ),
             repair=self._repaired,
             meter=ports.meter,
+            watched=self._accuser.watched,
         )
         self._inquiries = Inquiries(ports.server, self.followers.passed_on, self._on_inquired)
         self._repair = ports.repair
@@ -271,10 +276,53 @@ class Actor:
     def server_up(self) -> None:
         self.feed(ev.ServerUp())
 
+    @property
+    def asked_for(self) -> Calls:
+        """What the inference server was asked to load."""
+        return self._operations.calls
+
+    def owes(self) -> bool:
+        """Whether loads or requests are in the inference server, as far as is known here."""
+        entries = self._core.entries
+        return bool(self.asked_for.open) or any(
+            entries[model].in_use for model in self._core.ledger.charges
+        )
+
+    @property
+    def last_death(self) -> Death | None:
+        """How the inference server ended the last time."""
+        return self._accuser.last
+
+    def server_died(self, death: Death) -> bool:
+        """The process ended, which nobody wanted. Whether somebody is suspected of it.
+
+        Whoever is to blame is held back, and so is, for a moment, who is one of several suspects.
+        """
+        accused = self._accuser.died(death, self._generation)
+        self.server_down(death.reason)
+        now = self._clock.now()
+        for each in accused:
+            model, until = ModelName(each.sentence.suspect.model), each.sentence.until
+            if model not in self.entries:
+                continue
+            if until > now:
+                generation = each.sentence.suspect.generation
+                self.feed(ev.HoldBack(model, generation, each.reason, until))
+            self._notices.accused(model, each.reason, final=each.final)
+        return bool(death.suspects)
+
+    def _generation(self, model: str, kind: Kind) -> int | None:
+        """Of the content that such a call is about."""
+        name = ModelName(model)
+        loaded = self._loaded.get(name)
+        prepared = self._loading.get(name, loaded) if kind is Kind.LOAD else loaded
+        return None if prepared is None else prepared.generation
+
     def server_down(self, reason: str) -> None:
-        """The process ended: its operations are void, and a model that keeps killing it is held back."""
-        for model, why in self._operations.blame(reason):
-            self._on_rejected(model, why, passing=True)
+        """The process is gone: its operations are void."""
+        charged = tuple(self._core.ledger.charges)
+        for hung, why in self._operations.hung.items():
+            self._on_rejected(hung, why, passing=True)
         self._lost = self._guarded = 0
         self._refusing = ""
         self.feed(ev.ServerDown())
@@ -283,6 +331,9 @@ class Actor:
         self._inquiries.abandon()
         self._loading.clear()
         self._loaded.clear()
+        for model in charged:
+            if model in self.entries:
+                self._notices.changed(model)  # it is in memory no more
         self.followers.withdraw_all()
         self._meter.ended()
 
@@ -364,6 +415,7 @@ class Actor:
         """A person says that whatever was said against its content does not count any more."""
         if model in self.entries:
             self._notices.forgiven(model)
+            self._accuser.forgive(model)
             self.feed(ev.TryAgain(model))
 
     def evict(self, model: ModelName) -> None:
@@ -475,6 +527,7 @@ class Actor:
                 self._notices.evicted(model, cause)
             case fx.Forgotten(model):
                 self._operations.forget(model)
+                self._accuser.forgive(model)
                 for known in (self._prepared, self._loaded, self._metadata, self._load_times):
                     known.pop(model, None)
                 self._notices.forgotten(model)
@@ -527,6 +580,7 @@ class Actor:
         self._loading.pop(model, None)
         self._loaded[model] = prepared
         self._load_times[model] = (self._clock.now(), seconds)
+        self._accuser.loaded(prepared)
         self._notices.loaded(model, seconds)
         size = self._size(prepared)
         self.feed(ev.LoadSucceeded(model, measured=size, seconds=seconds))
@@ -537,6 +591,11 @@ class Actor:
         known = self._metadata.get(model)
         if known is None or known[0] != prepared:
             self._operations.describe(prepared)
+
+    def _on_unloaded(self, model: ModelName, problem: str) -> None:
+        if problem:
+            self._notices.unload_failed(model, problem)
+        self.feed(ev.Unloaded(model))
 
     def measured(self, name: str) -> None:
         """What a loaded model takes is known better now. It is charged with that, whoever must leave for it.

@@ -96,6 +96,15 @@ class Notices:
         self._event("ModelLost", model, "the process that served it died", warning=True)
         self.wake.set()
 
+    def accused(self, model: ModelName, reason: str, *, final: bool) -> None:
+        """The process ended in its code, or perhaps in its code. ``final``: it is held back until a person frees it."""
+        self._event("ModelHeldBack" if final else "ModelSuspected", model, reason, warning=True)
+        self.changed(model)
+
+    def unload_failed(self, model: ModelName, problem: str) -> None:
+        self._event("ModelUnloadFailed", model, f"it is unloaded, but {problem}", warning=True)
+        self.wake.set()
+
     def evicted(self, model: ModelName, cause: Cause) -> None:
         metrics.EVICTIONS.labels(*self.labels, cause.value).inc()
         self._event("ModelEvicted", model, f"unloaded: {cause.value}")

@@ -3,8 +3,8 @@
 Theory of operation. A process that ended takes everything with it: `abandon` cancels what runs and begins a new
 epoch, and a call that ends in an older epoch than it began in is not reported, even if its cancellation was
 swallowed on the way. A load that fails has its artifact's local copy checked, once; a damaged copy is fetched
-again and the load repeated before anybody is told. A model during whose load the process died is a suspect:
-suspects load one after the other, so that the innocent that were loading beside the guilty one clear themselves.
+again and the load repeated before anybody is told. Models that are suspected of the end of a process load one after
+the other, so that the innocent that were loading beside the guilty one clear themselves.
 
 Decides nothing about memory, and repeats no load but for a repaired copy: that is `residency`'s.
 """
@@ -12,13 +12,14 @@ Decides nothing about memory, and repeats no load but for a repaired copy: that 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from overbook.agent.artifacts.errors import ArtifactError
 from overbook.agent.clock import Clock
+from overbook.agent.deaths import Activity, Call, Calls, Kind
 from overbook.agent.looking import failing_alone
 from overbook.agent.memory.meter import Meter
 from overbook.agent.memory.sizes import Content
@@ -29,14 +30,15 @@ from overbook.agent.servers.protocol import (
     PreparedModel,
     Presence,
     ServerUnreachable,
+    UnloadFailed,
 )
 from overbook.residency.events import ModelName, Ticket
 
-# Two deaths of the process while it loads the same content are taken for the content's doing.
-_DEATHS_BLAMED: Final = 2
 # An adapter's own deadline may pass a moment before ours.
 _NEARLY: Final = 0.95
 _RETRY_PAUSE: Final = 0.05
+# For which a load that may end the process stands back.
+_AFTER_OTHERS: Final = 1.0
 
 Report = Callable[[], None]
 # A model whose copy was damaged, with a new copy; None when the copy is as it was published. Raises ArtifactError.
@@ -57,20 +59,21 @@ class OperationLimits:
 @dataclass(frozen=True, slots=True)
 class Reports:
     """Who is told how an operation ended. ``rejected``: why, and whether that may be otherwise at the next try.
-    ``stuck``: the process must be ended, and why.
+    ``unloaded``: and what went wrong with that, if anything. ``stuck``: the process must be ended, why, and who is
+    suspected of that.
     """
 
     loaded: Callable[[PreparedModel, float], None]
     rejected: Callable[[ModelName, str, bool], None]
     drained: Callable[[ModelName, Ticket], None]
-    unloaded: Callable[[ModelName], None]
+    unloaded: Callable[[ModelName, str], None]
     verified: Callable[[ModelName, bool], None]
     described: Callable[[PreparedModel, Mapping[str, object]], None]
-    stuck: Callable[[str], None]
+    stuck: Callable[[str, frozenset[tuple[str, Kind]]], None]
 
 
 class Operations:
-    """The calls of one server replica; `run` owns them."""
+    """The calls of one server replica; `run` owns them. ``watched``: whether a model had better load alone."""
 
     def __init__(
         self,
@@ -81,7 +84,9 @@ class Operations:
         reports: Reports,
         repair: Repair,
         meter: Meter,
+        watched: Callable[[PreparedModel], bool],
     ) -> None:
+        self._watched = watched
         self._server = server
         self._clock = clock
         self._limits = limits
@@ -95,7 +100,6 @@ class Operations:
         self._calling: dict[ModelName, PreparedModel] = {}
         self._silent = False  # a call went unanswered: the process will be ended
         self._hung: dict[ModelName, str] = {}
-        self._deaths: dict[ModelName, tuple[int, int]] = {}  # generation, times
         self._checked: dict[ModelName, Path] = {}
         self._suspects = asyncio.Lock()
         self._settling: dict[ModelName, asyncio.Task[None]] = {}
@@ -136,15 +140,16 @@ class Operations:
     def describe(self, prepared: PreparedModel) -> None:
         self._begin(ModelName(prepared.name), "describe", self._describe(prepared))
 
-    def blame(self, reason: str) -> Iterator[tuple[ModelName, str]]:
-        """The process ended: which of the models it was loading are held responsible, and why in words."""
-        for model, prepared in list(self._calling.items()):
-            generation, before = self._deaths.get(model, (0, 0))
-            times = before + 1 if generation == prepared.generation else 1
-            self._deaths[model] = (prepared.generation, times)
-            if times >= _DEATHS_BLAMED and model not in self._hung:
-                yield model, f"the inference server died {times} times while loading it: {reason}"
-        yield from list(self._hung.items())
+    @property
+    def calls(self) -> Calls:
+        """What the server was asked to load, as it would say itself that it does."""
+        calling = (Call(model, Kind.LOAD, Activity.IN_THREAD) for model in self._calling)
+        return Calls(tuple(calling))
+
+    @property
+    def hung(self) -> Mapping[ModelName, str]:
+        """Models whose load did not end, with that in words: the process is ended for it."""
+        return dict(self._hung)
 
     def abandon(self, reason: str) -> None:
         """The process is gone and its operations with it."""
@@ -158,7 +163,6 @@ class Operations:
         self._hung.clear()
 
     def forget(self, model: ModelName) -> None:
-        self._deaths.pop(model, None)
         self._checked.pop(model, None)
 
     # -- one after the other
@@ -200,10 +204,11 @@ class Operations:
     # -- the operations; each returns what to report
 
     async def _load(self, prepared: PreparedModel, replaces: PreparedModel | None) -> Report:
-        model = ModelName(prepared.name)
-        if self._deaths.get(model, (0, 0))[0] != prepared.generation:
+        if not self._watched(prepared):
             return await self._load_now(prepared, replaces, suspect=False)
         async with self._suspects:
+            # It may end the process again. Others that wait for theirs go first.
+            await asyncio.sleep(_AFTER_OTHERS)
             return await self._load_now(prepared, replaces, suspect=True)
 
     async def _load_now(
@@ -260,7 +265,9 @@ class Operations:
             async with asyncio.timeout(self._limits.load):
                 await self._server.load(prepared, timeout=self._limits.load)
         except (ServerUnreachable, TimeoutError):
-            silent = True  # the process is dead or will be ended: `blame` is to find the model here
+            silent = (
+                True  # the process is dead or will be ended: the model is to be found in `loading`
+            )
             raise
         finally:
             if epoch == self._epoch and not silent:
@@ -291,36 +298,40 @@ class Operations:
 
     def _loaded(self, prepared: PreparedModel, seconds: float) -> None:
         model = ModelName(prepared.name)
-        self._deaths.pop(model, None)
         self._checked.pop(model, None)
         self._reports.loaded(prepared, seconds)
 
     def _unreachable(self, model: ModelName, took: float, error: Exception) -> Report:
+        suspects = frozenset({(str(model), Kind.LOAD)})
         if took < self._limits.load * _NEARLY:
             told = f"it stopped answering while it loaded model '{model}': {error}"
-            return lambda: self._reports.stuck(told)
+            return lambda: self._reports.stuck(told, suspects)
         told = f"the load did not end within {took:.0f} s"
 
         def hung() -> None:
             # The model is to blame, but its bytes come back only with the end of the process.
             self._hung[model] = told
-            self._reports.stuck(f"model '{model}': {told}")
+            self._reports.stuck(f"model '{model}': {told}", suspects)
 
         return hung
 
     async def _unload(self, model: ModelName, loaded: PreparedModel | None, idle: bool) -> Report:
         content = None if loaded is None else self._content(loaded)
+        gave, problem = None, ""
         try:
             async with self._meter.unloading(model, content) as work:
                 async with asyncio.timeout(self._limits.unload):
-                    gave = await self._server.unload(
-                        model, timeout=self._limits.unload, idle=idle, measure=work.measure
-                    )
+                    try:
+                        gave = await self._server.unload(
+                            model, timeout=self._limits.unload, idle=idle, measure=work.measure
+                        )
+                    except UnloadFailed as error:
+                        problem = str(error)
                 work.said(gave)
         except (ServerUnreachable, TimeoutError) as error:
             told = f"unload of model '{model}' did not end: {error or 'no answer'}"
-            return lambda: self._reports.stuck(told)
-        return lambda: self._reports.unloaded(model)
+            return lambda: self._reports.stuck(told, frozenset({(str(model), Kind.UNLOAD)}))
+        return lambda: self._reports.unloaded(model, problem)
 
     async def _settle(self, model: ModelName, ticket: Ticket, passed: Mapping[str, int]) -> Report:
         """Until it is so, or `stop_settling`. A server that is dying refuses for a moment: `abandon` ends this then."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,6 +24,7 @@ from overbook.agent.memory.unattributed import passing_of
 from overbook.agent.notices import Notices
 from overbook.agent.operations import OperationLimits
 from overbook.agent.proven import Proven
+from overbook.agent.pulse import SILENCE_LIMIT
 from overbook.agent.replaceable import ReplaceableServer
 from overbook.agent.reports import Reporter
 from overbook.agent.servers.attached import AttachedServer, Attachment
@@ -47,8 +49,9 @@ _REMEMBER: Final = 10.0
 _STOP_GRACE: Final = 1.0
 _NAMED: Final = 10
 _RELEASE: Final = 10.0
-# To connect is quick or in vain, and whoever started the server may start it again at any moment.
-_ATTACHED_LIMITS: Final = RestartLimits(start=5.0, backoff_max=5.0)
+# To connect is quick or in vain, and whoever started the server may start it again at any moment. The adapter itself
+# says when it is lost.
+_ATTACHED_LIMITS: Final = RestartLimits(start=5.0, backoff_max=5.0, silence=math.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,8 @@ class AgentConfig:
     """One server replica. ``listen`` and ``scheduler`` are gRPC targets; memory is the budget M in bytes.
 
     ``own_process``: capabilities for which the server starts a process per model, and bytes of such a process.
-    ``attachment``: use that server instead of starting the runtime.
+    ``attachment``: use that server instead of starting the runtime. ``silence_limit``: seconds for which a server that
+    was started here may give no answer while it owes some.
     """
 
     state_dir: Path
@@ -70,6 +74,7 @@ class AgentConfig:
     scheduler: str
     own_process: Mapping[str, int] = field(default_factory=dict)
     attachment: Attachment | None = None
+    silence_limit: float = SILENCE_LIMIT
 
 
 class AgentPart:
@@ -121,7 +126,7 @@ class AgentPart:
             server = spare = ReplaceableServer(
                 lambda folder: make_server(config.runtime, folder), self._folder
             )
-            limits = RestartLimits()
+            limits = RestartLimits(silence=config.silence_limit)
         else:
             server = attached = attach(config.runtime, config.attachment)
             limits = _ATTACHED_LIMITS

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from overbook.agent.deaths import Calls
 from overbook.agent.servers.protocol import (
     Addresses,
     InferenceServer,
@@ -84,6 +85,9 @@ class ReplaceableServer:
 
     async def live(self, *, timeout: float) -> bool:
         return await self._current.live(timeout=timeout)
+
+    def open_calls(self) -> Calls | None:
+        return self._current.open_calls()
 
     async def validate(self, model: PreparedModel) -> None:
         await self._current.validate(model)

@@ -1,7 +1,8 @@
-"""Keeps the inference-server process running: starts it, notices its end, starts it again with backoff.
+"""Keeps the inference-server process running: starts it, notices its end or its silence, starts it again.
 
-Says `server_up` and `server_down` to the actor, so that everything known about a process dies with it. Decides
-nothing about models.
+Says `server_up` and `server_died` to the actor, so that everything known about a process dies with it. Decides
+nothing about models. Where a model is suspected of a death, the next process is started at once, since it is the model
+that waits (see `blame`); only a death that nobody is suspected of, and a start that failed, are waited after.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from enum import Enum
 from overbook import metrics
 from overbook.agent.actor import Actor
 from overbook.agent.clock import Clock
+from overbook.agent.deaths import Death, Kind, ended_itself
 from overbook.agent.memory.guard import margin_of
 from overbook.agent.memory.machine import Room
 from overbook.agent.memory.meter import Meter
 from overbook.agent.memory.recycling import Recycling
 from overbook.agent.notices import Notices
+from overbook.agent.pulse import SILENCE_LIMIT, Pulse, Silent
 from overbook.agent.replaceable import ReplaceableServer
 from overbook.agent.servers.protocol import InferenceServer, ServerStartFailed, ServerUnreachable
 from overbook.wire import agent_pb2 as pb
@@ -34,15 +37,32 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RestartLimits:
-    """Seconds. One that served for ``healthy_after`` is started again without delay, and so is the first to die."""
+    """Seconds. One that served for ``healthy_after`` is started again without delay, and so is the first to die.
+
+    ``backoff_max``: of the pauses after starts that failed; ``unexplained_max``: after deaths nobody is suspected of.
+    ``silence``: for which it may answer nothing while it owes answers. ``dying``: for which a process that broke off
+    a call is given to end, so that it is known how it ended.
+    """
 
     start: float = 120.0
     grace: float = 5.0
     backoff_base: float = 0.5
     backoff_max: float = 30.0
+    unexplained_max: float = 5.0
+    silence: float = SILENCE_LIMIT
+    dying: float = 1.0
     drain: float = 60.0
     head_start: float = 3.0
     healthy_after: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """How a process ended; see `Death`."""
+
+    reason: str
+    own_doing: bool = True
+    named: frozenset[tuple[str, Kind]] = frozenset()
 
 
 class Supervisor:
@@ -77,14 +97,14 @@ class Supervisor:
         self._epoch = 0
         self._grace = limits.grace
         self._killed = asyncio.Event()
-        self._kill_reason = ""
+        self._kill_end = _End("")
         self.phase = Phase.STARTING
         self.message = ""
         self.base_bytes: int | None = None
 
-    def kill(self, reason: str) -> None:
-        """End the process: it does not answer, or holds memory that only its end gives back."""
-        self._kill_reason = reason
+    def kill(self, reason: str, suspects: frozenset[tuple[str, Kind]]) -> None:
+        """End the process: it does not answer, or holds memory that only its end gives back. That is blamed on them."""
+        self._kill_end = _End(reason, named=suspects)
         self._killed.set()
 
     def recycle(self, reason: str) -> None:
@@ -118,24 +138,26 @@ class Supervisor:
                     began = self._clock.now()
                     self._recycling.began(began, recycled=planned)
                     self._announce(actor)
-                    reason = await self._wait_end()
-                    if planned := reason is None:
+                    end = await self._wait_end(actor)
+                    if planned := end is None:
                         await self._retire(actor)
                         deaths = 0
                         continue
-                    self._withdraw(actor, reason)
-                    healthy = self._clock.now() - began >= self._limits.healthy_after
+                    explained = self._withdraw(actor, end)
+                    lived = self._clock.now() - began
+                    healthy = explained or lived >= self._limits.healthy_after
                 deaths = 0 if healthy else deaths + 1
                 # The first death of a process that served is no pattern yet.
-                await asyncio.sleep(self._backoff(deaths - started))
+                await asyncio.sleep(self._backoff(deaths - started, started=started))
         finally:
             self.phase = Phase.STOPPED
             await asyncio.shield(self._server.stop(grace=self._grace))
 
-    def _backoff(self, deaths: int) -> float:
+    def _backoff(self, deaths: int, *, started: bool) -> float:
         if deaths <= 0:
             return 0.0
-        return min(self._limits.backoff_max, self._limits.backoff_base * 2.0 ** min(deaths - 1, 20))
+        longest = self._limits.unexplained_max if started else self._limits.backoff_max
+        return min(longest, self._limits.backoff_base * 2.0 ** min(deaths - 1, 20))
 
     async def _start(self) -> bool:
         self.phase = Phase.STARTING
@@ -172,28 +194,47 @@ class Supervisor:
         who = f"process {self._server.pid}" if self._server.pid else f"the one at {addresses.rest}"
         self._notices.server_event("ServerReady", f"{who} serves")
 
-    async def _wait_end(self) -> str | None:
-        """Why the process ended, in words; None when it has not, but shall be replaced."""
+    async def _wait_end(self, actor: Actor) -> _End | None:
+        """How the process ended; None when it has not, but shall be replaced."""
+        pulse = Pulse(
+            self._server,
+            self._clock,
+            limit=self._limits.silence,
+            owes=actor.owes,
+            noticed=self._silent,
+        )
         async with asyncio.TaskGroup() as tasks:
             exited = tasks.create_task(self._exit(), name="wait for server exit")
             killed = tasks.create_task(self._killed.wait(), name="wait for kill")
             worn = tasks.create_task(self._worn.wait(), name="wait for recycling")
-            await asyncio.wait((exited, killed, worn), return_when=asyncio.FIRST_COMPLETED)
-            for each in (exited, killed, worn):
+            silent = tasks.create_task(pulse.wait_silent(), name="wait for silence")
+            every = (exited, killed, worn, silent)
+            await asyncio.wait(every, return_when=asyncio.FIRST_COMPLETED)
+            if killed.done() and not exited.done():
+                # A call that broke off is often seen before the end of the process that broke it off.
+                await asyncio.wait({exited}, timeout=self._limits.dying)
+            for each in every:
                 each.cancel()
         if exited.done() and not exited.cancelled():
             return exited.result()
-        if not self._killed.is_set():
+        if self._killed.is_set():
+            end = self._kill_end
+        elif silent.done() and not silent.cancelled():
+            found = silent.result()
+            told = f"it answered nothing for {_who(found)}, and was ended"
+            end = _End(told, own_doing=bool(found.blocking), named=found.blocking)
+        else:
             return None
         await self._server.stop(grace=0.0)
-        return self._kill_reason
+        return end
 
-    async def _exit(self) -> str:
+    async def _exit(self) -> _End:
         try:
             code = await self._server.wait_exit()
         except ServerUnreachable as error:
-            return str(error)  # one that we did not start has no exit code
-        return f"signal {-code}" if code < 0 else f"exit code {code}"
+            return _End(str(error), own_doing=False)  # one that we did not start has no exit code
+        told = f"signal {-code}" if code < 0 else f"exit code {code}"
+        return _End(told, own_doing=ended_itself(code))
 
     async def _retire(self, actor: Actor) -> None:
         """Empty the process and end it; the next one is started before that where there is room for both."""
@@ -208,10 +249,16 @@ class Supervisor:
             exited = tasks.create_task(self._exit(), name="wait for server exit")
             killed = tasks.create_task(self._killed.wait(), name="wait for kill")
             await asyncio.wait((emptied, exited, killed), return_when=asyncio.FIRST_COMPLETED)
+            end = exited.result() if exited.done() else None
+            if end is None and killed.done():
+                end = self._kill_end
             for each in (emptied, exited, killed):
                 each.cancel()
-        self.phase, self.message = Phase.STARTING, f"the inference server is replaced: {reason}"
-        actor.server_down(reason)
+        if end is not None:
+            self._withdraw(actor, end)
+        else:
+            self.phase, self.message = Phase.STARTING, f"the inference server is replaced: {reason}"
+            actor.server_down(reason)
         if not preparing.result():
             await self._server.stop(grace=self._limits.grace)
 
@@ -229,7 +276,34 @@ class Supervisor:
             return False
         return True
 
-    def _withdraw(self, actor: Actor, reason: str) -> None:
-        self.phase, self.message = Phase.STARTING, f"the inference server ended: {reason}"
+    def _withdraw(self, actor: Actor, end: _End) -> bool:
+        """Whether somebody is suspected of its end."""
+        self.phase, self.message = Phase.STARTING, f"the inference server ended: {end.reason}"
         self._notices.server_event("ServerDied", self.message, warning=True)
-        actor.server_down(reason)
+        calls, named = self._server.open_calls(), end.named
+        if calls is None:
+            calls = actor.asked_for
+        elif named:
+            # What it had not begun when it was given up waited for somebody else.
+            named = named & calls.begun or calls.blocking
+        death = Death(self._clock.now(), end.reason, end.own_doing, calls, named)
+        return actor.server_died(death)
+
+    def _silent(self, silent: Silent | None) -> None:
+        """It has not answered for some time, or (None) does so again."""
+        if silent is None:
+            self.message = ""
+            self._notices.server_event("ServerAnswers", "the inference server answers again")
+            return
+        self.message = f"the inference server has not answered for {_who(silent)}"
+        self._notices.server_event("ServerSilent", self.message, warning=True)
+
+
+def _who(silent: Silent) -> str:
+    """For how long, and in whose code it is."""
+    names = [
+        f"a {kind.value} of model '{model}'"
+        for model, kind in sorted(silent.blocking, key=lambda call: (call[0], call[1].value))
+    ]
+    where = f", in {' or '.join(names)}" if names else ""
+    return f"{silent.seconds:.0f} s{where}"

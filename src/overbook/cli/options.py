@@ -47,8 +47,8 @@ def parse_quantity(text: str) -> int:
     return count
 
 
-def parse_activation_timeout(text: str | float) -> float:
-    """Seconds, from a duration that a request may wait."""
+def parse_limit(text: str | float) -> float:
+    """Seconds, from a duration that somebody may wait."""
     try:
         return parse_wait(text)
     except ValueError as error:
@@ -108,7 +108,7 @@ def activation_timeout_option(function: _Function) -> _Function:
     """`--activation-timeout`, of whatever runs a gateway."""
     return click.option(
         "--activation-timeout",
-        type=parse_activation_timeout,
+        type=parse_limit,
         metavar="DURATION",
         default="60s",
         show_default=True,
@@ -129,6 +129,20 @@ def grace_option(function: _Function) -> _Function:
         envvar="OVERBOOK_GRACE",
         show_envvar=True,
         help="How long a stop (SIGTERM, Ctrl-C) waits for requests that run; a second signal ends at once.",
+    )(function)
+
+
+def silence_limit_option(function: _Function) -> _Function:
+    """`--silence-limit`, of whatever runs inference servers."""
+    return click.option(
+        "--silence-limit",
+        type=parse_limit,
+        metavar="DURATION",
+        default="90s",
+        show_default=True,
+        envvar="OVERBOOK_SILENCE_LIMIT",
+        show_envvar=True,
+        help="Replace an inference server that owes answers and gives none for so long; at most 1h.",
     )(function)
 
 

@@ -17,6 +17,7 @@ import grpc.aio
 from overbook.agent.part import AgentConfig, AgentPart
 from overbook.agent.servers.attached import Attachment
 from overbook.machine.offers import Offer, attached_offer, installed_offer
+from overbook.machine.options import SILENCE_LIMIT
 from overbook.machine.places import socket_target
 from overbook.runtimes.install import RuntimeInstallError, UnknownRuntime, environment
 from overbook.wire import scheduler_pb2 as pb
@@ -45,7 +46,10 @@ class _Wanted:
 
 
 class AgentSupervisor:
-    """``ensure_runtime(runtime, claims)`` installs what is missing for that, and raises when it cannot."""
+    """``ensure_runtime(runtime, claims)`` installs what is missing for that, and raises when it cannot.
+
+    ``silence_limit``: see `AgentConfig`.
+    """
 
     def __init__(
         self,
@@ -54,7 +58,9 @@ class AgentSupervisor:
         run_dir: Path,
         scheduler: str,
         ensure_runtime: Callable[[str, Iterable[str]], Awaitable[None]],
+        silence_limit: float = SILENCE_LIMIT,
     ) -> None:
+        self._silence_limit = silence_limit
         self._state_dir = state_dir
         self._run_dir = run_dir
         self._scheduler = scheduler
@@ -124,6 +130,7 @@ class AgentSupervisor:
             attachment=wanted.attachment,
             listen=listen,
             scheduler=self._scheduler,
+            silence_limit=self._silence_limit,
         )
 
     async def _run(self, wanted: _Wanted, name: str) -> bool:

@@ -21,6 +21,8 @@ API_PORT: Final = 9001
 ACTIVATION_TIMEOUT: Final = 60.0
 # How long a stop waits for requests that run unless somebody says otherwise; seconds.
 GRACE: Final = 30.0
+# For how long an inference server that owes answers may give none; seconds.
+SILENCE_LIMIT: Final = 90.0
 
 
 def default_state_dir(environment: Mapping[str, str], home: Path) -> Path:
@@ -48,6 +50,7 @@ class UpOptions:
     api_port: int = API_PORT
     activation_timeout: float = ACTIVATION_TIMEOUT
     grace: float = GRACE
+    silence_limit: float = SILENCE_LIMIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +75,10 @@ class AttachOptions:
 
 @dataclass(frozen=True, slots=True)
 class ServeAgentOptions:
-    """One agent and its inference server, which it starts unless it is to `attach`. Memory is the budget M in bytes,
-    `grace` in seconds.
+    """One agent and its inference server, which it starts unless it is to `attach`. Memory is the budget M in bytes.
+
+    `grace`: seconds for which a stop waits for requests that run. `silence_limit`: seconds for which that server may
+    give no answer while it owes some.
     """
 
     state_dir: Path
@@ -87,6 +92,7 @@ class ServeAgentOptions:
     capabilities: tuple[str, ...] = ()
     attach: AttachOptions | None = None
     grace: float = GRACE
+    silence_limit: float = SILENCE_LIMIT
 
 
 @dataclass(frozen=True, slots=True)

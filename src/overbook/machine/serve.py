@@ -80,6 +80,7 @@ def run_agent(options: ServeAgentOptions) -> int:
             attachment=attachment,
             listen=options.listen,
             scheduler=options.scheduler,
+            silence_limit=options.silence_limit,
         )
         return AgentPart(config)
 

@@ -133,6 +133,7 @@ class _Up:
             run_dir=self._run_dir,
             scheduler=target,
             ensure_runtime=RuntimeKeeper(StderrProgress()).ensure,
+            silence_limit=options.silence_limit,
         )
         self._begin("agents", supervisor.run())
         models = await self._until_stopped(asyncio.to_thread(self._apply))

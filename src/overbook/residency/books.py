@@ -111,6 +111,7 @@ class Entry:
     retry_at: float = -math.inf  # inf: given up
     failure: str = ""  # what the inference server said when the last load failed
     reason: str = ""  # why it is not as it should be, for people
+    barred: bool = False  # held back for what it did, not for what was said of it
     removed: bool = False
     verifying: bool = False
     loads: int = 0

@@ -18,6 +18,7 @@ from overbook.residency.effects import Cause, Effect, Publish, Refusal
 from overbook.residency.events import Event, ModelName
 from overbook.residency.fitting import budget_changed, deadline_reason, refused
 from overbook.residency.good import Good
+from overbook.residency.holding import hold_back
 from overbook.residency.ledger import Ledger
 from overbook.residency.policy import EvictionOrder
 from overbook.residency.retries import Retries
@@ -74,6 +75,7 @@ class Core:
             events.Verified: self._verified,
             events.EvictRequested: self._evict_requested,
             events.TryAgain: self._try_again,
+            events.HoldBack: self._hold_back,
             events.ServerDown: self._server_down,
             events.ServerUp: self._server_up,
             events.BudgetChanged: self._budget_changed,
@@ -216,7 +218,7 @@ class Core:
                 entry.good = Good(entry.loaded_generation, entry.loaded_size, entry.peak)
                 books.rescue(entry)
         self._same_good(entry)
-        if changed:
+        if other_content or (changed and not entry.barred):
             self._content_changed(entry, warm=event.warm)
 
     def _same_good(self, entry: Entry) -> None:
@@ -507,6 +509,12 @@ class Core:
             books.step(entry, Step.RESET)
         elif entry.state is State.RESIDENT:
             books.mark_stale(entry)
+
+    def _hold_back(self, event: events.HoldBack, now: float) -> None:
+        entry = self._entry(event.model)
+        if entry.state in CHARGED or event.until <= now:
+            raise IllegalEvent(f"model '{event.model}' is {entry.state.value}, until {event.until}")
+        hold_back(self._books, self._retries, entry, event, now)
 
     def _server_down(self, event: events.ServerDown, now: float) -> None:
         books = self._books

@@ -170,6 +170,20 @@ class TryAgain:
 
 
 @dataclass(frozen=True, slots=True)
+class HoldBack:
+    """A content that is not in memory is not to be loaded before ``until``; inf: not before there is another, or a
+    `TryAgain`. ``reason`` is for people, and for those who wait.
+
+    A size that is learned meanwhile changes nothing about that, unlike after a `LoadFailed`.
+    """
+
+    model: ModelName
+    generation: int
+    reason: str
+    until: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
 class ServerDown:
     """The inference server is gone; everything known about its memory is void.
 
@@ -229,6 +243,7 @@ Event = (
     | Verified
     | EvictRequested
     | TryAgain
+    | HoldBack
     | ServerDown
     | ServerUp
     | BudgetChanged

@@ -37,6 +37,20 @@ class Retries:
         entry.retry_at = now + self._limits.backoff(entry.failures)
         heapq.heappush(self._due, (entry.retry_at, entry.model))
 
+    def held_back(self, entry: Entry, reason: str, until: float) -> None:
+        """Its newest content must not be loaded before then, whatever is learned of its size."""
+        entry.failures += 1
+        entry.failure = entry.reason = reason
+        entry.retry_at, entry.barred = until, True
+        if until < math.inf:
+            heapq.heappush(self._due, (until, entry.model))
+
+    def good_held_back(self, model: ModelName, good: Good, reason: str, until: float) -> None:
+        """Nor what was loaded last."""
+        good.failures, good.failure, good.retry_at = good.failures + 1, reason, until
+        if until < math.inf:
+            heapq.heappush(self._due, (until, model))
+
     def good_failed(self, model: ModelName, good: Good, reason: str, now: float) -> None:
         """A load of what was loaded last failed."""
         good.failures, good.failure = good.failures + 1, reason
@@ -45,7 +59,7 @@ class Retries:
 
     def forgive(self, entry: Entry) -> None:
         """Nothing is known against its newest content any more."""
-        entry.failures = entry.lasting = 0
+        entry.failures, entry.lasting, entry.barred = 0, 0, False
         entry.retry_at, entry.failure, entry.reason = -math.inf, "", ""
 
     def forgive_good(self, entry: Entry) -> None:

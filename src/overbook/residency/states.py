@@ -42,6 +42,7 @@ class Step(Enum):
     VANISHED = "vanished"  # the server does not have it, although it said so
     LOST = "lost"  # the whole server is gone
     REFUSE = "refuse"  # can never fit
+    HOLD = "held back"  # not to be loaded again as it is
     RESET = "reset"  # spec or artifact changed: forget the failure
 
 
@@ -50,6 +51,7 @@ TRANSITIONS: Final[dict[State, dict[Step, State]]] = {
         Step.BEGIN_LOAD: State.LOADING,
         Step.LOST: State.COLD,
         Step.REFUSE: State.FAILED,
+        Step.HOLD: State.FAILED,
         Step.RESET: State.COLD,
     },
     State.LOADING: {

@@ -192,6 +192,32 @@ def test_how_long_requests_wait_by_option_by_environment_and_by_default(
     assert len(calls) == 3
 
 
+@pytest.mark.parametrize(
+    ("command", "module", "function"),
+    [
+        (["up"], "overbook.machine.up", "run_up"),
+        (["serve", "agent", "--memory", "1Gi"], "overbook.machine.serve", "run_agent"),
+    ],
+)
+def test_how_long_servers_may_be_silent_by_option_by_environment_and_by_default(
+    overbook: Overbook,
+    replaced: Replace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: list[str],
+    module: str,
+    function: str,
+) -> None:
+    calls = replaced(module, function, 0)
+    plain = [*command, "--state-dir", str(tmp_path)]
+    assert overbook(*plain).exit_code == 0
+    monkeypatch.setenv("OVERBOOK_SILENCE_LIMIT", "2m")
+    assert overbook(*plain).exit_code == 0
+    assert overbook(*plain, "--silence-limit", "45s").exit_code == 0
+    assert [getattr(options, "silence_limit", None) for options in calls] == [90.0, 120.0, 45.0]
+    assert overbook(*plain, "--silence-limit", "0").exit_code == 2
+
+
 def test_serve_gateway(overbook: Overbook, replaced: Replace, tmp_path: Path) -> None:
     calls = replaced("overbook.machine.serve", "run_gateway", 0)
     overbook(

@@ -160,6 +160,12 @@ class Mirror:
                     seen.good.forgive()
                 if seen.size <= self.budget:
                     seen.forgive()
+            case ev.HoldBack(model, generation, reason, until):
+                seen = self.models[model]
+                if generation == seen.generation:
+                    seen.held_back(reason, until)
+                elif seen.good is not None and generation == seen.good.generation:
+                    seen.good.held_back(reason, until)
             case ev.Unloaded(model):
                 self._cool(self.models[model])
             case ev.Verified(model, present):
@@ -213,7 +219,8 @@ class Mirror:
                 self.models[event.model].good = good
             return
         seen.keep_alive, seen.reserve, seen.peak = event.keep_alive, event.reserve, event.peak
-        changed = event.generation != seen.generation or event.size != seen.size
+        other = event.generation != seen.generation
+        changed = other or (event.size != seen.size and not seen.barred)
         staying = seen.state is State.RESIDENT
         if seen.removed and seen.state is State.DRAINING:
             staying = (

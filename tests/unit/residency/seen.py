@@ -27,6 +27,9 @@ class LoadedLast:
         self.failures, self.reason = self.failures + 1, reason
         self.retry_at = now + min(limits.retry_max, limits.retry_base * 2.0 ** (self.failures - 1))
 
+    def held_back(self, reason: str, until: float) -> None:
+        self.failures, self.reason, self.retry_at = self.failures + 1, reason, until
+
     def forgive(self) -> None:
         self.failures, self.retry_at, self.reason = 0, -math.inf, ""
 
@@ -66,6 +69,7 @@ class Seen:
     lasting: int = 0  # in a row that lie in the content
     retry_at: float = -math.inf
     reason: str = ""
+    barred: bool = False  # held back, whatever becomes known of its size
     removed: bool = False
 
     @property
@@ -83,8 +87,12 @@ class Seen:
         if self.lasting > limits.retries:
             self.retry_at = math.inf
 
+    def held_back(self, reason: str, until: float) -> None:
+        self.failures, self.reason, self.retry_at = self.failures + 1, reason, until
+        self.barred = True
+
     def forgive(self) -> None:
-        self.failures = self.lasting = 0
+        self.failures, self.lasting, self.barred = 0, 0, False
         self.retry_at, self.reason = -math.inf, ""
 
 

@@ -294,6 +294,16 @@ class Adversary(RuleBasedStateMachine):
         if known := list(self.world.mirror.models):
             self.world.say(ev.TryAgain(known[pick % len(known)]))
 
+    @rule(pick=picks, seconds=st.sampled_from([1.0, 20.0, math.inf]), older=st.booleans())
+    def hold_back(self, pick: int, seconds: float, older: bool) -> None:
+        """It ended the process; what it was may be known by an older number."""
+        cold = [name for name, one in self.world.mirror.models.items() if one.charge == 0]
+        cold = [name for name in cold if self.world.mirror.models[name].state not in IN_MEMORY]
+        if cold:
+            model = cold[pick % len(cold)]
+            number = self.world.mirror.models[model].generation - older
+            self.world.say(ev.HoldBack(model, number, "it killed", self.world.now + seconds))
+
     @rule(really=st.sampled_from([False, False, True]))
     def server_dies(self, really: bool) -> None:
         if really:

@@ -41,12 +41,17 @@ class LaunchedServer:
         infer_port: bool = False,
     ) -> None:
         self._title = title
+        self._host = host
+        self._specify = specify
         self._ports = [GuardedPort(host) for _ in range(3 if infer_port else 2)]
-        rest, grpc, *more = (f"{host}:{port.number}" for port in self._ports)
-        infer = more[0] if more else ""
-        self.addresses = Addresses(rest, grpc, infer)
+        self.addresses = self._numbered()
         self._process = ServerProcess(specify(self.addresses))
         self._client: OipClient | None = None
+        self._tried = False
+
+    def _numbered(self) -> Addresses:
+        rest, grpc, *more = (f"{self._host}:{port.number}" for port in self._ports)
+        return Addresses(rest, grpc, more[0] if more else "")
 
     @property
     def pid(self) -> int | None:
@@ -60,8 +65,14 @@ class LaunchedServer:
         return self._client
 
     async def start(self, *, timeout: float) -> None:
-        """Return once it is live over both protocols. Raises ServerStartFailed."""
+        """Return once it is live over both protocols. Raises ServerStartFailed.
+
+        Ports that somebody has taken since an earlier start are replaced by others.
+        """
         await self._disconnect()
+        if self._tried:
+            self._replace_taken()
+        self._tried = True
         await self._process.start()
         client = OipClient(self.addresses)
         try:
@@ -90,10 +101,20 @@ class LaunchedServer:
 
     async def live(self, *, timeout: float) -> bool:
         client = self._client
+        await self._process.look()
         return client is not None and await client.live_rest(timeout=timeout)
 
     async def memory(self) -> ProcessMemory:
         return await self._process.memory()
+
+    def _replace_taken(self) -> None:
+        for place, port in enumerate(self._ports):
+            if port.taken:
+                self._ports[place] = GuardedPort(self._host)
+                port.close()
+        if self._numbered() != self.addresses:
+            self.addresses = self._numbered()
+            self._process.spec = self._specify(self.addresses)
 
     async def _disconnect(self) -> None:
         client, self._client = self._client, None

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from overbook.agent.deaths import Calls
 from overbook.agent.looking import looked
-from overbook.agent.servers import mlserver_models, mlserver_requirements
+from overbook.agent.servers import mlserver_calls, mlserver_models, mlserver_requirements
 from overbook.agent.servers.launched import LaunchedServer, tuned
 from overbook.agent.servers.process import ProcessSpec, server_environment
 from overbook.agent.servers.protocol import (
@@ -32,6 +33,8 @@ from overbook.agent.servers.weighing_room import WeighingRoom
 # What a byte of a request's body may become while it is answered: the body, its parts, and a list of Python's numbers.
 _PER_BODY_BYTE: Final = 8
 _LOOK_SECONDS: Final = 2.0
+# The process' own, below the state of its replica.
+_FOLDER: Final = "server"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +65,14 @@ class MlserverServer:
         self._extras = config.extras
         self._settings = mlserver_models.KnownSettings()
         self._python = config.python
+        self._calls = config.state / _FOLDER / mlserver_calls.FILE
         self._launched = LaunchedServer(
             "MLServer",
             config.host,
             lambda addresses: _process_spec(config, addresses),
             infer_port=True,
         )
-        self._repository = RestRepository(self._launched.addresses.infer)
+        self._repository = RestRepository(lambda: self._launched.addresses.infer)
         self._room = WeighingRoom(
             command=(str(config.python), "-m", "overbook_mlserver.weighing"),
             environment=_environment(config),
@@ -89,6 +93,8 @@ class MlserverServer:
         return True
 
     async def start(self, *, timeout: float) -> None:
+        # What an earlier process did says nothing about one that ends before it writes.
+        self._calls.unlink(missing_ok=True)
         await self._launched.start(timeout=timeout)
 
     async def stop(self, *, grace: float) -> None:
@@ -105,6 +111,9 @@ class MlserverServer:
 
     async def live(self, *, timeout: float) -> bool:
         return await self._launched.live(timeout=timeout)
+
+    def open_calls(self) -> Calls | None:
+        return mlserver_calls.read(self._calls)
 
     async def validate(self, model: PreparedModel) -> None:
         self._settings.forget(model)
@@ -199,7 +208,7 @@ class MlserverServer:
 
 
 def _process_spec(config: MlserverConfig, addresses: Addresses) -> ProcessSpec:
-    folder = config.state / "server"
+    folder = config.state / _FOLDER
     rest, grpc, infer = (
         address.rpartition(":")[2] for address in (addresses.rest, addresses.grpc, addresses.infer)
     )

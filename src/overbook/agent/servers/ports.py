@@ -23,5 +23,17 @@ class GuardedPort:
             raise
         self.number: int = self._socket.getsockname()[1]
 
+    @property
+    def taken(self) -> bool:
+        """Whether somebody listens at it: what the server left behind, or a stranger. It cannot be had back then."""
+        with socket.socket(self._socket.family, socket.SOCK_STREAM) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                trial.bind(self._socket.getsockname())
+                trial.listen()
+            except OSError:
+                return True
+        return False
+
     def close(self) -> None:
         self._socket.close()

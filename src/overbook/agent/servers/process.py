@@ -3,6 +3,8 @@
 Knows nothing of models or of which server runs in it. Where the child runs Overbook's launcher, the
 pipe `PARENT_FD_FLAG` names makes it end with this process, however this process ends; the record file
 lets the next start find what a crash left all the same.
+
+What the child starts ends with it (see `descent`), also what has left its group: it may hold the server's ports.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import Final
 
 import psutil
 
+from overbook.agent.servers.descent import MARK, Descent
 from overbook.agent.servers.protocol import ProcessMemory, ServerStartFailed
 
 PARENT_FD_FLAG: Final = "--parent-fd"
@@ -45,12 +48,13 @@ class ProcessSpec:
 
 
 class ServerProcess:
-    """At most one child at a time; `start` may be called again after it ended."""
+    """At most one child at a time; `start` may be called again after it ended, also with another ``spec``."""
 
     def __init__(self, spec: ProcessSpec) -> None:
-        self._spec = spec
+        self.spec = spec
         self._process: asyncio.subprocess.Process | None = None
         self._pipe: int | None = None
+        self._descent = Descent("")
 
     @property
     def pid(self) -> int | None:
@@ -66,36 +70,37 @@ class ServerProcess:
         """Start the child. One that is left from an earlier run is ended first. Raises ServerStartFailed."""
         if self.pid is not None:
             raise ServerStartFailed(f"process {self.pid} is already running; stop it first")
-        await asyncio.to_thread(end_recorded, self._spec.record)
-        self._spec.folder.mkdir(parents=True, exist_ok=True)
-        _rotate(self._spec.log)
-        log = os.open(self._spec.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        await asyncio.to_thread(end_recorded, self.spec.record)
+        self.spec.folder.mkdir(parents=True, exist_ok=True)
+        _rotate(self.spec.log)
+        log = os.open(self.spec.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         readable, self._pipe = os.pipe()
+        self._descent = Descent.fresh()
         try:
             self._process = await asyncio.create_subprocess_exec(
-                *self._spec.command,
+                *self.spec.command,
                 PARENT_FD_FLAG,
                 str(readable),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                cwd=self._spec.folder,
-                env=dict(self._spec.environment),
+                cwd=self.spec.folder,
+                env=dict(self.spec.environment) | {MARK: self._descent.mark},
                 pass_fds=(readable,),
                 start_new_session=True,
             )
         except OSError as error:
             self._close_pipe()
-            raise ServerStartFailed(f"cannot run {self._spec.command[0]}: {error}") from error
+            raise ServerStartFailed(f"cannot run {self.spec.command[0]}: {error}") from error
         finally:
             os.close(readable)
             os.close(log)
         try:
-            _record(self._spec.record, self._process.pid)
+            _record(self.spec.record, self._process.pid, self._descent.mark)
         except OSError as error:
             # A child that is written down nowhere would outlive a crash of ours.
             await self.stop(grace=0)
-            raise ServerStartFailed(f"cannot write {self._spec.record}: {error}") from error
+            raise ServerStartFailed(f"cannot write {self.spec.record}: {error}") from error
 
     async def wait_exit(self) -> int:
         """Wait for the child's end and sweep up after it; its exit code (negative: the signal)."""
@@ -103,8 +108,13 @@ class ServerProcess:
         if process is None:
             raise RuntimeError("wait_exit() before start()")
         code = await process.wait()
-        self._sweep(process.pid)
+        await self._sweep(process.pid)
         return code
+
+    async def look(self) -> None:
+        """Take note of what the child has started, as that may hide from whoever looks after its end."""
+        if (pid := self.pid) is not None:
+            await asyncio.to_thread(self._descent.look, pid)
 
     async def stop(self, *, grace: float) -> None:
         """Ask the child to end, kill its group after ``grace`` seconds. Idempotent."""
@@ -119,11 +129,11 @@ class ServerProcess:
             except TimeoutError:
                 _kill_group(process.pid)
                 await asyncio.wait_for(process.wait(), _KILLED_SECONDS)
-        self._sweep(process.pid)
+        await self._sweep(process.pid)
 
     def log_tail(self) -> str:
         """The last lines of the log, in one line, for messages."""
-        return tail(self._spec.log)
+        return tail(self.spec.log)
 
     async def memory(self) -> ProcessMemory:
         """Of the child and its children; zero when it is not running."""
@@ -132,13 +142,14 @@ class ServerProcess:
             return ProcessMemory(bytes=0, processes=0)
         return await asyncio.to_thread(tree_memory, pid)
 
-    def _sweep(self, pid: int) -> None:
+    async def _sweep(self, pid: int) -> None:
         """Once per child: later its number may belong to somebody else."""
         if self._pipe is None:
             return
         _kill_group(pid)
         self._close_pipe()
-        self._spec.record.unlink(missing_ok=True)
+        await asyncio.to_thread(self._descent.end)
+        self.spec.record.unlink(missing_ok=True)
 
     def _close_pipe(self) -> None:
         if self._pipe is not None:
@@ -188,6 +199,7 @@ def end_recorded(record: Path) -> None:
     try:
         entry = json.loads(record.read_text(encoding="utf-8"))
         pid, created = int(entry["pid"]), float(entry["created"])
+        mark = str(entry.get("mark", ""))
     except (OSError, ValueError, KeyError, TypeError):
         return
     try:
@@ -198,6 +210,7 @@ def end_recorded(record: Path) -> None:
             _wait_gone(process)
     except psutil.NoSuchProcess:
         pass
+    Descent(mark).end()
     record.unlink(missing_ok=True)
 
 
@@ -232,14 +245,16 @@ def server_environment(inherited: Mapping[str, str], drop: Sequence[str]) -> dic
     return {key: value for key, value in inherited.items() if not key.startswith(prefixes)}
 
 
-def _record(path: Path, pid: int) -> None:
+def _record(path: Path, pid: int, mark: str) -> None:
     try:
         created = psutil.Process(pid).create_time()
     except psutil.NoSuchProcess:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".new")
-    temporary.write_text(json.dumps({"pid": pid, "created": created}), encoding="utf-8")
+    temporary.write_text(
+        json.dumps({"pid": pid, "created": created, "mark": mark}), encoding="utf-8"
+    )
     temporary.replace(path)
 
 

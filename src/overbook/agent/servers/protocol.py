@@ -12,6 +12,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
+from overbook.agent.deaths import Calls
+
 
 class ServerError(Exception):
     """Base of what an adapter raises. Catch the subclasses: they say what to do next."""
@@ -30,6 +32,13 @@ class ModelRejected(ServerError):
 
 class ServerUnreachable(ServerError):
     """The server did not answer in time or is gone: treat everything known about its memory as void."""
+
+
+class UnloadFailed(ServerError):
+    """The server let go of the model, but the model's own code for that failed, or did not end: the message says how.
+
+    Whatever that keeps is nobody's.
+    """
 
 
 class ServerStartFailed(ServerError):
@@ -110,7 +119,7 @@ class InferenceServer(Protocol):
 
     @property
     def addresses(self) -> Addresses:
-        """Stable for the life of the adapter, also across restarts of the process."""
+        """Stable while the process runs, and across its restarts as far as its ports can be had again."""
         ...
 
     @property
@@ -139,6 +148,13 @@ class InferenceServer(Protocol):
 
     async def live(self, *, timeout: float) -> bool: ...
 
+    def open_calls(self) -> Calls | None:
+        """What the process does with models, or did when it ended, by its own account; None where it gives none.
+
+        At once, also while it answers nothing.
+        """
+        ...
+
     async def validate(self, model: PreparedModel) -> None:
         """Check without the server that it could be loaded (files, settings). Raises ModelRejected with one line."""
         ...
@@ -153,7 +169,9 @@ class InferenceServer(Protocol):
     async def unload(
         self, name: str, *, timeout: float, idle: bool = False, measure: bool = False
     ) -> int | None:
-        """Unload and return when the server has let go. An unknown name is success. Raises ServerUnreachable.
+        """Unload and return when the server has let go. An unknown name is success.
+
+        Raises ServerUnreachable, and UnloadFailed when it has let go all the same.
 
         ``idle``: no request is in flight there, so nothing needs to be waited for. ``measure``: say how many bytes came
         back, where the server can; None where it cannot, or where something else moved meanwhile.

@@ -7,14 +7,14 @@ No retries here.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Final
 
 import aiohttp
 
 from overbook.agent.servers.oip import one_line
-from overbook.agent.servers.protocol import ModelRejected, ServerUnreachable
+from overbook.agent.servers.protocol import ModelRejected, ServerUnreachable, UnloadFailed
 
 # For which a request that was let through and has not arrived is waited for.
 _MISSING_SECONDS: Final = 1.0
@@ -23,9 +23,9 @@ _ANSWER_SECONDS: Final = 10.0
 
 
 class RestRepository:
-    """``address``: HOST:PORT. Make it inside the event loop that uses it; `close` it when done with it."""
+    """``address``: gives HOST:PORT. Make it inside the event loop that uses it; `close` it when done with it."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: Callable[[], str]) -> None:
         self._address = address
         # A load takes long and any number may run: no bound here.
         self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
@@ -40,12 +40,19 @@ class RestRepository:
             raise ModelRejected(_reason(status, text))
 
     async def unload(self, name: str, *, timeout: float, measure: bool = False) -> int | None:
-        """Bytes that came back, if that is to be measured and could be. Raises ServerUnreachable, ModelRejected."""
+        """Bytes that came back, if that is to be measured and could be.
+
+        Raises ServerUnreachable, ModelRejected, UnloadFailed.
+        """
         body = {"measure": True} if measure else None
         status, text = await self._call(name, "unload", timeout, body)
         if status not in (HTTPStatus.OK, HTTPStatus.NOT_FOUND):
             raise ModelRejected(_reason(status, text))
-        return int(text) if status == HTTPStatus.OK and text else None
+        if status != HTTPStatus.OK or not text:
+            return None
+        if text.startswith("{"):
+            raise UnloadFailed(one_line(str(json.loads(text)["said"])))
+        return int(text)
 
     async def settle(self, name: str, passed: Mapping[str, int], *, timeout: float) -> None:
         """Until nothing of the model is in flight there. Raises ServerUnreachable, ModelRejected."""
@@ -82,7 +89,7 @@ class RestRepository:
         return int(text) if text.isdigit() else None
 
     async def _text(self, what: str, timeout: float) -> bytes:
-        url = f"http://{self._address}/v2/repository/{what}"
+        url = f"http://{self._address()}/v2/repository/{what}"
         try:
             async with self._http.post(url, timeout=aiohttp.ClientTimeout(timeout)) as reply:
                 return await reply.read() if reply.status == HTTPStatus.OK else b""
@@ -92,7 +99,7 @@ class RestRepository:
     async def _call(
         self, name: str, action: str, timeout: float, body: Mapping[str, object] | None = None
     ) -> tuple[int, str]:
-        url = f"http://{self._address}/v2/repository/models/{name}/{action}"
+        url = f"http://{self._address()}/v2/repository/models/{name}/{action}"
         try:
             async with self._http.post(
                 url, json=body, timeout=aiohttp.ClientTimeout(timeout)
@@ -102,7 +109,7 @@ class RestRepository:
             raise ServerUnreachable(f"{name}: no answer within {timeout:g} s") from error
         except aiohttp.ClientError as error:
             said = f"{type(error).__name__}: {one_line(str(error))}"
-            raise ServerUnreachable(f"{name}: {action} at {self._address}: {said}") from error
+            raise ServerUnreachable(f"{name}: {action} at {self._address()}: {said}") from error
 
 
 def _reason(status: int, text: str) -> str:

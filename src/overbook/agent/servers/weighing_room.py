@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from overbook.agent.servers.descent import MARK, Descent
 from overbook.agent.servers.process import PARENT_FD_FLAG
 from overbook.agent.servers.protocol import WeighingFailed, Weight
 
@@ -44,6 +45,7 @@ class WeighingRoom:
         self._pipe: int | None = None
         self._listening: asyncio.Task[None] | None = None
         self._asked: _Asked = {}  # of the present process
+        self._descent = Descent("")
         self._calls = 0  # under way
         self._numbers = itertools.count(1)
         self._starting = asyncio.Lock()
@@ -100,6 +102,8 @@ class WeighingRoom:
         if not listening.done():
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
+            # What a model left there may hold what is listened to.
+            await asyncio.to_thread(self._descent.end)
             await asyncio.wait({listening})
 
     def _hang_up(self) -> None:
@@ -118,7 +122,7 @@ class WeighingRoom:
                 self._process = await self._start()
                 self._asked = {}
                 self._listening = asyncio.create_task(
-                    _listen(self._process, self._asked), name="weighing room"
+                    _listen(self._process, self._asked, self._descent), name="weighing room"
                 )
             assert self._process.stdin is not None
             return self._process.stdin
@@ -126,6 +130,7 @@ class WeighingRoom:
     async def _start(self) -> asyncio.subprocess.Process:
         self._folder.mkdir(parents=True, exist_ok=True)
         readable, self._pipe = os.pipe()
+        self._descent = Descent.fresh()
         log = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         try:
             return await asyncio.create_subprocess_exec(
@@ -136,7 +141,7 @@ class WeighingRoom:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
                 cwd=self._folder,
-                env=self._environment,
+                env={**self._environment, MARK: self._descent.mark},
                 pass_fds=(readable,),
                 limit=_LONGEST_LINE,
                 start_new_session=True,
@@ -146,7 +151,7 @@ class WeighingRoom:
             os.close(log)
 
 
-async def _listen(process: asyncio.subprocess.Process, asked: _Asked) -> None:
+async def _listen(process: asyncio.subprocess.Process, asked: _Asked, descent: Descent) -> None:
     """Hand out its answers until it ends."""
     assert process.stdout is not None
     try:
@@ -160,6 +165,7 @@ async def _listen(process: asyncio.subprocess.Process, asked: _Asked) -> None:
             if not answer.done():
                 answer.set_exception(WeighingFailed("the process in which it was weighed ended"))
         await process.wait()
+        await asyncio.to_thread(descent.end)
 
 
 def _weight(found: Mapping[str, object], *, asked: bool) -> Weight:

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import click
 
-from overbook.cli.options import activation_timeout_option, grace_option, parse_quantity
+from overbook.cli.options import (
+    activation_timeout_option,
+    grace_option,
+    parse_quantity,
+    silence_limit_option,
+)
 from overbook.machine.options import (
     API_PORT,
     DATA_PORT,
@@ -127,6 +132,7 @@ def scheduler(
     help="The folder that it reads its models from.",
 )
 @grace_option
+@silence_limit_option
 @click.pass_context
 def agent(ctx: click.Context, /, **_: object) -> None:
     """An agent and its inference server.
@@ -151,6 +157,7 @@ def agent(ctx: click.Context, /, **_: object) -> None:
         capabilities=given["capabilities"],
         attach=_attach(given["rest"], given["grpc"], given["repository"]),
         grace=given["grace"],
+        silence_limit=given["silence_limit"],
     )
     ctx.exit(run_agent(options))
 

@@ -9,7 +9,12 @@ from typing import Any
 
 import click
 
-from overbook.cli.options import activation_timeout_option, grace_option, parse_quantity
+from overbook.cli.options import (
+    activation_timeout_option,
+    grace_option,
+    parse_quantity,
+    silence_limit_option,
+)
 from overbook.client.http import JsonObject
 from overbook.machine.options import (
     API_PORT,
@@ -67,6 +72,7 @@ PORT = click.IntRange(1, 65535)
 )
 @activation_timeout_option
 @grace_option
+@silence_limit_option
 @click.pass_context
 def up(ctx: click.Context, /, files: tuple[str, ...], state_dir: Path | None, **rest: Any) -> None:
     """Start Overbook on this machine, and serve until it is stopped.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -221,3 +222,15 @@ def running(pid: int) -> psutil.Process | None:
         return process if process.status() != psutil.STATUS_ZOMBIE else None
     except psutil.NoSuchProcess:
         return None
+
+
+def test_a_guarded_port_tells_when_somebody_else_listens_at_it() -> None:
+    port = GuardedPort("127.0.0.1")
+    assert not port.taken
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", port.number))
+        other.listen()
+        assert port.taken
+    assert not port.taken
+    port.close()

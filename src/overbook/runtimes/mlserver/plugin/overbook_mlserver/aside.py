@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 from mlserver.errors import MLServerError
 from mlserver.logging import logger
 
+from overbook_mlserver import calls
+
 T = TypeVar("T")
 _INTERNAL = 500
 # Threads that wait for work; the others end.
@@ -103,7 +105,7 @@ def _serve(desk: SimpleQueue[_Work]) -> None:
 def _run(function: Callable[[], Awaitable[T]]) -> T:
     # Not the loop of the policy: uvloop's brings a kernel thread that polls, which cost more than the load.
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-        return runner.run(_watched(function))
+        return runner.run(calls.beside(_watched(function)))
 
 
 async def _watched(function: Callable[[], Awaitable[T]]) -> T:

@@ -25,6 +25,7 @@ from mlserver.errors import InferenceError, MLServerError
 from mlserver.model import MLModel
 from mlserver.types import InferenceRequest, InferenceResponse
 
+from overbook_mlserver import calls
 from overbook_mlserver.aside import LoadFailed
 from overbook_mlserver.onnx_tensors import Tensor, decode, describe, encode, listed, matched
 from overbook_mlserver.pace import Pace
@@ -61,7 +62,8 @@ class OnnxModel(MLModel):
             found = self._run(names, feed, elements)
         else:
             loop = asyncio.get_running_loop()
-            found = await loop.run_in_executor(_pool, self._run, names, feed, elements)
+            run = calls.within(self._run)
+            found = await loop.run_in_executor(_pool, run, names, feed, elements)
         return InferenceResponse.model_construct(
             model_name=self.name,
             model_version=self.version,

@@ -25,6 +25,7 @@ from mlserver.model import MLModel
 from mlserver.settings import ModelSettings
 from mlserver.types import InferenceRequest, InferenceResponse
 
+from overbook_mlserver import calls
 from overbook_mlserver.aside import in_thread
 from overbook_mlserver.pace import Pace
 from overbook_mlserver.repository import IsolatedSettings
@@ -60,7 +61,7 @@ class Predictions:
     ) -> InferenceResponse:
         """What the data plane's does."""
         seen = self._samples.see(name, payload)
-        answer = await self._answer(payload, name, version)
+        answer = await calls.during(calls.REQUEST, name, self._answer(payload, name, version))
         if seen is not None:
             self._samples.keep(name, seen)
         return unmarked(answer)

@@ -30,6 +30,7 @@ from mlserver.model import MLModel
 from mlserver.registry import MultiModelRegistry
 from mlserver.settings import ModelSettings
 
+from overbook_mlserver import calls
 from overbook_mlserver.activity import Activity, Growth, Rest
 from overbook_mlserver.aside import LoadFailed, describe, in_thread
 from overbook_mlserver.freeing import Dropped, anonymous_bytes, trim
@@ -37,6 +38,9 @@ from overbook_mlserver.repository import IsolatedSettings
 from overbook_mlserver.short_loads import ShortLoads
 from overbook_mlserver.slices import long_slice
 from overbook_mlserver.unanswered import NotHere
+
+# What a model's own ``unload`` may take.
+_UNLOAD_SECONDS = 30.0
 
 
 def _reading(model: MLModel) -> str:
@@ -142,8 +146,9 @@ class Registry(MultiModelRegistry):
         previous = self.held(name)
         try:
             if not _imported(model_settings):
-                await in_thread(_importing(model_settings))
-            model = await super().load(model_settings)
+                await calls.during(calls.LOAD, name, in_thread(_importing(model_settings)))
+            loading = super().load(model_settings)
+            model = await calls.during(calls.LOAD, name, loading)
         except BaseException as error:
             await self._undo(name, model_settings, error)
             if isinstance(error, (MLServerError, asyncio.CancelledError)):
@@ -157,12 +162,19 @@ class Registry(MultiModelRegistry):
         return model
 
     async def unload(self, name: str) -> None:
+        await self.unload_said(name)
+
+    async def unload_said(self, name: str) -> str:
+        """Unload; what went wrong with the model's own ``unload``, in words, or nothing."""
         self._growth.gone(name.encode())
         with self._activity.going_on():
-            await self._unload(name)
+            return await self._unload(name)
 
-    async def unload_measured(self, name: str) -> int | None:
-        """Unload, and say how many bytes that gave back; None when that cannot be told, as something else went on."""
+    async def unload_measured(self, name: str) -> tuple[int | None, str]:
+        """Unload, and say how many bytes that gave back; None when that cannot be told, as something else went on.
+
+        And what `unload_said` says.
+        """
         with self._activity.going_on():
             self._growth.gone(name.encode())
             rest, model = Rest(self._activity), self.held(name)
@@ -171,25 +183,31 @@ class Registry(MultiModelRegistry):
                 await self._give_back(model.settings)
                 del model
             before = anonymous_bytes()
-            await self._unload(name)
-            return before - anonymous_bytes() if rest.lasted else None
+            said = await self._unload(name)
+            gave = before - anonymous_bytes() if rest.lasted and not said else None
+            return gave, said
 
-    async def _unload(self, name: str) -> None:
+    async def _unload(self, name: str) -> str:
         leaving = self.held(name)
         if leaving is None:
             await super().unload(name)
-            return
+            return ""
+        said = ""
         dropped, settings = self._dropped(leaving), leaving.settings
         del self._models[name]
         try:
             await self._retire(leaving)
-        except Exception:
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
             logger.exception("unload() of '%s' failed; it is dropped all the same", name)
+            said = f"its unload() failed: {describe(error)}"
         finally:
             # Also when the caller has lost patience with the model's own unload().
             del leaving
             _forget(settings)
         await dropped.reclaim()
+        return said
 
     def _dropped(self, model: MLModel) -> Dropped:
         settings = model.settings
@@ -204,7 +222,7 @@ class Registry(MultiModelRegistry):
                     await hook(model)
                 except Exception:
                     logger.exception("a hook failed at the unload of '%s'", model.name)
-            model.ready = not await model.unload()
+            model.ready = not await calls.during(calls.UNLOAD, model.name, _unloaded(model))
 
     async def get_model(self, name: str, version: str | None = None) -> MLModel:
         """Raises NotHere."""
@@ -236,6 +254,20 @@ class Registry(MultiModelRegistry):
         # Rare enough to be thorough: whatever it had read must not count against the others.
         gc.collect()
         await asyncio.get_running_loop().run_in_executor(None, trim)
+
+
+async def _unloaded(model: MLModel) -> bool:
+    """What its ``unload`` says. One that does not end is left to itself: others need not pay with their process."""
+    if type(model).unload is MLModel.unload:
+        return await model.unload()
+    unloading = asyncio.create_task(model.unload(), name=f"unload {model.name}")
+    try:
+        await asyncio.wait({unloading}, timeout=_UNLOAD_SECONDS)
+        if not unloading.done():
+            raise TimeoutError(f"it did not end within {_UNLOAD_SECONDS:g} s")
+        return unloading.result()
+    finally:
+        unloading.cancel()
 
 
 def _forget(settings: ModelSettings) -> None:

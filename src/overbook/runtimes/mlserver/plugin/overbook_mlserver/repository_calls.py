@@ -84,11 +84,15 @@ class RepositoryCalls:
         return Reply([], b"")
 
     async def _unload(self, name: str, body: bytes) -> Reply:
-        if not body:
-            await self._registry.unload(name)
-            return Reply([], b"")
-        # There is one wish that it may contain.
-        return _number(await self._registry.unload_measured(name))
+        # There is one wish that a body may contain.
+        gave, said = (
+            await self._registry.unload_measured(name)
+            if body
+            else (None, await self._registry.unload_said(name))
+        )
+        if not said:
+            return _number(gave)
+        return Reply([], orjson.dumps({"said": said}))
 
     async def _grown(self, name: str) -> Reply:
         return _number(await self._registry.grown(name))

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from overbook_mlserver import frameworks, spaces
+from overbook_mlserver import calls, frameworks, spaces
 
 spaces.install()
 
@@ -120,6 +120,7 @@ class OverbookServer(mlserver.server.MLServer):
         await asyncio.gather(super().start(models_settings), self._gateway_endpoint.serve())
 
     async def stop(self, sig: int | None = None) -> None:
+        calls.end()
         self._gateway_endpoint.stop()
         await super().stop(sig)
 
@@ -175,6 +176,7 @@ class _Expected(logging.Filter):
 def run(options: Options) -> None:
     """Import the frameworks, then serve until a signal ends the process."""
     os.makedirs(options.state, exist_ok=True)
+    calls.record(options.state)
     frameworks.import_all()
     sys.setswitchinterval(_SWITCH_SECONDS)
     install_uvloop_event_loop()

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 
 from mlserver.types import InferenceRequest, InferenceResponse
 
+from overbook_mlserver import calls
 from overbook_mlserver.traffic import Traffic
 
 _Stream = Callable[
@@ -30,7 +31,12 @@ class Streams:
         model = name.encode()
         self._traffic.enter(model, None)
         try:
-            async for answer in self._infer_stream(payloads, name, version):
+            answers = self._infer_stream(payloads, name, version)
+            while True:
+                try:
+                    answer = await calls.during(calls.REQUEST, name, answers.__anext__())
+                except StopAsyncIteration:
+                    break
                 yield answer
         finally:
             self._traffic.leave(model)

@@ -1,0 +1,40 @@
+"""Reads which models' code our MLServer is in, or was in when it ended, from the file that it keeps of that.
+
+What is written there, and how, is told where it is written: ``calls`` in the MLServer plugin.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from overbook.agent.deaths import Activity, Call, Calls, Kind
+
+FILE: Final = "calls"
+_MAGIC: Final = b"overbook calls 1"
+_PLACE_BYTES: Final = 256
+_ENDING_AT: Final = 32
+_BEAT_AT: Final = 33
+_KINDS: Final = {1: Kind.LOAD, 2: Kind.REQUEST, 3: Kind.UNLOAD}
+_ACTIVITIES: Final = {1: Activity.WAITING, 2: Activity.ON_LOOP, 3: Activity.IN_THREAD}
+
+
+def read(path: Path) -> Calls | None:
+    """None when nothing is known: there is no such file, or none that is understood."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    if not content.startswith(_MAGIC):
+        return None
+    places = range(_PLACE_BYTES, len(content), _PLACE_BYTES)
+    found = (_call(content[at : at + _PLACE_BYTES]) for at in places if content[at])
+    begun = tuple(call for call in found if call is not None)
+    return Calls(begun, bool(content[_ENDING_AT]), content[_BEAT_AT])
+
+
+def _call(place: bytes) -> Call | None:
+    activity, kind = _ACTIVITIES.get(place[0]), _KINDS.get(place[1])
+    if activity is None or kind is None:
+        return None
+    return Call(place[3 : 3 + place[2]].decode("utf-8", "replace"), kind, activity)
