@@ -152,8 +152,7 @@ def _reserve(books: Books, entry: Entry, promises: Promises, now: float) -> int 
     extra = max(0, min(peak - needs, promises.free, promises.spare))
     if not promises.places.begin(long=long) or not books.may_overdraw(peak - needs - extra):
         return None
-    promises.free -= extra
-    promises.spare -= extra
+    promises.free -= extra  # it comes back when the load has ended: nobody leaves for it
     return extra
 
 

@@ -47,6 +47,24 @@ def test_an_activation_finds_room_and_makes_some_for_the_next() -> None:
     assert withdrawn(effects) == [Cause.AHEAD]
 
 
+def test_nobody_leaves_for_what_a_load_takes_for_a_moment() -> None:
+    """It comes back when the load has ended, and is room enough for the next then."""
+    here = World(100, AHEAD)
+    here.say(ev.ServerUp())
+    for model in MODELS:
+        here.say(ev.Register(model, 15, 1, warm=False, peak=30))
+    causes = []
+    for model in MODELS:
+        here.arrive(model)
+        causes += withdrawn(here.log[-1][2])
+        here.settle()
+        here.now += 1.0
+    assert Cause.AHEAD not in causes
+    assert here.core.ledger.free == 10, (
+        "six are in memory, and there is room for more than a twentieth"
+    )
+
+
 def test_without_activations_nothing_leaves() -> None:
     here = crowd()
     before = [model for model in MODELS if here.core.ledger.of(model)]
