@@ -16,7 +16,7 @@ sys.path.insert(0, sys.argv[1])
 
 from mlserver.errors import InferenceError
 from mlserver.model import MLModel
-from mlserver.types import InferenceRequest, RequestInput
+from mlserver.types import InferenceRequest, InferenceResponse, RequestInput
 from overbook_mlserver.predictions import Predictions
 from overbook_mlserver.repository import IsolatedSettings
 from overbook_mlserver.samples import Samples
@@ -45,13 +45,14 @@ async def main() -> None:
     models = {name: model(name) for name in CASES}
     places: list[bool] = []
 
-    async def infer(payload: InferenceRequest, name: str, version: str | None) -> str:
+    async def infer(payload: InferenceRequest, name: str, version: str | None) -> InferenceResponse:
         places.append(threading.current_thread() is threading.main_thread())
         if name == "native-slow":
             time.sleep(0.002)  # noqa: ASYNC251  it computes
         if name == "native-fails":
             raise InferenceError("no such output")
-        return f"{name} {version} {payload.inputs[0].data[0]}"
+        said = f"{name} {version} {payload.inputs[0].data[0]}"
+        return InferenceResponse(model_name=name, id=said, outputs=[])
 
     short_loads = SimpleNamespace(expected=lambda settings: settings.name == "short-load")
     samples = Samples()
@@ -62,7 +63,8 @@ async def main() -> None:
         found[name] = []
         for _ in range(3):
             try:
-                answer = await predictions.infer(InferenceRequest(inputs=[tensor]), name, "7")
+                request = InferenceRequest(inputs=[tensor])
+                answer = (await predictions.infer(request, name, "7")).id
             except InferenceError as error:
                 answer = str(error)
             found[name].append([places.pop(), answer])
