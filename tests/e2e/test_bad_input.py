@@ -355,7 +355,9 @@ def test_no_disk_space(home: Path, good: TrainedModel) -> None:
             other = Overbook(home / "other")
             ports = ("--port", str(other.port), "--api-port", str(other.api_port))
             second = _up(running, *ports, "--state-dir", str(disk / "second"))
-            refused(second, str(disk / "second"), "No space left")
+            refused(second, str(disk / "second"))
+            # Whether a folder or a database is the first that finds no space, the disk's last pages decide.
+            assert "No space left" in second.err or "disk is full" in second.err
             filler.unlink()
             wait_until(
                 "space heals what failed for want of it",

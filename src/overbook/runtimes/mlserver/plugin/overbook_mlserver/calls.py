@@ -44,6 +44,22 @@ class LeftProcess(Exception):
     """A model's code wanted to end the process, as ``sys.exit`` does. It ends its call only."""
 
 
+def _shared(path: str, size: int) -> mmap.mmap | bytearray:
+    """Memory that the agent can read. On a full disk it is our own: nobody is suspected then."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return bytearray(size)
+    try:
+        # All of it now: a page for which there is no space later ends the process that touches it.
+        os.posix_fallocate(descriptor, 0, size)
+        return mmap.mmap(descriptor, size)
+    except OSError:
+        return bytearray(size)
+    finally:
+        os.close(descriptor)
+
+
 class Calls:
     """Of one process. ``path``: the file, made anew."""
 
@@ -52,12 +68,7 @@ class Calls:
         # A new file each time: a child that an earlier process forked still writes to its own.
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            os.ftruncate(descriptor, size)
-            self._memory: mmap.mmap | bytearray = mmap.mmap(descriptor, size)
-        finally:
-            os.close(descriptor)
+        self._memory = _shared(path, size)
         self._memory[: len(MAGIC)] = MAGIC
         self._beat = 0
         self._free = deque(PLACE_BYTES * number for number in range(1, PLACES + 1))
