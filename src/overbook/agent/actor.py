@@ -11,12 +11,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from overbook.agent.accusing import Accuser
+from overbook.agent.activation import Activation, AgentStops
 from overbook.agent.clock import Clock
+from overbook.agent.contents import Contents
 from overbook.agent.deaths import Calls, Death, Kind
 from overbook.agent.followers import Followers
+from overbook.agent.in_flight import may_have_requests, requests_in, surely_asked
 from overbook.agent.inquiries import Inquiries
 from overbook.agent.looking import told
 from overbook.agent.memory.meter import Meter, Telling
@@ -32,27 +34,7 @@ from overbook.residency.books import Entry
 from overbook.residency.core import Core, Statistics
 from overbook.residency.effects import Refusal
 from overbook.residency.events import ModelName, RequestId
-from overbook.residency.states import SERVING, State
-
-_NO_REQUEST: Final = RequestId(0)
-
-
-@dataclass(frozen=True, slots=True)
-class Activation:
-    """How a request for a model ended. ``refusal`` None: the model is resident, and stays until `Actor.passed` is told
-    of ``request``. Times in seconds.
-    """
-
-    refusal: Refusal | None
-    reason: str = ""
-    retry_after: float = 0.0
-    waited: float = 0.0
-    load: float = 0.0
-    request: RequestId = _NO_REQUEST
-
-
-class AgentStops(Exception):
-    """The request cannot be served here any more: ask another replica, or this one when it is back."""
+from overbook.residency.states import SERVING
 
 
 @dataclass(slots=True)
@@ -124,10 +106,7 @@ class Actor:
             withhold=self._on_withheld,
             measured=self.measured,
         )
-        # What the core's numbers mean: the newest content of a model, and the one that was loaded last.
-        self._prepared: dict[ModelName, dict[int, PreparedModel]] = {}
-        self._loading: dict[ModelName, PreparedModel] = {}
-        self._loaded: dict[ModelName, PreparedModel] = {}
+        self._contents = Contents()
         self._waiters: dict[RequestId, _Waiter] = {}
         self._next_request = 0
         self._load_times: dict[ModelName, tuple[float, float]] = {}  # its end, its seconds
@@ -177,7 +156,7 @@ class Actor:
     @property
     def loading(self) -> set[str]:
         """Names of the artifacts that are being loaded."""
-        return {prepared.artifact.name for prepared in self._loading.values()}
+        return self._contents.loading
 
     def statistics(self) -> Statistics:
         return self._core.statistics()
@@ -185,8 +164,7 @@ class Actor:
     @property
     def files_in_use(self) -> set[Path]:
         """Artifact folders that the inference server reads now or may still read."""
-        using = (*self._loading.values(), *self._loaded.values())
-        return {prepared.artifact for prepared in using}
+        return self._contents.files
 
     def charged(self, model: ModelName) -> int:
         return self._core.ledger.of(model)
@@ -208,12 +186,12 @@ class Actor:
     def resident_contents(self) -> list[tuple[Content, int]]:
         return [
             (self._meter.sizes.content(prepared.artifact.name), self.charged(model))
-            for model, prepared in self._loaded.items()
+            for model, prepared in self._contents.in_server.items()
         ]
 
     def take_used(self) -> list[Content | None]:
         used, self._used = self._used, set()
-        found = [self._loaded.get(model) for model in used]
+        found = [self._contents.in_server.get(model) for model in used]
         content = self._meter.sizes.content
         return [None if each is None else content(each.artifact.name) for each in found]
 
@@ -235,28 +213,26 @@ class Actor:
             self.feed(ev.Withhold(size, lost=self._lost >= self._guarded))
 
     def assign(self, prepared: PreparedModel, register: ev.Register) -> None:
-        self._prepared.setdefault(register.model, {})[prepared.generation] = prepared
+        self._contents.assign(prepared)
         self.feed(register)
         self._drop_older(register.model)
 
     def _drop_older(self, model: ModelName) -> None:
         """Only two contents of a model can still be loaded."""
-        entry, known = self.entries.get(model), self._prepared.get(model)
-        if entry is not None and known is not None:
+        entry = self.entries.get(model)
+        if entry is not None:
             good = None if entry.good is None else entry.good.generation
-            for number in known.keys() - {entry.generation, good}:
-                del known[number]
+            self._contents.keep_only(model, {entry.generation, good})
 
     def _newest(self, model: ModelName) -> PreparedModel | None:
         entry = self.entries.get(model)
-        return None if entry is None else self._prepared[model].get(entry.generation)
+        return None if entry is None else self._contents.find(model, entry.generation)
 
     async def _repaired(self, prepared: PreparedModel) -> PreparedModel | None:
         """Also when the new copy cannot be loaded either, the old one is gone."""
         repaired = await self._repair(prepared)
-        known = self._prepared.get(ModelName(prepared.name), {})
-        if repaired is not None and prepared.generation in known:
-            known[prepared.generation] = repaired
+        if repaired is not None:
+            self._contents.repaired(repaired)
         return repaired
 
     def stands_in(self, model: ModelName) -> int:
@@ -283,10 +259,7 @@ class Actor:
 
     def owes(self) -> bool:
         """Whether loads or requests are in the inference server, as far as is known here."""
-        entries = self._core.entries
-        return bool(self.asked_for.open) or any(
-            entries[model].in_use for model in self._core.ledger.charges
-        )
+        return bool(self.asked_for.open) or surely_asked(self._in_memory())
 
     @property
     def last_death(self) -> Death | None:
@@ -298,7 +271,7 @@ class Actor:
 
         Whoever is to blame is held back, and so is, for a moment, who is one of several suspects.
         """
-        accused = self._accuser.died(death, self._generation)
+        accused = self._accuser.died(death, self._contents.generation_in)
         self.server_down(death.reason)
         now = self._clock.now()
         for each in accused:
@@ -311,13 +284,6 @@ class Actor:
             self._notices.accused(model, each.reason, final=each.final)
         return bool(death.suspects)
 
-    def _generation(self, model: str, kind: Kind) -> int | None:
-        """Of the content that such a call is about."""
-        name = ModelName(model)
-        loaded = self._loaded.get(name)
-        prepared = self._loading.get(name, loaded) if kind is Kind.LOAD else loaded
-        return None if prepared is None else prepared.generation
-
     def server_down(self, reason: str) -> None:
         """The process is gone: its operations are void."""
         charged = tuple(self._core.ledger.charges)
@@ -329,8 +295,7 @@ class Actor:
         # What the events above began is void as well, so this comes last.
         self._operations.abandon(reason)
         self._inquiries.abandon()
-        self._loading.clear()
-        self._loaded.clear()
+        self._contents.lost()
         for model in charged:
             if model in self.entries:
                 self._notices.changed(model)  # it is in memory no more
@@ -368,22 +333,13 @@ class Actor:
         self.feed(ev.Recycle())
         await self._left.wait()
 
-    @property
-    def serving(self) -> bool:
-        """Whether a model may have requests in flight. A drain that the core gave up does not say that it has none."""
-        return any(
-            each.state in SERVING or each.state is State.DRAINING or each.in_flight
-            for each in self._in_memory()
-        )
-
     def _in_memory(self) -> Iterator[Entry]:
-        """Those that are charged: all other models hold nothing."""
         return (self.entries[model] for model in self._core.ledger.charges)
 
     @property
     def in_flight(self) -> int:
         """Requests at the inference server, as far as gateways counted them."""
-        return sum(each.in_flight for each in self._in_memory())
+        return requests_in(self._in_memory())
 
     async def activate(self, model: ModelName, *, timeout: float, suspect: bool) -> Activation:
         """Wait until the model is resident, at most ``timeout`` seconds. Cancelling withdraws the wish.
@@ -464,7 +420,7 @@ class Actor:
         self._inquire()
         if self._emptied is not None and not self._core.ledger.charges:
             self._emptied.set()
-        if self._left is not None and not self.serving:
+        if self._left is not None and not may_have_requests(self._in_memory()):
             self._left.set()
 
     def _inquire(self) -> None:
@@ -502,15 +458,15 @@ class Actor:
                 self._answer(request, refusal, reason, retry_after)
             case fx.Load(model, generation):
                 self._notices.changed(model)
-                self._loading[model] = prepared = self._prepared[model][generation]
-                self._operations.load(prepared, self._loaded.get(model))
+                prepared = self._contents.begin_load(model, generation)
+                self._operations.load(prepared, self._contents.in_server.get(model))
             case fx.Unload(model) if self._left is not None:
                 # The server ends with us, or keeps what it has: to wait for the unload would be for nothing.
                 self._notices.changed(model)
             case fx.Unload(model):
                 self._notices.changed(model)
                 idle = self.entries[model].in_flight == 0
-                self._operations.unload(model, self._loaded.get(model), idle=idle)
+                self._operations.unload(model, self._contents.in_server.get(model), idle=idle)
             case fx.Verify(model):
                 self._operations.verify(model)
             case fx.Publish(model):
@@ -523,13 +479,14 @@ class Actor:
             case fx.Settle(model, ticket):
                 self._operations.settle(model, ticket, self.followers.passed_on(model))
             case fx.Evicted(model, cause):
-                self._loaded.pop(model, None)
+                self._contents.left(model)
                 self._notices.evicted(model, cause)
             case fx.Forgotten(model):
                 self._operations.forget(model)
                 self._accuser.forgive(model)
-                for known in (self._prepared, self._loaded, self._metadata, self._load_times):
-                    known.pop(model, None)
+                self._contents.forget(model)
+                self._metadata.pop(model, None)
+                self._load_times.pop(model, None)
                 self._notices.forgotten(model)
 
     def _answer(
@@ -577,8 +534,7 @@ class Actor:
 
     def _on_loaded(self, prepared: PreparedModel, seconds: float) -> None:
         model = ModelName(prepared.name)
-        self._loading.pop(model, None)
-        self._loaded[model] = prepared
+        self._contents.end_load(model, prepared)
         self._load_times[model] = (self._clock.now(), seconds)
         self._accuser.loaded(prepared)
         self._notices.loaded(model, seconds)
@@ -603,7 +559,7 @@ class Actor:
         A little more than is there is borne until there is room for it, see `catch_up`.
         """
         model = ModelName(name)
-        prepared, entry = self._loaded.get(model), self.entries.get(model)
+        prepared, entry = self._contents.in_server.get(model), self.entries.get(model)
         if prepared is not None and entry is not None and entry.state in SERVING:
             size, ledger = self._size(prepared), self._core.ledger
             more = size - entry.loaded_size
@@ -613,12 +569,12 @@ class Actor:
 
     def catch_up(self) -> None:
         """Charge loaded models with what was borne so far; called now and then."""
-        for model in tuple(self._loaded):
+        for model in tuple(self._contents.in_server):
             self.measured(model)
 
     def _on_rejected(self, model: ModelName, reason: str, passing: bool) -> None:
         """``passing``: the same content may well load at the next try."""
-        self._loading.pop(model, None)
+        self._contents.end_load(model, None)
         reason = told(reason)
         self.feed(ev.LoadFailed(model, reason, passing=passing))
         entry = self.entries.get(model)
@@ -628,7 +584,7 @@ class Actor:
         entry = self.entries.get(model)
         if entry is not None and entry.verifying:
             if not present:
-                self._loaded.pop(model, None)
+                self._contents.left(model)
             self.feed(ev.Verified(model, present))
 
     def _on_described(self, prepared: PreparedModel, found: Mapping[str, object]) -> None:

@@ -18,7 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol
 
-from overbook.agent.actor import Activation, Actor
+from overbook.agent.activation import Activation
+from overbook.agent.actor import Actor
 from overbook.agent.artifacts.cache import Artifact, ArtifactError
 from overbook.agent.artifacts.kinds import Kind
 from overbook.agent.assigned import (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from overbook.agent.actor import Actor, AgentStops
+from overbook.agent.activation import AgentStops
+from overbook.agent.actor import Actor
 from overbook.agent.assignments import Assignments
 from overbook.residency.events import ModelName
 from overbook.residency.states import State

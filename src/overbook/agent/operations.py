@@ -265,9 +265,7 @@ class Operations:
             async with asyncio.timeout(self._limits.load):
                 await self._server.load(prepared, timeout=self._limits.load)
         except (ServerUnreachable, TimeoutError):
-            silent = (
-                True  # the process is dead or will be ended: the model is to be found in `loading`
-            )
+            silent = True  # the process is dead or will be ended: `calls` is to name the model
             raise
         finally:
             if epoch == self._epoch and not silent:

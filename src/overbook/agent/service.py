@@ -13,7 +13,7 @@ import grpc
 import grpc.aio
 
 from overbook import metrics
-from overbook.agent.actor import Activation, AgentStops
+from overbook.agent.activation import Activation, AgentStops
 from overbook.agent.assignments import Assignments
 from overbook.agent.followers import Follower, Followers
 from overbook.residency.effects import Refusal

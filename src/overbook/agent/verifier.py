@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from overbook.agent.actor import Activation, AgentStops
+from overbook.agent.activation import Activation, AgentStops
 from overbook.agent.clock import Clock
 from overbook.agent.notices import Notices
 from overbook.agent.reasons import is_passing

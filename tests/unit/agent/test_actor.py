@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from overbook.agent.actor import Activation, AgentStops
+from overbook.agent.activation import Activation, AgentStops
 from overbook.agent.followers import Follower
 from overbook.agent.servers.protocol import PreparedModel
 from overbook.residency.books import Limits

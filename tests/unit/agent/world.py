@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from overbook.agent.actor import Activation, Actor, ActorPorts
+from overbook.agent.activation import Activation
+from overbook.agent.actor import Actor, ActorPorts
 from overbook.agent.artifacts.cache import Artifact
 from overbook.agent.artifacts.errors import ArtifactError
 from overbook.agent.artifacts.kinds import Kind
