@@ -12,7 +12,8 @@ import pytest
 
 from overbook.wire import oip_pb2
 from overbook.wire.agent_pb2 import ActivateReply
-from tests.integration.gateway_fakes import SERVICE, World, eventually, running_world
+from tests.integration.fake_inference_server import SERVICE
+from tests.integration.gateway_fakes import World, eventually, running_world
 
 MODELS = {"iris": [0], "wine": [0], "slow": [0], "broken": [0], "nowhere": []}
 

@@ -16,9 +16,9 @@ from overbook.gateway.errors import PortInUse
 from overbook.gateway.newcomers import GRANTS
 from overbook.gateway.part import GatewayConfig, GatewayPart
 from overbook.wire.agent_pb2 import ActivateReply
+from tests.integration.fake_inference_server import FakeServer
 from tests.integration.gateway_fakes import (
     FakeAgent,
-    FakeServer,
     World,
     agent_target,
     eventually,

@@ -14,6 +14,7 @@ from overbook.residency.books import Limits
 from overbook.residency.effects import Cause, Effect, Refusal
 from overbook.residency.events import Event, ModelName, RequestId
 from overbook.residency.states import State
+from tests.unit.residency.leaving import first_that_suffice
 from tests.unit.residency.seen import LoadedLast, Seen, Waiter
 
 DEFICIT = (Cause.BUDGET, Cause.SURPRISE, Cause.LOST, Cause.GUARD)
@@ -594,14 +595,6 @@ class Mirror:
 
         if len({place(name) for name in pool}) < len(pool):
             return  # used at the same moment: either may go first
-        pool.sort(key=place)
-        chosen: list[ModelName] = []
-        for name in pool:
-            if sum(self.models[one].charge for one in chosen) >= missing:
-                break
-            chosen.append(name)
-        for name in reversed(tuple(chosen)):
-            rest = sum(self.models[one].charge for one in chosen if one != name)
-            if rest >= missing:
-                chosen.remove(name)
+        charges = {name: self.models[name].charge for name in sorted(pool, key=place)}
+        chosen = first_that_suffice(charges, missing)
         assert sorted(chosen) == sorted(victims), "law 4: not the first in order"
