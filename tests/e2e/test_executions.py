@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
@@ -18,6 +19,8 @@ SECONDS = 60.0
 SERVICE = "/inference.GRPCInferenceService/"
 _MLSERVER = """
 import json
+import os
+import signal
 
 from mlserver import MLModel
 from mlserver.codecs import StringCodec
@@ -35,6 +38,10 @@ class Says(MLModel):
         said = json.loads(said)
         with open(self.log, "a") as log:
             log.write(said["id"] + "\\n")
+        if said["how"] == "exits":
+            os._exit(3)
+        if said["how"] == "crashes":
+            os.kill(os.getpid(), signal.SIGSEGV)
         if said["how"] == "not found":
             raise ModelNotFound("customer-7")
         if said["how"] == "its own name":
@@ -117,30 +124,30 @@ class Asker:
     def unary(self, model: str, how: str) -> grpc.StatusCode:
         call: grpc.UnaryUnaryMultiCallable[
             oip_pb2.ModelInferRequest, oip_pb2.ModelInferResponse
-        ] = self._channel.unary_unary(
-            f"{SERVICE}ModelInfer",
-            request_serializer=oip_pb2.ModelInferRequest.SerializeToString,
-            response_deserializer=oip_pb2.ModelInferResponse.FromString,
-        )
-        try:
-            call(self._message(model, how), timeout=SECONDS)
-        except grpc.RpcError as error:
-            return _code(error)
-        return grpc.StatusCode.OK
+        ] = self._channel.unary_unary(f"{SERVICE}ModelInfer", **_CODEC)
+        message = self._message(model, how)
+        return _status(lambda: call(message, timeout=SECONDS))
 
     def stream(self, model: str, how: str) -> grpc.StatusCode:
         call: grpc.StreamStreamMultiCallable[
             oip_pb2.ModelInferRequest, oip_pb2.ModelInferResponse
-        ] = self._channel.stream_stream(
-            f"{SERVICE}ModelStreamInfer",
-            request_serializer=oip_pb2.ModelInferRequest.SerializeToString,
-            response_deserializer=oip_pb2.ModelInferResponse.FromString,
-        )
-        try:
-            list(call(iter([self._message(model, how)]), timeout=SECONDS))
-        except grpc.RpcError as error:
-            return _code(error)
-        return grpc.StatusCode.OK
+        ] = self._channel.stream_stream(f"{SERVICE}ModelStreamInfer", **_CODEC)
+        message = self._message(model, how)
+        return _status(lambda: list(call(iter([message]), timeout=SECONDS)))
+
+
+_CODEC: Any = {
+    "request_serializer": oip_pb2.ModelInferRequest.SerializeToString,
+    "response_deserializer": oip_pb2.ModelInferResponse.FromString,
+}
+
+
+def _status(ask: Callable[[], object]) -> grpc.StatusCode:
+    try:
+        ask()
+    except grpc.RpcError as error:
+        return _code(error)
+    return grpc.StatusCode.OK
 
 
 def _code(error: grpc.RpcError) -> grpc.StatusCode:
@@ -243,4 +250,26 @@ def test_what_a_model_on_triton_answers_is_asked_once(
     if cold:
         cool(running, "triton-says")
     assert asker.unary("triton-says", how) is grpc.StatusCode[how]
+    assert asker.executions == 1
+
+
+@pytest.mark.parametrize("how", ["exits", "crashes"])
+@pytest.mark.parametrize("protocol", ["REST", "gRPC"])
+@pytest.mark.parametrize("cold", [True, False], ids=["cold", "hot"])
+def test_a_request_that_ends_the_process_runs_once(
+    running: Overbook, asker: Asker, how: str, protocol: str, cold: bool
+) -> None:
+    """It is known whose code the process was in, so its model is held back when the request comes again."""
+    freed = running.run("activate", "says")
+    assert freed.code == 0, freed.err
+    for _ in range(3):
+        assert asker.rest("says", "500").status_code == 500
+    if cold:
+        cool(running, "says")
+    if protocol == "REST":
+        answer = asker.rest("says", how)
+        assert answer.status_code == 503
+        assert "the inference server died in a request of it" in answer.json()["error"]
+    else:
+        assert asker.unary("says", how) is grpc.StatusCode.UNAVAILABLE
     assert asker.executions == 1

@@ -160,62 +160,49 @@ def test_serve_agent_of_a_server_that_runs_already(
     assert "--rest: 'h' is not an address; expected host:port" in wrong.output
 
 
+_UP = (["up"], "overbook.machine.up", "run_up")
+_AGENT = (["serve", "agent", "--memory", "1Gi"], "overbook.machine.serve", "run_agent")
+_GATEWAY = (["serve", "gateway"], "overbook.machine.serve", "run_gateway")
+
+
 @pytest.mark.parametrize(
-    ("command", "module", "function"),
+    ("started", "option", "said", "seconds", "wrong"),
     [
-        (["up"], "overbook.machine.up", "run_up"),
-        (["serve", "gateway"], "overbook.machine.serve", "run_gateway"),
+        (_UP, "--activation-timeout", ("90s", "10m"), (60.0, 90.0, 600.0), ("0", "61m", "soon")),
+        (_GATEWAY, "--activation-timeout", ("90s", "10m"), (60.0, 90.0, 600.0), ("0",)),
+        (_UP, "--silence-limit", ("2m", "45s"), (90.0, 120.0, 45.0), ("0", "61m", "soon")),
+        (_AGENT, "--silence-limit", ("2m", "45s"), (90.0, 120.0, 45.0), ("0",)),
+        (_UP, "--grace", ("2m", "0"), (30.0, 120.0, 0.0), ("-1", "soon")),
+        (_AGENT, "--grace", ("2m", "0"), (30.0, 120.0, 0.0), ("soon",)),
+        (_GATEWAY, "--grace", ("2m", "0"), (30.0, 120.0, 0.0), ("soon",)),
     ],
 )
-def test_how_long_requests_wait_by_option_by_environment_and_by_default(
+def test_durations_by_default_by_environment_and_by_option(
     overbook: Overbook,
     replaced: Replace,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    command: list[str],
-    module: str,
-    function: str,
+    started: tuple[list[str], str, str],
+    option: str,
+    said: tuple[str, str],
+    seconds: tuple[float, float, float],
+    wrong: tuple[str, ...],
 ) -> None:
+    command, module, function = started
     calls = replaced(module, function, 0)
     plain = [*command, "--state-dir", str(tmp_path)]
+    field = option.removeprefix("--").replace("-", "_")
     assert overbook(*plain).exit_code == 0
-    monkeypatch.setenv("OVERBOOK_ACTIVATION_TIMEOUT", "90s")
+    monkeypatch.setenv(f"OVERBOOK_{field.upper()}", said[0])
     assert overbook(*plain).exit_code == 0
-    assert overbook(*plain, "--activation-timeout", "10m").exit_code == 0
-    waits = [getattr(options, "activation_timeout", None) for options in calls]
-    assert waits == [60.0, 90.0, 600.0]
-    for wrong in ("0", "61m", "soon"):
-        refused = overbook(*plain, "--activation-timeout", wrong)
+    assert overbook(*plain, option, said[1]).exit_code == 0
+    assert tuple(getattr(options, field) for options in calls) == seconds
+    for each in wrong:
+        refused = overbook(*plain, option, each)
         assert refused.exit_code == 2
-        assert "--activation-timeout" in refused.stderr
+        assert option in refused.stderr
         assert "such as 90s" in refused.stderr
     assert len(calls) == 3
-
-
-@pytest.mark.parametrize(
-    ("command", "module", "function"),
-    [
-        (["up"], "overbook.machine.up", "run_up"),
-        (["serve", "agent", "--memory", "1Gi"], "overbook.machine.serve", "run_agent"),
-    ],
-)
-def test_how_long_servers_may_be_silent_by_option_by_environment_and_by_default(
-    overbook: Overbook,
-    replaced: Replace,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    command: list[str],
-    module: str,
-    function: str,
-) -> None:
-    calls = replaced(module, function, 0)
-    plain = [*command, "--state-dir", str(tmp_path)]
-    assert overbook(*plain).exit_code == 0
-    monkeypatch.setenv("OVERBOOK_SILENCE_LIMIT", "2m")
-    assert overbook(*plain).exit_code == 0
-    assert overbook(*plain, "--silence-limit", "45s").exit_code == 0
-    assert [getattr(options, "silence_limit", None) for options in calls] == [90.0, 120.0, 45.0]
-    assert overbook(*plain, "--silence-limit", "0").exit_code == 2
 
 
 def test_serve_gateway(overbook: Overbook, replaced: Replace, tmp_path: Path) -> None:
