@@ -94,6 +94,7 @@ class FakeServer:
         self.leaked = 0
         self.unload_seconds = 0.0
         self.unload_problem = ""  # what goes wrong with a model's own part in that
+        self.unload_refused = ""
         self.calls: list[str] = []
         self.weighings: list[str] = []
         self.open: Calls | None = None  # what it says that it is doing
@@ -179,6 +180,8 @@ class FakeServer:
         gone = self._loaded.pop(name, None)
         if self.unload_problem:
             raise UnloadFailed(self.unload_problem)
+        if self.unload_refused:
+            raise ServerUnreachable(f"unload of {name}: {self.unload_refused}")
         if not (measure and self.weighs) or gone is None:
             return None
         return gone.size + gone.grows

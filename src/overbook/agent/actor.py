@@ -16,7 +16,7 @@ from overbook.agent.accusing import Accuser
 from overbook.agent.activation import Activation, AgentStops
 from overbook.agent.clock import Clock
 from overbook.agent.contents import Contents
-from overbook.agent.deaths import Calls, Death, Kind
+from overbook.agent.deaths import Calls, Death
 from overbook.agent.followers import Followers
 from overbook.agent.in_flight import may_have_requests, requests_in, surely_asked
 from overbook.agent.inquiries import Inquiries
@@ -26,7 +26,7 @@ from overbook.agent.memory.sizes import Content
 from overbook.agent.memory.unattributed import passing_of
 from overbook.agent.memory.watch import RETRY_AFTER
 from overbook.agent.notices import Notices
-from overbook.agent.operations import OperationLimits, Operations, Repair, Reports
+from overbook.agent.operations import OperationLimits, Operations, Repair, Reports, Stuck
 from overbook.agent.servers.protocol import InferenceServer, ModelRejected, PreparedModel
 from overbook.residency import effects as fx
 from overbook.residency import events as ev
@@ -46,7 +46,7 @@ class _Waiter:
 
 @dataclass(frozen=True, slots=True)
 class ActorPorts:
-    """What the actor acts upon. ``kill_server`` ends a process that does not answer, and names whom that is blamed on;
+    """What the actor acts upon. ``kill_server`` ends a process that does not answer;
     `server_down` tells of its end.
 
     ``loaded``: is told of each load that ended well. ``repair``: see `operations`. ``size``: bytes to charge for a
@@ -55,7 +55,7 @@ class ActorPorts:
 
     server: InferenceServer
     notices: Notices
-    kill_server: Callable[[str, frozenset[tuple[str, Kind]]], None]
+    kill_server: Callable[[Stuck], None]
     repair: Repair
     loaded: Callable[[PreparedModel], None]
     meter: Meter

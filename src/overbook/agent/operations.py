@@ -57,10 +57,20 @@ class OperationLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class Stuck:
+    """Why the process must be ended, and for whose call. ``hung``: the call took all the time that it was given; else
+    it was broken off, or refused, which says nothing about whom the process is busy with.
+    """
+
+    reason: str
+    call: tuple[str, Kind]
+    hung: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Reports:
     """Who is told how an operation ended. ``rejected``: why, and whether that may be otherwise at the next try.
-    ``unloaded``: and what went wrong with that, if anything. ``stuck``: the process must be ended, why, and who is
-    suspected of that.
+    ``unloaded``: and what went wrong with that, if anything. ``stuck``: the process must be ended, and why.
     """
 
     loaded: Callable[[PreparedModel, float], None]
@@ -69,7 +79,7 @@ class Reports:
     unloaded: Callable[[ModelName, str], None]
     verified: Callable[[ModelName, bool], None]
     described: Callable[[PreparedModel, Mapping[str, object]], None]
-    stuck: Callable[[str, frozenset[tuple[str, Kind]]], None]
+    stuck: Callable[[Stuck], None]
 
 
 class Operations:
@@ -300,22 +310,22 @@ class Operations:
         self._reports.loaded(prepared, seconds)
 
     def _unreachable(self, model: ModelName, took: float, error: Exception) -> Report:
-        suspects = frozenset({(str(model), Kind.LOAD)})
+        call = (str(model), Kind.LOAD)
         if took < self._limits.load * _NEARLY:
             told = f"it stopped answering while it loaded model '{model}': {error}"
-            return lambda: self._reports.stuck(told, suspects)
+            return lambda: self._reports.stuck(Stuck(told, call, hung=False))
         told = f"the load did not end within {took:.0f} s"
 
         def hung() -> None:
             # The model is to blame, but its bytes come back only with the end of the process.
             self._hung[model] = told
-            self._reports.stuck(f"model '{model}': {told}", suspects)
+            self._reports.stuck(Stuck(f"model '{model}': {told}", call, hung=True))
 
         return hung
 
     async def _unload(self, model: ModelName, loaded: PreparedModel | None, idle: bool) -> Report:
         content = None if loaded is None else self._content(loaded)
-        gave, problem = None, ""
+        gave, problem, began = None, "", self._clock.now()
         try:
             async with self._meter.unloading(model, content) as work:
                 async with asyncio.timeout(self._limits.unload):
@@ -328,7 +338,8 @@ class Operations:
                 work.said(gave)
         except (ServerUnreachable, TimeoutError) as error:
             told = f"unload of model '{model}' did not end: {error or 'no answer'}"
-            return lambda: self._reports.stuck(told, frozenset({(str(model), Kind.UNLOAD)}))
+            hung = self._clock.now() - began >= self._limits.unload * _NEARLY
+            return lambda: self._reports.stuck(Stuck(told, (str(model), Kind.UNLOAD), hung))
         return lambda: self._reports.unloaded(model, problem)
 
     async def _settle(self, model: ModelName, ticket: Ticket, passed: Mapping[str, int]) -> Report:

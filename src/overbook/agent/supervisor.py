@@ -21,6 +21,7 @@ from overbook.agent.memory.machine import Room
 from overbook.agent.memory.meter import Meter
 from overbook.agent.memory.recycling import Recycling
 from overbook.agent.notices import Notices
+from overbook.agent.operations import Stuck
 from overbook.agent.pulse import SILENCE_LIMIT, Pulse, Silent
 from overbook.agent.replaceable import ReplaceableServer
 from overbook.agent.servers.protocol import InferenceServer, ServerStartFailed, ServerUnreachable
@@ -63,6 +64,7 @@ class _End:
     reason: str
     own_doing: bool = True
     named: frozenset[tuple[str, Kind]] = frozenset()
+    hung: bool = False
 
 
 class Supervisor:
@@ -102,9 +104,9 @@ class Supervisor:
         self.message = ""
         self.base_bytes: int | None = None
 
-    def kill(self, reason: str, suspects: frozenset[tuple[str, Kind]]) -> None:
-        """End the process: it does not answer, or holds memory that only its end gives back. That is blamed on them."""
-        self._kill_end = _End(reason, named=suspects)
+    def kill(self, stuck: Stuck) -> None:
+        """End the process: it does not answer, or holds memory that only its end gives back."""
+        self._kill_end = _End(stuck.reason, named=frozenset({stuck.call}), hung=stuck.hung)
         self._killed.set()
 
     def recycle(self, reason: str) -> None:
@@ -222,7 +224,7 @@ class Supervisor:
         elif silent.done() and not silent.cancelled():
             found = silent.result()
             told = f"it answered nothing for {_who(found)}, and was ended"
-            end = _End(told, own_doing=bool(found.blocking), named=found.blocking)
+            end = _End(told, bool(found.blocking), found.blocking, hung=True)
         else:
             return None
         await self._server.stop(grace=0.0)
@@ -280,13 +282,17 @@ class Supervisor:
         """Whether somebody is suspected of its end."""
         self.phase, self.message = Phase.STARTING, f"the inference server ended: {end.reason}"
         self._notices.server_event("ServerDied", self.message, warning=True)
-        calls, named = self._server.open_calls(), end.named
+        calls, named, own_doing = self._server.open_calls(), end.named, end.own_doing
         if calls is None:
             calls = actor.asked_for
         elif named:
-            # What it had not begun when it was given up waited for somebody else.
-            named = named & calls.begun or calls.blocking
-        death = Death(self._clock.now(), end.reason, end.own_doing, calls, named)
+            named = named & calls.begun
+            if end.hung and not named:
+                # What it had not begun when it was given up waited for somebody else.
+                named = calls.blocking
+            # Else those that are in it had no part in that: it answered them all the time.
+            own_doing = bool(named)
+        death = Death(self._clock.now(), end.reason, own_doing, calls, named)
         return actor.server_died(death)
 
     def _silent(self, silent: Silent | None) -> None:

@@ -217,3 +217,20 @@ async def test_an_unload_that_goes_wrong_is_told_and_costs_nobody_the_process() 
         [(model, message)] = told(made, "ModelUnloadFailed")
         assert model == A
         assert "did not end within 30 s" in message
+
+
+@in_virtual_time
+async def test_whoever_is_asked_while_an_unload_is_refused_is_not_to_blame_for_the_end() -> None:
+    """The process is ended, since nobody knows what it still holds; but it answered all the time."""
+    async with world() as made:
+        await made.assign(spec(A), spec(B))
+        await made.activate(A)
+        await made.activate(B)
+        made.server.unload_refused = "RuntimeError: something of its own"
+        made.server.open = running(B)
+        made.actor.evict(ModelName(A))
+        await asyncio.sleep(5)
+        made.server.open, made.server.unload_refused = Calls(), ""
+        assert [model for model, _ in told(made, "ModelSuspected")] == []
+        assert (await made.activate(B)).refusal is None
+        assert (await made.activate(A)).refusal is None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import builtins
+import itertools
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -66,3 +68,35 @@ def test_imports_are_looked_at_only_while_there_are_such_models(tmp_path: Path) 
     two.close()
     assert builtins.__import__ is plain
     assert not [name for name in sys.modules if name.startswith(f"{SPACES._ROOT}.")]
+
+
+def test_others_may_import_while_a_space_is_closed(tmp_path: Path) -> None:
+    spaces = [_space(tmp_path, f"m{number}") for number in range(200)]
+    over = threading.Event()
+
+    def imports() -> None:
+        for number in itertools.cycle(range(1_000)):
+            if over.is_set():
+                return
+            sys.modules[f"_elsewhere_{number}"] = ModuleType("elsewhere")
+            sys.path_importer_cache[f"/elsewhere/{number}"] = None
+            if number == 999:
+                for each in range(1_000):
+                    del (
+                        sys.modules[f"_elsewhere_{each}"],
+                        sys.path_importer_cache[f"/elsewhere/{each}"],
+                    )
+
+    before, importing = sys.getswitchinterval(), threading.Thread(target=imports)
+    sys.setswitchinterval(1e-6)
+    importing.start()
+    try:
+        for space in spaces:
+            space.close()
+    finally:
+        over.set()
+        importing.join()
+        sys.setswitchinterval(before)
+        for number in range(1_000):
+            sys.modules.pop(f"_elsewhere_{number}", None)
+            sys.path_importer_cache.pop(f"/elsewhere/{number}", None)

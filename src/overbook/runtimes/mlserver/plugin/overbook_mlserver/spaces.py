@@ -91,10 +91,13 @@ class Space:
             builtins.__import__ = _plain_import
         inside = self._package + "."
         sys.modules.pop(self._package, None)
-        for name in [name for name in sys.modules if name.startswith(inside)]:
-            sys.modules.pop(name, None)
-        for path in [p for p in sys.path_importer_cache if p.startswith(self.folder)]:
-            sys.path_importer_cache.pop(path, None)
+        # Copies, made at once: other threads import meanwhile, for the loads of other models.
+        for name in list(sys.modules):
+            if name.startswith(inside):
+                sys.modules.pop(name, None)
+        for path in list(sys.path_importer_cache):
+            if path.startswith(self.folder):
+                sys.path_importer_cache.pop(path, None)
 
 
 def install() -> None:
