@@ -18,6 +18,7 @@ from tests.e2e.process import Overbook, model_manifest, server_manifest
 SECONDS = 60.0
 SERVICE = "/inference.GRPCInferenceService/"
 _MLSERVER = """
+import asyncio
 import json
 import os
 import signal
@@ -26,6 +27,10 @@ from mlserver import MLModel
 from mlserver.codecs import StringCodec
 from mlserver.errors import MLServerError, ModelNotFound
 from mlserver.types import InferenceResponse
+
+
+class Unusual(BaseException):
+    pass
 
 
 class Says(MLModel):
@@ -42,6 +47,10 @@ class Says(MLModel):
             os._exit(3)
         if said["how"] == "crashes":
             os.kill(os.getpid(), signal.SIGSEGV)
+        if said["how"] == "cancelled":
+            raise asyncio.CancelledError
+        if said["how"] == "base":
+            raise Unusual
         if said["how"] == "not found":
             raise ModelNotFound("customer-7")
         if said["how"] == "its own name":
@@ -75,7 +84,8 @@ class TritonPythonModel:
             with open(LOG, "a") as log:
                 log.write(said["id"] + "\\n")
             code = getattr(pb_utils.TritonError, said["how"])
-            answers.append(pb_utils.InferenceResponse(error=pb_utils.TritonError("said the model", code)))
+            text = said.get("text", "said the model") * said.get("times", 1)
+            answers.append(pb_utils.InferenceResponse(error=pb_utils.TritonError(text, code)))
         return answers
 """
 _CONFIG = """
@@ -103,29 +113,30 @@ class Asker:
         """Of the request that came last."""
         return self._log.read_text().splitlines().count(self.id)
 
-    def _said(self, how: str) -> str:
+    def _said(self, how: str, **more: object) -> str:
         self.id = uuid.uuid4().hex
-        return json.dumps({"id": self.id, "how": how})
+        return json.dumps({"id": self.id, "how": how, **more})
 
-    def rest(self, model: str, how: str) -> httpx.Response:
-        tensor = {"name": "x", "shape": [1], "datatype": "BYTES", "data": [self._said(how)]}
+    def rest(self, model: str, how: str, **more: object) -> httpx.Response:
+        said = self._said(how, **more)
+        tensor = {"name": "x", "shape": [1], "datatype": "BYTES", "data": [said]}
         return self._http.post(
             f"/v2/models/{model}/infer",
             json={"inputs": [tensor | {"parameters": {"content_type": "str"}}]},
         )
 
-    def _message(self, model: str, how: str) -> oip_pb2.ModelInferRequest:
+    def _message(self, model: str, how: str, **more: object) -> oip_pb2.ModelInferRequest:
         message = oip_pb2.ModelInferRequest(model_name=model)
         tensor = message.inputs.add(name="x", datatype="BYTES", shape=[1])
-        tensor.contents.bytes_contents.append(self._said(how).encode())
+        tensor.contents.bytes_contents.append(self._said(how, **more).encode())
         tensor.parameters["content_type"].string_param = "str"
         return message
 
-    def unary(self, model: str, how: str) -> grpc.StatusCode:
+    def unary(self, model: str, how: str, **more: object) -> grpc.StatusCode:
         call: grpc.UnaryUnaryMultiCallable[
             oip_pb2.ModelInferRequest, oip_pb2.ModelInferResponse
         ] = self._channel.unary_unary(f"{SERVICE}ModelInfer", **_CODEC)
-        message = self._message(model, how)
+        message = self._message(model, how, **more)
         return _status(lambda: call(message, timeout=SECONDS))
 
     def stream(self, model: str, how: str) -> grpc.StatusCode:
@@ -203,6 +214,10 @@ def cool(running: Overbook, model: str) -> None:
         ("500", 500, grpc.StatusCode.INTERNAL),
         ("not found", 404, grpc.StatusCode.NOT_FOUND),
         ("its own name", 404, grpc.StatusCode.NOT_FOUND),
+        ("100", 500, grpc.StatusCode.UNKNOWN),
+        ("999", 500, grpc.StatusCode.UNKNOWN),
+        ("cancelled", 500, grpc.StatusCode.INTERNAL),
+        ("base", 500, grpc.StatusCode.INTERNAL),
     ],
 )
 def test_what_a_model_on_mlserver_answers_is_asked_once(
@@ -272,4 +287,30 @@ def test_a_request_that_ends_the_process_runs_once(
         assert "the inference server died in a request of it" in answer.json()["error"]
     else:
         assert asker.unary("says", how) is grpc.StatusCode.UNAVAILABLE
+    assert asker.executions == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Request for unknown model: 'other' is not found",
+        "Request for unknown model: 'other' has no available versions",
+        "Stub process 'other_0_0' is not healthy.",
+        "Stub process is not healthy.",
+        "Model 5 not found",
+    ],
+)
+def test_a_model_on_triton_may_tell_what_another_server_said(asker: Asker, text: str) -> None:
+    for _ in range(2):
+        asker.rest("triton-says", "NOT_FOUND", text=text)
+        assert asker.executions == 1
+        asker.unary("triton-says", "UNAVAILABLE", text=text)
+        assert asker.executions == 1
+
+
+def test_a_model_on_triton_may_say_much(asker: Asker) -> None:
+    assert asker.rest("triton-says", "INTERNAL", text="x", times=200_000).status_code == 500
+    assert asker.executions == 1
+    # In gRPC it is a header, which Envoy takes up to 60 KiB of.
+    asker.unary("triton-says", "INTERNAL", text="x", times=50_000)
     assert asker.executions == 1

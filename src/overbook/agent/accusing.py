@@ -52,7 +52,7 @@ class Accuser:
             generation = content(model, kind)
             if generation is not None:
                 suspects[Suspect(model, generation)] = kind
-        self._record, sentences = judge(self._record, suspects, death.at)
+        self._record, sentences = judge(self._record, suspects, death.at, ran=death.ran)
         return tuple(Accusation(each, _reason(each, death.reason)) for each in sentences)
 
     def watched(self, prepared: PreparedModel) -> bool:

@@ -6,9 +6,11 @@ waits for it may have a second try), the second within an hour holds it back unt
 a strike that are among several suspects are taken for the cause again, and nobody else is.
 
 Where several are suspected and none of them has a strike, nobody is accused: two models that are innocent may well be
-met beside two that are not. But those that are met in such deaths again are kept apart for some seconds. Of those that
-were met most often one half is let in first: either it dies with fewer suspects, or, when it dies once all are back, it
-is the other half's turn. So the innocent lose seconds, and a culprit is alone, and known, after a few deaths.
+met beside two that are not. Nor is anybody where no model's code was seen to run, even if only one had a request open:
+a thread that another one has left behind may have ended the process. But those that are met in such deaths again are
+kept apart for some seconds. Of those that were met most often one half is let in first: either it dies with fewer
+suspects, or, when it dies once all are back, it is the other half's turn. So the innocent lose seconds, and a culprit
+is alone, and known, after a few deaths.
 
 A strike is against a content. Memory that one model corrupts and another one trips over accuses the wrong one; nothing
 that can be seen from outside tells these apart.
@@ -94,14 +96,17 @@ class Record:
 
 
 def judge(
-    before: Record, suspects: Mapping[Suspect, Kind], now: float
+    before: Record, suspects: Mapping[Suspect, Kind], now: float, *, ran: bool = True
 ) -> tuple[Record, tuple[Sentence, ...]]:
-    """A process ended in the code of these: what is remembered from now on, and who is held back for it."""
+    """A process ended in the code of these: what is remembered from now on, and who is held back for it.
+
+    ``ran``: their code ran then; else they only waited for something.
+    """
     record = _recent(before, now)
     if not suspects:
         return record, ()
     known = [one for one in suspects if one in record.strikes]
-    guilty = known or (list(suspects) if len(suspects) == 1 else [])
+    guilty = known or (list(suspects) if ran and len(suspects) == 1 else [])
     if guilty:
         return _accuse(record, sorted(guilty), suspects, now)
     return _keep_apart(record, suspects, now)

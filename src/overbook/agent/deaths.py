@@ -66,6 +66,11 @@ class Calls:
         return frozenset((call.model, call.kind) for call in ran or self.open)
 
     @property
+    def ran(self) -> bool:
+        """Whether any of them ran, and did not only wait."""
+        return any(call.activity is not Activity.WAITING for call in self.open)
+
+    @property
     def blocking(self) -> frozenset[tuple[str, Kind]]:
         """Whose code may be what keeps the event loop from everybody: who has it, else who may hold the interpreter."""
         for activity in (Activity.ON_LOOP, Activity.IN_THREAD):
@@ -94,6 +99,11 @@ class Death:
         if not self.own_doing:
             return frozenset()
         return self.named or self.calls.suspects
+
+    @property
+    def ran(self) -> bool:
+        """Whether the code of the suspects was seen to run when the process ended, or to keep it from all else."""
+        return bool(self.named) or self.calls.ran
 
 
 def ended_itself(code: int) -> bool:

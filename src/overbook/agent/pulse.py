@@ -6,6 +6,9 @@ The shell around `silence`: probes, ``/proc`` and the clock. What follows from a
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +23,9 @@ from overbook.agent.silence import SPEAKS, Look, Silence
 SILENCE_LIMIT: Final = 90.0
 _PAUSE: Final = 5.0
 _PATIENCE: Final = 600.0
+_STOPPED: Final = "T"
 # States in which no thread of a process can answer: stopped, traced, waiting for a disk.
-_HALTED: Final = frozenset("TtD")
+_HALTED: Final = frozenset(f"{_STOPPED}tD")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,8 @@ class Pulse:
     """Of one server process after the other. ``owes``: whether loads or requests are in it, as the agent knows.
 
     ``limit``: seconds of silence; ``noticed``: is told of one that has lasted for a third of that, and of its end
-    (None).
+    (None). One that somebody stopped (SIGSTOP) and that owes answers for so long is sent on: ``continued`` is told
+    after how many seconds.
     """
 
     def __init__(
@@ -47,12 +52,15 @@ class Pulse:
         limit: float,
         owes: Callable[[], bool],
         noticed: Callable[[Silent | None], None],
+        continued: Callable[[float], None],
     ) -> None:
         self._server = server
         self._clock = clock
         self._limit = limit
         self._owes = owes
         self._noticed = noticed
+        self._continued = continued
+        self._stopped = 0.0
 
     async def wait_silent(self) -> Silent:
         """Until the process that runs now has been silent for too long."""
@@ -66,16 +74,17 @@ class Pulse:
                 if asking.done():
                     asking = tasks.create_task(self._ask(pause), name="ask whether it lives")
                 now, waits = self._clock.now(), _waited(self._server.pid)
-                calls = self._server.open_calls() or Calls()
+                calls, state = self._server.open_calls() or Calls(), _state(self._server.pid)
                 look = Look(
                     passed=now - last,
                     usual=pause,
                     answered=answered or calls.beat != beat,
                     owes=bool(calls.open) or self._owes(),
                     starved=max(0.0, waits - waited),
-                    halted=_halted(self._server.pid),
+                    halted=state in _HALTED,
                     blocking=calls.blocking,
                 )
+                self._send_on(look, stopped=state == _STOPPED)
                 last, waited, beat = now, waits, calls.beat
                 silence = silence.after(look)
                 if silence.seconds >= self._limit:
@@ -84,6 +93,15 @@ class Pulse:
                 if told != (silence.seconds >= self._limit / 3):
                     told = not told
                     self._noticed(_silent(silence) if told else None)
+
+    def _send_on(self, look: Look, *, stopped: bool) -> None:
+        self._stopped = self._stopped + look.passed if stopped and look.owes else 0.0
+        pid = self._server.pid
+        if pid is not None and self._stopped >= self._limit / 3:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+            self._continued(self._stopped)
+            self._stopped = 0.0
 
     async def _ask(self, pause: float) -> bool:
         """After a pause. Patiently: one that is busy answers as soon as it comes to it, and is not asked anew."""
@@ -104,9 +122,10 @@ def _waited(pid: int | None) -> float:
         return 0.0
 
 
-def _halted(pid: int | None) -> bool:
+def _state(pid: int | None) -> str:
+    """The letter by which the kernel tells what the process does; empty when it does not tell."""
     try:
         told = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return False
-    return told.rpartition(")")[2].lstrip()[:1] in _HALTED
+        return ""
+    return told.rpartition(")")[2].lstrip()[:1]

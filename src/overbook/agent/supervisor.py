@@ -204,6 +204,7 @@ class Supervisor:
             limit=self._limits.silence,
             owes=actor.owes,
             noticed=self._silent,
+            continued=self._continued,
         )
         async with asyncio.TaskGroup() as tasks:
             exited = tasks.create_task(self._exit(), name="wait for server exit")
@@ -294,6 +295,10 @@ class Supervisor:
             own_doing = bool(named)
         death = Death(self._clock.now(), end.reason, own_doing, calls, named)
         return actor.server_died(death)
+
+    def _continued(self, seconds: float) -> None:
+        told = f"the inference server was stopped (SIGSTOP) for {seconds:.0f} s while it owed answers; SIGCONT was sent"
+        self._notices.server_event("ServerContinued", told, warning=True)
 
     def _silent(self, silent: Silent | None) -> None:
         """It has not answered for some time, or (None) does so again."""

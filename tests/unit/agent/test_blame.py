@@ -44,6 +44,16 @@ def test_who_waits_for_a_load_may_have_a_second_try() -> None:
     assert judge(record, {A: Kind.LOAD}, 11.0)[1][0].until == math.inf
 
 
+def test_who_only_waited_is_not_accused_and_never_held_back_for_good() -> None:
+    """The only request that was open: but a thread that some model left behind may have ended the process."""
+    record, found = judge(Record(), {A: Kind.REQUEST}, 0.0, ran=False)
+    assert found == ()
+    for number in range(1, 20):
+        record, [sentence] = judge(record, {A: Kind.REQUEST}, 10.0 * number, ran=False)
+        assert sentence.strikes == 0
+        assert sentence.until <= 10.0 * number + LONGEST_APART
+
+
 def test_a_death_without_suspects_is_nobodys() -> None:
     assert judge(Record(), {}, 0.0) == (Record(), ())
 

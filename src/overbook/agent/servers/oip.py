@@ -1,6 +1,7 @@
 """Asks an Open Inference Protocol server, over gRPC and REST, and names what went wrong.
 
-Every call has a deadline. No retries here: the caller knows what a repeated load would mean.
+Every call has a deadline. No retries here, as the caller knows what a repeated load would mean; only an index that
+fell over a folder which was being taken away is asked for again.
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ _STATES: Final = {
     "UNLOADING": Presence.ABSENT,
     "": Presence.ABSENT,
 }
+# Triton lists the names in its folder, then looks at each; one that has gone in between ends the call.
+_FOLDER_WENT: Final = "failed to stat file"
+_INDEX_TRIES: Final = 3
 _GONE: Final = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -138,15 +142,19 @@ class OipClient:
 
     async def index_states(self, *, timeout: float) -> dict[str, str]:
         """In the server's own words. Raises ServerUnreachable."""
-        try:
-            reply = await self._call(
-                "RepositoryIndex",
-                oip_pb2.RepositoryIndexRequest(),
-                oip_pb2.RepositoryIndexResponse,
-                timeout=timeout,
-            )
-        except grpc.aio.AioRpcError as error:
-            raise _unreachable("index", error, timeout) from error
+        for left in reversed(range(_INDEX_TRIES)):
+            try:
+                reply = await self._call(
+                    "RepositoryIndex",
+                    oip_pb2.RepositoryIndexRequest(),
+                    oip_pb2.RepositoryIndexResponse,
+                    timeout=timeout,
+                )
+            except grpc.aio.AioRpcError as error:
+                if left and _FOLDER_WENT in (error.details() or ""):
+                    continue
+                raise _unreachable("index", error, timeout) from error
+            break
         return {entry.name: entry.state for entry in reply.models}
 
     async def presence(self, name: str, *, timeout: float) -> Presence:

@@ -142,6 +142,27 @@ async def test_index_reads_both_spellings_of_states() -> None:
     }
 
 
+@pytest.mark.parametrize(("falls", "answered"), [(2, True), (3, False)])
+async def test_an_index_that_falls_over_a_folder_which_goes_is_asked_for_again(
+    falls: int, answered: bool
+) -> None:
+    asked = 0
+
+    async def index(_request: bytes, context: Context) -> bytes:
+        nonlocal asked
+        asked += 1
+        if asked <= falls:
+            await context.abort(grpc.StatusCode.INTERNAL, "failed to stat file models/odd")
+        return oip_pb2.RepositoryIndexResponse().SerializeToString()
+
+    async with grpc_server(RepositoryIndex=index) as client:
+        if answered:
+            assert await client.index(timeout=5) == {}
+        else:
+            with pytest.raises(ServerUnreachable, match="models/odd"):
+                await client.index(timeout=5)
+
+
 @pytest.mark.parametrize(
     ("status", "presence"),
     [

@@ -106,7 +106,7 @@ async def test_who_wants_to_end_the_process_ends_its_call(kept: Any, tmp_path: P
     async def leaves() -> None:
         raise SystemExit(3)
 
-    with pytest.raises(calls.LeftProcess, match=r"SystemExit\(3\)"):
+    with pytest.raises(calls.Escaped, match=r"SystemExit\(3\)"):
         await kept.during(calls.REQUEST, "a", leaves())
     assert seen(tmp_path).open == ()
 

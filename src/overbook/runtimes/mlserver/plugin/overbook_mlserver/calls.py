@@ -14,6 +14,7 @@ Standard library only.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import contextvars
 import mmap
@@ -40,8 +41,10 @@ FREE, WAITING, ON_LOOP, IN_THREAD = 0, 1, 2, 3
 _LONGEST_NAME = PLACE_BYTES - 3
 
 
-class LeftProcess(Exception):
-    """A model's code wanted to end the process, as ``sys.exit`` does. It ends its call only."""
+class Escaped(Exception):
+    """A model's code raised what is no error of its call but would end more than that, as ``sys.exit`` does, or a
+    cancellation that nobody asked for. It ends its call only.
+    """
 
 
 def _shared(path: str, size: int) -> mmap.mmap | bytearray:
@@ -87,7 +90,7 @@ class Calls:
         self._memory[ENDING_AT] = 1
 
     async def during(self, kind: int, model: str, work: Coroutine[Any, Any, T]) -> T:
-        """Do the work, which is a call of that kind. Raises LeftProcess."""
+        """Do the work, which is a call of that kind. Raises Escaped."""
         name = model.encode()
         place = self._enter(kind, name, WAITING)
         token = self._current.set((kind, name))
@@ -95,8 +98,12 @@ class Calls:
             if place is None:
                 return await work
             return await self._stepwise(place, work, ON_LOOP)
-        except (SystemExit, KeyboardInterrupt) as error:
-            raise LeftProcess(f"its code raised {error!r}") from error
+        except (Exception, GeneratorExit):
+            raise
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) and _cancelled():
+                raise
+            raise Escaped(f"its code raised {error!r}") from error
         finally:
             self._current.reset(token)
             self._leave(place)
@@ -159,6 +166,12 @@ class Calls:
         if place is not None:
             self._memory[place] = FREE
             self._free.append(place)
+
+
+def _cancelled() -> bool:
+    """Whether somebody asked for the end of this task."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 _calls: Calls | None = None

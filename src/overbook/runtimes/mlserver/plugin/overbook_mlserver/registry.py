@@ -222,7 +222,7 @@ class Registry(MultiModelRegistry):
                     await hook(model)
                 except Exception:
                     logger.exception("a hook failed at the unload of '%s'", model.name)
-            model.ready = not await calls.during(calls.UNLOAD, model.name, _unloaded(model))
+            model.ready = not await _unloaded(model)
 
     async def get_model(self, name: str, version: str | None = None) -> MLModel:
         """Raises NotHere."""
@@ -260,7 +260,8 @@ async def _unloaded(model: MLModel) -> bool:
     """What its ``unload`` says. One that does not end is left to itself: others need not pay with their process."""
     if type(model).unload is MLModel.unload:
         return await model.unload()
-    unloading = asyncio.create_task(model.unload(), name=f"unload {model.name}")
+    work = calls.during(calls.UNLOAD, model.name, model.unload())
+    unloading = asyncio.create_task(work, name=f"unload {model.name}")
     try:
         await asyncio.wait({unloading}, timeout=_UNLOAD_SECONDS)
         if not unloading.done():

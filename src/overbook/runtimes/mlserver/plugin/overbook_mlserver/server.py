@@ -24,7 +24,7 @@ import mlserver.grpc.server  # noqa: E402
 import mlserver.registry  # noqa: E402
 import mlserver.server  # noqa: E402
 from mlserver.batching import load_batching  # noqa: E402
-from mlserver.errors import ModelNotFound, ModelNotReady  # noqa: E402
+from mlserver.errors import MLServerError, ModelNotFound, ModelNotReady  # noqa: E402
 from mlserver.handlers.custom import _CustomHandlerAttr as _HANDLER  # noqa: E402
 from mlserver.model import MLModel  # noqa: E402
 from mlserver.settings import ModelSettings, Settings  # noqa: E402
@@ -47,7 +47,7 @@ from overbook_mlserver.short_loads import ShortLoads  # noqa: E402
 from overbook_mlserver.streams import Streams  # noqa: E402
 from overbook_mlserver.traffic import Traffic  # noqa: E402
 from overbook_mlserver.turnstile import Turnstile  # noqa: E402
-from overbook_mlserver.unanswered import NotHere, answer  # noqa: E402
+from overbook_mlserver.unanswered import NotHere, answer, own_error  # noqa: E402
 
 # Longer than any proxy's idle timeout: the proxy closes idle connections, never the server under a request.
 _KEEP_ALIVE_SECONDS = 4000
@@ -75,6 +75,7 @@ class OverbookServer(mlserver.server.MLServer):
         super().__init__(settings)
         self._model_repository.attach(self._model_registry)
         self._rest_server._app.add_exception_handler(NotHere, answer)
+        self._rest_server._app.add_exception_handler(MLServerError, own_error)
         mlserver.grpc.server.InferenceServicer = MarkingServicer
         self._rest_server._app.add_middleware(BinaryTensors, data_plane=self._data_plane)
         self._rest_server._app.add_middleware(Failures)

@@ -18,6 +18,9 @@ HEADER = "x-overbook-unanswered"
 MARK = (HEADER.encode(), b"1")
 
 
+_LOWEST, _HIGHEST = 400, 599
+
+
 class NotHere(ModelNotFound):
     """The registry has no such model."""
 
@@ -27,6 +30,15 @@ async def answer(request: Any, error: MLServerError) -> Any:
     response = await handle_mlserver_error(request, error)
     response.headers[HEADER] = "1"
     return response
+
+
+async def own_error(request: Any, error: MLServerError) -> Any:
+    """What MLServer answers when a model raises, with a status that is one: others break the connection, and a request
+    whose connection broke is sent again.
+    """
+    if not isinstance(error.status_code, int) or not _LOWEST <= error.status_code <= _HIGHEST:
+        error.status_code = 500
+    return await handle_mlserver_error(request, error)
 
 
 def of(error: BaseException | None) -> list[tuple[bytes, bytes]]:
