@@ -6,6 +6,7 @@ Only gathers: `link` decides when it is sent. Bounded, so a scheduler that is aw
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from overbook.agent.clock import Clock
 from overbook.residency.effects import Cause
 from overbook.residency.events import ModelName
 from overbook.wire import scheduler_pb2 as pb
+
+log = logging.getLogger(__name__)
 
 _MAX_EVENTS: Final = 1000
 NOT_AGAIN: Final = (
@@ -117,6 +120,11 @@ class Notices:
     def artifact_damaged(self, model: str, path: str) -> None:
         self._event("ArtifactDamaged", model, f"{path} is damaged; fetching it again", warning=True)
         self.wake.set()
+
+    def not_kept(self, trouble: str) -> None:
+        """A file of what was learned is of no use."""
+        log.warning("%s", trouble)
+        self.server_event("StateNotKept", trouble, warning=True)
 
     def server_event(self, reason: str, message: str, *, warning: bool = False) -> None:
         self._event(reason, "", message, warning=warning)

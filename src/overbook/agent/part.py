@@ -136,8 +136,10 @@ class AgentPart:
             runtime=_runtime_id(config.runtime),
             guess=Guess(config.own_process),
             budget=config.memory,
+            tell=self._notices.not_kept,
         )
-        proven = Proven(self._folder / "proven.db", _runtime_id(config.runtime))
+        runtime_id = _runtime_id(config.runtime)
+        proven = Proven(self._folder / "proven.db", runtime_id, self._notices.not_kept)
         supervisor = Supervisor(
             server=server,
             notices=self._notices,
@@ -176,7 +178,7 @@ class AgentPart:
         weigher = memory.weigher(
             lambda: {folder.name for folder in actor.files_in_use}, verifier.weighed
         )
-        cache = ArtifactCache(self._folder / "cache")
+        cache = ArtifactCache(self._folder / "cache", self._notices.not_kept)
         assignments = Assignments(
             actor=actor,
             server=server,

@@ -1,9 +1,8 @@
 """What has been loaded here, kept across restarts: of each model the content that was loaded last, and all contents
 that could be loaded in this runtime.
 
-One small SQLite file per server replica. Like that of `memory.store` it is begun anew rather than reported when it
-cannot be read: then contents are tried once more, and an update that fails has nothing to fall back on. No judgement
-may live here.
+One small SQLite file per server replica. Where it is lost, contents are tried once more, and an update that fails has
+nothing to fall back on. No judgement may live here.
 """
 
 from __future__ import annotations
@@ -11,12 +10,13 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from overbook.agent.artifacts.kinds import Kind
+from overbook.agent.database import opened, tell_log
 
 log = logging.getLogger(__name__)
 
@@ -51,13 +51,16 @@ class GoodContent:
 
 
 class Proven:
-    """Of one server replica under one ``runtime`` (its name and the digest of its pinned packages). Without a
-    ``path`` nothing outlives the object.
+    """Of one server replica under one ``runtime`` (its name and the digest of its pinned packages).
+
+    ``tell``: is told when the file is of no use.
     """
 
-    def __init__(self, path: Path | None = None, runtime: str = "") -> None:
+    def __init__(
+        self, path: Path, runtime: str = "", tell: Callable[[str], None] = tell_log
+    ) -> None:
         self._runtime = runtime
-        self._db = _opened(path)
+        self._db = opened(path, _SCHEMA, probe="SELECT count(*) FROM good", tell=tell)
         rows = self._db.execute("SELECT model, facts FROM good").fetchall()
         self._good = {
             str(model): found for model, facts in rows if (found := _content(facts)) is not None
@@ -99,35 +102,6 @@ class Proven:
                 self._db.executemany(statement, rows)
         except sqlite3.Error as error:
             log.warning("cannot keep what was loaded: %s", error)
-
-
-def _opened(path: Path | None) -> sqlite3.Connection:
-    if path is None:
-        return _prepared(sqlite3.connect(":memory:"))
-    try:
-        return _connected(path)
-    except sqlite3.Error as error:
-        log.warning("%s cannot be used (%s); contents are tried anew", path, error)
-        for suffix in ("", "-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-        return _connected(path)
-
-
-def _connected(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return _prepared(sqlite3.connect(path))
-
-
-def _prepared(database: sqlite3.Connection) -> sqlite3.Connection:
-    try:
-        database.execute("PRAGMA journal_mode=WAL")
-        database.execute("PRAGMA synchronous=NORMAL")
-        database.executescript(_SCHEMA)
-        database.execute("SELECT count(*) FROM good").fetchone()
-    except sqlite3.Error:
-        database.close()
-        raise
-    return database
 
 
 def _facts(content: GoodContent) -> str:

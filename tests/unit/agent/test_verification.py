@@ -22,7 +22,7 @@ _OTHER = PreparedModel(A, 2, Path("/cache/files"), ("xgboost",))
 
 
 def _pending(*models: PreparedModel) -> Verification:
-    known = Verification(Proven())
+    known = Verification(Proven(Path(":memory:")))
     for model in models:
         known.register(model, 100.0)
     return known

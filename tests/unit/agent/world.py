@@ -185,8 +185,8 @@ class World:
         self.server = Server(self.cache, weighs=weighs, counts_requests=counts_requests)
         self.probe = FakeProbe(self.server)
         self.sizes = Sizes()
-        self.history = history or History()
-        self.proven = proven or Proven()
+        self.history = history or History(Path(":memory:"))
+        self.proven = proven or Proven(Path(":memory:"))
         self.recycling = Recycling()
         self.meter = Meter(
             probe=self.probe,

@@ -9,6 +9,7 @@ start. Which artifacts are needed is the caller's knowledge: it says so to `prun
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import re
@@ -25,6 +26,7 @@ from overbook.agent.artifacts.copying import Content, content_of, copy_artifact,
 from overbook.agent.artifacts.errors import ArtifactError
 from overbook.agent.artifacts.index import Index
 from overbook.agent.artifacts.kinds import Kind, kind_of
+from overbook.agent.database import tell_log
 
 __all__ = ["Artifact", "ArtifactCache", "ArtifactError"]
 
@@ -51,12 +53,15 @@ class _Stopped(Exception):
 class ArtifactCache:
     """All methods are for one event loop. Making one opens its index and clears ``.incoming``: blocking, brief."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, tell: Callable[[str], None] = tell_log) -> None:
         self._root = root
         self._incoming = root / ".incoming"
-        shutil.rmtree(self._incoming, ignore_errors=True)
-        self._incoming.mkdir(parents=True)
-        self._index = Index(root / "index.db")
+        # On a full disk no folder could be made: this one stays, and where it is missing each copy says so.
+        with contextlib.suppress(OSError):
+            self._incoming.mkdir(parents=True, exist_ok=True)
+            for entry in os.scandir(self._incoming):
+                shutil.rmtree(entry.path, ignore_errors=True)
+        self._index = Index(root / "index.db", tell)
         self._copies = asyncio.Semaphore(_CONCURRENT_COPIES)
         self._keys: dict[tuple[str, str], asyncio.Lock] = {}
         # Guards the moment at which a digest's folder appears or goes, in whatever thread.
@@ -138,6 +143,7 @@ class ArtifactCache:
         return Artifact(self._root / content.digest, content.digest, content.bytes)
 
     def _bring(self, source: Path, check_stopped: Callable[[], None]) -> Content:
+        self._incoming.mkdir(parents=True, exist_ok=True)
         temporary = self._incoming / uuid.uuid4().hex
         try:
             content = copy_artifact(source, temporary, check_stopped)

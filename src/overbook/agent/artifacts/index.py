@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
 from overbook.agent.artifacts.copying import Content
+from overbook.agent.database import opened
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS artifacts (
@@ -23,11 +24,13 @@ CREATE TABLE IF NOT EXISTS artifacts (
 
 
 class Index:
-    """(uri, fingerprint) to content."""
+    """(uri, fingerprint) to content. ``tell``: is told when the file is of no use."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, tell: Callable[[str], None]) -> None:
         self._lock = threading.Lock()
-        self._database = _opened(path)
+        self._database = opened(
+            path, _SCHEMA, probe="SELECT count(*) FROM artifacts", tell=tell, threads=True
+        )
         rows = self._database.execute("SELECT uri, fingerprint, digest, bytes FROM artifacts")
         self._known = {(uri, mark): Content(digest, size) for uri, mark, digest, size in rows}
 
@@ -64,26 +67,3 @@ class Index:
     def close(self) -> None:
         with self._lock:
             self._database.close()
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    """A broken file is only forgotten knowledge: begin a new one."""
-    try:
-        return _connected(path)
-    except sqlite3.DatabaseError:
-        for suffix in ("", "-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-        return _connected(path)
-
-
-def _connected(path: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    try:
-        database.execute("PRAGMA journal_mode=WAL")
-        database.execute("PRAGMA synchronous=NORMAL")
-        database.execute(_SCHEMA)
-        database.execute("SELECT count(*) FROM artifacts").fetchone()
-    except sqlite3.DatabaseError:
-        database.close()
-        raise
-    return database

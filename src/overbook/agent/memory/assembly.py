@@ -24,15 +24,25 @@ from overbook.agent.servers.protocol import InferenceServer, PreparedModel
 
 
 class MemoryOffice:
-    """All of it for one server replica. ``runtime`` names the runtime and its pinned packages."""
+    """All of it for one server replica. ``runtime`` names the runtime and its pinned packages.
+
+    ``tell``: is told when the file of what was measured is of no use.
+    """
 
     def __init__(
-        self, *, server: InferenceServer, folder: Path, runtime: str, guess: Guess, budget: int
+        self,
+        *,
+        server: InferenceServer,
+        folder: Path,
+        runtime: str,
+        guess: Guess,
+        budget: int,
+        tell: Callable[[str], None],
     ) -> None:
         self._server = server
         self._clock = Clock()
-        self._store = SizeStore(folder / "sizes.db", runtime)
-        self.history = History(folder / "sizes.db", runtime)
+        self._store = SizeStore(folder / "sizes.db", runtime, tell)
+        self.history = History(folder / "sizes.db", runtime, tell)
         self._probe = TreeProbe(lambda: server.pid)
         self.sizes = Sizes(self._store, guess)
         self.recycling = Recycling()

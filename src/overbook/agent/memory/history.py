@@ -1,17 +1,20 @@
 """What eviction goes by, kept across restarts: how long contents take to load, and when models were used last.
 
 Written in batches, some seconds apart and at a clean stop: what a crash loses is a few seconds of order. It lives in
-the file of `store`, and like that is begun anew rather than reported. No judgement may live here.
+the file of `store`. No judgement may live here.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from overbook.agent.database import opened, tell_log
 
 log = logging.getLogger(__name__)
 
@@ -42,27 +45,19 @@ class Seen:
 
 
 class History:
-    """Of one server replica under one ``runtime``. Without a ``path`` nothing is kept."""
+    """Of one server replica under one ``runtime``. ``tell``: is told when the file is of no use."""
 
-    def __init__(self, path: Path | None = None, runtime: str = "") -> None:
+    def __init__(
+        self, path: Path, runtime: str = "", tell: Callable[[str], None] = tell_log
+    ) -> None:
         self._runtime = runtime
-        self._seconds: dict[str, float] = {}
-        self._uses: dict[str, float] = {}
-        self._db: sqlite3.Connection | None = None
-        if path is None:
-            return
-        try:
-            self._db = sqlite3.connect(path, isolation_level=None)
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.executescript(_SCHEMA)
-            rows = self._db.execute(
-                "SELECT digest, seconds FROM load_times WHERE runtime = ?", (runtime,)
-            )
-            self._seconds = {str(digest): float(seconds) for digest, seconds in rows}
-            uses = self._db.execute("SELECT model, at FROM uses")
-            self._uses = {str(model): float(at) for model, at in uses}
-        except (sqlite3.Error, ValueError, TypeError) as error:
-            log.warning("%s cannot be read (%s); uses and load times are seen anew", path, error)
+        self._db = opened(path, _SCHEMA, probe="SELECT count(*) FROM uses", tell=tell)
+        rows = self._db.execute(
+            "SELECT digest, seconds FROM load_times WHERE runtime = ?", (runtime,)
+        )
+        self._seconds = {str(digest): seconds for digest, seconds in rows if _is_number(seconds)}
+        uses = self._db.execute("SELECT model, at FROM uses")
+        self._uses = {str(model): at for model, at in uses if _is_number(at)}
 
     def load_seconds(self, digest: str) -> float | None:
         """What a load of this content is expected to take; None when none was seen."""
@@ -87,12 +82,10 @@ class History:
             return
         self._seconds |= seconds
         self._uses |= uses
-        if self._db is not None:
-            self._write(self._db, seconds, uses)
+        self._write(seconds, uses)
 
-    def _write(
-        self, db: sqlite3.Connection, seconds: dict[str, float], uses: dict[str, float]
-    ) -> None:
+    def _write(self, seconds: dict[str, float], uses: dict[str, float]) -> None:
+        db = self._db
         times = [(digest, self._runtime, took) for digest, took in seconds.items()]
         try:
             with db:
@@ -105,5 +98,8 @@ class History:
             log.warning("cannot keep when models were used: %s", error)
 
     def close(self) -> None:
-        if self._db is not None:
-            self._db.close()
+        self._db.close()
+
+
+def _is_number(found: object) -> bool:
+    return isinstance(found, float) and math.isfinite(found)

@@ -1,7 +1,6 @@
 """What was measured, kept across restarts: one small SQLite file per server replica.
 
-A lost or damaged file costs only that sizes are measured anew, so it is replaced rather than reported. No
-judgement may live here.
+Where it is lost, sizes are measured anew. No judgement may live here.
 """
 
 from __future__ import annotations
@@ -9,11 +8,12 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 from overbook.agent.artifacts.kinds import Kind
+from overbook.agent.database import opened, tell_log
 from overbook.agent.memory.estimates import Evidence
 from overbook.agent.servers.protocol import Weight
 
@@ -35,23 +35,14 @@ _TRIM: Final = (
 
 
 class SizeStore:
-    """Evidence by content under one ``runtime`` (its name and the digest of its pinned packages)."""
+    """Evidence by content under one ``runtime`` (its name and the digest of its pinned packages).
 
-    def __init__(self, path: Path, runtime: str) -> None:
+    ``tell``: is told when the file is of no use.
+    """
+
+    def __init__(self, path: Path, runtime: str, tell: Callable[[str], None] = tell_log) -> None:
         self._runtime = runtime
-        try:
-            self._open(path)
-        except sqlite3.Error as error:
-            log.warning("%s cannot be used (%s); sizes are measured anew", path, error)
-            path.unlink(missing_ok=True)
-            self._open(path)
-
-    def _open(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.executescript(_SCHEMA)
+        self._db = opened(path, _SCHEMA, probe="SELECT count(*) FROM evidence", tell=tell)
         (latest,) = self._db.execute("SELECT coalesce(max(seen), 0) FROM evidence").fetchone()
         self._seen = int(latest)
 

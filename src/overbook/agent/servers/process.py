@@ -71,9 +71,7 @@ class ServerProcess:
         if self.pid is not None:
             raise ServerStartFailed(f"process {self.pid} is already running; stop it first")
         await asyncio.to_thread(end_recorded, self.spec.record)
-        self.spec.folder.mkdir(parents=True, exist_ok=True)
-        _rotate(self.spec.log)
-        log = os.open(self.spec.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        log = _opened(self.spec.folder, self.spec.log)
         readable, self._pipe = os.pipe()
         self._descent = Descent.fresh()
         try:
@@ -262,6 +260,18 @@ def _kill_group(pid: int) -> None:
     # The child leads its own session and group, so the group's number is the child's.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
+
+
+def _opened(folder: Path, log: Path) -> int:
+    """A descriptor of the log, to append to; the folder is there. Raises ServerStartFailed."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _rotate(log)
+        return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise ServerStartFailed(
+            f"cannot write {log}: {error}; make room, or remove what is in its place"
+        ) from error
 
 
 def _rotate(log: Path) -> None:

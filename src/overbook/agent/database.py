@@ -1,0 +1,85 @@
+"""Opens the small SQLite files in which an agent keeps what it has learned.
+
+All of it can be learned again, so no such file may ever keep an agent from serving: one that is damaged is begun anew,
+and where there is none to be had (a full disk, a folder in its place) what is learned lasts as long as the process.
+What the files hold is their owners' matter.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+log = logging.getLogger(__name__)
+
+# The file is as good as before once these are over.
+_PASSING: Final = frozenset(
+    {
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_NOMEM,
+    }
+)
+
+
+def tell_log(trouble: str) -> None:
+    """Tells nobody else."""
+    log.warning("%s", trouble)
+
+
+def opened(
+    path: Path, schema: str, *, probe: str, tell: Callable[[str], None], threads: bool = False
+) -> sqlite3.Connection:
+    """A connection in which the schema holds and the query ``probe`` works. Never fails.
+
+    ``path``: may be SQLite's ``:memory:``;
+    ``tell``: is told in one line what a person should know; ``threads``: whether several threads use it.
+    """
+    try:
+        return _connected(str(path), schema, probe, threads)
+    except (sqlite3.Error, OSError) as error:
+        trouble: Exception = error
+    if _damaged(trouble):
+        tell(f"{path} cannot be read ({trouble}); it is begun anew")
+        try:
+            for suffix in ("", "-wal", "-shm"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            return _connected(str(path), schema, probe, threads)
+        except (sqlite3.Error, OSError) as error:
+            trouble = error
+    reason = "there is a folder in its place" if path.is_dir() else str(trouble)
+    tell(
+        f"{path} cannot be used ({reason}): what is learned is lost at the next start; mend it, and start again"
+    )
+    return _connected(":memory:", schema, probe, threads)
+
+
+def _damaged(error: Exception) -> bool:
+    # The low byte is the kind; the others say where it happened.
+    return (
+        isinstance(error, sqlite3.Error)
+        and getattr(error, "sqlite_errorcode", 0) & 0xFF not in _PASSING
+    )
+
+
+def _connected(path: str, schema: str, probe: str, threads: bool) -> sqlite3.Connection:
+    if path != ":memory:":
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    database = sqlite3.connect(path, isolation_level=None, check_same_thread=not threads)
+    try:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=NORMAL")
+        database.executescript(schema)
+        database.execute(probe).fetchone()
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database

@@ -1,0 +1,111 @@
+"""Whatever is in place of a file of what was learned, there is one to learn into."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from overbook.agent.database import opened
+
+SCHEMA = "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY)"
+PROBE = "SELECT count(*) FROM facts"
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own on which nothing more can be written."""
+    mounted = tmp_path / "disk"
+    mounted.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(mounted)]
+    if subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip("mounting needs rights")
+    try:
+        yield mounted
+    finally:
+        subprocess.run(["umount", "-l", str(mounted)], check=True)
+
+
+def fill(folder: Path) -> None:
+    with (folder / "full").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"x" * 1000)
+
+
+def learn(path: Path, told: list[str]) -> sqlite3.Connection:
+    found = opened(path, SCHEMA, probe=PROBE, tell=told.append)
+    found.execute("INSERT OR REPLACE INTO facts VALUES ('one')")
+    return found
+
+
+def known(database: sqlite3.Connection) -> int:
+    (count,) = database.execute(PROBE).fetchone()
+    assert isinstance(count, int)
+    return count
+
+
+def test_what_was_learned_is_there_again(tmp_path: Path) -> None:
+    told: list[str] = []
+    learn(tmp_path / "new" / "facts.db", told).close()
+    again = opened(tmp_path / "new" / "facts.db", SCHEMA, probe=PROBE, tell=told.append)
+    assert known(again) == 1
+    assert not told
+    again.close()
+
+
+@pytest.mark.parametrize("rubbish", [b"no database" * 500, b"SQLite format 3\x00" + b"\xff" * 5000])
+def test_a_damaged_file_is_begun_anew(tmp_path: Path, rubbish: bytes) -> None:
+    told: list[str] = []
+    (tmp_path / "facts.db").write_bytes(rubbish)
+    learn(tmp_path / "facts.db", told).close()
+    assert len(told) == 1
+    assert "facts.db cannot be read (" in told[0]
+    again = opened(tmp_path / "facts.db", SCHEMA, probe=PROBE, tell=told.append)
+    assert known(again) == 1
+    again.close()
+
+
+def test_a_table_of_another_shape_is_begun_anew(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "facts.db") as other:
+        other.execute("CREATE VIEW facts AS SELECT one FROM nowhere")
+    other.close()
+    told: list[str] = []
+    learn(tmp_path / "facts.db", told).close()
+    assert len(told) == 1
+
+
+def test_a_folder_in_its_place_costs_what_was_learned_alone(tmp_path: Path) -> None:
+    told: list[str] = []
+    (tmp_path / "facts.db" / "mine").mkdir(parents=True)
+    database = learn(tmp_path / "facts.db", told)
+    assert known(database) == 1
+    assert len(told) == 1
+    assert "there is a folder in its place" in told[0]
+    assert (tmp_path / "facts.db" / "mine").is_dir(), "it is somebody's"
+    database.close()
+
+
+def test_a_full_disk_loses_no_file_that_is_good(full_disk: Path) -> None:
+    told: list[str] = []
+    learn(full_disk / "facts.db", told).close()
+    fill(full_disk)
+    database = opened(full_disk / "facts.db", SCHEMA, probe=PROBE, tell=told.append)
+    database.close()
+    (full_disk / "full").unlink()
+    again = opened(full_disk / "facts.db", SCHEMA, probe=PROBE, tell=told.append)
+    assert known(again) == 1
+    again.close()
+
+
+def test_on_a_full_disk_there_is_still_room_to_learn(full_disk: Path) -> None:
+    fill(full_disk)
+    told: list[str] = []
+    database = learn(full_disk / "facts.db", told)
+    assert known(database) == 1
+    assert len(told) == 1
+    assert "cannot be used" in told[0]
+    database.close()
