@@ -31,8 +31,10 @@ _LONGEST: Final = 300.0
 # A load that takes longer than this, in seconds, is no reason for the others to wait.
 _SLOW: Final = 2.0
 _AT_ONCE: Final = 2
-# Seconds until one is tried again for which the machine had no memory to spare.
+# Seconds until one is tried again for which the machine had no memory to spare, or that was interrupted.
 _LATER: Final = 15.0
+# For a process that ends under it each time, without its load being to blame as far as anybody knows.
+_TRIES: Final = 5
 # A weight that is so many times what was expected, and by so many bytes more, is taken twice before it is believed.
 _ODD: Final = 8
 _ODD_BYTES: Final = 16 << 20
@@ -122,7 +124,7 @@ class Weigher:
                         await asyncio.sleep(_LATER)
                         continue
                     del self._waiting[model.artifact.name]
-                    task = tasks.create_task(self._weigh(model), name=f"weigh {model.name}")
+                    task = tasks.create_task(self._settle(model), name=f"weigh {model.name}")
                     done, _ = await asyncio.wait({task}, timeout=_SLOW)
                     while not done and len(self._weighing) >= _AT_ONCE:
                         done, _ = await asyncio.wait({task}, timeout=_SLOW)
@@ -140,27 +142,46 @@ class Weigher:
         peak = self._ports.sizes.peak(self._ports.sizes.content(model.artifact.name))
         return room.available >= self._ports.base() + peak + 2 * margin_of(room.total)
 
-    async def _weigh(self, model: PreparedModel) -> None:
+    async def _settle(self, model: PreparedModel) -> None:
+        """Weigh it, and again later whenever that was interrupted, which says nothing of the model."""
+        digest = model.artifact.name
+        for _ in range(_TRIES):
+            request = self._requests.pop(digest, None)
+            if await self._weigh(model, request):
+                return
+            await asyncio.sleep(_LATER)
+            if digest not in self._models:
+                return
+            if request is not None:
+                self._requests.setdefault(digest, request)
+        self._failed.add(digest)
+
+    async def _weigh(self, model: PreparedModel, request: bytes | None) -> bool:
+        """Whether that came to an end, good or bad."""
         digest = model.artifact.name
         self._weighing.add(digest)
         content = self._ports.sizes.content(digest)
         try:
             with failing_alone(model.name, "its files, in order to weigh it,"):
-                weight = await self._confirmed(model, content)
+                weight = await self._confirmed(model, content, request)
         except (ModelRejected, WeighingFailed) as error:
             # A load in the server will tell people; what it takes has to be guessed.
             log.info("model '%s' could not be weighed: %s", model.name, error)
+            if isinstance(error, WeighingFailed) and not error.died and not error.raised:
+                return False
             self._failed.add(digest)
             self._ports.tried(model, error)
-            return
+            return True
         finally:
             self._weighing.discard(digest)
         if weight is not None:
             self._ports.sizes.weighed(content, weight)
             self._ports.tried(model, None)
+        return True
 
-    async def _confirmed(self, model: PreparedModel, content: Content) -> Weight | None:
-        request = self._requests.pop(content.digest, None)
+    async def _confirmed(
+        self, model: PreparedModel, content: Content, request: bytes | None
+    ) -> Weight | None:
         weight = await self._ports.scale.weigh(model, timeout=_LONGEST, request=request)
         expected = self._ports.sizes.guess(content)
         if weight is None or weight.kept <= _ODD * expected + _ODD_BYTES:

@@ -107,6 +107,47 @@ async def test_one_that_fails_stops_nobody_and_is_not_tried_again() -> None:
 
 
 @in_virtual_time
+async def test_one_that_was_interrupted_is_weighed_again_later() -> None:
+    """As when the server is replaced meanwhile: that says nothing of the model."""
+    async with bench() as made:
+        ended = WeighingFailed("the process in which it was weighed ended")
+        made.scale.answers["a"] = [ended, ended, Weight(MB, 2 * MB)]
+        made.want("a", "b")
+        await asyncio.sleep(10)
+        assert made.kept("b") == MB, "nobody waits for it"
+        await asyncio.sleep(30)
+        assert made.scale.weighed == ["a", "b", "a", "a"]
+        assert made.kept("a") == MB
+        assert made.tried == [("b", None), ("a", None)]
+
+
+@in_virtual_time
+async def test_one_that_is_always_interrupted_is_given_up() -> None:
+    async with bench() as made:
+        made.scale.answers["a"] = [WeighingFailed("the process in which it was weighed ended")]
+        made.want("a")
+        await asyncio.sleep(600)
+        made.want("a")
+        await asyncio.sleep(600)
+        assert made.scale.weighed == ["a"] * 5
+
+
+@in_virtual_time
+async def test_one_that_was_interrupted_when_its_request_was_known_is_asked_again() -> None:
+    async with bench() as made:
+        made.want("a")
+        await asyncio.sleep(10)
+        made.scale.answers["a"] = [
+            WeighingFailed("the process in which it was weighed ended"),
+            Weight(2 * MB, 3 * MB, asked=True),
+        ]
+        made.weigher.sampled("a", b"{}")
+        await asyncio.sleep(30)
+        assert made.scale.weighed == ["a", "a asked", "a asked"]
+        assert made.kept("a") == 2 * MB
+
+
+@in_virtual_time
 async def test_one_that_takes_long_holds_up_nobody() -> None:
     async with bench() as made:
         made.scale.seconds["a"] = 100.0
