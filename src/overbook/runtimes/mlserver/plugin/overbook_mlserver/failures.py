@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 from mlserver.logging import logger
 
-from overbook_mlserver.aside import describe
+from overbook_mlserver.offload import describe
 
 
 class Failures:

@@ -21,7 +21,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from overbook_mlserver import pools
-from overbook_mlserver.slices import long_slice
+from overbook_mlserver.scheduler_slice import long_slice
 
 if TYPE_CHECKING:
     from mlserver.model import MLModel

@@ -35,8 +35,8 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from overbook_mlserver.activity import Activity
+from overbook_mlserver.one_at_a_time import OneAtATime
 from overbook_mlserver.traffic import Traffic
-from overbook_mlserver.turnstile import Turnstile
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -70,7 +70,7 @@ class ShortWay(Protocol):
 
     # Whether the work ends when the caller has gone, as it does on MLServer's own port.
     cancels: bool
-    # Whether it computes, and therefore stands in the `Turnstile`'s line.
+    # Whether it computes, and therefore stands in the `OneAtATime`'s line.
     in_line: bool
     path: re.Pattern[bytes]
 
@@ -88,7 +88,7 @@ class GatewayEndpoint(uvicorn.Server):
         self,
         app: Any,
         ways: list[ShortWay],
-        turnstile: Turnstile,
+        one_at_a_time: OneAtATime,
         traffic: Traffic,
         activity: Activity,
         *,
@@ -102,7 +102,7 @@ class GatewayEndpoint(uvicorn.Server):
                 http=functools.partial(
                     _Connection,
                     ways=ways,
-                    turnstile=turnstile,
+                    one_at_a_time=one_at_a_time,
                     traffic=traffic,
                     activity=activity,
                 ),
@@ -162,14 +162,14 @@ class _Connection(HttpToolsProtocol):
         self,
         *args: Any,
         ways: list[ShortWay],
-        turnstile: Turnstile,
+        one_at_a_time: OneAtATime,
         traffic: Traffic,
         activity: Activity,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self._ways = ways
-        self._turnstile = turnstile
+        self._one_at_a_time = one_at_a_time
         self._traffic = traffic
         self._activity = activity
         self._application = self.app
@@ -289,7 +289,7 @@ class _Connection(HttpToolsProtocol):
             return
         begin = functools.partial(self._begin, cycle, work)
         if way.in_line:
-            self._turnstile.enter(begin)
+            self._one_at_a_time.enter(begin)
         else:
             begin()
 

@@ -26,9 +26,9 @@ from mlserver.model import MLModel
 from mlserver.types import InferenceRequest, InferenceResponse
 
 from overbook_mlserver import calls
-from overbook_mlserver.aside import LoadFailed
+from overbook_mlserver.offload import LoadFailed
 from overbook_mlserver.onnx_tensors import Tensor, decode, describe, encode, listed, matched
-from overbook_mlserver.pace import Pace
+from overbook_mlserver.prediction_cost import PredictionCost
 from overbook_mlserver.threads import threads
 
 # What ONNX Runtime says beside its reason: its own codes, the file, and places in its source.
@@ -91,7 +91,7 @@ class OnnxModel(MLModel):
             kinds = ", ".join(f"{each.name!r} is {each.type}" for each in arguments)
             raise LoadFailed(f"{file}: no output that the protocol has a type for: {kinds}")
         self._session = session
-        self._pace = Pace()
+        self._pace = PredictionCost()
         self.inputs = self.inputs or [each.metadata() for each in self._required]
         self.outputs = self.outputs or [each.metadata() for each in self._given.values()]
 

@@ -26,8 +26,8 @@ from mlserver.settings import ModelSettings
 from mlserver.types import InferenceRequest, InferenceResponse
 
 from overbook_mlserver import calls
-from overbook_mlserver.aside import in_thread
-from overbook_mlserver.pace import Pace
+from overbook_mlserver.offload import in_thread
+from overbook_mlserver.prediction_cost import PredictionCost
 from overbook_mlserver.repository import IsolatedSettings
 from overbook_mlserver.samples import Samples
 from overbook_mlserver.short_loads import ShortLoads
@@ -53,7 +53,7 @@ class Predictions:
         self._short_loads = short_loads
         self._infer = infer
         # Of models that were asked already.
-        self._paces: WeakKeyDictionary[MLModel, Pace] = WeakKeyDictionary()
+        self._costs: WeakKeyDictionary[MLModel, PredictionCost] = WeakKeyDictionary()
         self._at_once = asyncio.Semaphore(max(2, os.cpu_count() or 2))
 
     async def infer(
@@ -72,10 +72,10 @@ class Predictions:
         model = self._held(name)
         if model is None or not _may_leave(model.settings):
             return await self._infer(payload, name, version)
-        pace = self._paces.get(model)
-        first = pace is None
-        if pace is None:
-            pace = self._paces[model] = Pace()
+        cost = self._costs.get(model)
+        first = cost is None
+        if cost is None:
+            cost = self._costs[model] = PredictionCost()
         lets_go = model.settings.implementation_.startswith(_LET_GO)
         long_load = first and not self._short_loads.expected(model.settings)
         # An unload must free it even while this request goes on.
@@ -83,15 +83,15 @@ class Predictions:
         if not lets_go and not long_load:
             return await self._infer(payload, name, version)
         elements = sum(math.prod(tensor.shape) for tensor in payload.inputs)
-        work = functools.partial(self._timed, pace, elements, payload, name, version)
-        if pace.is_short(elements):
+        work = functools.partial(self._timed, cost, elements, payload, name, version)
+        if cost.is_short(elements):
             return await work()
         async with self._at_once:
             return await in_thread(work)
 
     async def _timed(
         self,
-        pace: Pace,
+        cost: PredictionCost,
         elements: int,
         payload: InferenceRequest,
         name: str,
@@ -99,7 +99,7 @@ class Predictions:
     ) -> InferenceResponse:
         begun = time.perf_counter()
         answer = await self._infer(payload, name, version)
-        pace.took(elements, time.perf_counter() - begun)
+        cost.took(elements, time.perf_counter() - begun)
         return answer
 
 

@@ -32,11 +32,11 @@ from mlserver.settings import ModelSettings
 
 from overbook_mlserver import calls
 from overbook_mlserver.activity import Activity, Growth, Rest
-from overbook_mlserver.aside import LoadFailed, describe, in_thread
 from overbook_mlserver.freeing import Dropped, anonymous_bytes, trim
+from overbook_mlserver.offload import LoadFailed, describe, in_thread
 from overbook_mlserver.repository import IsolatedSettings
+from overbook_mlserver.scheduler_slice import long_slice
 from overbook_mlserver.short_loads import ShortLoads
-from overbook_mlserver.slices import long_slice
 from overbook_mlserver.unanswered import NotHere
 
 # What a model's own ``unload`` may take.

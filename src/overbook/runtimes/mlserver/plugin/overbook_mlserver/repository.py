@@ -22,7 +22,7 @@ from mlserver.repository import ModelRepository
 from mlserver.settings import ModelParameters, ModelSettings
 from pydantic import BaseModel
 
-from overbook_mlserver.spaces import Space
+from overbook_mlserver.module_spaces import Space
 
 # MLServer takes a model's files from beside this file, which need not exist.
 _SETTINGS_FILE = "model-settings.json"

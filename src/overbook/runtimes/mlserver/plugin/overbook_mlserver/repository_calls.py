@@ -20,8 +20,8 @@ import orjson
 from mlserver.errors import MLServerError
 
 from overbook_mlserver.activity import Activity
-from overbook_mlserver.aside import describe
 from overbook_mlserver.gateway_endpoint import Headers, Reply, Work
+from overbook_mlserver.offload import describe
 from overbook_mlserver.registry import Registry
 from overbook_mlserver.repository import given_settings
 from overbook_mlserver.rest_errors import RestErrors

@@ -16,9 +16,9 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from overbook_mlserver import calls, frameworks, spaces
+from overbook_mlserver import calls, frameworks, module_spaces
 
-spaces.install()
+module_spaces.install()
 
 import mlserver.grpc.server  # noqa: E402
 import mlserver.registry  # noqa: E402
@@ -36,6 +36,7 @@ from overbook_mlserver.failures import Failures  # noqa: E402
 from overbook_mlserver.gateway_endpoint import GatewayEndpoint  # noqa: E402
 from overbook_mlserver.grpc_infer import GrpcInfer  # noqa: E402
 from overbook_mlserver.marking_servicer import MarkingServicer  # noqa: E402
+from overbook_mlserver.one_at_a_time import OneAtATime  # noqa: E402
 from overbook_mlserver.predictions import Predictions  # noqa: E402
 from overbook_mlserver.registry import Registry  # noqa: E402
 from overbook_mlserver.repository import FolderRepository  # noqa: E402
@@ -46,7 +47,6 @@ from overbook_mlserver.samples import Samples  # noqa: E402
 from overbook_mlserver.short_loads import ShortLoads  # noqa: E402
 from overbook_mlserver.streams import Streams  # noqa: E402
 from overbook_mlserver.traffic import Traffic  # noqa: E402
-from overbook_mlserver.turnstile import Turnstile  # noqa: E402
 from overbook_mlserver.unanswered import NotHere, answer, own_error  # noqa: E402
 
 # Longer than any proxy's idle timeout: the proxy closes idle connections, never the server under a request.
@@ -68,8 +68,8 @@ class Options:
 
 class OverbookServer(mlserver.server.MLServer):
     def __init__(self, settings: Settings, gateway_port: int) -> None:
-        self._turnstile = Turnstile()
-        self._short_loads = ShortLoads(self._turnstile.typical)
+        self._one_at_a_time = OneAtATime()
+        self._short_loads = ShortLoads(self._one_at_a_time.typical)
         self._activity = Activity()
         self._samples = Samples()
         super().__init__(settings)
@@ -109,7 +109,7 @@ class OverbookServer(mlserver.server.MLServer):
                     self._model_registry, errors, traffic, self._activity, self._samples
                 ),
             ],
-            self._turnstile,
+            self._one_at_a_time,
             traffic,
             self._activity,
             host=self._settings.host,

@@ -217,7 +217,7 @@ def _load_here(runner: asyncio.Runner, name: str, raw: dict[str, Any]) -> Any:
 
 
 async def _load(settings: Any) -> Any:
-    from overbook_mlserver.aside import LoadFailed
+    from overbook_mlserver.offload import LoadFailed
 
     model = settings.implementation(settings)
     ready = await model.load()
@@ -277,7 +277,7 @@ def _peak() -> int:
 
 def _be_child(pipe: int, work: Callable[[], dict[str, Any]]) -> NoReturn:
     """Do the work, tell the result, and end without a look back."""
-    from overbook_mlserver.aside import describe
+    from overbook_mlserver.offload import describe
 
     answer: dict[str, Any]
     try:
@@ -345,9 +345,9 @@ def _main() -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
 
-    from overbook_mlserver import frameworks, spaces
+    from overbook_mlserver import frameworks, module_spaces
 
-    spaces.install()
+    module_spaces.install()
     frameworks.import_all()
     importlib.import_module("overbook_mlserver.repository")
     importlib.import_module("overbook_mlserver.registry")

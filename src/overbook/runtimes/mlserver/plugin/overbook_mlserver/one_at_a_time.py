@@ -18,7 +18,7 @@ from collections.abc import Callable
 _RECENT = 16
 
 
-class Turnstile:
+class OneAtATime:
     """Of one event loop. First come, first served."""
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.unit.runtimes.plugins import plugin_module
 
-SPACES = plugin_module("mlserver", "overbook_mlserver/spaces.py")
+SPACES = plugin_module("mlserver", "overbook_mlserver/module_spaces.py")
 _MODEL = """
 def told():
     import helper

@@ -6,7 +6,7 @@ from __future__ import annotations
 _ASIDE_SECONDS = 0.001
 
 
-class Pace:
+class PredictionCost:
     """How long a prediction of so many elements is likely to take, by what the last ones of this model took."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.unit.runtimes.plugins import plugin_module
 
-SLICES = plugin_module("mlserver", "overbook_mlserver/slices.py")
+SLICES = plugin_module("mlserver", "overbook_mlserver/scheduler_slice.py")
 _GET_ATTRIBUTES = {"x86_64": 315, "aarch64": 275}
 _ATTRIBUTES = struct.Struct("=IIQiIQQQ")
 

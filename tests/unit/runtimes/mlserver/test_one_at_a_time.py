@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.runtimes.plugins import plugin_module
 
-Turnstile = plugin_module("mlserver", "overbook_mlserver/turnstile.py").Turnstile
+OneAtATime = plugin_module("mlserver", "overbook_mlserver/one_at_a_time.py").OneAtATime
 
 
 class Rounds:
@@ -41,7 +41,7 @@ async def some_rounds() -> None:
 
 
 async def test_each_has_a_round_of_its_own_in_the_order_of_arrival() -> None:
-    turnstile, rounds = Turnstile(), Rounds()
+    queue, rounds = OneAtATime(), Rounds()
     tasks: list[asyncio.Task[None]] = []
     began: list[tuple[int, int]] = []
 
@@ -49,7 +49,7 @@ async def test_each_has_a_round_of_its_own_in_the_order_of_arrival() -> None:
         began.append((number, rounds.now))
 
     for number in range(5):
-        turnstile.enter(functools.partial(begin, tasks, predict(number)))
+        queue.enter(functools.partial(begin, tasks, predict(number)))
     await some_rounds()
     rounds.stop()
     await asyncio.gather(*tasks)
@@ -58,7 +58,7 @@ async def test_each_has_a_round_of_its_own_in_the_order_of_arrival() -> None:
 
 
 async def test_one_that_waits_lets_the_next_begin() -> None:
-    turnstile = Turnstile()
+    queue = OneAtATime()
     tasks: list[asyncio.Task[None]] = []
     free, seen = asyncio.Event(), asyncio.Event()
 
@@ -68,8 +68,8 @@ async def test_one_that_waits_lets_the_next_begin() -> None:
     async def sees() -> None:
         seen.set()
 
-    turnstile.enter(functools.partial(begin, tasks, waits()))
-    turnstile.enter(functools.partial(begin, tasks, sees()))
+    queue.enter(functools.partial(begin, tasks, waits()))
+    queue.enter(functools.partial(begin, tasks, sees()))
     async with asyncio.timeout(5):
         await seen.wait()
     free.set()
@@ -77,7 +77,7 @@ async def test_one_that_waits_lets_the_next_begin() -> None:
 
 
 async def test_an_empty_line_is_passed_at_once_again_and_again() -> None:
-    turnstile = Turnstile()
+    queue = OneAtATime()
     tasks: list[asyncio.Task[None]] = []
     done: list[int] = []
 
@@ -85,7 +85,7 @@ async def test_an_empty_line_is_passed_at_once_again_and_again() -> None:
         done.append(number)
 
     for number in range(3):
-        turnstile.enter(functools.partial(begin, tasks, predict(number)))
+        queue.enter(functools.partial(begin, tasks, predict(number)))
         await asyncio.gather(*tasks)
         await asyncio.sleep(0)
     assert done == [0, 1, 2]
@@ -94,10 +94,10 @@ async def test_an_empty_line_is_passed_at_once_again_and_again() -> None:
 async def test_the_typical_one_is_the_average_of_predictions_and_of_nothing_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    module = plugin_module("mlserver", "overbook_mlserver/turnstile.py")
+    module = plugin_module("mlserver", "overbook_mlserver/one_at_a_time.py")
     clock = {"now": 0.0}
     monkeypatch.setattr(module, "time", SimpleNamespace(thread_time=lambda: clock["now"]))
-    turnstile = module.Turnstile()
+    queue = module.OneAtATime()
     tasks: list[asyncio.Task[None]] = []
 
     def something_else() -> None:
@@ -106,15 +106,15 @@ async def test_the_typical_one_is_the_average_of_predictions_and_of_nothing_else
     async def predict(seconds: float) -> None:
         clock["now"] += seconds
 
-    assert turnstile.typical() == 0
+    assert queue.typical() == 0
     for seconds in (1.0, 3.0, 2.0):
         asyncio.get_running_loop().call_soon(something_else)
-        turnstile.enter(functools.partial(begin, tasks, predict(seconds)))
+        queue.enter(functools.partial(begin, tasks, predict(seconds)))
         asyncio.get_running_loop().call_soon(something_else)
         await some_rounds()
-    assert turnstile.typical() == 2.0
+    assert queue.typical() == 2.0
     for _ in range(20):
-        turnstile.enter(functools.partial(begin, tasks, predict(1.0)))
+        queue.enter(functools.partial(begin, tasks, predict(1.0)))
         await some_rounds()
     await asyncio.gather(*tasks)
-    assert turnstile.typical() == 1.0
+    assert queue.typical() == 1.0
