@@ -15,7 +15,7 @@ import pytest
 
 from overbook.wire import agent_pb2 as pb
 from overbook.wire import agent_pb2_grpc
-from overbook.wire.nearby import ListenFailed, connect, serving
+from overbook.wire.in_process import ListenFailed, connect, serving
 
 SECONDS = 10.0
 

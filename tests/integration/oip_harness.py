@@ -12,7 +12,7 @@ from pathlib import Path
 import grpc
 
 from overbook.gateway.oip.methods import STREAM_METHOD
-from overbook.gateway.oip.part import MAX_MESSAGE_BYTES, OipServer, OipSettings
+from overbook.gateway.oip.server import MAX_MESSAGE_BYTES, OipServer, OipSettings
 from tests.unit.gateway.oip.catalogue import FakeCatalogue
 
 Context = grpc.aio.ServicerContext[bytes, bytes]

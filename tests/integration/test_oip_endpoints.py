@@ -14,7 +14,7 @@ import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 from tritonclient.utils import InferenceServerException
 
-from overbook.gateway.oip.part import OipServer, OipSettings
+from overbook.gateway.oip.server import OipServer, OipSettings
 from overbook.wire import oip_pb2 as pb
 from tests.integration.oip_harness import running, tcp_door
 from tests.unit.gateway.oip.catalogue import example

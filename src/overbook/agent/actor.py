@@ -30,10 +30,10 @@ from overbook.agent.operations import OperationLimits, Operations, Repair, Repor
 from overbook.agent.servers.protocol import InferenceServer, ModelRejected, PreparedModel
 from overbook.residency import effects as fx
 from overbook.residency import events as ev
-from overbook.residency.books import Entry
 from overbook.residency.core import Core, Statistics
 from overbook.residency.effects import Refusal
 from overbook.residency.events import ModelName, RequestId
+from overbook.residency.replica import Entry
 from overbook.residency.states import SERVING
 
 

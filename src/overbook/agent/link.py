@@ -22,7 +22,7 @@ from overbook.agent.notices import Notices
 from overbook.wire import scheduler_pb2 as pb
 from overbook.wire import scheduler_pb2_grpc
 from overbook.wire.channel import SYNC_CHUNK
-from overbook.wire.nearby import connect
+from overbook.wire.in_process import connect
 
 log = logging.getLogger(__name__)
 

@@ -34,13 +34,13 @@ from overbook.agent.service import AgentService
 from overbook.agent.supervisor import Phase, RestartLimits, Supervisor
 from overbook.agent.verification import Verification
 from overbook.agent.verifier import Verifier, VerifierPorts
-from overbook.residency.books import Limits
 from overbook.residency.core import Core
+from overbook.residency.replica import Limits
 from overbook.runtimes.catalogue import UnknownRuntime, runtime
 from overbook.wire import agent_pb2_grpc
 from overbook.wire import common_pb2 as common
 from overbook.wire import scheduler_pb2 as pb
-from overbook.wire.nearby import serving
+from overbook.wire.in_process import serving
 
 log = logging.getLogger(__name__)
 

@@ -21,11 +21,11 @@ import grpc
 from overbook.gateway.catalogue import Catalogue, ReplicaEntry
 from overbook.gateway.drain import DrainWatch
 from overbook.gateway.errors import EnvoyUnavailable, SnapshotRejected
-from overbook.gateway.meter import Usage
 from overbook.gateway.places import Place
 from overbook.gateway.router import Router, ServerAddresses
+from overbook.gateway.usage import Usage
 from overbook.wire import agent_pb2, agent_pb2_grpc
-from overbook.wire.nearby import connect
+from overbook.wire.in_process import connect
 
 _log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from overbook.gateway.errors import EnvoyUnavailable, SnapshotRejected
 from overbook.gateway.router import Router
 from overbook.gateway.xds import Feed
 from overbook.wire import scheduler_pb2, scheduler_pb2_grpc
-from overbook.wire.nearby import connect
+from overbook.wire.in_process import connect
 
 _log = logging.getLogger(__name__)
 

@@ -29,8 +29,7 @@ from overbook.gateway.drain import DrainWatch
 from overbook.gateway.envoy import EnvoyProcess, EnvoySettings, check_port_free, find_program
 from overbook.gateway.following import Following
 from overbook.gateway.leaving import Leaving
-from overbook.gateway.meter import Meter, Usage
-from overbook.gateway.oip.part import OipServer, OipSettings
+from overbook.gateway.oip.server import OipServer, OipSettings
 from overbook.gateway.own_routes import OwnRoutes
 from overbook.gateway.questions import Questions
 from overbook.gateway.router import Router
@@ -38,6 +37,7 @@ from overbook.gateway.snapshot import bootstrap
 from overbook.gateway.snapshot.clusters import Fallback
 from overbook.gateway.snapshot.names import PlaceCount
 from overbook.gateway.snapshot.routes import Scripts, data_routes
+from overbook.gateway.usage import Usage, UsageMeter
 from overbook.gateway.xds import Feed
 from overbook.manifests.durations import LONGEST_WAIT
 from overbook.wire.channel import SERVER_OPTIONS
@@ -115,7 +115,7 @@ class GatewayPart:
             now=now,
         )
         self._leaving = Leaving(Admin(self._sockets.admin))
-        self.meter = Meter(
+        self.meter = UsageMeter(
             # A connection of its own: a long scrape must not keep a drain waiting.
             Admin(self._sockets.admin),
             find=self.router.places.by_key,

@@ -16,13 +16,13 @@ import grpc.aio
 
 from overbook.agent.part import AgentConfig, AgentPart
 from overbook.agent.servers.attached import Attachment
+from overbook.machine.folders import socket_target
 from overbook.machine.offers import Offer, attached_offer, installed_offer
 from overbook.machine.options import SILENCE_LIMIT
-from overbook.machine.places import socket_target
 from overbook.runtimes.install import RuntimeInstallError, UnknownRuntime, environment
 from overbook.wire import scheduler_pb2 as pb
 from overbook.wire import scheduler_pb2_grpc
-from overbook.wire.nearby import connect
+from overbook.wire.in_process import connect
 
 log = logging.getLogger(__name__)
 

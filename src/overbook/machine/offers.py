@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from overbook.runtimes.capabilities import attached_capabilities, own_process_bytes
 from overbook.runtimes.install import capabilities
-from overbook.runtimes.words import attached_capabilities, own_process_bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from overbook.placement import Provider
-from overbook.runtimes.words import sources
+from overbook.runtimes.capabilities import sources
 from overbook.scheduler.manifests_in import Defaults
 from overbook.scheduler.part import Scheduler, SchedulerConfig, running_scheduler
 

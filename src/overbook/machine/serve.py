@@ -13,13 +13,13 @@ from overbook.agent.servers.attached import Attachment
 from overbook.gateway.errors import GatewayStartFailed
 from overbook.gateway.part import GatewayConfig, GatewayPart
 from overbook.machine import descriptors, garbage, logs
+from overbook.machine.folders import StateUnusable, owned, run_dir
 from overbook.machine.offers import attached_offer, installed_offer
 from overbook.machine.options import (
     ServeAgentOptions,
     ServeGatewayOptions,
     ServeSchedulerOptions,
 )
-from overbook.machine.places import StateUnusable, owned, run_dir
 from overbook.machine.progress import StderrProgress
 from overbook.machine.runtimes import RuntimeKeeper
 from overbook.machine.scheduler import SchedulerPart, scheduler_config

@@ -25,8 +25,8 @@ from overbook.gateway.errors import GatewayStartFailed
 from overbook.gateway.part import GatewayConfig, GatewayPart
 from overbook.machine import descriptors, garbage, logs
 from overbook.machine.agents import AgentSupervisor
+from overbook.machine.folders import StateUnusable, owned, run_dir, socket_target
 from overbook.machine.options import UpOptions
-from overbook.machine.places import StateUnusable, owned, run_dir, socket_target
 from overbook.machine.progress import StderrProgress
 from overbook.machine.readiness import Readiness
 from overbook.machine.runtimes import RuntimeKeeper

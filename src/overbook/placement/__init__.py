@@ -4,10 +4,10 @@ Filters say who may take a model, scores say who should, and the verdict keeps e
 numbers. Nothing here knows a clock, a store, a socket, or how the scheduler keeps its books.
 """
 
-from overbook.placement.demand import ModelDemand, Provider, ReplicaId, ReplicaView
 from overbook.placement.filters import Refusal, Refused
 from overbook.placement.place import place
 from overbook.placement.verdict import Decision, Verdict
+from overbook.placement.views import ModelDemand, Provider, ReplicaId, ReplicaView
 
 __all__ = [
     "Decision",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
-from overbook.placement.demand import ModelDemand, Provider, ReplicaView
+from overbook.placement.views import ModelDemand, Provider, ReplicaView
 
 
 def nobody_offers(

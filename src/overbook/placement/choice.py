@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from overbook.placement.demand import ModelDemand, ReplicaView
 from overbook.placement.filters import amount
+from overbook.placement.views import ModelDemand, ReplicaView
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Final
 
 from overbook.manifests.quantities import format_bytes
-from overbook.placement.demand import ModelDemand, ReplicaView
+from overbook.placement.views import ModelDemand, ReplicaView
 
 
 class Refusal(Enum):

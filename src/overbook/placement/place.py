@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from overbook.placement.choice import Candidates, chosen_because, not_chosen_because
-from overbook.placement.demand import ModelDemand, Provider, ReplicaView
 from overbook.placement.filters import (
     Refusal,
     Refused,
@@ -14,6 +13,7 @@ from overbook.placement.filters import (
 )
 from overbook.placement.scores import preference
 from overbook.placement.verdict import Decision, Verdict, shortage
+from overbook.placement.views import ModelDemand, Provider, ReplicaView
 
 
 def place(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from overbook.placement.demand import ModelDemand, ReplicaView
+from overbook.placement.views import ModelDemand, ReplicaView
 
 
 def preference(

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from overbook.placement.advice import nobody_offers
-from overbook.placement.demand import ModelDemand, Provider, ReplicaId, ReplicaView
 from overbook.placement.filters import Refusal, Refused, amount
+from overbook.placement.views import ModelDemand, Provider, ReplicaId, ReplicaView
 
 # A line for people: of a hundred replicas, three reasons say enough (all are in `decisions`).
 _SHOWN = 3

@@ -12,11 +12,11 @@ from __future__ import annotations
 from itertools import islice
 from typing import Final
 
-from overbook.residency.books import Books
 from overbook.residency.effects import Cause
 from overbook.residency.events import ModelName
 from overbook.residency.planning import plan_victims
 from overbook.residency.promises import Promises, idle
+from overbook.residency.replica import ReplicaState
 
 # Never more than this share of the budget: room that nobody uses costs hits.
 _SHARE: Final = 1 / 20
@@ -29,29 +29,29 @@ _GAPS: Final = 2.0
 _COLD: Final = 8
 
 
-def headroom(books: Books) -> int:
+def headroom(replica: ReplicaState) -> int:
     """Bytes to keep free for activations to come; 0 until there was one."""
-    wanted = books.limits.headroom * books.demand.size
-    return int(min(wanted, books.ledger.budget * _SHARE))
+    wanted = replica.limits.headroom * replica.demand.size
+    return int(min(wanted, replica.ledger.budget * _SHARE))
 
 
-def make_room_ahead(books: Books, promises: Promises, now: float) -> None:
+def make_room_ahead(replica: ReplicaState, promises: Promises, now: float) -> None:
     """An activation took room: make some for the next, when nobody waits for room now."""
-    if promises.blocked or books.pending or books.stale:
+    if promises.blocked or replica.pending or replica.stale:
         return
-    books.room_due = False
-    wanted = headroom(books)
-    cold = books.assigned_bytes - books.ledger.total
+    replica.room_due = False
+    wanted = headroom(replica)
+    cold = replica.assigned_bytes - replica.ledger.total
     if cold < _COLD * wanted:
         return
-    candidates = islice(idle(books, promises, now, None, certainly=True), _LOOKED_AT)
+    candidates = islice(idle(replica, promises, now, None, certainly=True), _LOOKED_AT)
     victims = plan_victims(wanted - promises.spare, candidates)
-    if victims is not None and all(_colder(books, victim.model, now) for victim in victims):
+    if victims is not None and all(_colder(replica, victim.model, now) for victim in victims):
         promises.choose(victims, Cause.AHEAD)
     promises.spare -= wanted  # it is not superfluous
 
 
-def _colder(books: Books, model: ModelName, now: float) -> bool:
+def _colder(replica: ReplicaState, model: ModelName, now: float) -> bool:
     """Whether a cold model is likely to be asked for before this one."""
-    entry = books.entries[model]
-    return entry.last_used <= now - _GAPS * books.demand.gap and not entry.kept_alive(now)
+    entry = replica.entries[model]
+    return entry.last_used <= now - _GAPS * replica.demand.gap and not entry.kept_alive(now)

@@ -18,7 +18,6 @@ from itertools import islice
 from typing import Final
 
 from overbook.residency.ahead import headroom, make_room_ahead
-from overbook.residency.books import Books, Entry
 from overbook.residency.claims import claim
 from overbook.residency.effects import Cause, Refusal
 from overbook.residency.events import ModelName
@@ -26,6 +25,7 @@ from overbook.residency.places import places
 from overbook.residency.planning import plan_victims
 from overbook.residency.precedence import merit
 from overbook.residency.promises import Promises, idle
+from overbook.residency.replica import Entry, ReplicaState
 from overbook.residency.sizes import in_words
 
 # Waiting models looked at in one go. Those behind wait for the ones in front; a bound keeps an event cheap.
@@ -45,39 +45,39 @@ _FOR_ROOM: Final = frozenset(
 )
 
 
-def allocate(books: Books, now: float) -> float:
+def allocate(replica: ReplicaState, now: float) -> float:
     """Begin what can begin. Returns when to look again, in seconds; inf: not before the next change."""
-    books.blocked = False
-    if not books.up:
+    replica.blocked = False
+    if not replica.up:
         return math.inf
-    free = books.ledger.free
+    free = replica.ledger.free
     if free >= 0 and not (
-        books.pending or books.stale or books.draining or books.filling or books.room_due
+        replica.pending or replica.stale or replica.draining or replica.filling or replica.room_due
     ):
         return math.inf  # nobody waits, and nothing is owed or to be put back
     promises = Promises(
         free=free,
-        spare=free + books.coming_back,
-        places=places(books, now),
-        idle_bytes=books.idle_bytes,
+        spare=free + replica.coming_back,
+        places=places(replica, now),
+        idle_bytes=replica.idle_bytes,
     )
     if promises.spare < 0:
-        _cover_deficit(books, promises, now)
+        _cover_deficit(replica, promises, now)
     if not promises.places.closed:
-        for model in _in_turn(books, now):
-            _serve_pending(books, books.entries[model], promises, now)
+        for model in _in_turn(replica, now):
+            _serve_pending(replica, replica.entries[model], promises, now)
             if promises.places.closed:
                 break
-    for model in _head(books.stale):
+    for model in _head(replica.stale):
         if model not in promises.victims:
-            _serve_stale(books, books.entries[model], promises, now)
-    if books.room_due:
-        make_room_ahead(books, promises, now)
-    _take_victims(books, promises, now)
-    _put_back(books, promises)
-    _serve_warm(books, promises, now)
-    books.blocked = promises.blocked
-    if books.pending or books.stale:
+            _serve_stale(replica, replica.entries[model], promises, now)
+    if replica.room_due:
+        make_room_ahead(replica, promises, now)
+    _take_victims(replica, promises, now)
+    _put_back(replica, promises)
+    _serve_warm(replica, promises, now)
+    replica.blocked = promises.blocked
+    if replica.pending or replica.stale:
         promises.wake = min(promises.wake, promises.places.change)
     return promises.wake
 
@@ -86,19 +86,19 @@ def _head(queue: OrderedDict[ModelName, None]) -> tuple[ModelName, ...]:
     return tuple(islice(queue, _SCAN)) if queue else ()
 
 
-def _in_turn(books: Books, now: float) -> Iterator[ModelName]:
+def _in_turn(replica: ReplicaState, now: float) -> Iterator[ModelName]:
     """Those that wait, as they are to be served: who waited too long in order of arrival, then by merit."""
     heap: list[tuple[float, int, ModelName]] = []
-    late, budget, waiting = now - books.limits.patience, books.ledger.budget, books.waiting
-    for place, model in enumerate(_head(books.pending)):
-        entry = books.entries[model]
+    late, budget, waiting = now - replica.limits.patience, replica.ledger.budget, replica.waiting
+    for place, model in enumerate(_head(replica.pending)):
+        entry = replica.entries[model]
         if entry.wanted_since <= late:
             yield model
             continue
         worth = merit(
             waiting.waiting_for(model),
             now - entry.wanted_since,
-            books.expected_seconds(entry),
+            replica.expected_seconds(entry),
             entry.size,
             budget,
         )
@@ -108,15 +108,15 @@ def _in_turn(books: Books, now: float) -> Iterator[ModelName]:
         yield heappop(heap)[2]
 
 
-def _make_room(books: Books, entry: Entry, promises: Promises, now: float) -> bool:
+def _make_room(replica: ReplicaState, entry: Entry, promises: Promises, now: float) -> bool:
     """Promise what a load needs, choosing victims for what is missing. False: only busy models are left."""
-    needs = books.needs(entry)
+    needs = replica.needs(entry)
     shortfall = needs - promises.spare
     if shortfall > 0:
         if shortfall > promises.idle_bytes:
             promises.blocked = True
             return False
-        victims = plan_victims(shortfall, idle(books, promises, now, entry))
+        victims = plan_victims(shortfall, idle(replica, promises, now, entry))
         if victims is None:
             promises.blocked = True
             return False
@@ -126,19 +126,19 @@ def _make_room(books: Books, entry: Entry, promises: Promises, now: float) -> bo
     return True
 
 
-def _reserve(books: Books, entry: Entry, promises: Promises, now: float) -> int | None:
+def _reserve(replica: ReplicaState, entry: Entry, promises: Promises, now: float) -> int | None:
     """Promise room to the model. When its bytes are there and its load may begin at once: how many more it may have
     for the moment in which it takes more; nobody leaves for these. Else None.
     """
-    needs, long = books.needs(entry), books.takes_long(entry)
+    needs, long = replica.needs(entry), replica.takes_long(entry)
     if not promises.places.admits(needs, long=long):
         return None
-    impatient_at = entry.wanted_since + books.limits.patience
-    if not _make_room(books, entry, promises, now):
+    impatient_at = entry.wanted_since + replica.limits.patience
+    if not _make_room(replica, entry, promises, now):
         if now < impatient_at:
             promises.wake = min(promises.wake, impatient_at)
         elif not promises.claimed:
-            claim(books, entry, promises, now)
+            claim(replica, entry, promises, now)
         return None
     promises.places.promise(needs, long=long)
     if needs > promises.free:
@@ -148,68 +148,69 @@ def _reserve(books: Books, entry: Entry, promises: Promises, now: float) -> int 
             )  # what trickles in is its, not that of smaller ones behind it
         return None
     promises.free -= needs
-    peak = books.peak(entry)
+    peak = replica.peak(entry)
     extra = max(0, min(peak - needs, promises.free, promises.spare))
-    if not promises.places.begin(long=long) or not books.may_overdraw(peak - needs - extra):
+    if not promises.places.begin(long=long) or not replica.may_overdraw(peak - needs - extra):
         return None
     promises.free -= extra  # it comes back when the load has ended: nobody leaves for it
     return extra
 
 
-def _serve_pending(books: Books, entry: Entry, promises: Promises, now: float) -> None:
-    refusal = no_room_reason(books, entry)
+def _serve_pending(replica: ReplicaState, entry: Entry, promises: Promises, now: float) -> None:
+    refusal = no_room_reason(replica, entry)
     if refusal:
-        books.reject_all(entry, Refusal.NO_ROOM, refusal, 0.0)
-    elif (held := books.held_back(entry, now)) is not None:
-        books.reject_all(entry, Refusal.LOAD_FAILED, *held)
+        replica.reject_all(entry, Refusal.NO_ROOM, refusal, 0.0)
+    elif (held := replica.held_back(entry, now)) is not None:
+        replica.reject_all(entry, Refusal.LOAD_FAILED, *held)
     elif (
-        books.size_to_load(entry) > books.ledger.budget - books.ledger.withheld - books.pinned_bytes
+        replica.size_to_load(entry)
+        > replica.ledger.budget - replica.ledger.withheld - replica.pinned_bytes
     ):
         return  # not even if all others left: bytes are lost, and whoever sees to that is told (`outlook.starved`)
-    elif (extra := _reserve(books, entry, promises, now)) is not None:
-        books.begin_load(entry, now, extra)
-        books.demand.note(entry.size, now)
-        books.room_due = books.limits.headroom > 0
+    elif (extra := _reserve(replica, entry, promises, now)) is not None:
+        replica.begin_load(entry, now, extra)
+        replica.demand.note(entry.size, now)
+        replica.room_due = replica.limits.headroom > 0
 
 
-def _serve_stale(books: Books, entry: Entry, promises: Promises, now: float) -> None:
+def _serve_stale(replica: ReplicaState, entry: Entry, promises: Promises, now: float) -> None:
     if entry.verifying:
         return  # whether there is an old copy decides what a load would do; the answer comes soon
     if entry.given_up:
-        books.stale.pop(entry.model)
+        replica.stale.pop(entry.model)
         return
     if now < entry.retry_at:
         promises.wake = min(promises.wake, entry.retry_at)
         return
-    capacity = books.room_for(entry)
+    capacity = replica.room_for(entry)
     if entry.size > capacity:
         # The new content does not fit as things are: the old one keeps serving and the status says why.
-        entry.reason = newest_has_no_room(books, entry)
-        books.stale.pop(entry.model)
-        books.unfit[entry.model] = None
-    elif entry.loaded_size + entry.size > capacity - books.ledger.withheld:
+        entry.reason = newest_has_no_room(replica, entry)
+        replica.stale.pop(entry.model)
+        replica.unfit[entry.model] = None
+    elif entry.loaded_size + entry.size > capacity - replica.ledger.withheld:
         # Not both at once: requests wait for the swap.
         if entry.good is not None:
             entry.good.made_way = True
-        before = books.coming_back
-        books.begin_drain(entry, Cause.UPDATED, now)
-        promises.spare += books.coming_back - before
-    elif (extra := _reserve(books, entry, promises, now)) is not None:
-        books.begin_reload(entry, now, extra)
+        before = replica.coming_back
+        replica.begin_drain(entry, Cause.UPDATED, now)
+        promises.spare += replica.coming_back - before
+    elif (extra := _reserve(replica, entry, promises, now)) is not None:
+        replica.begin_reload(entry, now, extra)
 
 
-def no_room_reason(books: Books, entry: Entry) -> str:
+def no_room_reason(replica: ReplicaState, entry: Entry) -> str:
     """Why the model can never be loaded as things are, with the numbers; empty when it can."""
-    return _no_room(books, entry, books.size_to_load(entry))
+    return _no_room(replica, entry, replica.size_to_load(entry))
 
 
-def newest_has_no_room(books: Books, entry: Entry) -> str:
+def newest_has_no_room(replica: ReplicaState, entry: Entry) -> str:
     """The same of its newest content, whatever stands in for it."""
-    return _no_room(books, entry, entry.size)
+    return _no_room(replica, entry, entry.size)
 
 
-def _no_room(books: Books, entry: Entry, size: int) -> str:
-    budget, room = books.ledger.budget, books.room_for(entry)
+def _no_room(replica: ReplicaState, entry: Entry, size: int) -> str:
+    budget, room = replica.ledger.budget, replica.room_for(entry)
     if size > budget:
         return (
             f"model '{entry.model}' needs {in_words(size)}, "
@@ -223,58 +224,58 @@ def _no_room(books: Books, entry: Entry, size: int) -> str:
     return ""
 
 
-def _cover_deficit(books: Books, promises: Promises, now: float) -> None:
-    """More is charged than there is room (`Books.deficit` says why): evict what is idle, as far as it goes."""
-    leaving = tuple(idle(books, promises, now, None))
-    promises.choose(plan_victims(-promises.spare, leaving) or leaving, books.deficit)
+def _cover_deficit(replica: ReplicaState, promises: Promises, now: float) -> None:
+    """More is charged than there is room (`ReplicaState.deficit` says why): evict what is idle, as far as it goes."""
+    leaving = tuple(idle(replica, promises, now, None))
+    promises.choose(plan_victims(-promises.spare, leaving) or leaving, replica.deficit)
 
 
-def _take_victims(books: Books, promises: Promises, now: float) -> None:
+def _take_victims(replica: ReplicaState, promises: Promises, now: float) -> None:
     """Withdraw those chosen, but for those whom a larger victim, chosen later, made superfluous."""
     if not promises.victims:
         return
     for model in reversed(tuple(promises.victims)):
-        size = books.ledger.of(model)
+        size = replica.ledger.of(model)
         if size <= promises.spare:
             del promises.victims[model]
             promises.spare -= size
     for model, cause in promises.victims.items():
-        books.begin_drain(books.entries[model], cause, now)
+        replica.begin_drain(replica.entries[model], cause, now)
 
 
-def _put_back(books: Books, promises: Promises) -> None:
+def _put_back(replica: ReplicaState, promises: Promises) -> None:
     """Rescue victims that nobody needs any more: the request they were to leave for is gone, the budget grew,
     or one that was in use again by then (it counts as nothing that comes back) has been replaced by an idle one.
 
     Those that are waited for again come first: to put them back costs no load.
     """
-    if promises.blocked or not books.draining:
+    if promises.blocked or not replica.draining:
         return
-    latest_first = reversed(tuple(books.draining.values()))
-    for entry in sorted(latest_first, key=lambda each: not books.waiting.waiting_for(each.model)):
+    latest_first = reversed(tuple(replica.draining.values()))
+    for entry in sorted(latest_first, key=lambda each: not replica.waiting.waiting_for(each.model)):
         if entry.cause not in _FOR_ROOM:
             continue
-        returning = books.returning(entry)
+        returning = replica.returning(entry)
         if returning <= promises.spare:
-            books.rescue(entry)
+            replica.rescue(entry)
             promises.spare -= returning
 
 
-def _serve_warm(books: Books, promises: Promises, now: float) -> None:
+def _serve_warm(replica: ReplicaState, promises: Promises, now: float) -> None:
     """Load into room that is free anyway, hottest first; one at a time, so that a request never waits behind many."""
-    if not books.filling or books.pending or books.loading:
+    if not replica.filling or replica.pending or replica.loading:
         return
-    room = min(promises.free, promises.spare) - headroom(books)
+    room = min(promises.free, promises.spare) - headroom(replica)
     passed: list[Entry] = []
-    books.filling = False
-    while room > 0 and len(passed) < _WARM_TRIES and (model := books.warm.take()) is not None:
-        entry = books.entries[model]
-        if books.held_back(entry, now) is not None or no_room_reason(books, entry):
+    replica.filling = False
+    while room > 0 and len(passed) < _WARM_TRIES and (model := replica.warm.take()) is not None:
+        entry = replica.entries[model]
+        if replica.held_back(entry, now) is not None or no_room_reason(replica, entry):
             continue
-        if (needs := books.needs(entry)) <= room:
-            books.begin_load(entry, now, max(0, min(books.peak(entry) - needs, room - needs)))
-            books.filling = True
+        if (needs := replica.needs(entry)) <= room:
+            replica.begin_load(entry, now, max(0, min(replica.peak(entry) - needs, room - needs)))
+            replica.filling = True
             break
         passed.append(entry)
     for entry in passed:
-        books.warm.put(entry.model, entry.heat)
+        replica.warm.put(entry.model, entry.heat)

@@ -13,23 +13,25 @@ from __future__ import annotations
 
 from itertools import chain
 
-from overbook.residency.books import Books, Entry
 from overbook.residency.effects import Cause
 from overbook.residency.planning import Candidate, plan_victims
 from overbook.residency.promises import Promises, idle, in_use
+from overbook.residency.replica import Entry, ReplicaState
 
 
-def claim(books: Books, entry: Entry, promises: Promises, now: float) -> None:
+def claim(replica: ReplicaState, entry: Entry, promises: Promises, now: float) -> None:
     """Make the room that the model waited for too long, from whoever has it."""
     promises.claimed = promises.blocked = True
-    leaving = sum(books.ledger.of(each.model) for each in books.draining.values() if each.in_use)
-    needs = books.needs(entry)
+    leaving = sum(
+        replica.ledger.of(each.model) for each in replica.draining.values() if each.in_use
+    )
+    needs = replica.needs(entry)
     missing = needs - promises.spare - leaving
     if missing > 0:
-        leaving_first = chain(idle(books, promises, now, entry), in_use(books, now))
+        leaving_first = chain(idle(replica, promises, now, entry), in_use(replica, now))
         victims = plan_victims(missing, leaving_first)
         if victims is not None:
-            _take(books, promises, victims)
+            _take(replica, promises, victims)
         elif promises.places.long_running:
             # Others go on while that lasts, and may claim; but no further long one begins, or it would always be so.
             promises.claimed = False
@@ -41,11 +43,11 @@ def claim(books: Books, entry: Entry, promises: Promises, now: float) -> None:
     # In a deficit both are below 0, and stay so.
     promises.spare -= max(0, min(promises.spare, needs))
     promises.free -= max(0, min(promises.free, needs))
-    promises.places.promise(needs, long=books.takes_long(entry))
+    promises.places.promise(needs, long=replica.takes_long(entry))
 
 
-def _take(books: Books, promises: Promises, victims: tuple[Candidate, ...]) -> None:
-    busy = {victim.model for victim in victims if books.entries[victim.model].in_use}
+def _take(replica: ReplicaState, promises: Promises, victims: tuple[Candidate, ...]) -> None:
+    busy = {victim.model for victim in victims if replica.entries[victim.model].in_use}
     promises.choose((victim for victim in victims if victim.model not in busy), Cause.FAIRNESS)
     for victim in victims:
         if victim.model in busy:

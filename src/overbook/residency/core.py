@@ -1,6 +1,6 @@
 """`Core.handle(event, now) -> effects`: the laws of memory of one server replica (DESIGN section 4).
 
-What each event means is here; the moves are in `books`, who gets room in `allocation`, the life of a model in
+What each event means is here; the moves are in `replica`, who gets room in `allocation`, the life of a model in
 `states`. An illegal event raises `IllegalEvent` and changes nothing; replaying a log gives the same effects.
 """
 
@@ -13,7 +13,6 @@ from typing import Final, NamedTuple
 
 from overbook.residency import events, outlook
 from overbook.residency.allocation import allocate, newest_has_no_room, no_room_reason
-from overbook.residency.books import Books, Entry, Limits
 from overbook.residency.effects import Cause, Effect, Publish, Refusal
 from overbook.residency.events import Event, ModelName
 from overbook.residency.fitting import budget_changed, deadline_reason, refused
@@ -21,6 +20,7 @@ from overbook.residency.good import Good
 from overbook.residency.holding import hold_back
 from overbook.residency.ledger import Ledger
 from overbook.residency.policy import EvictionOrder
+from overbook.residency.replica import Entry, Limits, ReplicaState
 from overbook.residency.retries import Retries
 from overbook.residency.states import CHARGED, SERVING, IllegalStep, State, Step
 from overbook.residency.worth import Worth
@@ -47,17 +47,17 @@ class Statistics(NamedTuple):
 class Core:
     """The residency of one server replica. Sizes in bytes, times in seconds on the caller's monotonic clock."""
 
-    __slots__ = ("_books", "_handlers", "_retries", "_wake")
+    __slots__ = ("_handlers", "_replica", "_retries", "_wake")
 
     def __init__(
         self, *, budget: int, limits: Limits | None = None, order: EvictionOrder | None = None
     ) -> None:
-        self._books = Books(
+        self._replica = ReplicaState(
             budget=budget,
             limits=limits if limits is not None else Limits(),
             order=order if order is not None else Worth(),
         )
-        self._retries = Retries(self._books.limits)
+        self._retries = Retries(self._replica.limits)
         self._wake = math.inf
         self._handlers: dict[type, Callable[..., None]] = {
             events.Register: self._register,
@@ -87,76 +87,78 @@ class Core:
     @property
     def entries(self) -> Mapping[ModelName, Entry]:
         """What is known of each assigned model. For reading."""
-        return MappingProxyType(self._books.entries)
+        return MappingProxyType(self._replica.entries)
 
     @property
     def ledger(self) -> Ledger:
         """For reading."""
-        return self._books.ledger
+        return self._replica.ledger
 
     @property
     def overdrawn(self) -> int:
         """Bytes that loads under way take for a moment beyond what they are charged."""
-        return self._books.overdrawn
+        return self._replica.overdrawn
 
     def stands_in(self, model: ModelName) -> int:
         """The generation that a load would take, as the newest has failed or has no place; 0 when it is the newest."""
-        good = self._books.fallback(self._books.entries[model])
+        good = self._replica.fallback(self._replica.entries[model])
         return 0 if good is None else good.generation
 
     def statistics(self) -> Statistics:
-        books = self._books
+        replica = self._replica
         return Statistics(
-            charged=books.ledger.total,
-            budget=books.ledger.budget,
-            waiting=len(books.waiting),
-            assigned=len(books.entries),
-            resident=sum(books.entries[model].state in SERVING for model in books.ledger.charges),
-            withheld=books.ledger.withheld,
+            charged=replica.ledger.total,
+            budget=replica.ledger.budget,
+            waiting=len(replica.waiting),
+            assigned=len(replica.entries),
+            resident=sum(
+                replica.entries[model].state in SERVING for model in replica.ledger.charges
+            ),
+            withheld=replica.ledger.withheld,
         )
 
     def starved(self) -> bool:
         """See `outlook`."""
-        return outlook.starved(self._books)
+        return outlook.starved(self._replica)
 
     def awaited(self, now: float) -> list[ModelName]:
         """See `outlook`."""
-        return outlook.awaited(self._books, now)
+        return outlook.awaited(self._replica, now)
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take in what happened; the effects are to be begun in their order. Raises IllegalEvent."""
-        books = self._books
+        replica = self._replica
         self._handlers[type(event)](event, now)
-        if books.waiting:
-            for request, model in books.waiting.expired(now):
-                books.left(model)
-                books.reject(request, Refusal.DEADLINE, deadline_reason(books, model), 1.0)
-        while books.draining:
-            entry = next(iter(books.draining.values()))
+        if replica.waiting:
+            for request, model in replica.waiting.expired(now):
+                replica.left(model)
+                replica.reject(request, Refusal.DEADLINE, deadline_reason(replica, model), 1.0)
+        while replica.draining:
+            entry = next(iter(replica.draining.values()))
             if entry.drain_deadline > now:
                 break
-            books.begin_unload(entry)
+            replica.begin_unload(entry)
         if self._retries.next() <= now:
             self._due_retries(now)
-        if books.changed or now >= self._wake:
+        if replica.changed or now >= self._wake:
             # What allocation itself changes is looked at with the next event.
-            books.changed = False
-            self._wake = allocate(books, now)
-        effects, books.effects = books.effects, []
+            replica.changed = False
+            self._wake = allocate(replica, now)
+        effects, replica.effects = replica.effects, []
         return effects
 
     def next_wakeup(self) -> float:
         """When a `Tick` is due at the latest, in seconds on the same clock; inf when nothing waits for time."""
-        wake, books = self._wake, self._books
-        if (deadline := books.waiting.next_deadline()) is not None and deadline < wake:
+        wake, replica = self._wake, self._replica
+        if (deadline := replica.waiting.next_deadline()) is not None and deadline < wake:
             wake = deadline
-        if books.draining:
-            wake = min(wake, next(iter(books.draining.values())).drain_deadline)
+        if replica.draining:
+            wake = min(wake, next(iter(replica.draining.values())).drain_deadline)
         return min(wake, self._retries.next())
 
     def _entry(self, model: ModelName) -> Entry:
         try:
-            return self._books.entries[model]
+            return self._replica.entries[model]
         except KeyError:
             raise IllegalEvent(f"model '{model}' is not registered here") from None
 
@@ -170,7 +172,7 @@ class Core:
     # -- assignments
 
     def _register(self, event: events.Register, now: float) -> None:
-        books = self._books
+        replica = self._replica
         if event.size < 0:
             raise IllegalEvent(
                 f"model '{event.model}': size {event.size}: expected bytes, 0 or more"
@@ -179,16 +181,16 @@ class Core:
             raise IllegalEvent(
                 f"model '{event.model}': keep alive {event.keep_alive}: expected seconds, 0 or more"
             )
-        entry = books.entries.get(event.model)
+        entry = replica.entries.get(event.model)
         if entry is None:
             entry = Entry(event.model, 0, event.generation, False, event.priority)
-            books.set_size(entry, event.size)
+            replica.set_size(entry, event.size)
             entry.keep_alive, entry.load_seconds = event.keep_alive, event.load_seconds
             entry.last_used, entry.reserve = min(event.last_used, now), event.reserve
             entry.peak = event.peak
             entry.good = Good(event.generation, event.size, event.peak) if event.proven else None
-            books.entries[event.model] = entry
-            books.set_pinned(entry, event.pinned)
+            replica.entries[event.model] = entry
+            replica.set_pinned(entry, event.pinned)
             self._content_changed(entry, warm=event.warm)
             return
         if event.generation < entry.generation and not entry.removed:
@@ -197,18 +199,18 @@ class Core:
             )
         other_content = event.generation != entry.generation
         changed = other_content or entry.size != event.size
-        books.changed = books.changed or entry.reserve != event.reserve
+        replica.changed = replica.changed or entry.reserve != event.reserve
         entry.keep_alive, entry.reserve, entry.peak = event.keep_alive, event.reserve, event.peak
-        books.set_size(entry, event.size)
+        replica.set_size(entry, event.size)
         entry.generation, entry.removed = event.generation, False
-        books.set_pinned(entry, event.pinned)
+        replica.set_pinned(entry, event.pinned)
         if entry.priority != event.priority:
             entry.priority = event.priority
-            books.seat(entry)
-        if entry.model in books.warm:
-            books.warm.put(entry.model, entry.heat)
+            replica.seat(entry)
+        if entry.model in replica.warm:
+            replica.warm.put(entry.model, entry.heat)
         if entry.state is State.DRAINING and entry.cause is Cause.REMOVED:
-            if books.recycling:
+            if replica.recycling:
                 entry.cause = Cause.RECYCLED
             elif other_content:
                 entry.cause = (
@@ -216,7 +218,7 @@ class Core:
                 )  # what was deleted never serves again under its old name
             else:
                 entry.good = Good(entry.loaded_generation, entry.loaded_size, entry.peak)
-                books.rescue(entry)
+                replica.rescue(entry)
         self._same_good(entry)
         if other_content or (changed and not entry.barred):
             self._content_changed(entry, warm=event.warm)
@@ -228,45 +230,45 @@ class Core:
 
     def _content_changed(self, entry: Entry, *, warm: bool) -> None:
         """New content or size: forget failures, and bring memory in line with it."""
-        books = self._books
+        replica = self._replica
         self._retries.forgive(entry)
-        books.unfit.pop(entry.model, None)
-        books.changed = True
+        replica.unfit.pop(entry.model, None)
+        replica.changed = True
         if entry.state in (State.COLD, State.FAILED):
-            books.step(entry, Step.RESET)
-            books.refused.pop(entry.model, None)
-            if not refused(books, entry) and warm:
-                books.warm_up(entry)
+            replica.step(entry, Step.RESET)
+            replica.refused.pop(entry.model, None)
+            if not refused(replica, entry) and warm:
+                replica.warm_up(entry)
         elif entry.state is State.RESIDENT:
             if entry.stale:
-                books.mark_stale(entry)
+                replica.mark_stale(entry)
             elif self._affordable(entry.size - entry.loaded_size):
-                books.recharge(entry, entry.size)
-                books.seat(entry)
+                replica.recharge(entry, entry.size)
+                replica.seat(entry)
                 entry.loaded_size = entry.size
         elif entry.state in (State.LOADING, State.RELOADING):
             same_content = entry.loading_generation == entry.generation
             more = entry.size - entry.loading_size - entry.loading_extra
             if same_content and self._affordable(more):
-                books.resize_load(entry, entry.size)
+                replica.resize_load(entry, entry.size)
 
     def _affordable(self, more: int) -> bool:
         """Only the guess changed. A larger one that does not fit is charged at the next load (law 1)."""
-        return more <= 0 or more <= self._books.ledger.free
+        return more <= 0 or more <= self._replica.ledger.free
 
     def _remove(self, event: events.Remove, now: float) -> None:
-        books = self._books
+        replica = self._replica
         entry = self._entry(event.model)
         entry.removed, entry.good = True, None  # what was deleted never serves again
         reason = f"model '{event.model}' was removed"
-        books.reject_all(entry, Refusal.UNKNOWN, reason, 0.0)
-        books.warm.drop(event.model)
-        for queue in (books.stale, books.unfit):
+        replica.reject_all(entry, Refusal.UNKNOWN, reason, 0.0)
+        replica.warm.drop(event.model)
+        for queue in (replica.stale, replica.unfit):
             queue.pop(event.model, None)
         if entry.state in (State.COLD, State.FAILED):
-            books.forget(entry)
+            replica.forget(entry)
         elif entry.state is State.RESIDENT:
-            books.begin_drain(entry, Cause.REMOVED, now)
+            replica.begin_drain(entry, Cause.REMOVED, now)
         elif entry.state is State.DRAINING:
             entry.cause = Cause.REMOVED
         # Loading, reloading and unloading end first; their end looks at `removed`.
@@ -274,18 +276,18 @@ class Core:
     # -- requests
 
     def _request_arrived(self, event: events.RequestArrived, now: float) -> None:
-        books = self._books
-        entry = books.entries.get(event.model)
-        if event.request in books.waiting or event.request in books.granted:
+        replica = self._replica
+        entry = replica.entries.get(event.model)
+        if event.request in replica.waiting or event.request in replica.granted:
             raise IllegalEvent(
                 f"request {event.request} waits already, or was granted and not passed on"
             )
         if entry is None or entry.removed:
             reason = f"model '{event.model}' is not assigned to this server replica"
-            books.reject(event.request, Refusal.UNKNOWN, reason)
+            replica.reject(event.request, Refusal.UNKNOWN, reason)
             return
         if entry.state is State.DRAINING and entry.cause in _RESCUED:
-            books.rescue(entry)
+            replica.rescue(entry)
         if entry.state in SERVING:
             self._request_for_serving(event, entry, now)
         elif entry.state in (State.COLD, State.FAILED):
@@ -294,40 +296,40 @@ class Core:
             self._admit(event, entry)
 
     def _request_for_serving(self, event: events.RequestArrived, entry: Entry, now: float) -> None:
-        books = self._books
+        replica = self._replica
         if not event.suspect:
-            books.grant(entry, [event.request], now)
+            replica.grant(entry, [event.request], now)
         elif self._admit(event, entry) and entry.state is State.RESIDENT:
-            books.begin_verify(entry)
+            replica.begin_verify(entry)
         # While it reloads the suspect waits for the end of that, which settles what is there.
 
     def _request_for_cold(self, event: events.RequestArrived, entry: Entry, now: float) -> None:
-        books = self._books
-        no_room = no_room_reason(books, entry)
+        replica = self._replica
+        no_room = no_room_reason(replica, entry)
         if no_room:
-            books.reject(event.request, Refusal.NO_ROOM, no_room)
-        elif (held := books.held_back(entry, now)) is not None:
-            books.reject(event.request, Refusal.LOAD_FAILED, *held)
+            replica.reject(event.request, Refusal.NO_ROOM, no_room)
+        elif (held := replica.held_back(entry, now)) is not None:
+            replica.reject(event.request, Refusal.LOAD_FAILED, *held)
         elif self._admit(event, entry):
-            books.want(entry, now)
+            replica.want(entry, now)
 
     def _admit(self, event: events.RequestArrived, entry: Entry) -> bool:
-        books, limits = self._books, self._books.limits
-        waiting = books.waiting.waiting_for(entry.model)
-        if len(books.waiting) >= limits.max_waiting or waiting >= limits.max_waiting_per_model:
+        replica, limits = self._replica, self._replica.limits
+        waiting = replica.waiting.waiting_for(entry.model)
+        if len(replica.waiting) >= limits.max_waiting or waiting >= limits.max_waiting_per_model:
             reason = (
-                f"{waiting} requests wait for model '{entry.model}' and {len(books.waiting)} for all models of "
+                f"{waiting} requests wait for model '{entry.model}' and {len(replica.waiting)} for all models of "
                 f"this server replica; at most {limits.max_waiting_per_model} and {limits.max_waiting} may"
             )
-            books.reject(event.request, Refusal.OVERLOADED, reason, 1.0)
+            replica.reject(event.request, Refusal.OVERLOADED, reason, 1.0)
             return False
-        books.waiting.admit(event.request, entry.model, event.deadline)
+        replica.waiting.admit(event.request, entry.model, event.deadline)
         return True
 
     def _request_left(self, event: events.RequestLeft, now: float) -> None:
-        model = self._books.waiting.leave(event.request)
+        model = self._replica.waiting.leave(event.request)
         if model is not None:
-            self._books.left(model)
+            self._replica.left(model)
         else:
             self._off_the_way(event.request, now)
 
@@ -335,74 +337,74 @@ class Core:
         self._off_the_way(event.request, now)
 
     def _off_the_way(self, request: events.RequestId, now: float) -> None:
-        books = self._books
-        model = books.granted.passed(request)
+        replica = self._replica
+        model = replica.granted.passed(request)
         if model is not None:
-            books.passed(books.entries[model], now)
+            replica.passed(replica.entries[model], now)
 
     def _usage_seen(self, event: events.UsageSeen, now: float) -> None:
-        books = self._books
+        replica = self._replica
         if event.in_flight < 0:
             raise IllegalEvent(f"model '{event.model}': {event.in_flight} requests in flight")
-        entry = books.entries.get(event.model)
+        entry = replica.entries.get(event.model)
         if entry is None or entry.state not in CHARGED:
             return  # counted just before it left
-        books.set_in_flight(entry, event.in_flight)
+        replica.set_in_flight(entry, event.in_flight)
         if event.last_active > entry.last_used:
             entry.last_used = min(event.last_active, now)
-            books.seat(entry, used=True)
+            replica.seat(entry, used=True)
 
     # -- results of effects
 
     def _load_succeeded(self, event: events.LoadSucceeded, now: float) -> None:
-        books = self._books
+        replica = self._replica
         entry = self._expect(event.model, State.LOADING, State.RELOADING)
         if event.measured is not None and event.measured < 0:
             raise IllegalEvent(f"model '{event.model}': measured {event.measured} bytes")
         first = entry.state is State.LOADING
-        books.step(entry, Step.LOADED if first else Step.RELOADED)
+        replica.step(entry, Step.LOADED if first else Step.RELOADED)
         size = entry.loading_size if event.measured is None else event.measured
         entry.loaded_generation, entry.loaded_size = entry.loading_generation, size
         if event.measured is not None and not entry.stale:
-            books.set_size(entry, size)
-        books.recharge(entry, size)
-        books.deficit = Cause.SURPRISE if books.ledger.free < 0 else books.deficit
+            replica.set_size(entry, size)
+        replica.recharge(entry, size)
+        replica.deficit = Cause.SURPRISE if replica.ledger.free < 0 else replica.deficit
         if event.seconds is not None:
             before = entry.load_seconds
-            entry.load_seconds = books.load_times.observe(size, event.seconds, before)
+            entry.load_seconds = replica.load_times.observe(size, event.seconds, before)
         entry.loads += 1
         if not entry.stale:
             self._retries.forgive(entry)
         if entry.removed:
-            books.begin_drain(entry, Cause.REMOVED, now)
+            replica.begin_drain(entry, Cause.REMOVED, now)
             return
         entry.good = Good(entry.loaded_generation, size, entry.loading_peak)
-        books.emit(Publish(entry.model))
-        if books.waiting.waiting_for(entry.model):
-            books.grant_all(entry, now)
+        replica.emit(Publish(entry.model))
+        if replica.waiting.waiting_for(entry.model):
+            replica.grant_all(entry, now)
         else:
-            books.seat(entry)
-        books.mark_stale(entry)
-        if books.recycling:
+            replica.seat(entry)
+        replica.mark_stale(entry)
+        if replica.recycling:
             self._leave_for_recycling(entry, now)
 
     def _measured(self, event: events.Measured, now: float) -> None:
-        books = self._books
+        replica = self._replica
         if event.size < 0:
             raise IllegalEvent(f"model '{event.model}': measured {event.size} bytes")
         entry = self._expect(event.model, *CHARGED)
         if entry.state is State.LOADING or entry.state is State.RELOADING or entry.stale:
             return  # what is being loaded now is measured anew
-        books.set_size(entry, event.size)
+        replica.set_size(entry, event.size)
         entry.loaded_size = event.size
         self._same_good(entry)
         if entry.state is not State.UNLOADING:
-            books.recharge(entry, event.size)
-            books.seat(entry)
-            books.deficit = Cause.SURPRISE if books.ledger.free < 0 else books.deficit
+            replica.recharge(entry, event.size)
+            replica.seat(entry)
+            replica.deficit = Cause.SURPRISE if replica.ledger.free < 0 else replica.deficit
 
     def _load_failed(self, event: events.LoadFailed, now: float) -> None:
-        books = self._books
+        replica = self._replica
         entry = self._expect(event.model, State.LOADING, State.RELOADING)
         newest = entry.loading_generation == entry.generation
         if newest:
@@ -412,43 +414,43 @@ class Core:
         if entry.state is State.RELOADING:
             self._reload_failed(entry, now)
             return
-        books.step(entry, Step.LOAD_FAILED)
+        replica.step(entry, Step.LOAD_FAILED)
         if entry.removed:
-            books.forget(entry)
+            replica.forget(entry)
         elif not newest and not entry.failures:
             # Newer content arrived meanwhile: nothing is known against it, so the waiters wait for it.
             self._content_changed(entry, warm=True)
-            if books.waiting.waiting_for(entry.model):
-                books.want(entry, now)
-        elif (held := books.held_back(entry, now)) is not None:
-            books.reject_all(entry, Refusal.LOAD_FAILED, *held)
+            if replica.waiting.waiting_for(entry.model):
+                replica.want(entry, now)
+        elif (held := replica.held_back(entry, now)) is not None:
+            replica.reject_all(entry, Refusal.LOAD_FAILED, *held)
         else:
             self._fall_back(entry, now)
 
     def _fall_back(self, entry: Entry, now: float) -> None:
         """The newest content could not be loaded, but what was loaded last can: who waits is served by that."""
-        self._books.step(entry, Step.RESET)
-        self._books.warm_up(entry)
-        if self._books.waiting.waiting_for(entry.model):
-            self._books.want(entry, now)
+        self._replica.step(entry, Step.RESET)
+        self._replica.warm_up(entry)
+        if self._replica.waiting.waiting_for(entry.model):
+            self._replica.want(entry, now)
 
     def _reload_failed(self, entry: Entry, now: float) -> None:
-        books = self._books
-        books.step(entry, Step.RELOAD_FAILED)
-        books.recharge(entry, entry.loaded_size)
-        books.seat(entry)
+        replica = self._replica
+        replica.step(entry, Step.RELOAD_FAILED)
+        replica.recharge(entry, entry.loaded_size)
+        replica.seat(entry)
         if entry.removed:
-            books.begin_drain(entry, Cause.REMOVED, now)
+            replica.begin_drain(entry, Cause.REMOVED, now)
             return
-        books.mark_stale(entry)
-        if books.waiting.waiting_for(entry.model):
-            books.begin_verify(entry)  # suspects waited: is the old copy still there?
+        replica.mark_stale(entry)
+        if replica.waiting.waiting_for(entry.model):
+            replica.begin_verify(entry)  # suspects waited: is the old copy still there?
 
     def _withdrawn(self, event: events.Withdrawn, now: float) -> None:
         entry = self._drain(event)
         if entry is not None and not entry.withdrawn:
             entry.withdrawn = True
-            self._books.settle(entry)
+            self._replica.settle(entry)
 
     def _drained(self, event: events.Drained, now: float) -> None:
         entry = self._drain(event)
@@ -456,139 +458,139 @@ class Core:
             return
         if not entry.withdrawn or entry.granted:
             raise IllegalEvent(f"model '{event.model}' drained before it was asked to settle")
-        self._books.set_in_flight(entry, 0)  # whatever a meter said before
-        self._books.begin_unload(entry)
+        self._replica.set_in_flight(entry, 0)  # whatever a meter said before
+        self._replica.begin_unload(entry)
 
     def _drain(self, answer: events.Withdrawn | events.Drained) -> Entry | None:
         """The model that drains; None when a rescue crossed the answer: an old ticket means nothing."""
-        entry = self._books.draining.get(answer.model)
+        entry = self._replica.draining.get(answer.model)
         return entry if entry is not None and entry.ticket == answer.ticket else None
 
     def _unloaded(self, event: events.Unloaded, now: float) -> None:
-        books = self._books
+        replica = self._replica
         entry = self._expect(event.model, State.UNLOADING)
-        books.unloaded(entry, now)
+        replica.unloaded(entry, now)
         if not entry.removed:
-            refused(books, entry)  # perhaps only its load showed how large it is
+            refused(replica, entry)  # perhaps only its load showed how large it is
 
     def _verified(self, event: events.Verified, now: float) -> None:
-        books = self._books
+        replica = self._replica
         entry = self._entry(event.model)
         if not entry.verifying:
             raise IllegalEvent(f"model '{event.model}' was not being verified")
-        books.set_verifying(entry, False)
+        replica.set_verifying(entry, False)
         if entry.state is not State.RESIDENT:
             return  # it is leaving; who waits is served after that
         if event.present:
-            books.grant_all(entry, now)
+            replica.grant_all(entry, now)
             return
-        books.stale.pop(entry.model, None)
-        books.step(entry, Step.VANISHED)
-        if books.waiting.waiting_for(entry.model):
-            books.want(entry, now)
+        replica.stale.pop(entry.model, None)
+        replica.step(entry, Step.VANISHED)
+        if replica.waiting.waiting_for(entry.model):
+            replica.want(entry, now)
 
     # -- people and the server
 
     def _evict_requested(self, event: events.EvictRequested, now: float) -> None:
         entry = self._entry(event.model)
         if entry.state is State.RESIDENT:
-            self._books.begin_drain(entry, Cause.REQUESTED, now)
+            self._replica.begin_drain(entry, Cause.REQUESTED, now)
         elif entry.state is State.DRAINING and entry.cause in (Cause.PRESSURE, Cause.AHEAD):
             entry.cause = Cause.REQUESTED
-        self._books.warm.drop(event.model)
+        self._replica.warm.drop(event.model)
 
     def _try_again(self, event: events.TryAgain, now: float) -> None:
-        books, entry = self._books, self._entry(event.model)
+        replica, entry = self._replica, self._entry(event.model)
         self._retries.forgive_good(entry)
-        if entry.size > books.ledger.budget:
+        if entry.size > replica.ledger.budget:
             return  # its size is against it, and nobody can help that
         self._retries.forgive(entry)
-        if entry.model in books.unfit:
-            entry.reason = newest_has_no_room(books, entry)
+        if entry.model in replica.unfit:
+            entry.reason = newest_has_no_room(replica, entry)
         if entry.state is State.FAILED:
-            books.step(entry, Step.RESET)
+            replica.step(entry, Step.RESET)
         elif entry.state is State.RESIDENT:
-            books.mark_stale(entry)
+            replica.mark_stale(entry)
 
     def _hold_back(self, event: events.HoldBack, now: float) -> None:
         entry = self._entry(event.model)
         if entry.state in CHARGED or event.until <= now:
             raise IllegalEvent(f"model '{event.model}' is {entry.state.value}, until {event.until}")
-        hold_back(self._books, self._retries, entry, event, now)
+        hold_back(self._replica, self._retries, entry, event, now)
 
     def _server_down(self, event: events.ServerDown, now: float) -> None:
-        books = self._books
-        books.up = books.recycling = False
-        books.ledger.withheld = 0
-        hot = list(books.residents(now))
+        replica = self._replica
+        replica.up = replica.recycling = False
+        replica.ledger.withheld = 0
+        hot = list(replica.residents(now))
         serving = {entry.model for entry in hot}
-        lost = [books.entries[model] for model in books.ledger.charges if model not in serving]
+        lost = [replica.entries[model] for model in replica.ledger.charges if model not in serving]
         for entry in (*hot, *lost):
-            books.step(entry, Step.LOST)
-            books.set_verifying(entry, False)
+            replica.step(entry, Step.LOST)
+            replica.set_verifying(entry, False)
             if entry.removed:
-                books.forget(entry)
-            elif books.waiting.waiting_for(entry.model):
-                books.want(entry, now)
-        books.stale.clear()
-        books.unfit.clear()
+                replica.forget(entry)
+            elif replica.waiting.waiting_for(entry.model):
+                replica.want(entry, now)
+        replica.stale.clear()
+        replica.unfit.clear()
         for entry in hot:
             if not entry.removed:
-                books.warm_up(entry)
+                replica.warm_up(entry)
 
     def _server_up(self, event: events.ServerUp, now: float) -> None:
-        if self._books.up:
+        if self._replica.up:
             raise IllegalEvent("the server is up already")
-        if self._books.recycling:
+        if self._replica.recycling:
             raise IllegalEvent(
                 "the server is being recycled; its end must be told before the new one"
             )
-        self._books.up = self._books.filling = True
-        self._books.changed = True
+        self._replica.up = self._replica.filling = True
+        self._replica.changed = True
 
     def _budget_changed(self, event: events.BudgetChanged, now: float) -> None:
         if event.budget <= 0:
             raise IllegalEvent(f"budget {event.budget}: expected bytes above 0")
-        budget_changed(self._books, event.budget)
+        budget_changed(self._replica, event.budget)
 
     def _withhold(self, event: events.Withhold, now: float) -> None:
         if event.size < 0:
             raise IllegalEvent(f"withheld {event.size} bytes: expected 0 or more")
-        books = self._books
-        books.ledger.withheld = event.size
-        books.deficit = Cause.LOST if event.lost else Cause.GUARD
-        books.changed = True
-        books.reconsider_unfit()
+        replica = self._replica
+        replica.ledger.withheld = event.size
+        replica.deficit = Cause.LOST if event.lost else Cause.GUARD
+        replica.changed = True
+        replica.reconsider_unfit()
 
     def _recycle(self, event: events.Recycle, now: float) -> None:
-        books = self._books
-        if not books.up:
+        replica = self._replica
+        if not replica.up:
             return  # it died meanwhile, which is as good
-        books.up, books.recycling = False, True
-        hot = list(books.residents(now))
+        replica.up, replica.recycling = False, True
+        hot = list(replica.residents(now))
         for entry in hot:
             if not entry.removed:
-                books.warm_up(entry)
-        for entry in books.draining.values():
+                replica.warm_up(entry)
+        for entry in replica.draining.values():
             if entry.cause not in (Cause.REMOVED, Cause.UPDATED):
                 entry.cause = Cause.RECYCLED
         for entry in hot:
             if entry.state is State.RESIDENT:
-                books.begin_drain(entry, Cause.RECYCLED, now)
+                replica.begin_drain(entry, Cause.RECYCLED, now)
 
     def _leave_for_recycling(self, entry: Entry, now: float) -> None:
         """Its load ended after all others began to leave."""
-        self._books.warm_up(entry)
-        self._books.begin_drain(entry, Cause.RECYCLED, now)
+        self._replica.warm_up(entry)
+        self._replica.begin_drain(entry, Cause.RECYCLED, now)
 
     def _tick(self, event: events.Tick, now: float) -> None:
         """Time alone: what is due is done for every event."""
 
     def _due_retries(self, now: float) -> None:
         """A model whose load failed is tried again by itself after its backoff, if there is room anyway (law 7)."""
-        books = self._books
-        for entry in self._retries.take_due(books.entries, now):
+        replica = self._replica
+        for entry in self._retries.take_due(replica.entries, now):
             if entry.state in (State.COLD, State.FAILED):
-                books.warm_up(entry)
+                replica.warm_up(entry)
             elif entry.state is State.RESIDENT:
-                books.mark_stale(entry)
+                replica.mark_stale(entry)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from overbook.residency.books import Books, Entry
 from overbook.residency.effects import Refusal
 from overbook.residency.events import HoldBack
+from overbook.residency.replica import Entry, ReplicaState
 from overbook.residency.retries import Retries
 from overbook.residency.states import State, Step
 
 
-def hold_back(books: Books, retries: Retries, entry: Entry, event: HoldBack, now: float) -> None:
+def hold_back(
+    replica: ReplicaState, retries: Retries, entry: Entry, event: HoldBack, now: float
+) -> None:
     """Take in the event for a model that is not in memory. Who waits is refused, unless an older content stands in."""
     good = entry.good
     if event.generation == entry.generation:
@@ -18,10 +20,10 @@ def hold_back(books: Books, retries: Retries, entry: Entry, event: HoldBack, now
         retries.good_held_back(event.model, good, event.reason, event.until)
     else:
         return  # nobody would load it any more
-    held = books.held_back(entry, now)
+    held = replica.held_back(entry, now)
     if held is None:
         return
-    books.warm.drop(entry.model)
+    replica.warm.drop(entry.model)
     if entry.given_up and entry.state is State.COLD:
-        books.step(entry, Step.HOLD)
-    books.reject_all(entry, Refusal.LOAD_FAILED, *held)
+        replica.step(entry, Step.HOLD)
+    replica.reject_all(entry, Refusal.LOAD_FAILED, *held)

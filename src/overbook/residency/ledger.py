@@ -24,7 +24,7 @@ class Ledger:
 
     @property
     def charges(self) -> Mapping[ModelName, int]:
-        """Every model on the books, also one that was measured to take no bytes at all."""
+        """Every model on the replica, also one that was measured to take no bytes at all."""
         return MappingProxyType(self._charges)
 
     @property
@@ -41,5 +41,5 @@ class Ledger:
         self._charges[model] = size
 
     def release(self, model: ModelName) -> None:
-        """Take the model off the books."""
+        """Take the model off the replica."""
         self.total -= self._charges.pop(model, 0)

@@ -1,12 +1,12 @@
-"""What those who wait are waiting for, read from the books. Nothing is changed or decided here."""
+"""What those who wait are waiting for, read from the replica. Nothing is changed or decided here."""
 
 from __future__ import annotations
 
 from itertools import islice
 from typing import Final
 
-from overbook.residency.books import Books
 from overbook.residency.events import ModelName
+from overbook.residency.replica import ReplicaState
 from overbook.residency.states import State
 
 # Of residents and of those that wait. The first come first, so what is longest in the way, or starves, is soon there.
@@ -15,25 +15,25 @@ _LOOKED_AT: Final = 64
 _AWAITED: Final = 8
 
 
-def awaited(books: Books, now: float) -> list[ModelName]:
+def awaited(replica: ReplicaState, now: float) -> list[ModelName]:
     """Models whose last requests somebody waits for, first to leave first; none when nobody does.
 
     The meters tell the end of a request late. Where the inference server itself can say that nothing of such a model is
     in flight, a `UsageSeen` at that moment ends the wait. Some of them, if there are many.
     """
-    if not books.blocked:
+    if not replica.blocked:
         return []
     found = (
         entry.model
-        for entry in islice(books.residents(now), _LOOKED_AT)
+        for entry in islice(replica.residents(now), _LOOKED_AT)
         if entry.in_flight and not (entry.granted or entry.verifying or entry.pinned)
         if entry.state is State.RESIDENT
     )
     return list(islice(found, _AWAITED))
 
 
-def starved(books: Books) -> bool:
+def starved(replica: ReplicaState) -> bool:
     """Whether somebody waits for a model that fits the budget, but not what is left beside withheld bytes."""
-    room = books.ledger.budget - books.ledger.withheld - books.pinned_bytes
-    waiting = (books.entries[model] for model in islice(books.pending, _LOOKED_AT))
-    return any(books.size_to_load(entry) > room for entry in waiting)
+    room = replica.ledger.budget - replica.ledger.withheld - replica.pinned_bytes
+    waiting = (replica.entries[model] for model in islice(replica.pending, _LOOKED_AT))
+    return any(replica.size_to_load(entry) > room for entry in waiting)

@@ -14,7 +14,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from overbook.residency.books import Books
+from overbook.residency.replica import ReplicaState
 
 # Room is made for no more than this share of the budget before there is a place for the load.
 _AHEAD_SHARE: Final = 1 / 16
@@ -70,13 +70,13 @@ class Places:
             self.short_promises = 0
 
 
-def places(books: Books, now: float) -> Places:
+def places(replica: ReplicaState, now: float) -> Places:
     """The places that the running loads leave."""
-    limits, short, long, change = books.limits, 0, 0, math.inf
-    for model in books.loading:
-        entry = books.entries[model]
+    limits, short, long, change = replica.limits, 0, 0, math.inf
+    for model in replica.loading:
+        entry = replica.entries[model]
         due = entry.load_began + limits.long_after
-        if now >= due or books.takes_long(entry):
+        if now >= due or replica.takes_long(entry):
             long += 1
         else:
             short += 1
@@ -90,7 +90,7 @@ def places(books: Books, now: float) -> Places:
         short_promises=free + limits.lookahead,
         long_promises=free_long,
         ahead=limits.lookahead,
-        ahead_bytes=int(books.ledger.budget * _AHEAD_SHARE),
+        ahead_bytes=int(replica.ledger.budget * _AHEAD_SHARE),
         long_running=long,
         change=change,
     )

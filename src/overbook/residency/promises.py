@@ -9,11 +9,11 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from overbook.residency.books import Books, Entry
 from overbook.residency.effects import Cause
 from overbook.residency.events import ModelName
 from overbook.residency.places import Places
 from overbook.residency.planning import Candidate
+from overbook.residency.replica import Entry, ReplicaState
 from overbook.residency.states import State
 
 
@@ -43,7 +43,12 @@ class Promises:
 
 
 def idle(
-    books: Books, promises: Promises, now: float, besides: Entry | None, *, certainly: bool = False
+    replica: ReplicaState,
+    promises: Promises,
+    now: float,
+    besides: Entry | None,
+    *,
+    certainly: bool = False,
 ) -> Iterator[Candidate]:
     """Residents that may leave now, in eviction order (law 3). Those that are kept alive come after the others.
 
@@ -53,11 +58,11 @@ def idle(
     kept: list[Candidate] = []
     uncertain: list[Candidate] = []
     uncertain_kept: list[Candidate] = []
-    unseen = books.idle_bytes
-    for entry in books.residents(now):
+    unseen = replica.idle_bytes
+    for entry in replica.residents(now):
         if not unseen:
             break  # who comes now is in use
-        size = books.idle(entry)
+        size = replica.idle(entry)
         unseen -= size
         if not size or entry is besides:
             continue
@@ -76,10 +81,10 @@ def idle(
         yield from uncertain_kept
 
 
-def in_use(books: Books, now: float) -> Iterator[Candidate]:
+def in_use(replica: ReplicaState, now: float) -> Iterator[Candidate]:
     """Residents that law 3 protects for now, in eviction order. Never those that are pinned."""
-    for entry in books.residents(now):
-        size = books.ledger.of(entry.model)
+    for entry in replica.residents(now):
+        size = replica.ledger.of(entry.model)
         if not size or entry.pinned or entry.state is not State.RESIDENT or entry.verifying:
             continue
         if entry.in_use:

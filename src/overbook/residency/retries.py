@@ -12,9 +12,9 @@ import heapq
 import math
 from collections.abc import Iterator, Mapping
 
-from overbook.residency.books import Entry, Limits
 from overbook.residency.events import ModelName
 from overbook.residency.good import Good
+from overbook.residency.replica import Entry, Limits
 
 
 class Retries:

@@ -1,8 +1,8 @@
 """The one writer of desired state. Everybody else submits what shall happen and waits until it is durable.
 
 Operations run one after another, never cancelled half way. Those that wait together share one
-transaction. Order of every step: change the books, write, and only then tell agents, gateways and
-the caller. When writing fails the books are read anew from the store, so that they never hold what is not
+transaction. Order of every step: change the state, write, and only then tell agents, gateways and
+the caller. When writing fails the state are read anew from the store, so that they never hold what is not
 written. Nobody but the actor's loop calls a method of `State` that changes it; reading is free.
 """
 
@@ -16,7 +16,6 @@ from typing import Final, TypeVar
 
 from overbook.metrics import VERDICTS
 from overbook.placement import Provider, ReplicaId
-from overbook.scheduler.catalogue import CatalogueHub, ServersHub
 from overbook.scheduler.changes import Changes, Note
 from overbook.scheduler.errors import SchedulerError, Unavailable
 from overbook.scheduler.events import EventRing
@@ -26,6 +25,7 @@ from overbook.scheduler.manifests_in import Defaults
 from overbook.scheduler.rows import batch_of, restore
 from overbook.scheduler.state import State
 from overbook.scheduler.store import Store
+from overbook.scheduler.watchers import CatalogueHub, ServersHub
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -222,9 +222,9 @@ class Actor:
     async def _write(self, changes: Changes) -> None:
         due = self._hints_due is not None and self._clock() >= self._hints_due
         if not changes.durable and not due:
-            # Not worth a transaction of their own: back to the books until there is one.
+            # Not worth a transaction of their own: back to the state until there is one.
             if changes.hints:
-                self.state.books.changes.hints |= changes.hints
+                self.state.seats.changes.hints |= changes.hints
                 if self._hints_due is None:
                     self._hints_due = self._clock() + HINT_SECONDS
             return

@@ -96,10 +96,10 @@ def _documents(actor: Actor) -> APIRouter:
         """
         results = await apply(actor, cast("list[Json]", body.documents))
         names = [each.name for each in results if each.kind == "Model" and each.action != FAILED]
-        books = actor.state.books
-        models = (books.models[name] for name in names if name in books.models)
+        seats = actor.state.seats
+        models = (seats.models[name] for name in names if name in seats.models)
         replicas = {replica for model in models for replica in model.assigned}
-        warnings = pins.warnings(books.replicas, books.models, names)
+        warnings = pins.warnings(seats.replicas, seats.models, names)
         return _results(results, [*warnings, *await actor.unheard(replicas)])
 
     @router.post("/validate", response_model=bodies.ApplyAnswer)
@@ -122,14 +122,14 @@ def _models(actor: Actor) -> APIRouter:
     @router.get("", responses={200: {"model": list[bodies.ModelObject]}})
     async def list_models() -> Response:
         """All models by name."""
-        books = actor.state.books
+        seats = actor.state.seats
         texts: list[str] = []
-        for index, name in enumerate(sorted(books.models)):
+        for index, name in enumerate(sorted(seats.models)):
             if index % _BITE == _BITE - 1:
                 await asyncio.sleep(0)
-            model = books.models.get(name)
+            model = seats.models.get(name)
             if model is not None:
-                texts.append(status.model_json(model, books.replicas))
+                texts.append(status.model_json(model, seats.replicas))
         return _json(f"[{','.join(texts)}]")
 
     @router.get("/{name}", responses={200: {"model": bodies.ModelObject}, **_errors(404)})
@@ -211,11 +211,11 @@ async def _pin(actor: Actor, name: str, pinned: bool) -> dict[str, object]:
         set_pin(state, name, pinned)
 
     await actor.submit(change)
-    books = actor.state.books
-    model = books.models.get(name)
+    seats = actor.state.seats
+    model = seats.models.get(name)
     replicas = () if model is None else model.assigned
-    warnings = pins.warnings(books.replicas, books.models, [name]) if pinned else []
-    away = [each for each in replicas if not books.replicas[each].connected]
+    warnings = pins.warnings(seats.replicas, seats.models, [name]) if pinned else []
+    away = [each for each in replicas if not seats.replicas[each].connected]
     warnings += [
         f"the agent of {each} is not connected; it hears of this before it serves again"
         for each in away
@@ -229,7 +229,7 @@ def _servers(actor: Actor) -> APIRouter:
     @router.get("", responses={200: {"model": list[bodies.ServerObject]}})
     async def list_servers() -> Response:
         """All Servers by name."""
-        texts = [_server_text(actor.state, name) for name in sorted(actor.state.books.servers)]
+        texts = [_server_text(actor.state, name) for name in sorted(actor.state.seats.servers)]
         return _json(f"[{','.join(texts)}]")
 
     @router.get("/{name}", responses={200: {"model": bodies.ServerObject}, **_errors(404)})
@@ -309,7 +309,7 @@ def _health(ready: ReadyCheck) -> APIRouter:
 
 
 def _model_text(state: State, name: str) -> str:
-    return status.model_json(state.model(name), state.books.replicas)
+    return status.model_json(state.model(name), state.seats.replicas)
 
 
 def _server_text(state: State, name: str) -> str:

@@ -145,7 +145,7 @@ def _result(manifest: Manifest, applied: Applied, warnings: tuple[str, ...]) -> 
 
 def _with_placement(state: State, result: Result) -> Result:
     """Adds why a registered model has no place, unless it only waits for agents to connect."""
-    model = state.books.models.get(result.name) if result.kind == "Model" else None
+    model = state.seats.models.get(result.name) if result.kind == "Model" else None
     if model is None or result.error is not None or model.waiting:
         return result
     if len(model.assigned) < model.needed:

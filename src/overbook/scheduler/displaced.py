@@ -19,14 +19,14 @@ def seats(state: State, server: str) -> Seats:
     found: dict[str, set[ReplicaId]] = {}
     for replica in state.replicas_of(server):
         for name in replica.models:
-            if replica.id in state.books.models[name].assigned:
+            if replica.id in state.seats.models[name].assigned:
                 found.setdefault(name, set()).add(replica.id)
     return {name: frozenset(replicas) for name, replicas in found.items()}
 
 
 def displaced(state: State, before: Seats) -> list[str]:
     """Models that are not assigned any more to all replicas that they were assigned to, the first by name first."""
-    models = state.books.models
+    models = state.seats.models
     return [
         name
         for name, replicas in sorted(before.items())
@@ -36,7 +36,7 @@ def displaced(state: State, before: Seats) -> list[str]:
 
 def losses(state: State, server: str, names: Sequence[str]) -> list[str]:
     """One line about models that lost a place on this Server; none when there are none."""
-    models = state.books.models
+    models = state.seats.models
     if not names:
         return []
     homeless = [name for name in names if name in models and not models[name].assigned]

@@ -1,4 +1,4 @@
-"""Manifests into the books: what is new, what changed, what stays, and what of it is a new generation.
+"""Manifests into the state: what is new, what changed, what stays, and what of it is a new generation.
 
 Takes checked manifests and artifacts that were looked at. No I/O; the actor writes what changed.
 """
@@ -13,10 +13,10 @@ from overbook.manifests.specs import Manifest, ModelManifest, ServerManifest, Se
 from overbook.placement import ModelDemand, place
 from overbook.placement.filters import amount
 from overbook.scheduler.artifacts import Artifact
-from overbook.scheduler.books import demand_of
 from overbook.scheduler.changes import Note
 from overbook.scheduler.errors import Conflict, Invalid
 from overbook.scheduler.records import Model, Needs, Server, weigh
+from overbook.scheduler.seats import demand_of
 from overbook.scheduler.state import State
 
 # One machine or one set of pods; more is a typing error, and each costs a record.
@@ -65,7 +65,7 @@ def apply_server(state: State, manifest: ServerManifest, defaults: Defaults, now
     """Raises Invalid when the Server has no budget, too large a one or too many replicas."""
     metadata, spec = parts(manifest)
     text = canonical(spec)
-    old = state.books.servers.get(manifest.name)
+    old = state.seats.servers.get(manifest.name)
     if old is not None and (old.spec, old.metadata, old.api_version) == (
         text,
         metadata,
@@ -78,12 +78,12 @@ def apply_server(state: State, manifest: ServerManifest, defaults: Defaults, now
     _refuse_oversized(manifest.spec, server, defaults)
     if old is not None:
         server.condition = old.condition
-    state.books.servers[server.name] = server
-    state.books.changes.servers.add(server.name)
+    state.seats.servers[server.name] = server
+    state.seats.changes.servers.add(server.name)
     state.fit_replicas(server, now)
     action = CREATED if old is None else CONFIGURED
     reason = "ServerRegistered" if old is None else "ServerUpdated"
-    state.books.changes.notes.append(
+    state.seats.changes.notes.append(
         Note(reason, "Server", server.name, f"generation {generation}")
     )
     return Applied(generation, action)
@@ -141,7 +141,7 @@ def apply_model(
 ) -> Applied:
     """Registers or updates. Raises Conflict when an update fits nowhere while the old one serves."""
     metadata, spec = parts(manifest)
-    old = state.books.models.get(manifest.name)
+    old = state.seats.models.get(manifest.name)
     if old is None:
         return _create(
             state,
@@ -180,7 +180,7 @@ def apply_model(
         if old.metadata == metadata:
             return Applied(old.generation, UNCHANGED)
         old.metadata = metadata
-        state.books.changes.models.add(old.name)
+        state.seats.changes.models.add(old.name)
         return Applied(old.generation, CONFIGURED)
     revived, before = old.deleting, old.size
     needs = Needs.from_spec(manifest.spec, path)
@@ -195,7 +195,7 @@ def _over_the_limit(state: State, model: Model, before: int) -> tuple[str, ...]:
     """That a larger model was admitted where there is no room for it, since it has its place there."""
     if model.size <= before:
         return ()
-    replicas = (state.books.replicas[each] for each in model.assigned)
+    replicas = (state.seats.replicas[each] for each in model.assigned)
     return tuple(
         f"{each.id}: {amount(each.registered)} are registered now, {amount(each.registered - each.limit)} "
         f"more than its limit of {amount(each.limit)}: a registered model keeps its place, also with "
@@ -207,8 +207,8 @@ def _over_the_limit(state: State, model: Model, before: int) -> tuple[str, ...]:
 
 
 def _create(state: State, manifest: ModelManifest, model: Model) -> Applied:
-    state.books.models[model.name] = model
-    state.books.mark(model)
+    state.seats.models[model.name] = model
+    state.seats.mark(model)
     state.note("ModelRegistered", model.name, f"storageUri {manifest.spec.storage_uri}")
     state.place(model)
     return Applied(model.generation, CREATED)
@@ -216,7 +216,7 @@ def _create(state: State, manifest: ModelManifest, model: Model) -> Applied:
 
 def _update(state: State, model: Model, needs: Needs, artifact: Artifact) -> None:
     """A new generation of a model that is here (perhaps on its way out: then it stays)."""
-    books = state.books
+    seats = state.seats
     fresh = not needs.same_content(model.needs) or artifact.fingerprint != model.fingerprint
     # With another declaration agents say anew what they make of it.
     known = not fresh and needs.memory == model.needs.memory
@@ -232,24 +232,24 @@ def _update(state: State, model: Model, needs: Needs, artifact: Artifact) -> Non
         learned,
     )
     model.made_for = artifact.made_for
-    books.pin(model)
+    seats.pin(model)
     model.generation += 1
     if fresh or model.deleting:
         model.content_generation = model.generation
     model.deleting = False
-    books.resized(model, before)
+    seats.resized(model, before)
     if model.size > before.size:
         for replica_id in model.seats:
-            books.replicas[replica_id].grown.add(model.name)
-    books.mark(model)
+            seats.replicas[replica_id].grown.add(model.name)
+    seats.mark(model)
     state.note("ModelUpdated", model.name, f"generation {model.generation}")
     state.place(model)
-    books.tell(model)
+    seats.tell(model)
 
 
 def _refuse_if_homeless(state: State, model: Model, demand: ModelDemand) -> None:
     """Where it stays on one replica at least, it is registered, and the wish for more is kept. Raises Conflict."""
-    verdict = place(demand, state.books.views(model), state.providers)
+    verdict = place(demand, state.seats.views(model), state.providers)
     if not verdict.chosen and not verdict.waiting:
         raise Conflict(
             f"generation {model.generation} goes on serving, the new one has no place: "
@@ -270,7 +270,7 @@ def set_pin(state: State, name: str, pinned: bool) -> None:
     model.pin = pinned
     model.needs = replace(model.needs, pinned=pinned)
     model.generation += 1
-    state.books.pin(model)
-    state.books.mark(model)
-    state.books.tell(model)
+    state.seats.pin(model)
+    state.seats.mark(model)
+    state.seats.tell(model)
     state.note("ModelPinned" if pinned else "ModelUnpinned", name, "by request")

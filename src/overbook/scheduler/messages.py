@@ -1,4 +1,4 @@
-"""The books as wire messages, and agents' reports as records. Conversions only."""
+"""The seats as wire messages, and agents' reports as records. Conversions only."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def assignments(
     kept: list[pb.AssignedModel] = []
     revoked: list[str] = []
     for name in names:
-        model = state.books.models.get(name)
+        model = state.seats.models.get(name)
         role = None if model is None else model.seats.get(replica)
         if model is None or role is None or role is Role.REVOKING:
             revoked.append(name)
@@ -73,11 +73,11 @@ def catalogue_models(
     kept: list[pb.CatalogueModel] = []
     removed: list[str] = []
     for name in names:
-        model = state.books.models.get(name)
+        model = state.seats.models.get(name)
         if model is None or model.deleting:
             removed.append(name)
             continue
-        routes = state.books.routes(model)
+        routes = state.seats.routes(model)
         kept.append(
             pb.CatalogueModel(
                 name=name,
@@ -99,7 +99,7 @@ def catalogue_replicas(
     kept: list[pb.CatalogueReplica] = []
     removed: list[common_pb2.ReplicaRef] = []
     for replica_id in replicas:
-        replica = state.books.replicas.get(replica_id)
+        replica = state.seats.replicas.get(replica_id)
         if replica is None or replica.hello is None:
             removed.append(ref(replica_id))
             continue
@@ -125,7 +125,7 @@ def server_list(state: State) -> pb.ServerListUpdate:
                 extra_capabilities=server.extra_capabilities,
                 attachment=attachment(server.attachment),
             )
-            for server in sorted(state.books.servers.values(), key=lambda each: each.name)
+            for server in sorted(state.seats.servers.values(), key=lambda each: each.name)
         ]
     )
 

@@ -31,7 +31,7 @@ from overbook.scheduler.manifests_in import Defaults
 from overbook.scheduler.service import SchedulerService
 from overbook.scheduler.store import Store
 from overbook.wire import scheduler_pb2_grpc
-from overbook.wire.nearby import ListenFailed, serving
+from overbook.wire.in_process import ListenFailed, serving
 
 OVERCOMMIT_VARIABLE: Final = "SELDON_OVERCOMMIT_PERCENTAGE"
 DEFAULT_OVERCOMMIT: Final = 10

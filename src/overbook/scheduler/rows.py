@@ -1,4 +1,4 @@
-"""Between the books and the store's rows, both ways. No I/O."""
+"""Between the state and the store's rows, both ways. No I/O."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from overbook.scheduler.store import Batch, ModelRow, SeatRow, ServerRow, Snapsh
 
 
 def batch_of(state: State, changes: Changes) -> Batch:
-    """Everything that the changes ask to be written, as it is in the books now."""
-    books = state.books
+    """Everything that the changes ask to be written, as it is in the state now."""
+    seats = state.seats
     models = [
-        books.models[name]
+        seats.models[name]
         for name in sorted(changes.models | changes.hints)
-        if name in books.models
+        if name in seats.models
     ]
     return Batch(
         models=[_model_row(model) for model in models],
@@ -40,11 +40,11 @@ def batch_of(state: State, changes: Changes) -> Batch:
                 server.created,
                 server.memory,
             )
-            for server in (books.servers.get(name) for name in sorted(changes.servers))
+            for server in (seats.servers.get(name) for name in sorted(changes.servers))
             if server is not None
         ],
-        gone_models=[name for name in changes.gone_models if name not in books.models],
-        gone_servers=[name for name in changes.gone_servers if name not in books.servers],
+        gone_models=[name for name in changes.gone_models if name not in seats.models],
+        gone_servers=[name for name in changes.gone_servers if name not in seats.servers],
     )
 
 
@@ -73,26 +73,26 @@ def restore(
     live: State | None = None,
     providers: Sequence[Provider] = (),
 ) -> State:
-    """The books as they were written. ``live``: a state whose agents' connections and reports still hold."""
+    """The seats as they were written. ``live``: a state whose agents' connections and reports still hold."""
     state = State(providers)
     for row in snapshot.servers:
         _restore_server(state, row, defaults)
     if live is not None:
-        for replica in live.books.replicas.values():
+        for replica in live.seats.replicas.values():
             if replica.hello is not None:
                 replica.registered, replica.models = 0, set()
                 replica.beyond, replica.pinned = {}, {}
                 replica.asked_again, replica.grown = set(), set()
                 replica.draining = True
-                state.books.replicas[replica.id] = replica
+                state.seats.replicas[replica.id] = replica
     for row_ in snapshot.models:
         model = _restore_model(row_)
-        state.books.models[model.name] = model
-        state.books.touched.add(model.name)
-    for server in state.books.servers.values():
+        state.seats.models[model.name] = model
+        state.seats.touched.add(model.name)
+    for server in state.seats.servers.values():
         state.fit_replicas(server, now)
     _restore_seats(state, snapshot)
-    for model in state.books.models.values():
+    for model in state.seats.models.values():
         if not model.deleting and len(model.assigned) < model.needs.replicas:
             state.later([model.name])
     # Who asks before anything else happens sees each model with a condition.
@@ -111,7 +111,7 @@ def _restore_server(state: State, row: ServerRow, defaults: Defaults) -> None:
     )
     memory = row.memory if defaults.memory is None else defaults.memory
     defaults = Defaults(memory, defaults.overcommit, defaults.machine)
-    state.books.servers[row.name] = build_server(
+    state.seats.servers[row.name] = build_server(
         manifest, defaults, generation=row.generation, created=row.created
     )
 
@@ -138,17 +138,17 @@ def _restore_model(row: ModelRow) -> Model:
 
 def _restore_seats(state: State, snapshot: Snapshot) -> None:
     """Seats of replicas that are gone are dropped: their models find another place."""
-    books = state.books
+    seats = state.seats
     lost: set[str] = set()
     for seat in snapshot.seats:
-        model = books.models.get(seat.model)
+        model = seats.models.get(seat.model)
         replica_id = ReplicaId(seat.server, seat.replica)
-        if model is not None and replica_id in books.replicas:
-            books.seat(model, replica_id, Role(seat.role))
+        if model is not None and replica_id in seats.replicas:
+            seats.seat(model, replica_id, Role(seat.role))
         else:
             lost.add(seat.model)
     # What was just read need not be written again, but for what is no longer so.
-    books.changes.models = lost & books.models.keys()
-    for model in list(books.models.values()):
+    seats.changes.models = lost & seats.models.keys()
+    for model in list(seats.models.values()):
         if model.deleting:
             state.end_if_gone(model)

@@ -12,10 +12,10 @@ import grpc.aio
 from overbook.placement import ReplicaId
 from overbook.scheduler import messages
 from overbook.scheduler.actor import Actor
-from overbook.scheduler.catalogue import CatalogueWatch
 from overbook.scheduler.errors import Conflict, Unavailable
 from overbook.scheduler.links import Link, Outcome
 from overbook.scheduler.state import State
+from overbook.scheduler.watchers import CatalogueWatch
 from overbook.wire import scheduler_pb2 as pb
 from overbook.wire import scheduler_pb2_grpc
 
@@ -156,7 +156,7 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
                 await context.write(pb.SchedulerToAgent(command=link.commands.popleft()))
             if link.configure:
                 link.configure = False
-                replica = self._actor.state.books.replicas.get(link.replica)
+                replica = self._actor.state.seats.replicas.get(link.replica)
                 if replica is not None:
                     memory = pb.Configure(memory_bytes=replica.budget)
                     await context.write(pb.SchedulerToAgent(configure=memory))
@@ -168,7 +168,7 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
     async def _sync(self, link: Link, context: _Session) -> None:
         link.reset, revision = False, link.told
         link.models.clear()
-        replica = self._actor.state.books.replicas.get(link.replica)
+        replica = self._actor.state.seats.replicas.get(link.replica)
         names = sorted(replica.models) if replica is not None else []
         reset = True
         for piece, last in messages.chunks(names):
@@ -225,7 +225,7 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
         state, revision = self._actor.state, watch.told
         reset, watch.reset = watch.reset, False
         if reset:
-            names, replica_ids = list(state.books.models), list(state.books.replicas)
+            names, replica_ids = list(state.seats.models), list(state.seats.replicas)
         else:
             names, replica_ids = sorted(watch.models), sorted(watch.replicas)
         watch.models.clear()

@@ -1,6 +1,6 @@
 """Desired state and its decisions: what an apply, a delete, an agent or a report changes. No I/O, no clock.
 
-Theory of operation. The actor is the only caller. A call changes the books in memory and collects
+Theory of operation. The actor is the only caller. A call changes the state in memory and collects
 `Changes`; models that must be (re)placed go on a list that `bites` works off piecemeal, so that
 nothing here takes long. The actor then writes the changes and only after that tells anybody. Waiting
 models are tried again when bytes become free (`Pending` makes that cheap) and all of them when a
@@ -13,11 +13,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from overbook.placement import Provider, ReplicaId, Verdict, place
-from overbook.scheduler.books import Books, demand
 from overbook.scheduler.changes import Changes, Note
 from overbook.scheduler.conditions import model_condition, readiness, server_condition
 from overbook.scheduler.errors import NotFound
 from overbook.scheduler.records import Hello, Model, Replica, Report, Role, Server, ServerReport
+from overbook.scheduler.seats import Seats, demand
 
 # What models get to become available elsewhere before their replica is taken away.
 DRAIN_SECONDS: Final = 60.0
@@ -26,14 +26,14 @@ AWAIT_SECONDS: Final = 3.0
 
 
 class State:
-    """The books and everything that may happen to them. `manifests_in` adds what people ask for.
+    """The seats and everything that may happen to them. `manifests_in` adds what people ask for.
 
     ``providers``: who could offer a capability that nobody offers now, for verdicts.
     """
 
     def __init__(self, providers: Sequence[Provider] = ()) -> None:
         self.providers: Final = tuple(providers)
-        self.books = Books()
+        self.seats = Seats()
         self._todo: dict[str, None] = {}
 
     # What the actor asks after every call.
@@ -44,45 +44,45 @@ class State:
             yield
 
     def _step(self, limit: int) -> bool:
-        books = self.books
+        seats = self.seats
         for name in list(self._todo)[:limit]:
             del self._todo[name]
-            model = books.models.get(name)
+            model = seats.models.get(name)
             if model is not None and not model.deleting:
                 self.place(model)
         if self._todo:
             return True
-        if books.freed:
-            books.freed = False
-            books.freed = not self._retry_waiting(limit) or books.freed
-        return bool(self._todo) or books.freed
+        if seats.freed:
+            seats.freed = False
+            seats.freed = not self._retry_waiting(limit) or seats.freed
+        return bool(self._todo) or seats.freed
 
     def take_changes(self, now: float) -> Changes:
         """Everything that changed since the last call; conditions are brought up to date first."""
-        books = self.books
+        seats = self.seats
         self.refresh(now)
-        books.touched, books.weighed = set(), set()
-        changes, books.changes = books.changes, Changes()
+        seats.touched, seats.weighed = set(), set()
+        changes, seats.changes = seats.changes, Changes()
         return changes
 
     def refresh(self, now: float) -> None:
         """Brings the conditions of what was touched up to date."""
-        self.books.look_at_pins()
-        for name in self.books.touched:
-            model = self.books.models.get(name)
+        self.seats.look_at_pins()
+        for name in self.seats.touched:
+            model = self.seats.models.get(name)
             if model is not None:
                 self._refresh(model, now)
-        for name in self.books.weighed:
+        for name in self.seats.weighed:
             self.refresh_server(name, now)
 
     def _refresh(self, model: Model, now: float) -> None:
         before = model.condition
-        after = model_condition(model, self.books.replicas, now)
+        after = model_condition(model, self.seats.replicas, now)
         model.condition = after
-        told = readiness(model, self.books.replicas)
+        told = readiness(model, self.seats.replicas)
         if told != model.readiness:
             model.readiness = told
-            self.books.changes.routes.add(model.name)
+            self.seats.changes.routes.add(model.name)
         if before is None or before.reason == after.reason:
             return
         failed = after.reason == "ModelFailed"
@@ -91,39 +91,39 @@ class State:
 
     def note(self, reason: str, name: str, message: str, *, warning: bool = False) -> None:
         """Tells of a model."""
-        self.books.changes.notes.append(Note(reason, "Model", name, message, warning))
+        self.seats.changes.notes.append(Note(reason, "Model", name, message, warning))
 
     # Placement.
 
     def place(self, model: Model) -> Verdict:
         """Decides anew where the model shall be; what holds it already stays while it may."""
-        books = self.books
-        verdict = place(demand(model), books.views(model), self.providers)
+        seats = self.seats
+        verdict = place(demand(model), seats.views(model), self.providers)
         before = model.assigned
         failing = bool(model.reason) and not model.waiting and len(before) < model.needed
         for replica_id in verdict.chosen:
             if model.seats.get(replica_id) is not Role.ASSIGNED:
-                books.seat(model, replica_id, Role.ASSIGNED)
-                books.changes.told[replica_id].add(model.name)
+                seats.seat(model, replica_id, Role.ASSIGNED)
+                seats.changes.told[replica_id].add(model.name)
         for replica_id in before:
             if replica_id not in verdict.chosen:
-                books.seat(model, replica_id, Role.LEAVING)
+                seats.seat(model, replica_id, Role.LEAVING)
         for replica_id in model.seats:
-            books.replicas[replica_id].asked_again.discard(model.name)
-            books.replicas[replica_id].grown.discard(model.name)
+            seats.replicas[replica_id].asked_again.discard(model.name)
+            seats.replicas[replica_id].grown.discard(model.name)
         if not verdict.placed and not verdict.waiting:
             for replica_id in model.with_role(Role.LEAVING):
-                books.revoke(model, replica_id)
+                seats.revoke(model, replica_id)
         if (model.reason, model.waiting) != (verdict.reason, verdict.waiting):
             model.reason, model.waiting = verdict.reason, verdict.waiting
-            books.changes.routes.add(model.name)
-            books.touched.add(model.name)
+            seats.changes.routes.add(model.name)
+            seats.touched.add(model.name)
         if verdict.complete:
-            books.pending.discard(model.name)
+            seats.pending.discard(model.name)
         else:
-            books.pending.put(model)
+            seats.pending.put(model)
         self._note_placement(model, before, verdict, failing)
-        books.settle(model)
+        seats.settle(model)
         return verdict
 
     def _note_placement(
@@ -132,17 +132,17 @@ class State:
         if verdict.chosen and set(verdict.chosen) != set(before):
             where = ", ".join(str(each) for each in verdict.chosen)
             self.note("ModelPlaced", model.name, f"assigned to {where}")
-            self.books.changes.verdicts["placed" if verdict.complete else "partial"] += 1
+            self.seats.changes.verdicts["placed" if verdict.complete else "partial"] += 1
         if not verdict.placed and not verdict.waiting and not failing:
             self.note("ScheduleFailed", model.name, verdict.reason, warning=True)
-            self.books.changes.verdicts["refused"] += 1
+            self.seats.changes.verdicts["refused"] += 1
 
     def _retry_waiting(self, limit: int) -> bool:
         """Tries the smallest of each group until one does not fit; False when ``limit`` was reached."""
-        books = self.books
-        for group in books.pending.groups():
-            while (name := books.pending.smallest(group)) is not None:
-                model = books.models[name]
+        seats = self.seats
+        for group in seats.pending.groups():
+            while (name := seats.pending.smallest(group)) is not None:
+                model = seats.models[name]
                 before = model.assigned
                 self.place(model)
                 if model.assigned == before:
@@ -158,21 +158,21 @@ class State:
 
     def retry_all(self) -> None:
         """Something rare changed: every waiting model gets a new answer, first registered first."""
-        self.later(self.books.pending.names())
+        self.later(self.seats.pending.names())
 
     def verdict(self, name: str) -> Verdict:
         """The answer as of now, for people. Changes nothing. Raises NotFound."""
         model = self.model(name)
-        return place(demand(model), self.books.views(model), self.providers)
+        return place(demand(model), self.seats.views(model), self.providers)
 
     def model(self, name: str) -> Model:
-        model = self.books.models.get(name)
+        model = self.seats.models.get(name)
         if model is None:
             raise NotFound(f"model {name!r} is not registered; see `overbook get models`")
         return model
 
     def server(self, name: str) -> Server:
-        server = self.books.servers.get(name)
+        server = self.seats.servers.get(name)
         if server is None:
             raise NotFound(f"server {name!r} is not registered; see `overbook get servers`")
         return server
@@ -181,14 +181,14 @@ class State:
 
     def fit_replicas(self, server: Server, now: float) -> None:
         """Makes the replicas what the Server's spec says, and re-places whoever cannot stay."""
-        books = self.books
+        seats = self.seats
         for index in range(server.replicas):
             replica_id = ReplicaId(server.name, index)
-            if replica_id not in books.replicas:
+            if replica_id not in seats.replicas:
                 replica = Replica(replica_id, server.memory, server.overcommit)
                 replica.await_until = now + AWAIT_SECONDS
-                books.replicas[replica_id] = replica
-                books.changes.replicas.add(replica_id)
+                seats.replicas[replica_id] = replica
+                seats.changes.replicas.add(replica_id)
         for replica in self.replicas_of(server.name):
             draining = replica.id.replica >= server.replicas
             if draining and not replica.draining:
@@ -197,15 +197,15 @@ class State:
             before = (replica.budget, replica.limit)
             replica.budget, replica.overcommit = server.memory, server.overcommit
             if replica.pinned:
-                books.pinned.add(replica.id)
+                seats.pinned.add(replica.id)
             smaller = replica.budget < before[0] or replica.limit < before[1]
             if replica.hello is not None:
                 replica.capabilities = capabilities(server, replica.hello)
             if replica.connected and replica.hello and replica.hello.memory != server.memory:
-                books.changes.configured.add(replica.id)
+                seats.changes.configured.add(replica.id)
             self.later(self.misplaced(replica, enforce=smaller))
             self._forget(replica)
-        books.changes.server_list = True
+        seats.changes.server_list = True
         self.refresh_server(server.name, now)
         self.retry_all()
 
@@ -220,14 +220,14 @@ class State:
 
     def next_deadline(self) -> float | None:
         """When (Unix seconds) the next drain or wait for an agent must be over, None when none is going on."""
-        replicas = self.books.replicas.values()
+        replicas = self.seats.replicas.values()
         drains = (each.drain_until for each in replicas if _drains(each))
         waits = (each.await_until for each in replicas if each.await_until)
         return min((*drains, *waits), default=None)
 
     def end_waits(self, now: float) -> None:
         """Agents that did not come in time are waited for no longer: models go where they can."""
-        late = [each for each in self.books.replicas.values() if 0 < each.await_until <= now]
+        late = [each for each in self.seats.replicas.values() if 0 < each.await_until <= now]
         for replica in late:
             replica.await_until = 0.0
         if late:
@@ -235,20 +235,20 @@ class State:
 
     def end_drains(self, now: float) -> None:
         """Models that could not move in time lose their seats: the replica must go."""
-        for replica in list(self.books.replicas.values()):
+        for replica in list(self.seats.replicas.values()):
             if not _drains(replica) or replica.drain_until > now:
                 continue
             for name in sorted(replica.models):
-                model = self.books.models[name]
-                self.books.unseat(model, replica.id)
-                self.books.changes.told[replica.id].add(name)
+                model = self.seats.models[name]
+                self.seats.unseat(model, replica.id)
+                self.seats.changes.told[replica.id].add(name)
                 self.end_if_gone(model)
                 self.later([name])
             self._forget(replica)
 
     def replicas_of(self, server: str) -> list[Replica]:
         """In the order of their numbers."""
-        found = [each for each in self.books.replicas.values() if each.id.server == server]
+        found = [each for each in self.seats.replicas.values() if each.id.server == server]
         return sorted(found, key=lambda each: each.id)
 
     def misplaced(self, replica: Replica, *, enforce: bool) -> list[str]:
@@ -258,7 +258,7 @@ class State:
         also with what they were admitted with. A size that was learned does not: it would unseat whoever serves well.
         """
         models = sorted(
-            (self.books.models[name] for name in replica.models),
+            (self.seats.models[name] for name in replica.models),
             key=lambda model: model.created,
             reverse=True,
         )
@@ -285,29 +285,29 @@ class State:
 
     def remove_server(self, name: str) -> list[str]:
         """Its models lose their seats at once and look for others; their names. Raises NotFound."""
-        books = self.books
+        seats = self.seats
         displaced: dict[str, None] = {}
         self.server(name)
-        del books.servers[name]
-        books.changes.gone_servers.add(name)
-        books.changes.server_list = True
-        books.changes.notes.append(Note("ServerRemoved", "Server", name, "deleted"))
+        del seats.servers[name]
+        seats.changes.gone_servers.add(name)
+        seats.changes.server_list = True
+        seats.changes.notes.append(Note("ServerRemoved", "Server", name, "deleted"))
         for replica in self.replicas_of(name):
             replica.draining = True
-            homeless = sorted(replica.models, key=lambda each: books.models[each].created)
+            homeless = sorted(replica.models, key=lambda each: seats.models[each].created)
             for model_name in homeless:
-                model = books.models[model_name]
-                books.unseat(model, replica.id)
-                books.changes.told[replica.id].add(model_name)
+                model = seats.models[model_name]
+                seats.unseat(model, replica.id)
+                seats.changes.told[replica.id].add(model_name)
                 self.end_if_gone(model)
             self.later(homeless)
-            displaced.update(dict.fromkeys(each for each in homeless if each in books.models))
+            displaced.update(dict.fromkeys(each for each in homeless if each in seats.models))
             self._forget(replica)
         self.retry_all()
         return list(displaced)
 
     def refresh_server(self, name: str, now: float) -> None:
-        server = self.books.servers.get(name)
+        server = self.seats.servers.get(name)
         if server is not None:
             wanted = [each for each in self.replicas_of(name) if each.id.replica < server.replicas]
             server.condition = server_condition(server, wanted, now)
@@ -316,13 +316,13 @@ class State:
 
     def hello(self, replica_id: ReplicaId, hello: Hello, now: float) -> None:
         """An agent is here. A session starts with nothing known: it reports everything anew."""
-        books = self.books
-        server = books.servers.get(replica_id.server)
-        replica = books.replicas.get(replica_id)
+        seats = self.seats
+        server = seats.servers.get(replica_id.server)
+        replica = seats.replicas.get(replica_id)
         if replica is None:
             # Of a Server that nobody applied: it is kept, gets nothing, and counts once that is there.
             replica = Replica(replica_id, hello.memory, 0, draining=True)
-            books.replicas[replica_id] = replica
+            seats.replicas[replica_id] = replica
         replica.connected = True
         replica.hello = hello
         replica.await_until = 0.0
@@ -332,15 +332,15 @@ class State:
         replica.capabilities = hello.capabilities if server is None else capabilities(server, hello)
         replica.reports, replica.misdeclared = {}, set()
         replica.server_report = ServerReport()
-        books.changes.replicas.add(replica_id)
+        seats.changes.replicas.add(replica_id)
         if hello.memory != replica.budget:
-            books.changes.configured.add(replica_id)
+            seats.changes.configured.add(replica_id)
         # The full sync does not name them, and what an agent had before it left is gone with it.
         for name in sorted(replica.models):
-            model = books.models[name]
-            books.touched.add(name)
+            model = seats.models[name]
+            seats.touched.add(name)
             if model.seats[replica_id] is Role.REVOKING:
-                books.unseat(model, replica_id)
+                seats.unseat(model, replica_id)
                 self.end_if_gone(model)
         self._note_agent(replica_id, "AgentConnected", f"runtime {hello.runtime}", warning=False)
         self.refresh_server(replica_id.server, now)
@@ -349,21 +349,21 @@ class State:
 
     def bye(self, replica_id: ReplicaId, now: float) -> None:
         """The agent's session ended. Its models stay: it may be restarting."""
-        books = self.books
-        replica = books.replicas.get(replica_id)
+        seats = self.seats
+        replica = seats.replicas.get(replica_id)
         if replica is None or not replica.connected:
             return
         replica.connected = False
         for name in sorted(replica.models):
-            model = books.models[name]
-            books.touched.add(name)
+            model = seats.models[name]
+            seats.touched.add(name)
             if replica.draining:
-                books.unseat(model, replica_id)
+                seats.unseat(model, replica_id)
                 self.end_if_gone(model)
                 self.later([name])
             elif len(model.seats) > 1:
-                books.changes.routes.add(name)
-            if name in books.pending:
+                seats.changes.routes.add(name)
+            if name in seats.pending:
                 # What it offers is no longer known: whoever was leaving for that may as well stay.
                 self.later([name])
         self._note_agent(replica_id, "AgentDisconnected", "its session ended", warning=True)
@@ -373,30 +373,30 @@ class State:
     def _note_agent(
         self, replica_id: ReplicaId, reason: str, message: str, *, warning: bool
     ) -> None:
-        self.books.changes.notes.append(
+        self.seats.changes.notes.append(
             Note(reason, "Server", replica_id.server, message, warning, replica_id)
         )
 
     def report(self, replica_id: ReplicaId, reports: Sequence[tuple[str, Report]]) -> None:
         """What an agent says of its models; of those that it was not given, nothing is kept."""
-        books = self.books
-        replica = books.replicas.get(replica_id)
+        seats = self.seats
+        replica = seats.replicas.get(replica_id)
         if replica is None:
             return
         for name, report in reports:
-            model = books.models.get(name)
+            model = seats.models.get(name)
             if model is None or replica_id not in model.seats:
                 continue
             before = replica.reports.get(name)
             replica.reports[name] = report
             if name in replica.pinned and (before is None or before.charged != report.charged):
-                books.pinned.add(replica_id)
+                seats.pinned.add(replica_id)
             (replica.misdeclared.add if report.misdeclared else replica.misdeclared.discard)(name)
-            books.touched.add(name)
+            seats.touched.add(name)
             self._learn(model)
             if len(model.seats) > 1:
-                books.settle(model)
-                books.changes.routes.add(name)
+                seats.settle(model)
+                seats.changes.routes.add(name)
 
     def _learn(self, model: Model) -> None:
         """What agents measured, or reckon with where nothing is declared; the largest of them.
@@ -407,7 +407,7 @@ class State:
         reports = [
             report
             for each in model.seats
-            if (report := self.books.replicas[each].reports.get(model.name)) is not None
+            if (report := self.seats.replicas[each].reports.get(model.name)) is not None
             and report.generation >= model.content_generation
             and report.declared == declared
         ]
@@ -423,11 +423,11 @@ class State:
         if learned != model.learned_bytes:
             before = model.weight
             model.learned_bytes = learned
-            self.books.resized(model, before)
-            self.books.changes.hints.add(model.name)
+            self.seats.resized(model, before)
+            self.seats.changes.hints.add(model.name)
 
     def server_report(self, replica_id: ReplicaId, report: ServerReport, now: float) -> None:
-        replica = self.books.replicas.get(replica_id)
+        replica = self.seats.replicas.get(replica_id)
         if replica is not None:
             before, replica.server_report = replica.server_report, report
             self.refresh_server(replica_id.server, now)
@@ -437,41 +437,41 @@ class State:
     def gone(self, replica_id: ReplicaId, names: Iterable[str]) -> None:
         """Revoked models of which an agent has nothing left. Of others it is an old story: ignored."""
         for name in names:
-            model = self.books.models.get(name)
+            model = self.seats.models.get(name)
             if model is not None and model.seats.get(replica_id) is Role.REVOKING:
-                self.books.unseat(model, replica_id)
+                self.seats.unseat(model, replica_id)
                 self.end_if_gone(model)
-        replica = self.books.replicas.get(replica_id)
+        replica = self.seats.replicas.get(replica_id)
         if replica is not None:
             self._forget(replica)
 
     def _forget(self, replica: Replica) -> None:
         """Whoever waits for a place is told of those that there are, and not of one that was taken away."""
-        if self.books.forget_replica(replica):
+        if self.seats.forget_replica(replica):
             self.retry_all()
 
     # Deleting.
 
     def remove_model(self, name: str) -> None:
         """The catalogue forgets it, agents drain it, and its row goes with its last seat. Raises NotFound."""
-        books = self.books
+        seats = self.seats
         model = self.model(name)
         if model.deleting:
             return
         model.deleting = True
-        books.pending.discard(name)
-        books.mark(model)
+        seats.pending.discard(name)
+        seats.mark(model)
         self.note("ModelTerminating", name, "deleted; draining")
         for replica_id in list(model.seats):
-            books.revoke(model, replica_id)
+            seats.revoke(model, replica_id)
         self.end_if_gone(model)
 
     def end_if_gone(self, model: Model) -> None:
         """Ends a deletion once the last seat is empty."""
         if not model.deleting or model.seats:
             return
-        changes = self.books.changes
-        del self.books.models[model.name]
+        changes = self.seats.changes
+        del self.seats.models[model.name]
         changes.models.discard(model.name)
         changes.hints.discard(model.name)
         changes.gone_models.add(model.name)

@@ -12,10 +12,10 @@ import pytest
 from overbook.agent.activation import Activation, AgentStops
 from overbook.agent.followers import Follower
 from overbook.agent.servers.protocol import PreparedModel
-from overbook.residency.books import Limits
 from overbook.residency.core import IllegalEvent
 from overbook.residency.effects import Refusal
 from overbook.residency.events import ModelName, Ticket, Unloaded
+from overbook.residency.replica import Limits
 from overbook.residency.states import State
 from tests.fakes.fake_server import Script
 from tests.unit.agent.virtual_time import in_virtual_time, settle

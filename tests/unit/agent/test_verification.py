@@ -8,8 +8,8 @@ from pathlib import Path
 from overbook.agent.proven import Proven
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel, WeighingFailed
 from overbook.agent.verification import PATIENCE, Standing, Verification, key_of
-from overbook.residency.books import Limits
 from overbook.residency.events import ModelName
+from overbook.residency.replica import Limits
 from overbook.residency.states import State
 from overbook.wire import common_pb2 as common
 from tests.fakes.fake_server import Script

@@ -35,9 +35,9 @@ from overbook.agent.servers.protocol import ModelRejected, PreparedModel, Weight
 from overbook.agent.supervisor import Phase, RestartLimits, Supervisor
 from overbook.agent.verification import Verification
 from overbook.agent.verifier import Verifier, VerifierPorts
-from overbook.residency.books import Limits
 from overbook.residency.core import Core
 from overbook.residency.events import ModelName, Ticket
+from overbook.residency.replica import Limits
 from overbook.residency.states import State
 from overbook.wire import agent_pb2
 from overbook.wire import scheduler_pb2 as pb

@@ -10,9 +10,9 @@ import math
 
 from overbook.residency import effects as fx
 from overbook.residency import events as ev
-from overbook.residency.books import Limits
 from overbook.residency.effects import Cause, Effect, Refusal
 from overbook.residency.events import Event, ModelName, RequestId
+from overbook.residency.replica import Limits
 from overbook.residency.states import State
 from tests.unit.residency.leaving import first_that_suffice
 from tests.unit.residency.seen import LoadedLast, Seen, Waiter

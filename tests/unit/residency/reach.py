@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 
 from overbook.residency import effects as fx
 from overbook.residency import events as ev
-from overbook.residency.books import Limits
 from overbook.residency.core import Core
 from overbook.residency.events import Event, ModelName, RequestId, Ticket
 from overbook.residency.questions import Question, Questions
+from overbook.residency.replica import Limits
 
 
 @dataclass(frozen=True)
@@ -259,7 +259,7 @@ class Reach:
             return  # it ended, or has not come yet: then its cancelling is on the way too
         self._forget(request)
         # A caller that left tells so twice, and this may be the first that is heard of it.
-        waits = request in self.core._books.waiting
+        waits = request in self.core._replica.waiting
         self.say(ev.RequestLeft(request) if waits else ev.Passed(request))
 
     def _forget(self, request: RequestId) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from overbook.residency.books import Limits
 from overbook.residency.effects import Cause
 from overbook.residency.events import ModelName, RequestId, Ticket
+from overbook.residency.replica import Limits
 from overbook.residency.states import State
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from overbook.residency import events as ev
-from overbook.residency.books import Limits
 from overbook.residency.events import ModelName
+from overbook.residency.replica import Limits
 from overbook.residency.states import State
 from tests.unit.residency.world import World
 

@@ -8,9 +8,9 @@ import pytest
 
 from overbook.residency import effects as fx
 from overbook.residency import events as ev
-from overbook.residency.books import Limits
 from overbook.residency.effects import Cause
 from overbook.residency.events import ModelName, Ticket
+from overbook.residency.replica import Limits
 from overbook.residency.states import State
 from tests.unit.residency.stories import make_resident
 from tests.unit.residency.world import World

@@ -198,7 +198,7 @@ def test_filling_looks_at_few_however_many_are_cold(
 
     def counted(shelf: Shelf) -> ModelName | None:
         model = take(shelf)
-        if shelf is here.core._books.warm:
+        if shelf is here.core._replica.warm:
             taken.append(model)
         return model
 

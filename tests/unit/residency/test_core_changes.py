@@ -9,9 +9,9 @@ import pytest
 
 from overbook.residency import effects as fx
 from overbook.residency import events as ev
-from overbook.residency.books import Limits
 from overbook.residency.effects import Cause, Refusal
 from overbook.residency.events import RequestId, Ticket
+from overbook.residency.replica import Limits
 from overbook.residency.states import State
 from tests.unit.residency.stories import LIMITS, A, B, C, D, make_resident, state, world
 from tests.unit.residency.world import World

@@ -8,9 +8,9 @@ import pytest
 
 from overbook.residency import effects as fx
 from overbook.residency import events as ev
-from overbook.residency.books import Limits
 from overbook.residency.effects import Cause
 from overbook.residency.events import ModelName
+from overbook.residency.replica import Limits
 from overbook.residency.states import State
 from tests.unit.residency.stories import LIMITS, make_resident, state
 from tests.unit.residency.world import World
@@ -134,7 +134,7 @@ def test_what_a_load_took_is_known_the_next_time() -> None:
     for model in QUICK[:2]:
         here.arrive(model)
     assert loading(here)[0] == SLOW[0]
-    assert here.core._books.takes_long(here.core.entries[SLOW[0]])
+    assert here.core._replica.takes_long(here.core.entries[SLOW[0]])
 
 
 def test_where_all_places_are_taken_who_comes_waits_for_the_first_that_is_free() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from overbook.residency import effects as fx
 from overbook.residency import events as ev
-from overbook.residency.books import Limits
 from overbook.residency.effects import Cause
+from overbook.residency.replica import Limits
 from overbook.residency.states import State
 from tests.unit.residency.stories import A, B, C, make_resident, state, world
 

@@ -17,8 +17,8 @@ from hypothesis.stateful import (
 )
 
 from overbook.residency import events as ev
-from overbook.residency.books import Limits
 from overbook.residency.events import ModelName
+from overbook.residency.replica import Limits
 from overbook.residency.states import State
 from tests.unit.residency.reach import Gateway, Reach
 

@@ -24,9 +24,9 @@ from hypothesis.stateful import (
 from overbook.residency import effects as fx
 from overbook.residency import events as ev
 from overbook.residency.allocation import allocate
-from overbook.residency.books import Limits
 from overbook.residency.events import ModelName, RequestId, Ticket
 from overbook.residency.policy import EvictionOrder, LeastRecentlyUsed
+from overbook.residency.replica import Limits
 from overbook.residency.states import State
 from overbook.residency.worth import Worth
 from tests.unit.residency.mirror import IN_MEMORY
@@ -359,15 +359,15 @@ class Adversary(RuleBasedStateMachine):
     def nothing_was_forgotten(self) -> None:
         """Looking again when nothing happened finds nothing to do, neither now nor before the promised wake-up."""
         self.world.say(ev.Tick())
-        books, promised = self.world.core._books, self.world.core._wake
-        if books.changed:
+        replica, promised = self.world.core._replica, self.world.core._wake
+        if replica.changed:
             return
-        wake = allocate(books, self.world.now)
-        assert books.effects == []
-        books.changed = False
+        wake = allocate(replica, self.world.now)
+        assert replica.effects == []
+        replica.changed = False
         if wake < promised:
             # A model that was too little when idle was used since: its idleness changes nothing.
-            later = deepcopy(books)
+            later = deepcopy(replica)
             allocate(later, wake)
             assert later.effects == []
 

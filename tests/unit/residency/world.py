@@ -14,11 +14,11 @@ import pytest
 
 from overbook.residency import effects as fx
 from overbook.residency import events as ev
-from overbook.residency.books import Limits
 from overbook.residency.core import Core, IllegalEvent
 from overbook.residency.effects import Effect
 from overbook.residency.events import Event, ModelName, RequestId, Ticket
 from overbook.residency.policy import EvictionOrder, LeastRecentlyUsed
+from overbook.residency.replica import Limits
 from overbook.residency.states import State
 from tests.unit.residency.mirror import Mirror
 
@@ -67,7 +67,7 @@ class World:
         """Tell the core something legal, and check everything about its answer."""
         self.sound = False
         self.mirror.before(event, self.now)
-        ranking = tuple(self.core._books.order.order(self.now))
+        ranking = tuple(self.core._replica.order.order(self.now))
         if isinstance(event, ev.ServerDown):
             self.calls.clear()
             self.withdrawals.clear()
@@ -119,7 +119,7 @@ class World:
                 self.old_tickets.append((model, ticket))
 
     def compare(self) -> None:
-        """The core's books equal the onlooker's."""
+        """The core's replica equal the onlooker's."""
         core, mirror = self.core, self.mirror
         assert set(core.entries) == set(mirror.models)
         for model, entry in core.entries.items():
@@ -138,28 +138,28 @@ class World:
 
     def _audit(self) -> None:
         """Sums that are kept step by step equal the sums of their parts."""
-        books = self.core._books
-        leaving = [e for e in books.entries.values() if e.state is State.DRAINING]
-        loads = [books.entries[model] for model in books.loading]
+        replica = self.core._replica
+        leaving = [e for e in replica.entries.values() if e.state is State.DRAINING]
+        loads = [replica.entries[model] for model in replica.loading]
         momentary = sum(each.loading_extra for each in loads)
-        assert books.coming_back == self.mirror.returning() + momentary
-        assert books.pinned_bytes == sum(books.held_by_pin(e) for e in books.entries.values())
-        idle = [e for e in books.entries.values() if not (e.pinned or e.busy)]
-        assert books.idle_bytes == sum(
-            books.ledger.of(e.model) for e in idle if e.state is State.RESIDENT
+        assert replica.coming_back == self.mirror.returning() + momentary
+        assert replica.pinned_bytes == sum(replica.held_by_pin(e) for e in replica.entries.values())
+        idle = [e for e in replica.entries.values() if not (e.pinned or e.busy)]
+        assert replica.idle_bytes == sum(
+            replica.ledger.of(e.model) for e in idle if e.state is State.RESIDENT
         )
-        assert set(books.draining) == {entry.model for entry in leaving}
-        deadlines = [entry.drain_deadline for entry in books.draining.values()]
+        assert set(replica.draining) == {entry.model for entry in leaving}
+        deadlines = [entry.drain_deadline for entry in replica.draining.values()]
         assert deadlines == sorted(deadlines)
         serving = {
-            m for m, e in books.entries.items() if e.state in (State.RESIDENT, State.RELOADING)
+            m for m, e in replica.entries.items() if e.state in (State.RESIDENT, State.RELOADING)
         }
-        assert set(books.order.order(self.now)) == serving
-        for model in books.pending:
-            assert books.entries[model].state in (State.COLD, State.FAILED)
-            assert books.waiting.waiting_for(model)
-        for model in books.stale:
-            assert books.entries[model].state is State.RESIDENT
+        assert set(replica.order.order(self.now)) == serving
+        for model in replica.pending:
+            assert replica.entries[model].state in (State.COLD, State.FAILED)
+            assert replica.waiting.waiting_for(model)
+        for model in replica.stale:
+            assert replica.entries[model].state is State.RESIDENT
 
     # -- the world's moves
 

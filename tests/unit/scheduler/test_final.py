@@ -18,7 +18,7 @@ def broken(*, final: bool = False) -> Report:
 
 
 def final(world: World, name: str = "iris") -> bool:
-    text = status.model_json(world.model(name), world.state.books.replicas)
+    text = status.model_json(world.model(name), world.state.seats.replicas)
     found = json.loads(text)["status"]["final"]
     assert isinstance(found, bool)
     return found

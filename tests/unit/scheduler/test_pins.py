@@ -29,8 +29,8 @@ def pin(world: World, name: str, pinned: bool = True) -> None:
 
 
 def warned(world: World, *names: str) -> list[str]:
-    books = world.state.books
-    return pins.warnings(books.replicas, books.models, names)
+    seats = world.state.seats
+    return pins.warnings(seats.replicas, seats.models, names)
 
 
 def message(world: World, name: str) -> str:

@@ -110,7 +110,7 @@ def test_scaling_down_moves_first_and_stops_after(world: World) -> None:
     assert world.state.running_replicas(server) == 1
     assert world.last.server_list
     world.bye("mlserver/1")
-    assert replica("mlserver/1") not in world.state.books.replicas
+    assert replica("mlserver/1") not in world.state.seats.replicas
     world.check()
 
 

@@ -14,8 +14,8 @@ from tests.unit.scheduler.world import MB, World, a_report, replica
 
 def everything(world: World) -> Batch:
     changes = Changes()
-    changes.models.update(world.state.books.models)
-    changes.servers.update(world.state.books.servers)
+    changes.models.update(world.state.seats.models)
+    changes.servers.update(world.state.seats.servers)
     return batch_of(world.state, changes)
 
 
@@ -68,8 +68,8 @@ def test_who_asks_first_finds_a_condition() -> None:
     written = everything(world)
     snapshot = Snapshot(written.servers, written.models, written.seats)
     state = restore(snapshot, Defaults(), world.now, world.state)
-    assert state.books.models.keys() == world.state.books.models.keys()
-    assert all(model.condition is not None for model in state.books.models.values())
+    assert state.seats.models.keys() == world.state.seats.models.keys()
+    assert all(model.condition is not None for model in state.seats.models.values())
 
 
 def test_nothing_is_written_for_having_been_read() -> None:
@@ -80,7 +80,7 @@ def test_connections_outlive_a_second_reading() -> None:
     world = busy_world()
     world.report("mlserver/0", "two", a_report(available=True))
     again = reread(world, live=True)
-    assert again.state.books.replicas[replica("mlserver/0")].connected
+    assert again.state.seats.replicas[replica("mlserver/0")].connected
     again.apply("new")
     assert again.seats("new")
 
@@ -122,10 +122,10 @@ def test_a_deletion_without_seats_ends_at_the_next_start() -> None:
     world.hello("mlserver/1")
     world.apply("iris")
     world.model("iris").deleting = True
-    world.state.books.pending.discard("iris")
+    world.state.seats.pending.discard("iris")
     world.server(replicas=1)
     again = reread(world)
-    assert "iris" not in again.state.books.models
+    assert "iris" not in again.state.seats.models
     assert again.last.gone_models == {"iris"}
 
 

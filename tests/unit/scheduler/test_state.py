@@ -1,4 +1,4 @@
-"""What an apply, an agent, a report and a delete do to the books."""
+"""What an apply, an agent, a report and a delete do to the state."""
 
 from __future__ import annotations
 
@@ -163,13 +163,13 @@ def test_a_model_moves_only_once_the_new_place_is_available(world: World) -> Non
     world.report("mlserver/0", "iris")
     world.apply("iris", server="other")
     assert world.seats("iris") == {"mlserver/0": Role.LEAVING, "other/0": Role.ASSIGNED}
-    assert world.state.books.routes(world.model("iris")) == [replica("mlserver/0")]
+    assert world.state.seats.routes(world.model("iris")) == [replica("mlserver/0")]
     world.report("other/0", "iris", a_report(2, available=False, failed=True, last_error="bad"))
     assert world.seats("iris")["mlserver/0"] is Role.LEAVING
     assert world.reason("iris") == "ModelFailed"
     world.report("other/0", "iris")
     assert world.seats("iris") == {"mlserver/0": Role.REVOKING, "other/0": Role.ASSIGNED}
-    assert world.state.books.routes(world.model("iris")) == [replica("other/0")]
+    assert world.state.seats.routes(world.model("iris")) == [replica("other/0")]
     assert world.last.revoked == {replica("mlserver/0"): {"iris"}}
     world.gone("mlserver/0", "iris")
     assert world.seats("iris") == {"other/0": Role.ASSIGNED}
@@ -244,18 +244,18 @@ def test_deleting_a_server_sends_its_models_elsewhere(world: World) -> None:
         if "other/0" in world.seats(name):
             world.delete(name)
             world.gone("other/0", name)
-    left = [name for name in ("a", "b", "c", "gone") if name in world.state.books.models]
+    left = [name for name in ("a", "b", "c", "gone") if name in world.state.seats.models]
     world.delete("gone")
     world.state.remove_server("mlserver")
     world.settle()
-    assert "gone" not in world.state.books.models
+    assert "gone" not in world.state.seats.models
     placed = [name for name in left if name != "gone" and world.seats(name)]
     assert all(set(world.seats(name)) == {"other/0"} for name in placed)
     assert len(placed) == 2
     with pytest.raises(NotFound, match="mlserver"):
         world.state.remove_server("mlserver")
     world.bye("mlserver/0")
-    assert replica("mlserver/0") not in world.state.books.replicas
+    assert replica("mlserver/0") not in world.state.seats.replicas
     world.check()
 
 
@@ -284,9 +284,9 @@ def test_a_delete_is_done_when_the_agent_comes_back_without_it(world: World) -> 
     world.apply("iris")
     world.bye("mlserver/0")
     world.delete("iris")
-    assert "iris" in world.state.books.models
+    assert "iris" in world.state.seats.models
     world.hello()
-    assert "iris" not in world.state.books.models
+    assert "iris" not in world.state.seats.models
     assert world.last.gone_models == {"iris"}
 
 
@@ -316,7 +316,7 @@ def test_reports_of_strangers_are_ignored(world: World) -> None:
     world.state.report(replica("no/0"), [("iris", a_report())])
     world.state.gone(replica("no/0"), ["iris"])
     world.state.bye(replica("no/0"), world.now)
-    assert world.state.books.replicas[replica("mlserver/0")].reports == {}
+    assert world.state.seats.replicas[replica("mlserver/0")].reports == {}
 
 
 def test_the_condition_of_a_server(world: World) -> None:
@@ -344,7 +344,7 @@ def test_a_server_without_a_budget_or_with_too_many_replicas() -> None:
         world.server(memory=None)
     with pytest.raises(Invalid, match=r"spec\.replicas: 5000 is out of range"):
         world.server(replicas=5000)
-    assert world.state.books.servers == {}
+    assert world.state.seats.servers == {}
 
 
 def test_a_server_applied_again(world: World) -> None:
@@ -386,8 +386,8 @@ def test_who_asks_for_more_than_the_whole_budget_has_no_right_to_stay() -> None:
     assert not world.model("iris").assigned
 
 
-class Books(RuleBasedStateMachine):
-    """Whatever happens in whatever order, the books agree and Σ stays within what was promised."""
+class Seats(RuleBasedStateMachine):
+    """Whatever happens in whatever order, the state agree and Σ stays within what was promised."""
 
     names = st.sampled_from(["a", "b", "c", "d", "e"])
     places = st.sampled_from(["s/0", "s/1", "t/0"])
@@ -435,12 +435,12 @@ class Books(RuleBasedStateMachine):
 
     @rule(name=names)
     def delete(self, name: str) -> None:
-        if name in self.world.state.books.models:
+        if name in self.world.state.seats.models:
             self.world.delete(name)
 
     @rule(place=places, name=names, available=st.booleans())
     def report(self, place: str, name: str, available: bool) -> None:
-        if name in self.world.state.books.models:
+        if name in self.world.state.seats.models:
             generation = self.world.model(name).generation
             self.world.report(place, name, a_report(generation, available=available))
 
@@ -454,27 +454,27 @@ class Books(RuleBasedStateMachine):
 
     @invariant()
     def nobody_waits_who_could_be_served(self) -> None:
-        books = self.world.state.books
-        for name in books.pending.names():
-            model = books.models[name]
+        seats = self.world.state.seats
+        for name in seats.pending.names():
+            model = seats.models[name]
             verdict = self.world.state.verdict(name)
             assert sorted(verdict.chosen) == sorted(model.assigned)
 
     @invariant()
     def assigned_stays_within_the_limit(self) -> None:
-        books = self.world.state.books
-        for each in books.replicas.values():
-            here = [books.models[name] for name in each.models]
+        seats = self.world.state.seats
+        for each in seats.replicas.values():
+            here = [seats.models[name] for name in each.models]
             assigned = sum(m.size for m in here if m.seats[each.id] is Role.ASSIGNED)
             assert assigned <= each.limit or each.draining
 
 
-class MeasuredBooks(Books):
+class MeasuredBooks(Seats):
     """The same with models that turn out to be of any size: that takes nobody's place away."""
 
-    @rule(place=Books.places, name=Books.names, measured=st.none() | st.integers(0, 12 * MIB))
+    @rule(place=Seats.places, name=Seats.names, measured=st.none() | st.integers(0, 12 * MIB))
     def measure(self, place: str, name: str, measured: int | None) -> None:
-        model = self.world.state.books.models.get(name)
+        model = self.world.state.seats.models.get(name)
         if model is None:
             return
         before = self._assigned()
@@ -487,7 +487,7 @@ class MeasuredBooks(Books):
     @rule()
     def look_again(self) -> None:
         before = self._assigned()
-        self.world.state.later(self.world.state.books.models)
+        self.world.state.later(self.world.state.seats.models)
         self.world.settle()
         # One that is moving may stay where it was after all.
         for name, places in self._assigned().items():
@@ -498,14 +498,14 @@ class MeasuredBooks(Books):
         """By what was measured it may not."""
 
     def _assigned(self) -> dict[str, set[ReplicaId]]:
-        return {name: set(each.assigned) for name, each in self.world.state.books.models.items()}
+        return {name: set(each.assigned) for name, each in self.world.state.seats.models.items()}
 
     def _assert_kept(self, before: dict[str, set[ReplicaId]]) -> None:
         for name, places in self._assigned().items():
             assert before[name] <= places
 
 
-TestBooks = Books.TestCase
+TestBooks = Seats.TestCase
 TestBooks.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
 TestMeasuredBooks = MeasuredBooks.TestCase
 TestMeasuredBooks.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)

@@ -1,4 +1,4 @@
-"""Servers of several kinds in the books: who gets what, what is learned later, and models of somebody else's."""
+"""Servers of several kinds in the state: who gets what, what is learned later, and models of somebody else's."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from tests.unit.scheduler.world import MB, World, a_report, replica
 
 
 def shown(world: World, name: str) -> dict[str, object]:
-    text = status.model_json(world.model(name), world.state.books.replicas)
+    text = status.model_json(world.model(name), world.state.seats.replicas)
     bodies.ModelObject.model_validate_json(text)
     value = json.loads(text)
     assert isinstance(value, dict)

@@ -7,18 +7,18 @@ import asyncio
 import pytest
 
 from overbook.placement import ReplicaId
-from overbook.scheduler import catalogue, links
-from overbook.scheduler.catalogue import CatalogueHub, ServersHub
+from overbook.scheduler import links, watchers
 from overbook.scheduler.errors import Unavailable
 from overbook.scheduler.hearing import Hearing
 from overbook.scheduler.links import Link, Links, Outcome
+from overbook.scheduler.watchers import CatalogueHub, ServersHub
 from overbook.wire import scheduler_pb2 as pb
 
 HERE = ReplicaId("mlserver", 0)
 
 
 def test_a_watcher_holds_names_until_they_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalogue, "MAX_DIRTY", 3)
+    monkeypatch.setattr(watchers, "MAX_DIRTY", 3)
     hub = CatalogueHub(Hearing(), lambda: 0.0)
     with hub.watching("one") as watch:
         assert watch.reset
@@ -44,7 +44,7 @@ def test_a_gateway_is_away_from_the_end_of_its_last_stream_for_a_while() -> None
     assert hub.away() == ["one", "two"]
     with hub.watching("two"):
         assert hub.away() == ["one"]
-    now[0] += catalogue.AWAY_SECONDS
+    now[0] += watchers.AWAY_SECONDS
     assert hub.away() == []
 
 

@@ -1,4 +1,4 @@
-"""A scheduler's books without a disk or a socket: applies, agents that say hello, and their reports."""
+"""A scheduler's seats without a disk or a socket: applies, agents that say hello, and their reports."""
 
 from __future__ import annotations
 
@@ -137,24 +137,24 @@ class World:
         return condition.reason
 
     def registered(self, where: str = "mlserver/0") -> int:
-        return self.state.books.replicas[replica(where)].registered
+        return self.state.seats.replicas[replica(where)].registered
 
     def check(self) -> None:
-        """The books agree with themselves."""
-        books = self.state.books
-        for each in books.replicas.values():
-            here = {model.name for model in books.models.values() if each.id in model.seats}
+        """The seats agree with themselves."""
+        seats = self.state.seats
+        for each in seats.replicas.values():
+            here = {model.name for model in seats.models.values() if each.id in model.seats}
             assert here == each.models
-            weights = {name: books.models[name].weight for name in here}
+            weights = {name: seats.models[name].weight for name in here}
             assert each.registered == sum(weight.size for weight in weights.values())
             assert each.beyond == {
                 name: weight.size - weight.claim
                 for name, weight in weights.items()
                 if weight.size > weight.claim
             }
-            pinned = {name for name in here if books.models[name].needs.pinned}
+            pinned = {name for name in here if seats.models[name].needs.pinned}
             assert each.pinned == {name: weights[name].takes for name in pinned}
-        for model in books.models.values():
-            assert set(model.seats) <= books.replicas.keys()
+        for model in seats.models.values():
+            assert set(model.seats) <= seats.replicas.keys()
             wants = not model.deleting and len(model.assigned) < model.needs.replicas
-            assert (model.name in books.pending) == wants
+            assert (model.name in seats.pending) == wants

@@ -31,8 +31,8 @@ from overbook.agent.servers.mlserver import MlserverConfig, MlserverServer
 from overbook.agent.servers.mlserver_models import server_settings
 from overbook.agent.servers.protocol import InferenceServer
 from overbook.agent.servers.triton import TritonConfig, TritonServer
-from overbook.residency.books import Limits
 from overbook.residency.events import ModelName
+from overbook.residency.replica import Limits
 from overbook.wire import scheduler_pb2 as pb
 from tests.unit.agent.artifacts.mutations import (
     CONFIG,

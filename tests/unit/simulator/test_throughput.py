@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from overbook.bench.throughput import measure
 from overbook.residency.policy import LeastRecentlyUsed
+from overbook.simulator.throughput import measure
 
 
 def test_every_kind_of_event_is_measured() -> None:

@@ -80,7 +80,7 @@ class UsageBook:
         return attempts - explained
 
 
-class Meter:
+class UsageMeter:
     """Scrapes Envoy until cancelled. ``report`` gets what changed, ``scraped`` all counts and since when they are true,
     in the loop's seconds.
     """

@@ -11,7 +11,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
-from overbook.bench.simulator import Delays, Result, Workers
+from overbook.simulator.simulation import Delays, Result, Workers
 
 
 class ByHand:

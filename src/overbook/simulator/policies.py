@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from overbook.bench.contenders import DecayingCounts, GreedyDualSizeFrequency, S3Fifo, Sieve
 from overbook.residency.policy import EvictionOrder, LeastRecentlyUsed
 from overbook.residency.worth import Worth
+from overbook.simulator.contenders import DecayingCounts, GreedyDualSizeFrequency, S3Fifo, Sieve
 
 DEFAULT: Final = "worth"
 # `clairvoyant` is not among them: it needs the trace.

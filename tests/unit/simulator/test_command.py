@@ -7,7 +7,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from overbook.bench.command import bench
+from overbook.simulator.command import bench
 
 SMALL = ["simulate", "--models", "20", "--requests", "100", "--mean-size", "1Ki", "--spread", "0"]
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from overbook.bench.simulator import Delays, Result, Setting, Simulator
-from overbook.bench.traces import Request, Shape, requests, sizes
-from overbook.residency.books import Limits
 from overbook.residency.policy import LeastRecentlyUsed
+from overbook.residency.replica import Limits
+from overbook.simulator.simulation import Delays, Result, Setting, Simulator
+from overbook.simulator.traces import Request, Shape, requests, sizes
 
 MS = 0.001
 # No room ahead and no impatience: a plain cache.

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from overbook.gateway.meter import UsageBook
 from overbook.gateway.snapshot.names import PlaceCount
+from overbook.gateway.usage import UsageBook
 
 KEY = ("iris", 0)
 

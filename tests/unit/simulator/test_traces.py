@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from overbook.bench.traces import KINDS, Shape, requests, sizes
+from overbook.simulator.traces import KINDS, Shape, requests, sizes
 
 BUDGET = 100
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final
 
-from overbook.bench.byhand import ByHand
-from overbook.bench.policies import POLICIES
-from overbook.bench.simulator import Delays, Result, Setting, Simulator
-from overbook.residency.books import Limits
+from overbook.residency.replica import Limits
+from overbook.simulator.byhand import ByHand
+from overbook.simulator.policies import POLICIES
+from overbook.simulator.simulation import Delays, Result, Setting, Simulator
 
 BY_HAND: Final = "by hand"
 

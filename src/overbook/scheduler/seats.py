@@ -18,7 +18,7 @@ from overbook.scheduler.records import Model, Needs, Replica, Role, Server, Weig
 NOTHING: Final = Weight(0, 0, 0)
 
 
-class Books:
+class Seats:
     """The records by name. ``freed``: bytes became free since somebody last asked who waits for them.
 
     ``touched``: models, and ``weighed``: Servers whose conditions are to be looked at. ``pinned``: replicas where pins
@@ -203,7 +203,7 @@ def demand(model: Model) -> ModelDemand:
 
 
 def demand_of(name: str, needs: Needs, weight: Weight, made_for: str) -> ModelDemand:
-    """The same, for a model that is not in the books, or not yet as it shall be."""
+    """The same, for a model that is not in the state, or not yet as it shall be."""
     return ModelDemand(
         name=name,
         size=weight.size,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from overbook.bench.byhand import ByHand
-from overbook.bench.simulator import Delays, Result
+from overbook.simulator.byhand import ByHand
+from overbook.simulator.simulation import Delays, Result
 
 MS = 0.001
 DELAYS = Delays(load_base=10 * MS, load_per_byte=1 * MS, unload=2 * MS, inference=3 * MS, workers=1)

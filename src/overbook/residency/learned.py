@@ -1,11 +1,13 @@
-"""How long loads take: what was seen of a model itself, else what models of its size took. Arithmetic only.
+"""What is learned while serving: how long loads take, and what is asked of the memory. Arithmetic only.
 
-The line through (bytes, seconds) is fitted by least squares in which older loads count less; until enough was
-seen, an assumed line counts like a few loads.
+Load times are what was seen of a model itself, else what models of its size took: the line through (bytes, seconds) is
+fitted by least squares in which older loads count less. Until enough was seen, an assumed line counts like a few loads.
+Demand is the size of the models that requests waited for, and their pace.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 # Assumed: 50 ms, and 500 MB a second.
@@ -16,6 +18,8 @@ _ASSUMED_SIZES: Final = (1e6, 1e8, 1e9)
 _KEEP: Final = 0.99
 # A model's own loads: the newest counts for a third.
 _OWN: Final = 1 / 3
+# The newest counts for an eighth: about the last ten loads are remembered.
+_NEWEST: Final = 1 / 8
 
 
 class LoadTimes:
@@ -57,3 +61,24 @@ class LoadTimes:
         slope = (self._n * self._st - self._s * self._t) / spread if spread > 0 else 0.0
         slope = max(0.0, slope)
         return max(0.0, (self._t - slope * self._s) / self._n), slope
+
+
+class Demand:
+    """Loads for requests. ``size``: bytes of a typical one; ``gap``: seconds between two."""
+
+    __slots__ = ("_last", "gap", "size")
+
+    def __init__(self) -> None:
+        self.size = 0.0
+        self.gap = math.inf  # until there were two
+        self._last = -math.inf
+
+    def note(self, size: int, now: float) -> None:
+        """A load for a request begins."""
+        self.size += (size - self.size) * (_NEWEST if self._last > -math.inf else 1.0)
+        gap = now - self._last
+        if self.gap == math.inf:
+            self.gap = gap
+        else:
+            self.gap += (gap - self.gap) * _NEWEST
+        self._last = now

@@ -7,8 +7,8 @@ from itertools import product
 
 import pytest
 
-from overbook.bench.bound import least_added
-from overbook.bench.traces import Request
+from overbook.simulator.bound import least_added
+from overbook.simulator.traces import Request
 
 
 def trace(*models: int) -> list[Request]:

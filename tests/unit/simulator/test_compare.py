@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
-from overbook.bench.command import bench
-from overbook.bench.compare import CASES, CLAIRVOYANT, Case, closed, compare
-from overbook.bench.traces import Shape
-from overbook.residency.books import Limits
+from overbook.residency.replica import Limits
+from overbook.simulator.command import bench
+from overbook.simulator.compare import CASES, CLAIRVOYANT, Case, closed, compare
+from overbook.simulator.traces import Shape
 
 SMALL = Case("small", Shape(models=40, requests=1500, rate=20.0, spread=0.5))
 

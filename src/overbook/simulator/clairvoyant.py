@@ -10,9 +10,9 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 
-from overbook.bench.traces import Request
 from overbook.residency.events import ModelName
 from overbook.residency.policy import Standing
+from overbook.simulator.traces import Request
 
 
 class Clairvoyant:

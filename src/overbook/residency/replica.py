@@ -10,7 +10,6 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from overbook.residency.demand import Demand
 from overbook.residency.effects import (
     Cause,
     Effect,
@@ -29,8 +28,8 @@ from overbook.residency.effects import (
 from overbook.residency.events import ModelName, RequestId, Ticket
 from overbook.residency.good import Good
 from overbook.residency.granted import Granted
+from overbook.residency.learned import Demand, LoadTimes
 from overbook.residency.ledger import Ledger
-from overbook.residency.load_times import LoadTimes
 from overbook.residency.policy import EvictionOrder, Standing
 from overbook.residency.shelf import Heat, Shelf
 from overbook.residency.states import CHARGED, SERVING, State, Step, next_state
@@ -151,7 +150,7 @@ class Entry:
         return now < self.unseen_until
 
 
-class Books:
+class ReplicaState:
     """Entries, ledger, eviction order and waiters of one replica, and the effects of the current event."""
 
     __slots__ = (

@@ -1,4 +1,4 @@
-"""`python -m overbook.bench`: options in, a table or JSON out. Reads the clock; the rest of the package does not."""
+"""`python -m overbook.simulator`: options in, a table or JSON out. Only this part of the package reads the clock."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from overbook.bench import compare, thrash, throughput, traces
-from overbook.bench.compare import CLAIRVOYANT
-from overbook.bench.policies import DEFAULT, POLICIES
-from overbook.bench.simulator import Delays, Result, Setting, Simulator
 from overbook.manifests.quantities import parse_bytes
-from overbook.residency.books import Limits
+from overbook.residency.replica import Limits
+from overbook.simulator import compare, thrash, throughput, traces
+from overbook.simulator.compare import CLAIRVOYANT
+from overbook.simulator.policies import DEFAULT, POLICIES
+from overbook.simulator.simulation import Delays, Result, Setting, Simulator
 
 
 @click.group()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from overbook.bench.traces import Request
+from overbook.simulator.traces import Request
 
 
 def least_added(

@@ -6,12 +6,12 @@ import random
 
 import pytest
 
-from overbook.bench.clairvoyant import Clairvoyant
-from overbook.bench.contenders import DecayingCounts, GreedyDualSizeFrequency, S3Fifo, Sieve
-from overbook.bench.policies import POLICIES
-from overbook.bench.traces import Request
 from overbook.residency.events import ModelName
 from overbook.residency.policy import EvictionOrder, Standing
+from overbook.simulator.clairvoyant import Clairvoyant
+from overbook.simulator.contenders import DecayingCounts, GreedyDualSizeFrequency, S3Fifo, Sieve
+from overbook.simulator.policies import POLICIES
+from overbook.simulator.traces import Request
 
 A, B, C, D = (ModelName(name) for name in "abcd")
 

@@ -18,15 +18,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from overbook.bench.traces import Request
 from overbook.residency import effects as fx
 from overbook.residency import events as ev
-from overbook.residency.books import Limits
 from overbook.residency.core import Core
 from overbook.residency.effects import Effect
 from overbook.residency.events import Event, ModelName, RequestId, Ticket
 from overbook.residency.policy import EvictionOrder
 from overbook.residency.questions import Questions
+from overbook.residency.replica import Limits
+from overbook.simulator.traces import Request
 
 _GATEWAY: Final = "gateway"
 

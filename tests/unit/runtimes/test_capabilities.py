@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from overbook.runtimes.capabilities import attached_capabilities, own_process_bytes, sources
 from overbook.runtimes.catalogue import UnknownRuntime
-from overbook.runtimes.words import attached_capabilities, own_process_bytes, sources
 
 SELDON = {
     *("mlserver", "sklearn", "xgboost", "lightgbm", "mlflow", "huggingface", "python"),

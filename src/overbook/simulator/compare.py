@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from overbook.bench import traces
-from overbook.bench.bound import least_added
-from overbook.bench.clairvoyant import Clairvoyant
-from overbook.bench.policies import POLICIES
-from overbook.bench.simulator import Delays, Result, Setting, Simulator
-from overbook.bench.traces import Request, Shape
-from overbook.residency.books import Limits
 from overbook.residency.events import ModelName
+from overbook.residency.replica import Limits
+from overbook.simulator import traces
+from overbook.simulator.bound import least_added
+from overbook.simulator.clairvoyant import Clairvoyant
+from overbook.simulator.policies import POLICIES
+from overbook.simulator.simulation import Delays, Result, Setting, Simulator
+from overbook.simulator.traces import Request, Shape
 
 CLAIRVOYANT: Final = "clairvoyant"
 

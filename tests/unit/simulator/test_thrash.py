@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
-from overbook.bench.command import bench
-from overbook.bench.thrash import BY_HAND, CROWDS, Crowd, Row, asked, compare, sizes
-from overbook.residency.books import Limits
+from overbook.residency.replica import Limits
+from overbook.simulator.command import bench
+from overbook.simulator.thrash import BY_HAND, CROWDS, Crowd, Row, asked, compare, sizes
 
 
 def rows(crowd: Crowd, policy: str = "worth") -> tuple[Row, Row]:
