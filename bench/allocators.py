@@ -23,7 +23,7 @@ from sklearn.datasets import make_classification
 from sklearn.ensemble import RandomForestClassifier
 
 from overbook.agent.memory.readings import read_tree
-from overbook.agent.servers.mlserver import MlserverConfig, MlserverServer
+from overbook.agent.servers.mlserver.server import MlserverConfig, MlserverServer
 from overbook.agent.servers.protocol import PreparedModel
 from overbook.runtimes.install import environment
 

@@ -13,7 +13,7 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
-from overbook.agent.servers.rest_repository import RestRepository
+from overbook.agent.servers.mlserver.repository import RestRepository
 
 _LOADS_AT_ONCE: Final = 2
 _CALL_SECONDS: Final = 60.0

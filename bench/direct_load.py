@@ -14,7 +14,7 @@ import grpc
 from bench.errors import BenchFailed
 from bench.grpc_load import SERVICE
 from bench.instance import Instance
-from overbook.agent.servers.mlserver_models import SETTINGS_FILE, server_settings
+from overbook.agent.servers.mlserver.settings import SETTINGS_FILE, server_settings
 from overbook.agent.servers.protocol import PreparedModel
 from overbook.wire import oip_pb2
 

@@ -14,9 +14,10 @@ from typing import Final
 
 from bench.errors import BenchFailed
 from bench.processes import free_ports, share_priority, wait_until
-from overbook.agent.servers import mlserver, triton
-from overbook.agent.servers.process import ProcessSpec
+from overbook.agent.servers.launched.process import ProcessSpec
+from overbook.agent.servers.mlserver import server as mlserver
 from overbook.agent.servers.protocol import Addresses
+from overbook.agent.servers.triton import server as triton
 from overbook.runtimes.install import environment
 
 _START_SECONDS: Final = 60.0

@@ -24,9 +24,10 @@ from bench.asking import same
 from bench.errors import BenchFailed
 from bench.launched import Launched, launched_triton
 from bench.zoo import Exhibit, Plan, make
-from overbook.agent.servers import mlserver, triton_models
-from overbook.agent.servers.mlserver_models import server_settings
-from overbook.agent.servers.triton_backends import pip_offer
+from overbook.agent.servers.mlserver import server as mlserver
+from overbook.agent.servers.mlserver.settings import server_settings
+from overbook.agent.servers.triton.backends import pip_offer
+from overbook.agent.servers.triton.config import publish
 from overbook.client.http import JsonObject
 from overbook.runtimes.install import environment
 
@@ -126,7 +127,7 @@ def _alone_on_triton(exhibit: Exhibit) -> Truth:
         tempfile.TemporaryDirectory(prefix="ob-tri-") as name,
         launched_triton(Path(name) / "triton") as server,
     ):
-        triton_models.publish(exhibit.prepared, server.folder / "models", offer=offer)
+        publish(exhibit.prepared, server.folder / "models", offer=offer)
         _post(server, f"/v2/repository/models/{exhibit.name}/load", {})
         loaded = _stub_bytes(server.pid)
         answer = json.loads(_post(server, f"/v2/models/{exhibit.name}/infer", exhibit.request))

@@ -21,9 +21,9 @@ from bench.samples import Samples, ratios
 from bench.stage import Stage
 from bench.truth import truths
 from bench.zoo import Exhibit, Plan, make
-from overbook.agent.servers.mlserver_models import server_settings
+from overbook.agent.servers.mlserver.repository import RestRepository
+from overbook.agent.servers.mlserver.settings import server_settings
 from overbook.agent.servers.protocol import Addresses, ServerError
-from overbook.agent.servers.rest_repository import RestRepository
 
 _MODELS: Final = 60
 _SMALLEST, _LARGEST = 0.1, 30.0

@@ -15,7 +15,6 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from overbook.agent.servers import stubs
 from overbook.agent.servers.protocol import (
     InferenceServer,
     ModelRejected,
@@ -23,6 +22,7 @@ from overbook.agent.servers.protocol import (
     Presence,
     ServerUnreachable,
 )
+from overbook.agent.servers.triton import stubs
 from tests.conformance.scripted import scripted_model
 from tests.fakes.fake_server import FakeServer, Script
 from tests.integration import mlserver_harness, triton_harness

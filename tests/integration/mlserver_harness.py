@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from overbook.agent.servers.mlserver import MlserverConfig, MlserverServer
+from overbook.agent.servers.mlserver.server import MlserverConfig, MlserverServer
 from overbook.runtimes.install import RuntimeEnvironment, environment, install
 
 

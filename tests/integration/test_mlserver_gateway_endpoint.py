@@ -20,7 +20,7 @@ import pytest_asyncio
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
-from overbook.agent.servers.mlserver import MlserverServer
+from overbook.agent.servers.mlserver.server import MlserverServer
 from overbook.agent.servers.protocol import PreparedModel
 from overbook.wire import oip_pb2
 from tests.integration import mlserver_harness

@@ -15,7 +15,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from overbook.agent.servers.mlserver import MlserverServer
+from overbook.agent.servers.mlserver.server import MlserverServer
 from overbook.agent.servers.protocol import PreparedModel, ServerUnreachable
 from overbook.wire import oip_pb2
 from tests.integration import mlserver_harness

@@ -17,7 +17,7 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from overbook.agent.servers.mlserver import MlserverServer
+from overbook.agent.servers.mlserver.server import MlserverServer
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel
 from overbook.runtimes.install import RuntimeEnvironment, capabilities, environment, install
 from tests.integration import mlserver_harness

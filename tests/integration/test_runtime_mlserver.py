@@ -17,8 +17,8 @@ import pytest_asyncio
 from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
 
-from overbook.agent.servers.mlserver import MlserverServer
-from overbook.agent.servers.mlserver_models import server_settings
+from overbook.agent.servers.mlserver.server import MlserverServer
+from overbook.agent.servers.mlserver.settings import server_settings
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel, Presence, UnloadFailed
 from overbook.wire import oip_pb2
 from tests.integration import mlserver_harness

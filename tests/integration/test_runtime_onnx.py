@@ -17,7 +17,7 @@ import tritonclient.grpc.aio
 import tritonclient.http.aio
 from onnx import TensorProto, helper
 
-from overbook.agent.servers.mlserver import MlserverServer
+from overbook.agent.servers.mlserver.server import MlserverServer
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel
 from overbook.wire import oip_pb2
 from tests.integration import mlserver_harness, onnx_models

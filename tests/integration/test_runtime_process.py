@@ -18,7 +18,7 @@ from tests.integration import mlserver_harness
 _AGENT = """
 import asyncio, sys
 from pathlib import Path
-from overbook.agent.servers.mlserver import MlserverConfig, MlserverServer
+from overbook.agent.servers.mlserver.server import MlserverConfig, MlserverServer
 
 async def main():
     server = MlserverServer(MlserverConfig(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])))

@@ -14,10 +14,10 @@ import pytest_asyncio
 from onnx import helper, numpy_helper
 from tritonclient.utils import InferenceServerException
 
-from overbook.agent.servers import triton_models
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel, Presence
-from overbook.agent.servers.triton import TritonServer
-from overbook.agent.servers.triton_backends import PINNED_ONNX, pip_offer
+from overbook.agent.servers.triton import config as triton_config
+from overbook.agent.servers.triton.backends import PINNED_ONNX, pip_offer
+from overbook.agent.servers.triton.server import TritonServer
 from tests.integration import triton_harness as harness
 from tests.integration.onnx_models import TYPES, add_sub, dense, echo, save, value
 from tests.integration.triton_harness import CALL, Array, Client, model, texts
@@ -360,7 +360,7 @@ async def test_the_limits_of_onnx_are_those_of_the_pinned_runtime(
     with pytest.raises(ModelRejected, match=f"opset is {PINNED_ONNX.opset + 1}, expected at most"):
         await server.validate(newer)
     # The server itself agrees: this is the newest there is.
-    described = triton_models.describe(newer)
+    described = triton_config.describe(newer)
     assert described.backend == "onnxruntime"
     lock = harness.runtime().plugin.parent / "extras" / "onnx.lock"
     assert f"onnxruntime=={PINNED_ONNX.onnxruntime} " in lock.read_text()
@@ -368,9 +368,9 @@ async def test_the_limits_of_onnx_are_those_of_the_pinned_runtime(
 
 async def test_a_saved_model_without_a_signature_is_refused_before_any_load(saved: Path) -> None:
     with pytest.raises(ModelRejected, match="its SavedModel has no signature"):
-        triton_models.validate(model("unsigned", saved / "unsigned"), OFFER)
+        triton_config.validate(model("unsigned", saved / "unsigned"), OFFER)
     with pytest.raises(ModelRejected, match="signatures plain, rows and no serving_default"):
-        triton_models.validate(model("two", saved / "two"), OFFER)
+        triton_config.validate(model("two", saved / "two"), OFFER)
 
 
 async def test_memory_is_given_back_after_each(

@@ -12,9 +12,9 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from overbook.agent.servers import stubs
-from overbook.agent.servers.stubs import Stub
-from overbook.agent.servers.triton import TritonServer
+from overbook.agent.servers.triton import stubs
+from overbook.agent.servers.triton.server import TritonServer
+from overbook.agent.servers.triton.stubs import Stub
 from tests.conformance.scripted import scripted_model
 from tests.fakes.fake_server import Script
 from tests.integration import triton_harness as harness

@@ -15,7 +15,7 @@ import pytest_asyncio
 from tritonclient.utils import InferenceServerException
 
 from overbook.agent.servers.protocol import ModelRejected
-from overbook.agent.servers.triton import TritonServer
+from overbook.agent.servers.triton.server import TritonServer
 from tests.integration import triton_harness as harness
 from tests.integration.triton_harness import CALL, Array, Client, model, texts
 

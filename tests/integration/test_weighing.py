@@ -24,10 +24,10 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from overbook.agent.servers import weighing_room
-from overbook.agent.servers.launched import tuned
-from overbook.agent.servers.mlserver import MlserverServer
-from overbook.agent.servers.process import server_environment
+from overbook.agent.servers.launched.process import server_environment
+from overbook.agent.servers.launched.server import tuned
+from overbook.agent.servers.mlserver import weighing_room
+from overbook.agent.servers.mlserver.server import MlserverServer
 from overbook.agent.servers.protocol import PreparedModel, WeighingFailed
 from tests.integration import mlserver_harness
 

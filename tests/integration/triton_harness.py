@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tritonclient.utils import np_to_triton_dtype
 
 from overbook.agent.servers.protocol import PreparedModel
-from overbook.agent.servers.triton import TritonConfig, TritonServer
+from overbook.agent.servers.triton.server import TritonConfig, TritonServer
 from overbook.runtimes.install import RuntimeEnvironment, environment, install
 
 CALL = 60.0

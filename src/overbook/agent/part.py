@@ -25,10 +25,10 @@ from overbook.agent.notices import Notices
 from overbook.agent.operations import OperationLimits
 from overbook.agent.proven import Proven
 from overbook.agent.pulse import SILENCE_LIMIT
-from overbook.agent.replaceable import ReplaceableServer
 from overbook.agent.reports import Reporter
-from overbook.agent.servers.attached import AttachedServer, Attachment
+from overbook.agent.servers.attached.server import AttachedServer, Attachment
 from overbook.agent.servers.factory import attach, make_server
+from overbook.agent.servers.launched.replaceable import ReplaceableServer
 from overbook.agent.servers.protocol import InferenceServer, Presence
 from overbook.agent.service import AgentService
 from overbook.agent.supervisor import Phase, RestartLimits, Supervisor

@@ -23,7 +23,7 @@ from overbook.agent.memory.recycling import Recycling
 from overbook.agent.notices import Notices
 from overbook.agent.operations import Stuck
 from overbook.agent.pulse import SILENCE_LIMIT, Pulse, Silent
-from overbook.agent.replaceable import ReplaceableServer
+from overbook.agent.servers.launched.replaceable import ReplaceableServer
 from overbook.agent.servers.protocol import InferenceServer, ServerStartFailed, ServerUnreachable
 from overbook.wire import agent_pb2 as pb
 

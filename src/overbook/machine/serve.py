@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from overbook.agent.part import AgentConfig, AgentPart
-from overbook.agent.servers.attached import Attachment
+from overbook.agent.servers.attached.server import Attachment
 from overbook.gateway.errors import GatewayStartFailed
 from overbook.gateway.part import GatewayConfig, GatewayPart
 from overbook.machine import descriptors, garbage, logs

@@ -7,8 +7,8 @@ from typing import cast
 import pytest
 
 from bench.bare_driver import BareDriver
+from overbook.agent.servers.mlserver.repository import RestRepository
 from overbook.agent.servers.protocol import ModelRejected
-from overbook.agent.servers.rest_repository import RestRepository
 
 
 class Repository:

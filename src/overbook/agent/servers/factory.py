@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from overbook.agent.servers.attached import AttachedServer, Attachment
-from overbook.agent.servers.attached_kinds import AttachedMlserver, AttachedTriton, Kind
-from overbook.agent.servers.mlserver import MlserverConfig, MlserverServer
+from overbook.agent.servers.attached.kinds import AttachedMlserver, AttachedTriton, Kind
+from overbook.agent.servers.attached.server import AttachedServer, Attachment
+from overbook.agent.servers.mlserver.server import MlserverConfig, MlserverServer
 from overbook.agent.servers.protocol import InferenceServer
-from overbook.agent.servers.triton import TritonConfig, TritonServer
+from overbook.agent.servers.triton.server import TritonConfig, TritonServer
 from overbook.runtimes.install import UnknownRuntime, environment
 
 

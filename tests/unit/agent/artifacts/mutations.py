@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from tests.unit.agent.servers.triton_artifacts import TORCH_TENSORS, adder, linear
+from tests.unit.agent.servers.triton.artifacts import TORCH_TENSORS, adder, linear
 
 Files = dict[str, bytes]
 

@@ -26,11 +26,11 @@ from overbook.agent.assignments import Assignments
 from overbook.agent.looking import MOST_TOLD
 from overbook.agent.operations import OperationLimits
 from overbook.agent.reports import Reporter
-from overbook.agent.servers import triton_models
-from overbook.agent.servers.mlserver import MlserverConfig, MlserverServer
-from overbook.agent.servers.mlserver_models import server_settings
+from overbook.agent.servers.mlserver.server import MlserverConfig, MlserverServer
+from overbook.agent.servers.mlserver.settings import server_settings
 from overbook.agent.servers.protocol import InferenceServer
-from overbook.agent.servers.triton import TritonConfig, TritonServer
+from overbook.agent.servers.triton import config as triton_config
+from overbook.agent.servers.triton.server import TritonConfig, TritonServer
 from overbook.residency.events import ModelName
 from overbook.residency.replica import Limits
 from overbook.wire import scheduler_pb2 as pb
@@ -42,7 +42,7 @@ from tests.unit.agent.artifacts.mutations import (
     seedlings,
     written,
 )
-from tests.unit.agent.servers.triton_artifacts import ALL
+from tests.unit.agent.servers.triton.artifacts import ALL
 from tests.unit.agent.world import MB, World
 
 # Seconds of the processor for one look at an artifact, and of waiting for its end.
@@ -135,7 +135,7 @@ class Looker:
         if isinstance(self.server, MlserverServer):
             json.dumps(server_settings(model)).encode()
         else:
-            triton_models.describe(model, ALL).SerializeToString()
+            triton_config.describe(model, ALL).SerializeToString()
 
     def leave(self) -> None:
         self.assignments.update(pb.AssignmentUpdate(revoked=[NAME]))

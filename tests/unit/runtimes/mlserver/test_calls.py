@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from overbook.agent.deaths import Activity, Call, Calls, Kind
-from overbook.agent.servers import mlserver_calls
+from overbook.agent.servers.mlserver import calls as mlserver_calls
 from tests.unit.runtimes.plugins import plugin_module
 
 calls = plugin_module("mlserver", "overbook_mlserver/calls.py")
