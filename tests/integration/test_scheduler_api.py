@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from overbook.artifacts.survey import Survey, look
 from overbook.scheduler import apply as scheduler_apply
-from overbook.scheduler.artifacts import Artifact, look
 from overbook.scheduler.errors import PortInUse, StoreError
 from overbook.scheduler.manifests_in import Defaults
 from overbook.scheduler.part import SchedulerConfig, running_scheduler
@@ -326,7 +326,7 @@ async def test_files_that_mean_ill_fail_their_document_alone(
         "surprise": str(tmp_path / "surprise"),
     }
 
-    def surprising(path: str) -> Artifact:
+    def surprising(path: str) -> Survey:
         if path.endswith("surprise"):
             raise RecursionError("nobody thought of it")
         return look(path)

@@ -6,11 +6,11 @@ import asyncio
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from overbook.agent.artifacts.cache import Artifact
-from overbook.agent.artifacts.kinds import FILES, Kind
+from overbook.agent.kinds import FILES, Kind
 from overbook.agent.memory.sizes import Content as Measurable
 from overbook.agent.proven import GoodContent
 from overbook.agent.servers.protocol import PreparedModel
+from overbook.artifacts.cache import Artifact
 from overbook.wire import scheduler_pb2 as pb
 
 _NOTHING: Final = Measurable("", Kind(FILES, 0))

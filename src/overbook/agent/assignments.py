@@ -13,15 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol
 
 from overbook.agent.activation import Activation
 from overbook.agent.actor import Actor
-from overbook.agent.artifacts.cache import Artifact, ArtifactError
-from overbook.agent.artifacts.kinds import Kind
 from overbook.agent.assigned import (
     Assignment,
     Content,
@@ -32,6 +30,7 @@ from overbook.agent.assigned import (
 )
 from overbook.agent.clock import Clock
 from overbook.agent.guesses import SMALLEST
+from overbook.agent.kinds import Kind
 from overbook.agent.looking import failing_alone, told
 from overbook.agent.memory.history import History, Seen
 from overbook.agent.memory.sizes import Sizes
@@ -39,6 +38,7 @@ from overbook.agent.notices import Notices
 from overbook.agent.proven import Proven
 from overbook.agent.reasons import is_lasting
 from overbook.agent.servers.protocol import InferenceServer, ModelRejected, PreparedModel
+from overbook.artifacts.cache import Artifact, ArtifactError
 from overbook.manifests.problems import shown
 from overbook.residency.effects import Refusal
 from overbook.residency.events import ModelName, Register
@@ -52,14 +52,10 @@ _MAX_WAITING: Final = 2000
 
 
 class Cache(Protocol):
-    """Where artifacts come from: `artifacts.cache.ArtifactCache`."""
+    """Where artifacts come from: `overbook.artifacts.cache.ArtifactCache`."""
 
     async def fetch(self, storage_uri: str, fingerprint: str) -> Artifact:
         """Raises ArtifactError."""
-        ...
-
-    async def kind(self, folder: Path) -> Kind:
-        """Of files that were fetched."""
         ...
 
     def held(self, digest: str, size: int) -> Artifact | None:
@@ -98,6 +94,7 @@ class Assignments:
         actor: Actor,
         server: InferenceServer,
         cache: Cache,
+        kind_of: Callable[[Path], Awaitable[Kind]],
         notices: Notices,
         clock: Clock,
         sizes: Sizes,
@@ -116,6 +113,7 @@ class Assignments:
         self._actor = actor
         self._server = server
         self._cache = cache
+        self._kind_of = kind_of
         self._notices = notices
         self._clock = clock
         self._assigned: dict[str, Assignment] = {}
@@ -276,7 +274,7 @@ class Assignments:
         if known is not None:
             return known.kind
         folder = prepared.artifact / prepared.version if prepared.version else prepared.artifact
-        return await self._cache.kind(folder)
+        return await self._kind_of(folder)
 
     def _fetch_failed(self, assignment: Assignment, reason: str, *, final: bool) -> None:
         assignment.failures += 1

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Final
 
-from overbook.agent.artifacts.kinds import Kind
+from overbook.agent.kinds import Kind
 
 # A ledger entry of nothing would let any number of models in.
 SMALLEST: Final = 4096

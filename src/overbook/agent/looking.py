@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, TypeVar
 
-from overbook.agent.artifacts.errors import ArtifactError
 from overbook.agent.servers.protocol import ModelRejected, ServerError
+from overbook.artifacts.errors import ArtifactError
 
 log = logging.getLogger(__name__)
 

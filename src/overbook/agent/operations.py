@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from overbook.agent.artifacts.errors import ArtifactError
 from overbook.agent.clock import Clock
 from overbook.agent.deaths import Activity, Call, Calls, Kind
 from overbook.agent.looking import failing_alone
@@ -32,6 +31,7 @@ from overbook.agent.servers.protocol import (
     ServerUnreachable,
     UnloadFailed,
 )
+from overbook.artifacts.errors import ArtifactError
 from overbook.residency.events import ModelName, Ticket
 
 # An adapter's own deadline may pass a moment before ours.

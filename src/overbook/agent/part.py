@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Final
 
 from overbook.agent.actor import Actor, ActorPorts
-from overbook.agent.artifacts.cache import ArtifactCache
 from overbook.agent.assignments import Assignments
 from overbook.agent.clock import Clock
 from overbook.agent.commands import Commands
 from overbook.agent.guesses import Guess
+from overbook.agent.kinds import kind_of
 from overbook.agent.link import LinkHandlers, SchedulerLink
 from overbook.agent.losses import LostModels
 from overbook.agent.memory.assembly import MemoryOffice
@@ -34,6 +34,7 @@ from overbook.agent.service import AgentService
 from overbook.agent.supervisor import Phase, RestartLimits, Supervisor
 from overbook.agent.verification import Verification
 from overbook.agent.verifier import Verifier, VerifierPorts
+from overbook.artifacts.cache import ArtifactCache
 from overbook.residency.core import Core
 from overbook.residency.replica import Limits
 from overbook.runtimes.catalogue import UnknownRuntime, runtime
@@ -183,6 +184,7 @@ class AgentPart:
             actor=actor,
             server=server,
             cache=cache,
+            kind_of=lambda folder: asyncio.to_thread(kind_of, folder),
             notices=self._notices,
             clock=self._clock,
             sizes=memory.sizes,

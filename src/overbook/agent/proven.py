@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from overbook.agent.artifacts.kinds import Kind
-from overbook.agent.database import opened, tell_log
+from overbook.agent.kinds import Kind
+from overbook.database import opened, tell_log
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from overbook.agent.artifacts.errors import ArtifactError
 from overbook.agent.servers.protocol import ModelRejected
+from overbook.artifacts.errors import ArtifactError
 
 _PASSING: Final = re.compile(
     # Memory and disk.

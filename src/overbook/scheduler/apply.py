@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from overbook.artifacts.address import local_path
+from overbook.artifacts.errors import ArtifactError
+from overbook.artifacts.survey import Survey, look
 from overbook.manifests.problems import Json, ManifestError, shown
 from overbook.manifests.specs import Manifest, ModelManifest, ServerManifest
 from overbook.manifests.validate import validate_object
 from overbook.scheduler.actor import Actor
-from overbook.scheduler.artifacts import Artifact, local_path, look
 from overbook.scheduler.displaced import Seats, displaced, losses, seats
 from overbook.scheduler.errors import Conflict, Invalid
 from overbook.scheduler.manifests_in import Applied, apply_model, apply_server, build_server
@@ -45,7 +47,7 @@ class _Checked:
     manifest: Manifest
     warnings: tuple[str, ...] = ()
     path: str = ""
-    artifact: Artifact | None = None
+    artifact: Survey | None = None
 
 
 async def apply(actor: Actor, documents: Sequence[Json], *, dry_run: bool = False) -> list[Result]:
@@ -91,8 +93,8 @@ def _look_at_all(checked: Sequence[_Checked | Result]) -> list[_Checked | Result
             try:
                 path = local_path(uri)
                 found.append(replace(each, path=path, artifact=look(path)))
-            except Invalid as error:
-                found.append(_refused(each, str(error)))
+            except ArtifactError as error:
+                found.append(_refused(each, f"spec.storageUri: {error}"))
             # Files are somebody else's: whatever they bring is this document's failure, not that of all.
             except Exception as error:
                 log.exception("looking at %r raised", uri)

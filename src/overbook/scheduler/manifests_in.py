@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 
+from overbook.artifacts.survey import Survey
 from overbook.manifests.problems import Json
 from overbook.manifests.specs import Manifest, ModelManifest, ServerManifest, ServerSpec
 from overbook.placement import ModelDemand, place
 from overbook.placement.filters import amount
-from overbook.scheduler.artifacts import Artifact
 from overbook.scheduler.changes import Note
 from overbook.scheduler.errors import Conflict, Invalid
 from overbook.scheduler.records import Model, Needs, Server, weigh
@@ -137,7 +137,7 @@ def build_server(
 
 
 def apply_model(
-    state: State, manifest: ModelManifest, path: str, artifact: Artifact, now: float
+    state: State, manifest: ModelManifest, path: str, artifact: Survey, now: float
 ) -> Applied:
     """Registers or updates. Raises Conflict when an update fits nowhere while the old one serves."""
     metadata, spec = parts(manifest)
@@ -214,7 +214,7 @@ def _create(state: State, manifest: ModelManifest, model: Model) -> Applied:
     return Applied(model.generation, CREATED)
 
 
-def _update(state: State, model: Model, needs: Needs, artifact: Artifact) -> None:
+def _update(state: State, model: Model, needs: Needs, artifact: Survey) -> None:
     """A new generation of a model that is here (perhaps on its way out: then it stays)."""
     seats = state.seats
     fresh = not needs.same_content(model.needs) or artifact.fingerprint != model.fingerprint

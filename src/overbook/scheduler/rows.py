@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from overbook.artifacts.address import local_path
 from overbook.manifests.specs import ModelSpec, ServerManifest, ServerSpec
 from overbook.placement import Provider, ReplicaId
-from overbook.scheduler.artifacts import local_path
 from overbook.scheduler.changes import Changes
 from overbook.scheduler.manifests_in import Defaults, build_server
 from overbook.scheduler.records import Model, Needs, Role

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overbook.agent.artifacts.kinds import Kind
 from overbook.agent.guesses import NEWEST, SMALLEST, Expectation, Experience, Guess, prior
+from overbook.agent.kinds import Kind
 
 MIB = 1024 * 1024
 

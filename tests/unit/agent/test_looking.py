@@ -7,9 +7,9 @@ import logging
 
 import pytest
 
-from overbook.agent.artifacts.errors import ArtifactError
 from overbook.agent.looking import MOST_TOLD, failing_alone, looked, told
 from overbook.agent.servers.protocol import ModelRejected, ServerUnreachable
+from overbook.artifacts.errors import ArtifactError
 
 ANYTHING = [
     RecursionError("maximum recursion depth exceeded"),

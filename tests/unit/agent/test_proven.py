@@ -6,7 +6,7 @@ import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
-from overbook.agent.artifacts.kinds import Kind
+from overbook.agent.kinds import Kind
 from overbook.agent.proven import GoodContent, Proven
 
 _CONTENT = GoodContent("/a", "1", "d" * 40, 7, Kind("onnx", 7), ("sklearn",), "2", 3)

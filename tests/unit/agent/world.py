@@ -10,12 +10,10 @@ from pathlib import Path
 
 from overbook.agent.activation import Activation
 from overbook.agent.actor import Actor, ActorPorts
-from overbook.agent.artifacts.cache import Artifact
-from overbook.agent.artifacts.errors import ArtifactError
-from overbook.agent.artifacts.kinds import Kind
 from overbook.agent.assignments import Assignments
 from overbook.agent.clock import Clock
 from overbook.agent.followers import Follower
+from overbook.agent.kinds import Kind
 from overbook.agent.losses import LostModels
 from overbook.agent.memory.gpu import NoGpus
 from overbook.agent.memory.history import History
@@ -35,6 +33,8 @@ from overbook.agent.servers.protocol import ModelRejected, PreparedModel, Weight
 from overbook.agent.supervisor import Phase, RestartLimits, Supervisor
 from overbook.agent.verification import Verification
 from overbook.agent.verifier import Verifier, VerifierPorts
+from overbook.artifacts.cache import Artifact
+from overbook.artifacts.errors import ArtifactError
 from overbook.residency.core import Core
 from overbook.residency.events import ModelName, Ticket
 from overbook.residency.replica import Limits
@@ -76,7 +76,7 @@ class FakeCache:
     def held(self, digest: str, size: int) -> Artifact | None:
         return Artifact(Path("/cache") / digest, digest, size)
 
-    async def kind(self, folder: Path) -> Kind:
+    async def kind_of(self, folder: Path) -> Kind:
         """Each artifact is of the one kind; its size is told by its name."""
         found = {self._digest(uri): size for uri, size in self.sizes.items()}
         return Kind("pickle:some.Estimator", found.get(folder.name, MB))
@@ -246,6 +246,7 @@ class World:
             actor=self.actor,
             server=self.server,
             cache=self.cache,
+            kind_of=self.cache.kind_of,
             notices=self.notices,
             clock=self.clock,
             sizes=self.sizes,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from overbook.scheduler.artifacts import Artifact
+from overbook.artifacts.survey import Survey
 from overbook.scheduler.errors import Invalid
 from overbook.scheduler.records import Role, Weight, weigh
 from tests.unit.scheduler.world import MB, World, a_report, replica
@@ -165,7 +165,7 @@ def test_a_measurement_that_is_taken_back_frees_its_bytes() -> None:
 
 def test_without_a_declaration_what_was_measured_counts_then_the_agents_guess_then_ours() -> None:
     world = _world()
-    world.apply("silent", memory=None, artifact=Artifact(MB, "f1"))
+    world.apply("silent", memory=None, artifact=Survey(MB, "f1"))
     assert world.registered() == MB
     world.report("mlserver/0", "silent", a_report(available=False, size=4096))
     assert world.registered() == MB, "its files are not there yet"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from overbook.scheduler.artifacts import Artifact
+from overbook.artifacts.survey import Survey
 from overbook.scheduler.changes import Changes
 from overbook.scheduler.manifests_in import Defaults, set_pin
 from overbook.scheduler.records import Role
@@ -38,7 +38,7 @@ def busy_world() -> World:
     world.hello("mlserver/0")
     world.hello("mlserver/1")
     world.apply("two", replicas=2, requirements=["x"], activationTimeout="90s")
-    world.apply("guess", memory=None, artifact=Artifact(MB, "f9"))
+    world.apply("guess", memory=None, artifact=Survey(MB, "f9"))
     set_pin(world.state, "guess", True)
     world.settle()
     return world

@@ -7,8 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from overbook.artifacts.survey import Survey
 from overbook.placement import ReplicaId
-from overbook.scheduler.artifacts import Artifact
 from overbook.scheduler.errors import Conflict, Invalid, NotFound
 from overbook.scheduler.manifests_in import set_pin
 from overbook.scheduler.records import Role
@@ -84,7 +84,7 @@ def test_applying_the_same_again_changes_nothing(world: World) -> None:
 def test_changed_files_are_a_new_generation_of_the_content(world: World) -> None:
     world.apply("iris")
     world.report("mlserver/0", "iris")
-    again = world.apply("iris", artifact=Artifact(MB, "f2"))
+    again = world.apply("iris", artifact=Survey(MB, "f2"))
     assert (again.action, again.generation) == ("configured", 2)
     assert world.last.told == {replica("mlserver/0"): {"iris"}}
     assert world.reason("iris") == "ModelProgressing"
@@ -128,17 +128,17 @@ def test_a_pin_stands_until_a_manifest_speaks_of_it(world: World) -> None:
 
 
 def test_size_declared_then_learned_then_guessed(world: World) -> None:
-    world.apply("guess", memory=None, artifact=Artifact(MB, "f1"))
+    world.apply("guess", memory=None, artifact=Survey(MB, "f1"))
     assert world.registered() == MB
     world.report("mlserver/0", "guess", a_report(size=3 * MB))
     assert world.registered() == 3 * MB
     assert world.last.hints == {"guess"}
-    world.apply("guess", memory="2M", artifact=Artifact(MB, "f1"))
+    world.apply("guess", memory="2M", artifact=Survey(MB, "f1"))
     assert world.registered() == 2 * MB
     world.report("mlserver/0", "guess", a_report(size=4 * MB))
     assert world.registered() == 2 * MB
     # New content: what was learned of the old one says nothing.
-    world.apply("guess", memory=None, artifact=Artifact(2 * MB, "f2"))
+    world.apply("guess", memory=None, artifact=Survey(2 * MB, "f2"))
     assert world.registered() == 2 * MB
     world.report("mlserver/0", "guess", a_report(1, size=9 * MB))
     assert world.registered() == 2 * MB
@@ -146,7 +146,7 @@ def test_size_declared_then_learned_then_guessed(world: World) -> None:
 
 
 def test_a_size_learned_smaller_lets_a_waiting_model_in(world: World) -> None:
-    world.apply("big", memory=None, artifact=Artifact(8 * MB, "f"))
+    world.apply("big", memory=None, artifact=Survey(8 * MB, "f"))
     world.apply("late", memory="5M")
     assert world.reason("late") == "ScheduleFailed"
     world.report("mlserver/0", "big", a_report(size=4 * MB))
@@ -302,7 +302,7 @@ def test_a_failed_load_is_told_in_the_servers_words(world: World) -> None:
     world.report("mlserver/0", "iris", a_report(failed=True))
     assert world.model("iris").condition is not None
     assert world.model("iris").condition.since == since  # type: ignore[union-attr]
-    world.apply("iris", artifact=Artifact(MB, "f2"))
+    world.apply("iris", artifact=Survey(MB, "f2"))
     newer = a_report(2, failed=True, last_error="bad", serving_generation=1)
     world.report("mlserver/0", "iris", newer)
     condition = world.model("iris").condition

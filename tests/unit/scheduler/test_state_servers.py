@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from overbook.artifacts.survey import Survey
 from overbook.placement import Provider, Refusal
-from overbook.scheduler.artifacts import Artifact
 from overbook.scheduler.records import ForeignModel
 from tests.unit.scheduler.world import MB, World
 
@@ -43,10 +43,10 @@ def test_the_other_takes_over_when_the_better_one_is_full() -> None:
 
 def test_files_made_for_one_kind_go_there_and_a_change_of_files_is_noticed() -> None:
     world = two_kinds()
-    world.apply("net", artifact=Artifact(MB, "f1", "triton"), requirements=["onnx"])
+    world.apply("net", artifact=Survey(MB, "f1", "triton"), requirements=["onnx"])
     assert world.seats("net").keys() == {"triton/0"}
     assert world.model("net").made_for == "triton"
-    world.apply("net", artifact=Artifact(MB, "f2"), requirements=["onnx"])
+    world.apply("net", artifact=Survey(MB, "f2"), requirements=["onnx"])
     assert world.model("net").made_for == ""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from overbook.scheduler.artifacts import Artifact
+from overbook.artifacts.survey import Survey
 from overbook.scheduler.errors import Conflict
 from overbook.scheduler.records import Role
 from tests.unit.scheduler.world import MB, World, a_report
@@ -31,7 +31,7 @@ def _message(world: World, name: str = "mlserver") -> str:
 def test_an_update_that_is_no_larger_is_taken_although_others_have_outgrown_the_limit() -> None:
     world = _full()
     for size, files in ((4, "2"), (3, "3"), (3, "4")):
-        applied = world.apply("b", memory=size * MB, artifact=Artifact(MB, files))
+        applied = world.apply("b", memory=size * MB, artifact=Survey(MB, files))
         assert (applied.action, applied.warnings) == ("configured", ())
     assert world.seats("b") == {"mlserver/0": Role.ASSIGNED}
     world.check()
@@ -156,7 +156,7 @@ def test_one_that_failed_is_not_ready_but_where_an_older_generation_serves() -> 
     failed = a_report(available=False, failed=True, last_error="bad pickle")
     world.report("mlserver/0", "iris", failed)
     assert _ready(world) == (False, "mlserver/0: bad pickle")
-    world.apply("iris", artifact=Artifact(MB, "2"))
+    world.apply("iris", artifact=Survey(MB, "2"))
     older = a_report(2, available=False, failed=True, last_error="bad", serving_generation=1)
     world.report("mlserver/0", "iris", older)
     assert _ready(world) == (True, "")

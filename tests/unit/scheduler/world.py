@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from overbook.artifacts.survey import Survey
 from overbook.manifests.specs import ModelManifest, ServerManifest
 from overbook.manifests.validate import validate_object
 from overbook.placement import Provider, ReplicaId
-from overbook.scheduler.artifacts import Artifact
 from overbook.scheduler.changes import Changes
 from overbook.scheduler.manifests_in import Applied, Defaults, apply_model, apply_server
 from overbook.scheduler.records import Hello, Model, Report, Role, ServerReport
@@ -16,7 +16,7 @@ from overbook.scheduler.state import State
 MB: Final = 1_000_000
 GROUP: Final = "overbook.dev/v1alpha1"
 COLD: Final = 1
-FILES: Final = Artifact(MB, "f1")
+FILES: Final = Survey(MB, "f1")
 
 
 def replica(text: str) -> ReplicaId:
@@ -96,7 +96,7 @@ class World:
         self.state.bye(replica(where), self.now)
         self.settle()
 
-    def apply(self, name: str, *, artifact: Artifact = FILES, **spec: object) -> Applied:
+    def apply(self, name: str, *, artifact: Survey = FILES, **spec: object) -> Applied:
         values: dict[str, object] = {"storageUri": f"/m/{name}", "memory": "1M"}
         given = {key: value for key, value in (values | spec).items() if value is not None}
         manifest = validate_object(document("Model", name, **given)).manifest

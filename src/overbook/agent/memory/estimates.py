@@ -21,8 +21,8 @@ from functools import lru_cache
 from statistics import median
 from typing import Final
 
-from overbook.agent.artifacts.kinds import Kind
 from overbook.agent.guesses import SMALLEST
+from overbook.agent.kinds import Kind
 from overbook.agent.servers.protocol import Weight
 
 KEPT: Final = 16

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from overbook.agent.database import opened, tell_log
+from overbook.database import opened, tell_log
 
 log = logging.getLogger(__name__)
 

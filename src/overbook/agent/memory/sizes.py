@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from overbook.agent.artifacts.kinds import FILES, Kind
 from overbook.agent.guesses import Expectation, Experience, Guess
+from overbook.agent.kinds import FILES, Kind
 from overbook.agent.memory.estimates import (
     Evidence,
     charged_size,

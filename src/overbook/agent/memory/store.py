@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from overbook.agent.artifacts.kinds import Kind
-from overbook.agent.database import opened, tell_log
+from overbook.agent.kinds import Kind
 from overbook.agent.memory.estimates import Evidence
 from overbook.agent.servers.protocol import Weight
+from overbook.database import opened, tell_log
 
 log = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from overbook.agent.artifacts.kinds import Kind
 from overbook.agent.guesses import SMALLEST
+from overbook.agent.kinds import Kind
 from overbook.agent.memory.estimates import (
     KEPT,
     NOISE,

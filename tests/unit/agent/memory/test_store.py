@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from overbook.agent.artifacts.kinds import FILES, Kind
+from overbook.agent.kinds import FILES, Kind
 from overbook.agent.memory import store as module
 from overbook.agent.memory.estimates import Evidence
 from overbook.agent.memory.sizes import Content, Sizes

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from overbook.agent.artifacts.kinds import Kind
+from overbook.agent.kinds import Kind
 from overbook.agent.memory.machine import Room
 from overbook.agent.memory.sizes import Content, Sizes
 from overbook.agent.memory.weigher import Weigher, WeigherPorts

@@ -7,18 +7,17 @@ there, nothing is raised: an artifact that nobody understands is "files".
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from overbook.agent.artifacts.copying import MAX_ENTRIES
 from overbook.agent.servers.formats.errors import FormatError
 from overbook.agent.servers.formats.onnx_weights import weights_of
 from overbook.agent.servers.formats.pickles import HEAD, read_pickle
 from overbook.agent.servers.formats.reading import open_file
+from overbook.artifacts.walk import walk
 
 FILES: Final = "files"
 CODE: Final = "code"
@@ -63,19 +62,9 @@ def kind_of(folder: Path) -> Kind:
 
 def _files(folder: Path) -> Iterator[tuple[str, int]]:
     """Regular files; links lead to what is here anyhow."""
-    folders, seen = [""], 0
-    while folders:
-        inside = folders.pop()
-        with os.scandir(folder / inside) as entries:
-            for entry in entries:
-                seen += 1
-                if seen > MAX_ENTRIES:
-                    return
-                name = f"{inside}{entry.name}"
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(f"{name}/")
-                elif entry.is_file(follow_symlinks=False):
-                    yield name, entry.stat(follow_symlinks=False).st_size
+    for name, entry in walk(folder):
+        if entry.is_file(follow_symlinks=False):
+            yield name, entry.stat(follow_symlinks=False).st_size
 
 
 def _places(files: _Files) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from overbook.agent.database import opened
+from overbook.database import opened
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY)"
 PROBE = "SELECT count(*) FROM facts"

@@ -20,19 +20,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
-from urllib.parse import unquote, urlparse
 
-from overbook.agent.artifacts.copying import Content, content_of, copy_artifact, sync_folder
-from overbook.agent.artifacts.errors import ArtifactError
-from overbook.agent.artifacts.index import Index
-from overbook.agent.artifacts.kinds import Kind, kind_of
-from overbook.agent.database import tell_log
+from overbook.artifacts.address import local_path
+from overbook.artifacts.errors import ArtifactError
+from overbook.artifacts.index import Index
+from overbook.artifacts.local import Content, content_of, copy_artifact, sync_folder
+from overbook.database import tell_log
 
 __all__ = ["Artifact", "ArtifactCache", "ArtifactError"]
 
 _CONCURRENT_COPIES: Final = 4
 _DIGEST: Final = re.compile(r"[0-9a-f]{40}")
-_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 T = TypeVar("T")
 
@@ -78,7 +76,7 @@ class ArtifactCache:
         """
         if (found := self._look_up(storage_uri, fingerprint)) is not None:
             return found
-        source = local_path(storage_uri)
+        source = Path(local_path(storage_uri))
         started = next(self._ticks)
         self._active.add(started)
         try:
@@ -107,10 +105,6 @@ class ArtifactCache:
             return None
         self._used[digest] = next(self._ticks)
         return self._artifact(Content(digest, size))
-
-    async def kind(self, folder: Path) -> Kind:
-        """Of an artifact's folder, or of the version in it that is meant; see `kinds`."""
-        return await asyncio.to_thread(kind_of, folder)
 
     async def verify(self, digest: str) -> bool:
         """Read the artifact again, all of it. A damaged one is removed, so that the next fetch brings it anew."""
@@ -179,22 +173,6 @@ class ArtifactCache:
             shutil.rmtree(folder, ignore_errors=True)
         self._index.forget(gone)
         return len(gone)
-
-
-def local_path(storage_uri: str) -> Path:
-    """The absolute path that an address names. Raises ArtifactError for what is not on this machine."""
-    text = storage_uri
-    if text.startswith("file:"):
-        text = unquote(urlparse(text).path)
-    elif _SCHEME.match(text):
-        raise ArtifactError(
-            f"storageUri {storage_uri}: remote storage is not supported yet; expected a local path"
-        )
-    if not os.path.isabs(text):
-        raise ArtifactError(
-            f"storageUri {storage_uri}: a relative path means nothing to a server; expected an absolute one"
-        )
-    return Path(text)
 
 
 async def _stoppable(work: Callable[[Callable[[], None]], T]) -> T:

@@ -20,9 +20,8 @@ from typing import Final
 
 import pytest
 
-from overbook.agent.artifacts.cache import Artifact
-from overbook.agent.artifacts.kinds import Kind, kind_of
 from overbook.agent.assignments import Assignments
+from overbook.agent.kinds import kind_of
 from overbook.agent.looking import MOST_TOLD
 from overbook.agent.operations import OperationLimits
 from overbook.agent.reports import Reporter
@@ -31,10 +30,11 @@ from overbook.agent.servers.mlserver.settings import server_settings
 from overbook.agent.servers.protocol import InferenceServer
 from overbook.agent.servers.triton import config as triton_config
 from overbook.agent.servers.triton.server import TritonConfig, TritonServer
+from overbook.artifacts.cache import Artifact
 from overbook.residency.events import ModelName
 from overbook.residency.replica import Limits
 from overbook.wire import scheduler_pb2 as pb
-from tests.unit.agent.artifacts.mutations import (
+from tests.unit.agent.mutations import (
     CONFIG,
     LINEAR,
     SETTINGS,
@@ -61,9 +61,6 @@ class InPlace:
     def held(self, digest: str, size: int) -> Artifact | None:
         return None
 
-    async def kind(self, folder: Path) -> Kind:
-        return await asyncio.to_thread(kind_of, folder)
-
     async def verify(self, digest: str) -> bool:
         return True
 
@@ -81,6 +78,7 @@ class Looker:
             actor=self.world.actor,
             server=server,
             cache=InPlace(),
+            kind_of=lambda folder: asyncio.to_thread(kind_of, folder),
             notices=self.world.notices,
             clock=self.world.clock,
             sizes=self.world.sizes,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from overbook.agent.artifacts import copying
-from overbook.agent.artifacts.cache import ArtifactCache, ArtifactError
+from overbook.artifacts import local, walk
+from overbook.artifacts.cache import ArtifactCache, ArtifactError
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ async def test_a_link_out_through_another_link_is_refused(
 @pytest.mark.parametrize(
     ("uri", "reason"),
     [
-        ("s3://bucket/model", "remote storage is not supported yet"),
+        ("s3://bucket/model", "remote artifacts aren't supported yet"),
         ("models/iris", "expected an absolute one"),
         ("/nowhere/at/all", "does not exist"),
         ("/dev/null", "neither a file nor a folder"),
@@ -219,7 +219,7 @@ async def test_a_disk_that_fills_up_leaves_nothing(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     source = artifact(tmp_path / "model")
-    monkeypatch.setattr(copying, "_write_all", full)
+    monkeypatch.setattr(local, "_write_all", full)
     with pytest.raises(ArtifactError, match="no disk space"):
         await cache.fetch(source, "f")
     monkeypatch.undo()
@@ -232,7 +232,7 @@ async def test_a_cancelled_copy_stops_and_leaves_nothing(
 ) -> None:
     copying_now = asyncio.Event()
     loop = asyncio.get_running_loop()
-    plain = copying._write_all
+    plain = local._write_all
 
     def slow(descriptor: int, data: bytes) -> None:
         loop.call_soon_threadsafe(copying_now.set)
@@ -240,7 +240,7 @@ async def test_a_cancelled_copy_stops_and_leaves_nothing(
         plain(descriptor, data)
 
     released = asyncio.Event()
-    monkeypatch.setattr(copying, "_write_all", slow)
+    monkeypatch.setattr(local, "_write_all", slow)
     source = artifact(tmp_path / "model", b"x" * (2 * 1024 * 1024))
     task = asyncio.create_task(cache.fetch(source, "f"))
     await copying_now.wait()
@@ -284,7 +284,7 @@ async def test_prune_keeps_what_is_named_or_being_fetched(
 async def test_too_many_entries_is_a_mistake(
     cache: ArtifactCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(copying, "MAX_ENTRIES", 3)
+    monkeypatch.setattr(walk, "MAX_ENTRIES", 3)
     source = tmp_path / "model"
     for name in "abcd":
         artifact(source / name)
@@ -300,4 +300,4 @@ async def test_a_file_that_grows_while_copied_is_refused(tmp_path: Path) -> None
         source.write_bytes(b"half and the rest")
 
     with pytest.raises(ArtifactError, match="changed while it was copied"):
-        copying.copy_artifact(source, tmp_path / "copy", grow)
+        local.copy_artifact(source, tmp_path / "copy", grow)

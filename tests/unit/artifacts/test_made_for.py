@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from overbook.scheduler.formats import made_for
+from overbook.artifacts.made_for import made_for
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-from overbook.agent.artifacts.copying import Content
-from overbook.agent.database import opened
+from overbook.artifacts.local import Content
+from overbook.database import opened
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS artifacts (

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from overbook.agent.artifacts.errors import ArtifactError
+from overbook.artifacts import walk as walking
+from overbook.artifacts.errors import ArtifactError
+from overbook.artifacts.walk import walk
 
-# A model is some files, not a home directory; past this the path is surely a mistake.
-MAX_ENTRIES: Final = 20_000
 _CHUNK: Final = 1024 * 1024
 _DIGEST_BYTES: Final = 20
 _READ_ONLY: Final = 0o444
@@ -112,29 +112,18 @@ def content_of(folder: Path) -> Content:
 
 
 def _walk(source: Path, root: Path) -> Iterator[Entry]:
-    folders, seen = [""], 0
-    while folders:
-        folder = folders.pop()
-        with os.scandir(root / folder) as found:
-            for item in found:
-                seen += 1
-                if seen > MAX_ENTRIES:
-                    raise ArtifactError(
-                        f"{source} has more than {MAX_ENTRIES} entries; expected one model's files"
-                    )
-                name = f"{folder}/{item.name}" if folder else item.name
-                if item.is_symlink():
-                    yield Entry(name=name, size=0, link=_checked_link(source, root, name))
-                elif item.is_dir():
-                    folders.append(name)
-                    yield Entry(name=name, size=0, folder=True)
-                elif item.is_file():
-                    yield Entry(name=name, size=item.stat().st_size)
-                else:
-                    raise ArtifactError(
-                        f"{source}: {name} is a special file (device, pipe or socket); "
-                        "expected files, folders and links inside the artifact"
-                    )
+    for name, item in walk(root):
+        if item.is_symlink():
+            yield Entry(name=name, size=0, link=_checked_link(source, root, name))
+        elif item.is_dir():
+            yield Entry(name=name, size=0, folder=True)
+        elif item.is_file():
+            yield Entry(name=name, size=item.stat().st_size)
+        else:
+            raise ArtifactError(
+                f"{source}: {name} is a special file (device, pipe or socket); "
+                "expected files, folders and links inside the artifact"
+            )
 
 
 def _checked_link(source: Path, root: Path, name: str) -> str:
@@ -176,9 +165,9 @@ def _require_bounded(source: Path, root: Path, entries: list[Entry]) -> None:
     while folders:
         folder = folders.pop()
         seen += counts.get(folder, 0)
-        if seen > MAX_ENTRIES:
+        if seen > walking.MAX_ENTRIES:
             raise ArtifactError(
-                f"{source} has more than {MAX_ENTRIES} entries when its links to folders are followed; "
+                f"{source} has more than {walking.MAX_ENTRIES} entries when its links to folders are followed; "
                 "expected links that do not lead back to where they are"
             )
         folders.extend(below.get(folder, ()))

@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from overbook.agent.artifacts.kinds import FILES, Kind, kind_of
-from tests.unit.agent.artifacts.mutations import (
+from overbook.agent.kinds import FILES, Kind, kind_of
+from tests.unit.agent.mutations import (
     CATBOOST,
     LIGHTGBM,
     LINEAR,
