@@ -21,7 +21,7 @@ from overbook.agent.followers import Followers
 from overbook.agent.in_flight import may_have_requests, requests_in, surely_asked
 from overbook.agent.inquiries import Inquiries
 from overbook.agent.looking import told
-from overbook.agent.memory.meter import Meter, Telling
+from overbook.agent.memory.meter import Meter
 from overbook.agent.memory.sizes import Content
 from overbook.agent.memory.unattributed import passing_of
 from overbook.agent.memory.watch import RETRY_AFTER
@@ -58,6 +58,7 @@ class ActorPorts:
     kill_server: Callable[[Stuck], None]
     repair: Repair
     loaded: Callable[[PreparedModel], None]
+    left: Callable[[str], None]
     meter: Meter
     size: Callable[[PreparedModel], int]
     guard_again: Callable[[], None]
@@ -97,15 +98,10 @@ class Actor:
         self._inquiries = Inquiries(ports.server, self.followers.passed_on, self._on_inquired)
         self._repair = ports.repair
         self._tell_loaded = ports.loaded
+        self._tell_left = ports.left
         self._meter = ports.meter
         self._size = ports.size
         self._guard_again = ports.guard_again
-        ports.meter.telling = Telling(
-            charged=lambda: self._core.ledger.total + self._core.overdrawn,
-            charged_for=lambda model: self._core.ledger.of(ModelName(model)),
-            withhold=self._on_withheld,
-            measured=self.measured,
-        )
         self._contents = Contents()
         self._waiters: dict[RequestId, _Waiter] = {}
         self._next_request = 0
@@ -202,7 +198,13 @@ class Actor:
     def starved(self) -> bool:
         return self._core.starved()
 
-    def _on_withheld(self, lost: int) -> None:
+    @property
+    def charged_in_all(self) -> int:
+        """Bytes of all models in the ledger, with what loads take for a moment."""
+        return self._core.ledger.total + self._core.overdrawn
+
+    def withhold_lost(self, lost: int) -> None:
+        """So many bytes are lost to the models until the process ends."""
         self._lost = lost
         self._withhold()
 
@@ -488,6 +490,7 @@ class Actor:
                 self._metadata.pop(model, None)
                 self._load_times.pop(model, None)
                 self._notices.forgotten(model)
+                self._tell_left(model)
 
     def _answer(
         self, request: RequestId, refusal: Refusal | None, reason: str, retry_after: float

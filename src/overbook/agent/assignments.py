@@ -108,7 +108,6 @@ class Assignments:
         self._history = history
         self._proven = proven
         self._verifier = verifier
-        sizes.on_change = self._size_changed
         self._by_digest: dict[str, set[str]] = {}
         self._actor = actor
         self._server = server
@@ -185,6 +184,7 @@ class Assignments:
                 return
         if name not in self._leaving:
             self._notices.forgotten(name)
+            self.left(name)
 
     def _forget_size(self, content: Content) -> None:
         """Whoever deletes a model and applies it anew wants it to be measured anew."""
@@ -356,7 +356,7 @@ class Assignments:
         self._sizes.introduce(assignment.measurable)
         self._by_digest.setdefault(assignment.measurable.digest, set()).add(assignment.spec.name)
 
-    def _size_changed(self, digest: str) -> None:
+    def size_changed(self, digest: str) -> None:
         """What was measured of one model holds for all that have the same files."""
         for name in tuple(self._by_digest.get(digest, ())):
             known = self._assigned.get(name)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -42,7 +41,6 @@ class Notices:
     events: deque[pb.EventReport] = field(default_factory=lambda: deque(maxlen=_MAX_EVENTS))
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     failures: dict[str, tuple[str, bool]] = field(default_factory=dict)  # of loads, as last told
-    on_forgotten: Callable[[str], None] | None = None
 
     @property
     def labels(self) -> tuple[str, str]:
@@ -64,8 +62,6 @@ class Notices:
         if model in self.compared:
             self.compared.discard(model)
             metrics.MEASURED_MINUS_DECLARED.remove(model)
-        if self.on_forgotten is not None:
-            self.on_forgotten(model)
         self.wake.set()
 
     def measured(self, model: str, measured: int | None, declared: int | None) -> None:

@@ -11,31 +11,31 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from overbook.agent.actor import Actor, ActorPorts
+from overbook.agent.actor import Actor
+from overbook.agent.assembly import AgentLimits, AgentPorts, assemble
 from overbook.agent.assignments import Assignments
 from overbook.agent.clock import Clock
 from overbook.agent.commands import Commands
 from overbook.agent.guesses import Guess
 from overbook.agent.kinds import kind_of
 from overbook.agent.link import LinkHandlers, SchedulerLink
-from overbook.agent.losses import LostModels
-from overbook.agent.memory.assembly import MemoryOffice
+from overbook.agent.memory.gpu import find_gpus
+from overbook.agent.memory.history import History
+from overbook.agent.memory.machine import room_for
+from overbook.agent.memory.probe import TreeProbe
+from overbook.agent.memory.store import SizeStore
 from overbook.agent.memory.unattributed import passing_of
 from overbook.agent.notices import Notices
 from overbook.agent.operations import OperationLimits
 from overbook.agent.proven import Proven
 from overbook.agent.pulse import SILENCE_LIMIT
-from overbook.agent.reports import Reporter
-from overbook.agent.servers.attached.server import AttachedServer, Attachment
+from overbook.agent.servers.attached.server import AttachedServer, Attachment, Foreign
 from overbook.agent.servers.factory import attach, make_server
 from overbook.agent.servers.launched.replaceable import ReplaceableServer
 from overbook.agent.servers.protocol import InferenceServer, Presence
 from overbook.agent.service import AgentService
-from overbook.agent.supervisor import Phase, RestartLimits, Supervisor
-from overbook.agent.verification import Verification
-from overbook.agent.verifier import Verifier, VerifierPorts
+from overbook.agent.supervisor import RestartLimits, Supervisor
 from overbook.artifacts.cache import ArtifactCache
-from overbook.residency.core import Core
 from overbook.residency.replica import Limits
 from overbook.runtimes.catalogue import UnknownRuntime, runtime
 from overbook.wire import agent_pb2_grpc
@@ -129,92 +129,51 @@ class AgentPart:
             )
             limits = RestartLimits(silence=config.silence_limit)
         else:
-            server = attached = attach(config.runtime, config.attachment)
+            server = attached = attach(
+                config.runtime,
+                config.attachment,
+                lambda: self._foreign_changed(agent.actor, foreign()),
+            )
             limits = _ATTACHED_LIMITS
-        memory = MemoryOffice(
-            server=server,
-            folder=self._folder,
-            runtime=_runtime_id(config.runtime),
-            guess=Guess(config.own_process),
-            budget=config.memory,
-            tell=self._notices.not_kept,
-        )
+
+        def foreign() -> tuple[Foreign, ...]:
+            return () if attached is None else attached.foreign
+
         runtime_id = _runtime_id(config.runtime)
-        proven = Proven(self._folder / "proven.db", runtime_id, self._notices.not_kept)
-        supervisor = Supervisor(
-            server=server,
-            notices=self._notices,
-            clock=self._clock,
-            limits=limits,
-            meter=memory.meter,
-            recycling=memory.recycling,
-            spare=spare,
-            room=memory.room,
-        )
-        actor = Actor(
-            core=Core(budget=config.memory, limits=Limits(overdraft=passing_of(config.memory))),
-            clock=self._clock,
-            limits=OperationLimits(),
-            ports=ActorPorts(
+        tell = self._notices.not_kept
+        store = SizeStore(self._folder / "sizes.db", runtime_id, tell)
+        history = History(self._folder / "sizes.db", runtime_id, tell)
+        proven = Proven(self._folder / "proven.db", runtime_id, tell)
+        cache = ArtifactCache(self._folder / "cache", tell)
+        probe = TreeProbe(lambda: server.pid)
+        agent = assemble(
+            AgentPorts(
                 server=server,
-                notices=self._notices,
-                kill_server=supervisor.kill,
-                repair=lambda prepared: assignments.repair(prepared),
-                loaded=lambda prepared: assignments.loaded(prepared),
-                meter=memory.meter,
-                size=lambda prepared: assignments.size_of(prepared),
-                guard_again=lambda: watch.guard_again(),
-            ),
-        )
-        verifier = Verifier(
-            Verification(proven),
-            VerifierPorts(
-                actor=actor,
+                spare=spare,
+                cache=cache,
+                kind_of=lambda folder: asyncio.to_thread(kind_of, folder),
+                probe=probe,
+                members=lambda: probe.members,
+                gpus=find_gpus(),
+                room=lambda: None if server.pid is None else room_for(server.pid),
+                store=store,
+                guess=Guess(config.own_process),
+                history=history,
+                proven=proven,
                 notices=self._notices,
                 clock=self._clock,
-                weighs=server.weighs,
-                under_way=lambda: actor.loading | weigher.under_way,
+                foreign=foreign,
+                # One that somebody else started is not replaced by connecting anew.
+                recycle=None if attached is None else log.info,
+            ),
+            AgentLimits(
+                budget=config.memory,
+                residency=Limits(overdraft=passing_of(config.memory)),
+                operations=OperationLimits(),
+                restarts=limits,
             ),
         )
-        weigher = memory.weigher(
-            lambda: {folder.name for folder in actor.files_in_use}, verifier.weighed
-        )
-        cache = ArtifactCache(self._folder / "cache", self._notices.not_kept)
-        assignments = Assignments(
-            actor=actor,
-            server=server,
-            cache=cache,
-            kind_of=lambda folder: asyncio.to_thread(kind_of, folder),
-            notices=self._notices,
-            clock=self._clock,
-            sizes=memory.sizes,
-            weigher=weigher,
-            history=memory.history,
-            proven=proven,
-            verifier=verifier,
-        )
-        reporter = Reporter(
-            actor,
-            assignments,
-            supervisor,
-            server,
-            self._clock,
-            verifier.of,
-            foreign=lambda: () if attached is None else attached.foreign,
-        )
-        watch = memory.watch(
-            residents=actor,
-            notices=self._notices,
-            serving=lambda: supervisor.phase is Phase.READY,
-            # One that somebody else started is not replaced by connecting anew.
-            recycle=supervisor.recycle if attached is None else log.info,
-            recycling=lambda: supervisor.recycling,
-            report=lambda reading: reporter.looked(reading, self._notices.labels),
-        )
-        lost = LostModels(server=server, actor=actor, notices=self._notices, clock=self._clock)
-        self._notices.on_forgotten = assignments.left
-        if attached is not None:
-            attached.on_foreign = lambda: self._foreign_changed(actor, attached)
+        actor, assignments = agent.actor, agent.assignments
         link = SchedulerLink(
             target=config.scheduler,
             hello=self._hello(),
@@ -222,9 +181,9 @@ class AgentPart:
             handlers=LinkHandlers(
                 assignments=assignments.update,
                 command=Commands(actor, assignments).run,
-                budget=lambda memory: self._set_budget(memory, actor, attached),
-                model_report=reporter.model,
-                server_report=reporter.server,
+                budget=lambda memory: self._set_budget(memory, actor, foreign()),
+                model_report=agent.reporter.model,
+                server_report=agent.reporter.server,
                 all_models=lambda: list(assignments.assigned),
             ),
         )
@@ -235,16 +194,10 @@ class AgentPart:
                 serving(config.listen, register, grace=_STOP_GRACE),
                 asyncio.TaskGroup() as tasks,
             ):
-                tasks.create_task(actor.run(), name="actor")
-                tasks.create_task(assignments.run(), name="assignments")
-                await asyncio.sleep(0)  # both own task groups that the others use
-                tasks.create_task(supervisor.run(actor), name="server supervisor")
-                self._live = actor, supervisor
-                tasks.create_task(lost.run(), name="lost models")
+                tasks.create_task(agent.run(), name="agent")
+                await asyncio.sleep(0)
+                self._live = actor, agent.supervisor
                 tasks.create_task(link.run(), name="scheduler link")
-                tasks.create_task(watch.run(), name="memory watch")
-                tasks.create_task(weigher.run(), name="weigher")
-                tasks.create_task(verifier.run(), name="verifier")
                 tasks.create_task(self._prune(assignments), name="cache pruning")
                 tasks.create_task(_remember(assignments), name="history")
         finally:
@@ -255,7 +208,9 @@ class AgentPart:
             await server.close()
             cache.close()
             proven.close()
-            memory.close()
+            agent.sizes.save()
+            store.close()
+            history.close()
 
     def _hello(self) -> pb.AgentHello:
         config = self._config
@@ -269,15 +224,14 @@ class AgentPart:
             separate_process=sorted(config.own_process),
         )
 
-    def _set_budget(self, memory: int, actor: Actor, attached: AttachedServer | None) -> None:
+    def _set_budget(self, memory: int, actor: Actor, foreign: tuple[Foreign, ...]) -> None:
         """``memory``: for all models; what those of others are known to take is not ours to fill."""
         self._budget = memory
-        theirs = () if attached is None else attached.foreign
-        actor.set_budget(max(0, memory - sum(each.bytes or 0 for each in theirs)))
+        actor.set_budget(max(0, memory - sum(each.bytes or 0 for each in foreign)))
 
-    def _foreign_changed(self, actor: Actor, attached: AttachedServer) -> None:
-        self._set_budget(self._budget, actor, attached)
-        names = [each.name for each in attached.foreign if each.presence is not Presence.ABSENT]
+    def _foreign_changed(self, actor: Actor, foreign: tuple[Foreign, ...]) -> None:
+        self._set_budget(self._budget, actor, foreign)
+        names = [each.name for each in foreign if each.presence is not Presence.ABSENT]
         listed = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
         told = f"models that Overbook did not load: {listed or 'none'}"
         self._notices.server_event("ForeignModels", told)

@@ -20,16 +20,24 @@ from typing import Final
 
 import pytest
 
-from overbook.agent.assignments import Assignments
+from overbook.agent.assembly import AgentLimits, AgentPorts, assemble
+from overbook.agent.clock import Clock
+from overbook.agent.guesses import Guess
 from overbook.agent.kinds import kind_of
 from overbook.agent.looking import MOST_TOLD
+from overbook.agent.memory.gpu import NoGpus
+from overbook.agent.memory.history import History
+from overbook.agent.memory.probe import TreeProbe
+from overbook.agent.memory.store import SizeStore
+from overbook.agent.notices import Notices
 from overbook.agent.operations import OperationLimits
-from overbook.agent.reports import Reporter
+from overbook.agent.proven import Proven
 from overbook.agent.servers.mlserver.server import MlserverConfig, MlserverServer
 from overbook.agent.servers.mlserver.settings import server_settings
 from overbook.agent.servers.protocol import InferenceServer
 from overbook.agent.servers.triton import config as triton_config
 from overbook.agent.servers.triton.server import TritonConfig, TritonServer
+from overbook.agent.supervisor import RestartLimits
 from overbook.artifacts.cache import Artifact
 from overbook.residency.events import ModelName
 from overbook.residency.replica import Limits
@@ -43,7 +51,7 @@ from tests.unit.agent.mutations import (
     written,
 )
 from tests.unit.agent.servers.triton.artifacts import ALL
-from tests.unit.agent.world import MB, World
+from tests.unit.agent.world import MB
 
 # Seconds of the processor for one look at an artifact, and of waiting for its end.
 SLOWEST: Final = 5.0
@@ -73,29 +81,30 @@ class Looker:
 
     def __init__(self, server: InferenceServer) -> None:
         self.server = server
-        self.world = World(MB, Limits(), OperationLimits())
-        self.assignments = Assignments(
-            actor=self.world.actor,
-            server=server,
-            cache=InPlace(),
-            kind_of=lambda folder: asyncio.to_thread(kind_of, folder),
-            notices=self.world.notices,
-            clock=self.world.clock,
-            sizes=self.world.sizes,
-            weigher=self.world.weigher,
-            history=self.world.history,
-            proven=self.world.proven,
-            verifier=self.world.verifier,
+        self.notices = Notices("mutated", 0, Clock())
+        nowhere = Path(":memory:")
+        probe = TreeProbe(lambda: None)
+        self.agent = assemble(
+            AgentPorts(
+                server=server,
+                spare=None,
+                cache=InPlace(),
+                kind_of=lambda folder: asyncio.to_thread(kind_of, folder),
+                probe=probe,
+                members=lambda: probe.members,
+                gpus=NoGpus(),
+                room=lambda: None,
+                store=SizeStore(nowhere, "mutated"),
+                guess=Guess(),
+                history=History(nowhere),
+                proven=Proven(nowhere),
+                notices=self.notices,
+                clock=Clock(),
+            ),
+            AgentLimits(MB, Limits(), OperationLimits(), RestartLimits()),
         )
-        self.world.notices.on_forgotten = self.assignments.left
-        self.reporter = Reporter(
-            self.world.actor,
-            self.assignments,
-            self.world.supervisor,
-            server,
-            self.world.clock,
-            self.world.verifier.of,
-        )
+        self.assignments = self.agent.assignments
+        self.reporter = self.agent.reporter
         self.fingerprint = 0
 
     async def look(self, folder: Path, requirements: tuple[str, ...]) -> pb.ModelReport:
@@ -119,9 +128,9 @@ class Looker:
         report = self.reporter.model(NAME)
         assert report is not None
         report.SerializeToString()
-        for event in self.world.notices.events:
+        for event in self.notices.events:
             event.SerializeToString()
-        self.world.notices.events.clear()
+        self.notices.events.clear()
         return report
 
     async def use(self) -> None:
@@ -149,7 +158,7 @@ async def looker(runtime: str, state: Path) -> AsyncIterator[Looker]:
         extras = frozenset(("onnx", "tensorflow", "pytorch"))
         server = TritonServer(TritonConfig(python=python, plugin=state, state=state, extras=extras))
     made = Looker(server)
-    actor = asyncio.create_task(made.world.actor.run())
+    actor = asyncio.create_task(made.agent.actor.run())
     running = asyncio.create_task(made.assignments.run())
     await asyncio.sleep(0)
     try:
@@ -366,4 +375,4 @@ async def test_what_was_seen(seen: str, tmp_path: Path) -> None:
         check(report)
         assert words in report.last_error
         assert report.final, "the same files would be refused again"
-        assert ModelName(NAME) not in made.world.actor.entries
+        assert ModelName(NAME) not in made.agent.actor.entries

@@ -9,33 +9,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from overbook.agent.activation import Activation
-from overbook.agent.actor import Actor, ActorPorts
-from overbook.agent.assignments import Assignments
+from overbook.agent.assembly import AgentLimits, AgentPorts, assemble
 from overbook.agent.clock import Clock
 from overbook.agent.followers import Follower
+from overbook.agent.guesses import Guess
 from overbook.agent.kinds import Kind
-from overbook.agent.losses import LostModels
 from overbook.agent.memory.gpu import NoGpus
 from overbook.agent.memory.history import History
 from overbook.agent.memory.machine import Room
-from overbook.agent.memory.meter import Meter, Sampling
 from overbook.agent.memory.readings import Reading
-from overbook.agent.memory.recycling import Recycling
-from overbook.agent.memory.sizes import Sizes
-from overbook.agent.memory.unattributed import Unattributed, slack_of
-from overbook.agent.memory.watch import Watch, WatchPorts
-from overbook.agent.memory.weigher import Weigher, WeigherPorts
+from overbook.agent.memory.store import SizeStore
 from overbook.agent.notices import Notices
 from overbook.agent.operations import OperationLimits
 from overbook.agent.proven import Proven
-from overbook.agent.reports import Reporter
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel, Weight
-from overbook.agent.supervisor import Phase, RestartLimits, Supervisor
-from overbook.agent.verification import Verification
-from overbook.agent.verifier import Verifier, VerifierPorts
+from overbook.agent.supervisor import RestartLimits
 from overbook.artifacts.cache import Artifact
 from overbook.artifacts.errors import ArtifactError
-from overbook.residency.core import Core
 from overbook.residency.events import ModelName, Ticket
 from overbook.residency.replica import Limits
 from overbook.residency.states import State
@@ -184,124 +174,41 @@ class World:
         self.cache = FakeCache()
         self.server = Server(self.cache, weighs=weighs, counts_requests=counts_requests)
         self.probe = FakeProbe(self.server)
-        self.sizes = Sizes()
         self.history = history or History(Path(":memory:"))
         self.proven = proven or Proven(Path(":memory:"))
-        self.recycling = Recycling()
-        self.meter = Meter(
-            probe=self.probe,
-            exact=self.exact,
-            weighs=weighs,
-            borrowed=self.server.borrowed,
-            grown=self.server.grown,
-            sizes=self.sizes,
-            clock=self.clock,
-            state=Unattributed(slack_of(budget)),
-        )
-        self.supervisor = Supervisor(
-            server=self.server,
-            notices=self.notices,
-            clock=self.clock,
-            limits=RestartLimits(),
-            meter=self.meter,
-            recycling=self.recycling,
-        )
-        self.actor = Actor(
-            core=Core(budget=budget, limits=limits),
-            clock=self.clock,
-            limits=operations,
-            ports=ActorPorts(
-                server=self.server,
-                notices=self.notices,
-                kill_server=self.supervisor.kill,
-                repair=lambda prepared: self.assignments.repair(prepared),
-                loaded=lambda prepared: self.assignments.loaded(prepared),
-                meter=self.meter,
-                size=lambda prepared: self.assignments.size_of(prepared),
-                guard_again=lambda: self.watch.guard_again(),
-            ),
-        )
-        self.verifier = Verifier(
-            Verification(self.proven),
-            VerifierPorts(
-                actor=self.actor,
-                notices=self.notices,
-                clock=self.clock,
-                weighs=weighs,
-                under_way=lambda: self.actor.loading | self.weigher.under_way,
-            ),
-        )
-        self.weigher = Weigher(
-            WeigherPorts(
-                scale=self.server,
-                sizes=self.sizes,
-                loaded=lambda: {folder.name for folder in self.actor.files_in_use},
-                room=lambda: self.room,
-                base=lambda: self.meter.state.base,
-                tried=self.verifier.weighed,
-            )
-        )
-        self.meter.sampling = Sampling(self.server.sample, self.weigher.sampled)
-        self.assignments = Assignments(
-            actor=self.actor,
-            server=self.server,
-            cache=self.cache,
-            kind_of=self.cache.kind_of,
-            notices=self.notices,
-            clock=self.clock,
-            sizes=self.sizes,
-            weigher=self.weigher,
-            history=self.history,
-            proven=self.proven,
-            verifier=self.verifier,
-        )
-        self.lost = LostModels(
-            server=self.server, actor=self.actor, notices=self.notices, clock=self.clock
-        )
-        self.notices.on_forgotten = self.assignments.left
-        self.reporter = Reporter(
-            self.actor,
-            self.assignments,
-            self.supervisor,
-            self.server,
-            self.clock,
-            self.verifier.of,
-        )
         self.room: Room | None = None
-        self.watch = Watch(
-            WatchPorts(
-                residents=self.actor,
-                meter=self.meter,
-                notices=self.notices,
-                clock=self.clock,
+        self.agent = assemble(
+            AgentPorts(
+                server=self.server,
+                spare=None,
+                cache=self.cache,
+                kind_of=self.cache.kind_of,
+                probe=self.probe,
+                members=tuple,
                 gpus=NoGpus(),
                 room=lambda: self.room,
-                quick=self.probe.quick,
-                peak=self.probe.peak,
-                members=tuple,
-                serving=lambda: self.supervisor.phase is Phase.READY,
-                recycle=self.supervisor.recycle,
-                recycling=lambda: self.supervisor.recycling,
-                report=lambda reading: self.reporter.looked(reading, self.notices.labels),
+                store=SizeStore(Path(":memory:"), "mlserver"),
+                guess=Guess(),
+                history=self.history,
+                proven=self.proven,
+                notices=self.notices,
+                clock=self.clock,
             ),
-            self.recycling,
+            AgentLimits(budget, limits, operations, RestartLimits()),
         )
-
-    async def exact(self, name: str) -> int | None:
-        own = await self.server.model_memory(name)
-        return None if own is None else own.bytes
+        self.actor = self.agent.actor
+        self.assignments = self.agent.assignments
+        self.supervisor = self.agent.supervisor
+        self.sizes = self.agent.sizes
+        self.meter = self.agent.meter
+        self.recycling = self.agent.recycling
+        self.weigher = self.agent.weigher
+        self.verifier = self.agent.verifier
+        self.reporter = self.agent.reporter
+        self.watch = self.agent.watch
 
     async def run(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.actor.run())
-            tasks.create_task(self.assignments.run())
-            await asyncio.sleep(0)
-            tasks.create_task(self.supervisor.run(self.actor))
-            tasks.create_task(self.lost.run())
-            tasks.create_task(self.weigher.run())
-            tasks.create_task(self.verifier.run())
-            if self.watching:
-                tasks.create_task(self.watch.run())
+        await self.agent.run(watching=self.watching)
 
     # -- shortcuts
 

@@ -101,6 +101,8 @@ class Meter:
         sizes: Sizes,
         clock: Clock,
         state: Unattributed,
+        telling: Telling,
+        sampling: Sampling,
         limits: MeterLimits | None = None,
     ) -> None:
         self._probe = probe
@@ -125,8 +127,8 @@ class Meter:
         self._separate = False  # whether there were such models
         self.sizes = sizes
         self.state = state
-        self.telling: Telling | None = None
-        self.sampling: Sampling | None = None
+        self._telling = telling
+        self._sampling = sampling
 
     async def began(self) -> Reading | None:
         """A new, empty process serves: take its base."""
@@ -215,8 +217,7 @@ class Meter:
         now = self._probe.quick()
         if now is not None and first.serial == self._windows.serial and self._windows.quiet:
             self.sizes.took_more(first.content, now - first.before)
-            if self.telling is not None:
-                self.telling.measured(name)
+            self._telling.measured(name)
 
     async def look_at_growth(self) -> None:
         """Find out what models have allocated that were asked for since their load."""
@@ -229,21 +230,21 @@ class Meter:
             known = await (self._grown_apart if name in self._apart else self._grown_beside)(
                 name, content
             )
-            if known and self.telling is not None:
-                self.telling.measured(name)
+            if known:
+                self._telling.measured(name)
 
     async def _look_for_a_request(self, name: str) -> None:
         """One that can be asked where its content is weighed; the model itself may have left again by now."""
-        content, sampling = self._to_sample.get(name), self.sampling
-        if content is None or sampling is None:
+        content = self._to_sample.get(name)
+        if content is None:
             return
         if not self._unasked(content):
             del self._to_sample[name]
             return
-        request = await sampling.sample(name)
+        request = await self._sampling.sample(name)
         if request is not None:
             self._to_sample.pop(name, None)
-            sampling.sampled(content.digest, request)
+            self._sampling.sampled(content.digest, request)
 
     def _unasked(self, content: Content) -> bool:
         evidence = self.sizes.evidence(content.digest)
@@ -316,18 +317,14 @@ class Meter:
             yield Work(self._worth_measuring(content), lambda gave: self._said(content, gave))
         finally:
             self._windows.close(window, None)
-        telling, held = self.telling, self._probe.quick()
-        if (
-            telling is None
-            or held is None
-            or held <= self.state.ceiling(self._others(telling, name))
-        ):
+        held = self._probe.quick()
+        if held is None or held <= self.state.ceiling(self._others(name)):
             return
         if not self._windows.quiet:
             return  # what another load takes for a moment is not lost: `look` compares over time
         held -= await self._borrowed()
-        if self.state.fell_short(held, self._others(telling, name)):
-            telling.withhold(self.state.withheld)
+        if self.state.fell_short(held, self._others(name)):
+            self._telling.withhold(self.state.withheld)
 
     def _worth_measuring(self, content: Content | None) -> bool:
         """It costs the server a moment, so: until there are samples, now and then, and when memory is missing."""
@@ -347,14 +344,13 @@ class Meter:
 
         A model's own processes have ended when its unload has: what is held beyond the charges then is others'.
         """
-        telling = self.telling
-        if telling is None or name in self._apart:
+        if name in self._apart:
             return True
         before = content is not None and content.digest in self._fell_short
         deadline = self._clock.now() + (self._limits.back_again if before else self._limits.back)
         for pause in _pauses():
             held = self._probe.quick()
-            if held is None or held <= self.state.ceiling(self._others(telling, name)):
+            if held is None or held <= self.state.ceiling(self._others(name)):
                 return True
             if self._clock.now() >= deadline:
                 break
@@ -362,13 +358,13 @@ class Meter:
         reading = await self._probe.read()
         if reading is None:
             return True
-        if self.state.fell_short(reading.held, self._others(telling, name)):
-            telling.withhold(self.state.withheld)
+        if self.state.fell_short(reading.held, self._others(name)):
+            self._telling.withhold(self.state.withheld)
             return False
         return True
 
-    def _others(self, telling: Telling, name: str) -> int:
-        return telling.charged() - telling.charged_for(name)
+    def _others(self, name: str) -> int:
+        return self._telling.charged() - self._telling.charged_for(name)
 
     # -- in between
 
@@ -393,15 +389,14 @@ class Meter:
     def absorb(self) -> None:
         """What is withheld is the server's own."""
         self.state.absorb()
-        if self.telling is not None:
-            self.telling.withhold(0)
+        self._telling.withhold(0)
 
     async def look(self) -> Reading | None:
         """Compare what the process holds with what is charged, and tell when more or less must be withheld."""
         reading = await self._probe.read()
-        telling = self.telling
-        if reading is None or telling is None:
-            return reading
+        telling = self._telling
+        if reading is None:
+            return None
         held = reading.held
         if held > self.state.ceiling(telling.charged()):
             held -= await self._borrowed()

@@ -48,17 +48,17 @@ class Content:
 class Sizes:
     """``on_change`` is told the digest whenever what to charge for it may have changed."""
 
-    def __init__(self, store: Store | None = None, guess: Guess | None = None) -> None:
+    def __init__(self, store: Store, guess: Guess, on_change: Callable[[str], None]) -> None:
         self._store = store
-        self._guess = guess or Guess()
-        self._known: dict[str, Evidence] = {} if store is None else store.load()
+        self._guess = guess
+        self._known: dict[str, Evidence] = store.load()
         self._unsaved: dict[str, Evidence] = {}
         self._experience = Experience()
         self._told: dict[str, tuple[int, ...]] = {}
         for digest, evidence in self._known.items():
             self._learn(digest, evidence)
         self._contents: dict[str, Content] = {}
-        self.on_change: Callable[[str], None] | None = None
+        self._on_change = on_change
 
     def introduce(self, content: Content) -> None:
         """This content is assigned here: `content` finds it by its digest."""
@@ -79,8 +79,7 @@ class Sizes:
         self._unsaved.pop(digest, None)
         self._told.pop(digest, None)
         self._experience.forget(digest)
-        if self._store is not None:
-            self._store.forget(digest)
+        self._store.forget(digest)
 
     def evidence(self, digest: str) -> Evidence | None:
         return self._known.get(digest)
@@ -160,8 +159,8 @@ class Sizes:
     def _keep(self, content: Content, evidence: Evidence, *, told: bool = True) -> None:
         self._known[content.digest] = self._unsaved[content.digest] = evidence
         self._learn(content.digest, evidence)
-        if told and self.on_change is not None and self._is_news(content.digest, evidence):
-            self.on_change(content.digest)
+        if told and self._is_news(content.digest, evidence):
+            self._on_change(content.digest)
 
     def _is_news(self, digest: str, evidence: Evidence) -> bool:
         """Thousands of models may share these files: they are not told of every page."""
@@ -191,6 +190,6 @@ class Sizes:
 
     def save(self) -> None:
         """Write what was learned since the last time."""
-        if self._unsaved and self._store is not None:
+        if self._unsaved:
             unsaved, self._unsaved = self._unsaved, {}
             self._store.save(unsaved)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from overbook.agent.servers.attached.kinds import AttachedMlserver, AttachedTriton, Kind
@@ -34,10 +35,10 @@ def make_server(runtime: str, folder: Path) -> InferenceServer:
     )
 
 
-def attach(runtime: str, attachment: Attachment) -> AttachedServer:
-    """A server that somebody else started, not connected yet. Raises UnknownRuntime."""
+def attach(runtime: str, attachment: Attachment, on_foreign: Callable[[], None]) -> AttachedServer:
+    """A server that somebody else started, not connected yet; see `AttachedServer`. Raises UnknownRuntime."""
     kinds: dict[str, Kind] = {"mlserver": AttachedMlserver(), "triton": AttachedTriton()}
     if runtime not in kinds:
         known = ", ".join(sorted(kinds))
         raise UnknownRuntime(f"runtime {runtime!r} cannot be attached; expected one of: {known}")
-    return AttachedServer(attachment, kinds[runtime])
+    return AttachedServer(attachment, kinds[runtime], on_foreign)

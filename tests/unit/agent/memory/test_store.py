@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from overbook.agent.guesses import Guess
 from overbook.agent.kinds import FILES, Kind
 from overbook.agent.memory import store as module
 from overbook.agent.memory.estimates import Evidence
@@ -14,12 +15,17 @@ from overbook.agent.memory.store import SizeStore
 from overbook.agent.servers.protocol import Weight
 
 MB = 1_000_000
+NOWHERE = Path(":memory:")
 A = Content("digest-a", Kind("pickle:some.Estimator", 10 * MB), "sklearn")
+
+
+def known(store: SizeStore) -> Sizes:
+    return Sizes(store, Guess(), lambda digest: None)
 
 
 def test_what_was_learned_is_there_after_a_restart(tmp_path: Path) -> None:
     store = SizeStore(tmp_path / "sizes.db", "mlserver-1")
-    sizes = Sizes(store)
+    sizes = known(store)
     sizes.took(A, 30 * MB)
     sizes.weighed(A, Weight(31 * MB, 60 * MB))
     sizes.gave(A, 30 * MB)
@@ -33,7 +39,7 @@ def test_what_was_learned_is_there_after_a_restart(tmp_path: Path) -> None:
         A.kind, Weight(31 * MB, 60 * MB), (30 * MB,), (30 * MB,), (33 * MB,), 5 * MB, "sklearn"
     )
     assert again.load() == {A.digest: expected}
-    assert Sizes(again).charge(A, None) == 33 * MB
+    assert known(again).charge(A, None) == 33 * MB
     again.close()
     other = SizeStore(tmp_path / "sizes.db", "mlserver-2")
     assert other.load() == {}
@@ -59,8 +65,8 @@ def test_a_damaged_row_costs_only_itself(tmp_path: Path) -> None:
 
 
 def test_models_with_the_same_files_are_told_of_news_only() -> None:
-    sizes, told = Sizes(), list[str]()
-    sizes.on_change = told.append
+    told: list[str] = []
+    sizes = Sizes(SizeStore(NOWHERE, "mlserver-1"), Guess(), told.append)
     sizes.took(A, 30 * MB)
     sizes.took(A, 30 * MB + 1000)
     sizes.gave(A, 30 * MB)
@@ -76,7 +82,7 @@ def forest(name: str, size: int, word: str = "pickle:some.Forest") -> Content:
 
 
 def test_the_guess_follows_what_others_of_the_kind_became() -> None:
-    sizes = Sizes()
+    sizes = known(SizeStore(NOWHERE, "mlserver-1"))
     new, other = forest("new", 50 * MB), forest("other", 50 * MB, "pickle:some.Text")
     before = sizes.charge(other, None)
     for number in range(3):
@@ -91,7 +97,7 @@ def test_the_guess_follows_what_others_of_the_kind_became() -> None:
 
 
 def test_contents_of_models_that_left_are_forgotten_but_not_their_sizes() -> None:
-    sizes = Sizes()
+    sizes = known(SizeStore(NOWHERE, "mlserver-1"))
     sizes.introduce(A)
     assert sizes.content(A.digest) == A
     sizes.took(A, 30 * MB)
@@ -101,7 +107,7 @@ def test_contents_of_models_that_left_are_forgotten_but_not_their_sizes() -> Non
 
 
 def test_a_first_load_reserves_by_the_artifact_until_it_was_measured() -> None:
-    sizes = Sizes()
+    sizes = known(SizeStore(NOWHERE, "mlserver-1"))
     assert sizes.reserve(A, None) > sizes.charge(A, None)
     assert sizes.reserve(A, MB) == sizes.reserve(A, None), "ten times too small"
     assert sizes.reserve(A, 100 * MB) == 0
@@ -128,7 +134,7 @@ def test_what_is_measured_again_and_again_pushes_nothing_out(
 
 def test_what_was_deleted_is_measured_anew_when_it_comes_again(tmp_path: Path) -> None:
     store = SizeStore(tmp_path / "sizes.db", "mlserver-1")
-    sizes = Sizes(store)
+    sizes = known(store)
     sizes.weighed(A, Weight(30 * MB, 60 * MB))
     sizes.save()
     sizes.forget(A.digest)

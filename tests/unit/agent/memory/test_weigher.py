@@ -7,9 +7,11 @@ import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from overbook.agent.guesses import Guess
 from overbook.agent.kinds import Kind
 from overbook.agent.memory.machine import Room
 from overbook.agent.memory.sizes import Content, Sizes
+from overbook.agent.memory.store import SizeStore
 from overbook.agent.memory.weigher import Weigher, WeigherPorts
 from overbook.agent.servers.protocol import PreparedModel, WeighingFailed, Weight
 from tests.unit.agent.virtual_time import in_virtual_time, settle
@@ -43,7 +45,8 @@ class Scale:
 class Bench:
     def __init__(self) -> None:
         self.scale = Scale()
-        self.sizes = Sizes()
+        store = SizeStore(Path(":memory:"), "mlserver")
+        self.sizes = Sizes(store, Guess(), lambda digest: None)
         self.loaded: set[str] = set()
         self.tried: list[tuple[str, Exception | None]] = []
         self.room: Room | None = None

@@ -109,6 +109,7 @@ class AttachedServer(Unweighed):
         self,
         attachment: Attachment,
         kind: Kind,
+        on_foreign: Callable[[], None],
         connect: Callable[[Addresses], Control] = OipClient,
         pace: Pace | None = None,
     ) -> None:
@@ -127,7 +128,7 @@ class AttachedServer(Unweighed):
         self._settled = asyncio.Event()
         self._clearing: asyncio.Task[None] | None = None
         self.foreign: tuple[Foreign, ...] = ()
-        self.on_foreign: Callable[[], None] | None = None
+        self._on_foreign = on_foreign
 
     @property
     def addresses(self) -> Addresses:
@@ -432,8 +433,8 @@ class AttachedServer(Unweighed):
                 if name and name not in self._folder.placed and not name.startswith(TEMPORARY)
             ]
         )
-        if self.foreign != before and self.on_foreign is not None:
-            self.on_foreign()
+        if self.foreign != before:
+            self._on_foreign()
 
     async def _bytes_of(self, name: str) -> int | None:
         own = await self.model_memory(name)

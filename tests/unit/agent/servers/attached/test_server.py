@@ -124,11 +124,17 @@ class World:
         self.repository.mkdir()
         self.theirs = Theirs()
         self.kind = Plain()
+        self.changes: list[tuple[Foreign, ...]] = []
         self.server = self.another()
 
     def another(self, pace: Pace = QUICK) -> AttachedServer:
         attachment = Attachment("localhost:8000", "127.0.0.1:8001", self.repository)
-        return AttachedServer(attachment, self.kind, self.theirs.connect, pace)
+        return AttachedServer(
+            attachment, self.kind, self.foreign_changed, self.theirs.connect, pace
+        )
+
+    def foreign_changed(self) -> None:
+        self.changes.append(self.server.foreign)
 
     def model(self, name: str = "iris", content: str = "one") -> PreparedModel:
         artifact = self.folder / "cache" / content
@@ -224,12 +230,10 @@ async def test_a_process_that_is_seen_is_measured_and_so_are_models_of_others(
 
     monkeypatch.setattr("overbook.agent.servers.attached.server.listening_process", listening)
     world.kind.bytes["theirs"] = 5 * 1024 * 1024 + 17
-    changes: list[tuple[Foreign, ...]] = []
-    world.server.on_foreign = lambda: changes.append(world.server.foreign)
     await world.start()
     assert asked == [(world.server.addresses.rest, "no such command")]
     assert (await world.server.memory()).bytes > 1_000_000
-    assert changes == [(Foreign("theirs", Presence.READY, 5 * 1024 * 1024),)]
+    assert world.changes == [(Foreign("theirs", Presence.READY, 5 * 1024 * 1024),)]
     assert await world.server.model_memory("iris") is None
     await world.server.stop(grace=0)
     assert world.server.pid is None
@@ -366,7 +370,9 @@ async def test_a_wrong_mode_and_a_wrong_folder_are_told(world: World) -> None:
 
 async def test_a_name_that_cannot_be_resolved(world: World) -> None:
     attachment = Attachment("no-such-host.invalid:1", "127.0.0.1:2", world.repository)
-    server = AttachedServer(attachment, world.kind, world.theirs.connect, QUICK)
+    server = AttachedServer(
+        attachment, world.kind, world.foreign_changed, world.theirs.connect, QUICK
+    )
     with pytest.raises(ServerStartFailed, match=r"'no-such-host.invalid' cannot be resolved"):
         await server.start(timeout=0)
 
