@@ -14,6 +14,7 @@ from pathlib import Path
 
 from overbook.agent.accusing import Accuser
 from overbook.agent.activation import Activation, AgentStops
+from overbook.agent.arrears import Arrears
 from overbook.agent.clock import Clock
 from overbook.agent.contents import Contents
 from overbook.agent.deaths import Calls, Death
@@ -23,7 +24,6 @@ from overbook.agent.inquiries import Inquiries
 from overbook.agent.looking import told
 from overbook.agent.memory.meter import Meter
 from overbook.agent.memory.sizes import Content
-from overbook.agent.memory.unattributed import passing_of
 from overbook.agent.memory.watch import RETRY_AFTER
 from overbook.agent.notices import Notices
 from overbook.agent.operations import OperationLimits, Operations, Repair, Reports, Stuck
@@ -34,7 +34,6 @@ from overbook.residency.core import Core, Statistics
 from overbook.residency.effects import Refusal
 from overbook.residency.events import ModelName, RequestId
 from overbook.residency.replica import Entry
-from overbook.residency.states import SERVING
 
 
 @dataclass(slots=True)
@@ -103,6 +102,7 @@ class Actor:
         self._size = ports.size
         self._guard_again = ports.guard_again
         self._contents = Contents()
+        self._arrears = Arrears(self._contents, core, ports.size)
         self._waiters: dict[RequestId, _Waiter] = {}
         self._next_request = 0
         self._load_times: dict[ModelName, tuple[float, float]] = {}  # its end, its seconds
@@ -557,23 +557,14 @@ class Actor:
         self.feed(ev.Unloaded(model))
 
     def measured(self, name: str) -> None:
-        """What a loaded model takes is known better now. It is charged with that, whoever must leave for it.
-
-        A little more than is there is borne until there is room for it, see `catch_up`.
-        """
-        model = ModelName(name)
-        prepared, entry = self._contents.in_server.get(model), self.entries.get(model)
-        if prepared is not None and entry is not None and entry.state in SERVING:
-            size, ledger = self._size(prepared), self._core.ledger
-            more = size - entry.loaded_size
-            borne = max(0, ledger.free) < more <= passing_of(ledger.budget)
-            if more and not borne:
-                self.feed(ev.Measured(model, size))
+        """What a loaded model takes is known better now. It is charged with that, see `Arrears`."""
+        for charge in self._arrears.due((ModelName(name),)):
+            self.feed(charge)
 
     def catch_up(self) -> None:
         """Charge loaded models with what was borne so far; called now and then."""
-        for model in tuple(self._contents.in_server):
-            self.measured(model)
+        for charge in self._arrears.due(tuple(self._contents.in_server)):
+            self.feed(charge)
 
     def _on_rejected(self, model: ModelName, reason: str, passing: bool) -> None:
         """``passing``: the same content may well load at the next try."""

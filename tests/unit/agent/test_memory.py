@@ -244,6 +244,21 @@ async def test_a_little_more_than_there_is_waits_for_room() -> None:
 
 
 @in_virtual_time
+async def test_many_a_little_makes_too_much_to_bear() -> None:
+    """Ten text pipelines of 8.9 MB, guessed at 4.5, were all in memory where six fit: each was a little larger."""
+    names = [f"m{number}" for number in range(10)]
+    async with world(budget=BUDGET, weighs=True, watching=True) as made:
+        made.server.scale_seconds = 1.0
+        made.server.scripts.update({name: Script(size=103 * MB) for name in names})
+        await made.assign(*(spec(name, memory=100 * MB) for name in names))
+        for name in names:
+            await made.activate(name)
+        await asyncio.sleep(60.0)
+        assert made.actor.statistics().resident == 9
+        assert _charged(made) == made.server.held - made.server.base_bytes == 9 * 103 * MB
+
+
+@in_virtual_time
 async def test_bodies_of_requests_are_nobodys_size_and_hold_up_nobody() -> None:
     """Bodies of 377 MB came and went while a model of 1.4 MB was unloaded: it was charged with them, and failed."""
     async with world(budget=10 * MB, weighs=True, watching=True) as made:

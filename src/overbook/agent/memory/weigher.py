@@ -1,5 +1,5 @@
-"""Has contents weighed that nobody has weighed yet: one after the other, those in memory first; and once more when
-the first request for a content is known, as some models allocate only then.
+"""Has contents weighed that nobody has weighed yet: one after the other, those in memory first; and once more, after
+all others, when the first request for a content is known, as some models allocate only then.
 
 Nothing waits for it: a model that is wanted is loaded by what is believed of it, and charged what it weighs as soon
 as that is known. Decides nothing about models; where a weight goes, and what follows from it, is `sizes`'.
@@ -85,8 +85,7 @@ class Weigher:
         self._models[digest] = model
         if not self._ports.scale.weighs or digest in self._failed or digest in self._weighing:
             return
-        evidence = self._ports.sizes.evidence(digest)
-        if evidence is None or evidence.weight is None:
+        if not self._is_weighed(digest):
             self._waiting[digest] = model
             self._news.set()
         else:
@@ -130,9 +129,16 @@ class Weigher:
                         done, _ = await asyncio.wait({task}, timeout=_SLOW)
 
     def _next(self) -> PreparedModel:
-        """Those in memory are charged for now: what they weigh is wanted most."""
-        hot = next((each for each in self._ports.loaded() if each in self._waiting), None)
-        return self._waiting[hot if hot is not None else next(iter(self._waiting))]
+        """A guess may be off by any factor, a weight seldom is; and what is in memory is charged now."""
+        loaded = self._ports.loaded()
+        first = min(
+            self._waiting, key=lambda digest: (self._is_weighed(digest), digest not in loaded)
+        )
+        return self._waiting[first]
+
+    def _is_weighed(self, digest: str) -> bool:
+        evidence = self._ports.sizes.evidence(digest)
+        return evidence is not None and evidence.weight is not None
 
     def _enough_memory(self, model: PreparedModel) -> bool:
         """It takes as much as the server when it was empty, and the model, beside what must stay free."""

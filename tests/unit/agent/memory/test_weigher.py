@@ -110,6 +110,21 @@ async def test_one_that_fails_stops_nobody_and_is_not_tried_again() -> None:
 
 
 @in_virtual_time
+async def test_no_content_waits_for_the_second_weighing_of_another() -> None:
+    """What was never weighed may be charged anything."""
+    async with bench() as made:
+        made.want("a", "b")
+        await asyncio.sleep(10)
+        made.scale.weighed.clear()
+        made.loaded = {"a", "b", "d"}
+        made.weigher.sampled("a", b"{}")
+        made.want("c", "d")
+        made.weigher.sampled("b", b"{}")
+        await asyncio.sleep(10)
+        assert made.scale.weighed == ["d", "c", "a asked", "b asked"]
+
+
+@in_virtual_time
 async def test_one_that_was_interrupted_is_weighed_again_later() -> None:
     """As when the server is replaced meanwhile: that says nothing of the model."""
     async with bench() as made:
