@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_camel
 from overbook.manifests.durations import parse_seconds, parse_wait
 from overbook.manifests.problems import Json
 from overbook.manifests.quantities import parse_bytes
+from overbook.runtimes.server_kinds import SERVER_KINDS
 
 GROUP: Final = "overbook.dev/v1alpha1"
 SELDON_GROUP: Final = "mlops.seldon.io/v1alpha1"
@@ -25,7 +26,7 @@ _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", re.ASCII)
 _INT32_MAX: Final = 2**31 - 1
 _PORT_MAX: Final = 65535
 # What may be attached: the kinds of inference server that there are adapters for.
-ATTACHABLE: Final = ("mlserver", "triton")
+ATTACHABLE: Final = tuple(SERVER_KINDS)
 
 
 def is_name(text: str) -> bool:

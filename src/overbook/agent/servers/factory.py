@@ -1,30 +1,21 @@
-"""Which adapter serves which runtime. The only place that knows them all."""
+"""Which adapter serves which kind of server (`runtimes.server_kinds`). The only place that knows them all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Final
 
 from overbook.agent.servers.attached.kinds import AttachedMlserver, AttachedTriton, Kind
 from overbook.agent.servers.attached.server import AttachedServer, Attachment
 from overbook.agent.servers.mlserver.server import MlserverConfig, MlserverServer
 from overbook.agent.servers.protocol import InferenceServer
 from overbook.agent.servers.triton.server import TritonConfig, TritonServer
-from overbook.runtimes.install import UnknownRuntime, environment
+from overbook.runtimes.catalogue import UnknownRuntime
+from overbook.runtimes.install import RuntimeEnvironment, environment
 
 
-def make_server(runtime: str, folder: Path) -> InferenceServer:
-    """The server of one replica, not started; ``folder`` is its own. Raises UnknownRuntime, RuntimeInstallError."""
-    installed = environment(runtime)
-    if runtime == "triton":
-        return TritonServer(
-            TritonConfig(
-                python=installed.python,
-                plugin=installed.plugin,
-                state=folder,
-                extras=installed.extras,
-            )
-        )
+def _mlserver(installed: RuntimeEnvironment, folder: Path) -> InferenceServer:
     return MlserverServer(
         MlserverConfig(
             python=installed.python,
@@ -35,10 +26,40 @@ def make_server(runtime: str, folder: Path) -> InferenceServer:
     )
 
 
+def _triton(installed: RuntimeEnvironment, folder: Path) -> InferenceServer:
+    return TritonServer(
+        TritonConfig(
+            python=installed.python,
+            plugin=installed.plugin,
+            state=folder,
+            extras=installed.extras,
+        )
+    )
+
+
+LAUNCHED: Final[Mapping[str, Callable[[RuntimeEnvironment, Path], InferenceServer]]] = {
+    "mlserver": _mlserver,
+    "triton": _triton,
+}
+ATTACHED: Final[Mapping[str, Callable[[], Kind]]] = {
+    "mlserver": AttachedMlserver,
+    "triton": AttachedTriton,
+}
+
+
+def make_server(runtime: str, folder: Path) -> InferenceServer:
+    """The server of one replica, not started; ``folder`` is its own. Raises UnknownRuntime, RuntimeInstallError."""
+    if runtime not in LAUNCHED:
+        raise UnknownRuntime(_unknown(runtime, "started", LAUNCHED))
+    return LAUNCHED[runtime](environment(runtime), folder)
+
+
 def attach(runtime: str, attachment: Attachment, on_foreign: Callable[[], None]) -> AttachedServer:
     """A server that somebody else started, not connected yet; see `AttachedServer`. Raises UnknownRuntime."""
-    kinds: dict[str, Kind] = {"mlserver": AttachedMlserver(), "triton": AttachedTriton()}
-    if runtime not in kinds:
-        known = ", ".join(sorted(kinds))
-        raise UnknownRuntime(f"runtime {runtime!r} cannot be attached; expected one of: {known}")
-    return AttachedServer(attachment, kinds[runtime], on_foreign)
+    if runtime not in ATTACHED:
+        raise UnknownRuntime(_unknown(runtime, "attached", ATTACHED))
+    return AttachedServer(attachment, ATTACHED[runtime](), on_foreign)
+
+
+def _unknown(runtime: str, what: str, known: Mapping[str, object]) -> str:
+    return f"runtime {runtime!r} cannot be {what}; expected one of: {', '.join(sorted(known))}"
