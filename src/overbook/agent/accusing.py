@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from overbook.agent.blame import Record, Sentence, Suspect, judge
-from overbook.agent.deaths import Death, Kind
+from overbook.agent.deaths import CallKind, Death
 from overbook.agent.notices import NOT_AGAIN
 from overbook.agent.servers.protocol import PreparedModel
 
 _WHILE: Final = {
-    Kind.LOAD: "while loading it",
-    Kind.REQUEST: "in a request of it",
-    Kind.UNLOAD: "while unloading it",
+    CallKind.LOAD: "while loading it",
+    CallKind.REQUEST: "in a request of it",
+    CallKind.UNLOAD: "while unloading it",
 }
 
 
@@ -43,11 +43,11 @@ class Accuser:
         self.last: Death | None = None
 
     def died(
-        self, death: Death, content: Callable[[str, Kind], int | None]
+        self, death: Death, content: Callable[[str, CallKind], int | None]
     ) -> tuple[Accusation, ...]:
         """``content``: the generation of a model that such a call is about; None when nobody knows it any more."""
         self.last = death
-        suspects: dict[Suspect, Kind] = {}
+        suspects: dict[Suspect, CallKind] = {}
         for model, kind in death.suspects:
             generation = content(model, kind)
             if generation is not None:

@@ -23,7 +23,7 @@ from overbook.agent.in_flight import may_have_requests, requests_in, surely_aske
 from overbook.agent.inquiries import Inquiries
 from overbook.agent.looking import told
 from overbook.agent.memory.meter import Meter
-from overbook.agent.memory.sizes import Content
+from overbook.agent.memory.sizes import Measurable
 from overbook.agent.memory.watch import RETRY_AFTER
 from overbook.agent.notices import Notices
 from overbook.agent.operations import OperationLimits, Operations, Repair, Reports, Stuck
@@ -179,13 +179,13 @@ class Actor:
     def overdrawn(self) -> int:
         return self._core.overdrawn
 
-    def resident_contents(self) -> list[tuple[Content, int]]:
+    def resident_contents(self) -> list[tuple[Measurable, int]]:
         return [
             (self._meter.sizes.content(prepared.artifact.name), self.charged(model))
             for model, prepared in self._contents.in_server.items()
         ]
 
-    def take_used(self) -> list[Content | None]:
+    def take_used(self) -> list[Measurable | None]:
         used, self._used = self._used, set()
         found = [self._contents.in_server.get(model) for model in used]
         content = self._meter.sizes.content

@@ -15,7 +15,7 @@ from overbook.agent.actor import Actor, ActorPorts
 from overbook.agent.assignments import Assignments, Cache
 from overbook.agent.clock import Clock
 from overbook.agent.guesses import Guess
-from overbook.agent.kinds import Kind
+from overbook.agent.kinds import ArtifactKind
 from overbook.agent.losses import LostModels
 from overbook.agent.memory.gpu import Gpus
 from overbook.agent.memory.history import History
@@ -55,7 +55,7 @@ class AgentPorts:
     server: InferenceServer
     spare: ReplaceableServer | None
     cache: Cache
-    kind_of: Callable[[Path], Awaitable[Kind]]
+    kind_of: Callable[[Path], Awaitable[ArtifactKind]]
     probe: Probe
     members: Callable[[], tuple[int, ...]]
     gpus: Gpus

@@ -6,24 +6,24 @@ import asyncio
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from overbook.agent.kinds import FILES, Kind
-from overbook.agent.memory.sizes import Content as Measurable
+from overbook.agent.kinds import FILES, ArtifactKind
+from overbook.agent.memory.sizes import Measurable
 from overbook.agent.proven import GoodContent
 from overbook.agent.servers.protocol import PreparedModel
 from overbook.artifacts.cache import Artifact
 from overbook.wire import scheduler_pb2 as pb
 
-_NOTHING: Final = Measurable("", Kind(FILES, 0))
+_NOTHING: Final = Measurable("", ArtifactKind(FILES, 0))
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class AssignedContent:
     """What was registered: files, of what kind, where they came from (address, fingerprint), and the number the core
     knows it by. ``asked``: the generation of the spec that asked for it.
     """
 
     artifact: Artifact
-    kind: Kind
+    kind: ArtifactKind
     source: tuple[str, str]
     prepared: PreparedModel
     asked: int
@@ -59,8 +59,8 @@ class Assignment:
     """
 
     spec: pb.AssignedModel
-    content: Content | None = None
-    good: Content | None = None
+    content: AssignedContent | None = None
+    good: AssignedContent | None = None
     current: bool = False
     failure: str = ""
     failures: int = 0
@@ -94,7 +94,7 @@ class Assignment:
         return next((each.asked for each in known), 0)
 
     @property
-    def contents(self) -> tuple[Content, ...]:
+    def contents(self) -> tuple[AssignedContent, ...]:
         """All whose files are needed."""
         return tuple(each for each in (self.content, self.good) if each is not None)
 
@@ -122,7 +122,7 @@ def same_content(one: pb.AssignedModel, other: pb.AssignedModel) -> bool:
     )
 
 
-def restored(name: str, good: GoodContent, artifact: Artifact) -> Content:
+def restored(name: str, good: GoodContent, artifact: Artifact) -> AssignedContent:
     """What was loaded before the agent began anew."""
     prepared = PreparedModel(
         name=name,
@@ -132,7 +132,7 @@ def restored(name: str, good: GoodContent, artifact: Artifact) -> Content:
         version=good.version,
     )
     source = (good.storage_uri, good.fingerprint)
-    return Content(artifact, good.kind, source, prepared, good.generation)
+    return AssignedContent(artifact, good.kind, source, prepared, good.generation)
 
 
 def asks_for(spec: pb.AssignedModel, good: GoodContent) -> bool:

@@ -21,8 +21,8 @@ from typing import Final, Protocol
 from overbook.agent.activation import Activation
 from overbook.agent.actor import Actor
 from overbook.agent.assigned import (
+    AssignedContent,
     Assignment,
-    Content,
     asks_for,
     prepared_model,
     restored,
@@ -30,7 +30,7 @@ from overbook.agent.assigned import (
 )
 from overbook.agent.clock import Clock
 from overbook.agent.guesses import SMALLEST
-from overbook.agent.kinds import Kind
+from overbook.agent.kinds import ArtifactKind
 from overbook.agent.looking import failing_alone, told
 from overbook.agent.memory.history import History, Seen
 from overbook.agent.memory.sizes import Sizes
@@ -94,7 +94,7 @@ class Assignments:
         actor: Actor,
         server: InferenceServer,
         cache: Cache,
-        kind_of: Callable[[Path], Awaitable[Kind]],
+        kind_of: Callable[[Path], Awaitable[ArtifactKind]],
         notices: Notices,
         clock: Clock,
         sizes: Sizes,
@@ -186,7 +186,7 @@ class Assignments:
             self._notices.forgotten(name)
             self.left(name)
 
-    def _forget_size(self, content: Content) -> None:
+    def _forget_size(self, content: AssignedContent) -> None:
         """Whoever deletes a model and applies it anew wants it to be measured anew."""
         digest = content.artifact.digest
         if not any(name in self._assigned for name in self._by_digest.get(digest, ())):
@@ -235,14 +235,14 @@ class Assignments:
                 self._register(assignment, content)
             return
 
-    async def _look(self, spec: pb.AssignedModel) -> Content:
+    async def _look(self, spec: pb.AssignedModel) -> AssignedContent:
         """Bring the files here and see what they are. Raises ArtifactError, ModelRejected, and whatever files bring."""
         source = (spec.storage_uri, spec.fingerprint)
         artifact = await self._cache.fetch(*source)
         prepared = prepared_model(spec, artifact)
         await self._server.validate(prepared)
         kind = await self._kind(prepared)
-        return Content(artifact, kind, source, prepared, spec.generation)
+        return AssignedContent(artifact, kind, source, prepared, spec.generation)
 
     def _restore(self, assignment: Assignment) -> None:
         """Before this agent began, another content was loaded last: it stands for the model until the one that is
@@ -268,7 +268,7 @@ class Assignments:
             self._proven.loaded(prepared.name, content.as_good)
             self._files_changed()
 
-    async def _kind(self, prepared: PreparedModel) -> Kind:
+    async def _kind(self, prepared: PreparedModel) -> ArtifactKind:
         """Only who has to guess has to look."""
         known = self._sizes.evidence(prepared.artifact.name)
         if known is not None:
@@ -286,7 +286,7 @@ class Assignments:
             self._notices.artifact_failed(assignment.spec.name, reason)
         assignment.changed.set()
 
-    def _register(self, assignment: Assignment, content: Content) -> None:
+    def _register(self, assignment: Assignment, content: AssignedContent) -> None:
         spec, name = assignment.spec, ModelName(assignment.spec.name)
         before = assignment if assignment.registered else self._leaving.pop(name, None)
         number = self._number(spec, content, None if before is None else before.content)
@@ -371,7 +371,9 @@ class Assignments:
                 self._actor.resize(replace(self._registration(known), warm=False))
                 self._actor.measured(name)
 
-    def _number(self, spec: pb.AssignedModel, content: Content, before: Content | None) -> int:
+    def _number(
+        self, spec: pb.AssignedModel, content: AssignedContent, before: AssignedContent | None
+    ) -> int:
         """The number of the content for the core. A new one makes it load anew, and forget that it failed."""
         entry = self._actor.entries.get(ModelName(spec.name))
         if entry is None:

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from overbook.agent.deaths import Kind
+from overbook.agent.deaths import CallKind
 
 # Seconds for which a death counts.
 MEMORY: Final = 3600.0
@@ -51,7 +51,7 @@ class Sentence:
     """
 
     suspect: Suspect
-    kind: Kind
+    kind: CallKind
     strikes: int
     until: float
 
@@ -61,7 +61,7 @@ class Unsolved:
     """A death at ``at`` for which several are suspected, each for what its code did then."""
 
     at: float
-    among: Mapping[Suspect, Kind]
+    among: Mapping[Suspect, CallKind]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Record:
         """It was loaded without harm: its load is suspected no more."""
         left = (
             Unsolved(each.at, {one: kind for one, kind in each.among.items() if one != suspect})
-            if each.among.get(suspect) is Kind.LOAD
+            if each.among.get(suspect) is CallKind.LOAD
             else each
             for each in self.unsolved
         )
@@ -96,7 +96,7 @@ class Record:
 
 
 def judge(
-    before: Record, suspects: Mapping[Suspect, Kind], now: float, *, ran: bool = True
+    before: Record, suspects: Mapping[Suspect, CallKind], now: float, *, ran: bool = True
 ) -> tuple[Record, tuple[Sentence, ...]]:
     """A process ended in the code of these: what is remembered from now on, and who is held back for it.
 
@@ -113,7 +113,7 @@ def judge(
 
 
 def _accuse(
-    record: Record, guilty: Iterable[Suspect], suspects: Mapping[Suspect, Kind], now: float
+    record: Record, guilty: Iterable[Suspect], suspects: Mapping[Suspect, CallKind], now: float
 ) -> tuple[Record, tuple[Sentence, ...]]:
     strikes, unsolved = dict(record.strikes), record.unsolved
     sentences = []
@@ -126,14 +126,14 @@ def _accuse(
     return Record(strikes, unsolved), tuple(sentences)
 
 
-def _until(strikes: int, kind: Kind, now: float) -> float:
+def _until(strikes: int, kind: CallKind, now: float) -> float:
     if strikes >= STRIKES:
         return math.inf
-    return now if kind is Kind.LOAD else now + FIRST_HOLD
+    return now if kind is CallKind.LOAD else now + FIRST_HOLD
 
 
 def _keep_apart(
-    record: Record, suspects: Mapping[Suspect, Kind], now: float
+    record: Record, suspects: Mapping[Suspect, CallKind], now: float
 ) -> tuple[Record, tuple[Sentence, ...]]:
     times = {one: sum(one in each.among for each in record.unsolved) for one in suspects}
     most = max(times.values())

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from pathlib import Path
 
-from overbook.agent.deaths import Kind
+from overbook.agent.deaths import CallKind
 from overbook.agent.servers.protocol import PreparedModel
 from overbook.residency.events import ModelName
 
@@ -77,9 +77,9 @@ class Contents:
         self._assigned.pop(model, None)
         self._loaded.pop(model, None)
 
-    def generation_in(self, model: str, kind: Kind) -> int | None:
+    def generation_in(self, model: str, kind: CallKind) -> int | None:
         """Of the content that such a call to the server is about; None when there is none."""
         name = ModelName(model)
         loaded = self._loaded.get(name)
-        prepared = self._loading.get(name, loaded) if kind is Kind.LOAD else loaded
+        prepared = self._loading.get(name, loaded) if kind is CallKind.LOAD else loaded
         return None if prepared is None else prepared.generation

@@ -17,7 +17,7 @@ _FROM_OUTSIDE: Final = frozenset(
 )
 
 
-class Kind(Enum):
+class CallKind(Enum):
     """What is done with a model; the value completes "in a … of the model"."""
 
     LOAD = "load"
@@ -38,7 +38,7 @@ class Call:
     """A call that a process had begun and not ended."""
 
     model: str
-    kind: Kind
+    kind: CallKind
     activity: Activity
 
 
@@ -53,12 +53,12 @@ class Calls:
     beat: int = 0
 
     @property
-    def begun(self) -> frozenset[tuple[str, Kind]]:
+    def begun(self) -> frozenset[tuple[str, CallKind]]:
         """Of which models, and for what, calls are open."""
         return frozenset((call.model, call.kind) for call in self.open)
 
     @property
-    def suspects(self) -> frozenset[tuple[str, Kind]]:
+    def suspects(self) -> frozenset[tuple[str, CallKind]]:
         """Whose code may have ended the process: of those that ran if any did, else of all that were open."""
         if self.ending:
             return frozenset()
@@ -71,7 +71,7 @@ class Calls:
         return any(call.activity is not Activity.WAITING for call in self.open)
 
     @property
-    def blocking(self) -> frozenset[tuple[str, Kind]]:
+    def blocking(self) -> frozenset[tuple[str, CallKind]]:
         """Whose code may be what keeps the event loop from everybody: who has it, else who may hold the interpreter."""
         for activity in (Activity.ON_LOOP, Activity.IN_THREAD):
             found = {(call.model, call.kind) for call in self.open if call.activity is activity}
@@ -91,10 +91,10 @@ class Death:
     reason: str
     own_doing: bool
     calls: Calls
-    named: frozenset[tuple[str, Kind]] = frozenset()
+    named: frozenset[tuple[str, CallKind]] = frozenset()
 
     @property
-    def suspects(self) -> frozenset[tuple[str, Kind]]:
+    def suspects(self) -> frozenset[tuple[str, CallKind]]:
         """Models, and what their code was doing, of which one may have ended the process."""
         if not self.own_doing:
             return frozenset()

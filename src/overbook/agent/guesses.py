@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Final
 
-from overbook.agent.kinds import Kind
+from overbook.agent.kinds import ArtifactKind
 
 # A ledger entry of nothing would let any number of models in.
 SMALLEST: Final = 4096
@@ -115,7 +115,13 @@ class Experience:
         self._word_of: dict[str, str] = {}
 
     def note(
-        self, digest: str, kind: Kind, kept: int, *, loading: int | None = None, process: int = 0
+        self,
+        digest: str,
+        kind: ArtifactKind,
+        kept: int,
+        *,
+        loading: int | None = None,
+        process: int = 0,
     ) -> None:
         """This content was measured; what was known of it before no longer counts. Bytes.
 
@@ -145,7 +151,7 @@ class Experience:
         if not samples:
             del self._kinds[word]
 
-    def expect(self, kind: Kind, *, process: int = 0) -> Expectation:
+    def expect(self, kind: ArtifactKind, *, process: int = 0) -> Expectation:
         """Of a content that was never measured. ``process``: bytes of the process that it gets for itself."""
         factors, learned = prior(kind.word), False
         samples = [

@@ -32,7 +32,7 @@ _SETTINGS: Final = "model-settings.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ArtifactKind:
     """``word``: a stable key, such as ``onnx`` or ``pickle:sklearn.svm._classes.SVC``; before it ``code:`` where the
     model brings Python files, ``mlflow:FLAVOUR:`` where it is an MLflow model. ``bytes``: the size that predicts.
     """
@@ -45,7 +45,7 @@ class Kind:
 _Files = Mapping[str, int]
 
 
-def kind_of(folder: Path) -> Kind:
+def kind_of(folder: Path) -> ArtifactKind:
     """Of an artifact's folder, or of the version folder in it that is meant. Blocking, bounded; raises nothing."""
     found: dict[str, int] = {}
     try:
@@ -57,7 +57,7 @@ def kind_of(folder: Path) -> Kind:
     # It was made by somebody else, perhaps to do harm, and a guess is not worth any failure.
     except Exception:
         pass
-    return Kind(FILES, sum(found.values()))
+    return ArtifactKind(FILES, sum(found.values()))
 
 
 def _files(folder: Path) -> Iterator[tuple[str, int]]:
@@ -80,17 +80,17 @@ def _below(files: _Files, inside: str) -> _Files:
     }
 
 
-def _kind(folder: Path, files: _Files) -> Kind | None:
+def _kind(folder: Path, files: _Files) -> ArtifactKind | None:
     """Of what lies here; None when there is nothing that can be told."""
     top = {name for name in files if "/" not in name}
     if _MLFLOW in top:
         flavour = _flavour(folder / _MLFLOW)
-        return Kind(_joined(f"mlflow:{flavour}", _file(folder, files)), sum(files.values()))
+        return ArtifactKind(_joined(f"mlflow:{flavour}", _file(folder, files)), sum(files.values()))
     saved = _saved_model(files)
     if saved is not None:
         return saved
     if any(name.endswith(".py") for name in files if _is_here(name)):
-        return Kind(_joined(CODE, _file(folder, files)), sum(files.values()))
+        return ArtifactKind(_joined(CODE, _file(folder, files)), sum(files.values()))
     return _file(folder, {name: files[name] for name in top}, sum(files.values()))
 
 
@@ -99,21 +99,21 @@ def _is_here(name: str) -> bool:
     return not name.partition("/")[0].isdecimal()
 
 
-def _joined(word: str, inner: Kind | None) -> str:
+def _joined(word: str, inner: ArtifactKind | None) -> str:
     return word if inner is None else f"{word}:{inner.word}"
 
 
-def _saved_model(files: _Files) -> Kind | None:
+def _saved_model(files: _Files) -> ArtifactKind | None:
     """TensorFlow's folder, which may lie in one that Triton expects."""
     for name in files:
         inside, _, file = name.rpartition("/")
         if file == _SAVED_MODEL and "/" not in inside and not inside.isdecimal():
             prefix = f"{inside}/" if inside else ""
-            return Kind("saved-model", sum(_below(files, prefix).values()))
+            return ArtifactKind("saved-model", sum(_below(files, prefix).values()))
     return None
 
 
-def _file(folder: Path, files: _Files, total: int | None = None) -> Kind | None:
+def _file(folder: Path, files: _Files, total: int | None = None) -> ArtifactKind | None:
     """Of the file that is the model: one that is called so, else the largest that can be told.
 
     ``total``: bytes of all files, when some may be parts of it that are not listed.
@@ -130,32 +130,32 @@ def _file(folder: Path, files: _Files, total: int | None = None) -> Kind | None:
     return None
 
 
-def _pickle(path: Path, size: int, _: int) -> Kind | None:
+def _pickle(path: Path, size: int, _: int) -> ArtifactKind | None:
     try:
         head = read_pickle(path)
     except (FormatError, OSError):
         return None
     if head.bytes is None:
-        return Kind("joblib-packed", size)
+        return ArtifactKind("joblib-packed", size)
     word = f"joblib-{head.compression}" if head.compression else "pickle"
     classes = "+".join(head.classes)
-    return Kind(f"{word}:{classes}" if classes else word, head.bytes)
+    return ArtifactKind(f"{word}:{classes}" if classes else word, head.bytes)
 
 
-def _onnx(path: Path, size: int, total: int) -> Kind | None:
+def _onnx(path: Path, size: int, total: int) -> ArtifactKind | None:
     beside = total - size
     try:
         weights = weights_of(path)
     except (FormatError, OSError):
-        return Kind("onnx", size)
+        return ArtifactKind("onnx", size)
     outside = beside if weights.outside is None else min(weights.outside, beside)
     if weights.trees:
         # Trees are no tensors: the file's own size tells more of them.
-        return Kind("onnx-trees", size + outside)
-    return Kind("onnx", weights.inside + outside + weights.nodes * _ONNX_NODE)
+        return ArtifactKind("onnx-trees", size + outside)
+    return ArtifactKind("onnx", weights.inside + outside + weights.nodes * _ONNX_NODE)
 
 
-def _booster(path: Path, size: int, _: int) -> Kind | None:
+def _booster(path: Path, size: int, _: int) -> ArtifactKind | None:
     """By content: several libraries use the same names."""
     try:
         head = _head(path)
@@ -169,12 +169,12 @@ def _booster(path: Path, size: int, _: int) -> Kind | None:
     elif head.startswith(b"{") and b"learner" in head:
         # In UBJSON, JSON's binary sister, the names of fields come with lengths instead of quotes.
         word = "xgboost-json" if b'"learner"' in head else "xgboost-ubj"
-    return Kind(word, size) if word else None
+    return ArtifactKind(word, size) if word else None
 
 
-def _torch(path: Path, size: int, _: int) -> Kind | None:
+def _torch(path: Path, size: int, _: int) -> ArtifactKind | None:
     try:
-        return Kind("torchscript", size) if _head(path).startswith(b"PK") else None
+        return ArtifactKind("torchscript", size) if _head(path).startswith(b"PK") else None
     except (FormatError, OSError):
         return None
 
@@ -190,7 +190,7 @@ def _head(path: Path) -> bytes:
         return file.read(HEAD)
 
 
-_READERS: Final[Mapping[str, Callable[[Path, int, int], Kind | None]]] = {
+_READERS: Final[Mapping[str, Callable[[Path, int, int], ArtifactKind | None]]] = {
     ".onnx": _onnx,
     **dict.fromkeys((".joblib", ".pickle", ".pkl"), _pickle),
     **dict.fromkeys(

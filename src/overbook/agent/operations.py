@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Final
 
 from overbook.agent.clock import Clock
-from overbook.agent.deaths import Activity, Call, Calls, Kind
+from overbook.agent.deaths import Activity, Call, CallKind, Calls
 from overbook.agent.looking import failing_alone
 from overbook.agent.memory.meter import Meter
-from overbook.agent.memory.sizes import Content
+from overbook.agent.memory.sizes import Measurable
 from overbook.agent.reasons import is_lasting
 from overbook.agent.servers.protocol import (
     InferenceServer,
@@ -63,7 +63,7 @@ class Stuck:
     """
 
     reason: str
-    call: tuple[str, Kind]
+    call: tuple[str, CallKind]
     hung: bool
 
 
@@ -153,7 +153,7 @@ class Operations:
     @property
     def calls(self) -> Calls:
         """What the server was asked to load, as it would say itself that it does."""
-        calling = (Call(model, Kind.LOAD, Activity.IN_THREAD) for model in self._calling)
+        calling = (Call(model, CallKind.LOAD, Activity.IN_THREAD) for model in self._calling)
         return Calls(tuple(calling))
 
     @property
@@ -262,7 +262,7 @@ class Operations:
             await self._call_load(prepared)
             return self._clock.now() - began
 
-    def _content(self, prepared: PreparedModel) -> Content:
+    def _content(self, prepared: PreparedModel) -> Measurable:
         return self._meter.sizes.content(prepared.artifact.name)
 
     async def _call_load(self, prepared: PreparedModel) -> None:
@@ -310,7 +310,7 @@ class Operations:
         self._reports.loaded(prepared, seconds)
 
     def _unreachable(self, model: ModelName, took: float, error: Exception) -> Report:
-        call = (str(model), Kind.LOAD)
+        call = (str(model), CallKind.LOAD)
         if took < self._limits.load * _NEARLY:
             told = f"it stopped answering while it loaded model '{model}': {error}"
             return lambda: self._reports.stuck(Stuck(told, call, hung=False))
@@ -339,7 +339,7 @@ class Operations:
         except (ServerUnreachable, TimeoutError) as error:
             told = f"unload of model '{model}' did not end: {error or 'no answer'}"
             hung = self._clock.now() - began >= self._limits.unload * _NEARLY
-            return lambda: self._reports.stuck(Stuck(told, (str(model), Kind.UNLOAD), hung))
+            return lambda: self._reports.stuck(Stuck(told, (str(model), CallKind.UNLOAD), hung))
         return lambda: self._reports.unloaded(model, problem)
 
     async def _settle(self, model: ModelName, ticket: Ticket, passed: Mapping[str, int]) -> Report:

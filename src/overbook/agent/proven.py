@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from overbook.agent.kinds import Kind
+from overbook.agent.kinds import ArtifactKind
 from overbook.database import opened, tell_log
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class GoodContent:
     fingerprint: str
     digest: str
     bytes: int
-    kind: Kind
+    kind: ArtifactKind
     requirements: tuple[str, ...]
     version: str
     generation: int
@@ -131,7 +131,7 @@ def _content(facts: str) -> GoodContent | None:
             fingerprint=str(fingerprint),
             digest=str(digest),
             bytes=int(size),
-            kind=Kind(str(word), int(known)),
+            kind=ArtifactKind(str(word), int(known)),
             requirements=tuple(str(each) for each in found["requirements"]),
             version=str(found["version"]),
             generation=int(found["generation"]),

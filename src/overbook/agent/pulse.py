@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from overbook.agent.clock import Clock
-from overbook.agent.deaths import Calls, Kind
+from overbook.agent.deaths import CallKind, Calls
 from overbook.agent.servers.protocol import InferenceServer
 from overbook.agent.silence import SPEAKS, Look, Silence
 
@@ -33,7 +33,7 @@ class Silent:
     """It said nothing for so many ``seconds``. ``blocking``: whose code kept it from that, as far as it is known."""
 
     seconds: float
-    blocking: frozenset[tuple[str, Kind]]
+    blocking: frozenset[tuple[str, CallKind]]
 
 
 class Pulse:

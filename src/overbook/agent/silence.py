@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from overbook.agent.deaths import Kind
+from overbook.agent.deaths import CallKind
 
 # By how much a look may come late, as a factor, for all of its time to count.
 _LATE: Final = 2.0
@@ -31,7 +31,7 @@ class Look:
     owes: bool
     starved: float = 0.0
     halted: bool = False
-    blocking: frozenset[tuple[str, Kind]] = frozenset()
+    blocking: frozenset[tuple[str, CallKind]] = frozenset()
 
     @property
     def counts(self) -> float:
@@ -46,7 +46,7 @@ class Silence:
     """``seconds`` that count; 0: it answers. ``blocking``: whose code was seen to be in the way at each look."""
 
     seconds: float = 0.0
-    blocking: frozenset[tuple[str, Kind]] = frozenset()
+    blocking: frozenset[tuple[str, CallKind]] = frozenset()
 
     def after(self, look: Look) -> Silence:
         """What is known after another look."""

@@ -15,7 +15,7 @@ from enum import Enum
 from overbook import metrics
 from overbook.agent.actor import Actor
 from overbook.agent.clock import Clock
-from overbook.agent.deaths import Death, Kind, ended_itself
+from overbook.agent.deaths import CallKind, Death, ended_itself
 from overbook.agent.memory.guard import margin_of
 from overbook.agent.memory.machine import Room
 from overbook.agent.memory.meter import Meter
@@ -63,7 +63,7 @@ class _End:
 
     reason: str
     own_doing: bool = True
-    named: frozenset[tuple[str, Kind]] = frozenset()
+    named: frozenset[tuple[str, CallKind]] = frozenset()
     hung: bool = False
 
 

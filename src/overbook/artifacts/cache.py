@@ -24,7 +24,7 @@ from typing import Final, TypeVar
 from overbook.artifacts.address import local_path
 from overbook.artifacts.errors import ArtifactError
 from overbook.artifacts.index import Index
-from overbook.artifacts.local import Content, content_of, copy_artifact, sync_folder
+from overbook.artifacts.local import Digested, content_of, copy_artifact, sync_folder
 from overbook.database import tell_log
 
 __all__ = ["Artifact", "ArtifactCache", "ArtifactError"]
@@ -104,7 +104,7 @@ class ArtifactCache:
         if not _DIGEST.fullmatch(digest) or not (self._root / digest).is_dir():
             return None
         self._used[digest] = next(self._ticks)
-        return self._artifact(Content(digest, size))
+        return self._artifact(Digested(digest, size))
 
     async def verify(self, digest: str) -> bool:
         """Read the artifact again, all of it. A damaged one is removed, so that the next fetch brings it anew."""
@@ -133,10 +133,10 @@ class ArtifactCache:
         self._used[content.digest] = next(self._ticks)
         return self._artifact(content)
 
-    def _artifact(self, content: Content) -> Artifact:
+    def _artifact(self, content: Digested) -> Artifact:
         return Artifact(self._root / content.digest, content.digest, content.bytes)
 
-    def _bring(self, source: Path, check_stopped: Callable[[], None]) -> Content:
+    def _bring(self, source: Path, check_stopped: Callable[[], None]) -> Digested:
         self._incoming.mkdir(parents=True, exist_ok=True)
         temporary = self._incoming / uuid.uuid4().hex
         try:

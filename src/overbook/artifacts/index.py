@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-from overbook.artifacts.local import Content
+from overbook.artifacts.local import Digested
 from overbook.database import opened
 
 _SCHEMA: Final = """
@@ -32,12 +32,12 @@ class Index:
             path, _SCHEMA, probe="SELECT count(*) FROM artifacts", tell=tell, threads=True
         )
         rows = self._database.execute("SELECT uri, fingerprint, digest, bytes FROM artifacts")
-        self._known = {(uri, mark): Content(digest, size) for uri, mark, digest, size in rows}
+        self._known = {(uri, mark): Digested(digest, size) for uri, mark, digest, size in rows}
 
-    def get(self, uri: str, fingerprint: str) -> Content | None:
+    def get(self, uri: str, fingerprint: str) -> Digested | None:
         return self._known.get((uri, fingerprint))
 
-    def put(self, uri: str, fingerprint: str, content: Content) -> None:
+    def put(self, uri: str, fingerprint: str, content: Digested) -> None:
         with self._lock:
             self._known[uri, fingerprint] = content
             # Without disk space for a row the next run copies once more; this one need not fail for it.

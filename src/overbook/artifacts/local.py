@@ -29,7 +29,7 @@ CheckStopped = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LocalEntry:
     """Something in an artifact. ``name`` is relative, with slashes; ``link``: where a link points, else None."""
 
     name: str
@@ -39,14 +39,14 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class Digested:
     """What an artifact holds: its digest (hex) and the bytes of its files."""
 
     digest: str
     bytes: int
 
 
-def copy_artifact(source: Path, target: Path, check_stopped: CheckStopped) -> Content:
+def copy_artifact(source: Path, target: Path, check_stopped: CheckStopped) -> Digested:
     """Copy a file or folder into ``target`` (new or empty), durably. Raises ArtifactError.
 
     ``check_stopped`` is called now and then; what it raises ends the copy.
@@ -63,10 +63,10 @@ def copy_artifact(source: Path, target: Path, check_stopped: CheckStopped) -> Co
         _sync_folders(target, entries)
     except OSError as error:
         raise _copy_error(source, target, total, error) from error
-    return Content(digest=_digest(lines), bytes=total)
+    return Digested(digest=_digest(lines), bytes=total)
 
 
-def survey(source: Path) -> tuple[Path, list[Entry]]:
+def survey(source: Path) -> tuple[Path, list[LocalEntry]]:
     """The folder to copy from and what to take from it, sorted by name. Raises ArtifactError.
 
     A single file is an artifact of one entry.
@@ -75,7 +75,7 @@ def survey(source: Path) -> tuple[Path, list[Entry]]:
         root = source.resolve(strict=True)
         info = root.stat()
         if stat.S_ISREG(info.st_mode):
-            return root.parent, [Entry(name=root.name, size=info.st_size)]
+            return root.parent, [LocalEntry(name=root.name, size=info.st_size)]
         if not stat.S_ISDIR(info.st_mode):
             raise ArtifactError(
                 f"{source} is neither a file nor a folder; expected a model's files"
@@ -95,7 +95,7 @@ def survey(source: Path) -> tuple[Path, list[Entry]]:
     return root, entries
 
 
-def content_of(folder: Path) -> Content:
+def content_of(folder: Path) -> Digested:
     """Read a published artifact again, all of it. Raises ArtifactError when it cannot be an artifact."""
     root, entries = survey(folder)
     lines = []
@@ -108,17 +108,17 @@ def content_of(folder: Path) -> Content:
             while chunk := file.read(_CHUNK):
                 hasher.update(chunk)
         lines.append(_line(entry, hasher.hexdigest()))
-    return Content(digest=_digest(lines), bytes=sum(entry.size for entry in entries))
+    return Digested(digest=_digest(lines), bytes=sum(entry.size for entry in entries))
 
 
-def _walk(source: Path, root: Path) -> Iterator[Entry]:
+def _walk(source: Path, root: Path) -> Iterator[LocalEntry]:
     for name, item in walk(root):
         if item.is_symlink():
-            yield Entry(name=name, size=0, link=_checked_link(source, root, name))
+            yield LocalEntry(name=name, size=0, link=_checked_link(source, root, name))
         elif item.is_dir():
-            yield Entry(name=name, size=0, folder=True)
+            yield LocalEntry(name=name, size=0, folder=True)
         elif item.is_file():
-            yield Entry(name=name, size=item.stat().st_size)
+            yield LocalEntry(name=name, size=item.stat().st_size)
         else:
             raise ArtifactError(
                 f"{source}: {name} is a special file (device, pipe or socket); "
@@ -147,7 +147,7 @@ def _checked_link(source: Path, root: Path, name: str) -> str:
     return link
 
 
-def _require_bounded(source: Path, root: Path, entries: list[Entry]) -> None:
+def _require_bounded(source: Path, root: Path, entries: list[LocalEntry]) -> None:
     """Who follows links to folders must come to an end, and soon: inference servers do. Raises ArtifactError."""
     below: dict[str, list[str]] = {"": []}
     counts: dict[str, int] = {"": 0}
@@ -177,7 +177,7 @@ def _inside(path: str, root: Path) -> bool:
     return path == str(root) or path.startswith(f"{root}{os.sep}")
 
 
-def _copy_entry(root: Path, target: Path, entry: Entry, check_stopped: CheckStopped) -> str:
+def _copy_entry(root: Path, target: Path, entry: LocalEntry, check_stopped: CheckStopped) -> str:
     destination = target / entry.name
     if entry.folder:
         destination.mkdir()
@@ -189,7 +189,9 @@ def _copy_entry(root: Path, target: Path, entry: Entry, check_stopped: CheckStop
     return _line(entry, _copy_file(root / entry.name, destination, entry, check_stopped))
 
 
-def _copy_file(source: Path, destination: Path, entry: Entry, check_stopped: CheckStopped) -> str:
+def _copy_file(
+    source: Path, destination: Path, entry: LocalEntry, check_stopped: CheckStopped
+) -> str:
     """Copy and hash; the digest of the file's bytes (hex)."""
     hasher = hashlib.blake2b(digest_size=_DIGEST_BYTES)
     copied = 0
@@ -220,7 +222,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def _sync_folders(target: Path, entries: list[Entry]) -> None:
+def _sync_folders(target: Path, entries: list[LocalEntry]) -> None:
     for name in (".", *(entry.name for entry in entries if entry.folder)):
         sync_folder(target / name)
 
@@ -234,7 +236,7 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _line(entry: Entry, digest: str) -> str:
+def _line(entry: LocalEntry, digest: str) -> str:
     if entry.folder:
         return f"folder {entry.name}"
     if entry.link is not None:

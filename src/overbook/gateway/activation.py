@@ -21,7 +21,7 @@ from overbook.gateway.snapshot.names import (
     Protocol,
 )
 from overbook.gateway.verdicts import (
-    Refusal,
+    NotServed,
     Refused,
     Verdict,
     grpc_timeout_seconds,
@@ -76,7 +76,7 @@ class ActivationService:
             self._take_back(headers[MISSED_HEADER])
         if hops >= MAX_HOPS:
             verdict: Verdict = Refused(
-                Refusal.UNAVAILABLE,
+                NotServed.UNAVAILABLE,
                 f"model {model}: this request came back from the inference server {hops} times",
             )
         else:

@@ -20,7 +20,7 @@ from overbook.gateway.errors import EnvoyUnavailable, SnapshotRejected
 from overbook.gateway.router import Router
 from overbook.gateway.sharing import SharedCalls
 from overbook.gateway.snapshot.names import Protocol
-from overbook.gateway.verdicts import Granted, Refusal, Refused, Verdict, refusal_of
+from overbook.gateway.verdicts import Granted, NotServed, Refused, Verdict, refusal_of
 from overbook.wire.agent_pb2 import ActivateReply
 from overbook.wire.outcomes import outcome_of
 
@@ -104,15 +104,17 @@ class Activator:
             return self._refused_by_end(wish)
         if not entry.replicas:
             reason = entry.reason or "no replica has room for it"
-            return Refused(Refusal.UNSCHEDULED, f"model {wish.model}: not scheduled: {reason}", 1.0)
+            return Refused(
+                NotServed.UNSCHEDULED, f"model {wish.model}: not scheduled: {reason}", 1.0
+            )
         if not wish.suspect and (ready := self._ready(wish, entry)) is not None:
             return ready
         if self._waiting[wish.model] >= self._limits.waiting_per_model:
             many = f"model {wish.model}: too many requests wait for it"
-            return Refused(Refusal.OVERLOADED, many, 1.0)
+            return Refused(NotServed.OVERLOADED, many, 1.0)
         if self._waiting.total() >= self._limits.waiting:
             many = f"model {wish.model}: too many requests wait for models"
-            return Refused(Refusal.OVERLOADED, many, 1.0)
+            return Refused(NotServed.OVERLOADED, many, 1.0)
         self._waiting[wish.model] += 1
         try:
             seconds = min(wish.seconds, self._longest(entry))
@@ -126,7 +128,7 @@ class Activator:
             if self._ended:
                 return self._refused_by_end(wish)
             return Refused(
-                Refusal.DEADLINE, f"model {wish.model}: not resident within {seconds:.3g} s", 1.0
+                NotServed.DEADLINE, f"model {wish.model}: not resident within {seconds:.3g} s", 1.0
             )
         finally:
             self._waiting[wish.model] -= 1
@@ -134,7 +136,7 @@ class Activator:
                 del self._waiting[wish.model]
 
     def _refused_by_end(self, wish: Wish) -> Refused:
-        return Refused(Refusal.UNAVAILABLE, f"model {wish.model}: {self._ended}", 1.0)
+        return Refused(NotServed.UNAVAILABLE, f"model {wish.model}: {self._ended}", 1.0)
 
     def _ready(self, wish: Wish, entry: CatalogueEntry) -> Granted | None:
         """Where there is nothing to wait for: many that wait for other models are no reason to refuse it."""
@@ -142,7 +144,7 @@ class Activator:
             if self._router.is_down(replica) or not self._router.is_hot(wish.model, replica):
                 continue
             now = self._now()
-            cluster = self._router.opened(wish.model, replica, wish.protocol, now=now)
+            cluster = self._router.ready_cluster(wish.model, replica, wish.protocol, now=now)
             if cluster is not None:
                 self._router.grant(wish.model, replica, wish.protocol, now)
                 return Granted(cluster, asked=False)
@@ -159,9 +161,9 @@ class Activator:
                     await self._catalogue.wait_known()
             except TimeoutError:
                 unknown = "this gateway has not heard from the scheduler which models there are"
-                return Refused(Refusal.UNAVAILABLE, f"model {model}: {unknown}", 1.0)
+                return Refused(NotServed.UNAVAILABLE, f"model {model}: {unknown}", 1.0)
             entry = self._catalogue.find(model)
-        return entry or Refused(Refusal.UNKNOWN, f"model {model}: not found")
+        return entry or Refused(NotServed.UNKNOWN, f"model {model}: not found")
 
     async def _try_replicas(self, wish: Wish) -> Verdict:
         patient_until = self._now() + _PATIENCE_SECONDS
@@ -169,10 +171,10 @@ class Activator:
         while True:
             entry = self._catalogue.find(wish.model)
             if entry is None:
-                return Refused(Refusal.UNKNOWN, f"model {wish.model}: not found")
+                return Refused(NotServed.UNKNOWN, f"model {wish.model}: not found")
             left = [each for each in self._preferred(entry) if each not in final]
             verdict = await self._ask_in_turn(wish, left, final)
-            if isinstance(verdict, Granted) or verdict.refusal is Refusal.DEADLINE:
+            if isinstance(verdict, Granted) or verdict.refusal is NotServed.DEADLINE:
                 return verdict
             all_final = bool(final) and final.keys() >= set(entry.replicas)
             if all_final or self._now() > patient_until:
@@ -192,7 +194,9 @@ class Activator:
         """
         if len(replicas) == 1:
             return await self._ask_noting(wish, replicas[0], final)
-        last = Refused(Refusal.UNAVAILABLE, f"model {wish.model}: no replica can be asked now", 1.0)
+        last = Refused(
+            NotServed.UNAVAILABLE, f"model {wish.model}: no replica can be asked now", 1.0
+        )
         left, asked = deque(replicas), set[str]()
         running: set[asyncio.Task[Verdict]] = set()
         try:
@@ -208,7 +212,7 @@ class Activator:
                     return_when=asyncio.FIRST_COMPLETED,
                 )
                 for verdict in (task.result() for task in done):
-                    if isinstance(verdict, Granted) or verdict.refusal is Refusal.DEADLINE:
+                    if isinstance(verdict, Granted) or verdict.refusal is NotServed.DEADLINE:
                         return verdict
                     last = verdict
             return last
@@ -263,9 +267,9 @@ class Activator:
                     return verdict
                 await asyncio.sleep(_PAUSE_SECONDS)
         except AgentUnreachable as error:
-            return Refused(Refusal.UNAVAILABLE, f"model {wish.model}: {error}", 1.0)
+            return Refused(NotServed.UNAVAILABLE, f"model {wish.model}: {error}", 1.0)
         except (EnvoyUnavailable, SnapshotRejected, ValueError) as error:
-            return Refused(Refusal.UNAVAILABLE, f"model {wish.model}: {error}", 1.0)
+            return Refused(NotServed.UNAVAILABLE, f"model {wish.model}: {error}", 1.0)
         finally:
             await _discard(opening)
 
@@ -285,7 +289,7 @@ class Activator:
             lambda: link.call(wish.model, timeout=seconds, suspect=wish.suspect),
         ) as reply:
             refusal = refusal_of(outcome_of(reply))
-            if refusal is Refusal.DEADLINE and self._now() - began < seconds:
+            if refusal is NotServed.DEADLINE and self._now() - began < seconds:
                 return None
             if refusal is not None:
                 return _refused(wish.model, refusal, reply)
@@ -303,7 +307,7 @@ class Activator:
 
     def _opening(self, wish: Wish, replica: str) -> asyncio.Future[str]:
         model, protocol, now = wish.model, wish.protocol, self._now()
-        cluster = self._router.opened(model, replica, protocol, now=now)
+        cluster = self._router.ready_cluster(model, replica, protocol, now=now)
         if cluster is None:
             return asyncio.ensure_future(
                 self._router.open(model, replica, protocol, now=now, timeout=wish.seconds)
@@ -322,7 +326,7 @@ async def _discard(future: asyncio.Future[str]) -> None:
         future.exception()
 
 
-def _refused(model: str, refusal: Refusal, reply: ActivateReply) -> Refused:
+def _refused(model: str, refusal: NotServed, reply: ActivateReply) -> Refused:
     said = reply.reason or refusal.label.replace("_", " ")
     advice = reply.retry_after_seconds or refusal.retry_after
     return Refused(refusal, f"model {model}: {said}", advice)

@@ -123,7 +123,9 @@ class Router:
         await self._feed.wait_acked(place.clusters[protocol], timeout)
         return place_cluster(protocol, model, place.slot)
 
-    def opened(self, model: str, replica: str, protocol: Protocol, *, now: float) -> str | None:
+    def ready_cluster(
+        self, model: str, replica: str, protocol: Protocol, *, now: float
+    ) -> str | None:
         """As `open`, when there is nothing to wait for; else None."""
         place = self.places.find(model, replica)
         if place is None or replica not in self._addresses:

@@ -24,7 +24,7 @@ _SERVER_ERRORS: Final = 500
 _UNITS: Final = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 
 
-class Refusal(Enum):
+class NotServed(Enum):
     """Why a request does not reach a model: HTTP status, gRPC status, name in the metrics, whether it is final, and
     after how many seconds its client may try again where nobody says better (0: it had better not).
 
@@ -48,23 +48,23 @@ class Refusal(Enum):
         self.retry_after = retry_after
 
 
-def refusal_of(outcome: Outcome) -> Refusal | None:
+def refusal_of(outcome: Outcome) -> NotServed | None:
     """What an agent's answer is to the request; None: none. The type checker finds an outcome that is missing here."""
     match outcome:
         case Outcome.RESIDENT:
             return None
         case Outcome.NOT_ASSIGNED:
-            return Refusal.UNAVAILABLE  # the catalogue is ahead of the agent, or behind
+            return NotServed.UNAVAILABLE  # the catalogue is ahead of the agent, or behind
         case Outcome.LOAD_FAILED:
-            return Refusal.LOAD_FAILED
+            return NotServed.LOAD_FAILED
         case Outcome.OVERLOADED:
-            return Refusal.OVERLOADED
+            return NotServed.OVERLOADED
         case Outcome.DEADLINE:
-            return Refusal.DEADLINE
+            return NotServed.DEADLINE
         case Outcome.UNAVAILABLE:
-            return Refusal.UNAVAILABLE
+            return NotServed.UNAVAILABLE
         case Outcome.NO_ROOM:
-            return Refusal.NO_ROOM
+            return NotServed.NO_ROOM
     assert_never(outcome)
 
 
@@ -80,7 +80,7 @@ class Granted:
 class Refused:
     """``retry_after``: seconds; 0: no advice."""
 
-    refusal: Refusal
+    refusal: NotServed
     reason: str
     retry_after: float = 0.0
 

@@ -4,7 +4,7 @@ Filters say who may take a model, scores say who should, and the verdict keeps e
 numbers. Nothing here knows a clock, a store, a socket, or how the scheduler keeps its books.
 """
 
-from overbook.placement.filters import Refusal, Refused
+from overbook.placement.filters import Rule, Unfit
 from overbook.placement.place import place
 from overbook.placement.verdict import Decision, Verdict
 from overbook.placement.views import ModelDemand, Provider, ReplicaId, ReplicaView
@@ -13,10 +13,10 @@ __all__ = [
     "Decision",
     "ModelDemand",
     "Provider",
-    "Refusal",
-    "Refused",
     "ReplicaId",
     "ReplicaView",
+    "Rule",
+    "Unfit",
     "Verdict",
     "place",
 ]

@@ -15,7 +15,7 @@ from overbook.manifests.quantities import format_bytes
 from overbook.placement.views import ModelDemand, ReplicaView
 
 
-class Refusal(Enum):
+class Rule(Enum):
     """Which rule refused; stable words for programs."""
 
     OTHER_SERVER = "OtherServer"
@@ -29,10 +29,10 @@ class Refusal(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class Unfit:
     """``reason`` is for people and begins with what is wrong, not with the replica's name."""
 
-    rule: Refusal
+    rule: Rule
     reason: str
 
 
@@ -41,50 +41,50 @@ def amount(count: int) -> str:
     return f"{format_bytes(count)} ({count} bytes)"
 
 
-def _pinned_elsewhere(model: ModelDemand, replica: ReplicaView) -> Refused | None:
+def _pinned_elsewhere(model: ModelDemand, replica: ReplicaView) -> Unfit | None:
     if model.server is None or model.server == replica.id.server:
         return None
-    return Refused(Refusal.OTHER_SERVER, f"the model asks for server {model.server!r}")
+    return Unfit(Rule.OTHER_SERVER, f"the model asks for server {model.server!r}")
 
 
-def _not_connected(model: ModelDemand, replica: ReplicaView) -> Refused | None:
+def _not_connected(model: ModelDemand, replica: ReplicaView) -> Unfit | None:
     # Who holds the model keeps it: an agent that restarts must not lose its models.
     if replica.connected or replica.holds:
         return None
-    return Refused(Refusal.NOT_CONNECTED, "its agent is not connected")
+    return Unfit(Rule.NOT_CONNECTED, "its agent is not connected")
 
 
-def _missing_capability(model: ModelDemand, replica: ReplicaView) -> Refused | None:
+def _missing_capability(model: ModelDemand, replica: ReplicaView) -> Unfit | None:
     # Capabilities are told by the agent; of one that is away, nothing is known.
     if not replica.connected or model.requirements <= replica.capabilities:
         return None
     missing = ", ".join(sorted(model.requirements - replica.capabilities))
     offered = ", ".join(sorted(replica.capabilities)) or "nothing"
-    return Refused(Refusal.MISSING_CAPABILITY, f"lacks {missing}; offers {offered}")
+    return Unfit(Rule.MISSING_CAPABILITY, f"lacks {missing}; offers {offered}")
 
 
-def _other_format(model: ModelDemand, replica: ReplicaView) -> Refused | None:
+def _other_format(model: ModelDemand, replica: ReplicaView) -> Unfit | None:
     # Weights can often be read by both; code is written against one of them.
     if "python" not in model.requirements or model.made_for in ("", replica.runtime):
         return None
-    return Refused(
-        Refusal.OTHER_FORMAT,
+    return Unfit(
+        Rule.OTHER_FORMAT,
         f"the model's code is written for {model.made_for}, and this is {replica.runtime}",
     )
 
 
-def _name_taken(model: ModelDemand, replica: ReplicaView) -> Refused | None:
+def _name_taken(model: ModelDemand, replica: ReplicaView) -> Unfit | None:
     if replica.holds or model.name not in replica.foreign:
         return None
-    return Refused(
-        Refusal.NAME_TAKEN,
+    return Unfit(
+        Rule.NAME_TAKEN,
         "the attached server has a model of this name that Overbook did not put there; "
         "choose another name, or take that one away",
     )
 
 
-def _draining(model: ModelDemand, replica: ReplicaView) -> Refused | None:
-    return Refused(Refusal.DRAINING, "it is being taken away") if replica.draining else None
+def _draining(model: ModelDemand, replica: ReplicaView) -> Unfit | None:
+    return Unfit(Rule.DRAINING, "it is being taken away") if replica.draining else None
 
 
 def _has_its_place(model: ModelDemand, replica: ReplicaView) -> bool:
@@ -92,28 +92,28 @@ def _has_its_place(model: ModelDemand, replica: ReplicaView) -> bool:
     return replica.holds and model.size <= replica.held
 
 
-def _too_large(model: ModelDemand, replica: ReplicaView) -> Refused | None:
+def _too_large(model: ModelDemand, replica: ReplicaView) -> Unfit | None:
     if model.taken <= replica.budget or _has_its_place(model, replica):
         return None
-    return Refused(
-        Refusal.TOO_LARGE,
+    return Unfit(
+        Rule.TOO_LARGE,
         f"needs {amount(model.taken)}, more than the whole budget of {amount(replica.budget)}",
     )
 
 
-def _no_room(model: ModelDemand, replica: ReplicaView) -> Refused | None:
+def _no_room(model: ModelDemand, replica: ReplicaView) -> Unfit | None:
     limit = replica.limit
     if replica.registered + model.size <= limit or _has_its_place(model, replica):
         return None
-    return Refused(
-        Refusal.NO_ROOM,
+    return Unfit(
+        Rule.NO_ROOM,
         f"{amount(replica.registered)} registered in {replica.models} models + "
         f"{amount(model.size)} needed is more than {amount(limit)}, its budget of "
         f"{amount(replica.budget)} with {replica.overcommit_percent} % overcommit",
     )
 
 
-_FILTERS: Final[tuple[Callable[[ModelDemand, ReplicaView], Refused | None], ...]] = (
+_FILTERS: Final[tuple[Callable[[ModelDemand, ReplicaView], Unfit | None], ...]] = (
     _pinned_elsewhere,
     _draining,
     _not_connected,
@@ -130,7 +130,7 @@ def worth_waiting_for(model: ModelDemand, replica: ReplicaView) -> bool:
     return replica.awaited and not (_too_large(model, replica) or _no_room(model, replica))
 
 
-def refusal(model: ModelDemand, replica: ReplicaView) -> Refused | None:
+def refusal(model: ModelDemand, replica: ReplicaView) -> Unfit | None:
     """The first rule that keeps the model off the replica, None when it may go there."""
     for rule in _FILTERS:
         refused = rule(model, replica)

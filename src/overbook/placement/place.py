@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from overbook.placement.choice import Candidates, chosen_because, not_chosen_because
 from overbook.placement.filters import (
-    Refusal,
-    Refused,
+    Rule,
+    Unfit,
     refusal,
     worth_waiting_for,
 )
@@ -28,7 +28,7 @@ def place(
     ``providers``: who could offer what nobody offers now, for the advice in the verdict.
     """
     allowed: list[ReplicaView] = []
-    refused: list[tuple[ReplicaView, Refused]] = []
+    refused: list[tuple[ReplicaView, Unfit]] = []
     for view in replicas:
         why = refusal(model, view)
         if why is None:
@@ -42,8 +42,7 @@ def place(
     allowed += over
     refused = [(view, why) for view, why in refused if view not in over]
     soon = any(
-        why.rule is Refusal.NOT_CONNECTED and worth_waiting_for(model, view)
-        for view, why in refused
+        why.rule is Rule.NOT_CONNECTED and worth_waiting_for(model, view) for view, why in refused
     )
     if len(best) < model.needed or soon:
         best = [view for view in best if view.holds]
@@ -54,7 +53,7 @@ def place(
     candidates = Candidates(
         chosen=tuple(view for view in allowed if view.id in chosen),
         passed=tuple(view for view in allowed if view.id not in chosen),
-        full=tuple(view for view, why in refused if why.rule is Refusal.NO_ROOM),
+        full=tuple(view for view, why in refused if why.rule is Rule.NO_ROOM),
     )
     return Verdict(
         model=model.name,
@@ -80,14 +79,14 @@ def place(
 
 
 def _kept_over_the_limit(
-    model: ModelDemand, refused: Sequence[tuple[ReplicaView, Refused]], missing: int
+    model: ModelDemand, refused: Sequence[tuple[ReplicaView, Unfit]], missing: int
 ) -> list[ReplicaView]:
     """Of those that have no room for it, ``missing`` where it is and may stay all the same."""
-    kept = [view for view, why in refused if why.rule is Refusal.NO_ROOM and view.keeps]
+    kept = [view for view, why in refused if why.rule is Rule.NO_ROOM and view.keeps]
     return sorted(kept, key=lambda view: preference(model, view))[:missing]
 
 
-def _decision(view: ReplicaView, chosen: bool, reason: str, why: Refused | None) -> Decision:
+def _decision(view: ReplicaView, chosen: bool, reason: str, why: Unfit | None) -> Decision:
     return Decision(
         replica=view.id,
         chosen=chosen,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from overbook.placement.advice import nobody_offers
-from overbook.placement.filters import Refusal, Refused, amount
+from overbook.placement.filters import Rule, Unfit, amount
 from overbook.placement.views import ModelDemand, Provider, ReplicaId, ReplicaView
 
 # A line for people: of a hundred replicas, three reasons say enough (all are in `decisions`).
@@ -21,7 +21,7 @@ class Decision:
     replica: ReplicaId
     chosen: bool
     reason: str
-    rule: Refusal | None
+    rule: Rule | None
     registered: int
     limit: int
     budget: int
@@ -52,7 +52,7 @@ class Verdict:
     @property
     def waiting(self) -> bool:
         """Not placed, but it may be as soon as agents connect: nobody has to do anything."""
-        possible = (None, Refusal.NOT_CONNECTED)
+        possible = (None, Rule.NOT_CONNECTED)
         return (
             not self.placed
             and sum(1 for each in self.decisions if each.rule in possible) >= self.needed
@@ -62,7 +62,7 @@ class Verdict:
 def shortage(
     model: ModelDemand,
     views: Iterable[ReplicaView],
-    refused: Iterable[tuple[ReplicaView, Refused]],
+    refused: Iterable[tuple[ReplicaView, Unfit]],
     chosen: int,
     providers: Sequence[Provider] = (),
 ) -> str:
@@ -72,14 +72,10 @@ def shortage(
         return "there is no server replica; apply a Server with replicas of 1 or more"
     if model.server is not None and all(each.id.server != model.server for each in every):
         return _no_such_server(model.server, {each.id.server for each in every})
-    reasons = [(view, each) for view, each in refused if each.rule is not Refusal.OTHER_SERVER]
-    if (
-        not chosen
-        and reasons
-        and all(each.rule is Refusal.MISSING_CAPABILITY for _, each in reasons)
-    ):
+    reasons = [(view, each) for view, each in refused if each.rule is not Rule.OTHER_SERVER]
+    if not chosen and reasons and all(each.rule is Rule.MISSING_CAPABILITY for _, each in reasons):
         return nobody_offers(model, [view for view, _ in reasons], providers)
-    if not chosen and reasons and all(each.rule is Refusal.TOO_LARGE for _, each in reasons):
+    if not chosen and reasons and all(each.rule is Rule.TOO_LARGE for _, each in reasons):
         largest = max(reasons, key=lambda pair: pair[0].budget)[0]
         return (
             f"the model needs {amount(model.taken)}, more than every budget; the largest is "

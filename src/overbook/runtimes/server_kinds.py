@@ -1,4 +1,4 @@
-"""What Overbook knows of each kind of inference server, as one table of data: a new kind is one entry here, an adapter in
+"""What Overbook knows of each kind of inference server, in one table: a new kind is an entry here, an adapter in
 `agent.servers.factory`, and, where we ship it, a `Runtime` in `catalogue`.
 """
 

@@ -29,7 +29,7 @@ Message: TypeAlias = Any
 _Handler: TypeAlias = Callable[[Message, "_Context"], Coroutine[object, object, Message]]
 
 
-class Offer:
+class Services:
     """The services of one target. Has what the generated ``add_…_to_server`` functions need of a server."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Offer:
         """The same handlers in another form."""
 
 
-_offers: Final[dict[str, Offer]] = {}
+_offers: Final[dict[str, Services]] = {}
 
 
 class ListenFailed(Exception):
@@ -63,7 +63,7 @@ async def serving(
     ``register``: the generated function, with the service. ``grace``: seconds that calls have to end at the stop.
     Raises ListenFailed before it begins.
     """
-    server, offer = grpc.aio.server(options=SERVER_OPTIONS), Offer()
+    server, offer = grpc.aio.server(options=SERVER_OPTIONS), Services()
     register(server)
     register(offer)
     try:
@@ -80,7 +80,7 @@ async def serving(
 
 
 @contextlib.contextmanager
-def _offered(target: str, offer: Offer) -> Iterator[None]:
+def _offered(target: str, offer: Services) -> Iterator[None]:
     """Reachable in this process as long as the block runs; then its streams end as those of a server that stops."""
     _offers[target] = offer
     try:
@@ -223,7 +223,7 @@ class _Stream:
 
     def __init__(
         self,
-        offer: Offer,
+        offer: Services,
         handler: _Handler,
         *,
         request: Message = None,

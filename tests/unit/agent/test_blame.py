@@ -17,39 +17,41 @@ from overbook.agent.blame import (
     Suspect,
     judge,
 )
-from overbook.agent.deaths import Kind
+from overbook.agent.deaths import CallKind
 
 A, B, C = Suspect("a", 1), Suspect("b", 1), Suspect("c", 1)
 
 
-def died(record: Record, now: float, *suspects: Suspect, kind: Kind = Kind.REQUEST) -> Record:
+def died(
+    record: Record, now: float, *suspects: Suspect, kind: CallKind = CallKind.REQUEST
+) -> Record:
     return judge(record, dict.fromkeys(suspects, kind), now)[0]
 
 
 def sentences(record: Record, now: float, *suspects: Suspect) -> dict[Suspect, Sentence]:
-    _, found = judge(record, dict.fromkeys(suspects, Kind.REQUEST), now)
+    _, found = judge(record, dict.fromkeys(suspects, CallKind.REQUEST), now)
     return {each.suspect: each for each in found}
 
 
 def test_who_was_alone_is_named_at_once_and_held_back_at_the_second_time() -> None:
-    record, [first] = judge(Record(), {A: Kind.REQUEST}, 10.0)
+    record, [first] = judge(Record(), {A: CallKind.REQUEST}, 10.0)
     assert (first.strikes, first.until) == (1, 10.0 + FIRST_HOLD)
-    _, [second] = judge(record, {A: Kind.UNLOAD}, 20.0)
+    _, [second] = judge(record, {A: CallKind.UNLOAD}, 20.0)
     assert (second.strikes, second.until) == (2, math.inf)
 
 
 def test_who_waits_for_a_load_may_have_a_second_try() -> None:
-    record, [first] = judge(Record(), {A: Kind.LOAD}, 10.0)
+    record, [first] = judge(Record(), {A: CallKind.LOAD}, 10.0)
     assert first.until <= 10.0
-    assert judge(record, {A: Kind.LOAD}, 11.0)[1][0].until == math.inf
+    assert judge(record, {A: CallKind.LOAD}, 11.0)[1][0].until == math.inf
 
 
 def test_who_only_waited_is_not_accused_and_never_held_back_for_good() -> None:
     """The only request that was open: but a thread that some model left behind may have ended the process."""
-    record, found = judge(Record(), {A: Kind.REQUEST}, 0.0, ran=False)
+    record, found = judge(Record(), {A: CallKind.REQUEST}, 0.0, ran=False)
     assert found == ()
     for number in range(1, 20):
-        record, [sentence] = judge(record, {A: Kind.REQUEST}, 10.0 * number, ran=False)
+        record, [sentence] = judge(record, {A: CallKind.REQUEST}, 10.0 * number, ran=False)
         assert sentence.strikes == 0
         assert sentence.until <= 10.0 * number + LONGEST_APART
 
@@ -87,7 +89,7 @@ def test_who_is_found_alone_clears_those_it_was_met_with() -> None:
 
 
 def test_a_load_that_ends_well_clears_what_was_only_loading() -> None:
-    loading = died(Record(), 0.0, A, B, kind=Kind.LOAD)
+    loading = died(Record(), 0.0, A, B, kind=CallKind.LOAD)
     assert loading.watched(A)
     assert not loading.loaded(A).watched(A)
     assert loading.loaded(A).watched(B)
@@ -108,7 +110,7 @@ def test_a_person_and_another_content_begin_anew() -> None:
 @pytest.mark.parametrize("before", [(A,), (A, B)])
 def test_what_is_long_ago_does_not_count(before: tuple[Suspect, ...]) -> None:
     record = died(Record(), 0.0, *before)
-    assert judge(record, {A: Kind.REQUEST, B: Kind.REQUEST}, MEMORY)[1] == ()
+    assert judge(record, {A: CallKind.REQUEST, B: CallKind.REQUEST}, MEMORY)[1] == ()
 
 
 names = [Suspect(name, 1) for name in "abcdef"]
@@ -136,7 +138,7 @@ def test_the_innocent_lose_seconds_and_a_culprit_is_held_back_soon(data: st.Data
         suspects = {killer} | beside
         if len(suspects) == 1:
             alone[killer] += 1
-        record, found = judge(record, dict.fromkeys(suspects, Kind.REQUEST), now)
+        record, found = judge(record, dict.fromkeys(suspects, CallKind.REQUEST), now)
         for sentence in found:
             until[sentence.suspect] = sentence.until
         for one in innocent:
@@ -156,7 +158,7 @@ def test_a_culprit_is_found_however_many_always_run_with_it(beside: int) -> None
         running = [one for one in all_of_them if until.get(one, 0.0) <= now]
         if culprit in running:
             deaths += 1
-            record, found = judge(record, dict.fromkeys(running, Kind.REQUEST), now)
+            record, found = judge(record, dict.fromkeys(running, CallKind.REQUEST), now)
             until |= {each.suspect: each.until for each in found}
         assert deaths <= 4 + 2 * beside, "it goes on and on"
     assert all(until.get(one, 0.0) <= now + LONGEST_APART for one in all_of_them if one != culprit)

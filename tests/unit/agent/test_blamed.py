@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from overbook.agent.deaths import Activity, Call, Calls, Kind
+from overbook.agent.deaths import Activity, Call, CallKind, Calls
 from overbook.agent.operations import OperationLimits
 from overbook.residency.effects import Refusal
 from overbook.residency.events import ModelName
@@ -17,7 +17,7 @@ from tests.unit.agent.world import A, B, C, World, spec, world
 
 
 def running(*models: str, activity: Activity = Activity.ON_LOOP) -> Calls:
-    return Calls(tuple(Call(model, Kind.REQUEST, activity) for model in models))
+    return Calls(tuple(Call(model, CallKind.REQUEST, activity) for model in models))
 
 
 async def dies(made: World, *models: str, code: int = -11) -> None:
@@ -43,7 +43,7 @@ async def test_the_first_time_costs_it_a_moment_and_the_second_its_place() -> No
         assert first.reason == "the inference server died in a request of it: signal 11"
         assert 0 < first.retry_after <= 2.0
         assert made.actor.last_death is not None
-        assert made.actor.last_death.calls.begun == {(A, Kind.REQUEST)}
+        assert made.actor.last_death.calls.begun == {(A, CallKind.REQUEST)}
         assert (await made.activate(B)).refusal is None
         await asyncio.sleep(3)
         assert (await made.activate(A)).refusal is None

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from overbook.agent.kinds import FILES, Kind, kind_of
+from overbook.agent.kinds import FILES, ArtifactKind, kind_of
 from tests.unit.agent.mutations import (
     CATBOOST,
     LIGHTGBM,
@@ -78,12 +78,14 @@ def weights(folder: Path, name: str, *, outside: bool = False) -> int:
 )
 def test_one_file(tmp_path: Path, files: dict[str, bytes], word: str) -> None:
     (size,) = (len(content) for content in files.values())
-    assert kind_of(put(tmp_path, files)) == Kind(word, size)
+    assert kind_of(put(tmp_path, files)) == ArtifactKind(word, size)
 
 
 def test_what_lies_beside_the_model_is_no_part_of_it(tmp_path: Path) -> None:
     beside = {"README.md": bytes(5000), "data.csv": bytes(9000), "model-settings.json": b"{}"}
-    assert kind_of(put(tmp_path, {"model.pkl": LINEAR, **beside})) == Kind(LINEAR_WORD, len(LINEAR))
+    assert kind_of(put(tmp_path, {"model.pkl": LINEAR, **beside})) == ArtifactKind(
+        LINEAR_WORD, len(LINEAR)
+    )
 
 
 def test_a_file_called_model_counts_before_larger_ones(tmp_path: Path) -> None:
@@ -100,19 +102,19 @@ def test_a_packed_pickle_counts_as_what_it_unpacks_to(tmp_path: Path) -> None:
 
 def test_a_pickle_packed_by_what_nobody_has(tmp_path: Path) -> None:
     folder = put(tmp_path, {"model.joblib": b"\x04\x22\x4d\x18" + bytes(96)})
-    assert kind_of(folder) == Kind("joblib-packed", 100)
+    assert kind_of(folder) == ArtifactKind("joblib-packed", 100)
 
 
 def test_onnx_counts_its_weights_and_its_operations(tmp_path: Path) -> None:
     size = weights(tmp_path, "model.onnx")
     (tmp_path / "notes.bin").write_bytes(bytes(50_000))
-    assert kind_of(tmp_path) == Kind("onnx", size + 7168)
+    assert kind_of(tmp_path) == ArtifactKind("onnx", size + 7168)
 
 
 def test_onnx_counts_weights_in_other_files(tmp_path: Path) -> None:
     size = weights(tmp_path, "1/model.onnx", outside=True)
     put(tmp_path, {"config.pbtxt": b'platform: "onnxruntime_onnx"'})
-    assert kind_of(tmp_path) == Kind("onnx", size + 7168)
+    assert kind_of(tmp_path) == ArtifactKind("onnx", size + 7168)
 
 
 def test_onnx_that_claims_more_than_there_is(tmp_path: Path) -> None:
@@ -122,49 +124,53 @@ def test_onnx_that_claims_more_than_there_is(tmp_path: Path) -> None:
         if entry.key == "length":
             entry.value = "9" * 15
     (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
-    assert kind_of(tmp_path) == Kind("onnx", 8000 + 7168)
+    assert kind_of(tmp_path) == ArtifactKind("onnx", 8000 + 7168)
 
 
 def test_the_newest_version_is_meant(tmp_path: Path) -> None:
     put(tmp_path, {"2/model.bst": LIGHTGBM, "10/model.pkl": LINEAR, "9/model.cbm": CATBOOST})
-    assert kind_of(tmp_path) == Kind(LINEAR_WORD, len(LINEAR))
+    assert kind_of(tmp_path) == ArtifactKind(LINEAR_WORD, len(LINEAR))
 
 
 def test_tensorflow_as_it_is_saved_and_as_triton_wants_it(tmp_path: Path) -> None:
     files = {"saved_model.pb": bytes(10), "variables/variables.data-00000-of-00001": bytes(500)}
-    assert kind_of(put(tmp_path / "plain", files)) == Kind("saved-model", 510)
+    assert kind_of(put(tmp_path / "plain", files)) == ArtifactKind("saved-model", 510)
     triton = {f"1/model.savedmodel/{name}": content for name, content in files.items()}
-    assert kind_of(put(tmp_path / "triton", {**triton, "config.pbtxt": bytes(70)})) == Kind(
+    assert kind_of(put(tmp_path / "triton", {**triton, "config.pbtxt": bytes(70)})) == ArtifactKind(
         "saved-model", 510
     )
 
 
 def test_own_code_and_what_it_loads(tmp_path: Path) -> None:
     alone = put(tmp_path / "alone", {"1/model.py": b"class Model: ...", "config.pbtxt": b"x"})
-    assert kind_of(alone) == Kind("code", 16)
+    assert kind_of(alone) == ArtifactKind("code", 16)
     both = put(tmp_path / "both", {"model.py": b"import it", "data/table.pkl": LINEAR})
-    assert kind_of(both) == Kind(f"code:{LINEAR_WORD}", 9 + len(LINEAR))
+    assert kind_of(both) == ArtifactKind(f"code:{LINEAR_WORD}", 9 + len(LINEAR))
 
 
 def test_mlflow_says_its_flavour(tmp_path: Path) -> None:
     folder = put(tmp_path / "a", {"MLmodel": MLMODEL, "model.pkl": LINEAR, "conda.yaml": bytes(9)})
-    assert kind_of(folder) == Kind(f"mlflow:sklearn:{LINEAR_WORD}", len(MLMODEL) + len(LINEAR) + 9)
+    assert kind_of(folder) == ArtifactKind(
+        f"mlflow:sklearn:{LINEAR_WORD}", len(MLMODEL) + len(LINEAR) + 9
+    )
     assert kind_of(put(tmp_path / "b", {"MLmodel": b"flavors: {}"})).word == "mlflow:pyfunc"
 
 
 def test_what_nobody_understands(tmp_path: Path) -> None:
-    assert kind_of(put(tmp_path / "a", {"x.dat": bytes(7), "b/c.dat": bytes(5)})) == Kind(FILES, 12)
-    assert kind_of(put(tmp_path / "b", {"model.pkl": b"no pickle"})) == Kind(FILES, 9)
-    assert kind_of(tmp_path / "not there") == Kind(FILES, 0)
+    assert kind_of(put(tmp_path / "a", {"x.dat": bytes(7), "b/c.dat": bytes(5)})) == ArtifactKind(
+        FILES, 12
+    )
+    assert kind_of(put(tmp_path / "b", {"model.pkl": b"no pickle"})) == ArtifactKind(FILES, 9)
+    assert kind_of(tmp_path / "not there") == ArtifactKind(FILES, 0)
     (tmp_path / "empty").mkdir()
-    assert kind_of(tmp_path / "empty") == Kind(FILES, 0)
+    assert kind_of(tmp_path / "empty") == ArtifactKind(FILES, 0)
 
 
 def test_pipes_links_and_what_may_not_be_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "model.pkl")
     (tmp_path / "model.onnx").symlink_to("/etc/passwd")
     (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
-    assert kind_of(tmp_path) == Kind(FILES, 0)
+    assert kind_of(tmp_path) == ArtifactKind(FILES, 0)
 
 
 def test_the_same_files_are_the_same_kind_wherever_they_lie(tmp_path: Path) -> None:

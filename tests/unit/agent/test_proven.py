@@ -6,10 +6,10 @@ import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
-from overbook.agent.kinds import Kind
+from overbook.agent.kinds import ArtifactKind
 from overbook.agent.proven import GoodContent, Proven
 
-_CONTENT = GoodContent("/a", "1", "d" * 40, 7, Kind("onnx", 7), ("sklearn",), "2", 3)
+_CONTENT = GoodContent("/a", "1", "d" * 40, 7, ArtifactKind("onnx", 7), ("sklearn",), "2", 3)
 
 
 def test_what_was_loaded_is_known_afterwards(tmp_path: Path) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from overbook.agent.deaths import Activity, Call, Calls, Death, Kind, ended_itself
+from overbook.agent.deaths import Activity, Call, CallKind, Calls, Death, ended_itself
 from overbook.agent.silence import SPEAKS, Look, Silence
 
-A, B = ("a", Kind.REQUEST), ("b", Kind.LOAD)
+A, B = ("a", CallKind.REQUEST), ("b", CallKind.LOAD)
 
 
 def look(
@@ -17,7 +17,7 @@ def look(
     owes: bool = True,
     starved: float = 0.0,
     halted: bool = False,
-    blocking: frozenset[tuple[str, Kind]] = frozenset(),
+    blocking: frozenset[tuple[str, CallKind]] = frozenset(),
 ) -> Look:
     return Look(
         passed=passed,
@@ -61,23 +61,26 @@ def test_only_who_is_in_the_way_each_time_is_named() -> None:
 
 
 def test_whose_code_ran_is_suspected_and_else_all_whose_calls_were_open() -> None:
-    waiting = Call("w", Kind.REQUEST, Activity.WAITING)
-    aside = Call("t", Kind.LOAD, Activity.IN_THREAD)
-    looped = Call("l", Kind.REQUEST, Activity.ON_LOOP)
-    assert Calls((waiting, aside, looped)).suspects == {("t", Kind.LOAD), ("l", Kind.REQUEST)}
-    assert Calls((waiting,)).suspects == {("w", Kind.REQUEST)}
+    waiting = Call("w", CallKind.REQUEST, Activity.WAITING)
+    aside = Call("t", CallKind.LOAD, Activity.IN_THREAD)
+    looped = Call("l", CallKind.REQUEST, Activity.ON_LOOP)
+    assert Calls((waiting, aside, looped)).suspects == {
+        ("t", CallKind.LOAD),
+        ("l", CallKind.REQUEST),
+    }
+    assert Calls((waiting,)).suspects == {("w", CallKind.REQUEST)}
     assert Calls((waiting, looped), ending=True).suspects == frozenset()
-    assert Calls((waiting, aside, looped)).blocking == {("l", Kind.REQUEST)}
-    assert Calls((waiting, aside)).blocking == {("t", Kind.LOAD)}
+    assert Calls((waiting, aside, looped)).blocking == {("l", CallKind.REQUEST)}
+    assert Calls((waiting, aside)).blocking == {("t", CallKind.LOAD)}
     assert Calls((waiting,)).blocking == frozenset()
 
 
 def test_an_end_from_outside_is_nobodys_doing() -> None:
-    calls = Calls((Call("l", Kind.REQUEST, Activity.ON_LOOP),))
+    calls = Calls((Call("l", CallKind.REQUEST, Activity.ON_LOOP),))
     assert [ended_itself(code) for code in (-9, -15, -2, -11, -6, 3, 0)] == [
         *(False, False, False),
         *(True, True, True, True),
     ]
     assert Death(0.0, "signal 9", False, calls).suspects == frozenset()
-    assert Death(0.0, "signal 11", True, calls).suspects == {("l", Kind.REQUEST)}
+    assert Death(0.0, "signal 11", True, calls).suspects == {("l", CallKind.REQUEST)}
     assert Death(0.0, "it hung", True, calls, frozenset({A})).suspects == {A}

@@ -13,7 +13,7 @@ from overbook.agent.assembly import AgentLimits, AgentPorts, assemble
 from overbook.agent.clock import Clock
 from overbook.agent.followers import Follower
 from overbook.agent.guesses import Guess
-from overbook.agent.kinds import Kind
+from overbook.agent.kinds import ArtifactKind
 from overbook.agent.memory.gpu import NoGpus
 from overbook.agent.memory.history import History
 from overbook.agent.memory.machine import Room
@@ -66,10 +66,10 @@ class FakeCache:
     def held(self, digest: str, size: int) -> Artifact | None:
         return Artifact(Path("/cache") / digest, digest, size)
 
-    async def kind_of(self, folder: Path) -> Kind:
+    async def kind_of(self, folder: Path) -> ArtifactKind:
         """Each artifact is of the one kind; its size is told by its name."""
         found = {self._digest(uri): size for uri, size in self.sizes.items()}
-        return Kind("pickle:some.Estimator", found.get(folder.name, MB))
+        return ArtifactKind("pickle:some.Estimator", found.get(folder.name, MB))
 
     async def verify(self, digest: str) -> bool:
         self.verified.append(digest)

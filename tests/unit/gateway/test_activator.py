@@ -14,7 +14,7 @@ from overbook.gateway.agents import Agents
 from overbook.gateway.catalogue import Catalogue, CatalogueEntry
 from overbook.gateway.router import Router
 from overbook.gateway.snapshot.names import Protocol
-from overbook.gateway.verdicts import Granted, Refusal, Refused
+from overbook.gateway.verdicts import Granted, NotServed, Refused
 from overbook.gateway.xds import Feed
 from overbook.wire.agent_pb2 import ActivateReply
 from tests.unit.gateway.routers import router_with
@@ -201,7 +201,7 @@ async def test_a_request_waits_as_long_as_model_and_client_allow(
     wish = Wish("iris", Protocol.REST, suspect=False, seconds=client)
     refused = await _activator(agent, router).activate(wish)
     assert isinstance(refused, Refused)
-    assert refused.refusal is Refusal.DEADLINE
+    assert refused.refusal is NotServed.DEADLINE
 
 
 async def test_who_is_hot_is_not_refused_because_many_wait_for_others(
@@ -210,7 +210,7 @@ async def test_who_is_hot_is_not_refused_because_many_wait_for_others(
     activator = _activator(agent, router, ActivatorLimits(waiting=0))
     refused = await activator.activate(_WISH)
     assert isinstance(refused, Refused)
-    assert refused.refusal is Refusal.OVERLOADED
+    assert refused.refusal is NotServed.OVERLOADED
     router.make_hot(_REPLICA, ["iris"])
     assert await activator.activate(_WISH) == Granted("rest/iris/0", asked=False)
     assert agent.asked == 0
@@ -227,13 +227,13 @@ async def test_a_suspect_is_asked_about_however_hot_it_is(agent: Agent, router: 
 @pytest.mark.parametrize(
     ("outcome", "expected"),
     [
-        (ActivateReply.NO_ROOM, Refusal.NO_ROOM),
-        (ActivateReply.LOAD_FAILED, Refusal.LOAD_FAILED),
-        (ActivateReply.OVERLOADED, Refusal.OVERLOADED),
+        (ActivateReply.NO_ROOM, NotServed.NO_ROOM),
+        (ActivateReply.LOAD_FAILED, NotServed.LOAD_FAILED),
+        (ActivateReply.OVERLOADED, NotServed.OVERLOADED),
     ],
 )
 async def test_what_is_final_is_answered_at_once(
-    agent: Agent, router: Router, outcome: ActivateReply.Outcome.ValueType, expected: Refusal
+    agent: Agent, router: Router, outcome: ActivateReply.Outcome.ValueType, expected: NotServed
 ) -> None:
     agent.answers = [lambda: ActivateReply(outcome=outcome, reason="so it is")]
     async with asyncio.timeout(1):
@@ -267,7 +267,7 @@ async def test_without_a_catalogue_nobody_says_that_a_model_does_not_exist(
     )
     refused = await unheard.activate(_WISH)
     assert isinstance(refused, Refused)
-    assert refused.refusal is Refusal.UNAVAILABLE
+    assert refused.refusal is NotServed.UNAVAILABLE
     assert "has not heard from the scheduler" in refused.reason
 
 
@@ -279,7 +279,7 @@ async def test_at_its_end_it_refuses_who_waits_and_who_comes_with_the_reason(
     waiting = asyncio.create_task(activator.activate(_WISH))
     await agent.called.wait()
     activator.end("the gateway stops")
-    refused = Refused(Refusal.UNAVAILABLE, "model iris: the gateway stops", 1.0)
+    refused = Refused(NotServed.UNAVAILABLE, "model iris: the gateway stops", 1.0)
     assert await waiting == refused
     router.make_hot(_REPLICA, ["iris"])
     assert await activator.activate(_WISH) == refused

@@ -119,22 +119,22 @@ async def test_what_is_hot_again_may_still_have_direct_requests(feed: Feed, rout
 
 
 async def test_a_place_is_opened_when_envoy_has_its_cluster(feed: Feed, router: Router) -> None:
-    def opened(protocol: Protocol, now: float) -> str | None:
-        return router.opened("iris", _REPLICA, protocol, now=now)
+    def ready_cluster(protocol: Protocol, now: float) -> str | None:
+        return router.ready_cluster("iris", _REPLICA, protocol, now=now)
 
-    assert opened(Protocol.REST, 7.0) == "rest/iris/0"
+    assert ready_cluster(Protocol.REST, 7.0) == "rest/iris/0"
     place = router.places.find("iris", _REPLICA)
     assert place is not None
     assert place.granted_at == 7.0
-    assert opened(Protocol.GRPC, 8.0) is None, "nobody has asked for it over gRPC yet"
+    assert ready_cluster(Protocol.GRPC, 8.0) is None, "nobody has asked for it over gRPC yet"
     opening = asyncio.create_task(
         router.open("iris", _REPLICA, Protocol.GRPC, now=8.0, timeout=5.0)
     )
     await asyncio.sleep(0)
-    assert opened(Protocol.GRPC, 8.0) is None, "Envoy has not heard of it"
+    assert ready_cluster(Protocol.GRPC, 8.0) is None, "Envoy has not heard of it"
     feed._acknowledge(feed.revision)
-    assert await opening == opened(Protocol.GRPC, 8.0) == "grpc/iris/0"
-    assert router.opened("iris", "unknown/0", Protocol.REST, now=9.0) is None
+    assert await opening == ready_cluster(Protocol.GRPC, 8.0) == "grpc/iris/0"
+    assert router.ready_cluster("iris", "unknown/0", Protocol.REST, now=9.0) is None
 
 
 async def test_what_is_let_through_is_counted_for_a_server_that_counts_too(router: Router) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from overbook.gateway.verdicts import (
     Granted,
-    Refusal,
+    NotServed,
     Refused,
     Verdict,
     grpc_timeout_seconds,
@@ -64,9 +64,10 @@ def test_granted_names_the_cluster() -> None:
 
 @pytest.mark.parametrize("grpc_call", [False, True])
 @pytest.mark.parametrize(
-    ("refusal", "status", "code"), [(Refusal.OVERLOADED, 403, "14"), (Refusal.UNKNOWN, 404, "5")]
+    ("refusal", "status", "code"),
+    [(NotServed.OVERLOADED, 403, "14"), (NotServed.UNKNOWN, 404, "5")],
 )
-def test_refused_says_why(refusal: Refusal, status: int, code: str, grpc_call: bool) -> None:
+def test_refused_says_why(refusal: NotServed, status: int, code: str, grpc_call: bool) -> None:
     """Never with a 5xx, which Envoy would take for a failure to answer."""
     refused = Refused(refusal, "model iris: zu viele, für jetzt", 1.2)
     said, headers, body = _said(refused, grpc_call=grpc_call, verified=False)
@@ -76,17 +77,17 @@ def test_refused_says_why(refusal: Refusal, status: int, code: str, grpc_call: b
 
 
 def test_only_what_may_change_while_a_request_waits_is_not_final() -> None:
-    assert {each for each in Refusal if not each.final} == {Refusal.UNAVAILABLE}
-    assert {each for each in Refusal if each.http != 503} == {Refusal.UNKNOWN}
-    waits_for_a_person = {each for each in Refusal if not each.retry_after}
-    assert waits_for_a_person == {Refusal.UNKNOWN, Refusal.LOAD_FAILED, Refusal.NO_ROOM}
+    assert {each for each in NotServed if not each.final} == {NotServed.UNAVAILABLE}
+    assert {each for each in NotServed if each.http != 503} == {NotServed.UNKNOWN}
+    waits_for_a_person = {each for each in NotServed if not each.retry_after}
+    assert waits_for_a_person == {NotServed.UNKNOWN, NotServed.LOAD_FAILED, NotServed.NO_ROOM}
 
 
 def test_every_outcome_of_an_agent_is_known() -> None:
     refusals = {outcome: refusal_of(outcome) for outcome in Outcome}
     assert refusals.pop(Outcome.RESIDENT) is None
     assert None not in refusals.values()
-    assert refusals[Outcome.NO_ROOM] is Refusal.NO_ROOM
+    assert refusals[Outcome.NO_ROOM] is NotServed.NO_ROOM
     assert outcome_of(ActivateReply(outcome=99)) is Outcome.UNAVAILABLE  # type: ignore[arg-type]  # a newer agent's
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from overbook.placement import ModelDemand, Refusal, ReplicaId, ReplicaView, Verdict, place
+from overbook.placement import ModelDemand, ReplicaId, ReplicaView, Rule, Verdict, place
 
 MB = 1_000_000
 
@@ -96,7 +96,7 @@ def test_code_goes_only_where_it_is_written_for() -> None:
     verdict = place(demand("python", made_for="triton"), [triton(registered=10 * MB), mlserver()])
     assert not verdict.placed
     rules = {each.replica.server: each.rule for each in verdict.decisions}
-    assert rules == {"triton": Refusal.NO_ROOM, "mlserver": Refusal.OTHER_FORMAT}
+    assert rules == {"triton": Rule.NO_ROOM, "mlserver": Rule.OTHER_FORMAT}
     assert reasons(verdict)["mlserver"] == (
         "the model's code is written for triton, and this is mlserver"
     )
@@ -113,7 +113,7 @@ def test_the_name_of_somebody_elses_model_is_taken() -> None:
     there = triton(foreign=frozenset({"m"}), attached=True)
     verdict = place(demand("onnx"), [there])
     assert not verdict.placed
-    assert verdict.decisions[0].rule is Refusal.NAME_TAKEN
+    assert verdict.decisions[0].rule is Rule.NAME_TAKEN
     assert chosen(place(demand("onnx"), [there, mlserver()])) == ["mlserver"]
     assert place(demand("onnx"), [triton(foreign=frozenset({"other"}))]).placed
 

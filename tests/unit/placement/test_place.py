@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overbook.placement import ModelDemand, Refusal, ReplicaId, ReplicaView, Verdict, place
+from overbook.placement import ModelDemand, ReplicaId, ReplicaView, Rule, Verdict, place
 
 MB = 1_000_000
 
@@ -26,7 +26,7 @@ def demand(size: int = MB, *requirements: str, **changes: object) -> ModelDemand
     return ModelDemand("iris", size, frozenset(requirements), **changes)  # type: ignore[arg-type]
 
 
-def rules(verdict: Verdict) -> dict[str, Refusal | None]:
+def rules(verdict: Verdict) -> dict[str, Rule | None]:
     return {str(each.replica): each.rule for each in verdict.decisions}
 
 
@@ -48,7 +48,7 @@ def test_twelve_models_fit_and_the_thirteenth_is_refused_with_the_numbers() -> N
         "1M (1000000 bytes) needed is more than 12M (12000000 bytes), its budget of "
         "10M (10000000 bytes) with 20 % overcommit"
     )
-    assert rules(verdicts[-1]) == {"mlserver/0": Refusal.NO_ROOM}
+    assert rules(verdicts[-1]) == {"mlserver/0": Rule.NO_ROOM}
 
 
 def test_without_overcommit_the_eleventh_is_refused() -> None:
@@ -63,7 +63,7 @@ def test_a_model_larger_than_every_budget_names_the_largest() -> None:
         "the model needs 11M (11000000 bytes), more than every budget; the largest is "
         "10.5M (10500000 bytes) of big/0; give a Server more memory"
     )
-    assert set(rules(verdict).values()) == {Refusal.TOO_LARGE}
+    assert set(rules(verdict).values()) == {Rule.TOO_LARGE}
     assert "10M (10000000 bytes)" in verdict.decisions[0].reason
 
 
@@ -114,7 +114,7 @@ def test_a_server_that_is_not_there(wanted: str, hint: str) -> None:
 def test_the_server_asked_for_is_the_only_one_considered() -> None:
     verdict = place(demand(server="small"), [view("big/0"), view("small/0", registered=12 * MB)])
     assert not verdict.placed
-    assert rules(verdict) == {"big/0": Refusal.OTHER_SERVER, "small/0": Refusal.NO_ROOM}
+    assert rules(verdict) == {"big/0": Rule.OTHER_SERVER, "small/0": Rule.NO_ROOM}
     assert "big/0" not in verdict.reason
     assert place(demand(server="small"), [view("big/0"), view("small/0")]).chosen == (
         ReplicaId("small", 0),
@@ -140,7 +140,7 @@ def test_waiting_is_only_what_connecting_can_end() -> None:
 def test_a_draining_replica_loses_even_what_it_holds() -> None:
     verdict = place(demand(), [view(draining=True, holds=True), view("mlserver/1")])
     assert verdict.chosen == (ReplicaId("mlserver", 1),)
-    assert rules(verdict)["mlserver/0"] is Refusal.DRAINING
+    assert rules(verdict)["mlserver/0"] is Rule.DRAINING
 
 
 def test_order_of_preference() -> None:
@@ -254,15 +254,15 @@ def test_what_others_turned_out_to_take_sends_nobody_away() -> None:
         == "holds it already (2M (2000000 bytes) above 12M (12000000 bytes))"
     )
     asks_for_more = place(demand(2 * MB + 1), [full])
-    assert rules(asks_for_more) == {"mlserver/0": Refusal.NO_ROOM}
+    assert rules(asks_for_more) == {"mlserver/0": Rule.NO_ROOM}
     newcomer = place(demand(2 * MB), [view(registered=14 * MB)])
-    assert rules(newcomer) == {"mlserver/0": Refusal.NO_ROOM}
+    assert rules(newcomer) == {"mlserver/0": Rule.NO_ROOM}
 
 
 def test_one_that_takes_more_than_the_whole_budget_is_refused_whatever_it_counts_as() -> None:
     large = demand(9 * MB, takes=11 * MB)
     refused = place(large, [view()])
-    assert rules(refused) == {"mlserver/0": Refusal.TOO_LARGE}
+    assert rules(refused) == {"mlserver/0": Rule.TOO_LARGE}
     assert refused.reason.startswith("the model needs 11M (11000000 bytes), more than every budget")
     assert place(large, [view(holds=True, held=9 * MB)]).placed
     assert place(demand(11 * MB, takes=9 * MB), [view()]).placed

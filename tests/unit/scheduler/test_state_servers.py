@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from overbook.artifacts.survey import Survey
-from overbook.placement import Provider, Refusal
+from overbook.placement import Provider, Rule
 from overbook.scheduler.records import ForeignModel
 from tests.unit.scheduler.world import MB, World
 
@@ -74,7 +74,7 @@ def test_a_foreign_model_keeps_its_name_until_it_is_gone() -> None:
     world.server_report("theirs/0", state="ready", foreign=(ForeignModel("net", "ready"),))
     world.apply("net", requirements=["onnx"])
     assert world.seats("net") == {}
-    assert world.state.verdict("net").decisions[0].rule is Refusal.NAME_TAKEN
+    assert world.state.verdict("net").decisions[0].rule is Rule.NAME_TAKEN
     world.server_report("theirs/0", state="ready")
     assert world.seats("net").keys() == {"theirs/0"}
 
@@ -84,6 +84,6 @@ def test_foreign_models_of_known_size_take_their_share_of_the_budget() -> None:
     foreign = (ForeignModel("a", "ready", 9 * MB), ForeignModel("b", "ready"))
     world.server_report("theirs/0", state="ready", foreign=foreign)
     world.apply("net", requirements=["onnx"], memory="2M")
-    assert world.state.verdict("net").decisions[0].rule is Refusal.TOO_LARGE
+    assert world.state.verdict("net").decisions[0].rule is Rule.TOO_LARGE
     world.apply("small", requirements=["onnx"], memory="1M")
     assert world.seats("small").keys() == {"theirs/0"}

@@ -22,7 +22,7 @@ from statistics import median
 from typing import Final
 
 from overbook.agent.guesses import SMALLEST
-from overbook.agent.kinds import Kind
+from overbook.agent.kinds import ArtifactKind
 from overbook.agent.servers.protocol import Weight
 
 KEPT: Final = 16
@@ -51,7 +51,7 @@ class Evidence:
     that inference took on top. ``requirement``: the words that tell whether it gets a process of its own.
     """
 
-    kind: Kind
+    kind: ArtifactKind
     weight: Weight | None = None
     loads: tuple[int, ...] = ()
     returns: tuple[int, ...] = ()

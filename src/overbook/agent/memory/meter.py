@@ -25,7 +25,7 @@ from typing import Final
 from overbook.agent.clock import Clock
 from overbook.agent.memory.attribution import Attribution
 from overbook.agent.memory.readings import Probe, Reading
-from overbook.agent.memory.sizes import Content, Sizes
+from overbook.agent.memory.sizes import Measurable, Sizes
 from overbook.agent.memory.turns import Turns
 from overbook.agent.memory.unattributed import Unattributed
 
@@ -61,7 +61,7 @@ class Telling:
 class _FirstUse:
     """A load seen alone, whose first inference is still to come. ``serial``: no operation began since."""
 
-    content: Content
+    content: Measurable
     before: int
     serial: int
 
@@ -110,11 +110,11 @@ class Meter:
         self._weighs = weighs
         self._borrowed = borrowed
         self._grown = grown
-        self._to_sample: dict[str, Content] = {}  # loaded once, and not weighed with a request
+        self._to_sample: dict[str, Measurable] = {}  # loaded once, and not weighed with a request
         self._used: set[str] = (
             set()
         )  # of these, the ones that answered requests since they were looked at
-        self._in_use: dict[str, Content] = {}  # loaded, and not known yet to have grown or not
+        self._in_use: dict[str, Measurable] = {}  # loaded, and not known yet to have grown or not
         self._answered = 0
         self._unloads: Counter[str] = Counter()
         self._clock = clock
@@ -148,7 +148,7 @@ class Meter:
 
     @contextlib.asynccontextmanager
     async def loading(
-        self, name: str, content: Content, replaces: Content | None = None
+        self, name: str, content: Measurable, replaces: Measurable | None = None
     ) -> AsyncIterator[None]:
         """Around the call that loads. An error of the load is no sample. ``replaces``: what it swaps out."""
         if self._weighs:
@@ -191,7 +191,7 @@ class Meter:
             self.sizes.took(content, took)
             self._first_use[name] = _FirstUse(content, window.before, self._windows.serial)
 
-    def _without(self, replaced: Content | None, change: int | None) -> int | None:
+    def _without(self, replaced: Measurable | None, change: int | None) -> int | None:
         """What the new one takes: the change, and what the old one gave back meanwhile."""
         if replaced is None or change is None:
             return change
@@ -246,11 +246,11 @@ class Meter:
             self._to_sample.pop(name, None)
             self._sampling.sampled(content.digest, request)
 
-    def _unasked(self, content: Content) -> bool:
+    def _unasked(self, content: Measurable) -> bool:
         evidence = self.sizes.evidence(content.digest)
         return evidence is None or evidence.weight is None or not evidence.weight.asked
 
-    async def _grown_apart(self, name: str, content: Content) -> bool:
+    async def _grown_apart(self, name: str, content: Measurable) -> bool:
         """Its own process is asked once more: some of it comes only with the first request."""
         own = await self._exact(name)
         self._in_use.pop(name, None)
@@ -258,7 +258,7 @@ class Meter:
             self.sizes.took_more(content, own)
         return own is not None
 
-    async def _grown_beside(self, name: str, content: Content) -> bool:
+    async def _grown_beside(self, name: str, content: Measurable) -> bool:
         """The server is asked, which knows whether anybody else was."""
         evidence = self.sizes.evidence(content.digest)
         if evidence is None or evidence.weight is None:
@@ -271,14 +271,14 @@ class Meter:
             self._in_use.pop(name, None)
         return grown is not None
 
-    def _worth_a_look(self, content: Content) -> bool:
+    def _worth_a_look(self, content: Measurable) -> bool:
         evidence = self.sizes.evidence(content.digest)
         return self._unasked(content) and (evidence is None or len(evidence.uses) < _ENOUGH)
 
     # -- unloads
 
     @contextlib.asynccontextmanager
-    async def unloading(self, name: str, content: Content | None) -> AsyncIterator[Work]:
+    async def unloading(self, name: str, content: Measurable | None) -> AsyncIterator[Work]:
         """Around the call that unloads; ends when the bytes are back, or overdue."""
         self._first_use.pop(name, None)
         in_use = self._in_use.pop(name, None)
@@ -310,7 +310,9 @@ class Meter:
             (self._fell_short.discard if back else self._fell_short.add)(content.digest)
 
     @contextlib.asynccontextmanager
-    async def _unloading_at_rest(self, name: str, content: Content | None) -> AsyncIterator[Work]:
+    async def _unloading_at_rest(
+        self, name: str, content: Measurable | None
+    ) -> AsyncIterator[Work]:
         """The server gives memory back before it answers, and says how much that was when it is asked to."""
         window = self._windows.open(0)
         try:
@@ -326,7 +328,7 @@ class Meter:
         if self.state.fell_short(held, self._others(name)):
             self._telling.withhold(self.state.withheld)
 
-    def _worth_measuring(self, content: Content | None) -> bool:
+    def _worth_measuring(self, content: Measurable | None) -> bool:
         """It costs the server a moment, so: until there are samples, now and then, and when memory is missing."""
         if content is None:
             return False
@@ -335,11 +337,11 @@ class Meter:
         few = evidence is None or len(evidence.returns) < _ENOUGH
         return few or self.state.withheld > 0 or self._unloads[content.digest] % _AGAIN == 0
 
-    def _said(self, content: Content | None, gave: int | None) -> None:
+    def _said(self, content: Measurable | None, gave: int | None) -> None:
         if content is not None and gave is not None:
             self.sizes.gave(content, gave)
 
-    async def _seen_back(self, name: str, content: Content | None) -> bool:
+    async def _seen_back(self, name: str, content: Measurable | None) -> bool:
         """Wait until the process holds no more than the others' charges allow; else withhold what is missing.
 
         A model's own processes have ended when its unload has: what is held beyond the charges then is others'.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from overbook.agent.guesses import Expectation, Experience, Guess
-from overbook.agent.kinds import FILES, Kind
+from overbook.agent.kinds import FILES, ArtifactKind
 from overbook.agent.memory.estimates import (
     Evidence,
     charged_size,
@@ -25,7 +25,7 @@ from overbook.agent.servers.protocol import Weight
 _SAME_SIZE: Final = 64 << 10
 
 
-_UNKNOWN: Final = Kind(FILES, 0)
+_UNKNOWN: Final = ArtifactKind(FILES, 0)
 
 
 class Store(Protocol):
@@ -37,11 +37,11 @@ class Store(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class Measurable:
     """What is loaded: files by digest, what kind they are of, and the requirements, which tell who serves it."""
 
     digest: str
-    kind: Kind
+    kind: ArtifactKind
     requirement: str = ""
 
 
@@ -57,15 +57,15 @@ class Sizes:
         self._told: dict[str, tuple[int, ...]] = {}
         for digest, evidence in self._known.items():
             self._learn(digest, evidence)
-        self._contents: dict[str, Content] = {}
+        self._contents: dict[str, Measurable] = {}
         self._on_change = on_change
 
-    def introduce(self, content: Content) -> None:
+    def introduce(self, content: Measurable) -> None:
         """This content is assigned here: `content` finds it by its digest."""
         self._contents[content.digest] = content
 
-    def content(self, digest: str) -> Content:
-        return self._contents.get(digest) or Content(digest, _UNKNOWN)
+    def content(self, digest: str) -> Measurable:
+        return self._contents.get(digest) or Measurable(digest, _UNKNOWN)
 
     def keep_only(self, digests: set[str]) -> None:
         """The contents of models that left are forgotten, what was measured of them is not."""
@@ -84,11 +84,11 @@ class Sizes:
     def evidence(self, digest: str) -> Evidence | None:
         return self._known.get(digest)
 
-    def weighed(self, content: Content, weight: Weight) -> None:
+    def weighed(self, content: Measurable, weight: Weight) -> None:
         """It was loaded in a fresh process."""
         self._keep(content, replace(self._of(content), weight=weight))
 
-    def measured(self, content: Content, declared: int | None) -> int | None:
+    def measured(self, content: Measurable, declared: int | None) -> int | None:
         """Bytes by measurement, None until there is one."""
         evidence = self._known.get(content.digest)
         if evidence is None:
@@ -96,67 +96,67 @@ class Sizes:
         believed = self.guess(content) if declared is None else declared
         return measured_size(evidence, believed)
 
-    def charge(self, content: Content, declared: int | None) -> int:
+    def charge(self, content: Measurable, declared: int | None) -> int:
         """Bytes to charge for it in the ledger."""
         evidence = self._known.get(content.digest)
         guess = 0 if declared is not None else self.guess(content)
         return charged_size(evidence, declared, guess)
 
-    def reserve(self, content: Content, declared: int | None) -> int:
+    def reserve(self, content: Measurable, declared: int | None) -> int:
         """Bytes to charge for a load of it until it ended, when they should be more than `charge`; else 0."""
         cautious = self._expect(content).cautious
         return reserved_size(self._known.get(content.digest), declared, cautious)
 
-    def peak(self, content: Content) -> int:
+    def peak(self, content: Measurable) -> int:
         """Bytes that a load of it takes, or may take, for a moment. Of a model in a process of its own: 0."""
         evidence = self._known.get(content.digest)
         if evidence is None or not evidence.measured:
             return self._expect(content).loading
         return 0 if evidence.weight is None else evidence.weight.peak
 
-    def wrong(self, content: Content, declared: int | None) -> bool:
+    def wrong(self, content: Measurable, declared: int | None) -> bool:
         """Whether what was measured differs from the declaration by more than noise and a quarter of it."""
         measured = self.measured(content, declared)
         return declared is not None and measured is not None and wrong(measured, declared)
 
-    def guess(self, content: Content) -> int:
+    def guess(self, content: Measurable) -> int:
         """Bytes without any measurement of this content, by what others of its kind became in memory."""
         return self._expect(content).likely
 
-    def _expect(self, content: Content) -> Expectation:
+    def _expect(self, content: Measurable) -> Expectation:
         process = self._guess.process(content.requirement.split())
         return self._experience.expect(content.kind, process=process)
 
-    def took(self, content: Content, bytes_: int) -> None:
+    def took(self, content: Measurable, bytes_: int) -> None:
         """A load of it, seen alone."""
         before = self._of(content)
         self._keep(content, before.with_load(bytes_))
 
-    def took_more(self, content: Content, bytes_: int) -> None:
+    def took_more(self, content: Measurable, bytes_: int) -> None:
         """The same load, after its first inference."""
         self._keep(content, self._of(content).with_more(bytes_))
 
-    def gave(self, content: Content, bytes_: int) -> None:
+    def gave(self, content: Measurable, bytes_: int) -> None:
         """An unload of it, seen alone."""
         if content.digest in self._known:
             self._keep(content, self._of(content).with_return(bytes_))
 
-    def grew(self, content: Content, bytes_: int) -> None:
+    def grew(self, content: Measurable, bytes_: int) -> None:
         """After its first requests it held so many more than after its load."""
         evidence = self._known.get(content.digest)
         if evidence is not None and evidence.measured:
             self._keep(content, evidence.with_growth(bytes_))
 
-    def peaked(self, content: Content, over: int) -> None:
+    def peaked(self, content: Measurable, over: int) -> None:
         """What inference took on top of the model, for a moment."""
         if content.digest in self._known:
             self._keep(content, self._of(content).with_peak(over), told=False)
 
-    def _of(self, content: Content) -> Evidence:
+    def _of(self, content: Measurable) -> Evidence:
         known = self._known.pop(content.digest, None)  # the newest stands last
         return known or Evidence(content.kind, requirement=content.requirement)
 
-    def _keep(self, content: Content, evidence: Evidence, *, told: bool = True) -> None:
+    def _keep(self, content: Measurable, evidence: Evidence, *, told: bool = True) -> None:
         self._known[content.digest] = self._unsaved[content.digest] = evidence
         self._learn(content.digest, evidence)
         if told and self._is_news(content.digest, evidence):

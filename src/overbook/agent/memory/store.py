@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from overbook.agent.kinds import Kind
+from overbook.agent.kinds import ArtifactKind
 from overbook.agent.memory.estimates import Evidence
 from overbook.agent.servers.protocol import Weight
 from overbook.database import opened, tell_log
@@ -108,7 +108,7 @@ def _evidence(facts: Mapping[str, object]) -> Evidence:
     if weight is not None and not (isinstance(weight, list) and len(weight) == 3):
         raise TypeError("expected a weight of two numbers and whether it was asked")
     return Evidence(
-        kind=Kind(str(kind[0]), int(kind[1])),
+        kind=ArtifactKind(str(kind[0]), int(kind[1])),
         weight=None if weight is None else Weight(int(weight[0]), int(weight[1]), bool(weight[2])),
         loads=tuple(int(each) for each in loads),
         returns=tuple(int(each) for each in returns),

@@ -21,7 +21,7 @@ from overbook.agent.memory.machine import Room
 from overbook.agent.memory.meter import Meter
 from overbook.agent.memory.readings import Reading
 from overbook.agent.memory.recycling import Advice, Recycling
-from overbook.agent.memory.sizes import Content
+from overbook.agent.memory.sizes import Measurable
 from overbook.agent.memory.unattributed import slack_of
 from overbook.agent.notices import Notices
 from overbook.residency.sizes import in_words
@@ -49,11 +49,11 @@ class Residents(Protocol):
         """What loads under way take for a moment beyond what they are charged."""
         ...
 
-    def resident_contents(self) -> list[tuple[Content, int]]:
+    def resident_contents(self) -> list[tuple[Measurable, int]]:
         """What is loaded, and what each is charged."""
         ...
 
-    def take_used(self) -> list[Content | None]:
+    def take_used(self) -> list[Measurable | None]:
         """Of the models used since the last call."""
         ...
 

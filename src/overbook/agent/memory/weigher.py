@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from overbook.agent.looking import failing_alone
 from overbook.agent.memory.guard import margin_of
 from overbook.agent.memory.machine import Room
-from overbook.agent.memory.sizes import Content, Sizes
+from overbook.agent.memory.sizes import Measurable, Sizes
 from overbook.agent.servers.protocol import (
     ModelRejected,
     PreparedModel,
@@ -186,7 +186,7 @@ class Weigher:
         return True
 
     async def _confirmed(
-        self, model: PreparedModel, content: Content, request: bytes | None
+        self, model: PreparedModel, content: Measurable, request: bytes | None
     ) -> Weight | None:
         weight = await self._ports.scale.weigh(model, timeout=_LONGEST, request=request)
         expected = self._ports.sizes.guess(content)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from overbook.agent.servers.attached.kinds import AttachedMlserver, AttachedTriton, Kind
+from overbook.agent.servers.attached.kinds import AttachedKind, AttachedMlserver, AttachedTriton
 from overbook.agent.servers.attached.server import AttachedServer, Attachment
 from overbook.agent.servers.mlserver.server import MlserverConfig, MlserverServer
 from overbook.agent.servers.protocol import InferenceServer
@@ -41,7 +41,7 @@ LAUNCHED: Final[Mapping[str, Callable[[RuntimeEnvironment, Path], InferenceServe
     "mlserver": _mlserver,
     "triton": _triton,
 }
-ATTACHED: Final[Mapping[str, Callable[[], Kind]]] = {
+ATTACHED: Final[Mapping[str, Callable[[], AttachedKind]]] = {
     "mlserver": AttachedMlserver,
     "triton": AttachedTriton,
 }

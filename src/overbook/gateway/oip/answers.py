@@ -18,19 +18,19 @@ METADATA_TIMEOUT_SECONDS: Final = 10.0
 MAX_SHOWN: Final = 80
 
 
-class Refusal(Exception):
+class NoAnswer(Exception):
     """Base of what a client is told instead of an answer; the message is one line for people."""
 
 
-class UnknownModel(Refusal):
+class UnknownModel(NoAnswer):
     """Nobody registered it, or it has no such version: 404, NOT_FOUND."""
 
 
-class BadRequest(Refusal):
+class BadRequest(NoAnswer):
     """The request can never succeed as it is: 400, INVALID_ARGUMENT."""
 
 
-class NotAvailable(Refusal):
+class NotAvailable(NoAnswer):
     """Registered, but it cannot be answered now; trying later may help: 503, UNAVAILABLE."""
 
 
@@ -131,7 +131,7 @@ class Answers:
                 items.append(IndexItem(name=name, ready=entry.available, reason=reason))
         return items
 
-    def refuse_repository(self, verb: str, name: str) -> Refusal:
+    def refuse_repository(self, verb: str, name: str) -> NoAnswer:
         """Why the repository calls ``load`` and ``unload`` are not obeyed."""
         try:
             self.model(name)

@@ -16,7 +16,7 @@ from overbook.gateway.oip.answers import (
     EXTENSIONS,
     SERVER_NAME,
     Answers,
-    Refusal,
+    NoAnswer,
 )
 from overbook.gateway.oip.metadata import metadata_message
 from overbook.gateway.oip.methods import REPOSITORY_SERVICE, SERVICE, status_of
@@ -60,7 +60,7 @@ def _unary(
     ) -> _Response:
         try:
             return await call(message)
-        except Refusal as refusal:
+        except NoAnswer as refusal:
             await context.abort(status_of(refusal), str(refusal))
 
     return grpc.unary_unary_rpc_method_handler(
@@ -71,7 +71,7 @@ def _unary(
 
 
 class _Calls:
-    """One coroutine per unary method; they raise Refusal."""
+    """One coroutine per unary method; they raise NoAnswer."""
 
     def __init__(self, answers: Answers) -> None:
         self._answers = answers

@@ -6,7 +6,7 @@ from typing import Final
 
 import grpc
 
-from overbook.gateway.oip.answers import NotAvailable, Refusal, UnknownModel
+from overbook.gateway.oip.answers import NoAnswer, NotAvailable, UnknownModel
 
 SERVICE: Final = "inference.GRPCInferenceService"
 # MLServer serves the repository calls under this name as well, with the same fields.
@@ -14,7 +14,7 @@ REPOSITORY_SERVICE: Final = "inference.model_repository.ModelRepositoryService"
 STREAM_METHOD: Final = f"/{SERVICE}/ModelStreamInfer"
 
 
-def status_of(refusal: Refusal) -> grpc.StatusCode:
+def status_of(refusal: NoAnswer) -> grpc.StatusCode:
     if isinstance(refusal, UnknownModel):
         return grpc.StatusCode.NOT_FOUND
     if isinstance(refusal, NotAvailable):

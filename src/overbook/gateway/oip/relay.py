@@ -19,7 +19,7 @@ from typing import Final
 
 import grpc
 
-from overbook.gateway.oip.answers import MAX_SHOWN, Answers, BadRequest, Refusal
+from overbook.gateway.oip.answers import MAX_SHOWN, Answers, BadRequest, NoAnswer
 from overbook.gateway.oip.methods import STREAM_METHOD, status_of
 from overbook.gateway.oip.model_name import MalformedMessage, model_name
 from overbook.gateway.snapshot.names import MODEL_HEADER, SELDON_HEADER
@@ -89,7 +89,7 @@ class StreamRelay:
         metadata = forwarded(context.invocation_metadata())
         try:
             name = self._model_of(first, metadata)
-        except Refusal as refusal:
+        except NoAnswer as refusal:
             return Ending(status_of(refusal), str(refusal))
         remaining = context.time_remaining()
         timeout = None if remaining is None else remaining * _TIMEOUT_SHARE
@@ -109,12 +109,12 @@ class StreamRelay:
                 ending = await _pump_down(call, context)
                 up.cancel()
             return ending
-        except* Refusal as group:
+        except* NoAnswer as group:
             refused.extend(Ending(status_of(error), str(error)) for error in _leaves(group))
         return refused[0]
 
     def _model_of(self, first: bytes, metadata: Metadata) -> str:
-        """The model of the first message. Raises Refusal if it is unknown or a header contradicts."""
+        """The model of the first message. Raises NoAnswer if it is unknown or a header contradicts."""
         name = _named(first)
         if not name:
             raise BadRequest("the first message of the stream has no model_name; set it")
@@ -129,7 +129,7 @@ class StreamRelay:
 
 
 async def _pump_up(context: _Context, call: _Call, *, first: bytes, name: str) -> None:
-    """Client to server, to the half-close. Raises Refusal when a message names another model."""
+    """Client to server, to the half-close. Raises NoAnswer when a message names another model."""
     message: bytes | None = first
     try:
         while message is not None:
@@ -172,8 +172,8 @@ def _named(message: bytes) -> str:
         raise BadRequest(f"the message is not a ModelInferRequest: {error}") from None
 
 
-def _leaves(group: BaseExceptionGroup[Refusal]) -> list[Refusal]:
-    leaves: list[Refusal] = []
+def _leaves(group: BaseExceptionGroup[NoAnswer]) -> list[NoAnswer]:
+    leaves: list[NoAnswer] = []
     for error in group.exceptions:
         leaves.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
     return leaves

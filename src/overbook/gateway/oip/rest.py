@@ -17,8 +17,8 @@ from overbook.gateway.oip.answers import (
     SERVER_NAME,
     Answers,
     BadRequest,
+    NoAnswer,
     NotAvailable,
-    Refusal,
     UnknownModel,
 )
 
@@ -48,7 +48,7 @@ def build_app(answers: Answers) -> Starlette:
         ),
     ]
     app = Starlette(
-        routes=routes, exception_handlers={HTTPException: _framework_error, Refusal: _refusal}
+        routes=routes, exception_handlers={HTTPException: _framework_error, NoAnswer: _refusal}
     )
     app.router.redirect_slashes = False
     return app

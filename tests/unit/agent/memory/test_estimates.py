@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from overbook.agent.guesses import SMALLEST
-from overbook.agent.kinds import Kind
+from overbook.agent.kinds import ArtifactKind
 from overbook.agent.memory.estimates import (
     KEPT,
     NOISE,
@@ -21,7 +21,7 @@ from overbook.agent.memory.estimates import (
 from overbook.agent.servers.protocol import Weight
 
 MB = 1_000_000
-FILE = Kind("pickle:some.Estimator", MB)
+FILE = ArtifactKind("pickle:some.Estimator", MB)
 
 
 def seen(*loads: int, returns: tuple[int, ...] = ()) -> Evidence:

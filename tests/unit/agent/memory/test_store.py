@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from overbook.agent.guesses import Guess
-from overbook.agent.kinds import FILES, Kind
+from overbook.agent.kinds import FILES, ArtifactKind
 from overbook.agent.memory import store as module
 from overbook.agent.memory.estimates import Evidence
-from overbook.agent.memory.sizes import Content, Sizes
+from overbook.agent.memory.sizes import Measurable, Sizes
 from overbook.agent.memory.store import SizeStore
 from overbook.agent.servers.protocol import Weight
 
 MB = 1_000_000
 NOWHERE = Path(":memory:")
-A = Content("digest-a", Kind("pickle:some.Estimator", 10 * MB), "sklearn")
+A = Measurable("digest-a", ArtifactKind("pickle:some.Estimator", 10 * MB), "sklearn")
 
 
 def known(store: SizeStore) -> Sizes:
@@ -70,15 +70,15 @@ def test_models_with_the_same_files_are_told_of_news_only() -> None:
     sizes.took(A, 30 * MB)
     sizes.took(A, 30 * MB + 1000)
     sizes.gave(A, 30 * MB)
-    sizes.gave(Content("stranger", A.kind), 5)
+    sizes.gave(Measurable("stranger", A.kind), 5)
     assert told == [A.digest, A.digest], "the first load and the first unload"
     assert sizes.measured(A, None) == 30 * MB + 1000
     assert sizes.wrong(A, MB)
     assert not sizes.wrong(A, None)
 
 
-def forest(name: str, size: int, word: str = "pickle:some.Forest") -> Content:
-    return Content(name, Kind(word, size), "sklearn")
+def forest(name: str, size: int, word: str = "pickle:some.Forest") -> Measurable:
+    return Measurable(name, ArtifactKind(word, size), "sklearn")
 
 
 def test_the_guess_follows_what_others_of_the_kind_became() -> None:
@@ -102,7 +102,7 @@ def test_contents_of_models_that_left_are_forgotten_but_not_their_sizes() -> Non
     assert sizes.content(A.digest) == A
     sizes.took(A, 30 * MB)
     sizes.keep_only(set())
-    assert sizes.content(A.digest) == Content(A.digest, Kind(FILES, 0))
+    assert sizes.content(A.digest) == Measurable(A.digest, ArtifactKind(FILES, 0))
     assert sizes.charge(A, MB) == 30 * MB
 
 

@@ -8,16 +8,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from overbook.agent.guesses import Guess
-from overbook.agent.kinds import Kind
+from overbook.agent.kinds import ArtifactKind
 from overbook.agent.memory.machine import Room
-from overbook.agent.memory.sizes import Content, Sizes
+from overbook.agent.memory.sizes import Measurable, Sizes
 from overbook.agent.memory.store import SizeStore
 from overbook.agent.memory.weigher import Weigher, WeigherPorts
 from overbook.agent.servers.protocol import PreparedModel, WeighingFailed, Weight
 from tests.unit.agent.virtual_time import in_virtual_time, settle
 
 MB = 1_000_000
-FILE = Kind("pickle:some.Estimator", MB)
+FILE = ArtifactKind("pickle:some.Estimator", MB)
 
 
 class Scale:
@@ -63,11 +63,11 @@ class Bench:
 
     def want(self, *names: str) -> None:
         for name in names:
-            self.sizes.introduce(Content(name, FILE))
+            self.sizes.introduce(Measurable(name, FILE))
             self.weigher.want(PreparedModel(name, 1, Path("/cache") / name))
 
     def kept(self, name: str) -> int | None:
-        return self.sizes.measured(Content(name, FILE), None)
+        return self.sizes.measured(Measurable(name, FILE), None)
 
 
 @contextlib.asynccontextmanager

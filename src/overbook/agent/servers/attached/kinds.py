@@ -59,7 +59,7 @@ class Control(Protocol):
     async def close(self) -> None: ...
 
 
-class Kind(Protocol):
+class AttachedKind(Protocol):
     """A kind of server. ``command``: what its processes' command lines have in them."""
 
     @property

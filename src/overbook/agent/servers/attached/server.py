@@ -32,7 +32,7 @@ from overbook.agent.servers.attached.folder import (
     SharedFolder,
     digest_of,
 )
-from overbook.agent.servers.attached.kinds import Control, Kind
+from overbook.agent.servers.attached.kinds import AttachedKind, Control
 from overbook.agent.servers.attached.listening import listening_process, resolved
 from overbook.agent.servers.launched.process import tree_memory
 from overbook.agent.servers.oip import OipClient
@@ -108,7 +108,7 @@ class AttachedServer(Unweighed):
     def __init__(
         self,
         attachment: Attachment,
-        kind: Kind,
+        kind: AttachedKind,
         on_foreign: Callable[[], None],
         connect: Callable[[Addresses], Control] = OipClient,
         pace: Pace | None = None,

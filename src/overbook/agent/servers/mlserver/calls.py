@@ -8,14 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from overbook.agent.deaths import Activity, Call, Calls, Kind
+from overbook.agent.deaths import Activity, Call, CallKind, Calls
 
 FILE: Final = "calls"
 _MAGIC: Final = b"overbook calls 1"
 _PLACE_BYTES: Final = 256
 _ENDING_AT: Final = 32
 _BEAT_AT: Final = 33
-_KINDS: Final = {1: Kind.LOAD, 2: Kind.REQUEST, 3: Kind.UNLOAD}
+_KINDS: Final = {1: CallKind.LOAD, 2: CallKind.REQUEST, 3: CallKind.UNLOAD}
 _ACTIVITIES: Final = {1: Activity.WAITING, 2: Activity.ON_LOOP, 3: Activity.IN_THREAD}
 
 

@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class ModelLayout:
     """Where a model's files are. ``settings``: the user's own file, or None for a plain artifact.
 
     ``found``: what a plain artifact is; None where there are settings.
@@ -53,7 +53,7 @@ class Layout:
     found: Found | None
 
 
-def find_layout(model: PreparedModel) -> Layout:
+def find_layout(model: PreparedModel) -> ModelLayout:
     """Look at the artifact's files. Raises ModelRejected naming what was found and what was expected."""
     root = model.artifact
     if not root.is_dir():
@@ -64,13 +64,13 @@ def find_layout(model: PreparedModel) -> Layout:
     for folder in folders:
         settings = folder / SETTINGS_FILE
         if settings.is_file():
-            return Layout(folder=folder, settings=settings, found=None)
+            return ModelLayout(folder=folder, settings=settings, found=None)
         try:
             found = formats.detect(folder, model.requirements)
         except Ambiguous as error:
             raise ModelRejected(f"model {model.name}: {error}") from error
         if found is not None:
-            return Layout(folder=folder, settings=None, found=found)
+            return ModelLayout(folder=folder, settings=None, found=found)
     where = f" in its folder {model.version}" if model.version else ""
     raise ModelRejected(
         f"model {model.name}: no file that MLServer can load{where}; "
@@ -215,7 +215,7 @@ def _check_installed(name: str, implementation: str, extras: Collection[str] | N
     )
 
 
-def _own_settings(model: PreparedModel, layout: Layout, settings: Json) -> Json:
+def _own_settings(model: PreparedModel, layout: ModelLayout, settings: Json) -> Json:
     where = f"model {model.name}: {SETTINGS_FILE}"
     implementation = settings.get("implementation")
     if not isinstance(implementation, str) or not _IMPLEMENTATION.fullmatch(implementation):
@@ -237,7 +237,7 @@ def _own_settings(model: PreparedModel, layout: Layout, settings: Json) -> Json:
     return {**settings, "parameters": kept}
 
 
-def _versions(model: PreparedModel, layout: Layout, own: Mapping[str, object]) -> list[str]:
+def _versions(model: PreparedModel, layout: ModelLayout, own: Mapping[str, object]) -> list[str]:
     """What requests may call the version of this model, by its settings and its folder: the server has no slots for
     versions.
     """

@@ -86,7 +86,7 @@ PINNED_ONNX: Final = OnnxLimits(ir_version=14, opset=28, onnxruntime="1.32.0")
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class Backends:
     """What a Triton has. ``backends``: their names, None when nobody knows but the server.
 
     ``onnx``: limits of its ONNX Runtime, None when not known.
@@ -101,13 +101,13 @@ class Offer:
         return self.backends is not None
 
 
-ANY: Final = Offer(backends=None)
+ANY: Final = Backends(backends=None)
 
 
-def pip_offer(extras: Collection[str]) -> Offer:
+def pip_offer(extras: Collection[str]) -> Backends:
     """Of the runtime `triton` with these extras installed."""
     names = {each.name for each in BACKENDS if each.word in extras} | {PYTHON.name}
-    return Offer(frozenset(names), PINNED_ONNX if "onnx" in extras else None)
+    return Backends(frozenset(names), PINNED_ONNX if "onnx" in extras else None)
 
 
 def backend_of(name: str, platform: str) -> Backend | None:

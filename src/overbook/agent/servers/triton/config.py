@@ -20,7 +20,7 @@ from overbook.agent.servers.triton.backends import (
     FOREIGN_PLATFORMS,
     PYTHON,
     Backend,
-    Offer,
+    Backends,
     backend_of,
 )
 from overbook.agent.servers.triton.layout import CONFIG, Layout, find_layout
@@ -32,18 +32,18 @@ VERSION: Final = "1"
 _MOST_CODE: Final = 4 << 20
 
 
-def validate(model: PreparedModel, offer: Offer = ANY) -> None:
+def validate(model: PreparedModel, offer: Backends = ANY) -> None:
     """Raises ModelRejected with one line."""
     describe(model, offer)
 
 
-def describe(model: PreparedModel, offer: Offer = ANY) -> ModelConfig:
+def describe(model: PreparedModel, offer: Backends = ANY) -> ModelConfig:
     """The configuration that Triton is given. Raises ModelRejected with one line."""
     return _described(model, offer)[1]
 
 
 def publish(
-    model: PreparedModel, repository: Path, *, copy: bool = False, offer: Offer = ANY
+    model: PreparedModel, repository: Path, *, copy: bool = False, offer: Backends = ANY
 ) -> None:
     """Put the model into the repository, in place of what had its name there; Triton sees old or new, never half.
 
@@ -84,7 +84,7 @@ def _mentions(path: Path, word: bytes) -> bool:
     return path.is_file() and word in read_whole(path, _MOST_CODE)
 
 
-def static_metadata(model: PreparedModel, offer: Offer = ANY) -> Mapping[str, object]:
+def static_metadata(model: PreparedModel, offer: Backends = ANY) -> Mapping[str, object]:
     """OIP metadata in the shape of Triton's own answer. Raises ModelRejected."""
     config = describe(model, offer)
     batch = [-1] if config.max_batch_size > 0 else []
@@ -108,7 +108,7 @@ def static_metadata(model: PreparedModel, offer: Offer = ANY) -> Mapping[str, ob
     }
 
 
-def _described(model: PreparedModel, offer: Offer) -> tuple[Layout, ModelConfig]:
+def _described(model: PreparedModel, offer: Backends) -> tuple[Layout, ModelConfig]:
     layout = find_layout(model)
     config = layout.config
     where = f"model {model.name}: {CONFIG}"
@@ -131,7 +131,7 @@ def _described(model: PreparedModel, offer: Offer) -> tuple[Layout, ModelConfig]
     return layout, config
 
 
-def _check_backend(where: str, layout: Layout, config: ModelConfig, offer: Offer) -> None:
+def _check_backend(where: str, layout: Layout, config: ModelConfig, offer: Backends) -> None:
     if offer.backends is None:
         return
     backend = layout.backend

@@ -14,7 +14,7 @@ from overbook.agent.servers.formats import onnx, saved_model
 from overbook.agent.servers.formats.errors import FormatError
 from overbook.agent.servers.formats.tensors import TensorSpec
 from overbook.agent.servers.protocol import ModelRejected
-from overbook.agent.servers.triton.backends import ONNXRUNTIME, TENSORFLOW, Offer
+from overbook.agent.servers.triton.backends import ONNXRUNTIME, TENSORFLOW, Backends
 from overbook.agent.servers.triton.layout import CONFIG, Layout
 from overbook.agent.servers.triton.pbtxt import ModelConfig, data_type_name, data_type_number
 
@@ -33,7 +33,7 @@ class _Signature:
     spare: Sequence[TensorSpec] = ()
 
 
-def complete_tensors(name: str, layout: Layout, config: ModelConfig, offer: Offer) -> None:
+def complete_tensors(name: str, layout: Layout, config: ModelConfig, offer: Backends) -> None:
     """Fill what is silent. Raises ModelRejected for what disagrees or what nobody says."""
     _fill(name, layout, config, offer)
     for kind, tensors in (("input", config.input), ("output", config.output)):
@@ -45,7 +45,7 @@ def complete_tensors(name: str, layout: Layout, config: ModelConfig, offer: Offe
                 )
 
 
-def _fill(name: str, layout: Layout, config: ModelConfig, offer: Offer) -> None:
+def _fill(name: str, layout: Layout, config: ModelConfig, offer: Backends) -> None:
     try:
         signature = _read(name, layout, config, offer)
     except (FormatError, OSError) as error:
@@ -72,7 +72,7 @@ def _fill(name: str, layout: Layout, config: ModelConfig, offer: Offer) -> None:
             _complete(name, kind, tensor, specs.get(tensor.name), config.max_batch_size)
 
 
-def _read(name: str, layout: Layout, config: ModelConfig, offer: Offer) -> _Signature | None:
+def _read(name: str, layout: Layout, config: ModelConfig, offer: Backends) -> _Signature | None:
     if layout.backend is ONNXRUNTIME:
         return _read_onnx(name, layout, offer)
     if layout.backend is TENSORFLOW:
@@ -80,7 +80,7 @@ def _read(name: str, layout: Layout, config: ModelConfig, offer: Offer) -> _Sign
     return None
 
 
-def _read_onnx(name: str, layout: Layout, offer: Offer) -> _Signature:
+def _read_onnx(name: str, layout: Layout, offer: Backends) -> _Signature:
     path = layout.model_path
     found = onnx.read_onnx(path / ONNXRUNTIME.filename if path.is_dir() else path)
     limits = offer.onnx

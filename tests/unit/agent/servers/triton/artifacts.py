@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from overbook.agent.servers.protocol import PreparedModel
-from overbook.agent.servers.triton.backends import Offer, pip_offer
+from overbook.agent.servers.triton.backends import Backends, pip_offer
 from tests.unit.agent.servers.formats.writing import (
     add_sub,
     meta_graph,
@@ -14,7 +14,7 @@ from tests.unit.agent.servers.formats.writing import (
     saved_model,
 )
 
-ALL: Offer = pip_offer(("onnx", "tensorflow", "pytorch"))
+ALL: Backends = pip_offer(("onnx", "tensorflow", "pytorch"))
 FLOAT_ONNX = 1
 
 
