@@ -32,7 +32,7 @@ import mlserver
 from mlserver.codecs import StringCodec
 from mlserver.types import InferenceResponse
 
-async def ready_cluster():
+async def opened():
     while not os.path.exists("{gate}"):
         await asyncio.sleep(0.005)
 
@@ -43,13 +43,13 @@ class Model(mlserver.MLModel):
         )
 
     async def predict(self, payload):
-        await ready_cluster()
+        await opened()
         return self._answer()
 
     async def predict_stream(self, payloads):
         async for payload in payloads:
             yield self._answer()
-            await ready_cluster()
+            await opened()
             yield self._answer()
 """
 

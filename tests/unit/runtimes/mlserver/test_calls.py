@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from overbook.agent.deaths import Activity, Call, Calls, Kind
+from overbook.agent.deaths import Activity, Call, CallKind, Calls
 from overbook.agent.servers.mlserver import calls as mlserver_calls
 from tests.unit.runtimes.plugins import plugin_module
 
@@ -52,10 +52,10 @@ async def test_a_call_is_on_the_loop_only_while_its_code_runs(kept: Any, tmp_pat
     task = asyncio.create_task(kept.during(calls.REQUEST, "a", work()))
     await asyncio.sleep(0)
     waiting = seen(tmp_path)
-    assert waiting.open == (Call("a", Kind.REQUEST, Activity.WAITING),)
+    assert waiting.open == (Call("a", CallKind.REQUEST, Activity.WAITING),)
     go.set()
     assert await task == 7
-    running = (Call("a", Kind.REQUEST, Activity.ON_LOOP),)
+    running = (Call("a", CallKind.REQUEST, Activity.ON_LOOP),)
     assert [each.open for each in during] == [running, running]
     assert during[0].beat != during[1].beat
     assert seen(tmp_path).open == ()
@@ -71,7 +71,7 @@ async def test_of_many_calls_the_one_that_runs_is_known(kept: Any, tmp_path: Pat
 
     names = [f"m{number}" for number in range(400)]
     await asyncio.gather(*(kept.during(calls.REQUEST, name, work(name)) for name in names))
-    assert found[0].suspects == {("m0", Kind.REQUEST)}
+    assert found[0].suspects == {("m0", CallKind.REQUEST)}
     assert len(found[0].open) == calls.PLACES, "more are not recorded"
     assert seen(tmp_path).open == ()
 
@@ -134,8 +134,8 @@ async def test_on_another_loop_it_is_in_its_thread_only_while_its_code_runs(
         await asyncio.to_thread(thread.join)
 
     await kept.during(calls.LOAD, "a", work())
-    assert Call("a", Kind.LOAD, Activity.IN_THREAD) in found[0].open
-    assert Call("a", Kind.LOAD, Activity.IN_THREAD) not in found[1].open
+    assert Call("a", CallKind.LOAD, Activity.IN_THREAD) in found[0].open
+    assert Call("a", CallKind.LOAD, Activity.IN_THREAD) not in found[1].open
     assert seen(tmp_path).open == ()
 
 
@@ -149,7 +149,7 @@ async def test_work_in_a_thread_is_its_calls(kept: Any, tmp_path: Path) -> None:
         await asyncio.to_thread(thread.join)
 
     await kept.during(calls.LOAD, "a", work())
-    assert Call("a", Kind.LOAD, Activity.IN_THREAD) in found[0].open
+    assert Call("a", CallKind.LOAD, Activity.IN_THREAD) in found[0].open
     contextvars.Context().run(calls.within(lambda: found.append(seen(tmp_path))))
     assert found[1].open == (), "work of nobody"
 
@@ -171,7 +171,7 @@ def test_the_file_outlives_the_process_and_what_a_fork_does_is_not_in_it(tmp_pat
         os._exit(1)
     _, status = os.waitpid(child, 0)
     assert os.WTERMSIG(status) == signal.SIGKILL
-    assert seen(tmp_path) == Calls((Call("ü", Kind.UNLOAD, Activity.ON_LOOP),), False, 1)
+    assert seen(tmp_path) == Calls((Call("ü", CallKind.UNLOAD, Activity.ON_LOOP),), False, 1)
 
 
 def test_a_process_that_was_asked_to_end_says_so(kept: Any, tmp_path: Path) -> None:
