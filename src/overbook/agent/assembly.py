@@ -35,6 +35,7 @@ from overbook.agent.reports import Reporter
 from overbook.agent.servers.attached.server import Foreign
 from overbook.agent.servers.launched.replaceable import ReplaceableServer
 from overbook.agent.servers.protocol import InferenceServer
+from overbook.agent.sizing import Sizing
 from overbook.agent.supervisor import Phase, RestartLimits, Supervisor
 from overbook.agent.verification import Verification
 from overbook.agent.verifier import Verifier, VerifierPorts
@@ -188,8 +189,8 @@ def assemble(ports: AgentPorts, limits: AgentLimits) -> Agent:
         notices=notices,
         clock=clock,
         sizes=sizes,
+        sizing=Sizing(sizes, ports.history, clock),
         weigher=weigher,
-        history=ports.history,
         proven=ports.proven,
         verifier=verifier,
     )

@@ -12,7 +12,6 @@ the generation of the spec, but a scheduler may begin to count anew while we sti
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -29,19 +28,18 @@ from overbook.agent.assigned import (
     same_content,
 )
 from overbook.agent.clock import Clock
-from overbook.agent.guesses import SMALLEST
 from overbook.agent.kinds import ArtifactKind
 from overbook.agent.looking import failing_alone, told
-from overbook.agent.memory.history import History, Seen
 from overbook.agent.memory.sizes import Sizes
 from overbook.agent.notices import Notices
 from overbook.agent.proven import Proven
 from overbook.agent.reasons import is_lasting
 from overbook.agent.servers.protocol import InferenceServer, ModelRejected, PreparedModel
+from overbook.agent.sizing import Sizing
 from overbook.artifacts.cache import Artifact, ArtifactError
 from overbook.manifests.problems import shown
 from overbook.residency.effects import Refusal
-from overbook.residency.events import ModelName, Register
+from overbook.residency.events import ModelName
 from overbook.wire import scheduler_pb2 as pb
 
 _CONCURRENT_FETCHES: Final = 4
@@ -86,7 +84,7 @@ class Verifying(Protocol):
 
 
 class Assignments:
-    """All assigned models of one replica, by name."""
+    """All assigned models of one replica, by name. ``sizing``: what they are charged."""
 
     def __init__(
         self,
@@ -98,17 +96,16 @@ class Assignments:
         notices: Notices,
         clock: Clock,
         sizes: Sizes,
+        sizing: Sizing,
         weigher: Weighing,
-        history: History,
         proven: Proven,
         verifier: Verifying,
     ) -> None:
         self._sizes = sizes
         self._weigher = weigher
-        self._history = history
+        self.sizing = sizing
         self._proven = proven
         self._verifier = verifier
-        self._by_digest: dict[str, set[str]] = {}
         self._actor = actor
         self._server = server
         self._cache = cache
@@ -178,19 +175,13 @@ class Assignments:
             self._proven.forget(name)
             self._verifier.forget(name)
             if known.content is not None:
-                self._forget_size(known.content)
+                self.sizing.forget(known.content, self._assigned)
                 self._leaving[name] = known
                 self._actor.remove(ModelName(name))
                 return
         if name not in self._leaving:
             self._notices.forgotten(name)
             self.left(name)
-
-    def _forget_size(self, content: AssignedContent) -> None:
-        """Whoever deletes a model and applies it anew wants it to be measured anew."""
-        digest = content.artifact.digest
-        if not any(name in self._assigned for name in self._by_digest.get(digest, ())):
-            self._sizes.forget(digest)
 
     def left(self, name: str) -> None:
         """The actor forgot the model: its files may go."""
@@ -292,8 +283,8 @@ class Assignments:
         number = self._number(spec, content, None if before is None else before.content)
         content = replace(content, prepared=replace(content.prepared, generation=number))
         assignment.content = content
-        self._know(assignment)
-        register = self._registration(assignment)
+        self.sizing.introduce(assignment)
+        register = self.sizing.registration(assignment)
         if self._proven.good(name) == content.as_good:
             assignment.good = assignment.good or content
             register = replace(register, proven=True)
@@ -307,68 +298,32 @@ class Assignments:
         assignment.changed.set()
         self._notices.changed(name)
 
-    def _registration(self, assignment: Assignment) -> Register:
-        spec, content = assignment.spec, assignment.content
-        used = self._history.last_used(spec.name)
-        return Register(
-            model=ModelName(spec.name),
-            size=self.size(assignment),
-            generation=spec.generation if content is None else content.prepared.generation,
-            pinned=spec.pinned,
-            priority=spec.priority,
-            keep_alive=spec.keep_alive_seconds,
-            reserve=self._sizes.reserve(assignment.measurable, assignment.declared),
-            peak=self._sizes.peak(assignment.measurable),
-            load_seconds=self._history.load_seconds(assignment.measurable.digest),
-            last_used=-math.inf if used is None else self._clock.from_wall(used),
-        )
-
     def remember(self) -> None:
         """Keep, for after a restart, what eviction goes by; called now and then and at the end."""
-        self._history.note(
-            Seen(name, known.measurable.digest, entry.load_seconds, self._used(entry.last_used))
+        self.sizing.remember(
+            (known, entry)
             for name, known in self._assigned.items()
             if (entry := self._actor.entries.get(ModelName(name))) is not None
         )
 
-    def _used(self, moment: float) -> float | None:
-        return self._clock.to_wall(moment) if moment > -math.inf else None
-
     # -- sizes
-
-    def size(self, assignment: Assignment) -> int:
-        """Bytes that the ledger charges for it, or would."""
-        return self._sizes.charge(assignment.measurable, assignment.declared)
-
-    def measured(self, assignment: Assignment) -> int | None:
-        """Bytes that it was seen to take, None until it was."""
-        found = self._sizes.measured(assignment.measurable, assignment.declared)
-        # Too little to be seen is not nothing: it is shown with the page that it is charged.
-        return None if found is None else max(SMALLEST, found)
 
     def size_of(self, prepared: PreparedModel) -> int:
         """Bytes to charge for what was loaded, which may be older than what is assigned now."""
         known = self._assigned.get(prepared.name) or self._leaving.get(prepared.name)
-        content = self._sizes.content(prepared.artifact.name)
-        return self._sizes.charge(content, None if known is None else known.declared)
-
-    def _know(self, assignment: Assignment) -> None:
-        self._sizes.introduce(assignment.measurable)
-        self._by_digest.setdefault(assignment.measurable.digest, set()).add(assignment.spec.name)
+        return self.sizing.charge_for(prepared, known)
 
     def size_changed(self, digest: str) -> None:
         """What was measured of one model holds for all that have the same files."""
-        for name in tuple(self._by_digest.get(digest, ())):
+        for name in self.sizing.with_files(digest):
             known = self._assigned.get(name)
             if known is None or known.content is None or known.measurable.digest != digest:
-                self._by_digest[digest].discard(name)
                 continue
-            self._notices.measured(name, self.measured(known), known.declared)
+            self._notices.measured(name, self.sizing.measured(known), known.declared)
             entry = self._actor.entries.get(ModelName(name))
-            sizes = self.size(known), self._sizes.peak(known.measurable)
-            if entry is not None and (entry.size, entry.peak) != sizes:
+            if entry is not None and self.sizing.differs(known, entry):
                 # Nothing was wished: a model that is cold stays cold.
-                self._actor.resize(replace(self._registration(known), warm=False))
+                self._actor.resize(replace(self.sizing.registration(known), warm=False))
                 self._actor.measured(name)
 
     def _number(
@@ -421,10 +376,8 @@ class Assignments:
         if keep != self._kept:
             self._kept = keep
             await self._cache.prune(keep)
-            self._sizes.keep_only(keep)
+            self.sizing.keep_only(keep)
             self._weigher.keep_only(keep)
-            for gone in self._by_digest.keys() - keep:
-                del self._by_digest[gone]
 
     # -- requests
 

@@ -77,14 +77,14 @@ class Reporter:
             if assignment.failure and not assignment.registered
             else common.COLD,
             available=assignment.current,
-            size_bytes=self._assignments.size(assignment),
+            size_bytes=self._assignments.sizing.charge(assignment),
             last_error=assignment.failure,
             failed=bool(assignment.failure),
             final=assignment.final,
         )
         if assignment.declared is not None:
             report.declared_bytes = assignment.declared
-        measured = self._assignments.measured(assignment)
+        measured = self._assignments.sizing.measured(assignment)
         if measured is not None:
             report.measured_bytes = measured
         self._add_residency(report, assignment)
