@@ -13,8 +13,9 @@ import grpc
 import grpc.aio
 import httpx
 
+from overbook.scheduler.api import ReadyCheck
 from overbook.scheduler.manifests_in import Defaults
-from overbook.scheduler.part import Scheduler, SchedulerConfig, running_scheduler
+from overbook.scheduler.part import SchedulerConfig, SchedulerPart, running_scheduler
 from overbook.wire import common_pb2, scheduler_pb2_grpc
 from overbook.wire import scheduler_pb2 as pb
 from overbook.wire.channel import CHANNEL_OPTIONS
@@ -217,7 +218,7 @@ class Catalogue:
 class Harness:
     """A scheduler, its control API, and whoever was started beside it."""
 
-    def __init__(self, scheduler: Scheduler, http: httpx.AsyncClient) -> None:
+    def __init__(self, scheduler: SchedulerPart, http: httpx.AsyncClient) -> None:
         self.scheduler: Final = scheduler
         self.http: Final = http
         self._tasks: list[asyncio.Task[None]] = []
@@ -263,7 +264,9 @@ class Harness:
 
 
 @contextlib.asynccontextmanager
-async def harness(folder: Path, defaults: Defaults | None = None) -> AsyncIterator[Harness]:
+async def harness(
+    folder: Path, defaults: Defaults | None = None, missing: ReadyCheck = lambda: None
+) -> AsyncIterator[Harness]:
     config = SchedulerConfig(
         state_dir=folder / "scheduler",
         listen="127.0.0.1:0",
@@ -271,7 +274,7 @@ async def harness(folder: Path, defaults: Defaults | None = None) -> AsyncIterat
         defaults=defaults or Defaults(),
     )
     async with (
-        running_scheduler(config) as scheduler,
+        running_scheduler(config, missing) as scheduler,
         httpx.AsyncClient(base_url=scheduler.api_url, timeout=30) as http,
     ):
         running = Harness(scheduler, http)

@@ -234,13 +234,14 @@ async def test_strange_text_in_a_manifest_hurts_nobody(tmp_path: Path, artifact:
 
 
 async def test_health_metrics_version_and_docs(tmp_path: Path) -> None:
-    async with harness(tmp_path) as running:
+    missing: str | None = None
+    async with harness(tmp_path, missing=lambda: missing) as running:
         assert (await running.http.get("/healthz")).status_code == 200
         assert (await running.http.get("/readyz")).status_code == 200
-        running.scheduler.set_ready(lambda: "gateway is not serving")
+        missing = "gateway is not serving"
         answer = await running.http.get("/readyz")
         assert (answer.status_code, answer.text) == (503, "gateway is not serving\n")
-        running.scheduler.set_ready(lambda: None)
+        missing = None
         assert (await running.http.get("/readyz")).status_code == 200
         assert "overbook_scheduler_verdicts" in (await running.http.get("/metrics")).text
         assert (await running.http.get("/api/v1/version")).json()["version"]

@@ -79,7 +79,7 @@ class AgentConfig:
 
 
 class AgentPart:
-    """An agent. `run` until cancelled; the inference server ends with it."""
+    """An agent. `run` until cancelled; the inference server ends with it. ``serving`` is set while its parts run."""
 
     def __init__(self, config: AgentConfig) -> None:
         self._config = config
@@ -89,6 +89,7 @@ class AgentPart:
         self._budget = config.memory
         self._retired = False
         self._live: tuple[Actor, Supervisor] | None = None
+        self.serving = asyncio.Event()
 
     def retire(self) -> None:
         """The Server is gone for good: at its end the agent takes its models out of an attached server."""
@@ -197,11 +198,13 @@ class AgentPart:
                 tasks.create_task(agent.run(), name="agent")
                 await asyncio.sleep(0)
                 self._live = actor, agent.supervisor
+                self.serving.set()
                 tasks.create_task(link.run(), name="scheduler link")
                 tasks.create_task(self._prune(assignments), name="cache pruning")
                 tasks.create_task(_remember(assignments), name="history")
         finally:
             self._live = None
+            self.serving.clear()
             assignments.remember()
             if attached is not None and self._retired:
                 await attached.release(timeout=_RELEASE)

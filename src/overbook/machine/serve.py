@@ -6,7 +6,6 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Protocol
 
 from overbook.agent.part import AgentConfig, AgentPart
 from overbook.agent.servers.attached.server import Attachment
@@ -22,11 +21,11 @@ from overbook.machine.options import (
 )
 from overbook.machine.progress import StderrProgress
 from overbook.machine.runtimes import RuntimeKeeper
-from overbook.machine.scheduler import SchedulerPart, scheduler_config
-from overbook.machine.stopping import Leaver, Stop
+from overbook.machine.scheduler import scheduler_config
+from overbook.machine.stopping import Part, Stop
 from overbook.runtimes.install import RuntimeInstallError, UnknownRuntime
 from overbook.scheduler.errors import SchedulerError
-from overbook.scheduler.part import default_settings
+from overbook.scheduler.part import SchedulerPart, default_settings
 
 _EXPECTED = (
     StateUnusable,
@@ -38,14 +37,8 @@ _EXPECTED = (
 )
 
 
-class _Part(Leaver, Protocol):
-    async def run(self) -> None:
-        """Until cancelled."""
-        ...
-
-
 def run_scheduler(options: ServeSchedulerOptions) -> int:
-    async def part() -> _Part:
+    async def part() -> Part:
         config = scheduler_config(
             options.state_dir,
             listen=options.listen,
@@ -59,7 +52,7 @@ def run_scheduler(options: ServeSchedulerOptions) -> int:
 
 
 def run_agent(options: ServeAgentOptions) -> int:
-    async def part() -> _Part:
+    async def part() -> Part:
         attachment = None
         if options.attach is None:
             await RuntimeKeeper(StderrProgress()).ensure(options.runtime, options.capabilities)
@@ -89,7 +82,7 @@ def run_agent(options: ServeAgentOptions) -> int:
 
 
 def run_gateway(options: ServeGatewayOptions) -> int:
-    async def part() -> _Part:
+    async def part() -> Part:
         config = GatewayConfig(
             state_dir=options.state_dir,
             run_dir=run_dir(options.state_dir),
@@ -103,7 +96,7 @@ def run_gateway(options: ServeGatewayOptions) -> int:
     return _run("gateway", options.state_dir, part, options.grace)
 
 
-def _run(name: str, state_dir: Path, make: Callable[[], Awaitable[_Part]], grace: float) -> int:
+def _run(name: str, state_dir: Path, make: Callable[[], Awaitable[Part]], grace: float) -> int:
     """The exit code; a failure is one line on stderr. Each part owns a folder of its own in the state folder."""
     try:
         with owned(state_dir / "parts" / name):
@@ -122,7 +115,7 @@ def _run(name: str, state_dir: Path, make: Callable[[], Awaitable[_Part]], grace
     return 0
 
 
-async def _until_signal(name: str, make: Callable[[], Awaitable[_Part]], grace: float) -> None:
+async def _until_signal(name: str, make: Callable[[], Awaitable[Part]], grace: float) -> None:
     stop = Stop(grace)
     with stop.on_signals():
         asked = asyncio.create_task(stop.asked.wait(), name="signal")

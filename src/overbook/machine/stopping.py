@@ -49,6 +49,20 @@ class Leaver(Protocol):
         ...
 
 
+class Part(Leaver, Protocol):
+    """The scheduler, a gateway or an agent: made from its configuration, it serves while `run` runs.
+
+    ``serving`` is set while it does. It stops in this order: `leave`, `drain`, `refuse` where the grace is over, and
+    the end of `run`.
+    """
+
+    serving: asyncio.Event
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        ...
+
+
 class Stop:
     """The stop of this process. ``grace``: seconds from the first signal for requests that run."""
 

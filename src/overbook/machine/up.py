@@ -30,10 +30,10 @@ from overbook.machine.options import UpOptions
 from overbook.machine.progress import StderrProgress
 from overbook.machine.readiness import Readiness
 from overbook.machine.runtimes import RuntimeKeeper
-from overbook.machine.scheduler import SchedulerPart, scheduler_config
+from overbook.machine.scheduler import scheduler_config
 from overbook.machine.stopping import Leaver, Stop
 from overbook.scheduler.errors import SchedulerError
-from overbook.scheduler.part import default_settings
+from overbook.scheduler.part import SchedulerPart, default_settings
 
 _DEFAULT_MEMORY: Final = 2 * 1024**3
 _START_SECONDS: Final = 60.0

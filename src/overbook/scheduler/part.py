@@ -1,9 +1,4 @@
-"""Starts and stops the scheduler: store, actor, gRPC service and control API. The only entry for `machine`.
-
-async with running_scheduler(config) as scheduler:
-    scheduler.set_ready(check)
-    ...  # it serves until the block ends; if it fails, the block is cancelled and the error raised
-"""
+"""Puts the scheduler together and runs it: store, actor, gRPC service and control API. The only entry for `machine`."""
 
 from __future__ import annotations
 
@@ -78,63 +73,81 @@ def default_settings(
     return Defaults(memory, overcommit, machine)
 
 
-class Scheduler:
-    """A scheduler that serves. ``grpc_target``: what to connect to; ``api_url``: where the control API is."""
+class SchedulerPart:
+    """A scheduler. `run` until cancelled; ``serving`` is set once the API answers.
 
-    def __init__(self, grpc_target: str, api_url: str, readiness: _Readiness, calls: Calls) -> None:
-        self.grpc_target: Final = grpc_target
-        self.api_url: Final = api_url
-        self._readiness = readiness
-        self._calls = calls
+    ``missing`` answers `/readyz`: None when ready, else what is not, in one line. Once it serves, ``grpc_target`` is
+    what to connect to, and ``api_url`` where the control API is.
+    """
+
+    def __init__(self, config: SchedulerConfig, missing: ReadyCheck = lambda: None) -> None:
+        self._config = config
+        self._missing = missing
+        self._calls: Calls | None = None
+        self.serving = asyncio.Event()
+        self.grpc_target = self.api_url = ""
 
     @property
     def running(self) -> int:
         """Calls of the control API that are not answered yet."""
-        return self._calls.running
+        return 0 if self._calls is None else self._calls.running
 
     def leave(self) -> None:
         """`/readyz` says no from now on; everything is served as before."""
-        self._readiness.check = lambda: "it is stopping"
+        self._missing = lambda: "it is stopping"
 
     async def drain(self) -> None:
         """Return when no call of the control API runs any more; those that only wait for events are answered now."""
-        await self._calls.drain()
+        if self._calls is not None:
+            await self._calls.drain()
 
-    def set_ready(self, check: ReadyCheck) -> None:
-        """From now on `/readyz` answers by ``check()``: None when ready, else what is not, in one line."""
-        self._readiness.check = check
+    async def refuse(self, why: str) -> None:
+        """Calls that still run are ended by the end of `run`: its server answers 500, or hangs up."""
 
-
-@dataclass(slots=True)
-class _Readiness:
-    """What `/readyz` asks; without a check, serving is all there is."""
-
-    check: ReadyCheck | None = None
-
-    def missing(self) -> str | None:
-        return None if self.check is None else self.check()
+    async def run(self) -> None:
+        """Until cancelled. Raises PortInUse or StoreError before it serves."""
+        config = self._config
+        store = await asyncio.to_thread(Store, config.state_dir / "state.db")
+        actor = Actor(store, config.defaults, time.time, config.providers)
+        try:
+            await actor.load()
+            with _bind(config.api_host, config.api_port) as api_socket:
+                host, port = api_socket.getsockname()[:2]
+                self.api_url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+                app = create_app(actor, lambda: self._missing())
+                calls = Calls(app, actor.events.stop_waiting)
+                # The inner one ends first: sessions must end while the actor still listens.
+                async with (
+                    _running(actor, calls, api_socket),
+                    _serving_agents(actor, config.listen) as self.grpc_target,
+                ):
+                    self._calls = calls
+                    self.serving.set()
+                    await asyncio.get_running_loop().create_future()
+        finally:
+            self._calls = None
+            self.serving.clear()
+            await actor.close()
 
 
 @contextlib.asynccontextmanager
-async def running_scheduler(config: SchedulerConfig) -> AsyncIterator[Scheduler]:
-    """Serves until the block ends. Raises PortInUse or StoreError before it begins."""
-    store = await asyncio.to_thread(Store, config.state_dir / "state.db")
-    actor = Actor(store, config.defaults, time.time, config.providers)
-    readiness = _Readiness()
+async def running_scheduler(
+    config: SchedulerConfig, missing: ReadyCheck = lambda: None
+) -> AsyncIterator[SchedulerPart]:
+    """A scheduler that serves for as long as the block runs. Raises what `SchedulerPart.run` raises."""
+    part = SchedulerPart(config, missing)
+    running = asyncio.create_task(part.run(), name="scheduler")
+    serving = asyncio.create_task(part.serving.wait(), name="scheduler serving")
     try:
-        await actor.load()
-        with _bind(config.api_host, config.api_port) as api_socket:
-            host, port = api_socket.getsockname()[:2]
-            url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-            calls = Calls(create_app(actor, readiness.missing), actor.events.stop_waiting)
-            # The inner one ends first: sessions must end while the actor still listens.
-            async with (
-                _running(actor, calls, api_socket),
-                _serving_agents(actor, config.listen) as target,
-            ):
-                yield Scheduler(target, url, readiness, calls)
+        await asyncio.wait({running, serving}, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            running.result()
+        yield part
     finally:
-        await actor.close()
+        serving.cancel()
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
 
 
 @contextlib.asynccontextmanager
