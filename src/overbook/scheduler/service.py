@@ -10,7 +10,7 @@ import grpc
 import grpc.aio
 
 from overbook.placement import ReplicaId
-from overbook.scheduler import messages
+from overbook.scheduler import agents_in, messages
 from overbook.scheduler.actor import Actor
 from overbook.scheduler.errors import Conflict, Unavailable
 from overbook.scheduler.links import Link, Outcome
@@ -62,7 +62,7 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
 
         async def greet(state: State, now: float) -> None:
             self._actor.links.open(link)
-            state.hello(replica, hello, now)
+            agents_in.hello(state, replica, hello, now)
 
         await self._actor.submit(greet, patient=True)
         try:
@@ -73,7 +73,7 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
 
     async def _leave(self, replica: ReplicaId) -> None:
         async def leave(state: State, now: float) -> None:
-            state.bye(replica, now)
+            agents_in.bye(state, replica, now)
 
         await self._actor.submit(leave, patient=True)
 
@@ -127,11 +127,13 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
             if not self._actor.links.is_current(link):
                 return
             for status in statuses:
-                state.report(link.replica, [messages.report_of(each) for each in status.models])
-                state.gone(link.replica, status.gone)
+                agents_in.report(
+                    state, link.replica, [messages.report_of(each) for each in status.models]
+                )
+                agents_in.gone(state, link.replica, status.gone)
                 if status.HasField("server"):
                     said = messages.server_report_of(status.server)
-                    state.server_report(link.replica, said, now)
+                    agents_in.server_report(state, link.replica, said, now)
 
         await self._actor.submit(take, patient=True)
 

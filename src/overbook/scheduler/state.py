@@ -16,7 +16,7 @@ from overbook.placement import Provider, ReplicaId, Verdict, place
 from overbook.scheduler.changes import Changes, Note
 from overbook.scheduler.conditions import model_condition, readiness, server_condition
 from overbook.scheduler.errors import NotFound
-from overbook.scheduler.records import Hello, Model, Replica, Report, Role, Server, ServerReport
+from overbook.scheduler.records import Hello, Model, Replica, Role, Server
 from overbook.scheduler.seats import Seats, demand
 
 # What models get to become available elsewhere before their replica is taken away.
@@ -26,7 +26,8 @@ AWAIT_SECONDS: Final = 3.0
 
 
 class State:
-    """The seats and everything that may happen to them. `manifests_in` adds what people ask for.
+    """The seats and everything that may happen to them. `manifests_in` adds what people ask for, `agents_in` what
+    agents report.
 
     ``providers``: who could offer a capability that nobody offers now, for verdicts.
     """
@@ -204,7 +205,7 @@ class State:
             if replica.connected and replica.hello and replica.hello.memory != server.memory:
                 seats.changes.configured.add(replica.id)
             self.later(self.misplaced(replica, enforce=smaller))
-            self._forget(replica)
+            self.forget(replica)
         seats.changes.server_list = True
         self.refresh_server(server.name, now)
         self.retry_all()
@@ -244,7 +245,7 @@ class State:
                 self.seats.changes.told[replica.id].add(name)
                 self.end_if_gone(model)
                 self.later([name])
-            self._forget(replica)
+            self.forget(replica)
 
     def replicas_of(self, server: str) -> list[Replica]:
         """In the order of their numbers."""
@@ -302,7 +303,7 @@ class State:
                 self.end_if_gone(model)
             self.later(homeless)
             displaced.update(dict.fromkeys(each for each in homeless if each in seats.models))
-            self._forget(replica)
+            self.forget(replica)
         self.retry_all()
         return list(displaced)
 
@@ -312,140 +313,7 @@ class State:
             wanted = [each for each in self.replicas_of(name) if each.id.replica < server.replicas]
             server.condition = server_condition(server, wanted, now)
 
-    # Agents.
-
-    def hello(self, replica_id: ReplicaId, hello: Hello, now: float) -> None:
-        """An agent is here. A session starts with nothing known: it reports everything anew."""
-        seats = self.seats
-        server = seats.servers.get(replica_id.server)
-        replica = seats.replicas.get(replica_id)
-        if replica is None:
-            # Of a Server that nobody applied: it is kept, gets nothing, and counts once that is there.
-            replica = Replica(replica_id, hello.memory, 0, draining=True)
-            seats.replicas[replica_id] = replica
-        replica.connected = True
-        replica.hello = hello
-        replica.await_until = 0.0
-        for sibling in self.replicas_of(replica_id.server):
-            if sibling.hello is None and not sibling.draining:
-                sibling.await_until = now + AWAIT_SECONDS
-        replica.capabilities = hello.capabilities if server is None else capabilities(server, hello)
-        replica.reports, replica.misdeclared = {}, set()
-        replica.server_report = ServerReport()
-        seats.changes.replicas.add(replica_id)
-        if hello.memory != replica.budget:
-            seats.changes.configured.add(replica_id)
-        # The full sync does not name them, and what an agent had before it left is gone with it.
-        for name in sorted(replica.models):
-            model = seats.models[name]
-            seats.touched.add(name)
-            if model.seats[replica_id] is Role.REVOKING:
-                seats.unseat(model, replica_id)
-                self.end_if_gone(model)
-        self._note_agent(replica_id, "AgentConnected", f"runtime {hello.runtime}", warning=False)
-        self.refresh_server(replica_id.server, now)
-        self.later(self.misplaced(replica, enforce=False))
-        self.retry_all()
-
-    def bye(self, replica_id: ReplicaId, now: float) -> None:
-        """The agent's session ended. Its models stay: it may be restarting."""
-        seats = self.seats
-        replica = seats.replicas.get(replica_id)
-        if replica is None or not replica.connected:
-            return
-        replica.connected = False
-        for name in sorted(replica.models):
-            model = seats.models[name]
-            seats.touched.add(name)
-            if replica.draining:
-                seats.unseat(model, replica_id)
-                self.end_if_gone(model)
-                self.later([name])
-            elif len(model.seats) > 1:
-                seats.changes.routes.add(name)
-            if name in seats.pending:
-                # What it offers is no longer known: whoever was leaving for that may as well stay.
-                self.later([name])
-        self._note_agent(replica_id, "AgentDisconnected", "its session ended", warning=True)
-        self.refresh_server(replica_id.server, now)
-        self._forget(replica)
-
-    def _note_agent(
-        self, replica_id: ReplicaId, reason: str, message: str, *, warning: bool
-    ) -> None:
-        self.seats.changes.notes.append(
-            Note(reason, "Server", replica_id.server, message, warning, replica_id)
-        )
-
-    def report(self, replica_id: ReplicaId, reports: Sequence[tuple[str, Report]]) -> None:
-        """What an agent says of its models; of those that it was not given, nothing is kept."""
-        seats = self.seats
-        replica = seats.replicas.get(replica_id)
-        if replica is None:
-            return
-        for name, report in reports:
-            model = seats.models.get(name)
-            if model is None or replica_id not in model.seats:
-                continue
-            before = replica.reports.get(name)
-            replica.reports[name] = report
-            if name in replica.pinned and (before is None or before.charged != report.charged):
-                seats.pinned.add(replica_id)
-            (replica.misdeclared.add if report.misdeclared else replica.misdeclared.discard)(name)
-            seats.touched.add(name)
-            self._learn(model)
-            if len(model.seats) > 1:
-                seats.settle(model)
-                seats.changes.routes.add(name)
-
-    def _learn(self, model: Model) -> None:
-        """What agents measured, or reckon with where nothing is declared; the largest of them.
-
-        Of a declared model whose files are there and of which nothing is known, nothing is known any more.
-        """
-        declared = model.needs.memory
-        reports = [
-            report
-            for each in model.seats
-            if (report := self.seats.replicas[each].reports.get(model.name)) is not None
-            and report.generation >= model.content_generation
-            and report.declared == declared
-        ]
-        measured = [report.size for report in reports if report.measured is not None]
-        # Before its files are there an agent reckons with nothing, or with those of before.
-        guessed = [report.size for report in reports if report.available]
-        if measured:
-            learned = max(measured)
-        elif guessed:
-            learned = 0 if declared else max(guessed)
-        else:
-            return
-        if learned != model.learned_bytes:
-            before = model.weight
-            model.learned_bytes = learned
-            self.seats.resized(model, before)
-            self.seats.changes.hints.add(model.name)
-
-    def server_report(self, replica_id: ReplicaId, report: ServerReport, now: float) -> None:
-        replica = self.seats.replicas.get(replica_id)
-        if replica is not None:
-            before, replica.server_report = replica.server_report, report
-            self.refresh_server(replica_id.server, now)
-            if before.foreign != report.foreign:
-                self.retry_all()
-
-    def gone(self, replica_id: ReplicaId, names: Iterable[str]) -> None:
-        """Revoked models of which an agent has nothing left. Of others it is an old story: ignored."""
-        for name in names:
-            model = self.seats.models.get(name)
-            if model is not None and model.seats.get(replica_id) is Role.REVOKING:
-                self.seats.unseat(model, replica_id)
-                self.end_if_gone(model)
-        replica = self.seats.replicas.get(replica_id)
-        if replica is not None:
-            self._forget(replica)
-
-    def _forget(self, replica: Replica) -> None:
+    def forget(self, replica: Replica) -> None:
         """Whoever waits for a place is told of those that there are, and not of one that was taken away."""
         if self.seats.forget_replica(replica):
             self.retry_all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from overbook.artifacts.survey import Survey
+from overbook.scheduler import agents_in
 from overbook.scheduler.errors import Invalid
 from overbook.scheduler.records import Role, Weight, weigh
 from tests.unit.scheduler.world import MB, World, a_report, replica
@@ -217,7 +218,7 @@ def test_a_server_says_by_what_it_is_over_its_limit_at_once() -> None:
         world.apply(f"m-{number}", memory=2 * MB)
     for number in range(8):
         report = a_report(declared=2 * MB, measured=(4 + number) * MB, size=(4 + number) * MB)
-        world.state.report(replica("mlserver/0"), [(f"m-{number}", report)])
+        agents_in.report(world.state, replica("mlserver/0"), [(f"m-{number}", report)])
     world.settle()
     condition = world.state.server("mlserver").condition
     assert condition is not None

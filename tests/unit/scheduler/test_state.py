@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from overbook.artifacts.survey import Survey
 from overbook.placement import ReplicaId
+from overbook.scheduler import agents_in
 from overbook.scheduler.errors import Conflict, Invalid, NotFound
 from overbook.scheduler.manifests_in import set_pin
 from overbook.scheduler.records import Role
@@ -312,10 +313,12 @@ def test_a_failed_load_is_told_in_the_servers_words(world: World) -> None:
 
 def test_reports_of_strangers_are_ignored(world: World) -> None:
     world.apply("iris", server="nowhere")
-    world.state.report(replica("mlserver/0"), [("iris", a_report()), ("who", a_report())])
-    world.state.report(replica("no/0"), [("iris", a_report())])
-    world.state.gone(replica("no/0"), ["iris"])
-    world.state.bye(replica("no/0"), world.now)
+    agents_in.report(
+        world.state, replica("mlserver/0"), [("iris", a_report()), ("who", a_report())]
+    )
+    agents_in.report(world.state, replica("no/0"), [("iris", a_report())])
+    agents_in.gone(world.state, replica("no/0"), ["iris"])
+    agents_in.bye(world.state, replica("no/0"), world.now)
     assert world.state.seats.replicas[replica("mlserver/0")].reports == {}
 
 

@@ -8,6 +8,7 @@ from overbook.artifacts.survey import Survey
 from overbook.manifests.specs import ModelManifest, ServerManifest
 from overbook.manifests.validate import validate_object
 from overbook.placement import Provider, ReplicaId
+from overbook.scheduler import agents_in
 from overbook.scheduler.changes import Changes
 from overbook.scheduler.manifests_in import Applied, Defaults, apply_model, apply_server
 from overbook.scheduler.records import Hello, Model, Report, Role, ServerReport
@@ -89,11 +90,11 @@ class World:
     ) -> None:
         offers = frozenset(capabilities or ("sklearn",))
         hello = Hello("mlserver", offers, memory, "unix:/a", frozenset(separate))
-        self.state.hello(replica(where), hello, self.now)
+        agents_in.hello(self.state, replica(where), hello, self.now)
         self.settle()
 
     def bye(self, where: str) -> None:
-        self.state.bye(replica(where), self.now)
+        agents_in.bye(self.state, replica(where), self.now)
         self.settle()
 
     def apply(self, name: str, *, artifact: Survey = FILES, **spec: object) -> Applied:
@@ -109,16 +110,16 @@ class World:
     def report(self, where: str, name: str, report: Report | None = None) -> None:
         """By default: the newest generation is available."""
         known = report or a_report(self.model(name).generation)
-        self.state.report(replica(where), [(name, known)])
+        agents_in.report(self.state, replica(where), [(name, known)])
         self.settle()
 
     def server_report(self, where: str, **values: object) -> None:
         said = ServerReport(**values)  # type: ignore[arg-type]  # a table of overrides
-        self.state.server_report(replica(where), said, self.now)
+        agents_in.server_report(self.state, replica(where), said, self.now)
         self.settle()
 
     def gone(self, where: str, name: str) -> None:
-        self.state.gone(replica(where), [name])
+        agents_in.gone(self.state, replica(where), [name])
         self.settle()
 
     def delete(self, name: str) -> None:
