@@ -398,6 +398,9 @@ class Seats(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = World()
+        self.grown: dict[
+            str, int
+        ] = {}  # bytes by which updates made models larger, which keep their places
 
     @rule(server=st.sampled_from("st"), replicas=st.integers(0, 2), memory=st.integers(1, 9))
     def server(self, server: str, replicas: int, memory: int) -> None:
@@ -429,17 +432,23 @@ class Seats(RuleBasedStateMachine):
     def apply(
         self, name: str, memory: int, replicas: int, needs: list[str], server: str | None
     ) -> None:
+        known = self.world.state.books.models.get(name)
+        before = known.size if known is not None and known.assigned else None
         try:
             self.world.apply(
                 name, memory=memory * MIB, replicas=replicas, requirements=needs, server=server
             )
         except Conflict:
             assert self.world.model(name).assigned
+        if before is not None:
+            more = max(0, self.world.model(name).size - before)
+            self.grown[name] = self.grown.get(name, 0) + more
 
     @rule(name=names)
     def delete(self, name: str) -> None:
         if name in self.world.state.seats.models:
             self.world.delete(name)
+            self.grown.pop(name, None)
 
     @rule(place=places, name=names, available=st.booleans())
     def report(self, place: str, name: str, available: bool) -> None:
@@ -469,7 +478,8 @@ class Seats(RuleBasedStateMachine):
         for each in seats.replicas.values():
             here = [seats.models[name] for name in each.models]
             assigned = sum(m.size for m in here if m.seats[each.id] is Role.ASSIGNED)
-            assert assigned <= each.limit or each.draining
+            grown = sum(self.grown.get(m.name, 0) for m in here)
+            assert assigned <= each.limit + grown or each.draining
 
 
 class MeasuredBooks(Seats):
