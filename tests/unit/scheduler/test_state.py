@@ -432,7 +432,7 @@ class Seats(RuleBasedStateMachine):
     def apply(
         self, name: str, memory: int, replicas: int, needs: list[str], server: str | None
     ) -> None:
-        known = self.world.state.books.models.get(name)
+        known = self.world.state.seats.models.get(name)
         before = known.size if known is not None and known.assigned else None
         try:
             self.world.apply(
