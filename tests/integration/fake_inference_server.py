@@ -25,6 +25,7 @@ class FakeServer:
 
     ``counts``: it says itself when nothing of a model is in flight; then it is asked over REST only, and marks what no
     model answered, as our own MLServer does. ``own_answers``: HTTP status and gRPC code of models that refuse.
+    ``hangs_up``: models whose requests break the connection, as when the process ends in them.
     """
 
     def __init__(self, *, counts: bool = False) -> None:
@@ -36,6 +37,7 @@ class FakeServer:
         self.misses: Counter[str] = Counter()
         self.delay: dict[str, float] = {}
         self.own_answers: dict[str, tuple[int, grpc.StatusCode]] = {}
+        self.hangs_up: set[str] = set()
         self.running = 0
         self.stream_gate = asyncio.Event()
         self.rest_port = 0
@@ -105,6 +107,9 @@ class FakeServer:
         body = await request.body()
         if not await self._work(name):
             return self._not_here(name)
+        if name in self.hangs_up:
+            # uvicorn has no word for it: this is its record of the request.
+            getattr(request.receive, "__self__").transport.abort()  # noqa: B009
         if name in self.own_answers:
             return JSONResponse({"error": "said the model"}, self.own_answers[name][0])
         size = int(request.headers.get("x-answer-bytes", "0"))

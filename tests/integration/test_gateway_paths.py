@@ -97,6 +97,21 @@ async def test_failed_load_gives_the_servers_reason(world: World) -> None:
     assert world.agent.activations == [("broken", False)] * 2
 
 
+@pytest.mark.parametrize("hot", [True, False], ids=["hot", "cold"])
+async def test_a_request_that_was_lost_twice_is_told_why(world: World, hot: bool) -> None:
+    """It was begun once more, and not a third time; what Envoy says of that tells nobody what happened."""
+    if hot:
+        await world.make_hot("iris")
+    world.server.hangs_up.add("iris")
+    before = world.server.hits["iris"]
+    answer = await world.infer("iris")
+    assert answer.status_code == 503
+    assert (
+        "the inference server ended or hung up while it had this request" in answer.json()["error"]
+    )
+    assert world.server.hits["iris"] <= before + 2
+
+
 async def test_header_that_names_another_model_is_refused(world: World) -> None:
     await world.make_hot("iris", "wine")
     answer = await world.infer("iris", seldon_model="wine")

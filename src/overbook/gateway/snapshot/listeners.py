@@ -30,6 +30,10 @@ COLD_ADDRESS: Final[Json] = {
 }
 
 # Said where Envoy could not ask the activation service, or got no answer that it understands.
+_LOST: Final = (
+    "the inference server ended or hung up while it had this request, which was not begun again, "
+    "as it may be the cause; send it again if it is not"
+)
 _NOT_ASKED: Final = (
     "gateway: it could not be asked about this request, as when too many come at once; try again"
 )
@@ -179,8 +183,15 @@ def _local_replies(*, asks: bool) -> Json:
     }
     as_json: Json = {"json_format": {"error": "%LOCAL_REPLY_BODY%"}}
     rest: Json = {"filter": _is_grpc(False), "body_format_override": as_json}
+    lost: list[Json] = [_status(503), {"response_flag_filter": {"flags": ["UC", "UR"]}}]
+    cut: dict[str, Json] = {"body": {"inline_string": _LOST}}
+    always: list[Json] = [
+        too_large,
+        {"filter": _all(*lost, _is_grpc(False)), **cut, "body_format_override": as_json},
+        {"filter": _all(*lost, _is_grpc(True)), **cut},
+    ]
     if not asks:
-        return {"mappers": [too_large, rest]}
+        return {"mappers": [*always, rest]}
     refused: Json = {
         "filter": _all(_status(names.REFUSED_STATUS), _is_grpc(False)),
         "status_code": 503,
@@ -193,7 +204,7 @@ def _local_replies(*, asks: bool) -> Json:
     failed: list[Json] = [_status(503), {"response_flag_filter": {"flags": ["UAEX"]}}]
     return {
         "mappers": [
-            too_large,
+            *always,
             refused,
             {
                 "filter": _all(*failed, _is_grpc(False)),
