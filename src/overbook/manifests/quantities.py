@@ -70,6 +70,12 @@ def format_bytes(count: int) -> str:
     return str(count)
 
 
+def amount(count: int) -> str:
+    """Bytes for people, readable and to the byte: ``10M (10000000 bytes)``."""
+    short = format_bytes(count)
+    return f"{count} bytes" if short == str(count) else f"{short} ({count} bytes)"
+
+
 def _trimmed(number: Decimal, decimals: int) -> str:
     text = f"{number:.{decimals}f}"
     return text.rstrip("0").rstrip(".")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from overbook.placement.filters import amount
+from overbook.manifests.quantities import amount
 from overbook.placement.views import ModelDemand, ReplicaView
 
 

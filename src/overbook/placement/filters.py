@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from overbook.manifests.quantities import format_bytes
+from overbook.manifests.quantities import amount
 from overbook.placement.views import ModelDemand, ReplicaView
 
 
@@ -34,11 +34,6 @@ class Unfit:
 
     rule: Rule
     reason: str
-
-
-def amount(count: int) -> str:
-    """Bytes for people and to the byte: ``10M (10000000 bytes)``."""
-    return f"{format_bytes(count)} ({count} bytes)"
 
 
 def _pinned_elsewhere(model: ModelDemand, replica: ReplicaView) -> Unfit | None:

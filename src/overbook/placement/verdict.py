@@ -6,8 +6,9 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from overbook.manifests.quantities import amount
 from overbook.placement.advice import nobody_offers
-from overbook.placement.filters import Rule, Unfit, amount
+from overbook.placement.filters import Rule, Unfit
 from overbook.placement.views import ModelDemand, Provider, ReplicaId, ReplicaView
 
 # A line for people: of a hundred replicas, three reasons say enough (all are in `decisions`).

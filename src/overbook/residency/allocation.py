@@ -17,6 +17,7 @@ from heapq import heapify, heappop
 from itertools import islice
 from typing import Final
 
+from overbook.manifests.quantities import amount
 from overbook.residency.ahead import headroom, make_room_ahead
 from overbook.residency.claims import claim
 from overbook.residency.effects import Cause, Refusal
@@ -26,7 +27,6 @@ from overbook.residency.planning import plan_victims
 from overbook.residency.precedence import merit
 from overbook.residency.promises import Promises, idle
 from overbook.residency.replica import Entry, ReplicaState
-from overbook.residency.sizes import in_words
 
 # Waiting models looked at in one go. Those behind wait for the ones in front; a bound keeps an event cheap.
 _SCAN: Final = 256
@@ -213,13 +213,13 @@ def _no_room(replica: ReplicaState, entry: Entry, size: int) -> str:
     budget, room = replica.ledger.budget, replica.room_for(entry)
     if size > budget:
         return (
-            f"model '{entry.model}' needs {in_words(size)}, "
-            f"more than the server replica's whole budget of {in_words(budget)}"
+            f"model '{entry.model}' needs {amount(size)}, "
+            f"more than the server replica's whole budget of {amount(budget)}"
         )
     if size > room:
         return (
-            f"model '{entry.model}' needs {in_words(size)}, but pinned models hold "
-            f"{in_words(budget - room)} of the server replica's budget of {in_words(budget)}"
+            f"model '{entry.model}' needs {amount(size)}, but pinned models hold "
+            f"{amount(budget - room)} of the server replica's budget of {amount(budget)}"
         )
     return ""
 

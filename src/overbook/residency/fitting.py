@@ -4,11 +4,11 @@ budget changes about that. Moves only; who calls them, and when, is in `core`.
 
 from __future__ import annotations
 
+from overbook.manifests.quantities import amount
 from overbook.residency.allocation import newest_has_no_room, no_room_reason
 from overbook.residency.effects import Cause, Refusal
 from overbook.residency.events import ModelName
 from overbook.residency.replica import Entry, ReplicaState
-from overbook.residency.sizes import in_words
 from overbook.residency.states import State, Step
 
 
@@ -34,8 +34,8 @@ def deadline_reason(replica: ReplicaState, model: ModelName) -> str:
     """What is told to a request that waited for room as long as it may."""
     entry = replica.entries[model]
     return (
-        f"model '{model}' ({in_words(replica.size_to_load(entry))}) did not become resident in time: "
-        f"it is {entry.state.value}, {in_words(replica.ledger.total)} of {in_words(replica.ledger.budget)} are in use"
+        f"model '{model}' ({amount(replica.size_to_load(entry))}) did not become resident in time: "
+        f"it is {entry.state.value}, {amount(replica.ledger.total)} of {amount(replica.ledger.budget)} are in use"
     )
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from overbook.manifests.quantities import amount
 from overbook.placement import ReplicaId
-from overbook.placement.filters import amount
 from overbook.scheduler import pins
 from overbook.scheduler.records import (
     Condition,

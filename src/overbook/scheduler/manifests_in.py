@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 
 from overbook.artifacts.survey import Survey
 from overbook.manifests.problems import Json
+from overbook.manifests.quantities import amount
 from overbook.manifests.specs import Manifest, ModelManifest, ServerManifest, ServerSpec
 from overbook.placement import ModelDemand, place
-from overbook.placement.filters import amount
 from overbook.scheduler.changes import Note
 from overbook.scheduler.errors import Conflict, Invalid
 from overbook.scheduler.records import Model, Needs, Server, weigh

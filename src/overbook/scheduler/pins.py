@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from overbook.manifests.quantities import amount
 from overbook.placement import ReplicaId
-from overbook.placement.filters import amount
 from overbook.scheduler.records import Model, Replica
 
 # Models named in one line; the others are counted.

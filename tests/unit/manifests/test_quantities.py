@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from overbook.manifests.quantities import MAX_BYTES, format_bytes, parse_bytes
+from overbook.manifests.quantities import MAX_BYTES, amount, format_bytes, parse_bytes
 
 _MULTIPLES = {
     "": 1,
@@ -120,3 +120,17 @@ def test_whole_multiples_read_back_exactly(number: int, suffix: str) -> None:
 )
 def test_prints_short(count: int, text: str) -> None:
     assert format_bytes(count) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1536, "1.5Ki (1536 bytes)"),
+        (-2048, "-2Ki (-2048 bytes)"),
+        (5 << 29, "2.5Gi (2684354560 bytes)"),
+    ],
+)
+def test_amounts_are_readable_and_exact(count: int, text: str) -> None:
+    assert amount(count) == text

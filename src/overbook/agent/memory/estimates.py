@@ -37,8 +37,8 @@ _GROWN_SHARE: Final = 0.05
 # Growth to so many times the size, and by so many bytes more, has to be seen twice.
 _ODD: Final = 8
 _ODD_BYTES: Final = 16 << 20
-# A declaration this far from the truth, relatively, is worth a warning.
-TOLERATED: Final = 0.25
+# Samples this far from the middle, relatively, agree with it.
+_NEAR: Final = 0.25
 _OUTLIER: Final = 5
 
 
@@ -101,7 +101,7 @@ def percentile(samples: tuple[int, ...], share: float = 0.95) -> int:
     """Of at least one sample, without those that stand alone far above the others."""
     middle = median(samples)
     spread = median(abs(sample - middle) for sample in samples)
-    bound = middle + max(_OUTLIER * spread, NOISE, TOLERATED * middle)
+    bound = middle + max(_OUTLIER * spread, NOISE, _NEAR * middle)
     kept = sorted(sample for sample in samples if len(samples) < 3 or sample <= bound)
     return kept[min(len(kept) - 1, math.ceil(share * len(kept)) - 1)]
 
@@ -114,11 +114,6 @@ def spread(samples: Sequence[int]) -> int:
 def differs(one: int, other: int) -> bool:
     """Whether two sizes differ by more than measuring can blur."""
     return abs(one - other) > max(NOISE, _RESOLUTION * other)
-
-
-def wrong(measured: int, declared: int) -> bool:
-    """Whether a declaration is off by more than noise and by more than a quarter of itself."""
-    return abs(measured - declared) > max(NOISE, TOLERATED * declared)
 
 
 def measured_size(evidence: Evidence, believed: int) -> int | None:

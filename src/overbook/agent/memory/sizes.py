@@ -17,7 +17,6 @@ from overbook.agent.memory.estimates import (
     measured_size,
     percentile,
     reserved_size,
-    wrong,
 )
 from overbook.agent.servers.protocol import Weight
 
@@ -113,11 +112,6 @@ class Sizes:
         if evidence is None or not evidence.measured:
             return self._expect(content).loading
         return 0 if evidence.weight is None else evidence.weight.peak
-
-    def wrong(self, content: Measurable, declared: int | None) -> bool:
-        """Whether what was measured differs from the declaration by more than noise and a quarter of it."""
-        measured = self.measured(content, declared)
-        return declared is not None and measured is not None and wrong(measured, declared)
 
     def guess(self, content: Measurable) -> int:
         """Bytes without any measurement of this content, by what others of its kind became in memory."""

@@ -24,7 +24,7 @@ from overbook.agent.memory.recycling import Advice, Recycling
 from overbook.agent.memory.sizes import Measurable
 from overbook.agent.memory.unattributed import slack_of
 from overbook.agent.notices import Notices
-from overbook.residency.sizes import in_words
+from overbook.manifests.quantities import amount
 
 # Seconds between quick looks while there is traffic, and without any.
 _QUICK: Final = 0.25
@@ -173,9 +173,9 @@ class Watch:
     def _act(self, before: Pressure, sample: Sample, bounds: Bounds) -> None:
         after, ports = self._pressure, self._ports
         numbers = (
-            f"the inference server holds {in_words(sample.held)} of at most "
-            f"{in_words(bounds.allowed + bounds.reserve)}, {in_words(sample.available)} are available to it, "
-            f"of which {in_words(bounds.low)} must stay free"
+            f"the inference server holds {amount(sample.held)} of at most "
+            f"{amount(bounds.allowed + bounds.reserve)}, {amount(sample.available)} are available to it, "
+            f"of which {amount(bounds.low)} must stay free"
         )
         refusing = f"memory runs short: {numbers}" if after.refusing else ""
         ports.residents.guard(after.withheld(bounds.budget), refusing)
@@ -241,8 +241,8 @@ class Watch:
             now=ports.clock.now(),
         )
         if advice is Advice.RECYCLE:
-            ports.recycle(f"{in_words(lost)} of its memory are lost to models that left")
+            ports.recycle(f"{amount(lost)} of its memory are lost to models that left")
         elif advice is Advice.ABSORB:
-            told = f"{in_words(lost)} came back at once in the new process and are its own"
+            told = f"{amount(lost)} came back at once in the new process and are its own"
             ports.notices.server_event("ServerBaseGrew", told)
             ports.meter.absorb()

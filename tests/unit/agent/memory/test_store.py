@@ -73,8 +73,6 @@ def test_models_with_the_same_files_are_told_of_news_only() -> None:
     sizes.gave(Measurable("stranger", A.kind), 5)
     assert told == [A.digest, A.digest], "the first load and the first unload"
     assert sizes.measured(A, None) == 30 * MB + 1000
-    assert sizes.wrong(A, MB)
-    assert not sizes.wrong(A, None)
 
 
 def forest(name: str, size: int, word: str = "pickle:some.Forest") -> Measurable:
