@@ -11,6 +11,7 @@ from overbook.agent.memory.estimates import (
     NOISE,
     Evidence,
     charged_size,
+    differs,
     measured_size,
     percentile,
     reserved_size,
