@@ -6,9 +6,13 @@ import asyncio
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.process import Overbook, model_manifest, server_manifest
 from tests.e2e.traffic import Caller, Tally, run_all
 from tests.e2e.zoo import TrainedModel
+
+pytestmark = pytest.mark.alone
 
 
 async def _storm(running: Overbook, models: list[TrainedModel], each: int) -> Tally:

@@ -16,6 +16,7 @@ from overbook.gateway.activator import ActivatorLimits
 from overbook.machine import descriptors
 from tests.integration.gateway_fakes import World, eventually, running_world
 
+pytestmark = pytest.mark.alone
 _MODELS = {"iris": [0], "wine": [0]}
 
 

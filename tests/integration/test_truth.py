@@ -18,7 +18,7 @@ from bench.truth import truths
 from bench.zoo import make
 from tests.integration.truth_models import PLANS, runtimes_in
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")
