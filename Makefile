@@ -5,8 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 CLIENTS := .venv-clients
 UV := .venv-uv/bin/uv
+# Tests of the rooms without I/O (see docs/architecture.md).
+PURE := tests/unit/residency tests/unit/placement tests/unit/manifests
 
-.PHONY: setup demo test lint bench soak proto lock clean
+.PHONY: setup demo test lint coverage bench soak proto lock clean
 
 setup: $(VENV)/.ready
 
@@ -29,18 +31,25 @@ $(CLIENTS)/.ready: tests/e2e/clients.lock | .venv-uv/bin/uv
 demo: setup
 	$(BIN)/overbook demo
 
-test: setup $(CLIENTS)/.ready lint
+test: setup $(CLIENTS)/.ready lint coverage
 	bash scripts/system-packages.sh curl
 	$(BIN)/overbook runtime install mlserver
 	$(BIN)/overbook runtime install triton
-	$(BIN)/pytest -m "not soak"
+	$(BIN)/pytest -m "(hypothesis or slow) and not soak" $(PURE)
+	$(BIN)/pytest -m "not soak" $(PURE:%=--ignore=%)
 
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports --verbose
+	$(BIN)/lint-imports
 	bash scripts/proto.sh --check
+
+# Every branch of the pure rooms, by tests that are the same in every run; `make test` runs the others of theirs beside it.
+coverage: setup
+	mkdir -p build
+	$(BIN)/coverage run -m pytest -m "not (hypothesis or slow or soak)" $(PURE)
+	$(BIN)/coverage report
 
 bench: setup
 	bash scripts/system-packages.sh nginx-light wrk

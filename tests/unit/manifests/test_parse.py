@@ -116,6 +116,7 @@ def test_a_key_twice_is_an_error_with_both_lines() -> None:
         ("1.5Gi", "1.5Gi"),
         ("0x10", 16),
         ("!!str 7", "7"),
+        ("!!int '7'", 7),
         (".5e3", 500.0),
     ],
 )
@@ -144,6 +145,13 @@ def test_json_with_tabs() -> None:
 def test_lists_of_objects(wrap: str) -> None:
     text = wrap.format(json.dumps(parsed(IRIS)[0].manifest.to_json()))
     assert parsed(text)[0].manifest.name == "iris"
+
+
+@pytest.mark.parametrize("kind", ["Fruit", 7])
+def test_only_a_list_has_items_that_are_manifests(kind: str | int) -> None:
+    text = json.dumps({"kind": kind, "apiVersion": "v1", "items": [{"kind": "Model"}]})
+    assert any("kind" in line for line in problems(text))
+    assert not any("metadata" in line for line in problems(text)), "its items were looked at"
 
 
 def test_anchors_and_merge_keys() -> None:

@@ -110,6 +110,7 @@ def test_whole_multiples_read_back_exactly(number: int, suffix: str) -> None:
     [
         (0, "0"),
         (999, "999"),
+        (1001, "1001"),
         (102_400, "100Ki"),
         (1_610_612_736, "1.5Gi"),
         (10_000_000, "10M"),

@@ -200,6 +200,7 @@ def test_every_problem_is_said_at_once() -> None:
         ({"apiVersion": "v1", "kind": "Model"}, "apiVersion: 'v1' is not known"),
         ({"apiVersion": OURS, "kind": ["Model"]}, "kind: a list is not known"),
         ({"apiVersion": ["x"], "kind": "Model"}, "apiVersion: a list is not known"),
+        ({"apiVersion": OURS, "kind": {"of": "Model"}}, "kind: a mapping is not known"),
         ({"apiVersion": OURS, "kind": "Model"}, "metadata: is required; expected a mapping"),
         ({**model(), "metadata": "iris"}, "metadata: 'iris' is not a mapping"),
         (

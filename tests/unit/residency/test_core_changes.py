@@ -187,6 +187,20 @@ def test_other_content_under_the_name_of_a_removed_model_never_meets_the_old_cop
     assert fx.Grant(request) in here.say(ev.LoadSucceeded(A))
 
 
+def test_a_swap_after_a_removal_that_was_taken_back_needs_nothing_that_was_good() -> None:
+    """Removed and applied again while it was reloaded: there is nothing any more that would make way once."""
+    here = world(a=6)
+    make_resident(here, A)
+    here.say(ev.Register(A, 3, 2))
+    here.say(ev.Remove(A))
+    here.say(ev.Register(A, 6, 3))
+    here.answer(A, fail=True)
+    assert state(here, A) is State.DRAINING
+    here.drained(A)
+    here.answer(A)
+    assert here.log[-1][2][-1] == fx.Load(A, 3)
+
+
 # -- suspects
 
 
@@ -302,6 +316,23 @@ def test_free_room_is_filled_one_by_one_and_nobody_is_evicted_for_it() -> None:
     assert [state(here, model) for model in (C, D)] == [State.COLD, State.COLD]
 
 
+def test_free_room_is_not_for_a_model_that_pins_keep_out() -> None:
+    here = World(10, LIMITS)
+    here.say(ev.Register(A, 6, 1))
+    here.say(ev.Register(B, 5, 1, pinned=True))
+    assert here.say(ev.ServerUp()) == [fx.Load(B, 1)]
+    assert here.say(ev.LoadSucceeded(B)) == [fx.Publish(B)]
+    assert state(here, A) is State.COLD
+
+
+def test_what_is_pinned_while_it_waits_for_free_room_comes_first() -> None:
+    here = World(10, LIMITS)
+    for model in (A, B):
+        here.say(ev.Register(model, 6, 1))
+    here.say(ev.Register(B, 6, 1, pinned=True))
+    assert here.say(ev.ServerUp()) == [fx.Load(B, 1)]
+
+
 # -- budget and measured sizes
 
 
@@ -368,6 +399,34 @@ def test_what_a_load_really_took_is_charged_and_remembered() -> None:
     assert here.core.ledger.total == 13
     assert state(here, A) is State.DRAINING
     assert here.core.entries[B].size == 9
+
+
+def test_what_is_measured_later_is_charged_and_remembered() -> None:
+    here = world(a=4, b=4)
+    make_resident(here, A, B)
+    withdrawn = here.say(ev.Measured(B, 9))
+    assert withdrawn == [fx.Withdraw(A, Ticket(1), Cause.SURPRISE)]
+    assert here.core.ledger.of(B) == here.core.entries[B].size == 9
+
+
+def test_what_is_measured_during_a_load_is_left_to_its_end() -> None:
+    here = world(a=4)
+    here.arrive(A)
+    assert here.say(ev.Measured(A, 7)) == []
+    here.say(ev.LoadSucceeded(A))
+    assert here.core.ledger.of(A) == here.core.entries[A].size == 4
+
+
+def test_what_is_measured_during_an_unload_counts_from_the_next_load_on() -> None:
+    here = world(a=4)
+    make_resident(here, A)
+    here.say(ev.EvictRequested(A))
+    here.drained(A)
+    here.say(ev.Measured(A, 6))
+    assert here.core.ledger.of(A) == 4
+    here.answer(A)
+    here.arrive(A)
+    assert here.core.ledger.of(A) == 6
 
 
 def test_a_model_measured_to_take_nothing_is_lost_with_the_server_like_any_other() -> None:

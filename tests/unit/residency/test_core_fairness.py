@@ -12,7 +12,7 @@ from overbook.residency import events as ev
 from overbook.residency.effects import Cause
 from overbook.residency.events import ModelName, Ticket
 from overbook.residency.states import State
-from tests.unit.residency.stories import LIMITS, A, B, C, make_resident, state, world
+from tests.unit.residency.stories import LIMITS, A, B, C, D, make_resident, state, world
 from tests.unit.residency.world import World
 
 PATIENT = replace(LIMITS, patience=2.0)
@@ -161,3 +161,18 @@ def test_a_claim_in_a_deficit_starts_no_load_beyond_the_budget() -> None:
     here.arrive(ModelName("e"))
     assert here.core.ledger.total == 14
     assert state(here, ModelName("e")) is State.COLD
+
+
+def test_one_claim_at_a_time() -> None:
+    """What is in use leaves for the first that waited too long; the second waits for what is left of it."""
+    here = world(limits=PATIENT, a=5, b=5, c=6, d=6)
+    make_resident(here, A, B)
+    use(here, A, B)
+    here.arrive(C)
+    here.arrive(D)
+    here.now += 2.0
+    assert {type(each) for each in here.say(ev.Tick())} == {fx.Withdraw}
+    assert sum(here.core.ledger.of(model) for model in here.withdrawals) >= 6
+    assert state(here, D) is State.COLD
+    assert here.mirror.waiting_for(D) == 1
+    here.settle()

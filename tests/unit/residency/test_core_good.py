@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 from overbook.residency import effects as fx
 from overbook.residency import events as ev
 from overbook.residency.effects import Refusal
+from overbook.residency.events import RequestId
 from overbook.residency.states import State
-from tests.unit.residency.stories import A, B, make_resident, state, world
+from tests.unit.residency.stories import LIMITS, A, B, make_resident, state, world
 from tests.unit.residency.world import World
 
 
@@ -146,6 +150,62 @@ def test_an_agent_that_begins_anew_is_told_what_was_good() -> None:
     assert here.log[-1][2] == [fx.Load(A, 1)]
     here.answer(A)
     assert fx.Grant(request) in here.log[-1][2]
+
+
+def test_which_content_a_load_would_take_is_told() -> None:
+    here = _failed_update()
+    assert here.core.stands_in(A) == 0, "it is in memory, and is tried anew beside that"
+    _evict(here)
+    assert here.core.stands_in(A) == 1
+
+
+def test_old_content_that_is_held_back_stands_in_for_nobody() -> None:
+    here = _failed_update()
+    _evict(here)
+    here.say(ev.HoldBack(A, 1, "it ended the process", here.now + 5.0))
+    request = here.arrive(A)
+    refusal = fx.Reject(request, Refusal.LOAD_FAILED, "it ended the process", 5.0)
+    assert here.log[-1][2] == [refusal]
+    here.now += 5.0
+    here.arrive(A)
+    assert here.log[-1][2] == [fx.Load(A, 1)]
+
+
+def test_old_content_that_is_held_back_for_good_is_not_tried_by_itself() -> None:
+    here = world(a=4)
+    make_resident(here, A)
+    here.say(ev.Register(A, 11, 2))
+    _evict(here)
+    here.say(ev.HoldBack(A, 1, "it ended the process"))
+    assert here.core.next_wakeup() == math.inf
+    here.arrive(A)
+    assert here.log[-1][2] == [fx.Reject(RequestId(2), Refusal.LOAD_FAILED, "it ended the process")]
+
+
+def test_a_pin_that_takes_the_room_of_the_old_content_tells_those_who_wait() -> None:
+    """The new one would fit beside it, but is not tried again yet."""
+    here = world(limits=replace(LIMITS, concurrent_loads=1), a=6, b=4)
+    make_resident(here, A)
+    here.say(ev.Register(A, 4, 2, warm=False))
+    here.answer(A, fail=True)
+    _evict(here)
+    here.arrive(B)
+    waiting = here.arrive(A)
+    assert here.log[-1][2] == [], "one load at a time"
+    effects = here.say(ev.Register(B, 5, 1, pinned=True))
+    assert effects == [fx.Reject(waiting, Refusal.LOAD_FAILED, "cannot read 'a'", 1.0)]
+
+
+def test_a_person_is_told_why_the_newest_content_still_has_no_room() -> None:
+    here = world(a=4, b=4)
+    make_resident(here, B)
+    here.say(ev.Register(B, 4, 1, pinned=True))
+    make_resident(here, A)
+    here.say(ev.Register(A, 7, 2))
+    reason = here.core.entries[A].reason
+    assert "7 bytes" in reason
+    assert here.say(ev.TryAgain(A)) == []
+    assert here.core.entries[A].reason == reason
 
 
 def test_after_a_removal_nothing_older_stands_in() -> None:

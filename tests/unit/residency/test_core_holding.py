@@ -90,3 +90,13 @@ def test_what_is_in_memory_cannot_be_held_back() -> None:
     make_resident(here, A)
     with pytest.raises(IllegalEvent, match="resident"):
         here.core.handle(ev.HoldBack(A, 1, "why"), here.now)
+
+
+def test_the_end_of_the_time_finds_nothing_of_a_model_that_is_gone() -> None:
+    here = world(a=4)
+    killed(here, until=here.now + 5.0)
+    here.say(ev.ServerUp())
+    here.say(ev.Remove(A))
+    here.now += 5.0
+    assert here.say(ev.Tick()) == []
+    assert here.core.next_wakeup() == math.inf

@@ -100,3 +100,9 @@ def test_who_is_starved_holds_up_nobody() -> None:
     here.answer(A)
     assert [here.model_of[request] for request in here.granted] == [A]
     assert here.core.starved()
+
+
+def test_no_new_server_comes_before_the_end_of_the_old_one_was_told() -> None:
+    here = world(a=4)
+    here.say(ev.Recycle())
+    here.say_illegal(ev.ServerUp())

@@ -399,6 +399,20 @@ def test_a_person_need_not_wait_for_the_end_of_the_backoff() -> None:
     assert here.log[-1][2] == [fx.Load(A, 1)]
 
 
+def test_a_person_may_ask_for_another_try_of_what_is_tried_now() -> None:
+    here = world(a=4)
+    request = here.arrive(A)
+    assert here.say(ev.TryAgain(A)) == []
+    assert here.say(ev.LoadSucceeded(A)) == [fx.Publish(A), fx.Grant(request)]
+
+
+def test_nobody_can_help_a_model_that_is_larger_than_the_budget() -> None:
+    here = world(a=11)
+    assert here.say(ev.TryAgain(A)) == []
+    assert state(here, A) is State.FAILED
+    assert "budget of 10 bytes" in here.core.entries[A].reason
+
+
 def test_what_passes_between_two_failures_does_not_count_as_a_try_of_the_content() -> None:
     here = world(a=4)
     here.arrive(A)
@@ -495,6 +509,8 @@ def test_illegal_events_raise_and_change_nothing() -> None:
         ev.RequestArrived(waiting, A, math.inf),
         ev.Register(A, 4, 0),
         ev.Register(A, -1, 2),
+        ev.Register(A, 4, 2, keep_alive=-1.0),
+        ev.Register(A, 4, 2, keep_alive=math.inf),
         ev.Remove(D),
         ev.EvictRequested(D),
         ev.LoadSucceeded(A),
@@ -503,6 +519,8 @@ def test_illegal_events_raise_and_change_nothing() -> None:
         ev.Unloaded(A),
         ev.Verified(A, True),
         ev.UsageSeen(A, -1, 0.0),
+        ev.Measured(A, -1),
+        ev.Withhold(-1),
         ev.ServerUp(),
         ev.BudgetChanged(0),
     ):

@@ -153,3 +153,14 @@ def test_nobody_leaves_for_the_load_behind_one_that_takes_more_for_a_moment() ->
     assert not here.withdrawals
     assert fx.Load(C, 1) in here.say(ev.LoadSucceeded(B))
     assert state(here, A) is State.RESIDENT
+
+
+def test_what_loads_take_beyond_their_charge_is_told() -> None:
+    here = world(budget=10, a=4)
+    make_resident(here, A)
+    here.say(ev.Register(B, 3, 1, warm=False, peak=9))
+    here.arrive(B)
+    assert here.core.ledger.of(B) == 6
+    assert here.core.overdrawn == 3
+    here.say(ev.LoadSucceeded(B))
+    assert here.core.overdrawn == 0

@@ -33,6 +33,17 @@ def test_the_last_word_counts() -> None:
     assert [shelf.take() for _ in range(3)] == [B, A, None]
 
 
+def test_it_tells_what_lies_on_it() -> None:
+    shelf = Shelf()
+    shelf.put(A, (False, 0, 1.0))
+    shelf.put(B, (False, 0, 2.0))
+    shelf.put(A, (False, 0, 3.0))
+    shelf.drop(B)
+    assert (len(shelf), list(shelf)) == (1, [A])
+    assert A in shelf
+    assert B not in shelf
+
+
 def test_places_that_are_void_do_not_pile_up() -> None:
     shelf = Shelf()
     for turn in range(10_000):
