@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CLIENTS := .venv-clients
 UV := .venv-uv/bin/uv
-# Tests of the rooms without I/O (see docs/architecture.md).
+# Tests of the rooms without I/O: docs/inside.md.
 PURE := tests/unit/residency tests/unit/placement tests/unit/manifests
 
 .PHONY: setup demo test lint coverage bench soak proto lock clean
