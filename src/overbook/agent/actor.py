@@ -64,7 +64,10 @@ class ActorPorts:
 
 
 class Actor:
-    """One server replica. Not thread-safe: everything happens on one event loop."""
+    """One server replica. Not thread-safe: everything happens on one event loop.
+
+    Large, as it is the one writer of all that a replica holds: each event and effect of the core has its lines here.
+    """
 
     def __init__(
         self, *, core: Core, clock: Clock, limits: OperationLimits, ports: ActorPorts

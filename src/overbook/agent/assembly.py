@@ -112,7 +112,10 @@ class Agent:
 
 
 def assemble(ports: AgentPorts, limits: AgentLimits) -> Agent:
-    """An agent whose parts know each other; nothing runs yet."""
+    """An agent whose parts know each other; nothing runs yet.
+
+    One long list, since who refers to whom can only be seen in one place.
+    """
     server, notices, clock = ports.server, ports.notices, ports.clock
     recycling = Recycling()
     sizes = Sizes(

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from overbook.agent.actor import Actor
-from overbook.agent.assembly import AgentLimits, AgentPorts, assemble
+from overbook.agent.assembly import Agent, AgentLimits, AgentPorts, assemble
 from overbook.agent.assignments import Assignments
 from overbook.agent.clock import Clock
 from overbook.agent.commands import Commands
@@ -32,7 +32,7 @@ from overbook.agent.pulse import SILENCE_LIMIT
 from overbook.agent.servers.attached.server import AttachedServer, Attachment, Foreign
 from overbook.agent.servers.factory import attach, make_server
 from overbook.agent.servers.launched.replaceable import ReplaceableServer
-from overbook.agent.servers.protocol import InferenceServer, Presence
+from overbook.agent.servers.protocol import Presence
 from overbook.agent.service import AgentService
 from overbook.agent.supervisor import RestartLimits, Supervisor
 from overbook.artifacts.cache import ArtifactCache
@@ -78,6 +78,20 @@ class AgentConfig:
     silence_limit: float = SILENCE_LIMIT
 
 
+class _Kept:
+    """The files in which the agent keeps what it has learned and fetched."""
+
+    def __init__(self, folder: Path, runtime: str, tell: Callable[[str], None]) -> None:
+        self.sizes: Final = SizeStore(folder / "sizes.db", runtime, tell)
+        self.history: Final = History(folder / "sizes.db", runtime, tell)
+        self.proven: Final = Proven(folder / "proven.db", runtime, tell)
+        self.cache: Final = ArtifactCache(folder / "cache", tell)
+
+    def close(self) -> None:
+        for each in (self.cache, self.proven, self.sizes, self.history):
+            each.close()
+
+
 class AgentPart:
     """An agent. `run` until cancelled; the inference server ends with it. ``serving`` is set while its parts run."""
 
@@ -119,76 +133,25 @@ class AgentPart:
             self._live[1].hurry()
 
     async def run(self) -> None:
+        """Until cancelled."""
         config = self._config
         self._folder.mkdir(parents=True, exist_ok=True)
-        server: InferenceServer
-        attached: AttachedServer | None = None
-        spare: ReplaceableServer | None = None
-        if config.attachment is None:
-            server = spare = ReplaceableServer(
-                lambda folder: make_server(config.runtime, folder), self._folder
-            )
-            limits = RestartLimits(silence=config.silence_limit)
-        else:
-            server = attached = attach(
-                config.runtime,
-                config.attachment,
-                lambda: self._foreign_changed(agent.actor, foreign()),
-            )
-            limits = _ATTACHED_LIMITS
+        agent: Agent
+        server: AttachedServer | ReplaceableServer
 
         def foreign() -> tuple[Foreign, ...]:
-            return () if attached is None else attached.foreign
+            return server.foreign if isinstance(server, AttachedServer) else ()
 
-        runtime_id = _runtime_id(config.runtime)
-        tell = self._notices.not_kept
-        store = SizeStore(self._folder / "sizes.db", runtime_id, tell)
-        history = History(self._folder / "sizes.db", runtime_id, tell)
-        proven = Proven(self._folder / "proven.db", runtime_id, tell)
-        cache = ArtifactCache(self._folder / "cache", tell)
-        probe = TreeProbe(lambda: server.pid)
-        agent = assemble(
-            AgentPorts(
-                server=server,
-                spare=spare,
-                cache=cache,
-                kind_of=lambda folder: asyncio.to_thread(kind_of, folder),
-                probe=probe,
-                members=lambda: probe.members,
-                gpus=find_gpus(),
-                room=lambda: None if server.pid is None else room_for(server.pid),
-                store=store,
-                guess=Guess(config.own_process),
-                history=history,
-                proven=proven,
-                notices=self._notices,
-                clock=self._clock,
-                foreign=foreign,
-                # One that somebody else started is not replaced by connecting anew.
-                recycle=None if attached is None else log.info,
-            ),
-            AgentLimits(
-                budget=config.memory,
-                residency=Limits(overdraft=passing_of(config.memory)),
-                operations=OperationLimits(),
-                restarts=limits,
-            ),
-        )
-        actor, assignments = agent.actor, agent.assignments
-        link = SchedulerLink(
-            target=config.scheduler,
-            hello=self._hello(),
-            notices=self._notices,
-            handlers=LinkHandlers(
-                assignments=assignments.update,
-                command=Commands(actor, assignments).run,
-                budget=lambda memory: self._set_budget(memory, actor, foreign()),
-                model_report=agent.reporter.model,
-                server_report=agent.reporter.server,
-                all_models=lambda: list(assignments.assigned),
-            ),
-        )
-        service = AgentService(assignments, actor.followers)
+        if config.attachment is None:
+            server = ReplaceableServer(
+                lambda folder: make_server(config.runtime, folder), self._folder
+            )
+        else:
+            changed = partial(self._foreign_changed, lambda: agent.actor, foreign)
+            server = attach(config.runtime, config.attachment, changed)
+        kept = _Kept(self._folder, _runtime_id(config.runtime), self._notices.not_kept)
+        agent = self._assembled(server, kept, foreign)
+        service = AgentService(agent.assignments, agent.actor.followers)
         register = partial(agent_pb2_grpc.add_AgentServiceServicer_to_server, service)
         try:
             async with (
@@ -197,23 +160,74 @@ class AgentPart:
             ):
                 tasks.create_task(agent.run(), name="agent")
                 await asyncio.sleep(0)
-                self._live = actor, agent.supervisor
+                self._live = agent.actor, agent.supervisor
                 self.serving.set()
-                tasks.create_task(link.run(), name="scheduler link")
-                tasks.create_task(self._prune(assignments), name="cache pruning")
-                tasks.create_task(_remember(assignments), name="history")
+                tasks.create_task(self._link(agent, foreign).run(), name="scheduler link")
+                tasks.create_task(self._prune(agent.assignments), name="cache pruning")
+                tasks.create_task(_remember(agent.assignments), name="history")
         finally:
             self._live = None
             self.serving.clear()
-            assignments.remember()
-            if attached is not None and self._retired:
-                await attached.release(timeout=_RELEASE)
+            agent.assignments.remember()
+            if isinstance(server, AttachedServer) and self._retired:
+                await server.release(timeout=_RELEASE)
             await server.close()
-            cache.close()
-            proven.close()
             agent.sizes.save()
-            store.close()
-            history.close()
+            kept.close()
+
+    def _assembled(
+        self,
+        server: AttachedServer | ReplaceableServer,
+        kept: _Kept,
+        foreign: Callable[[], tuple[Foreign, ...]],
+    ) -> Agent:
+        config = self._config
+        spare = server if isinstance(server, ReplaceableServer) else None
+        probe = TreeProbe(lambda: server.pid)
+        return assemble(
+            AgentPorts(
+                server=server,
+                spare=spare,
+                cache=kept.cache,
+                kind_of=lambda folder: asyncio.to_thread(kind_of, folder),
+                probe=probe,
+                members=lambda: probe.members,
+                gpus=find_gpus(),
+                room=lambda: None if server.pid is None else room_for(server.pid),
+                store=kept.sizes,
+                guess=Guess(config.own_process),
+                history=kept.history,
+                proven=kept.proven,
+                notices=self._notices,
+                clock=self._clock,
+                foreign=foreign,
+                # One that somebody else started is not replaced by connecting anew.
+                recycle=None if spare is not None else log.info,
+            ),
+            AgentLimits(
+                budget=config.memory,
+                residency=Limits(overdraft=passing_of(config.memory)),
+                operations=OperationLimits(),
+                restarts=RestartLimits(silence=config.silence_limit)
+                if spare is not None
+                else _ATTACHED_LIMITS,
+            ),
+        )
+
+    def _link(self, agent: Agent, foreign: Callable[[], tuple[Foreign, ...]]) -> SchedulerLink:
+        return SchedulerLink(
+            target=self._config.scheduler,
+            hello=self._hello(),
+            notices=self._notices,
+            handlers=LinkHandlers(
+                assignments=agent.assignments.update,
+                command=Commands(agent.actor, agent.assignments).run,
+                budget=lambda memory: self._set_budget(memory, agent.actor, foreign()),
+                model_report=agent.reporter.model,
+                server_report=agent.reporter.server,
+                all_models=lambda: list(agent.assignments.assigned),
+            ),
+        )
 
     def _hello(self) -> pb.AgentHello:
         config = self._config
@@ -232,9 +246,11 @@ class AgentPart:
         self._budget = memory
         actor.set_budget(max(0, memory - sum(each.bytes or 0 for each in foreign)))
 
-    def _foreign_changed(self, actor: Actor, foreign: tuple[Foreign, ...]) -> None:
-        self._set_budget(self._budget, actor, foreign)
-        names = [each.name for each in foreign if each.presence is not Presence.ABSENT]
+    def _foreign_changed(
+        self, actor: Callable[[], Actor], foreign: Callable[[], tuple[Foreign, ...]]
+    ) -> None:
+        self._set_budget(self._budget, actor(), foreign())
+        names = [each.name for each in foreign() if each.presence is not Presence.ABSENT]
         listed = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
         told = f"models that Overbook did not load: {listed or 'none'}"
         self._notices.server_event("ForeignModels", told)

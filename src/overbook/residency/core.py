@@ -45,7 +45,10 @@ class Statistics(NamedTuple):
 
 
 class Core:
-    """The residency of one server replica. Sizes in bytes, times in seconds on the caller's monotonic clock."""
+    """The residency of one server replica. Sizes in bytes, times in seconds on the caller's monotonic clock.
+
+    Large, as it has a handler of its own for every event; what several of them decide is in modules beside it.
+    """
 
     __slots__ = ("_handlers", "_replica", "_retries", "_wake")
 

@@ -151,7 +151,10 @@ class Entry:
 
 
 class ReplicaState:
-    """Entries, ledger, eviction order and waiters of one replica, and the effects of the current event."""
+    """Entries, ledger, eviction order and waiters of one replica, and the effects of the current event.
+
+    Large, as no move may be made anywhere else: each keeps all of these in step.
+    """
 
     __slots__ = (
         "assigned_bytes",

@@ -43,7 +43,7 @@ def hello(state: State, replica_id: ReplicaId, hello: Hello, now: float) -> None
             state.end_if_gone(model)
     _note(state, replica_id, "AgentConnected", f"runtime {hello.runtime}", warning=False)
     state.refresh_server(replica_id.server, now)
-    state.later(state.misplaced(replica, enforce=False))
+    state.later(seats.misplaced(replica, enforce=False))
     state.retry_all()
 
 

@@ -196,6 +196,38 @@ class Seats:
             )
         return result
 
+    def misplaced(self, replica: Replica, *, enforce: bool) -> list[str]:
+        """Names of those assigned here who may not stay, last registered first.
+
+        ``enforce``: a budget that was made smaller sends the last registered away, as many as were too many
+        also with what they were admitted with. A size that was learned does not: it would unseat whoever serves well.
+        """
+        models = sorted(
+            (self.models[name] for name in replica.models),
+            key=lambda model: model.created,
+            reverse=True,
+        )
+        here = [model for model in models if model.seats[replica.id] is Role.ASSIGNED]
+        if replica.draining:
+            return [model.name for model in here]
+        found: dict[str, None] = {}
+        registered = replica.registered
+        claimed = sum(model.weight.claim for model in models)
+        for model in here:
+            lacks = replica.connected and not replica.capabilities.issuperset(
+                model.needs.requirements
+            )
+            weight = model.weight
+            excess = min(registered, claimed) > replica.limit
+            too_large = min(weight.takes, weight.claim) > replica.budget
+            if enforce and (excess or too_large):
+                replica.asked_again.add(model.name)
+            if lacks or model.name in replica.asked_again:
+                found[model.name] = None
+                registered -= weight.size
+                claimed -= weight.claim
+        return list(found)
+
 
 def demand(model: Model) -> ModelDemand:
     """What placement is asked for a model."""

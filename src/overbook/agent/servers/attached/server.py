@@ -27,13 +27,13 @@ from typing import Final
 
 from overbook.agent.looking import failing_alone, looked
 from overbook.agent.servers.attached.folder import (
-    TEMPORARY,
     FolderUnusable,
     SharedFolder,
     digest_of,
 )
 from overbook.agent.servers.attached.kinds import AttachedKind, Control
 from overbook.agent.servers.attached.listening import listening_process, resolved
+from overbook.agent.servers.attached.stock import foreign, lost, take_stock
 from overbook.agent.servers.launched.process import tree_memory
 from overbook.agent.servers.oip import OipClient
 from overbook.agent.servers.protocol import (
@@ -331,19 +331,12 @@ class AttachedServer(Unweighed):
     async def _take_stock(self, client: Control) -> None:
         """Who is whose; of ours, what can be inherited stays, and the rest is unloaded now."""
         found = await client.index(timeout=_CALL)
-        self._loaded.clear()
-        self._inherited.clear()
-        self._stuck.clear()
-        placed = self._folder.placed
         await self._see_foreign(found)
-        for name, each in list(placed.items()):
-            state = found.get(name, Presence.ABSENT)
-            if state is Presence.LOADING:
-                self._stuck.add(name)
-            elif state is Presence.READY and each.whole:
-                self._inherited[name] = each.published
-            else:
-                await self._unload(client, name, _CALL)
+        stock = take_stock(found, self._folder.placed)
+        self._loaded.clear()
+        self._inherited, self._stuck = dict(stock.inherited), set(stock.stuck)
+        for name in stock.leaving:
+            await self._unload(client, name, _CALL)
         self._settled.clear()
         if not self._inherited:
             self._settled.set()
@@ -393,14 +386,9 @@ class AttachedServer(Unweighed):
             return  # the next probe tells whether it is gone or only busy
         await self._see_foreign(found)
         await self._free_stuck(client, found)
-        lost = sorted(
-            name
-            for name in held & self._loaded
-            if found.get(name, Presence.ABSENT) is Presence.ABSENT
-        )
-        if lost:
+        if gone := lost(held & self._loaded, found):
             raise ServerUnreachable(
-                f"it no longer holds {', '.join(lost[:3])}: it was started again"
+                f"it no longer holds {', '.join(gone[:3])}: it was started again"
             )
 
     async def _free_stuck(self, client: Control, found: Mapping[str, Presence]) -> None:
@@ -428,9 +416,8 @@ class AttachedServer(Unweighed):
         before = self.foreign
         self.foreign = tuple(
             [
-                Foreign(name, each, await self._bytes_of(name))
-                for name, each in sorted(found.items())
-                if name and name not in self._folder.placed and not name.startswith(TEMPORARY)
+                Foreign(name, state, await self._bytes_of(name))
+                for name, state in foreign(found, self._folder.placed.keys()).items()
             ]
         )
         if self.foreign != before:
