@@ -31,12 +31,11 @@ $(CLIENTS)/.ready: tests/e2e/clients.lock | .venv-uv/bin/uv
 demo: setup
 	$(BIN)/overbook demo
 
-test: setup $(CLIENTS)/.ready lint coverage
+test: setup $(CLIENTS)/.ready lint
 	bash scripts/system-packages.sh curl
 	$(BIN)/overbook runtime install mlserver
 	$(BIN)/overbook runtime install triton
-	$(BIN)/pytest -m "(hypothesis or slow) and not soak" $(PURE)
-	$(BIN)/pytest -m "not soak" $(PURE:%=--ignore=%)
+	bash scripts/test.sh $(PURE)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,13 +1,20 @@
 #!/usr/bin/env bash
 # Runs all tests but the soaks. Those with real processes wait for most of their time, so the unit tests run beside them,
 # at the lowest priority; last, with nothing beside them, come those that load the machine themselves (marked "alone").
+# Arguments: the folders of unit tests that `make coverage` measures; it runs those of them that are not random.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH"
 said=$(mktemp)
 trap 'rm -f "$said"' EXIT
 
-nice -n 19 pytest -q -m "not soak" tests/unit >"$said" 2>&1 &
+unit_tests() {
+  make --no-print-directory coverage &&
+    pytest -q -m "(hypothesis or slow) and not soak" "$@" &&
+    pytest -q -m "not soak" "${@/#/--ignore=}" tests/unit
+}
+
+nice -n 19 bash -c "$(declare -f unit_tests); unit_tests $*" >"$said" 2>&1 &
 unit=$!
 pytest -m "not soak and not alone" tests/conformance tests/integration tests/e2e
 real=$?
