@@ -193,12 +193,10 @@ class _Builder:
         parent = self._stack[-1]
         if isinstance(parent.node.value, list):
             parent.node.value.append(node)
-        elif isinstance(parent.node.value, dict):
-            assert parent.key is not None, (
-                "scalars are taken as keys before, anything else is refused"
-            )
-            self._add_entry(parent, parent.key, node)
-            parent.key = None
+            return
+        assert parent.key is not None, "scalars are taken as keys before, anything else is refused"
+        self._add_entry(parent, parent.key, node)
+        parent.key = None
 
     def _add_entry(self, parent: _Open, key: tuple[str, int], node: Node) -> None:
         name, line = key

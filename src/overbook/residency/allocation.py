@@ -169,6 +169,7 @@ def _serve_pending(replica: ReplicaState, entry: Entry, promises: Promises, now:
         return  # not even if all others left: bytes are lost, and whoever sees to that is told (`outlook.starved`)
     elif (extra := _reserve(replica, entry, promises, now)) is not None:
         replica.begin_load(entry, now, extra)
+        promises.spare += entry.loading_extra - extra  # what was only reserved comes back with its end
         replica.demand.note(entry.size, now)
         replica.room_due = replica.limits.headroom > 0
 
@@ -197,6 +198,7 @@ def _serve_stale(replica: ReplicaState, entry: Entry, promises: Promises, now: f
         promises.spare += replica.coming_back - before
     elif (extra := _reserve(replica, entry, promises, now)) is not None:
         replica.begin_reload(entry, now, extra)
+        promises.spare += entry.loading_extra - extra
 
 
 def no_room_reason(replica: ReplicaState, entry: Entry) -> str:

@@ -129,10 +129,6 @@ class Entry:
         """Whether it is not tried again by itself."""
         return self.retry_at == math.inf
 
-    def retry_after(self, now: float) -> float:
-        """Seconds until the next try; 0 when there is none by itself."""
-        return 0.0 if self.given_up else self.retry_at - now
-
     def kept_alive(self, now: float) -> bool:
         return now < self.last_used + self.keep_alive
 
@@ -434,9 +430,7 @@ class ReplicaState:
         """Pins or budget changed: what did not fit may fit now."""
         unfit, self.unfit = self.unfit, {}
         for model in unfit:
-            entry = self.entries.get(model)
-            if entry is None:
-                continue
+            entry = self.entries[model]
             if entry.state is State.RESIDENT:
                 self.mark_stale(entry)
             elif entry.size > self.room_for(entry):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from overbook.residency import effects as fx
 from overbook.residency import events as ev
 from overbook.residency.effects import Cause
+from overbook.residency.events import ModelName
 from overbook.residency.replica import Limits
 from overbook.residency.states import State
 from tests.unit.residency.stories import A, B, C, make_resident, state, world
+from tests.unit.residency.world import World
 
 
 def test_the_reserve_is_charged_while_it_loads_and_no_longer() -> None:
@@ -164,3 +168,25 @@ def test_what_loads_take_beyond_their_charge_is_told() -> None:
     assert here.core.overdrawn == 3
     here.say(ev.LoadSucceeded(B))
     assert here.core.overdrawn == 0
+
+
+def test_what_a_load_only_reserves_comes_back_and_so_nobody_is_withdrawn_for_it() -> None:
+    """A model was withdrawn beside such a load, and published again with the very next event: that broke a law."""
+    limits = Limits(
+        concurrent_loads=1, long_loads=1, lookahead=0, max_waiting=1, max_waiting_per_model=1
+    )
+    here = World(13, replace(limits, unseen=0.0, headroom=0.0, patience=0.5))
+    here.say(ev.ServerUp())
+    waiting = ModelName("e")
+    for name, size, warm in (("a", 0, True), ("b", 0, False), ("d", 1, True), ("f", 0, True)):
+        here.say(ev.Register(ModelName(name), size, 1, warm=warm, reserve=0))
+    here.say(ev.Register(waiting, 0, 1, warm=False, reserve=4, load_seconds=25.0))
+    for _ in range(2):
+        here.answer(next(iter(here.calls)))
+    here.say(ev.Register(A, 0, 2, reserve=0))
+    here.say(ev.Register(A, 0, 2, reserve=9))
+    here.answer(next(iter(here.calls)), measured=5)
+    here.arrive(waiting)
+    settled = [each for each in here.log[-1][2] if isinstance(each, fx.Withdraw | fx.Publish)]
+    here.say(ev.Tick())
+    assert [e for e in here.log[-1][2] if isinstance(e, fx.Withdraw | fx.Publish)] == [], settled
