@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Runs all tests but the soaks. Those with real processes wait for most of their time, so the unit tests run beside them,
-# at the lowest priority; last, with nothing beside them, come those that load the machine themselves (marked "alone").
+# Runs all tests but the soaks. Those with real processes wait for most of their time, so they run in two rows side by
+# side, and the unit tests beside them at the lowest priority; last, with nothing beside them, come those that load the
+# machine themselves (marked "alone"). What the rows in the background say is shown when they have ended.
 # Arguments: the folders of unit tests that `make coverage` measures; it runs those of them that are not random.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH"
-said=$(mktemp)
-trap 'rm -f "$said"' EXIT
+said=$(mktemp -d)
+trap 'rm -rf "$said"' EXIT
 
 unit_tests() {
   make --no-print-directory coverage &&
@@ -14,14 +15,18 @@ unit_tests() {
     pytest -q -m "not soak" "${@/#/--ignore=}" tests/unit
 }
 
-nice -n 19 bash -c "$(declare -f unit_tests); unit_tests $*" >"$said" 2>&1 &
+pytest -m "not soak and not alone" tests/conformance tests/integration >"$said/inner" 2>&1 &
+inner=$!
+nice -n 19 bash -c "$(declare -f unit_tests); unit_tests $*" >"$said/unit" 2>&1 &
 unit=$!
-pytest -m "not soak and not alone" tests/conformance tests/integration tests/e2e
-real=$?
+pytest -m "not soak and not alone" tests/e2e
+outer=$?
 wait "$unit"
 unit=$?
-cat "$said"
+wait "$inner"
+inner=$?
+cat "$said/unit" "$said/inner"
 pytest -m "alone and not soak" tests/conformance tests/integration tests/e2e
 alone=$?
-echo "unit tests: $unit, with real processes: $real, alone: $alone (0: all passed)"
-[ "$unit" = 0 ] && [ "$real" = 0 ] && [ "$alone" = 0 ]
+echo "unit: $unit, conformance and integration: $inner, end to end: $outer, alone: $alone (0: all passed)"
+[ "$unit" = 0 ] && [ "$inner" = 0 ] && [ "$outer" = 0 ] && [ "$alone" = 0 ]
