@@ -169,7 +169,8 @@ def _serve_pending(replica: ReplicaState, entry: Entry, promises: Promises, now:
         return  # not even if all others left: bytes are lost, and whoever sees to that is told (`outlook.starved`)
     elif (extra := _reserve(replica, entry, promises, now)) is not None:
         replica.begin_load(entry, now, extra)
-        promises.spare += entry.loading_extra - extra  # what was only reserved comes back with its end
+        # What was only reserved comes back with its end.
+        promises.spare += entry.loading_extra - extra
         replica.demand.note(entry.size, now)
         replica.room_due = replica.limits.headroom > 0
 
