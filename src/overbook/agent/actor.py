@@ -213,9 +213,13 @@ class Actor:
 
     def _withhold(self) -> None:
         """The guard's room is that of all models together, so what is lost is in it already."""
-        size = max(self._lost, self._guarded)
+        size = self._withheld_with(self._arrears.kept)
         if size != self._core.ledger.withheld:
-            self.feed(ev.Withhold(size, lost=self._lost >= self._guarded))
+            owed = size > max(self._lost, self._guarded)
+            self.feed(ev.Withhold(size, lost=self._lost >= self._guarded, owed=owed))
+
+    def _withheld_with(self, kept: int) -> int:
+        return max(self._lost, self._guarded, kept)
 
     def assign(self, prepared: PreparedModel, register: ev.Register) -> None:
         self._contents.assign(prepared)
@@ -294,7 +298,7 @@ class Actor:
         charged = tuple(self._core.ledger.charges)
         for hung, why in self._operations.hung.items():
             self._on_rejected(hung, why, passing=True)
-        self._lost = self._guarded = 0
+        self._lost = self._guarded = self._arrears.kept = 0
         self._refusing = ""
         self.feed(ev.ServerDown())
         # What the events above began is void as well, so this comes last.
@@ -558,16 +562,18 @@ class Actor:
         if problem:
             self._notices.unload_failed(model, problem)
         self.feed(ev.Unloaded(model))
+        if self._arrears.kept:
+            self.catch_up()
 
     def measured(self, name: str) -> None:
         """What a loaded model takes is known better now. It is charged with that, see `Arrears`."""
-        for charge in self._arrears.due((ModelName(name),)):
-            self.feed(charge)
+        self.catch_up()
 
     def catch_up(self) -> None:
         """Charge loaded models with what was borne so far; called now and then."""
-        for charge in self._arrears.due(tuple(self._contents.in_server)):
+        for charge in self._arrears.settle(self._withheld_with):
             self.feed(charge)
+        self._withhold()
 
     def _on_rejected(self, model: ModelName, reason: str, passing: bool) -> None:
         """``passing``: the same content may well load at the next try."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from overbook.agent.contents import Contents
@@ -18,7 +18,10 @@ _LITTLE_SHARE: Final = 0.05
 
 
 class Arrears:
-    """Of one server. ``size``: bytes that a content is believed to take by now."""
+    """Of one server. ``size``: bytes that a content is believed to take by now.
+
+    ``kept``: bytes to be withheld from all, as room is being made for what loaded models are owed.
+    """
 
     def __init__(
         self, contents: Contents, core: Core, size: Callable[[PreparedModel], int]
@@ -26,24 +29,41 @@ class Arrears:
         self._contents = contents
         self._core = core
         self._size = size
+        self.kept = 0
 
-    def due(self, models: Iterable[ModelName]) -> Iterator[Measured]:
-        """Charges for those of these models that have changed, whoever must leave for them; feed each at once.
+    def settle(self, withheld: Callable[[int], int]) -> Iterator[Measured]:
+        """Charges that may be made now, to be fed one by one. ``withheld``: bytes withheld with so many kept.
 
-        A little more than there is room for is borne until there is: of each model no more than measuring may blur,
-        and of all together no more than what loads may exceed the budget by.
+        What takes much more than it is charged is charged at once, whoever must leave for it: that is the surprise
+        which the law allows. A little more than there is room for is borne until there is: of each model no more than
+        measuring may blur, and of all no more than loads may exceed the budget by. For what lies between, room is made
+        first, so that the charges stay within the budget.
         """
-        ledger = self._core.ledger
-        owed = sum(max(0, self._of(each)) for each in self._contents.in_server)
+        ledger, owed = self._core.ledger, list[ModelName]()
+        passing = passing_of(ledger.budget)
+        models = tuple(self._contents.in_server)
+        borne = sum(self._of(each) for each in models if self._is_little(each)) <= passing
         for model in models:
             more = self._of(model)
-            size = self._core.entries[model].loaded_size + more if more else 0
-            little = more <= max(_LITTLE, _LITTLE_SHARE * size) and owed <= passing_of(
-                ledger.budget
-            )
-            if more and not (little and max(0, ledger.free) < more):
-                owed -= max(0, more)
-                yield Measured(model, size)
+            if more < 0 or more > passing or 0 < more <= ledger.free:
+                yield self._charge(model)
+            elif more and not (borne and self._is_little(model)):
+                owed.append(model)
+        self.kept = sum(self._of(each) for each in owed)
+        for model in owed:
+            rest = self.kept - self._of(model)
+            if ledger.total + self._of(model) <= ledger.budget - withheld(rest):
+                self.kept = rest
+                yield self._charge(model, withheld(rest))
+
+    def _charge(self, model: ModelName, withheld: int | None = None) -> Measured:
+        return Measured(model, self._core.entries[model].loaded_size + self._of(model), withheld)
+
+    def _is_little(self, model: ModelName) -> bool:
+        more = self._of(model)
+        if more <= 0:
+            return False
+        return more <= max(_LITTLE, _LITTLE_SHARE * self._core.entries[model].loaded_size)
 
     def _of(self, model: ModelName) -> int:
         """Below 0: it is charged too much."""

@@ -45,11 +45,9 @@ class Statistics(NamedTuple):
 
 
 class Core:
-    """The residency of one server replica. Sizes in bytes, times in seconds on the caller's monotonic clock.
+    """The residency of one server replica. Sizes in bytes, times in seconds on the caller's monotonic clock."""
 
-    Large, as it has a handler of its own for every event; what several of them decide is in modules beside it.
-    """
-
+    # Large, as it has a handler for every event; what several of them decide is in modules beside it.
     __slots__ = ("_handlers", "_replica", "_retries", "_wake")
 
     def __init__(
@@ -396,6 +394,8 @@ class Core:
         if event.size < 0:
             raise IllegalEvent(f"model '{event.model}': measured {event.size} bytes")
         entry = self._expect(event.model, *CHARGED)
+        if event.withheld is not None:
+            replica.ledger.withheld = event.withheld
         if entry.state is State.LOADING or entry.state is State.RELOADING or entry.stale:
             return  # what is being loaded now is measured anew
         replica.set_size(entry, event.size)
@@ -561,7 +561,8 @@ class Core:
             raise IllegalEvent(f"withheld {event.size} bytes: expected 0 or more")
         replica = self._replica
         replica.ledger.withheld = event.size
-        replica.deficit = Cause.LOST if event.lost else Cause.GUARD
+        others = Cause.LOST if event.lost else Cause.GUARD
+        replica.deficit = Cause.SURPRISE if event.owed else others
         replica.changed = True
         replica.reconsider_unfit()
 

@@ -106,10 +106,13 @@ class LoadSucceeded:
 class Measured:
     """What a loaded model really takes, learned after its load. It is charged also where it does not fit: the
     deficit is then covered by evicting others before the next load begins.
+
+    ``withheld``: replaces what was withheld before, in the same moment, as room for this was part of that.
     """
 
     model: ModelName
     size: int
+    withheld: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,11 +210,12 @@ class BudgetChanged:
 class Withhold:
     """``size`` bytes of the budget are nobody's: ``lost`` in the inference server, or else needed by the machine.
 
-    Replaces what was withheld before.
+    Replaces what was withheld before. ``owed``: loaded models take them already, and are to be charged with them.
     """
 
     size: int
     lost: bool = True
+    owed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,7 +184,8 @@ class Mirror:
             case ev.Withhold(size):
                 self.withheld = size
                 self.surprised = self.surprised or self.free < 0
-            case ev.Measured(model, size):
+            case ev.Measured(model, size, withheld):
+                self.withheld = self.withheld if withheld is None else withheld
                 self._measured(self.models[model], size)
             case ev.Recycle() if self.up:
                 self.up, self.recycling = False, True
