@@ -20,7 +20,7 @@ _LITTLE_SHARE: Final = 0.05
 class Arrears:
     """Of one server. ``size``: bytes that a content is believed to take by now.
 
-    ``kept``: bytes to be withheld from all, as room is being made for what loaded models are owed.
+    ``kept``: bytes to be withheld from all, as room is being made for what a loaded model is owed.
     """
 
     def __init__(
@@ -49,12 +49,14 @@ class Arrears:
                 yield self._charge(model)
             elif more and not (borne and self._is_little(model)):
                 owed.append(model)
-        self.kept = sum(self._of(each) for each in owed)
+        self.kept = 0
         for model in owed:
-            rest = self.kept - self._of(model)
-            if ledger.total + self._of(model) <= ledger.budget - withheld(rest):
-                self.kept = rest
-                yield self._charge(model, withheld(rest))
+            more = self._of(model)
+            if ledger.total + more > ledger.budget - withheld(0):
+                # One after the other: who leaves for it may be owed something as well.
+                self.kept = more
+                return
+            yield self._charge(model, withheld(0))
 
     def _charge(self, model: ModelName, withheld: int | None = None) -> Measured:
         return Measured(model, self._core.entries[model].loaded_size + self._of(model), withheld)
