@@ -45,9 +45,8 @@ class Statistics(NamedTuple):
 
 
 class Core:
-    """The residency of one server replica. Sizes in bytes, times in seconds on the caller's monotonic clock."""
+    """The residency of one replica: a handler for each event. Bytes, and seconds on the caller's monotonic clock."""
 
-    # Large, as it has a handler for every event; what several of them decide is in modules beside it.
     __slots__ = ("_handlers", "_replica", "_retries", "_wake")
 
     def __init__(
@@ -395,7 +394,7 @@ class Core:
             raise IllegalEvent(f"model '{event.model}': measured {event.size} bytes")
         entry = self._expect(event.model, *CHARGED)
         if event.withheld is not None:
-            replica.ledger.withheld = event.withheld
+            self._set_withheld(event.withheld)
         if entry.state is State.LOADING or entry.state is State.RELOADING or entry.stale:
             return  # what is being loaded now is measured anew
         replica.set_size(entry, event.size)
@@ -559,12 +558,13 @@ class Core:
     def _withhold(self, event: events.Withhold, now: float) -> None:
         if event.size < 0:
             raise IllegalEvent(f"withheld {event.size} bytes: expected 0 or more")
-        replica = self._replica
-        replica.ledger.withheld = event.size
-        others = Cause.LOST if event.lost else Cause.GUARD
-        replica.deficit = Cause.SURPRISE if event.owed else others
-        replica.changed = True
-        replica.reconsider_unfit()
+        nobodys = Cause.LOST if event.lost else Cause.GUARD
+        self._replica.deficit = Cause.SURPRISE if event.owed else nobodys
+        self._set_withheld(event.size)
+
+    def _set_withheld(self, size: int) -> None:
+        self._replica.ledger.withheld, self._replica.changed = size, True
+        self._replica.reconsider_unfit()
 
     def _recycle(self, event: events.Recycle, now: float) -> None:
         replica = self._replica

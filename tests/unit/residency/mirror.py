@@ -186,6 +186,7 @@ class Mirror:
                 self.surprised = self.surprised or self.free < 0
             case ev.Measured(model, size, withheld):
                 self.withheld = self.withheld if withheld is None else withheld
+                self.surprised = self.surprised or self.free < 0
                 self._measured(self.models[model], size)
             case ev.Recycle() if self.up:
                 self.up, self.recycling = False, True

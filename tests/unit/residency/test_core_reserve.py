@@ -190,3 +190,19 @@ def test_what_a_load_only_reserves_comes_back_and_so_nobody_is_withdrawn_for_it(
     settled = [each for each in here.log[-1][2] if isinstance(each, fx.Withdraw | fx.Publish)]
     here.say(ev.Tick())
     assert [e for e in here.log[-1][2] if isinstance(e, fx.Withdraw | fx.Publish)] == [], settled
+
+
+def test_room_that_was_made_for_what_a_model_takes_more_is_charged_in_the_same_moment() -> None:
+    """In two steps another load would have it first."""
+    here = world(budget=10, a=4, b=4, c=3)
+    make_resident(here, A, B)
+    here.say(ev.Withhold(4, owed=True))
+    assert here.log[-1][2] == [fx.Withdraw(A, here.core.entries[A].ticket, Cause.SURPRISE)]
+    here.drained(A)
+    here.arrive(C)
+    here.answer(A)
+    assert state(here, C) is State.COLD, "the room is not its"
+    here.say(ev.Measured(B, 8, withheld=0))
+    assert here.core.ledger.of(B) == 8
+    assert here.core.ledger.withheld == 0
+    assert here.core.ledger.free == 2

@@ -313,12 +313,12 @@ class Adversary(RuleBasedStateMachine):
     def withhold(self, size: int, lost: bool) -> None:
         self.world.say(ev.Withhold(size, lost))
 
-    @rule(pick=picks, size=sizes)
-    def measured(self, pick: int, size: int) -> None:
-        """What a load really took is known a moment after it."""
+    @rule(pick=picks, size=sizes, withheld=st.none() | st.integers(0, 12))
+    def measured(self, pick: int, size: int, withheld: int | None) -> None:
+        """What a load really took is known a moment after it; perhaps room was kept for that."""
         held = [name for name, seen in self.world.mirror.models.items() if seen.state in IN_MEMORY]
         if held:
-            self.world.say(ev.Measured(held[pick % len(held)], size))
+            self.world.say(ev.Measured(held[pick % len(held)], size, withheld))
 
     @rule(really=st.sampled_from([False, False, True]))
     def recycle(self, really: bool) -> None:
