@@ -20,3 +20,10 @@ def server(state: Path, made: RuntimeEnvironment | None = None) -> MlserverServe
     return MlserverServer(
         MlserverConfig(python=made.python, plugin=made.plugin, state=state, extras=made.extras)
     )
+
+
+def own_bytes(pid: int | None) -> int:
+    """What the process has that is in no file: pages of files become its own when others that had them mapped end."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    [line] = [each for each in status.splitlines() if each.startswith("RssAnon:")]
+    return int(line.split()[1]) * 1024

@@ -10,7 +10,6 @@ from pathlib import Path
 import grpc
 import httpx
 import numpy as np
-import psutil
 import pytest
 import pytest_asyncio
 import tritonclient.grpc.aio
@@ -282,17 +281,12 @@ async def test_memory_is_given_back(server: MlserverServer, tmp_path: Path) -> N
     for _ in range(10):
         await load(server, "heavy", model_file)
         await ask("grpc", server, "heavy", {"x": np.ones((4, 1024), np.float32)})
-        loaded = own_bytes(server)
+        loaded = mlserver_harness.own_bytes(server.pid)
         await server.unload("heavy", timeout=CALL)
-        levels.append((loaded, own_bytes(server)))
+        levels.append((loaded, mlserver_harness.own_bytes(server.pid)))
     size = levels[0][0] - levels[0][1]
     assert size > 35_000_000
     assert levels[-1][1] - levels[1][1] < size / 10
-
-
-def own_bytes(server: MlserverServer) -> int:
-    """Without shared pages: their share grows when another server of the same environment ends."""
-    return int(psutil.Process(server.pid).memory_full_info().uss)
 
 
 async def test_grpc_with_typed_contents(server: MlserverServer, tmp_path: Path) -> None:
