@@ -257,6 +257,7 @@ class Router:
         place.clusters[protocol] = self._feed.put(
             clusters.place(
                 name=place_cluster(protocol, place.model, place.slot),
+                model=place.model,
                 endpoint=addresses.of(protocol),
                 fallback=self._fallback,
             )

@@ -28,6 +28,8 @@ _CONNECT_SECONDS: Final = 2
 # Shorter than the 5 s after which an unknown server may hang up: else requests meet closing connections.
 _SHORT_IDLE_SECONDS: Final = 4
 _LONG_IDLE_SECONDS: Final = 30
+# Stands for the model in lua/unanswered.lua; longer than any name.
+_ASKED: Final = b"." * 64
 # Far above anything real: queues are bounded by the agent, not here.
 NO_LIMIT: Final = 1_000_000
 # A name of statistics that are not kept.
@@ -60,7 +62,7 @@ class Fallback:
     unanswered: str = ""
 
 
-def place(*, name: str, endpoint: Endpoint, fallback: Fallback) -> cluster_pb2.Cluster:
+def place(*, name: str, model: str, endpoint: Endpoint, fallback: Fallback) -> cluster_pb2.Cluster:
     """The cluster of one place. Raises ValueError when the endpoint's address has no port."""
     host, _, port = endpoint.address.rpartition(":")
     if not host or not port.isdigit():
@@ -69,6 +71,11 @@ def place(*, name: str, endpoint: Endpoint, fallback: Fallback) -> cluster_pb2.C
     cluster = cluster_pb2.Cluster()
     script = "" if endpoint.marks_unanswered else fallback.unanswered
     cluster.CopyFrom(_template(endpoint.http2, idle, script))
+    if script:
+        # In place, as it has the same length: to make all of it for every place takes ten times as long.
+        named = model.encode().ljust(len(_ASKED))
+        options = cluster.typed_extension_protocol_options[_HTTP_OPTIONS]
+        options.value = options.value.replace(_ASKED, named)
     cluster.name = name
     cluster.load_assignment.cluster_name = name
     where = cluster.load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address
@@ -88,7 +95,7 @@ def mark(name: str) -> cluster_pb2.Cluster:
 
 def own(*, model: str, endpoint: Endpoint, fallback: Fallback) -> cluster_pb2.Cluster:
     """Where a model's own route leads while direct traffic may go to its slot 0, whose statistics count it."""
-    cluster = place(name=own_cluster(model), endpoint=endpoint, fallback=fallback)
+    cluster = place(name=own_cluster(model), model=model, endpoint=endpoint, fallback=fallback)
     cluster.alt_stat_name = place_cluster(Protocol.REST, model, 0)
     return cluster
 

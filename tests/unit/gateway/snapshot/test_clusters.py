@@ -13,6 +13,7 @@ def _http1(address: str) -> Endpoint:
 def test_the_server_comes_first_and_the_cold_listener_second() -> None:
     cluster = clusters.place(
         name="rest/iris/0",
+        model="iris",
         endpoint=_http1("127.0.0.1:39001"),
         fallback=Fallback(),
     )
@@ -28,7 +29,7 @@ def test_the_server_comes_first_and_the_cold_listener_second() -> None:
 def test_one_cluster_does_not_change_another() -> None:
     """They are copies of one template."""
     made = [
-        clusters.place(name=name, endpoint=endpoint, fallback=Fallback())
+        clusters.place(name=name, model="iris", endpoint=endpoint, fallback=Fallback())
         for name, endpoint in (
             ("rest/a/0", _http1("h:1")),
             ("rest/b/0", _http1("[::1]:2")),
@@ -57,7 +58,7 @@ def test_one_cluster_does_not_change_another() -> None:
 @pytest.mark.parametrize("address", ["", "nowhere", ":1", "host:", "host:http"])
 def test_an_address_without_a_port_is_refused(address: str) -> None:
     with pytest.raises(ValueError, match="host:port"):
-        clusters.place(name="x", endpoint=_http1(address), fallback=Fallback())
+        clusters.place(name="x", model="x", endpoint=_http1(address), fallback=Fallback())
 
 
 def test_a_mark_has_no_endpoints() -> None:
@@ -69,6 +70,7 @@ def test_only_servers_that_do_not_mark_their_answers_are_listened_to() -> None:
     made = [
         clusters.place(
             name="rest/a/0",
+            model="a",
             endpoint=Endpoint("h:1", False, False, marks_unanswered=marks),
             fallback=fallback,
         )
@@ -79,3 +81,15 @@ def test_only_servers_that_do_not_mark_their_answers_are_listened_to() -> None:
     )
     assert told
     assert not not_told
+
+
+def test_the_script_of_a_place_knows_its_model() -> None:
+    placeholder = "." * 64
+    for model in ("iris", "m" * 63):
+        cluster = clusters.place(
+            name=f"rest/{model}/0",
+            model=model,
+            endpoint=_http1("127.0.0.1:39001"),
+            fallback=Fallback(f'local ASKED = "{placeholder}"'),
+        )
+        assert f'local ASKED = "{model.ljust(64)}"' in str(cluster.SerializeToString())
