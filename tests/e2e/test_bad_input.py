@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from tests.e2e.process import (
 )
 from tests.e2e.steady import Asker, Steady, same
 from tests.e2e.zoo import TrainedModel, train
+from tests.small_disk import small_disk
 
 ROW = np.zeros((1, 4))
 
@@ -322,19 +322,6 @@ def test_no_overbook_there(running: Overbook, home: Path) -> None:
     nobody = Overbook(home / "nobody")
     result = nobody.run("get", "models")
     refused(result, str(nobody.api_port))
-
-
-@contextlib.contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """A file system of that size, or a skip where none may be mounted."""
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("a tmpfs cannot be mounted here: not root, or not allowed to")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def test_no_disk_space(home: Path, good: TrainedModel) -> None:

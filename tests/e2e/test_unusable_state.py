@@ -11,8 +11,8 @@ import pytest
 
 from tests.e2e.process import Overbook, model_manifest, server_manifest, wait_until
 from tests.e2e.steady import Asker, same
-from tests.e2e.test_bad_input import small_disk
 from tests.e2e.zoo import TrainedModel, train
+from tests.small_disk import fill, small_disk
 
 LEARNED = ("sizes.db", "proven.db", "cache/index.db")
 
@@ -96,10 +96,7 @@ def test_a_start_on_a_full_disk(home: Path, model: TrainedModel) -> None:
         agent = agent_of(again)
         for name in ("sizes.db", "proven.db"):
             (agent / name).unlink()
-        filler = disk / "filler"
-        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
-            while True:
-                file.write(bytes(1 << 12))
+        filler = fill(disk)
         with starting(again):
             told = wait_until(
                 "events",

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from overbook.database import opened
+from tests.small_disk import fill, small_disk
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY)"
 PROBE = "SELECT count(*) FROM facts"
@@ -18,22 +17,8 @@ PROBE = "SELECT count(*) FROM facts"
 
 @pytest.fixture
 def full_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of its own on which nothing more can be written."""
-    mounted = tmp_path / "disk"
-    mounted.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(mounted)]
-    if subprocess.run(command, check=False, capture_output=True).returncode:
-        pytest.skip("mounting needs rights")
-    try:
-        yield mounted
-    finally:
-        subprocess.run(["umount", "-l", str(mounted)], check=True)
-
-
-def fill(folder: Path) -> None:
-    with (folder / "full").open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(b"x" * 1000)
+    with small_disk(tmp_path / "disk", "64k") as disk:
+        yield disk
 
 
 def learn(path: Path, told: list[str]) -> sqlite3.Connection:
@@ -95,7 +80,7 @@ def test_a_full_disk_loses_no_file_that_is_good(full_disk: Path) -> None:
     fill(full_disk)
     database = opened(full_disk / "facts.db", SCHEMA, probe=PROBE, tell=told.append)
     database.close()
-    (full_disk / "full").unlink()
+    (full_disk / "filler").unlink()
     again = opened(full_disk / "facts.db", SCHEMA, probe=PROBE, tell=told.append)
     assert known(again) == 1
     again.close()

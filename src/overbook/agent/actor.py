@@ -565,12 +565,8 @@ class Actor:
         if self._arrears.kept:
             self.catch_up()
 
-    def measured(self, name: str) -> None:
-        """What a loaded model takes is known better now. It is charged with that, see `Arrears`."""
-        self.catch_up()
-
     def catch_up(self) -> None:
-        """Charge loaded models with what was borne so far; called now and then."""
+        """Charge loaded models with what they are known to take by now, see `Arrears`."""
         for charge in self._arrears.settle(self._withheld_with):
             self.feed(charge)
         self._withhold()

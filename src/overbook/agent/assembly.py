@@ -134,7 +134,7 @@ def assemble(ports: AgentPorts, limits: AgentLimits) -> Agent:
             charged=lambda: actor.charged_in_all,
             charged_for=lambda model: actor.charged(ModelName(model)),
             withhold=lambda lost: actor.withhold_lost(lost),
-            measured=lambda model: actor.measured(model),
+            measured=lambda: actor.catch_up(),
         ),
         sampling=Sampling(server.sample, lambda digest, request: weigher.sampled(digest, request)),
     )

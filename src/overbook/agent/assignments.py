@@ -324,7 +324,7 @@ class Assignments:
             if entry is not None and self.sizing.differs(known, entry):
                 # Nothing was wished: a model that is cold stays cold.
                 self._actor.resize(replace(self.sizing.registration(known), warm=False))
-                self._actor.measured(name)
+        self._actor.catch_up()
 
     def _number(
         self, spec: pb.AssignedModel, content: AssignedContent, before: AssignedContent | None

@@ -227,58 +227,6 @@ async def test_a_weight_is_charged_also_where_it_does_not_fit() -> None:
 
 
 @in_virtual_time
-async def test_a_little_more_than_there_is_waits_for_room() -> None:
-    """Charges exceed the budget for surprises only."""
-    async with world(budget=BUDGET, weighs=True, watching=True) as made:
-        made.server.scale_seconds = 5.0
-        made.server.scripts.update(a=Script(size=603 * MB), b=Script(size=400 * MB))
-        await made.assign(spec(A, memory=600 * MB), spec(B, memory=400 * MB))
-        await made.activate(B)
-        await made.activate(A)
-        await asyncio.sleep(30.0)
-        assert _charged(made) == BUDGET
-        assert made.report(A).size_bytes == 603 * MB
-        made.actor.evict(ModelName(B))
-        await asyncio.sleep(30.0)
-        assert _charged(made) == 603 * MB
-
-
-@in_virtual_time
-async def test_many_a_little_makes_too_much_to_bear() -> None:
-    """Ten text pipelines of 8.9 MB, guessed at 4.5, were all in memory where six fit: each was a little larger."""
-    names = [f"m{number}" for number in range(10)]
-    async with world(budget=BUDGET, weighs=True, watching=True) as made:
-        made.server.scale_seconds = 1.0
-        made.server.scripts.update({name: Script(size=103 * MB) for name in names})
-        await made.assign(*(spec(name, memory=100 * MB) for name in names))
-        for name in names:
-            await made.activate(name)
-        await asyncio.sleep(60.0)
-        assert made.actor.statistics().resident == 9
-        assert _charged(made) == made.server.held - made.server.base_bytes == 9 * 103 * MB
-
-
-@in_virtual_time
-async def test_room_is_made_before_a_model_is_charged_with_what_more_it_takes() -> None:
-    """Too much to be borne, and no surprise: the charges stay within the budget all the time."""
-    names = [f"m{number}" for number in range(10)]
-    async with world(budget=BUDGET, weighs=True, watching=True) as made:
-        made.server.scale_seconds = 1.0
-        made.server.scripts.update({name: Script(size=109 * MB) for name in names})
-        await made.assign(*(spec(name, memory=100 * MB) for name in names))
-        for name in names:
-            await made.activate(name)
-        highest = 0
-        for _ in range(600):
-            await asyncio.sleep(0.1)
-            highest = max(highest, _charged(made))
-        assert highest == BUDGET
-        assert made.actor.statistics().resident == 9
-        assert _charged(made) == made.server.held - made.server.base_bytes == 9 * 109 * MB
-        assert set(_causes(made)) == {"surprise"}
-
-
-@in_virtual_time
 async def test_bodies_of_requests_are_nobodys_size_and_hold_up_nobody() -> None:
     """Bodies of 377 MB came and went while a model of 1.4 MB was unloaded: it was charged with them, and failed."""
     async with world(budget=10 * MB, weighs=True, watching=True) as made:

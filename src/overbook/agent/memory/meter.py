@@ -54,7 +54,7 @@ class Telling:
     charged: Callable[[], int]
     charged_for: Callable[[str], int]
     withhold: Callable[[int], None]
-    measured: Callable[[str], None]
+    measured: Callable[[], None]
 
 
 @dataclass(slots=True, eq=False)
@@ -217,7 +217,7 @@ class Meter:
         now = self._probe.quick()
         if now is not None and first.serial == self._windows.serial and self._windows.quiet:
             self.sizes.took_more(first.content, now - first.before)
-            self._telling.measured(name)
+            self._telling.measured()
 
     async def look_at_growth(self) -> None:
         """Find out what models have allocated that were asked for since their load."""
@@ -231,7 +231,7 @@ class Meter:
                 name, content
             )
             if known:
-                self._telling.measured(name)
+                self._telling.measured()
 
     async def _look_for_a_request(self, name: str) -> None:
         """One that can be asked where its content is weighed; the model itself may have left again by now."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TypedDict
 
 from overbook.agent.servers.attached.kinds import AttachedKind, AttachedMlserver, AttachedTriton
 from overbook.agent.servers.attached.server import AttachedServer, Attachment
@@ -14,37 +14,34 @@ from overbook.agent.servers.triton.server import TritonConfig, TritonServer
 from overbook.runtimes.catalogue import UnknownRuntime
 from overbook.runtimes.install import RuntimeEnvironment, environment
 
-
-def _mlserver(installed: RuntimeEnvironment, folder: Path) -> InferenceServer:
-    return MlserverServer(
-        MlserverConfig(
-            python=installed.python,
-            plugin=installed.plugin,
-            state=folder,
-            extras=installed.extras,
-        )
-    )
-
-
-def _triton(installed: RuntimeEnvironment, folder: Path) -> InferenceServer:
-    return TritonServer(
-        TritonConfig(
-            python=installed.python,
-            plugin=installed.plugin,
-            state=folder,
-            extras=installed.extras,
-        )
-    )
-
-
 LAUNCHED: Final[Mapping[str, Callable[[RuntimeEnvironment, Path], InferenceServer]]] = {
-    "mlserver": _mlserver,
-    "triton": _triton,
+    "mlserver": lambda installed, folder: MlserverServer(
+        MlserverConfig(**_told(installed, folder))
+    ),
+    "triton": lambda installed, folder: TritonServer(TritonConfig(**_told(installed, folder))),
 }
 ATTACHED: Final[Mapping[str, Callable[[], AttachedKind]]] = {
     "mlserver": AttachedMlserver,
     "triton": AttachedTriton,
 }
+
+
+class _Told(TypedDict):
+    """What every server that is started here is told."""
+
+    python: Path
+    plugin: Path
+    state: Path
+    extras: frozenset[str]
+
+
+def _told(installed: RuntimeEnvironment, folder: Path) -> _Told:
+    return {
+        "python": installed.python,
+        "plugin": installed.plugin,
+        "state": folder,
+        "extras": installed.extras,
+    }
 
 
 def make_server(runtime: str, folder: Path) -> InferenceServer:
