@@ -231,3 +231,13 @@ def test_an_unload_that_fails_or_does_not_end_is_named_and_costs_nobody_the_proc
         assert any("not now" in told for told in events(running, "ModelUnloadFailed", "clinging"))
     assert deaths(running) == before
     assert running.run("delete", "model", "clinging").code == 0
+
+
+def test_a_server_that_somebody_stopped_is_sent_on(running: Overbook, good: TrainedModel) -> None:
+    """It can neither answer nor be blamed, so nobody else would ever end the wait."""
+    before = deaths(running)
+    with beside(running, good):
+        [server] = running.replicas()
+        os.kill(server["pid"], signal.SIGSTOP)
+        wait_until("it is said", lambda: events(running, "ServerContinued"), seconds=4 * SILENCE)
+    assert deaths(running) == before

@@ -179,14 +179,11 @@ class Mirror:
             case ev.ServerUp():
                 self.up = True
             case ev.BudgetChanged(budget):
-                self.budget = budget
-                self.surprised = self.surprised or self.free < 0
+                self._has_room(budget, self.withheld)
             case ev.Withhold(size):
-                self.withheld = size
-                self.surprised = self.surprised or self.free < 0
+                self._has_room(self.budget, size)
             case ev.Measured(model, size, withheld):
-                self.withheld = self.withheld if withheld is None else withheld
-                self.surprised = self.surprised or self.free < 0
+                self._has_room(self.budget, self.withheld if withheld is None else withheld)
                 self._measured(self.models[model], size)
             case ev.Recycle() if self.up:
                 self.up, self.recycling = False, True
@@ -196,6 +193,10 @@ class Mirror:
                         seen.cause = Cause.RECYCLED
             case _:
                 pass
+
+    def _has_room(self, budget: int, withheld: int) -> None:
+        self.budget, self.withheld = budget, withheld
+        self.surprised = self.surprised or self.free < 0
 
     def _pass(self, request: RequestId, now: float) -> None:
         for seen in self.models.values():

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import re
+from importlib import resources
+
 import pytest
 
 from overbook.gateway.snapshot import clusters
 from overbook.gateway.snapshot.clusters import Endpoint, Fallback
+from overbook.manifests.specs import MAX_NAME
 
 
 def _http1(address: str) -> Endpoint:
@@ -84,8 +88,10 @@ def test_only_servers_that_do_not_mark_their_answers_are_listened_to() -> None:
 
 
 def test_the_script_of_a_place_knows_its_model() -> None:
-    placeholder = "." * 64
-    for model in ("iris", "m" * 63):
+    script = (resources.files("overbook.gateway") / "lua" / "unanswered.lua").read_text()
+    [placeholder] = re.findall(r"\.{20,}", script)
+    assert len(placeholder) == 64 > MAX_NAME
+    for model in ("iris", "m" * MAX_NAME):
         cluster = clusters.place(
             name=f"rest/{model}/0",
             model=model,
