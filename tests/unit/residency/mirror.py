@@ -555,11 +555,7 @@ class Mirror:
             return
         spare = self.free + self.returning() + sum(seen.momentary for seen in self.models.values())
         wanted = [seen for name, seen in self.models.items() if self._wanted_cold(name)]
-        stale = [
-            seen
-            for seen in self.models.values()
-            if seen.state is State.RESIDENT and seen.loaded_generation != seen.generation
-        ]
+        stale = self._stale().values()
         needs = [self.needs(seen) for seen in (*wanted, *stale)]
         assert min(needs, default=math.inf) <= spare, "law 2: drained in vain"
         for victim in victims:
@@ -574,16 +570,16 @@ class Mirror:
         if len(needs) == 1 and not others and not budget_victims and self.free >= 0:
             self._exact_victims(victims, needs[0] - spare, now, ranking)
 
+    def _stale(self) -> dict[ModelName, Seen]:
+        resident = {name: one for name, one in self.models.items() if one.state is State.RESIDENT}
+        return {n: one for n, one in resident.items() if one.loaded_generation != one.generation}
+
     def _exact_victims(
         self, victims: list[ModelName], beyond: int, now: float, ranking: tuple[ModelName, ...]
     ) -> None:
         """One load waits and nothing else moved: the victim set is determined (law 4)."""
         missing = beyond + sum(self.models[name].charge for name in victims)
-        stale = [
-            name
-            for name, seen in self.models.items()
-            if seen.state is State.RESIDENT and seen.loaded_generation != seen.generation
-        ]
+        stale = self._stale()
         pool = [name for name in self.models if self.eligible(name, now) and name not in stale]
         pool += victims
 
