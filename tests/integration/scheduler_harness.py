@@ -13,6 +13,8 @@ import grpc
 import grpc.aio
 import httpx
 
+from overbook.agent.surveys import survey_message
+from overbook.artifacts.survey import Survey, survey
 from overbook.scheduler.api import ReadyCheck
 from overbook.scheduler.manifests_in import Defaults
 from overbook.scheduler.part import SchedulerConfig, SchedulerPart, running_scheduler
@@ -81,6 +83,8 @@ class ScriptedAgent:
         self.available = True
         self.gone_at_once = True
         self.hears = True
+        self.looks = True
+        self.machine = "here"
         self.command_reason: str | None = ""
         self._known: set[str] = set()
         self._send: asyncio.Queue[pb.AgentToScheduler | None] = asyncio.Queue()
@@ -110,6 +114,7 @@ class ScriptedAgent:
                 capabilities=self.capabilities,
                 memory_bytes=self.memory,
                 agent_target=f"unix:/agent-{self.ref.replica}",
+                machine=self.machine,
             )
         )
         while (message := await self._send.get()) is not None:
@@ -125,6 +130,11 @@ class ScriptedAgent:
                     self._send.put_nowait(heard)
             case "configure":
                 self.memory = message.configure.memory_bytes
+            case "look":
+                seen = map(survey_message, map(survey, message.look.storage_uris))
+                answer = pb.Surveys(id=message.look.id, artifacts=seen)
+                if self.looks:
+                    self._send.put_nowait(pb.AgentToScheduler(surveys=answer))
             case "command" if self.command_reason is not None:
                 result = pb.CommandResult(
                     id=message.command.id,
@@ -265,13 +275,18 @@ class Harness:
 
 @contextlib.asynccontextmanager
 async def harness(
-    folder: Path, defaults: Defaults | None = None, missing: ReadyCheck = lambda: None
+    folder: Path,
+    defaults: Defaults | None = None,
+    missing: ReadyCheck = lambda: None,
+    look: Callable[[str], Survey | str] | None = survey,
 ) -> AsyncIterator[Harness]:
+    """``look``: None for a scheduler that is on no machine with agents."""
     config = SchedulerConfig(
         state_dir=folder / "scheduler",
         listen="127.0.0.1:0",
         api_port=0,
         defaults=defaults or Defaults(),
+        look=look,
     )
     async with (
         running_scheduler(config, missing) as scheduler,

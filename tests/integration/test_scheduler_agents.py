@@ -259,3 +259,70 @@ async def test_a_session_without_a_hello_is_refused(
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call.read()
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_scheduler_without_the_files_asks_who_has_them(
+    tmp_path: Path, artifact: Path
+) -> None:
+    async with harness(tmp_path, look=None) as running:
+        nowhere = tmp_path / "nowhere"
+        results = await running.apply(
+            server_document(replicas=2),
+            model_document("iris", artifact, memory=None),
+            model_document("missing", nowhere),
+        )
+        assert [each["action"] for each in results] == ["created"] * 3
+        assert [each["error"] for each in results] == [None] * 3
+        assert "no agent is connected that could look" in str(results[1]["warnings"])
+        assert await running.reason("iris") == await running.reason("missing")
+        assert await running.reason("iris") == "ModelProgressing"
+        agent = ScriptedAgent("mlserver/0")
+        await running.agent(agent)
+        await running.until_reason("iris", "ModelAvailable")
+        assert agent.assigned["iris"].fingerprint
+        await running.until_reason("missing", "ScheduleFailed")
+        described = (await running.http.get("/api/v1/models/missing")).json()
+        message = described["status"]["conditions"][0]["message"]
+        assert message.startswith(f"spec.storageUri: '{nowhere}' does not exist")
+        (refused,) = await running.apply(model_document("other", nowhere))
+        assert (refused["action"], refused["error"]) == ("failed", message)
+        nowhere.mkdir()
+        (nowhere / "model.joblib").write_bytes(b"x")
+        assert (await running.apply(model_document("missing", nowhere)))[0]["action"] == (
+            "configured"
+        )
+        await running.until_reason("missing", "ModelAvailable")
+
+
+async def test_one_agent_of_each_machine_is_asked(tmp_path: Path, artifact: Path) -> None:
+    async with harness(tmp_path, look=None) as running:
+        await running.apply(server_document(replicas=3))
+        agents = [ScriptedAgent(f"mlserver/{number}") for number in range(3)]
+        agents[2].machine = "there"
+        for agent in agents:
+            await running.agent(agent)
+        await running.apply(model_document("iris", artifact))
+
+        def asked(agent: ScriptedAgent) -> int:
+            return sum(each.HasField("look") for each in agent.log)
+
+        assert sorted(map(asked, agents)) == [0, 1, 1]
+        assert asked(agents[2]) == 1
+
+
+async def test_an_agent_that_goes_while_it_looks_is_waited_for(
+    tmp_path: Path, artifact: Path
+) -> None:
+    async with harness(tmp_path, look=None) as running:
+        await running.apply(server_document())
+        agent = ScriptedAgent("mlserver/0")
+        agent.looks = False
+        session = await running.agent(agent)
+        applying = asyncio.create_task(running.apply(model_document("iris", artifact)))
+        await until("it was asked", lambda: any(each.HasField("look") for each in agent.log))
+        session.cancel()
+        (result,) = await applying
+        assert (result["action"], result["error"]) == ("created", None)
+        agent.looks = True
+        await running.agent(agent)
+        await running.until_reason("iris", "ModelAvailable")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from overbook.artifacts import survey as artifact_survey
 from overbook.artifacts.survey import Survey, look
-from overbook.scheduler import apply as scheduler_apply
 from overbook.scheduler.errors import PortInUse, StoreError
 from overbook.scheduler.manifests_in import Defaults
 from overbook.scheduler.part import SchedulerConfig, running_scheduler
@@ -332,7 +332,7 @@ async def test_files_that_mean_ill_fail_their_document_alone(
             raise RecursionError("nobody thought of it")
         return look(path)
 
-    monkeypatch.setattr(scheduler_apply, "look", surprising)
+    monkeypatch.setattr(artifact_survey, "look", surprising)
     async with harness(tmp_path) as running:
         await running.apply(server_document())
         documents = [

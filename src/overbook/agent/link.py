@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -33,10 +33,13 @@ _RETRY: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class LinkHandlers:
-    """What the link asks the rest of the agent. ``command`` returns why it failed, or an empty string."""
+    """What the link asks the rest of the agent. ``command`` returns why it failed, or an empty string; ``look``: what
+    is at these addresses.
+    """
 
     assignments: Callable[[pb.AssignmentUpdate], None]
     command: Callable[[pb.Command], Awaitable[str]]
+    look: Callable[[pb.Look], Awaitable[pb.Surveys]]
     budget: Callable[[int], None]
     model_report: Callable[[str], pb.ModelReport | None]
     server_report: Callable[[], pb.ServerReport]
@@ -89,7 +92,7 @@ class Session:
         self._hello = hello
         self._notices = notices
         self._handlers = handlers
-        self._results: list[pb.CommandResult] = []
+        self._results: list[pb.AgentToScheduler] = []
         self._heard = self._said_heard = 0
         self._result_ready = asyncio.Event()
         self._commands: set[asyncio.Task[None]] = set()
@@ -127,10 +130,14 @@ class Session:
                 case "configure":
                     self._handlers.budget(message.configure.memory_bytes)
                 case "command":
-                    name = f"command {message.command.id}"
-                    task = tasks.create_task(self._command(message.command), name=name)
-                    self._commands.add(task)
-                    task.add_done_callback(self._commands.discard)
+                    self._begin(tasks, self._command(message.command))
+                case "look":
+                    self._begin(tasks, self._look(message.look))
+
+    def _begin(self, tasks: asyncio.TaskGroup, answer: Coroutine[None, None, None]) -> None:
+        task = tasks.create_task(answer, name="answer the scheduler")
+        self._commands.add(task)
+        task.add_done_callback(self._commands.discard)
 
     def _take_note(self, revision: int) -> None:
         """People may be waiting for the word that this is in force here."""
@@ -141,7 +148,14 @@ class Session:
 
     async def _command(self, command: pb.Command) -> None:
         reason = await self._handlers.command(command)
-        self._results.append(pb.CommandResult(id=command.id, ok=not reason, reason=reason))
+        result = pb.CommandResult(id=command.id, ok=not reason, reason=reason)
+        self._answer(pb.AgentToScheduler(command_result=result))
+
+    async def _look(self, asked: pb.Look) -> None:
+        self._answer(pb.AgentToScheduler(surveys=await self._handlers.look(asked)))
+
+    def _answer(self, answer: pb.AgentToScheduler) -> None:
+        self._results.append(answer)
         self._result_ready.set()
         self._notices.wake.set()
 
@@ -172,7 +186,7 @@ class Session:
             await self._stream.write(pb.AgentToScheduler(heard=self._heard))
         results, self._results = self._results, []
         for result in results:
-            await self._stream.write(pb.AgentToScheduler(command_result=result))
+            await self._stream.write(result)
 
     async def _tell_events(self) -> None:
         events = self._notices.events

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,6 +36,7 @@ from overbook.agent.servers.launched.replaceable import ReplaceableServer
 from overbook.agent.servers.protocol import Presence
 from overbook.agent.service import AgentService
 from overbook.agent.supervisor import RestartLimits, Supervisor
+from overbook.agent.surveys import Surveys
 from overbook.artifacts.cache import ArtifactCache
 from overbook.residency.replica import Limits
 from overbook.runtimes.catalogue import UnknownRuntime, runtime
@@ -151,6 +153,7 @@ class AgentPart:
             server = attach(config.runtime, config.attachment, changed)
         kept = _Kept(self._folder, _runtime_id(config.runtime), self._notices.not_kept)
         agent = self._assembled(server, kept, foreign)
+        surveys = Surveys()
         service = AgentService(agent.assignments, agent.actor.followers)
         register = partial(agent_pb2_grpc.add_AgentServiceServicer_to_server, service)
         try:
@@ -162,7 +165,7 @@ class AgentPart:
                 await asyncio.sleep(0)
                 self._live = agent.actor, agent.supervisor
                 self.serving.set()
-                tasks.create_task(self._link(agent, foreign).run(), name="scheduler link")
+                tasks.create_task(self._link(agent, surveys, foreign).run(), name="scheduler link")
                 tasks.create_task(self._prune(agent.assignments), name="cache pruning")
                 tasks.create_task(_remember(agent.assignments), name="history")
         finally:
@@ -174,6 +177,7 @@ class AgentPart:
             await server.close()
             agent.sizes.save()
             kept.close()
+            surveys.close()
 
     def _assembled(
         self,
@@ -214,7 +218,9 @@ class AgentPart:
             ),
         )
 
-    def _link(self, agent: Agent, foreign: Callable[[], tuple[Foreign, ...]]) -> SchedulerLink:
+    def _link(
+        self, agent: Agent, surveys: Surveys, foreign: Callable[[], tuple[Foreign, ...]]
+    ) -> SchedulerLink:
         return SchedulerLink(
             target=self._config.scheduler,
             hello=self._hello(),
@@ -222,6 +228,7 @@ class AgentPart:
             handlers=LinkHandlers(
                 assignments=agent.assignments.update,
                 command=Commands(agent.actor, agent.assignments).run,
+                look=surveys.of,
                 budget=lambda memory: self._set_budget(memory, agent.actor, foreign()),
                 model_report=agent.reporter.model,
                 server_report=agent.reporter.server,
@@ -239,6 +246,7 @@ class AgentPart:
             agent_target=config.listen,
             overcommit_percent=config.overcommit,
             separate_process=sorted(config.own_process),
+            machine=socket.gethostname(),
         )
 
     def _set_budget(self, memory: int, actor: Actor, foreign: tuple[Foreign, ...]) -> None:

@@ -6,14 +6,18 @@ Reads names, sizes and times, never contents: cheap enough for every apply. Bloc
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import stat
 from dataclasses import dataclass
 
+from overbook.artifacts.address import local_path
 from overbook.artifacts.errors import ArtifactError
 from overbook.artifacts.made_for import made_for
 from overbook.artifacts.walk import walk
 from overbook.manifests.problems import shown
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,21 @@ class Survey:
     bytes: int
     fingerprint: str
     made_for: str = ""
+
+
+def survey(storage_uri: str) -> Survey | str:
+    """Looks at an address; returns, as text for people, why no model can be there.
+
+    Files are somebody else's: whatever looking at them raises is the failure of this address alone.
+    """
+    try:
+        return look(local_path(storage_uri))
+    except ArtifactError as error:
+        return str(error)
+    except Exception as error:
+        log.exception("looking at %r raised", storage_uri)
+        told = f"{shown(storage_uri)} cannot be looked at ({error!r})"
+        return f"{told}; expected a model's file or folder"
 
 
 def look(path: str) -> Survey:

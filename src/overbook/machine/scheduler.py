@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from overbook.artifacts.survey import survey
 from overbook.placement import Provider
 from overbook.runtimes.capabilities import sources
 from overbook.scheduler.manifests_in import Defaults
@@ -11,9 +12,12 @@ from overbook.scheduler.part import SchedulerConfig
 
 
 def scheduler_config(
-    state_dir: Path, *, listen: str, host: str, api_port: int, defaults: Defaults
+    state_dir: Path, *, listen: str, host: str, api_port: int, defaults: Defaults, alone: bool
 ) -> SchedulerConfig:
-    """Its files are in `scheduler` in the state folder. ``defaults``: for Servers that do not say."""
+    """Its files are in `scheduler` in the state folder. ``defaults``: for Servers that do not say.
+
+    ``alone``: agents may be on other machines, so what is on the disk of this one says nothing of models.
+    """
     return SchedulerConfig(
         state_dir=state_dir / "scheduler",
         listen=listen,
@@ -21,6 +25,7 @@ def scheduler_config(
         api_port=api_port,
         defaults=defaults,
         providers=providers(),
+        look=None if alone else survey,
     )
 
 

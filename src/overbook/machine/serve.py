@@ -45,6 +45,7 @@ def run_scheduler(options: ServeSchedulerOptions) -> int:
             host=options.host,
             api_port=options.api_port,
             defaults=default_settings(),
+            alone=True,
         )
         return SchedulerPart(config)
 

@@ -108,6 +108,7 @@ class _Up:
                 overcommit=options.overcommit,
                 machine=self._machine,
             ),
+            alone=False,
         )
         self._scheduler = scheduler = SchedulerPart(config, self._readiness.missing)
         self._begin("scheduler", scheduler.run())

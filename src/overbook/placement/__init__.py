@@ -7,7 +7,7 @@ numbers. Nothing here knows a clock, a store, a socket, or how the scheduler kee
 from overbook.placement.filters import Rule, Unfit
 from overbook.placement.place import place
 from overbook.placement.verdict import Decision, Verdict
-from overbook.placement.views import ModelDemand, Provider, ReplicaId, ReplicaView
+from overbook.placement.views import ModelDemand, Provider, ReplicaId, ReplicaView, Unseen
 
 __all__ = [
     "Decision",
@@ -17,6 +17,7 @@ __all__ = [
     "ReplicaView",
     "Rule",
     "Unfit",
+    "Unseen",
     "Verdict",
     "place",
 ]

@@ -13,7 +13,7 @@ from overbook.placement.filters import (
 )
 from overbook.placement.scores import preference
 from overbook.placement.verdict import Decision, Verdict, shortage
-from overbook.placement.views import ModelDemand, Provider, ReplicaView
+from overbook.placement.views import ModelDemand, Provider, ReplicaView, Unseen
 
 
 def place(
@@ -27,6 +27,8 @@ def place(
     new is chosen while an agent that could take it is about to connect: the first to connect would get all.
     ``providers``: who could offer what nobody offers now, for the advice in the verdict.
     """
+    if model.unseen is not None:
+        return _where_it_is(model, model.unseen, replicas)
     allowed: list[ReplicaView] = []
     refused: list[tuple[ReplicaView, Unfit]] = []
     for view in replicas:
@@ -75,6 +77,27 @@ def place(
             + [_decision(view, False, why.reason, why) for view, why in refused]
         ),
         reason=reason,
+    )
+
+
+def _where_it_is(model: ModelDemand, why: Unseen, replicas: Sequence[ReplicaView]) -> Verdict:
+    """Without a look at its files neither its size nor its format is known: what holds it goes on, nothing is added."""
+    held = [view for view in replicas if view.holds and not view.draining][: model.replicas]
+    candidates = Candidates(chosen=tuple(held), passed=(), full=())
+    return Verdict(
+        model=model.name,
+        size=model.size,
+        wanted=model.replicas,
+        needed=model.needed,
+        chosen=tuple(view.id for view in held),
+        decisions=tuple(
+            _decision(view, True, chosen_because(model, view, candidates), None)
+            if view in held
+            else _decision(view, False, why.reason, None)
+            for view in replicas
+        ),
+        reason=why.reason if len(held) < model.replicas else "",
+        unseen=why,
     )
 
 

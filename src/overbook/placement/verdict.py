@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from overbook.manifests.quantities import amount
 from overbook.placement.advice import nobody_offers
 from overbook.placement.filters import Rule, Unfit
-from overbook.placement.views import ModelDemand, Provider, ReplicaId, ReplicaView
+from overbook.placement.views import ModelDemand, Provider, ReplicaId, ReplicaView, Unseen
 
 # A line for people: of a hundred replicas, three reasons say enough (all are in `decisions`).
 _SHOWN = 3
@@ -40,6 +40,7 @@ class Verdict:
     chosen: tuple[ReplicaId, ...]
     decisions: tuple[Decision, ...]
     reason: str
+    unseen: Unseen | None = None
 
     @property
     def placed(self) -> bool:
@@ -53,6 +54,8 @@ class Verdict:
     @property
     def waiting(self) -> bool:
         """Not placed, but it may be as soon as agents connect: nobody has to do anything."""
+        if self.unseen is not None:
+            return self.unseen.waiting and not self.placed
         possible = (None, Rule.NOT_CONNECTED)
         return (
             not self.placed

@@ -17,11 +17,20 @@ class ReplicaId(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Unseen:
+    """Why nothing is known of a model's files. ``waiting``: that comes by itself, else somebody has to do something."""
+
+    reason: str
+    waiting: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class ModelDemand:
     """``size``: bytes to reckon with. ``server``: the only Server it may go to, None for any.
 
     ``takes``: bytes that it is known to take, None for ``size``.
     ``made_for``: the runtime whose own format its files are in, "" where that does not show.
+    ``unseen``: nobody has looked at its files yet, so it goes to no place where it is not already.
     """
 
     name: str
@@ -32,6 +41,7 @@ class ModelDemand:
     server: str | None = None
     made_for: str = ""
     takes: int | None = None
+    unseen: Unseen | None = None
 
     @property
     def taken(self) -> int:

@@ -25,6 +25,7 @@ from overbook.scheduler.errors import Conflict, Invalid, NotFound, SchedulerErro
 from overbook.scheduler.manifests_in import set_pin
 from overbook.scheduler.service import command
 from overbook.scheduler.state import State
+from overbook.scheduler.surveyor import Surveyor
 from overbook.wire import scheduler_pb2 as pb
 
 # None when everything that was to be served is, else one line that names what is not.
@@ -43,7 +44,7 @@ _EVENTS_SHOWN: Final = 50
 MAX_BODY: Final = 64 * 1024 * 1024
 
 
-def create_app(actor: Actor, ready: ReadyCheck) -> FastAPI:
+def create_app(actor: Actor, surveyor: Surveyor, ready: ReadyCheck) -> FastAPI:
     """The application; ``ready`` is asked on every `/readyz`."""
     app = FastAPI(
         title="Overbook control API",
@@ -52,7 +53,7 @@ def create_app(actor: Actor, ready: ReadyCheck) -> FastAPI:
         redoc_url=None,
         max_body_size=MAX_BODY,
     )
-    app.include_router(_documents(actor))
+    app.include_router(_documents(actor, surveyor))
     app.include_router(_models(actor))
     app.include_router(_servers(actor))
     app.include_router(_events(actor))
@@ -85,7 +86,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     return _answer({"error": text}, error.status_code)
 
 
-def _documents(actor: Actor) -> APIRouter:
+def _documents(actor: Actor, surveyor: Surveyor) -> APIRouter:
     router = APIRouter(prefix="/api/v1", tags=["manifests"], responses=_errors(400, 503))
 
     @router.post("/apply", response_model=bodies.ApplyAnswer)
@@ -94,7 +95,7 @@ def _documents(actor: Actor) -> APIRouter:
 
         Requests that come after the answer find it so; `warnings` name who does not act by it yet.
         """
-        results = await apply(actor, cast("list[Json]", body.documents))
+        results = await apply(actor, surveyor, cast("list[Json]", body.documents))
         names = [each.name for each in results if each.kind == "Model" and each.action != FAILED]
         seats = actor.state.seats
         models = (seats.models[name] for name in names if name in seats.models)
@@ -105,7 +106,8 @@ def _documents(actor: Actor) -> APIRouter:
     @router.post("/validate", response_model=bodies.ApplyAnswer)
     async def validate_documents(body: bodies.ApplyBody) -> Response:
         """Checks as `apply` would, and stores nothing."""
-        return _results(await apply(actor, cast("list[Json]", body.documents), dry_run=True), ())
+        documents = cast("list[Json]", body.documents)
+        return _results(await apply(actor, surveyor, documents, dry_run=True), ())
 
     return router
 

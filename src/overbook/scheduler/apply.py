@@ -1,26 +1,30 @@
-"""Apply: documents in, one answer each. Checking and looking at files happen before the actor's turn."""
+"""Apply: documents in, one answer each. Checks, and looks at files, come before the actor's turn."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from overbook.artifacts.address import local_path
 from overbook.artifacts.errors import ArtifactError
-from overbook.artifacts.survey import Survey, look
-from overbook.manifests.problems import Json, ManifestError, shown
+from overbook.artifacts.survey import Survey
+from overbook.manifests.problems import Json, ManifestError
 from overbook.manifests.specs import Manifest, ModelManifest, ServerManifest
 from overbook.manifests.validate import validate_object
 from overbook.scheduler.actor import Actor
 from overbook.scheduler.displaced import Seats, displaced, losses, seats
 from overbook.scheduler.errors import Conflict, Invalid
-from overbook.scheduler.manifests_in import Applied, apply_model, apply_server, build_server
+from overbook.scheduler.manifests_in import (
+    NOT_LOOKED,
+    Applied,
+    apply_model,
+    apply_server,
+    build_server,
+)
 from overbook.scheduler.state import State
-
-log = logging.getLogger(__name__)
+from overbook.scheduler.surveyor import Surveyor
 
 # Documents between two looks at the event loop: some milliseconds.
 BITE: Final = 100
@@ -42,24 +46,27 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class _Checked:
-    """A document that may be applied. ``path`` and ``artifact`` are a Model's."""
+    """A document that may be applied. ``artifact`` is a Model's; None when nobody could look at it."""
 
     manifest: Manifest
     warnings: tuple[str, ...] = ()
-    path: str = ""
     artifact: Survey | None = None
 
 
-async def apply(actor: Actor, documents: Sequence[Json], *, dry_run: bool = False) -> list[Result]:
+async def apply(
+    actor: Actor, surveyor: Surveyor, documents: Sequence[Json], *, dry_run: bool = False
+) -> list[Result]:
     """Applies each document for itself, all in one transaction. ``dry_run`` checks and stores nothing.
 
     Raises StoreError when nothing could be written; what is wrong with a document is in its result.
     """
-    checked = await _check(documents)
-    checked = await asyncio.get_running_loop().run_in_executor(None, _look_at_all, checked)
+    checked = await _look_at_all(surveyor, await _check(documents))
     if dry_run:
         return [_dry(actor, each) for each in checked]
-    return await actor.submit(lambda state, now: _apply_all(actor, state, checked))
+    results = await actor.submit(lambda state, now: _apply_all(actor, state, checked))
+    if any(isinstance(each, _Checked) and _unlooked(each) for each in checked):
+        surveyor.wake()  # an agent may have come meanwhile
+    return results
 
 
 async def _check(documents: Sequence[Json]) -> list[_Checked | Result]:
@@ -84,25 +91,46 @@ async def _check(documents: Sequence[Json]) -> list[_Checked | Result]:
     return checked
 
 
-def _look_at_all(checked: Sequence[_Checked | Result]) -> list[_Checked | Result]:
-    """Blocking: looks at the files of every Model."""
-    found: list[_Checked | Result] = []
-    for each in checked:
-        if isinstance(each, _Checked) and isinstance(each.manifest, ModelManifest):
-            uri = each.manifest.spec.storage_uri
-            try:
-                path = local_path(uri)
-                found.append(replace(each, path=path, artifact=look(path)))
-            except ArtifactError as error:
-                found.append(_refused(each, f"spec.storageUri: {error}"))
-            # Files are somebody else's: whatever they bring is this document's failure, not that of all.
-            except Exception as error:
-                log.exception("looking at %r raised", uri)
-                told = f"spec.storageUri: {shown(uri)} cannot be looked at ({error!r})"
-                found.append(_refused(each, f"{told}; expected a model's file or folder"))
-        else:
-            found.append(each)
-    return found
+async def _look_at_all(
+    surveyor: Surveyor, checked: Sequence[_Checked | Result]
+) -> list[_Checked | Result]:
+    """Looks at the files of every Model, where they are."""
+    found = [_addressed(each) for each in checked]
+    models = [each for each in found if isinstance(each, _Checked) and _unlooked(each)]
+    seen = iter(await surveyor.look([_uri(each) for each in models]))
+    return [
+        _with_files(each, next(seen)) if isinstance(each, _Checked) and _unlooked(each) else each
+        for each in found
+    ]
+
+
+def _unlooked(each: _Checked) -> bool:
+    return isinstance(each.manifest, ModelManifest) and each.artifact is None
+
+
+def _uri(each: _Checked) -> str:
+    return each.manifest.spec.storage_uri if isinstance(each.manifest, ModelManifest) else ""
+
+
+def _addressed(each: _Checked | Result) -> _Checked | Result:
+    """What can be said of an address without looking."""
+    if isinstance(each, Result) or not _unlooked(each):
+        return each
+    try:
+        local_path(_uri(each))
+    except ArtifactError as error:
+        return _refused(each, f"spec.storageUri: {error}")
+    return each
+
+
+def _with_files(each: _Checked, seen: Survey | str | None) -> _Checked | Result:
+    if isinstance(seen, str):
+        return _refused(each, f"spec.storageUri: {seen}")
+    if seen is None:
+        return replace(
+            each, warnings=(*each.warnings, f"{each.manifest.name}: {NOT_LOOKED.reason}")
+        )
+    return replace(each, artifact=seen)
 
 
 def _refused(each: _Checked, error: str) -> Result:
@@ -129,12 +157,10 @@ async def _apply_all(
 def _apply_one(actor: Actor, state: State, each: _Checked) -> Result:
     manifest = each.manifest
     try:
-        if isinstance(manifest, ModelManifest) and each.artifact is not None:
-            applied = apply_model(state, manifest, each.path, each.artifact, actor.now())
-        elif isinstance(manifest, ServerManifest):
-            applied = apply_server(state, manifest, actor.defaults, actor.now())
+        if isinstance(manifest, ModelManifest):
+            applied = apply_model(state, manifest, each.artifact or NOT_LOOKED, actor.now())
         else:
-            raise TypeError(f"{manifest.kind} {manifest.name}: its artifact was not looked at")
+            applied = apply_server(state, manifest, actor.defaults, actor.now())
     except (Invalid, Conflict) as error:
         return Result(manifest.kind, manifest.name, 0, FAILED, str(error), each.warnings)
     return _result(manifest, applied, each.warnings)

@@ -1,4 +1,4 @@
-"""The agents that are connected now: what each must still be told, and commands that wait for their result.
+"""The agents that are connected now: what each must still be told, and questions that wait for their answer.
 
 As in `catalogue`, a link holds names and no messages. Only the newest session of a replica counts.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,7 +17,7 @@ from overbook.scheduler.errors import Unavailable
 from overbook.scheduler.hearing import Hearing, Listener
 from overbook.wire import scheduler_pb2 as pb
 
-MAX_COMMANDS: Final = 1000
+MAX_QUESTIONS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ class Link(Listener):
         self.reset = True
         self.models: set[str] = set()
         self.configure = False
-        self.commands: deque[pb.Command] = deque()
-        self.waiting: dict[int, asyncio.Future[Outcome]] = {}
+        self.questions: deque[pb.SchedulerToAgent] = deque()
+        self.waiting: dict[int, asyncio.Future[pb.AgentToScheduler]] = {}
 
     def mark(self, models: Iterable[str]) -> None:
         self.change()
@@ -50,7 +50,7 @@ class Link(Listener):
         self.wake.set()
 
     def close(self) -> None:
-        """Ends the session; commands that wait fail."""
+        """Ends the session; questions that wait for an answer fail."""
         self.closed = True
         self.wake.set()
         for future in self.waiting.values():
@@ -68,6 +68,7 @@ class Links:
         self._hearing = hearing
         self._links: dict[ReplicaId, Link] = {}
         self._ids = itertools.count(1)
+        self.came = asyncio.Event()  # set when an agent connects; cleared by who waits for that
 
     def open(self, link: Link) -> None:
         """From now on this session speaks for its replica; an older one is closed."""
@@ -76,6 +77,7 @@ class Links:
             older.close()
             self._hearing.leave(older)
         self._links[link.replica] = link
+        self.came.set()
 
     def close(self, link: Link) -> bool:
         """Ends a session; False when a newer one has taken over."""
@@ -85,6 +87,9 @@ class Links:
             return False
         del self._links[link.replica]
         return True
+
+    def __contains__(self, replica: ReplicaId) -> bool:
+        return replica in self._links
 
     def is_current(self, link: Link) -> bool:
         return self._links.get(link.replica) is link
@@ -115,27 +120,48 @@ class Links:
         self, replica: ReplicaId, kind: pb.Command.Kind.ValueType, model: str, timeout: float
     ) -> Outcome:
         """Sends a command and waits for its result. Raises Unavailable when none comes in time."""
+        number = next(self._ids)
+        command = pb.Command(id=number, kind=kind, model=model, timeout_seconds=timeout)
+        asked = pb.SchedulerToAgent(command=command)
+        # The agent keeps to the timeout itself; the second is for its answer's way.
+        answer = (await self._ask(replica, number, asked, timeout, way=1.0)).command_result
+        return Outcome(answer.ok, answer.reason)
+
+    async def look(
+        self, replica: ReplicaId, storage_uris: Sequence[str], timeout: float
+    ) -> Sequence[pb.ArtifactSurvey]:
+        """Asks what is at these addresses, as the agent sees it. Raises Unavailable when no answer comes in time."""
+        number = next(self._ids)
+        asked = pb.SchedulerToAgent(look=pb.Look(id=number, storage_uris=storage_uris))
+        return (await self._ask(replica, number, asked, timeout)).surveys.artifacts
+
+    async def _ask(
+        self,
+        replica: ReplicaId,
+        number: int,
+        question: pb.SchedulerToAgent,
+        timeout: float,
+        way: float = 0.0,
+    ) -> pb.AgentToScheduler:
         link = self._links.get(replica)
         if link is None:
             raise Unavailable(f"the agent of {replica} is not connected; try again")
-        if len(link.waiting) >= MAX_COMMANDS:
-            raise Unavailable(f"{MAX_COMMANDS} commands wait for {replica} already; try later")
-        number = next(self._ids)
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        if len(link.waiting) >= MAX_QUESTIONS:
+            raise Unavailable(f"{MAX_QUESTIONS} commands wait for {replica} already; try later")
+        future: asyncio.Future[pb.AgentToScheduler] = asyncio.get_running_loop().create_future()
         link.waiting[number] = future
-        link.commands.append(pb.Command(id=number, kind=kind, model=model, timeout_seconds=timeout))
+        link.questions.append(question)
         link.wake.set()
         try:
-            # The agent keeps to the timeout itself; the second is for its answer's way.
-            async with asyncio.timeout(timeout + 1.0):
+            async with asyncio.timeout(timeout + way):
                 return await future
         except TimeoutError:
             raise Unavailable(f"{replica} gave no answer within {timeout:g} s; try again") from None
         finally:
             link.waiting.pop(number, None)
 
-    def result(self, link: Link, number: int, outcome: Outcome) -> None:
-        """An agent's answer; late ones are ignored."""
+    def answered(self, link: Link, number: int, answer: pb.AgentToScheduler) -> None:
+        """Hands an agent's answer to who asked; late ones are ignored."""
         future = link.waiting.get(number)
         if future is not None and not future.done():
-            future.set_result(outcome)
+            future.set_result(answer)

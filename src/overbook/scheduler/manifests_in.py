@@ -1,6 +1,6 @@
 """Manifests into the state: what is new, what changed, what stays, and what of it is a new generation.
 
-Takes checked manifests and artifacts that were looked at. No I/O; the actor writes what changed.
+Takes checked manifests, and what agents saw of their files. No I/O; the actor writes what changed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from overbook.artifacts.survey import Survey
 from overbook.manifests.problems import Json
 from overbook.manifests.quantities import amount
 from overbook.manifests.specs import Manifest, ModelManifest, ServerManifest, ServerSpec
-from overbook.placement import ModelDemand, place
+from overbook.placement import ModelDemand, Unseen, place
 from overbook.scheduler.changes import Note
 from overbook.scheduler.errors import Conflict, Invalid
 from overbook.scheduler.records import Model, Needs, Server, weigh
@@ -21,6 +21,12 @@ from overbook.scheduler.state import State
 
 # One machine or one set of pods; more is a typing error, and each costs a record.
 MAX_REPLICAS = 1000
+
+# Whoever applies need not wait for an agent; whoever waits for the model does.
+NOT_LOOKED = Unseen(
+    "no agent is connected that could look at its files; the first one that comes does"
+)
+_NO_FILES = Survey(0, "")
 
 CREATED, CONFIGURED, UNCHANGED = "created", "configured", "unchanged"
 
@@ -137,11 +143,14 @@ def build_server(
 
 
 def apply_model(
-    state: State, manifest: ModelManifest, path: str, artifact: Survey, now: float
+    state: State, manifest: ModelManifest, seen: Survey | Unseen, now: float
 ) -> Applied:
     """Registers or updates. Raises Conflict when an update fits nowhere while the old one serves."""
     metadata, spec = parts(manifest)
     old = state.seats.models.get(manifest.name)
+    needs = Needs.from_spec(manifest.spec)
+    unseen = seen if isinstance(seen, Unseen) else None
+    artifact = seen if isinstance(seen, Survey) else _known(old, needs)
     if old is None:
         return _create(
             state,
@@ -160,7 +169,8 @@ def apply_model(
                 artifact_bytes=artifact.bytes,
                 learned_bytes=0,
                 made_for=artifact.made_for,
-                needs=Needs.from_spec(manifest.spec, path),
+                needs=needs,
+                unseen=unseen,
             ),
         )
     pin = None if "pinned" in spec else old.pin
@@ -169,6 +179,7 @@ def apply_model(
         manifest = manifest.model_copy(
             update={"spec": manifest.spec.model_copy(update={"pinned": pin})}
         )
+        needs = replace(needs, pinned=pin)
     text = canonical(spec)
     unchanged = (old.spec, old.api_version, old.fingerprint) == (
         text,
@@ -177,18 +188,68 @@ def apply_model(
     )
     if unchanged and not old.deleting:
         old.pin = pin
+        _unseen(state, old, unseen)
         if old.metadata == metadata:
             return Applied(old.generation, UNCHANGED)
         old.metadata = metadata
         state.seats.changes.models.add(old.name)
         return Applied(old.generation, CONFIGURED)
     revived, before = old.deleting, old.size
-    needs = Needs.from_spec(manifest.spec, path)
-    _update(state, old, needs, artifact)
+    _update(state, old, needs, artifact, unseen)
     old.metadata, old.spec, old.pin = metadata, text, pin
     old.api_version = manifest.api_version
     action = CREATED if revived else CONFIGURED
     return Applied(old.generation, action, _over_the_limit(state, old, before))
+
+
+def _known(model: Model | None, needs: Needs) -> Survey:
+    """What there is to know of files at which nobody can look now."""
+    if model is None or model.needs.storage_uri != needs.storage_uri:
+        return _NO_FILES
+    return _survey_of(model)
+
+
+def _survey_of(model: Model) -> Survey:
+    return Survey(model.artifact_bytes, model.fingerprint, model.made_for)
+
+
+def _unseen(state: State, model: Model, unseen: Unseen | None) -> None:
+    if model.unseen != unseen:
+        model.unseen = unseen
+        state.place(model)
+
+
+def looked(state: State, name: str, address: str, found: Survey | str) -> None:
+    """An agent looked at the files of a model that was applied when none could. ``found``: see `survey`."""
+    model = state.seats.models.get(name)
+    if model is None or model.deleting or model.unseen is None:
+        return
+    if model.needs.storage_uri != address:
+        return  # it was applied anew since, with another address
+    if isinstance(found, str):
+        _unseen(state, model, Unseen(f"spec.storageUri: {found}", waiting=False))
+    elif model.fingerprint and found != _survey_of(model):
+        _changed_since(state, model, found)
+    else:
+        before = model.weight
+        _take(model, found)
+        state.seats.resized(model, before)
+        state.seats.mark(model)
+        state.seats.tell(model)
+        _unseen(state, model, None)
+
+
+def _changed_since(state: State, model: Model, found: Survey) -> None:
+    try:
+        _update(state, model, model.needs, found, None)
+    except Conflict as error:
+        model.unseen = None
+        state.note("ScheduleFailed", model.name, str(error), warning=True)
+
+
+def _take(model: Model, artifact: Survey) -> None:
+    model.fingerprint, model.artifact_bytes = artifact.fingerprint, artifact.bytes
+    model.made_for = artifact.made_for
 
 
 def _over_the_limit(state: State, model: Model, before: int) -> tuple[str, ...]:
@@ -214,24 +275,21 @@ def _create(state: State, manifest: ModelManifest, model: Model) -> Applied:
     return Applied(model.generation, CREATED)
 
 
-def _update(state: State, model: Model, needs: Needs, artifact: Survey) -> None:
+def _update(
+    state: State, model: Model, needs: Needs, artifact: Survey, unseen: Unseen | None
+) -> None:
     """A new generation of a model that is here (perhaps on its way out: then it stays)."""
     seats = state.seats
     fresh = not needs.same_content(model.needs) or artifact.fingerprint != model.fingerprint
     # With another declaration agents say anew what they make of it.
     known = not fresh and needs.memory == model.needs.memory
     learned = model.learned_bytes if known else 0
-    if model.assigned:
+    if model.assigned and (needs.memory or artifact != _NO_FILES):
         weight = weigh(needs.memory, artifact.bytes, learned)
         _refuse_if_homeless(state, model, demand_of(model.name, needs, weight, artifact.made_for))
     before = model.weight
-    model.needs = needs
-    model.fingerprint, model.artifact_bytes, model.learned_bytes = (
-        artifact.fingerprint,
-        artifact.bytes,
-        learned,
-    )
-    model.made_for = artifact.made_for
+    model.needs, model.learned_bytes, model.unseen = needs, learned, unseen
+    _take(model, artifact)
     seats.pin(model)
     model.generation += 1
     if fresh or model.deleting:

@@ -149,6 +149,7 @@ def hello_of(message: pb.AgentHello) -> tuple[ReplicaId, Hello]:
         memory=message.memory_bytes,
         target=message.agent_target,
         separate_process=frozenset(message.separate_process),
+        machine=message.machine,
     )
 
 

@@ -8,7 +8,7 @@ import errno
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Final
 
 import uvicorn
 
+from overbook.artifacts.survey import Survey
 from overbook.manifests.problems import shown
 from overbook.placement import Provider
 from overbook.scheduler.actor import Actor
@@ -25,6 +26,7 @@ from overbook.scheduler.errors import Invalid, PortInUse, SchedulerError
 from overbook.scheduler.manifests_in import Defaults
 from overbook.scheduler.service import SchedulerService
 from overbook.scheduler.store import Store
+from overbook.scheduler.surveyor import Surveyor
 from overbook.wire import scheduler_pb2_grpc
 from overbook.wire.in_process import ListenFailed, serving
 
@@ -40,7 +42,8 @@ class SchedulerConfig:
     """``state_dir``: the scheduler's own folder. ``listen``: gRPC target, "unix:/path" or "host:port".
 
     Port 0 takes a free one. ``defaults``: for Servers that do not say, see `default_settings`.
-    ``providers``: who could offer what models may require, for the advice in verdicts.
+    ``providers``: who could offer what models may require, for the advice in verdicts. ``look``: sees the files of the
+    machine on which the scheduler and all agents run; None where agents may be elsewhere.
     """
 
     state_dir: Path
@@ -49,6 +52,7 @@ class SchedulerConfig:
     api_port: int = 9001
     defaults: Defaults = field(default_factory=Defaults)
     providers: tuple[Provider, ...] = ()
+    look: Callable[[str], Survey | str] | None = None
 
 
 def default_settings(
@@ -114,11 +118,12 @@ class SchedulerPart:
             with _bind(config.api_host, config.api_port) as api_socket:
                 host, port = api_socket.getsockname()[:2]
                 self.api_url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-                app = create_app(actor, lambda: self._missing())
+                surveyor = Surveyor(actor, config.look)
+                app = create_app(actor, surveyor, lambda: self._missing())
                 calls = Calls(app, actor.events.stop_waiting)
                 # The inner one ends first: sessions must end while the actor still listens.
                 async with (
-                    _running(actor, calls, api_socket),
+                    _running(actor, surveyor, calls, api_socket),
                     _serving_agents(actor, config.listen) as self.grpc_target,
                 ):
                     self._calls = calls
@@ -151,12 +156,15 @@ async def running_scheduler(
 
 
 @contextlib.asynccontextmanager
-async def _running(actor: Actor, app: Calls, api_socket: socket.socket) -> AsyncIterator[None]:
+async def _running(
+    actor: Actor, surveyor: Surveyor, app: Calls, api_socket: socket.socket
+) -> AsyncIterator[None]:
     """The actor and the control API run; what the block raises comes out as it is."""
     server = _ApiServer(app)
     failure: Exception | None = None
     async with asyncio.TaskGroup() as group:
         work = group.create_task(actor.run(), name="scheduler-actor")
+        looks = group.create_task(surveyor.run(), name="scheduler-surveyor")
         api = group.create_task(server.serve(sockets=[api_socket]), name="scheduler-api")
         try:
             await server.up.wait()
@@ -167,6 +175,7 @@ async def _running(actor: Actor, app: Calls, api_socket: socket.socket) -> Async
             server.should_exit = True
             await asyncio.wait((api,), timeout=STOP_SECONDS)
             api.cancel()
+            looks.cancel()
             work.cancel()
     if failure is not None:
         raise failure

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import NamedTuple
 
+from overbook.artifacts.address import plain
 from overbook.manifests.specs import Attachment, ModelSpec
-from overbook.placement import ReplicaId
+from overbook.placement import ReplicaId, Unseen
 
 
 class Role(IntEnum):
@@ -52,7 +53,7 @@ class Readiness:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a Model's spec asks for, in numbers. ``storage_uri`` is an absolute path."""
+    """What a Model's spec asks for, in numbers. ``storage_uri``: see `plain`."""
 
     storage_uri: str
     requirements: tuple[str, ...] = ()
@@ -68,9 +69,9 @@ class Needs:
     verify: bool = True
 
     @classmethod
-    def from_spec(cls, spec: ModelSpec, path: str) -> Needs:
+    def from_spec(cls, spec: ModelSpec) -> Needs:
         return cls(
-            storage_uri=path,
+            storage_uri=plain(spec.storage_uri),
             requirements=spec.all_requirements,
             memory=spec.memory_bytes,
             replicas=spec.replicas,
@@ -136,7 +137,8 @@ class Model:
     ``content_generation``: the generation in which what is loaded last changed. ``learned_bytes``: what agents
     measured, or reckon with where nothing is declared; 0 for nothing. ``pin``: what `pin` or
     `unpin` said; it stands until a manifest speaks of ``pinned`` itself. ``created``: Unix seconds,
-    strictly increasing, so it is also the order of registration. ``made_for``: see `formats`.
+    strictly increasing, so it is also the order of registration. ``fingerprint``, ``artifact_bytes`` and ``made_for``
+    are what an agent told of its files, see `Survey`; ``unseen``: why none has looked since an apply asked for that.
     """
 
     name: str
@@ -158,6 +160,7 @@ class Model:
     waiting: bool = False
     condition: Condition | None = None
     readiness: Readiness = Readiness(None)
+    unseen: Unseen | None = None
 
     @property
     def weight(self) -> Weight:
@@ -272,13 +275,14 @@ class ServerReport:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """How an agent introduced itself."""
+    """How an agent introduced itself. ``machine``: agents with the same name see the same files."""
 
     runtime: str
     capabilities: frozenset[str]
     memory: int
     target: str
     separate_process: frozenset[str] = frozenset()
+    machine: str = ""
 
 
 @dataclass(slots=True)

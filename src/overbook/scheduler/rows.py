@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from overbook.artifacts.address import local_path
 from overbook.manifests.specs import ModelSpec, ServerManifest, ServerSpec
 from overbook.placement import Provider, ReplicaId
 from overbook.scheduler.changes import Changes
-from overbook.scheduler.manifests_in import Defaults, build_server
+from overbook.scheduler.manifests_in import NOT_LOOKED, Defaults, build_server
 from overbook.scheduler.records import Model, Needs, Role
 from overbook.scheduler.state import State
 from overbook.scheduler.store import Batch, ModelRow, SeatRow, ServerRow, Snapshot
@@ -132,7 +131,8 @@ def _restore_model(row: ModelRow) -> Model:
         artifact_bytes=row.artifact_bytes,
         learned_bytes=row.learned_bytes,
         made_for=row.made_for,
-        needs=Needs.from_spec(spec, local_path(spec.storage_uri)),
+        needs=Needs.from_spec(spec),
+        unseen=None if row.fingerprint else NOT_LOOKED,
     )
 
 

@@ -6,6 +6,7 @@ step. No decisions: those are in `state`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from overbook.placement import ModelDemand, ReplicaId, ReplicaView
@@ -231,7 +232,8 @@ class Seats:
 
 def demand(model: Model) -> ModelDemand:
     """What placement is asked for a model."""
-    return demand_of(model.name, model.needs, model.weight, model.made_for)
+    wanted = demand_of(model.name, model.needs, model.weight, model.made_for)
+    return wanted if model.unseen is None else replace(wanted, unseen=model.unseen)
 
 
 def demand_of(name: str, needs: Needs, weight: Weight, made_for: str) -> ModelDemand:

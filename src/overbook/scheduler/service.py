@@ -103,9 +103,9 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
                 case "status":
                     await reports.put(message.status)
                 case "command_result":
-                    answer = message.command_result
-                    outcome = Outcome(answer.ok, answer.reason)
-                    self._actor.links.result(link, answer.id, outcome)
+                    self._actor.links.answered(link, message.command_result.id, message)
+                case "surveys":
+                    self._actor.links.answered(link, message.surveys.id, message)
                 case "event":
                     self._event(link.replica, message.event)
                 case "heard":
@@ -154,8 +154,8 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
             if link.closed:
                 return
             link.wake.clear()
-            while link.commands:
-                await context.write(pb.SchedulerToAgent(command=link.commands.popleft()))
+            while link.questions:
+                await context.write(link.questions.popleft())
             if link.configure:
                 link.configure = False
                 replica = self._actor.state.seats.replicas.get(link.replica)

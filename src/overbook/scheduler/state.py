@@ -119,7 +119,8 @@ class State:
             model.reason, model.waiting = verdict.reason, verdict.waiting
             seats.changes.routes.add(model.name)
             seats.touched.add(model.name)
-        if verdict.complete:
+        # Who has to be looked at first waits for that, not for bytes.
+        if verdict.complete or model.unseen is not None:
             seats.pending.discard(model.name)
         else:
             seats.pending.put(model)

@@ -29,6 +29,7 @@ class AgentToScheduler(_message.Message):
     COMMAND_RESULT_FIELD_NUMBER: _builtins.int
     EVENT_FIELD_NUMBER: _builtins.int
     HEARD_FIELD_NUMBER: _builtins.int
+    SURVEYS_FIELD_NUMBER: _builtins.int
     heard: _builtins.int
     """AssignmentUpdate.revision: all up to it is in force here"""
     @_builtins.property
@@ -39,6 +40,8 @@ class AgentToScheduler(_message.Message):
     def command_result(self) -> Global___CommandResult: ...
     @_builtins.property
     def event(self) -> Global___EventReport: ...
+    @_builtins.property
+    def surveys(self) -> Global___Surveys: ...
     def __init__(
         self,
         *,
@@ -47,12 +50,13 @@ class AgentToScheduler(_message.Message):
         command_result: Global___CommandResult | None = ...,
         event: Global___EventReport | None = ...,
         heard: _builtins.int = ...,
+        surveys: Global___Surveys | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["command_result", b"command_result", "event", b"event", "heard", b"heard", "hello", b"hello", "message", b"message", "status", b"status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["command_result", b"command_result", "event", b"event", "heard", b"heard", "hello", b"hello", "message", b"message", "status", b"status", "surveys", b"surveys"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_result", b"command_result", "event", b"event", "heard", b"heard", "hello", b"hello", "message", b"message", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_result", b"command_result", "event", b"event", "heard", b"heard", "hello", b"hello", "message", b"message", "status", b"status", "surveys", b"surveys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "status", "command_result", "event", "heard"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "status", "command_result", "event", "heard", "surveys"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -69,6 +73,7 @@ class AgentHello(_message.Message):
     AGENT_TARGET_FIELD_NUMBER: _builtins.int
     OVERCOMMIT_PERCENT_FIELD_NUMBER: _builtins.int
     SEPARATE_PROCESS_FIELD_NUMBER: _builtins.int
+    MACHINE_FIELD_NUMBER: _builtins.int
     runtime: _builtins.str
     """"mlserver" """
     memory_bytes: _builtins.int
@@ -76,6 +81,8 @@ class AgentHello(_message.Message):
     agent_target: _builtins.str
     """where gateways reach AgentService: "unix:/..." or "host:port" """
     overcommit_percent: _builtins.int
+    machine: _builtins.str
+    """whose files it sees: agents with the same name see the same"""
     @_builtins.property
     def replica(self) -> _common_pb2.ReplicaRef: ...
     @_builtins.property
@@ -96,10 +103,11 @@ class AgentHello(_message.Message):
         agent_target: _builtins.str = ...,
         overcommit_percent: _builtins.int = ...,
         separate_process: _abc.Iterable[_builtins.str] | None = ...,
+        machine: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["replica", b"replica"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_target", b"agent_target", "capabilities", b"capabilities", "memory_bytes", b"memory_bytes", "overcommit_percent", b"overcommit_percent", "replica", b"replica", "runtime", b"runtime", "separate_process", b"separate_process"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_target", b"agent_target", "capabilities", b"capabilities", "machine", b"machine", "memory_bytes", b"memory_bytes", "overcommit_percent", b"overcommit_percent", "replica", b"replica", "runtime", b"runtime", "separate_process", b"separate_process"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -379,30 +387,92 @@ class CommandResult(_message.Message):
 Global___CommandResult: _TypeAlias = CommandResult  # noqa: Y015
 
 @_typing.final
+class Surveys(_message.Message):
+    """The answer to Look, in the order of its addresses."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ARTIFACTS_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    @_builtins.property
+    def artifacts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ArtifactSurvey]: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        artifacts: _abc.Iterable[Global___ArtifactSurvey] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Surveys: _TypeAlias = Surveys  # noqa: Y015
+
+@_typing.final
+class ArtifactSurvey(_message.Message):
+    """What is at an address. With an error the other fields say nothing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERROR_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    MADE_FOR_FIELD_NUMBER: _builtins.int
+    error: _builtins.str
+    """why it can be no model, for people"""
+    bytes: _builtins.int
+    fingerprint: _builtins.str
+    """changes when the files do"""
+    made_for: _builtins.str
+    """the runtime in whose own format the files are; "" where that does not show"""
+    def __init__(
+        self,
+        *,
+        error: _builtins.str = ...,
+        bytes: _builtins.int = ...,
+        fingerprint: _builtins.str = ...,
+        made_for: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "error", b"error", "fingerprint", b"fingerprint", "made_for", b"made_for"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ArtifactSurvey: _TypeAlias = ArtifactSurvey  # noqa: Y015
+
+@_typing.final
 class SchedulerToAgent(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ASSIGNMENTS_FIELD_NUMBER: _builtins.int
     COMMAND_FIELD_NUMBER: _builtins.int
     CONFIGURE_FIELD_NUMBER: _builtins.int
+    LOOK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def assignments(self) -> Global___AssignmentUpdate: ...
     @_builtins.property
     def command(self) -> Global___Command: ...
     @_builtins.property
     def configure(self) -> Global___Configure: ...
+    @_builtins.property
+    def look(self) -> Global___Look: ...
     def __init__(
         self,
         *,
         assignments: Global___AssignmentUpdate | None = ...,
         command: Global___Command | None = ...,
         configure: Global___Configure | None = ...,
+        look: Global___Look | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "command", b"command", "configure", b"configure", "message", b"message"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "command", b"command", "configure", b"configure", "look", b"look", "message", b"message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "command", b"command", "configure", b"configure", "message", b"message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "command", b"command", "configure", b"configure", "look", b"look", "message", b"message"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["assignments", "command", "configure"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["assignments", "command", "configure", "look"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -466,7 +536,7 @@ class AssignedModel(_message.Message):
     storage_uri: _builtins.str
     """absolute path, or a URI with a scheme"""
     fingerprint: _builtins.str
-    """of the artifact as the scheduler saw it; "" when it could not look"""
+    """of the artifact as an agent saw it last; "" when none has looked yet"""
     memory_bytes: _builtins.int
     pinned: _builtins.bool
     priority: _builtins.int
@@ -563,6 +633,31 @@ class Configure(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Configure: _TypeAlias = Configure  # noqa: Y015
+
+@_typing.final
+class Look(_message.Message):
+    """Asks what is at these addresses: the scheduler may be where the files are not."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    STORAGE_URIS_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    @_builtins.property
+    def storage_uris(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        storage_uris: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "storage_uris", b"storage_uris"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Look: _TypeAlias = Look  # noqa: Y015
 
 @_typing.final
 class WatchCatalogueRequest(_message.Message):

@@ -83,6 +83,7 @@ class Agent:
         self.handlers = LinkHandlers(
             assignments=self.updates.append,
             command=self._command,
+            look=self._look,
             budget=self.budgets.append,
             model_report=self._report,
             server_report=lambda: pb.ServerReport(budget_bytes=1),
@@ -95,6 +96,10 @@ class Agent:
     async def _command(self, command: pb.Command) -> str:
         self.commands[command.id] = asyncio.get_running_loop().create_future()
         return await self.commands[command.id]
+
+    async def _look(self, asked: pb.Look) -> pb.Surveys:
+        found = [pb.ArtifactSurvey(error=f"nothing at {uri}") for uri in asked.storage_uris]
+        return pb.Surveys(id=asked.id, artifacts=found)
 
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[tuple[FakeStream, asyncio.Task[str]]]:
@@ -282,6 +287,20 @@ async def test_nothing_is_taken_by_a_session_that_is_over() -> None:
 
 
 @in_virtual_time
+async def test_what_is_at_an_address_is_told_while_a_command_waits() -> None:
+    agent = Agent()
+    async with agent.connected() as (stream, _):
+        stream.inbox.put_nowait(pb.SchedulerToAgent(command=pb.Command(id=1)))
+        stream.inbox.put_nowait(pb.SchedulerToAgent(look=pb.Look(id=2, storage_uris=["/a", "/b"])))
+        await settle()
+        told = [each.surveys for each in stream.told if each.HasField("surveys")]
+        assert [(each.id, [one.error for one in each.artifacts]) for each in told] == [
+            (2, ["nothing at /a", "nothing at /b"])
+        ]
+        assert not stream.results()
+
+
+@in_virtual_time
 async def test_many_models_go_in_pieces() -> None:
     agent = Agent()
     agent.models = [f"m{number:05}" for number in range(2_500)]
@@ -302,6 +321,7 @@ async def test_a_fault_of_the_agent_itself_is_not_taken_for_a_lost_stream() -> N
     handlers = LinkHandlers(
         assignments=broken,
         command=agent.handlers.command,
+        look=agent.handlers.look,
         budget=agent.handlers.budget,
         model_report=agent.handlers.model_report,
         server_report=agent.handlers.server_report,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overbook.placement import ModelDemand, ReplicaId, ReplicaView, Rule, Verdict, place
+from overbook.placement import ModelDemand, ReplicaId, ReplicaView, Rule, Unseen, Verdict, place
 
 MB = 1_000_000
 
@@ -266,3 +266,21 @@ def test_one_that_takes_more_than_the_whole_budget_is_refused_whatever_it_counts
     assert refused.reason.startswith("the model needs 11M (11000000 bytes), more than every budget")
     assert place(large, [view(holds=True, held=9 * MB)]).placed
     assert place(demand(11 * MB, takes=9 * MB), [view()]).placed
+
+
+def test_a_model_nobody_looked_at_stays_where_it_is_and_goes_nowhere_else() -> None:
+    why = Unseen("nobody looked")
+    replicas = [
+        view("mlserver/0", holds=True),
+        view("mlserver/1"),
+        view("mlserver/2", holds=True, draining=True),
+    ]
+    verdict = place(demand(unseen=why, replicas=2, min_replicas=1), replicas)
+    assert verdict.chosen == (ReplicaId("mlserver", 0),)
+    assert (verdict.placed, verdict.waiting, verdict.reason) == (True, False, "nobody looked")
+    assert [each.chosen for each in verdict.decisions] == [True, False, False]
+    assert place(demand(unseen=why), replicas).reason == ""
+    nowhere = place(demand(unseen=why), [view()])
+    assert (nowhere.placed, nowhere.waiting) == (False, True)
+    refused = place(demand(unseen=Unseen("is empty", waiting=False)), [view()])
+    assert (refused.waiting, refused.reason) == (False, "is empty")

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from overbook.artifacts.survey import Survey
-from overbook.placement import ReplicaId
+from overbook.placement import ReplicaId, Unseen
 from overbook.scheduler import agents_in
 from overbook.scheduler.errors import Conflict, Invalid, NotFound
-from overbook.scheduler.manifests_in import set_pin
+from overbook.scheduler.manifests_in import NOT_LOOKED, set_pin
 from overbook.scheduler.records import Role
-from tests.unit.scheduler.world import MB, World, a_report, replica
+from tests.unit.scheduler.world import FILES, MB, World, a_report, replica
 
 MIB = 1 << 20
 
@@ -428,21 +428,46 @@ class Seats(RuleBasedStateMachine):
         replicas=st.integers(1, 2),
         needs=st.sampled_from([[], ["x"]]),
         server=st.sampled_from([None, "s"]),
+        seen=st.sampled_from([FILES, NOT_LOOKED]),
     )
     def apply(
-        self, name: str, memory: int, replicas: int, needs: list[str], server: str | None
+        self,
+        name: str,
+        memory: int,
+        replicas: int,
+        needs: list[str],
+        server: str | None,
+        seen: Survey | Unseen,
     ) -> None:
         known = self.world.state.seats.models.get(name)
         before = known.size if known is not None and known.assigned else None
         try:
             self.world.apply(
-                name, memory=memory * MIB, replicas=replicas, requirements=needs, server=server
+                name,
+                artifact=seen,
+                memory=memory * MIB,
+                replicas=replicas,
+                requirements=needs,
+                server=server,
             )
         except Conflict:
             assert self.world.model(name).assigned
         if before is not None:
             more = max(0, self.world.model(name).size - before)
             self.grown[name] = self.grown.get(name, 0) + more
+
+    @rule(name=names, found=st.sampled_from([FILES, Survey(1, "f2"), "is empty"]))
+    def looked(self, name: str, found: Survey | str) -> None:
+        if name in self.world.state.seats.models:
+            self.world.looked(name, found)
+
+    @invariant()
+    def nobody_is_placed_unseen(self) -> None:
+        """But where it was already, or when it was seen before."""
+        for model in self.world.state.seats.models.values():
+            if not model.fingerprint:
+                assert model.unseen is not None
+                assert model.reason or model.deleting or len(model.assigned) >= model.needs.replicas
 
     @rule(name=names)
     def delete(self, name: str) -> None:

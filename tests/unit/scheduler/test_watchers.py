@@ -68,18 +68,22 @@ def test_every_watcher_of_servers_is_woken() -> None:
         assert wake.is_set()
 
 
+def result(ok: bool, reason: str) -> pb.AgentToScheduler:
+    return pb.AgentToScheduler(command_result=pb.CommandResult(ok=ok, reason=reason))
+
+
 async def test_a_command_and_its_result() -> None:
     agents = Links(Hearing())
     link = Link(HERE)
     agents.open(link)
     waiting = asyncio.create_task(agents.command(HERE, pb.Command.EVICT, "iris", 5.0))
     await asyncio.sleep(0)
-    command = link.commands.popleft()
+    command = link.questions.popleft().command
     assert (command.model, command.kind) == ("iris", pb.Command.EVICT)
-    agents.result(link, command.id + 1, Outcome(True, "of another"))
-    agents.result(link, command.id, Outcome(False, "pinned"))
+    agents.answered(link, command.id + 1, result(True, "of another"))
+    agents.answered(link, command.id, result(False, "pinned"))
     assert await waiting == Outcome(False, "pinned")
-    agents.result(link, command.id, Outcome(True, "late"))
+    agents.answered(link, command.id, result(True, "late"))
     assert link.waiting == {}
 
 
@@ -92,7 +96,7 @@ async def test_a_command_without_an_agent_or_an_answer(monkeypatch: pytest.Monke
     with pytest.raises(Unavailable, match="no answer within -1 s"):
         await agents.command(HERE, pb.Command.EVICT, "iris", -1.0)
     assert link.waiting == {}
-    monkeypatch.setattr(links, "MAX_COMMANDS", 0)
+    monkeypatch.setattr(links, "MAX_QUESTIONS", 0)
     with pytest.raises(Unavailable, match="commands wait"):
         await agents.command(HERE, pb.Command.EVICT, "iris", 5.0)
 

@@ -7,10 +7,10 @@ from typing import Final
 from overbook.artifacts.survey import Survey
 from overbook.manifests.specs import ModelManifest, ServerManifest
 from overbook.manifests.validate import validate_object
-from overbook.placement import Provider, ReplicaId
+from overbook.placement import Provider, ReplicaId, Unseen
 from overbook.scheduler import agents_in
 from overbook.scheduler.changes import Changes
-from overbook.scheduler.manifests_in import Applied, Defaults, apply_model, apply_server
+from overbook.scheduler.manifests_in import Applied, Defaults, apply_model, apply_server, looked
 from overbook.scheduler.records import Hello, Model, Report, Role, ServerReport
 from overbook.scheduler.state import State
 
@@ -97,15 +97,19 @@ class World:
         agents_in.bye(self.state, replica(where), self.now)
         self.settle()
 
-    def apply(self, name: str, *, artifact: Survey = FILES, **spec: object) -> Applied:
+    def apply(self, name: str, *, artifact: Survey | Unseen = FILES, **spec: object) -> Applied:
         values: dict[str, object] = {"storageUri": f"/m/{name}", "memory": "1M"}
         given = {key: value for key, value in (values | spec).items() if value is not None}
         manifest = validate_object(document("Model", name, **given)).manifest
         assert isinstance(manifest, ModelManifest)
         self.now += 1
-        applied = apply_model(self.state, manifest, manifest.spec.storage_uri, artifact, self.now)
+        applied = apply_model(self.state, manifest, artifact, self.now)
         self.settle()
         return applied
+
+    def looked(self, name: str, found: Survey | str = FILES) -> None:
+        looked(self.state, name, self.model(name).needs.storage_uri, found)
+        self.settle()
 
     def report(self, where: str, name: str, report: Report | None = None) -> None:
         """By default: the newest generation is available."""
@@ -158,4 +162,5 @@ class World:
         for model in seats.models.values():
             assert set(model.seats) <= seats.replicas.keys()
             wants = not model.deleting and len(model.assigned) < model.needs.replicas
+            wants = wants and model.unseen is None
             assert (model.name in seats.pending) == wants

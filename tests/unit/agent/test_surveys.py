@@ -1,0 +1,61 @@
+"""Looks at addresses for the scheduler: in order, each for itself, none for longer than it may."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from overbook.agent.surveys import Surveys
+from overbook.artifacts.survey import Survey
+from overbook.wire import scheduler_pb2 as pb
+
+
+@pytest.fixture
+def hanging() -> Iterator[threading.Event]:
+    """What a disk that hangs waits for; it is well again at the end."""
+    end = threading.Event()
+    yield end
+    end.set()
+
+
+async def test_answers_come_in_the_order_of_the_addresses(tmp_path: Path) -> None:
+    for number in range(9):
+        (tmp_path / f"m{number}").mkdir()
+        (tmp_path / f"m{number}" / "model.joblib").write_bytes(b"x" * (number + 1))
+    (tmp_path / "empty").mkdir()
+    surveys = Surveys()
+    names = [f"m{number}" for number in range(9)]
+    uris = [str(tmp_path / name) for name in (*names, "empty", "nowhere")]
+    answer = await surveys.of(pb.Look(id=7, storage_uris=[*uris, "s3://bucket/m"]))
+    surveys.close()
+    assert answer.id == 7
+    *found, empty, nowhere, remote = answer.artifacts
+    assert [each.bytes for each in found] == list(range(1, 10))
+    assert all(each.fingerprint and not each.error for each in found)
+    assert "is empty" in empty.error
+    assert "does not exist" in nowhere.error
+    assert "remote artifacts aren't supported yet" in remote.error
+
+
+async def test_a_disk_that_hangs_fails_its_own_address_alone(hanging: threading.Event) -> None:
+    def look(uri: str) -> Survey | str:
+        if uri == "/hangs":
+            hanging.wait()
+        return Survey(1, "f")
+
+    surveys = Surveys(look, longest=0.05)
+    answer = await surveys.of(pb.Look(storage_uris=["/a", "/hangs", "/b", "/c", "/d", "/e"]))
+    surveys.close()
+    errors = [each.error for each in answer.artifacts]
+    assert errors.count("") == 5
+    assert errors[1].startswith("looking at /hangs did not end within 0.05 s")
+
+
+async def test_a_name_that_is_no_text_is_told_all_the_same() -> None:
+    surveys = Surveys(lambda uri: "bad \udcff name\0")
+    answer = await surveys.of(pb.Look(storage_uris=["/a"]))
+    surveys.close()
+    assert answer.artifacts[0].error == "bad ? name?"
