@@ -14,7 +14,6 @@ import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from importlib import resources
 from pathlib import Path
 
 import grpc
@@ -33,10 +32,11 @@ from overbook.gateway.oip.server import OipServer, OipSettings
 from overbook.gateway.own_routes import OwnRoutes
 from overbook.gateway.questions import Questions
 from overbook.gateway.router import Router
+from overbook.gateway.scripts import read_scripts, read_unanswered
 from overbook.gateway.snapshot import bootstrap
 from overbook.gateway.snapshot.clusters import Fallback
 from overbook.gateway.snapshot.names import PlaceCount
-from overbook.gateway.snapshot.routes import Scripts, data_routes
+from overbook.gateway.snapshot.routes import data_routes
 from overbook.gateway.usage import Usage, UsageMeter
 from overbook.gateway.xds import Feed
 from overbook.manifests.durations import LONGEST_WAIT
@@ -88,7 +88,7 @@ class GatewayPart:
         self.feed = Feed()
         self._oip: OipServer | None = None
         self.admin = Admin(self._sockets.admin)
-        fallback, scripts = Fallback(_script("unanswered")), _scripts()
+        fallback, scripts = Fallback(read_unanswered()), read_scripts()
         self._own_routes = OwnRoutes(self.feed, fallback, partial(data_routes, scripts))
         self.router = Router(self.feed, fallback, self._own_routes, self.catalogue.__contains__)
         self._following = Following(
@@ -241,22 +241,3 @@ async def running_gateway(config: GatewayConfig) -> AsyncIterator[GatewayPart]:
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
-
-
-def _script(name: str) -> str:
-    return (resources.files("overbook.gateway") / "lua" / f"{name}.lua").read_text()
-
-
-def _scripts() -> Scripts:
-    common = _script("rest_path")
-
-    def script(name: str) -> str:
-        return common + _script(name)
-
-    return Scripts(
-        choose_cluster=script("choose_cluster"),
-        choose_rest=script("choose_cluster") + _script("choose_rest"),
-        choose_place=script("choose_place"),
-        name_grpc=script("name_grpc"),
-        name_rest=script("name_rest"),
-    )

@@ -6,7 +6,7 @@
 -- Nothing is remembered between requests: the more a Lua state holds, the more garbage it lets pile up before it
 -- collects, and that drives what Envoy needs for the next request out of the processor's caches.
 
-local LAST_SLOT = 15
+local LAST_SLOT = @LAST_SLOT@
 local INFER_PATH = "/inference.GRPCInferenceService/ModelInfer"
 
 -- The least loaded of all hot places; equals are chosen by lot.

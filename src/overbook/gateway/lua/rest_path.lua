@@ -1,11 +1,12 @@
--- Prepended to the scripts below: what a REST path says about a model. Pure string work.
+-- Prepended to the other scripts: what a REST path says about a model. Pure string work.
+-- What stands between two @, here and there, is a limit: snapshot/names.py writes the number in.
 
-local MAX_BODY = 80 * 1024 * 1024
+local MAX_BODY = @MAX_BODY@
 
 local VERBS = { infer = true, infer_stream = true, generate = true, generate_stream = true }
 
 local function valid_name(name)
-  return #name <= 63
+  return #name <= @MAX_NAME@
     and string.find(name, "^[a-z0-9][-a-z0-9]*$") ~= nil
     and string.sub(name, -1) ~= "-"
 end
@@ -30,5 +31,5 @@ end
 
 -- For error messages: never longer than needed, never with control characters.
 local function shown(text)
-  return (string.gsub(string.sub(text, 1, 80), "[%c\128-\255]", "?"))
+  return (string.gsub(string.sub(text, 1, @MAX_SHOWN@), "[%c\128-\255]", "?"))
 end

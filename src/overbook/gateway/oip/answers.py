@@ -8,30 +8,14 @@ from dataclasses import dataclass
 from typing import Final
 
 import overbook
+from overbook.gateway.oip.errors import BadRequest, NoAnswer, NotAvailable, UnknownModel
 from overbook.gateway.oip.ports import CatalogueView, Entry, MetadataSource, ServersView
+from overbook.wire.limits import MAX_SHOWN
 
 SERVER_NAME: Final = "overbook"
 # Loading and unloading on demand is refused, so the model repository extension is not named.
 EXTENSIONS: Final[tuple[str, ...]] = ("binary_tensor_data",)
 METADATA_TIMEOUT_SECONDS: Final = 10.0
-# A name in a message may be as long as the message.
-MAX_SHOWN: Final = 80
-
-
-class NoAnswer(Exception):
-    """Base of what a client is told instead of an answer; the message is one line for people."""
-
-
-class UnknownModel(NoAnswer):
-    """Nobody registered it, or it has no such version: 404, NOT_FOUND."""
-
-
-class BadRequest(NoAnswer):
-    """The request can never succeed as it is: 400, INVALID_ARGUMENT."""
-
-
-class NotAvailable(NoAnswer):
-    """Registered, but it cannot be answered now; trying later may help: 503, UNAVAILABLE."""
 
 
 @dataclass(frozen=True, slots=True)

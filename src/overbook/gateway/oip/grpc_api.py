@@ -12,12 +12,8 @@ from typing import Any, TypeAlias, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from overbook.gateway.oip.answers import (
-    EXTENSIONS,
-    SERVER_NAME,
-    Answers,
-    NoAnswer,
-)
+from overbook.gateway.oip.answers import EXTENSIONS, SERVER_NAME, Answers
+from overbook.gateway.oip.errors import NoAnswer
 from overbook.gateway.oip.metadata import metadata_message
 from overbook.gateway.oip.methods import REPOSITORY_SERVICE, SERVICE, status_of
 from overbook.gateway.oip.relay import StreamRelay

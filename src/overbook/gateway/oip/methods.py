@@ -6,7 +6,7 @@ from typing import Final
 
 import grpc
 
-from overbook.gateway.oip.answers import NoAnswer, NotAvailable, UnknownModel
+from overbook.gateway.oip.errors import NoAnswer, NotAvailable, UnknownModel
 
 SERVICE: Final = "inference.GRPCInferenceService"
 # MLServer serves the repository calls under this name as well, with the same fields.

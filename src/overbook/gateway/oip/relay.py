@@ -19,9 +19,10 @@ from typing import Final
 
 import grpc
 
-from overbook.gateway.oip.answers import MAX_SHOWN, Answers, BadRequest, NoAnswer
+from overbook.gateway.oip.answers import Answers
+from overbook.gateway.oip.errors import BadRequest, NoAnswer
 from overbook.gateway.oip.methods import STREAM_METHOD, status_of
-from overbook.gateway.oip.model_name import MalformedMessage, model_name
+from overbook.gateway.oip.model_name import asked_model, model_name, shown
 from overbook.gateway.snapshot.names import MODEL_HEADER, SELDON_HEADER
 
 # Set anew on each hop, or ours alone to set: a client's own must not pass.
@@ -115,16 +116,12 @@ class StreamRelay:
 
     def _model_of(self, first: bytes, metadata: Metadata) -> str:
         """The model of the first message. Raises NoAnswer if it is unknown or a header contradicts."""
-        name = _named(first)
-        if not name:
-            raise BadRequest("the first message of the stream has no model_name; set it")
+        headers = [
+            value for key, value in metadata if key == SELDON_HEADER and isinstance(value, str)
+        ]
+        # As Envoy has it, where there are several.
+        name = asked_model(first, ",".join(headers) if headers else None)
         self._answers.model(name)
-        for key, value in metadata:
-            if key == SELDON_HEADER and value != name:
-                raise BadRequest(
-                    f"header {SELDON_HEADER} says {value!r} but the message names model "
-                    f"{name!r}; send one name in both, or leave the header out"
-                )
         return name
 
 
@@ -135,10 +132,10 @@ async def _pump_up(context: _Context, call: _Call, *, first: bytes, name: str) -
         while message is not None:
             await call.write(message)
             message = await _read(context)
-            other = _named(message) if message is not None else ""
+            other = model_name(message) if message is not None else ""
             if other and other != name:
                 raise BadRequest(
-                    f"a message names model {other[:MAX_SHOWN]!r} in a stream of model {name!r}; "
+                    f"a message names model {shown(other)} in a stream of model {name}; "
                     "open one stream for each model"
                 )
         await call.done_writing()
@@ -163,13 +160,6 @@ async def _read(context: _Context) -> bytes | None:
     """The client's next message; None when it has half-closed."""
     message: object = await context.read()
     return message if isinstance(message, bytes) else None
-
-
-def _named(message: bytes) -> str:
-    try:
-        return model_name(message)
-    except MalformedMessage as error:
-        raise BadRequest(f"the message is not a ModelInferRequest: {error}") from None
 
 
 def _leaves(group: BaseExceptionGroup[NoAnswer]) -> list[NoAnswer]:

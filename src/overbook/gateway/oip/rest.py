@@ -12,17 +12,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from overbook.gateway.oip.answers import (
-    EXTENSIONS,
-    SERVER_NAME,
-    Answers,
-    BadRequest,
-    NoAnswer,
-    NotAvailable,
-    UnknownModel,
-)
+from overbook.gateway.oip.answers import EXTENSIONS, SERVER_NAME, Answers
+from overbook.gateway.oip.errors import BadRequest, NoAnswer, NotAvailable, UnknownModel
+from overbook.wire.limits import MAX_OWN_BODY
 
-MAX_BODY_BYTES: Final = 64 * 1024
 _MODEL: Final = "/v2/models/{name}"
 _VERSION: Final = "/v2/models/{name}/versions/{version}"
 
@@ -125,9 +118,9 @@ async def _bounded_body(request: Request) -> bytes:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MAX_BODY_BYTES:
+        if len(body) > MAX_OWN_BODY:
             raise BadRequest(
-                f'body is larger than {MAX_BODY_BYTES} bytes; expected {{}} or {{"ready": true}}'
+                f'body is larger than {MAX_OWN_BODY} bytes; expected {{}} or {{"ready": true}}'
             )
     return bytes(body)
 

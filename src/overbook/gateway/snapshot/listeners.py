@@ -13,7 +13,6 @@ from typing import Final
 
 from overbook.gateway.snapshot import names
 from overbook.gateway.snapshot.routes import (
-    BODY_LIMIT,
     NAMING,
     Json,
     Scripts,
@@ -21,6 +20,7 @@ from overbook.gateway.snapshot.routes import (
     inner_routes,
 )
 from overbook.manifests.durations import LONGEST_WAIT
+from overbook.wire.limits import MAX_BODY, MAX_HEAD
 
 # The activation service ends requests earlier.
 CHECK_SECONDS: Final = int(LONGEST_WAIT) + 60
@@ -119,7 +119,7 @@ def _listener(name: str, address: Json, manager: Json) -> dict[str, Json]:
     return {
         "name": name,
         **({} if address is None else {"address": address}),
-        "per_connection_buffer_limit_bytes": BODY_LIMIT,
+        "per_connection_buffer_limit_bytes": MAX_BODY,
         "drain_type": "MODIFY_ONLY",
         "filter_chains": [{"filters": [manager]}],
     }
@@ -143,12 +143,13 @@ def _connection_manager(
             "@type": f"{_TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager",
             "stat_prefix": name,
             "codec_type": "AUTO",
+            "max_request_headers_kb": MAX_HEAD // 1024,
             # Inside, a call of gRPC may come over HTTP/1.1: its status is in the trailers.
             "http_protocol_options": {"accept_http_10": True, "enable_trailers": not edge},
-            # The window is also how much of one stream may be held, see BODY_LIMIT.
+            # The window is also how much of one stream may be held, see MAX_BODY.
             "http2_protocol_options": {
-                "initial_stream_window_size": BODY_LIMIT,
-                "initial_connection_window_size": 2 * BODY_LIMIT,
+                "initial_stream_window_size": MAX_BODY,
+                "initial_connection_window_size": 2 * MAX_BODY,
                 "max_concurrent_streams": 10_000,
             },
             # At the edge, everybody is a stranger, also on this machine: what they send of x-envoy-*
@@ -179,7 +180,7 @@ def _local_replies(*, asks: bool) -> Json:
         "filter": _all(_status(413), _is_grpc(True)),
         # RESOURCE_EXHAUSTED; Envoy's own choice is UNKNOWN.
         "headers_to_add": [_header("grpc-status", "8")],
-        "body": {"inline_string": f"message: too large, at most {BODY_LIMIT} bytes are accepted"},
+        "body": {"inline_string": f"message: too large, at most {MAX_BODY} bytes are accepted"},
     }
     as_json: Json = {"json_format": {"error": "%LOCAL_REPLY_BODY%"}}
     rest: Json = {"filter": _is_grpc(False), "body_format_override": as_json}

@@ -1,4 +1,4 @@
-"""The names that Envoy, the Lua scripts and the controller share: headers, clusters, statistics.
+"""The names that Envoy, the Lua scripts and the controller share: headers, clusters, statistics, limits.
 
 A *place* is a model on one replica. Envoy knows a place by the model's name and a small number, its
 slot, so that a Lua script can find a model's places without a list of replicas:
@@ -19,6 +19,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
+
+from overbook.manifests.specs import MAX_NAME
+from overbook.wire import limits
 
 # Seldon's clients name the model in it.
 SELDON_HEADER: Final = "seldon-model"
@@ -71,6 +74,16 @@ CLUSTER_COLD_GRPC: Final = "cold-grpc"
 # The Lua script looks at no more slots than this (see lua/choose_cluster.lua).
 MAX_SLOTS: Final = 16
 
+# The limits that the Lua scripts know, each by the name that stands for it in their text, as @MAX_NAME@ does.
+_LUA_LIMITS: Final[Mapping[str, int]] = {
+    "LAST_SLOT": MAX_SLOTS - 1,
+    "MAX_BODY": limits.MAX_BODY,
+    "MAX_FIELDS": limits.MAX_FIELDS,
+    "MAX_NAME": MAX_NAME,
+    "MAX_SHOWN": limits.MAX_SHOWN,
+}
+_LIMIT_IN_LUA: Final = re.compile("@([A-Z_]+)@")
+
 # Only these statistics are kept for places: what the meter reads.
 PLACE_STATS_REGEX: Final = r"cluster\.(rest|grpc|stream)/[^/]+/[0-9]+\.upstream_rq_(total|active)"
 _PLACE_STAT: Final = re.compile(
@@ -87,6 +100,11 @@ class Protocol(Enum):
     REST = "rest"
     GRPC = "grpc"
     STREAM = "stream"
+
+
+def filled(script: str) -> str:
+    """A Lua script with the limits in their places. Raises KeyError where it names one that there is not."""
+    return _LIMIT_IN_LUA.sub(lambda found: str(_LUA_LIMITS[found[1]]), script)
 
 
 def place_cluster(protocol: Protocol, model: str, slot: int) -> str:

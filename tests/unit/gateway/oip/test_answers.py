@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import pytest
 
 from overbook.gateway.oip import answers as answers_module
-from overbook.gateway.oip.answers import Answers, NotAvailable, UnknownModel
+from overbook.gateway.oip.answers import Answers
+from overbook.gateway.oip.errors import NotAvailable, UnknownModel
 from tests.unit.gateway.oip.catalogue import FakeCatalogue, example
 
 

@@ -5,15 +5,18 @@ import re
 import pytest
 
 from overbook.gateway.snapshot.names import (
+    MAX_SLOTS,
     PLACE_STATS_REGEX,
     PlaceCount,
     Protocol,
     drain_filter,
+    filled,
     marks,
     parse_place_stats,
     place_cluster,
     place_key,
 )
+from overbook.manifests.specs import MAX_NAME
 
 SCRAPE = """\
 # TYPE envoy_cluster_upstream_rq_active gauge
@@ -33,6 +36,13 @@ def test_names_are_what_the_scripts_build() -> None:
     assert marks("iris", {}) == []
     assert marks("iris", {0: both}) == ["/v2/models/iris/infer", "one/grpc/iris"]
     assert marks("iris", {2: [Protocol.REST]}) == ["hot/rest/iris/2", "wide/iris"]
+
+
+def test_limits_are_written_into_scripts() -> None:
+    script = "local a, b = @MAX_NAME@, @LAST_SLOT@ -- x@y"
+    assert filled(script) == f"local a, b = {MAX_NAME}, {MAX_SLOTS - 1} -- x@y"
+    with pytest.raises(KeyError, match="MAX_NAMES"):
+        filled("local a = @MAX_NAMES@")
 
 
 def test_both_protocols_count_for_a_place() -> None:
