@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal
 
 from overbook.artifacts.address import local_path
 from overbook.artifacts.errors import ArtifactError
@@ -17,7 +17,13 @@ from overbook.manifests.validate import validate_object
 from overbook.scheduler.actor import Actor
 from overbook.scheduler.displaced import Seats, displaced, losses, seats
 from overbook.scheduler.errors import Conflict, Invalid
-from overbook.scheduler.manifests_in import Applied, apply_model, apply_server, build_server
+from overbook.scheduler.manifests_in import (
+    Action,
+    Applied,
+    apply_model,
+    apply_server,
+    build_server,
+)
 from overbook.scheduler.state import State
 
 log = logging.getLogger(__name__)
@@ -35,7 +41,7 @@ class Result:
     kind: str
     name: str
     generation: int
-    action: str
+    action: Action | Literal["failed", "valid"]
     error: str | None
     warnings: tuple[str, ...] = ()
 

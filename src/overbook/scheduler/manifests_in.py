@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from typing import Final, Literal, TypeAlias
 
 from overbook.artifacts.survey import Survey
 from overbook.manifests.problems import Json
@@ -22,7 +23,10 @@ from overbook.scheduler.state import State
 # One machine or one set of pods; more is a typing error, and each costs a record.
 MAX_REPLICAS = 1000
 
-CREATED, CONFIGURED, UNCHANGED = "created", "configured", "unchanged"
+Action: TypeAlias = Literal["created", "configured", "unchanged"]
+CREATED: Final = "created"
+CONFIGURED: Final = "configured"
+UNCHANGED: Final = "unchanged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ class Applied:
     """``warnings``: what does not hurt now, but will."""
 
     generation: int
-    action: str
+    action: Action
     warnings: tuple[str, ...] = ()
 
 
@@ -81,7 +85,7 @@ def apply_server(state: State, manifest: ServerManifest, defaults: Defaults, now
     state.seats.servers[server.name] = server
     state.seats.changes.servers.add(server.name)
     state.fit_replicas(server, now)
-    action = CREATED if old is None else CONFIGURED
+    action: Action = CREATED if old is None else CONFIGURED
     reason = "ServerRegistered" if old is None else "ServerUpdated"
     state.seats.changes.notes.append(
         Note(reason, "Server", server.name, f"generation {generation}")
@@ -187,7 +191,7 @@ def apply_model(
     _update(state, old, needs, artifact)
     old.metadata, old.spec, old.pin = metadata, text, pin
     old.api_version = manifest.api_version
-    action = CREATED if revived else CONFIGURED
+    action: Action = CREATED if revived else CONFIGURED
     return Applied(old.generation, action, _over_the_limit(state, old, before))
 
 
