@@ -8,7 +8,7 @@ UV := .venv-uv/bin/uv
 # Tests of the rooms without I/O: docs/inside.md.
 PURE := tests/unit/residency tests/unit/placement tests/unit/manifests
 
-.PHONY: setup demo test lint coverage bench soak proto lock clean
+.PHONY: setup demo test lint coverage bench soak proto docs lock clean
 
 setup: $(VENV)/.ready
 
@@ -43,6 +43,7 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	bash scripts/proto.sh --check
+	$(BIN)/python scripts/api_docs.py --check
 
 # Every branch of the pure rooms, by tests that are the same in every run; `make test` runs the others of theirs beside it.
 coverage: setup
@@ -63,6 +64,9 @@ soak: setup
 
 proto: setup
 	bash scripts/proto.sh
+
+docs: setup
+	$(BIN)/python scripts/api_docs.py
 
 # Lock files carry hashes and no addresses: any package index serves.
 lock: .venv-uv/bin/uv

@@ -65,6 +65,14 @@ class ServeSchedulerOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsOptions:
+    """Where a part that is a process of its own shows its metrics; without a port nowhere."""
+
+    host: str = LOOPBACK
+    port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AttachOptions:
     """An inference server that runs already: host:port of both protocols, and the folder shared with it."""
 
@@ -93,6 +101,7 @@ class ServeAgentOptions:
     attach: AttachOptions | None = None
     grace: float = GRACE
     silence_limit: float = SILENCE_LIMIT
+    metrics: MetricsOptions = MetricsOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,3 +117,4 @@ class ServeGatewayOptions:
     port: int
     activation_timeout: float = ACTIVATION_TIMEOUT
     grace: float = GRACE
+    metrics: MetricsOptions = MetricsOptions()

@@ -11,10 +11,12 @@ from overbook.agent.part import AgentConfig, AgentPart
 from overbook.agent.servers.attached.server import Attachment
 from overbook.gateway.errors import GatewayStartFailed
 from overbook.gateway.part import GatewayConfig, GatewayPart
-from overbook.machine import descriptors, garbage, logs
+from overbook.machine import descriptors, garbage, logs, metrics_page
 from overbook.machine.folders import StateUnusable, owned, run_dir
+from overbook.machine.metrics_page import MetricsPageFailed
 from overbook.machine.offers import attached_offer, installed_offer
 from overbook.machine.options import (
+    MetricsOptions,
     ServeAgentOptions,
     ServeGatewayOptions,
     ServeSchedulerOptions,
@@ -31,6 +33,7 @@ _EXPECTED = (
     StateUnusable,
     SchedulerError,
     GatewayStartFailed,
+    MetricsPageFailed,
     UnknownRuntime,
     RuntimeInstallError,
     OSError,
@@ -49,7 +52,8 @@ def run_scheduler(options: ServeSchedulerOptions) -> int:
         )
         return SchedulerPart(config)
 
-    return _run("scheduler", options.state_dir, part, options.grace)
+    # Its metrics are on the control API's port.
+    return _run("scheduler", options.state_dir, part, options.grace, MetricsOptions())
 
 
 def run_agent(options: ServeAgentOptions) -> int:
@@ -79,7 +83,7 @@ def run_agent(options: ServeAgentOptions) -> int:
         return AgentPart(config)
 
     name = f"agent-{options.server}-{options.replica}"
-    return _run(name, options.state_dir, part, options.grace)
+    return _run(name, options.state_dir, part, options.grace, options.metrics)
 
 
 def run_gateway(options: ServeGatewayOptions) -> int:
@@ -94,17 +98,28 @@ def run_gateway(options: ServeGatewayOptions) -> int:
         )
         return GatewayPart(config)
 
-    return _run("gateway", options.state_dir, part, options.grace)
+    return _run("gateway", options.state_dir, part, options.grace, options.metrics)
 
 
-def _run(name: str, state_dir: Path, make: Callable[[], Awaitable[Part]], grace: float) -> int:
+def _run(
+    name: str,
+    state_dir: Path,
+    make: Callable[[], Awaitable[Part]],
+    grace: float,
+    metrics: MetricsOptions,
+) -> int:
     """The exit code; a failure is one line on stderr. Each part owns a folder of its own in the state folder."""
+
+    async def run() -> None:
+        async with metrics_page.shown(metrics):
+            await _until_signal(name, make, grace)
+
     try:
         with owned(state_dir / "parts" / name):
             logs.configure(state_dir, name)
             garbage.settle()
             descriptors.raise_limit()
-            asyncio.run(_until_signal(name, make, grace))
+            asyncio.run(run())
     except (*_EXPECTED, BaseExceptionGroup) as error:
         cause: BaseException = error
         while isinstance(cause, BaseExceptionGroup):

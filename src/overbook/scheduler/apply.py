@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal
 
 from overbook.artifacts.address import local_path
 from overbook.artifacts.errors import ArtifactError
@@ -18,6 +18,7 @@ from overbook.scheduler.displaced import Seats, displaced, losses, seats
 from overbook.scheduler.errors import Conflict, Invalid
 from overbook.scheduler.manifests_in import (
     NOT_LOOKED,
+    Action,
     Applied,
     apply_model,
     apply_server,
@@ -39,7 +40,7 @@ class Result:
     kind: str
     name: str
     generation: int
-    action: str
+    action: Action | Literal["failed", "valid"]
     error: str | None
     warnings: tuple[str, ...] = ()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from typing import Final, Literal, TypeAlias
 
 from overbook.artifacts.survey import Survey
 from overbook.manifests.problems import Json
@@ -28,7 +29,10 @@ NOT_LOOKED = Unseen(
 )
 _NO_FILES = Survey(0, "")
 
-CREATED, CONFIGURED, UNCHANGED = "created", "configured", "unchanged"
+Action: TypeAlias = Literal["created", "configured", "unchanged"]
+CREATED: Final = "created"
+CONFIGURED: Final = "configured"
+UNCHANGED: Final = "unchanged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,7 @@ class Applied:
     """``warnings``: what does not hurt now, but will."""
 
     generation: int
-    action: str
+    action: Action
     warnings: tuple[str, ...] = ()
 
 
@@ -87,7 +91,7 @@ def apply_server(state: State, manifest: ServerManifest, defaults: Defaults, now
     state.seats.servers[server.name] = server
     state.seats.changes.servers.add(server.name)
     state.fit_replicas(server, now)
-    action = CREATED if old is None else CONFIGURED
+    action: Action = CREATED if old is None else CONFIGURED
     reason = "ServerRegistered" if old is None else "ServerUpdated"
     state.seats.changes.notes.append(
         Note(reason, "Server", server.name, f"generation {generation}")
@@ -198,7 +202,7 @@ def apply_model(
     _update(state, old, needs, artifact, unseen)
     old.metadata, old.spec, old.pin = metadata, text, pin
     old.api_version = manifest.api_version
-    action = CREATED if revived else CONFIGURED
+    action: Action = CREATED if revived else CONFIGURED
     return Applied(old.generation, action, _over_the_limit(state, old, before))
 
 

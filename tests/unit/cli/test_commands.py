@@ -10,7 +10,7 @@ import yaml
 
 from overbook.client.http import JsonObject
 from tests.unit.cli.conftest import Overbook
-from tests.unit.client.fake_overbook import FakeOverbook, model, server
+from tests.unit.client.fake_overbook import FakeOverbook, event, model, server
 
 REQUEST: JsonObject = {
     "inputs": [{"name": "x", "datatype": "FP32", "shape": [2], "data": [1.5, 2.5]}]
@@ -239,33 +239,7 @@ def test_what_follows_from_a_command_is_told_beside_the_output(
 
 def test_describe_model(overbook: Overbook, fake: FakeOverbook) -> None:
     fake.add(model("iris"))
-    fake.verdict = {
-        "bytes": 1_000_000,
-        "wanted": 1,
-        "reason": "no server replica has room",
-        "replicas": [
-            {
-                "server": "mlserver",
-                "replica": 1,
-                "chosen": False,
-                "reason": "needs 1M, only 500k of 12M left",
-                "bytes": {"registered": 11_500_000, "limit": 12_000_000, "budget": 10_000_000},
-                "models": 11,
-            }
-        ],
-    }
-    fake.events = [
-        {
-            "seq": 1,
-            "time": "2026-01-01T00:00:00Z",
-            "type": "Normal",
-            "reason": "ModelLoaded",
-            "kind": "Model",
-            "name": "iris",
-            "replica": "mlserver/0",
-            "message": "in 14 ms",
-        }
-    ]
+    fake.events = [event(1, "iris")]
     text = overbook("describe", "model", "iris").stdout
     assert "mlserver/1  refused: needs 1M, only 500k of 12M left\n" in text
     assert "            registered 11.5M, limit 12M, budget 10M, 11 models\n" in text
@@ -275,9 +249,7 @@ def test_describe_model(overbook: Overbook, fake: FakeOverbook) -> None:
 
 def test_describe_server(overbook: Overbook, fake: FakeOverbook) -> None:
     fake.add(server("mlserver"))
-    fake.verdict = [
-        {"replica": 0, "models": [f"m{index}" for index in range(31)], "limit": 12_000_000}
-    ]
+    fake.registered = [f"m{index}" for index in range(31)]
     text = overbook("describe", "server", "mlserver").stdout
     assert "mlserver/0: 31 models of at most 12M in all: m0, m1, " in text
     assert ", m29 and 1 more\n" in text
@@ -288,19 +260,8 @@ def test_describe_server(overbook: Overbook, fake: FakeOverbook) -> None:
 
 
 def test_events(overbook: Overbook, fake: FakeOverbook) -> None:
-    fake.events = [
-        {
-            "seq": seq,
-            "time": "2026-01-01T00:00:00Z",
-            "type": "Warning",
-            "reason": "ModelFailed",
-            "kind": "Model",
-            "name": name,
-            "replica": "mlserver/0",
-            "message": "why\nnot",
-        }
-        for seq, name in ((1, "iris"), (2, "wine"))
-    ]
+    failed: JsonObject = {"type": "Warning", "reason": "ModelFailed", "message": "why\nnot"}
+    fake.events = [{**event(1, "iris"), **failed}, {**event(2, "wine"), **failed}]
     (line,) = overbook("events", "--model", "wine").stdout.splitlines()
     assert line.endswith("Warning  ModelFailed       model/wine on mlserver/0: why not")
     objects = overbook("events", "-o", "json").stdout.splitlines()

@@ -13,6 +13,7 @@ from overbook.client.http import JsonObject
 from overbook.demo.options import DemoOptions
 from overbook.machine.options import (
     AttachOptions,
+    MetricsOptions,
     ServeAgentOptions,
     ServeGatewayOptions,
     ServeSchedulerOptions,
@@ -213,6 +214,23 @@ def test_serve_gateway(overbook: Overbook, replaced: Replace, tmp_path: Path) ->
     assert calls == [
         ServeGatewayOptions(state_dir=tmp_path, scheduler="unix:/x", host="127.0.0.1", port=8000)
     ]
+
+
+@pytest.mark.parametrize("started", [_AGENT, _GATEWAY], ids=["agent", "gateway"])
+def test_metrics_of_a_part_alone(
+    overbook: Overbook, replaced: Replace, tmp_path: Path, started: tuple[list[str], str, str]
+) -> None:
+    command, module, function = started
+    calls = replaced(module, function, 0)
+    plain = [*command, "--state-dir", str(tmp_path), "--metrics-port", "9007"]
+    assert overbook(*plain).exit_code == 0
+    assert overbook(*plain, "--metrics-host", "0.0.0.0").exit_code == 0
+    parts = (ServeAgentOptions, ServeGatewayOptions)
+    assert [options.metrics for options in calls if isinstance(options, parts)] == [
+        MetricsOptions("127.0.0.1", 9007),
+        MetricsOptions("0.0.0.0", 9007),
+    ]
+    assert overbook(*command, "--metrics-port", "0").exit_code == 2
 
 
 def test_demo(overbook: Overbook, replaced: Replace) -> None:

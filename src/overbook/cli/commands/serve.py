@@ -8,8 +8,10 @@ from pathlib import Path
 import click
 
 from overbook.cli.options import (
+    PORT,
     activation_timeout_option,
     grace_option,
+    metrics_options,
     parse_quantity,
     silence_limit_option,
 )
@@ -18,13 +20,13 @@ from overbook.machine.options import (
     DATA_PORT,
     LOOPBACK,
     AttachOptions,
+    MetricsOptions,
     ServeAgentOptions,
     ServeGatewayOptions,
     ServeSchedulerOptions,
     default_state_dir,
 )
 
-_PORT = click.IntRange(1, 65535)
 _SCHEDULER = "127.0.0.1:9005"
 _state_dir = click.option(
     "--state-dir",
@@ -57,7 +59,7 @@ def serve() -> None:
 @_state_dir
 @click.option("--host", default=LOOPBACK, show_default=True, help="Address of the control API.")
 @click.option(
-    "--api-port", type=_PORT, metavar="PORT", default=API_PORT, show_default=True, help="Its port."
+    "--api-port", type=PORT, metavar="PORT", default=API_PORT, show_default=True, help="Its port."
 )
 @click.option(
     "--listen",
@@ -131,6 +133,7 @@ def scheduler(
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="The folder that it reads its models from.",
 )
+@metrics_options
 @grace_option
 @silence_limit_option
 @click.pass_context
@@ -158,6 +161,7 @@ def agent(ctx: click.Context, /, **_: object) -> None:
         attach=_attach(given["rest"], given["grpc"], given["repository"]),
         grace=given["grace"],
         silence_limit=given["silence_limit"],
+        metrics=MetricsOptions(given["metrics_host"], given["metrics_port"]),
     )
     ctx.exit(run_agent(options))
 
@@ -181,21 +185,13 @@ def _attach(rest: str | None, grpc: str | None, repository: Path | None) -> Atta
 @_scheduler
 @click.option("--host", default=LOOPBACK, show_default=True, help="Address of the data plane.")
 @click.option(
-    "--port", type=_PORT, metavar="PORT", default=DATA_PORT, show_default=True, help="Its port."
+    "--port", type=PORT, metavar="PORT", default=DATA_PORT, show_default=True, help="Its port."
 )
+@metrics_options
 @activation_timeout_option
 @grace_option
 @click.pass_context
-def gateway(
-    ctx: click.Context,
-    /,
-    state_dir: Path | None,
-    scheduler: str,
-    host: str,
-    port: int,
-    activation_timeout: float,
-    grace: float,
-) -> None:
+def gateway(ctx: click.Context, /, **_: object) -> None:
     """A gateway: Envoy and its controller.
 
     \b
@@ -203,13 +199,15 @@ def gateway(
     """
     from overbook.machine.serve import run_gateway
 
+    given = ctx.params
     options = ServeGatewayOptions(
-        state_dir=_state(state_dir),
-        scheduler=scheduler,
-        host=host,
-        port=port,
-        activation_timeout=activation_timeout,
-        grace=grace,
+        state_dir=_state(given["state_dir"]),
+        scheduler=given["scheduler"],
+        host=given["host"],
+        port=given["port"],
+        activation_timeout=given["activation_timeout"],
+        grace=given["grace"],
+        metrics=MetricsOptions(given["metrics_host"], given["metrics_port"]),
     )
     ctx.exit(run_gateway(options))
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from overbook.cli.options import (
+    PORT,
     activation_timeout_option,
     grace_option,
     parse_quantity,
@@ -23,8 +24,6 @@ from overbook.machine.options import (
     UpOptions,
     default_state_dir,
 )
-
-PORT = click.IntRange(1, 65535)
 
 
 @click.command(short_help="Start Overbook on this machine.")
