@@ -32,7 +32,7 @@ from overbook.agent.notices import Notices
 from overbook.agent.operations import OperationLimits
 from overbook.agent.proven import Proven
 from overbook.agent.reports import Reporter
-from overbook.agent.servers.attached.server import Foreign
+from overbook.agent.servers.attached.foreign import Foreign
 from overbook.agent.servers.launched.replaceable import ReplaceableServer
 from overbook.agent.servers.protocol import InferenceServer
 from overbook.agent.sizing import Sizing
