@@ -20,11 +20,12 @@ from overbook.agent.losses import LostModels
 from overbook.agent.memory.gpu import Gpus
 from overbook.agent.memory.history import History
 from overbook.agent.memory.machine import Room
-from overbook.agent.memory.meter import Meter, Sampling, Telling
+from overbook.agent.memory.meter import Meter
 from overbook.agent.memory.readings import Probe
 from overbook.agent.memory.recycling import Recycling
 from overbook.agent.memory.sizes import Sizes
 from overbook.agent.memory.store import SizeStore
+from overbook.agent.memory.telling import Sampling, Telling
 from overbook.agent.memory.unattributed import Unattributed, slack_of
 from overbook.agent.memory.watch import Watch, WatchPorts
 from overbook.agent.memory.weigher import Weigher, WeigherPorts
