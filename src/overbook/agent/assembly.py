@@ -115,7 +115,7 @@ class Agent:
 def assemble(ports: AgentPorts, limits: AgentLimits) -> Agent:
     """An agent whose parts know each other; nothing runs yet.
 
-    One long list, since who refers to whom can only be seen in one place.
+    Large, as it is one list: who refers to whom can only be seen in one place.
     """
     server, notices, clock = ports.server, ports.notices, ports.clock
     recycling = Recycling()
