@@ -20,11 +20,12 @@ from overbook.agent.losses import LostModels
 from overbook.agent.memory.gpu import Gpus
 from overbook.agent.memory.history import History
 from overbook.agent.memory.machine import Room
-from overbook.agent.memory.meter import Meter, Sampling, Telling
+from overbook.agent.memory.meter import Meter
 from overbook.agent.memory.readings import Probe
 from overbook.agent.memory.recycling import Recycling
 from overbook.agent.memory.sizes import Sizes
 from overbook.agent.memory.store import SizeStore
+from overbook.agent.memory.telling import Sampling, Telling
 from overbook.agent.memory.unattributed import Unattributed, slack_of
 from overbook.agent.memory.watch import Watch, WatchPorts
 from overbook.agent.memory.weigher import Weigher, WeigherPorts
@@ -32,7 +33,7 @@ from overbook.agent.notices import Notices
 from overbook.agent.operations import OperationLimits
 from overbook.agent.proven import Proven
 from overbook.agent.reports import Reporter
-from overbook.agent.servers.attached.server import Foreign
+from overbook.agent.servers.attached.foreign import Foreign
 from overbook.agent.servers.launched.replaceable import ReplaceableServer
 from overbook.agent.servers.protocol import InferenceServer
 from overbook.agent.sizing import Sizing
@@ -114,7 +115,7 @@ class Agent:
 def assemble(ports: AgentPorts, limits: AgentLimits) -> Agent:
     """An agent whose parts know each other; nothing runs yet.
 
-    One long list, since who refers to whom can only be seen in one place.
+    Large, as it is one list: who refers to whom can only be seen in one place.
     """
     server, notices, clock = ports.server, ports.notices, ports.clock
     recycling = Recycling()

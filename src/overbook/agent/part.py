@@ -30,7 +30,9 @@ from overbook.agent.notices import Notices
 from overbook.agent.operations import OperationLimits
 from overbook.agent.proven import Proven
 from overbook.agent.pulse import SILENCE_LIMIT
-from overbook.agent.servers.attached.server import AttachedServer, Attachment, Foreign
+from overbook.agent.servers.attached.connection import Attachment
+from overbook.agent.servers.attached.foreign import Foreign
+from overbook.agent.servers.attached.server import AttachedServer
 from overbook.agent.servers.factory import attach, make_server
 from overbook.agent.servers.launched.replaceable import ReplaceableServer
 from overbook.agent.servers.protocol import Presence

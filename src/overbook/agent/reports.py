@@ -12,7 +12,7 @@ from overbook.agent.assigned import Assignment
 from overbook.agent.assignments import Assignments
 from overbook.agent.clock import Clock
 from overbook.agent.memory.readings import Reading
-from overbook.agent.servers.attached.server import Foreign
+from overbook.agent.servers.attached.foreign import Foreign
 from overbook.agent.servers.protocol import InferenceServer
 from overbook.agent.supervisor import Phase, Supervisor
 from overbook.agent.verification import Standing, Verdict

@@ -64,6 +64,16 @@ class GatewayConfig:
     limits: ActivatorLimits = field(default_factory=ActivatorLimits)
 
 
+def _check(config: GatewayConfig) -> None:
+    """Raises PortInUse, or ValueError when the configuration cannot work."""
+    if not 0 < config.activation_timeout <= LONGEST_WAIT:
+        raise ValueError(
+            f"activation timeout: {config.activation_timeout:g} s; expected more than 0 and at most "
+            f"{LONGEST_WAIT:g}"
+        )
+    check_port_free(config.host, config.port)
+
+
 class GatewayPart:
     """Runs until cancelled. ``serving`` is set once Envoy accepts clients.
 
@@ -72,12 +82,7 @@ class GatewayPart:
     """
 
     def __init__(self, config: GatewayConfig) -> None:
-        if not 0 < config.activation_timeout <= LONGEST_WAIT:
-            raise ValueError(
-                f"activation timeout: {config.activation_timeout:g} s; expected more than 0 and at most "
-                f"{LONGEST_WAIT:g}"
-            )
-        check_port_free(config.host, config.port)
+        _check(config)
         self._config = config
         self._sockets = bootstrap.Sockets.in_folder(config.run_dir)
         folder = config.state_dir / "gateway"
@@ -130,19 +135,11 @@ class GatewayPart:
             take_back=self.router.take_back,
         )
         self._questions = Questions(self._sockets.questions, service.check)
+        document = bootstrap.document(
+            host=config.host, port=config.port, sockets=self._sockets, scripts=scripts
+        )
         self.envoy = EnvoyProcess(
-            EnvoySettings(
-                program=find_program(),
-                folder=folder,
-                document=bootstrap.document(
-                    host=config.host,
-                    port=config.port,
-                    sockets=self._sockets,
-                    scripts=scripts,
-                ),
-                concurrency=config.concurrency,
-            ),
-            self.admin,
+            EnvoySettings(find_program(), folder, document, config.concurrency), self.admin
         )
 
     @property

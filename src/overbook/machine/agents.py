@@ -15,7 +15,7 @@ from typing import Final
 import grpc.aio
 
 from overbook.agent.part import AgentConfig, AgentPart
-from overbook.agent.servers.attached.server import Attachment
+from overbook.agent.servers.attached.connection import Attachment
 from overbook.machine.folders import socket_target
 from overbook.machine.offers import Offer, attached_offer, installed_offer
 from overbook.machine.options import SILENCE_LIMIT

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from overbook.agent.part import AgentConfig, AgentPart
-from overbook.agent.servers.attached.server import Attachment
+from overbook.agent.servers.attached.connection import Attachment
 from overbook.gateway.errors import GatewayStartFailed
 from overbook.gateway.part import GatewayConfig, GatewayPart
 from overbook.machine import descriptors, garbage, logs, metrics_page

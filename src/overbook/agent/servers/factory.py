@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, TypedDict
 
+from overbook.agent.servers.attached.connection import Attachment
 from overbook.agent.servers.attached.kinds import AttachedKind, AttachedMlserver, AttachedTriton
-from overbook.agent.servers.attached.server import AttachedServer, Attachment
+from overbook.agent.servers.attached.server import AttachedServer
 from overbook.agent.servers.mlserver.server import MlserverConfig, MlserverServer
 from overbook.agent.servers.protocol import InferenceServer
 from overbook.agent.servers.triton.server import TritonConfig, TritonServer

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from overbook.agent.servers.attached.server import Attachment
+from overbook.agent.servers.attached.connection import Attachment
 from overbook.agent.servers.factory import ATTACHED, LAUNCHED, attach, make_server
 from overbook.runtimes.catalogue import RUNTIMES, UnknownRuntime
 from overbook.runtimes.server_kinds import SERVER_KINDS
