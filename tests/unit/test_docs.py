@@ -13,7 +13,7 @@ SOURCE: Final = ROOT / "src" / "overbook"
 # Where a path may begin. The pages say so.
 BASES: Final = (SOURCE, ROOT, SOURCE / "runtimes" / "mlserver" / "plugin")
 # A file with an ending, or a folder with its slash.
-PATH: Final = re.compile(r"`((?:[\w-]+/)+|(?:[\w-]+/)*[\w-]+\.(?:py|lua|proto|md|sh|toml))`")
+PATH: Final = re.compile(r"`((?:[\w-]+/)+|(?:[\w-]+/)*[\w-]+\.(?:py|lua|proto|md|sh|toml|txt))`")
 
 
 def missing(text: str) -> list[str]:
