@@ -15,7 +15,8 @@ from tests.unit.residency.telling.teller import Teller
 from tests.unit.residency.telling.text import StoryError, read
 
 _BEGINNING = ("=== Some.", "", "replica budget=10 a:4 b:8", "----", "")
-_README = Path(__file__).parents[1] / "stories" / "README.md"
+_STORIES = Path(__file__).parents[1] / "stories"
+_README = _STORIES / "README.md"
 
 
 def told(*commands: str) -> list[str]:
@@ -114,3 +115,9 @@ def test_every_command_is_explained() -> None:
     rows = [line for line in _README.read_text().splitlines() if line.startswith("| `")]
     explained = {name for row in rows for name in re.findall(r"`([\w-]+)", row.split("|")[1])}
     assert explained == {*EVENTS, *Teller("").commands}
+
+
+def test_the_example_is_a_story() -> None:
+    _, example, *_ = _README.read_text().split("```\n")
+    assert example.startswith("=== ")
+    assert example in (_STORIES / "requests.txt").read_text()
