@@ -13,7 +13,7 @@ SOURCE: Final = ROOT / "src" / "overbook"
 # Where a path may begin. The pages say so.
 BASES: Final = (SOURCE, ROOT, SOURCE / "runtimes" / "mlserver" / "plugin")
 # A file with an ending, or a folder with its slash.
-PATH: Final = re.compile(r"`((?:[\w-]+/)+|(?:[\w-]+/)*[\w-]+\.(?:py|lua|proto|md|sh|toml))`")
+PATH: Final = re.compile(r"`((?:[\w-]+/)+|(?:[\w-]+/)*[\w-]+\.(?:py|lua|proto|md|sh|toml|txt))`")
 # A link to another page, to one of its headings, or to a heading of its own page.
 LINK: Final = re.compile(r"\]\((?!\w+:)([^()#\s]*)(?:#([^()\s]+))?\)")
 HEADING: Final = re.compile(r"^#+ (.+)$", re.MULTILINE)

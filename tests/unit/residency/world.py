@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Mapping
+from typing import Final
 
 import pytest
 
@@ -23,6 +24,8 @@ from overbook.residency.states import State
 from tests.unit.residency.mirror import Mirror
 
 Call = fx.Load | fx.Unload | fx.Verify
+# Of stories. Long waits, and room made ahead, are the business of those that say so.
+LIMITS: Final = Limits(unseen=0.25, drain_timeout=5.0, retry_max=8.0, headroom=0.0, patience=60.0)
 
 
 def snapshot(thing: object) -> object:
@@ -87,12 +90,13 @@ class World:
         self.sound = True
         return effects
 
-    def say_illegal(self, event: Event) -> None:
-        """Law 8: it raises and changes nothing."""
+    def say_illegal(self, event: Event) -> str:
+        """Law 8: it raises and changes nothing. Returns what the core said of it."""
         before = snapshot(self.core)
-        with pytest.raises(IllegalEvent):
+        with pytest.raises(IllegalEvent) as refused:
             self.core.handle(event, self.now)
         assert snapshot(self.core) == before
+        return str(refused.value)
 
     def _take(self, effect: Effect) -> None:
         match effect:
@@ -171,6 +175,15 @@ class World:
         self.model_of[request] = model
         self.say(ev.RequestArrived(request, model, self.now + patience, suspect))
         return request
+
+    def make_resident(self, *models: ModelName) -> None:
+        """In this order, so that the first is the least recently used; afterwards all are certainly idle."""
+        for model in models:
+            self.arrive(model)
+            self.answer(model)
+            self.pass_on(model)
+            self.now += 1.0
+        self.say(ev.Tick())
 
     def answer(
         self,
