@@ -192,8 +192,6 @@ def _serve_stale(replica: ReplicaState, entry: Entry, promises: Promises, now: f
         replica.unfit[entry.model] = None
     elif entry.loaded_size + entry.size > capacity - replica.ledger.withheld:
         # Not both at once: requests wait for the swap.
-        if entry.good is not None:
-            entry.good.made_way = True
         before = replica.coming_back
         replica.begin_drain(entry, Cause.UPDATED, now)
         promises.spare += replica.coming_back - before

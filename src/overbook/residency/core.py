@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Final
 
 from overbook.residency import events, outlook
 from overbook.residency.allocation import allocate, newest_has_no_room, no_room_reason
@@ -19,10 +19,11 @@ from overbook.residency.fitting import budget_changed, deadline_reason, refused
 from overbook.residency.good import Good
 from overbook.residency.holding import hold_back
 from overbook.residency.ledger import Ledger
+from overbook.residency.outlook import Statistics
 from overbook.residency.policy import EvictionOrder
 from overbook.residency.replica import Entry, Limits, ReplicaState
 from overbook.residency.retries import Retries
-from overbook.residency.states import CHARGED, SERVING, IllegalStep, State, Step
+from overbook.residency.states import CHARGED, IllegalStep, State, Step
 from overbook.residency.worth import Worth
 
 # A request for a model that leaves for one of these puts it back.
@@ -31,17 +32,6 @@ _RESCUED: Final = frozenset({Cause.PRESSURE, Cause.AHEAD, Cause.REQUESTED})
 
 class IllegalEvent(IllegalStep):
     """The event cannot happen now; nothing was changed."""
-
-
-class Statistics(NamedTuple):
-    """Sums over one replica: bytes charged, of budget and withheld, waiting requests, models by state."""
-
-    charged: int
-    budget: int
-    waiting: int
-    assigned: int
-    resident: int
-    withheld: int = 0
 
 
 class Core:
@@ -105,17 +95,7 @@ class Core:
         return 0 if good is None else good.generation
 
     def statistics(self) -> Statistics:
-        replica = self._replica
-        return Statistics(
-            charged=replica.ledger.total,
-            budget=replica.ledger.budget,
-            waiting=len(replica.waiting),
-            assigned=len(replica.entries),
-            resident=sum(
-                replica.entries[model].state in SERVING for model in replica.ledger.charges
-            ),
-            withheld=replica.ledger.withheld,
-        )
+        return outlook.statistics(self._replica)
 
     def starved(self) -> bool:
         """See `outlook`."""
@@ -202,26 +182,32 @@ class Core:
         replica.changed = replica.changed or entry.reserve != event.reserve
         entry.keep_alive, entry.reserve, entry.peak = event.keep_alive, event.reserve, event.peak
         replica.set_size(entry, event.size)
-        entry.generation, entry.removed = event.generation, False
+        anew, entry.removed = entry.removed, False
+        entry.generation = event.generation
         replica.set_pinned(entry, event.pinned)
         if entry.priority != event.priority:
             entry.priority = event.priority
             replica.seat(entry)
         if entry.model in replica.warm:
             replica.warm.put(entry.model, entry.heat)
-        if entry.state is State.DRAINING and entry.cause is Cause.REMOVED:
-            if replica.recycling:
-                entry.cause = Cause.RECYCLED
-            elif other_content:
-                entry.cause = (
-                    Cause.UPDATED
-                )  # what was deleted never serves again under its old name
-            else:
-                entry.good = Good(entry.loaded_generation, entry.loaded_size, entry.peak)
-                replica.rescue(entry)
+        if anew:
+            self._applied_anew(entry)
         self._same_good(entry)
         if other_content or (changed and not entry.barred):
             self._content_changed(entry, warm=event.warm)
+
+    def _applied_anew(self, entry: Entry) -> None:
+        """After its deletion. What is in memory, or on its way there, may serve if it is the very same content."""
+        replica = self._replica
+        if entry.state in (State.LOADING, State.RELOADING):
+            entry.loading_deleted = entry.loading_generation != entry.generation
+        elif entry.state is State.DRAINING and replica.recycling:
+            entry.cause = Cause.RECYCLED
+        elif entry.state is State.DRAINING and entry.stale:
+            entry.cause = Cause.UPDATED
+        elif entry.state is State.DRAINING:
+            entry.good = Good(entry.loaded_generation, entry.loaded_size, entry.peak)
+            replica.rescue(entry)
 
     def _same_good(self, entry: Entry) -> None:
         """What is known of the size of the newest content holds for the good one, where they are one."""
@@ -259,7 +245,8 @@ class Core:
     def _remove(self, event: events.Remove, now: float) -> None:
         replica = self._replica
         entry = self._entry(event.model)
-        entry.removed, entry.good = True, None  # what was deleted never serves again
+        good, entry.good = entry.good, None  # what was deleted never serves again
+        entry.removed = True
         reason = f"model '{event.model}' was removed"
         replica.reject_all(entry, Refusal.UNKNOWN, reason, 0.0)
         replica.warm.drop(event.model)
@@ -271,7 +258,9 @@ class Core:
             replica.begin_drain(entry, Cause.REMOVED, now)
         elif entry.state is State.DRAINING:
             entry.cause = Cause.REMOVED
-        # Loading, reloading and unloading end first; their end looks at `removed`.
+        elif entry.state is State.RELOADING and good is not None:
+            replica.withdraw(entry, Cause.REMOVED)
+        # Loading, reloading and unloading end first; their end looks at what was deleted meanwhile.
 
     # -- requests
 
@@ -288,7 +277,7 @@ class Core:
             return
         if entry.state is State.DRAINING and entry.cause in _RESCUED:
             replica.rescue(entry)
-        if entry.state in SERVING:
+        if entry.serves:
             self._request_for_serving(event, entry, now)
         elif entry.state in (State.COLD, State.FAILED):
             self._request_for_cold(event, entry, now)
@@ -375,8 +364,8 @@ class Core:
         entry.loads += 1
         if not entry.stale:
             self._retries.forgive(entry)
-        if entry.removed:
-            replica.begin_drain(entry, Cause.REMOVED, now)
+        if entry.removed or entry.loading_deleted:
+            replica.drain_deleted(entry, now)
             return
         entry.good = Good(entry.loaded_generation, size, entry.loading_peak)
         replica.emit(Publish(entry.model))
@@ -441,8 +430,8 @@ class Core:
         replica.step(entry, Step.RELOAD_FAILED)
         replica.recharge(entry, entry.loaded_size)
         replica.seat(entry)
-        if entry.removed:
-            replica.begin_drain(entry, Cause.REMOVED, now)
+        if entry.good is None:
+            replica.drain_deleted(entry, now)
             return
         replica.mark_stale(entry)
         if replica.waiting.waiting_for(entry.model):

@@ -85,22 +85,19 @@ class Entry:
     state: State = State.COLD
     loaded_generation: int = 0
     loaded_size: int = 0
-    good: Good | None = (
-        None  # what was loaded last, and comes back while the newest cannot be loaded
-    )
+    good: Good | None = None  # what was loaded last, and may serve; see `Good`
     loading_generation: int = 0  # of the load under way; what arrives meanwhile makes it stale
     loading_size: int = 0
     loading_peak: int = 0
     loading_extra: int = 0  # charged beyond that until the load ended
+    loading_deleted: bool = False  # deleted since, and other content applied under its name
     overdraft: int = 0  # taken for a moment beyond what was free when the load began
     load_began: float = -math.inf
     in_flight: int = 0
     last_used: float = -math.inf
     wanted_since: float = math.inf  # when the wish that is still open began; inf: nobody waits
     granted: int = 0  # requests granted and not passed on yet
-    unseen_until: float = (
-        -math.inf
-    )  # before that the meters may not have counted the last one passed on
+    unseen_until: float = -math.inf  # before that no meter may have seen the last one passed on
     ticket: Ticket = _NO_TICKET
     cause: Cause = Cause.PRESSURE
     withdrawn: bool = False  # it drains, and all gateways took its route away
@@ -119,6 +116,11 @@ class Entry:
     @property
     def stale(self) -> bool:
         return self.loaded_generation != self.generation
+
+    @property
+    def serves(self) -> bool:
+        """Whether its copy in memory answers. One that was deleted while it was reloaded does not any more."""
+        return self.state in SERVING and self.good is not None
 
     @property
     def heat(self) -> Heat:
@@ -199,9 +201,7 @@ class ReplicaState:
         self.demand = Demand()
         self.room_due = False  # an activation took room: some may be made for the next
         self.stale: OrderedDict[ModelName, None] = OrderedDict()  # resident in an old generation
-        self.unfit: dict[
-            ModelName, None
-        ] = {}  # stale, but the new content does not fit as things are
+        self.unfit: dict[ModelName, None] = {}  # stale, but the new content does not fit as it is
         self.draining: dict[ModelName, Entry] = {}  # earliest drain deadline first
         self.loading: set[ModelName] = set()
         self.assigned_bytes = 0  # sizes of all entries
@@ -474,6 +474,7 @@ class ReplicaState:
         entry.loading_generation = entry.generation if good is None else good.generation
         entry.loading_size, entry.loading_peak = self.size_to_load(entry), self.peak(entry)
         entry.loading_extra = needs - entry.loading_size
+        entry.loading_deleted = False
         entry.overdraft = max(0, entry.loading_peak - needs)
         if entry.good is not None:
             entry.good.made_way = False  # for one try
@@ -482,10 +483,20 @@ class ReplicaState:
     def begin_drain(self, entry: Entry, cause: Cause, now: float) -> None:
         self.step(entry, Step.BEGIN_DRAIN)
         self.stale.pop(entry.model, None)
-        self.ticket += 1
-        entry.ticket = Ticket(self.ticket)
         entry.cause, entry.withdrawn = cause, False
         entry.drain_deadline = now + self.limits.drain_timeout
+        if cause is Cause.UPDATED and entry.good is not None:
+            entry.good.made_way = True
+        self.withdraw(entry, cause)
+
+    def drain_deleted(self, entry: Entry, now: float) -> None:
+        """What is in memory was deleted, and may have been replaced under its name since."""
+        self.begin_drain(entry, Cause.REMOVED if entry.removed else Cause.UPDATED, now)
+
+    def withdraw(self, entry: Entry, cause: Cause) -> None:
+        """Have the route taken away. Nobody waits for that but a drain, whose ticket this is then."""
+        self.ticket += 1
+        entry.ticket = Ticket(self.ticket)
         self.emit(Withdraw(entry.model, entry.ticket, cause))
 
     def settle(self, entry: Entry) -> None:
@@ -504,9 +515,8 @@ class ReplicaState:
 
     def begin_verify(self, entry: Entry) -> None:
         if not entry.verifying:
-            self.set_verifying(
-                entry, True
-            )  # room that was made for its reload is nobody's until the answer
+            # Room that was made for its reload is nobody's until the answer.
+            self.set_verifying(entry, True)
             self.emit(Verify(entry.model))
 
     def set_verifying(self, entry: Entry, verifying: bool) -> None:
