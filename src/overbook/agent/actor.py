@@ -32,9 +32,9 @@ from overbook.residency import effects as fx
 from overbook.residency import events as ev
 from overbook.residency.core import Core
 from overbook.residency.effects import Refusal
+from overbook.residency.entry import Entry
 from overbook.residency.events import ModelName, RequestId
 from overbook.residency.outlook import Statistics
-from overbook.residency.replica import Entry
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import Final, NamedTuple
 
+from overbook.residency import next_load
 from overbook.residency.events import ModelName
 from overbook.residency.replica import ReplicaState
 from overbook.residency.states import SERVING, State
@@ -56,6 +57,6 @@ def awaited(replica: ReplicaState, now: float) -> list[ModelName]:
 
 def starved(replica: ReplicaState) -> bool:
     """Whether somebody waits for a model that fits the budget, but not what is left beside withheld bytes."""
-    room = replica.ledger.budget - replica.ledger.withheld - replica.pinned_bytes
+    room = replica.ledger.budget - replica.ledger.withheld - replica.sums.pinned_bytes
     waiting = (replica.entries[model] for model in islice(replica.pending, _LOOKED_AT))
-    return any(replica.size_to_load(entry) > room for entry in waiting)
+    return any(next_load.size(replica, entry) > room for entry in waiting)
