@@ -56,7 +56,7 @@ def budget_changed(replica: ReplicaState, budget: int) -> None:
             entry.reason = entry.failure  # its backoff goes on
             replica.warm_up(entry)
         else:
-            entry.reason = no_room_reason(replica, entry)
+            entry.reason = newest_has_no_room(replica, entry)
     for model in replica.by_size.larger_than(budget):
         if replica.entries[model].state is State.COLD:
             refused(replica, replica.entries[model])

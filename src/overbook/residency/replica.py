@@ -256,7 +256,8 @@ class ReplicaState:
     def begin_load(self, entry: Entry, load: Loading) -> None:
         self.step(entry, Step.BEGIN_LOAD, loading=load)
         self.recharge(entry, load.size + load.extra)
-        self.pending.pop(entry.model, None)
+        for queue in (self.pending, self.refused):
+            queue.pop(entry.model, None)
         entry.wanted_since = math.inf
         self.warm.drop(entry.model)
         self._load(entry, load, reload=False)
@@ -318,12 +319,11 @@ class ReplicaState:
         self.emit(Unload(entry.model))
 
     def forget(self, entry: Entry) -> None:
-        for queue in (self.pending, self.stale):
+        for queue in (self.pending, self.stale, self.refused):
             queue.pop(entry.model, None)
         self.warm.drop(entry.model)
         self.order.forget(entry.model)
         self.by_size.drop(entry.model)
-        self.refused.pop(entry.model, None)
         del self.entries[entry.model]
         self.emit(Forgotten(entry.model))
 

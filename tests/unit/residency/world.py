@@ -161,6 +161,7 @@ class World:
             assert replica.waiting.waiting_for(model)
         for model in replica.stale:
             assert replica.entries[model].state is State.RESIDENT
+        assert {replica.entries[model].state for model in replica.refused} <= {State.FAILED}
         for entry in entries:
             loads = entry.state in (State.LOADING, State.RELOADING)
             assert (entry.loading is not None) is loads is (entry.model in replica.loading)

@@ -1,0 +1,39 @@
+"""Models that are larger than the budget, and budgets that change, where an older content may stand in."""
+
+from __future__ import annotations
+
+from overbook.residency import effects as fx
+from overbook.residency import events as ev
+from overbook.residency.states import State
+from tests.unit.residency.stories import A, make_resident, state, world
+from tests.unit.residency.world import World
+
+
+def _refused() -> World:
+    """Neither its newest content, of 7 bytes, nor the one before it, of 5, fits the budget."""
+    here = world(a=5)
+    make_resident(here, A)
+    here.say(ev.Register(A, 11, 2))
+    here.say(ev.BudgetChanged(4))
+    here.drained(A)
+    here.answer(A)
+    here.say(ev.Register(A, 7, 2))
+    assert state(here, A) is State.FAILED
+    return here
+
+
+def test_a_refused_model_whose_older_content_fits_again_is_served_by_it() -> None:
+    here = _refused()
+    here.say(ev.BudgetChanged(6))
+    assert "needs 7 bytes" in here.core.entries[A].reason
+    request = here.arrive(A)
+    assert here.log[-1][2] == [fx.Load(A, 1)]
+    assert fx.Grant(request) in here.say(ev.LoadSucceeded(A))
+
+
+def test_a_budget_that_grows_while_the_older_content_loads_lets_the_newest_follow() -> None:
+    here = _refused()
+    here.say(ev.BudgetChanged(6))
+    here.arrive(A)
+    assert here.say(ev.BudgetChanged(20)) == []
+    assert fx.Load(A, 2, reload=True) in here.say(ev.LoadSucceeded(A))
