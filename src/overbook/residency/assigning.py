@@ -76,7 +76,6 @@ def content_changed(replica: ReplicaState, retries: Retries, entry: Entry, *, wa
     replica.changed = True
     if entry.state in (State.COLD, State.FAILED):
         replica.step(entry, Step.RESET)
-        replica.refused.pop(entry.model, None)
         if not refused(replica, entry) and warm:
             replica.warm_up(entry)
     elif entry.state is State.RESIDENT:

@@ -52,7 +52,6 @@ def budget_changed(replica: ReplicaState, budget: int) -> None:
         entry = replica.entries[model]
         if entry.size <= budget:
             replica.step(entry, Step.RESET)
-            del replica.refused[model]
             entry.reason = entry.failure  # its backoff goes on
             replica.warm_up(entry)
         else:

@@ -143,6 +143,8 @@ class ReplicaState:
             self.draining[entry.model] = entry
         if after not in SERVING:
             self.order.discard(entry.model)
+        if after is not State.FAILED:
+            self.refused.pop(entry.model, None)
         entry.state = after
         entry.loading, entry.drain, entry.unloading = loading, drain, unloading
         if after not in CHARGED:
@@ -200,8 +202,7 @@ class ReplicaState:
     def seat(self, entry: Entry, *, used: bool = False) -> None:
         """Give a serving model its place in the eviction order; ``used``: because of a use."""
         if entry.state in SERVING:
-            seconds = self.expected_seconds(entry)
-            size = self.ledger.of(entry.model)
+            size, seconds = self.ledger.of(entry.model), self.expected_seconds(entry)
             standing = Standing(entry.priority, entry.last_used, size, seconds)
             self.order.place(entry.model, standing, used=used)
 
@@ -256,8 +257,7 @@ class ReplicaState:
     def begin_load(self, entry: Entry, load: Loading) -> None:
         self.step(entry, Step.BEGIN_LOAD, loading=load)
         self.recharge(entry, load.size + load.extra)
-        for queue in (self.pending, self.refused):
-            queue.pop(entry.model, None)
+        self.pending.pop(entry.model, None)
         entry.wanted_since = math.inf
         self.warm.drop(entry.model)
         self._load(entry, load, reload=False)

@@ -37,3 +37,15 @@ def test_a_budget_that_grows_while_the_older_content_loads_lets_the_newest_follo
     here.arrive(A)
     assert here.say(ev.BudgetChanged(20)) == []
     assert fx.Load(A, 2, reload=True) in here.say(ev.LoadSucceeded(A))
+
+
+def test_who_was_held_back_and_became_smaller_is_not_refused_when_a_person_wants_it() -> None:
+    here = world(a=11)
+    assert state(here, A) is State.FAILED
+    here.say(ev.HoldBack(A, 1, "it killed", here.now + 60.0))
+    here.say(ev.Register(A, 4, 1))
+    assert state(here, A) is State.FAILED
+    assert here.say(ev.TryAgain(A)) == []
+    assert state(here, A) is State.COLD
+    here.say(ev.BudgetChanged(20))
+    assert state(here, A) is State.COLD
