@@ -187,7 +187,7 @@ class Actor:
         return self._contents.files
 
     def charged(self, model: ModelName) -> int:
-        return self._core.ledger.of(model)
+        return self.residents.charged(model)
 
     def assign(self, prepared: PreparedModel, register: ev.Register) -> None:
         self._contents.assign(prepared)
