@@ -132,10 +132,10 @@ def assemble(ports: AgentPorts, limits: AgentLimits) -> Agent:
         clock=clock,
         state=Unattributed(slack_of(limits.budget)),
         telling=Telling(
-            charged=lambda: actor.charged_in_all,
+            charged=lambda: actor.residents.charged_in_all,
             charged_for=lambda model: actor.charged(ModelName(model)),
-            withhold=lambda lost: actor.withhold_lost(lost),
-            measured=lambda: actor.catch_up(),
+            withhold=lambda lost: actor.residents.withhold_lost(lost),
+            measured=lambda: actor.residents.catch_up(),
         ),
         sampling=Sampling(server.sample, lambda digest, request: weigher.sampled(digest, request)),
     )
@@ -203,7 +203,7 @@ def assemble(ports: AgentPorts, limits: AgentLimits) -> Agent:
     )
     watch = Watch(
         WatchPorts(
-            residents=actor,
+            residents=actor.residents,
             meter=meter,
             notices=notices,
             clock=clock,

@@ -1,4 +1,4 @@
-"""One assigned model, and the content that was registered for it. Only `assignments` changes them."""
+"""One assigned model, and the content that was registered for it. Only `assignments` and `fetches` change them."""
 
 from __future__ import annotations
 

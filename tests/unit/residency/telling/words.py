@@ -8,8 +8,8 @@ from collections.abc import Callable
 from overbook.residency import effects as fx
 from overbook.residency.core import Core
 from overbook.residency.effects import Effect
+from overbook.residency.entry import Entry
 from overbook.residency.events import ModelName, RequestId
-from overbook.residency.replica import Entry
 from overbook.residency.states import CHARGED
 
 
