@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from pydantic_core import from_json
@@ -19,7 +19,7 @@ from overbook.scheduler.events import Event
 from overbook.scheduler.records import Condition, Model, Replica, Server
 from overbook.wire import common_pb2
 
-_OFFSET: Final = len("+00:00")
+_EPOCH: Final = datetime(1970, 1, 1)
 _STATES: Final[Mapping[int, bodies.State]] = {
     common_pb2.COLD: "cold",
     common_pb2.LOADING: "loading",
@@ -32,7 +32,8 @@ _STATES: Final[Mapping[int, bodies.State]] = {
 
 def moment(seconds: float) -> str:
     """Unix seconds as RFC 3339 in UTC with milliseconds."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat("T", "milliseconds")[:-_OFFSET] + "Z"
+    # Without a zone, which takes longer to write: a long list of models consists of times for a good part.
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat("T", "milliseconds") + "Z"
 
 
 def model_object(model: Model, replicas: Mapping[ReplicaId, Replica]) -> bodies.ModelObject:
