@@ -81,11 +81,12 @@ docs: setup
 	$(BIN)/python scripts/api_docs.py
 
 # Lock files carry hashes and no addresses: any package index serves.
-# In that of the lowest versions, what only the tests need is as in requirements-dev.lock.
+# In that of the lowest versions, what only the tests need is as in requirements-dev.lock; it is made from nothing
+# (--upgrade), as uv would keep what was locked where a lower version is allowed now.
 lock: .venv-uv/bin/uv
 	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes pyproject.toml -o requirements.lock
 	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes --extra dev pyproject.toml -o requirements-dev.lock
-	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes --resolution lowest-direct --extra unit \
+	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes --resolution lowest-direct --upgrade --extra unit \
 	  --constraints <(grep '^[a-z]' requirements-dev.lock | grep -vxFf <(grep '^[a-z]' requirements.lock) | tr -d '\\') pyproject.toml -o requirements-lowest.lock
 	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes tests/e2e/clients.in -o tests/e2e/clients.lock
 	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes src/overbook/demo/trainers/networks.in -o src/overbook/demo/trainers/networks.lock
