@@ -30,10 +30,11 @@ from overbook.agent.operations import OperationLimits, Operations, Repair, Repor
 from overbook.agent.servers.protocol import InferenceServer, ModelRejected, PreparedModel
 from overbook.residency import effects as fx
 from overbook.residency import events as ev
-from overbook.residency.core import Core, Statistics
+from overbook.residency.core import Core
 from overbook.residency.effects import Refusal
+from overbook.residency.entry import Entry
 from overbook.residency.events import ModelName, RequestId
-from overbook.residency.replica import Entry
+from overbook.residency.outlook import Statistics
 
 
 @dataclass(slots=True)
@@ -234,8 +235,11 @@ class Actor:
             self._contents.keep_only(model, {entry.generation, good})
 
     def _newest(self, model: ModelName) -> PreparedModel | None:
+        """None also between a deletion and what is applied after it: what was deleted is nobody's content."""
         entry = self.entries.get(model)
-        return None if entry is None else self._contents.find(model, entry.generation)
+        if entry is None or entry.removed:
+            return None
+        return self._contents.find(model, entry.generation)
 
     async def _repaired(self, prepared: PreparedModel) -> PreparedModel | None:
         """Also when the new copy cannot be loaded either, the old one is gone."""

@@ -16,8 +16,8 @@ from overbook.agent.servers.attached.server import Foreign
 from overbook.agent.servers.protocol import InferenceServer
 from overbook.agent.supervisor import Phase, Supervisor
 from overbook.agent.verification import Standing, Verdict
+from overbook.residency.entry import Entry
 from overbook.residency.events import ModelName
-from overbook.residency.replica import Entry
 from overbook.residency.states import CHARGED, State
 from overbook.wire import common_pb2 as common
 from overbook.wire import scheduler_pb2 as pb

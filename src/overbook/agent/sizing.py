@@ -15,8 +15,8 @@ from overbook.agent.guesses import SMALLEST
 from overbook.agent.memory.history import History, Seen
 from overbook.agent.memory.sizes import Sizes
 from overbook.agent.servers.protocol import PreparedModel
+from overbook.residency.entry import Entry
 from overbook.residency.events import ModelName, Register
-from overbook.residency.replica import Entry
 
 
 class Sizing:

@@ -41,7 +41,7 @@ def make_room_ahead(replica: ReplicaState, promises: Promises, now: float) -> No
         return
     replica.room_due = False
     wanted = headroom(replica)
-    cold = replica.assigned_bytes - replica.ledger.total
+    cold = replica.by_size.total - replica.ledger.total
     if cold < _COLD * wanted:
         return
     candidates = islice(idle(replica, promises, now, None, certainly=True), _LOOKED_AT)

@@ -18,15 +18,17 @@ from itertools import islice
 from typing import Final
 
 from overbook.manifests.quantities import amount
+from overbook.residency import next_load
 from overbook.residency.ahead import headroom, make_room_ahead
 from overbook.residency.claims import claim
 from overbook.residency.effects import Cause, Refusal
+from overbook.residency.entry import Entry
 from overbook.residency.events import ModelName
 from overbook.residency.places import places
 from overbook.residency.planning import plan_victims
 from overbook.residency.precedence import merit
 from overbook.residency.promises import Promises, idle
-from overbook.residency.replica import Entry, ReplicaState
+from overbook.residency.replica import ReplicaState
 
 # Waiting models looked at in one go. Those behind wait for the ones in front; a bound keeps an event cheap.
 _SCAN: Final = 256
@@ -57,9 +59,9 @@ def allocate(replica: ReplicaState, now: float) -> float:
         return math.inf  # nobody waits, and nothing is owed or to be put back
     promises = Promises(
         free=free,
-        spare=free + replica.coming_back,
+        spare=free + replica.sums.coming_back,
         places=places(replica, now),
-        idle_bytes=replica.idle_bytes,
+        idle_bytes=replica.sums.idle_bytes,
     )
     if promises.spare < 0:
         _cover_deficit(replica, promises, now)
@@ -110,7 +112,7 @@ def _in_turn(replica: ReplicaState, now: float) -> Iterator[ModelName]:
 
 def _make_room(replica: ReplicaState, entry: Entry, promises: Promises, now: float) -> bool:
     """Promise what a load needs, choosing victims for what is missing. False: only busy models are left."""
-    needs = replica.needs(entry)
+    needs = next_load.needs(replica, entry)
     shortfall = needs - promises.spare
     if shortfall > 0:
         if shortfall > promises.idle_bytes:
@@ -130,7 +132,7 @@ def _reserve(replica: ReplicaState, entry: Entry, promises: Promises, now: float
     """Promise room to the model. When its bytes are there and its load may begin at once: how many more it may have
     for the moment in which it takes more; nobody leaves for these. Else None.
     """
-    needs, long = replica.needs(entry), replica.takes_long(entry)
+    needs, long = next_load.needs(replica, entry), replica.takes_long(entry)
     if not promises.places.admits(needs, long=long):
         return None
     impatient_at = entry.wanted_since + replica.limits.patience
@@ -148,7 +150,7 @@ def _reserve(replica: ReplicaState, entry: Entry, promises: Promises, now: float
             )  # what trickles in is its, not that of smaller ones behind it
         return None
     promises.free -= needs
-    peak = replica.peak(entry)
+    peak = next_load.peak(replica, entry)
     extra = max(0, min(peak - needs, promises.free, promises.spare))
     if not promises.places.begin(long=long) or not replica.may_overdraw(peak - needs - extra):
         return None
@@ -160,17 +162,18 @@ def _serve_pending(replica: ReplicaState, entry: Entry, promises: Promises, now:
     refusal = no_room_reason(replica, entry)
     if refusal:
         replica.reject_all(entry, Refusal.NO_ROOM, refusal, 0.0)
-    elif (held := replica.held_back(entry, now)) is not None:
+    elif (held := next_load.held_back(replica, entry, now)) is not None:
         replica.reject_all(entry, Refusal.LOAD_FAILED, *held)
     elif (
-        replica.size_to_load(entry)
-        > replica.ledger.budget - replica.ledger.withheld - replica.pinned_bytes
+        next_load.size(replica, entry)
+        > replica.ledger.budget - replica.ledger.withheld - replica.sums.pinned_bytes
     ):
         return  # not even if all others left: bytes are lost, and whoever sees to that is told (`outlook.starved`)
     elif (extra := _reserve(replica, entry, promises, now)) is not None:
-        replica.begin_load(entry, now, extra)
+        load = next_load.plan(replica, entry, now, extra)
+        replica.begin_load(entry, load)
         # What was only reserved comes back with its end.
-        promises.spare += entry.loading_extra - extra
+        promises.spare += load.extra - extra
         replica.demand.note(entry.size, now)
         replica.room_due = replica.limits.headroom > 0
 
@@ -184,7 +187,7 @@ def _serve_stale(replica: ReplicaState, entry: Entry, promises: Promises, now: f
     if now < entry.retry_at:
         promises.wake = min(promises.wake, entry.retry_at)
         return
-    capacity = replica.room_for(entry)
+    capacity = replica.sums.room_for(entry)
     if entry.size > capacity:
         # The new content does not fit as things are: the old one keeps serving and the status says why.
         entry.reason = newest_has_no_room(replica, entry)
@@ -192,19 +195,18 @@ def _serve_stale(replica: ReplicaState, entry: Entry, promises: Promises, now: f
         replica.unfit[entry.model] = None
     elif entry.loaded_size + entry.size > capacity - replica.ledger.withheld:
         # Not both at once: requests wait for the swap.
-        if entry.good is not None:
-            entry.good.made_way = True
-        before = replica.coming_back
+        before = replica.sums.coming_back
         replica.begin_drain(entry, Cause.UPDATED, now)
-        promises.spare += replica.coming_back - before
+        promises.spare += replica.sums.coming_back - before
     elif (extra := _reserve(replica, entry, promises, now)) is not None:
-        replica.begin_reload(entry, now, extra)
-        promises.spare += entry.loading_extra - extra
+        load = next_load.plan(replica, entry, now, extra)
+        replica.begin_reload(entry, load)
+        promises.spare += load.extra - extra
 
 
 def no_room_reason(replica: ReplicaState, entry: Entry) -> str:
     """Why the model can never be loaded as things are, with the numbers; empty when it can."""
-    return _no_room(replica, entry, replica.size_to_load(entry))
+    return _no_room(replica, entry, next_load.size(replica, entry))
 
 
 def newest_has_no_room(replica: ReplicaState, entry: Entry) -> str:
@@ -213,7 +215,7 @@ def newest_has_no_room(replica: ReplicaState, entry: Entry) -> str:
 
 
 def _no_room(replica: ReplicaState, entry: Entry, size: int) -> str:
-    budget, room = replica.ledger.budget, replica.room_for(entry)
+    budget, room = replica.ledger.budget, replica.sums.room_for(entry)
     if size > budget:
         return (
             f"model '{entry.model}' needs {amount(size)}, "
@@ -256,9 +258,9 @@ def _put_back(replica: ReplicaState, promises: Promises) -> None:
         return
     latest_first = reversed(tuple(replica.draining.values()))
     for entry in sorted(latest_first, key=lambda each: not replica.waiting.waiting_for(each.model)):
-        if entry.cause not in _FOR_ROOM:
+        if entry.drain is None or entry.drain.cause not in _FOR_ROOM:
             continue
-        returning = replica.returning(entry)
+        returning = replica.sums.returning(entry)
         if returning <= promises.spare:
             replica.rescue(entry)
             promises.spare -= returning
@@ -273,10 +275,11 @@ def _serve_warm(replica: ReplicaState, promises: Promises, now: float) -> None:
     replica.filling = False
     while room > 0 and len(passed) < _WARM_TRIES and (model := replica.warm.take()) is not None:
         entry = replica.entries[model]
-        if replica.held_back(entry, now) is not None or no_room_reason(replica, entry):
+        if next_load.held_back(replica, entry, now) is not None or no_room_reason(replica, entry):
             continue
-        if (needs := replica.needs(entry)) <= room:
-            replica.begin_load(entry, now, max(0, min(replica.peak(entry) - needs, room - needs)))
+        if (needs := next_load.needs(replica, entry)) <= room:
+            extra = max(0, min(next_load.peak(replica, entry) - needs, room - needs))
+            replica.begin_load(entry, next_load.plan(replica, entry, now, extra))
             replica.filling = True
             break
         passed.append(entry)

@@ -75,7 +75,10 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class Withdraw:
-    """Take the hot route away; answer `Withdrawn` with the ticket when all gateways did."""
+    """Take the hot route away; answer `Withdrawn` with the ticket when all gateways did.
+
+    Comes when a model begins to drain, and before that for one that is deleted while it is reloaded.
+    """
 
     model: ModelName
     ticket: Ticket

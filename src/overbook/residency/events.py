@@ -20,7 +20,8 @@ class Register:
 
     ``generation`` names the content to load: a higher one makes a resident copy stale, so that it is
     reloaded in place; the same one only updates size, pin and priority. Equal generations mean equal content,
-    also across a `Remove`; after one, any generation may follow while the old copy still drains.
+    also across a `Remove`; after one, any generation may follow while something older is still in memory, or on its
+    way there: that serves again only if it is of this very generation.
     ``warm`` asks for a load into room that is free anyway; nothing is evicted for it. ``keep_alive``: seconds after
     its last use in which others are evicted rather than this one. ``load_seconds`` and
     ``last_used``: what its loads took and when it was used last, when known from elsewhere. ``reserve``: bytes

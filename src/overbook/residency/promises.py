@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from overbook.residency.effects import Cause
+from overbook.residency.entry import Entry
 from overbook.residency.events import ModelName
 from overbook.residency.places import Places
 from overbook.residency.planning import Candidate
-from overbook.residency.replica import Entry, ReplicaState
+from overbook.residency.replica import ReplicaState
 from overbook.residency.states import State
 
 
@@ -58,11 +59,11 @@ def idle(
     kept: list[Candidate] = []
     uncertain: list[Candidate] = []
     uncertain_kept: list[Candidate] = []
-    unseen = replica.idle_bytes
+    unseen = replica.sums.idle_bytes
     for entry in replica.residents(now):
         if not unseen:
             break  # who comes now is in use
-        size = replica.idle(entry)
+        size = replica.sums.idle(entry)
         unseen -= size
         if not size or entry is besides:
             continue

@@ -102,6 +102,7 @@ class Reach:
         self.by_call: dict[tuple[int, int], RequestId] = {}
         self.awaited: dict[ModelName, tuple[Ticket, set[int]]] = {}
         self.settling: dict[ModelName, Ticket] = {}
+        self.tickets: dict[ModelName, Ticket] = {}  # of the newest withdrawals
         self.passed: Counter[tuple[int, ModelName]] = Counter()
         self.questions = Questions(self._passed_on)
         self.asked: list[Question] = []  # on their way to the server, or waiting there
@@ -148,6 +149,7 @@ class Reach:
                 self._undo(model)
                 self._order(model, None)
             case fx.Withdraw(model, ticket):
+                self.tickets[model] = ticket
                 self.hot.discard(model)
                 self.awaited[model] = (ticket, set(self.gateways))
                 self._order(model, ticket)
@@ -234,7 +236,7 @@ class Reach:
         for call, granted in self.answers:
             if granted and call.model == model:
                 self.excused.add(call)
-        ticket = self.core.entries[model].ticket
+        ticket = self.tickets[model]
         for gateway in self.gateways.values():
             # It may not even have heard that the model was hot.
             if any(order.ticket == ticket for order in gateway.orders):

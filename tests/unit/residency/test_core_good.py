@@ -290,7 +290,9 @@ def test_where_both_do_not_fit_the_old_content_makes_way_once_for_each_try() -> 
     loads = []
     for _ in range(60):
         if here.calls.get(A):
-            loads.append(here.core.entries[A].loading_generation)
+            loading = here.core.entries[A].loading
+            assert loading is not None
+            loads.append(loading.generation)
             here.answer(A, fail=loads[-1] == 2)
         elif state(here, A) is State.DRAINING:
             here.drained(A)

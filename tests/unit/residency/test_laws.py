@@ -163,6 +163,19 @@ class Adversary(RuleBasedStateMachine):
         known = list(self.world.mirror.models)
         self.world.say(ev.Remove(known[pick % len(known)]))
 
+    @rule(pick=picks, newer=st.sampled_from([1, 0, -1]), asked=st.booleans())
+    def replace(self, pick: int, newer: int, asked: bool) -> None:
+        """Deleted and applied anew: other content, the same, or the one before it."""
+        mirror = self.world.mirror
+        held = [name for name, seen in mirror.models.items() if seen.state in IN_MEMORY]
+        if held:
+            model = held[pick % len(held)]
+            seen = mirror.models[model]
+            self.world.say(ev.Remove(model))
+            self.world.say(ev.Register(model, seen.size, max(1, seen.generation + newer)))
+            if asked:
+                self.world.arrive(model)
+
     # -- clients
 
     @rule(
@@ -395,7 +408,11 @@ class Adversary(RuleBasedStateMachine):
             wrong.append(ev.ServerUp())
         wrong += [ev.RequestArrived(one, model, math.inf) for one in mirror.waiters]
         wrong += [ev.RequestArrived(one, model, math.inf) for one in seen.granted] if seen else []
-        wrong += [ev.Drained(one, ticket) for one, ticket in world.withdrawals.items()]
+        wrong += [
+            ev.Drained(one, ticket)
+            for one, ticket in world.withdrawals.items()
+            if mirror.models[one].state is State.DRAINING
+        ]
         if seen is not None:
             if not seen.removed:
                 wrong.append(ev.Register(model, 1, seen.generation - 1))

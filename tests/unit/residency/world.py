@@ -137,15 +137,16 @@ class World:
         self._audit()
 
     def _audit(self) -> None:
-        """Sums that are kept step by step equal the sums of their parts."""
+        """Sums that are kept step by step equal the sums of their parts, and what is under way fits the state."""
         replica = self.core._replica
-        leaving = [e for e in replica.entries.values() if e.state is State.DRAINING]
-        loads = [replica.entries[model] for model in replica.loading]
-        momentary = sum(each.loading_extra for each in loads)
-        assert replica.coming_back == self.mirror.returning() + momentary
-        assert replica.pinned_bytes == sum(replica.held_by_pin(e) for e in replica.entries.values())
+        sums, entries = replica.sums, replica.entries.values()
+        leaving = [e for e in entries if e.state is State.DRAINING]
+        momentary = sum(replica.entries[model].loading_extra for model in replica.loading)
+        assert sums.coming_back == self.mirror.returning() + momentary
+        assert sums.pinned_bytes == sum(sums.held_by_pin(e) for e in entries)
+        assert replica.by_size.total == sum(e.size for e in entries)
         idle = [e for e in replica.entries.values() if not (e.pinned or e.busy)]
-        assert replica.idle_bytes == sum(
+        assert sums.idle_bytes == sum(
             replica.ledger.of(e.model) for e in idle if e.state is State.RESIDENT
         )
         assert set(replica.draining) == {entry.model for entry in leaving}
@@ -160,6 +161,11 @@ class World:
             assert replica.waiting.waiting_for(model)
         for model in replica.stale:
             assert replica.entries[model].state is State.RESIDENT
+        for entry in entries:
+            loads = entry.state in (State.LOADING, State.RELOADING)
+            assert (entry.loading is not None) is loads is (entry.model in replica.loading)
+            assert (entry.drain is not None) is (entry.state is State.DRAINING)
+            assert (entry.unloading is not None) is (entry.state is State.UNLOADING)
 
     # -- the world's moves
 

@@ -1,0 +1,41 @@
+"""A load and a drain that are under way, as values: an entry has one for as long as it lasts, and no longer.
+
+Sizes are bytes, times seconds on the caller's clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from overbook.residency.effects import Cause
+from overbook.residency.events import Ticket
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """Of the content with this ``generation``; what arrives meanwhile makes it stale.
+
+    ``size``: what it will take, ``peak``: what it takes for a moment, ``extra``: charged beyond its size until it ends,
+    ``overdraft``: taken for a moment beyond what was free when it began. ``deleted``: its model was deleted since, and
+    other content applied under the name.
+    """
+
+    generation: int
+    size: int
+    peak: int
+    extra: int
+    overdraft: int
+    began: float
+    deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Why the model leaves, and when it is unloaded whatever is in flight. ``withdrawn``: all gateways took its route
+    away.
+    """
+
+    ticket: Ticket
+    cause: Cause
+    deadline: float
+    withdrawn: bool = False
