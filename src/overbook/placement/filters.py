@@ -23,6 +23,7 @@ class Rule(Enum):
     MISSING_CAPABILITY = "MissingCapability"
     OTHER_FORMAT = "OtherFormat"
     NAME_TAKEN = "NameTaken"
+    CALLEE_ELSEWHERE = "CalleeElsewhere"
     DRAINING = "Draining"
     TOO_LARGE = "TooLarge"
     NO_ROOM = "NoRoom"
@@ -78,6 +79,14 @@ def _name_taken(model: ModelDemand, replica: ReplicaView) -> Unfit | None:
     )
 
 
+def _callee_elsewhere(model: ModelDemand, replica: ReplicaView) -> Unfit | None:
+    # One model calls another within the process of their server.
+    if not replica.lacking:
+        return None
+    listed = ", ".join(repr(each) for each in replica.lacking)
+    return Unfit(Rule.CALLEE_ELSEWHERE, f"{listed}, which the model calls, is not assigned to it")
+
+
 def _draining(model: ModelDemand, replica: ReplicaView) -> Unfit | None:
     return Unfit(Rule.DRAINING, "it is being taken away") if replica.draining else None
 
@@ -115,6 +124,7 @@ _FILTERS: Final[tuple[Callable[[ModelDemand, ReplicaView], Unfit | None], ...]] 
     _missing_capability,
     _other_format,
     _name_taken,
+    _callee_elsewhere,
     _too_large,
     _no_room,
 )

@@ -150,7 +150,9 @@ class TritonServer(Unweighed):
         try:
             await self._call_load(client, name, old, timeout)
             new = await self._find(name) - old
-            if not new:
+            if not new and not await asyncio.to_thread(
+                config.published_ensemble, name, self._repository
+            ):
                 raise ModelRejected(
                     f"Triton kept the old {name}: it saw no change in its files"
                     if old
