@@ -72,7 +72,7 @@ def test_it_follows_what_it_calls_and_goes_with_it(world: World) -> None:
     for seat in world.seats("add"):
         world.gone(seat, "add")
     assert "add" not in world.state.seats.models
-    world.apply("add")
+    world.apply("add", replicas=3)
     assert where(world, "caller") == where(world, "add")
     world.check()
 
