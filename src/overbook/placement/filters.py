@@ -60,13 +60,16 @@ def _missing_capability(model: ModelDemand, replica: ReplicaView) -> Unfit | Non
 
 
 def _other_format(model: ModelDemand, replica: ReplicaView) -> Unfit | None:
-    # Weights can often be read by both; code is written against one of them.
-    if "python" not in model.requirements or model.made_for in ("", replica.runtime):
+    # Weights can often be read by both, so requirements decide; code is written against one of them.
+    if model.made_for in ("", replica.runtime):
         return None
-    return Unfit(
-        Rule.OTHER_FORMAT,
-        f"the model's code is written for {model.made_for}, and this is {replica.runtime}",
-    )
+    if "python" in model.requirements:
+        what = f"the model's code is written for {model.made_for}"
+    elif not model.requirements:
+        what = f"the model's files are laid out for {model.made_for}, and it has no requirements"
+    else:
+        return None
+    return Unfit(Rule.OTHER_FORMAT, f"{what}; this is {replica.runtime}")
 
 
 def _name_taken(model: ModelDemand, replica: ReplicaView) -> Unfit | None:

@@ -68,7 +68,9 @@ def allocate(replica: ReplicaState, now: float) -> float:
         _cover_deficit(replica, promises, now)
     if not promises.places.closed:
         for model in _in_turn(replica, now):
-            _serve_pending(replica, replica.entries[model], promises, now)
+            # What a caller needed as well has its promise, or is loading.
+            if model in replica.pending and model not in promises.kept:
+                _serve_pending(replica, replica.entries[model], promises, now)
             if promises.places.closed:
                 break
     for model in _head(replica.stale):
@@ -209,6 +211,8 @@ def _callees_serve(replica: ReplicaState, entry: Entry, promises: Promises, now:
             continue
         ready = False
         cold = callee is not None and callee.state in (State.COLD, State.FAILED)
+        if model in promises.kept:
+            continue
         if callee is not None and cold and together.missing(replica, callee) is None:
             _load(replica, callee, promises, now, entry.wanted_since)
     if not ready:
