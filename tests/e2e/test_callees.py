@@ -18,7 +18,7 @@ from tests.e2e.process import Overbook, model_manifest, server_manifest, wait_un
 Array = NDArray[Any]
 ROOM = 5
 # A process of the Python backend with NumPy, and some reserve.
-ONE_MODEL = 40_000_000
+ONE_MODEL = 20_000_000
 FILLERS = 6
 ROUNDS = 12
 IO = """max_batch_size: 0
@@ -113,6 +113,7 @@ def running(home: Path, models: Path) -> Iterator[Overbook]:
                 model_manifest(
                     name,
                     models / name,
+                    requirements=[],
                     memory=100_000 if name == "both" else ONE_MODEL,
                     **({"needs": NEEDS[name]} if name in NEEDS else {}),
                 )

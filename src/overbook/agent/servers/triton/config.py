@@ -68,9 +68,9 @@ def publish(
         ) from error
 
 
-def published_ensemble(name: str, repository: Path) -> bool:
-    """Whether what was published is an ensemble, which has no process of its own."""
-    return bool(callees(repository / name))
+def published_callees(name: str, repository: Path) -> tuple[str, ...]:
+    """Names of the models that what was published calls; none when it is no ensemble."""
+    return callees(repository / name)
 
 
 def withdraw(name: str, repository: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from overbook.agent.servers.triton.config import describe, publish, published_ensemble
+from overbook.agent.servers.triton.config import describe, publish, published_callees
 from overbook.agent.servers.triton.ensembles import callees
 from overbook.agent.servers.triton.pbtxt import parse_config
 from tests.unit.agent.servers.triton.artifacts import ALL, config, prepared
@@ -50,5 +50,5 @@ def test_triton_gets_it_with_callees_as_they_are_registered(tmp_path: Path, vers
     assert not made.instance_group
     assert (repository / "m" / "1").is_dir()
     assert (repository / "m" / "labels.txt").read_text() == "a\nb\n"
-    assert published_ensemble("m", repository)
+    assert published_callees("m", repository) == ("scale", "rank")
     assert describe(prepared(artifact), ALL).max_batch_size == 0
