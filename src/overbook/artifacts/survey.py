@@ -22,11 +22,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """``fingerprint``: hex, of relative names, sizes and modification times. ``made_for``: see `made_for`."""
+    """``fingerprint``: hex, of relative names, sizes and modification times. ``made_for``: see `made_for`.
+
+    ``callees``: models that its files say it calls, as an ensemble's do.
+    """
 
     bytes: int
     fingerprint: str
     made_for: str = ""
+    callees: tuple[str, ...] = ()
 
 
 def survey(storage_uri: str) -> Survey | str:

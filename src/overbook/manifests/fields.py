@@ -48,7 +48,7 @@ _MODEL: Final = frozenset(
 _SERVER: Final = frozenset({"serverConfig", "replicas", "extraCapabilities", "capabilities"})
 
 SPEC: Final[dict[tuple[str, str], KnownFields]] = {
-    (GROUP, "Model"): KnownFields(_MODEL | {"pinned", "priority", "keepAlive", "verify"}),
+    (GROUP, "Model"): KnownFields(_MODEL | {"pinned", "priority", "keepAlive", "verify", "needs"}),
     (GROUP, "Server"): KnownFields(
         _SERVER
         | {"memory", "overcommitPercentage", "allowOversizedMemory", "address", "modelRepository"}

@@ -102,6 +102,7 @@ Wait = Annotated[StrictStr | StrictInt | StrictFloat, AfterValidator(_wait)]
 HostPort = Annotated[Word, AfterValidator(_host_port)]
 AbsolutePath = Annotated[Word, AfterValidator(_absolute)]
 Words = Annotated[tuple[Word, ...], Field(strict=False)]
+Names = Annotated[tuple[Name, ...], Field(strict=False)]
 Replicas = Annotated[StrictInt, Field(ge=1, le=_INT32_MAX)]
 
 
@@ -136,6 +137,7 @@ class ModelSpec(_Value):
     keep_alive: Duration = 0
     activation_timeout: Wait | None = None
     verify: bool = True
+    needs: Names = ()
 
     @property
     def memory_bytes(self) -> int | None:

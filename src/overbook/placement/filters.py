@@ -23,6 +23,7 @@ class Rule(Enum):
     MISSING_CAPABILITY = "MissingCapability"
     OTHER_FORMAT = "OtherFormat"
     NAME_TAKEN = "NameTaken"
+    CALLEE_ELSEWHERE = "CalleeElsewhere"
     DRAINING = "Draining"
     TOO_LARGE = "TooLarge"
     NO_ROOM = "NoRoom"
@@ -59,13 +60,16 @@ def _missing_capability(model: ModelDemand, replica: ReplicaView) -> Unfit | Non
 
 
 def _other_format(model: ModelDemand, replica: ReplicaView) -> Unfit | None:
-    # Weights can often be read by both; code is written against one of them.
-    if "python" not in model.requirements or model.made_for in ("", replica.runtime):
+    # Weights can often be read by both, so requirements decide; code is written against one of them.
+    if model.made_for in ("", replica.runtime):
         return None
-    return Unfit(
-        Rule.OTHER_FORMAT,
-        f"the model's code is written for {model.made_for}, and this is {replica.runtime}",
-    )
+    if "python" in model.requirements:
+        what = f"the model's code is written for {model.made_for}"
+    elif not model.requirements:
+        what = f"the model's files are laid out for {model.made_for}, and it has no requirements"
+    else:
+        return None
+    return Unfit(Rule.OTHER_FORMAT, f"{what}; this is {replica.runtime}")
 
 
 def _name_taken(model: ModelDemand, replica: ReplicaView) -> Unfit | None:
@@ -76,6 +80,14 @@ def _name_taken(model: ModelDemand, replica: ReplicaView) -> Unfit | None:
         "the attached server has a model of this name that Overbook did not put there; "
         "choose another name, or take that one away",
     )
+
+
+def _callee_elsewhere(model: ModelDemand, replica: ReplicaView) -> Unfit | None:
+    # One model calls another within the process of their server.
+    if not replica.lacking:
+        return None
+    listed = ", ".join(repr(each) for each in replica.lacking)
+    return Unfit(Rule.CALLEE_ELSEWHERE, f"{listed}, which the model calls, is not assigned to it")
 
 
 def _draining(model: ModelDemand, replica: ReplicaView) -> Unfit | None:
@@ -115,6 +127,7 @@ _FILTERS: Final[tuple[Callable[[ModelDemand, ReplicaView], Unfit | None], ...]] 
     _missing_capability,
     _other_format,
     _name_taken,
+    _callee_elsewhere,
     _too_large,
     _no_room,
 )

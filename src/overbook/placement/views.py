@@ -31,6 +31,7 @@ class ModelDemand:
     ``takes``: bytes that it is known to take, None for ``size``.
     ``made_for``: the runtime whose own format its files are in, "" where that does not show.
     ``unseen``: nobody has looked at its files yet, so it goes to no place where it is not already.
+    ``unregistered``: models that it calls and that nobody registered.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ModelDemand:
     made_for: str = ""
     takes: int | None = None
     unseen: Unseen | None = None
+    unregistered: tuple[str, ...] = ()
 
     @property
     def taken(self) -> int:
@@ -63,6 +65,7 @@ class ReplicaView:
     ``awaited``: not connected, but its agent is expected any moment. ``separate_process``:
     capabilities for which the server starts a process per model. ``attached``: somebody else's inference server,
     into which nothing can be installed. ``foreign``: names of models that it holds and that nobody registered.
+    ``lacking``: models that the one in question calls, and that are not assigned here.
     """
 
     id: ReplicaId
@@ -81,6 +84,7 @@ class ReplicaView:
     foreign: frozenset[str] = frozenset()
     held: int = 0
     keeps: bool = False
+    lacking: tuple[str, ...] = ()
 
     @property
     def limit(self) -> int:

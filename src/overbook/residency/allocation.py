@@ -18,7 +18,7 @@ from itertools import islice
 from typing import Final
 
 from overbook.manifests.quantities import amount
-from overbook.residency import next_load
+from overbook.residency import next_load, together
 from overbook.residency.ahead import headroom, make_room_ahead
 from overbook.residency.claims import claim
 from overbook.residency.effects import Cause, Refusal
@@ -29,6 +29,7 @@ from overbook.residency.planning import plan_victims
 from overbook.residency.precedence import merit
 from overbook.residency.promises import Promises, idle
 from overbook.residency.replica import ReplicaState
+from overbook.residency.states import State
 
 # Waiting models looked at in one go. Those behind wait for the ones in front; a bound keeps an event cheap.
 _SCAN: Final = 256
@@ -67,7 +68,9 @@ def allocate(replica: ReplicaState, now: float) -> float:
         _cover_deficit(replica, promises, now)
     if not promises.places.closed:
         for model in _in_turn(replica, now):
-            _serve_pending(replica, replica.entries[model], promises, now)
+            # What a caller needed as well has its promise, or is loading.
+            if model in replica.pending and model not in promises.kept:
+                _serve_pending(replica, replica.entries[model], promises, now)
             if promises.places.closed:
                 break
     for model in _head(replica.stale):
@@ -118,7 +121,8 @@ def _make_room(replica: ReplicaState, entry: Entry, promises: Promises, now: flo
         if shortfall > promises.idle_bytes:
             promises.blocked = True
             return False
-        victims = plan_victims(shortfall, idle(replica, promises, now, entry))
+        leaving = together.in_turn(replica, promises, idle(replica, promises, now, entry))
+        victims = plan_victims(shortfall, leaving)
         if victims is None:
             promises.blocked = True
             return False
@@ -128,14 +132,16 @@ def _make_room(replica: ReplicaState, entry: Entry, promises: Promises, now: flo
     return True
 
 
-def _reserve(replica: ReplicaState, entry: Entry, promises: Promises, now: float) -> int | None:
+def _reserve(
+    replica: ReplicaState, entry: Entry, promises: Promises, now: float, since: float
+) -> int | None:
     """Promise room to the model. When its bytes are there and its load may begin at once: how many more it may have
-    for the moment in which it takes more; nobody leaves for these. Else None.
+    for the moment in which it takes more; nobody leaves for these. Else None. ``since``: when somebody began to wait.
     """
     needs, long = next_load.needs(replica, entry), replica.takes_long(entry)
     if not promises.places.admits(needs, long=long):
         return None
-    impatient_at = entry.wanted_since + replica.limits.patience
+    impatient_at = since + replica.limits.patience
     if not _make_room(replica, entry, promises, now):
         if now < impatient_at:
             promises.wake = min(promises.wake, impatient_at)
@@ -169,13 +175,49 @@ def _serve_pending(replica: ReplicaState, entry: Entry, promises: Promises, now:
         > replica.ledger.budget - replica.ledger.withheld - replica.sums.pinned_bytes
     ):
         return  # not even if all others left: bytes are lost, and whoever sees to that is told (`outlook.starved`)
-    elif (extra := _reserve(replica, entry, promises, now)) is not None:
-        load = next_load.plan(replica, entry, now, extra)
-        replica.begin_load(entry, load)
-        # What was only reserved comes back with its end.
-        promises.spare += load.extra - extra
-        replica.demand.note(entry.size, now)
-        replica.room_due = replica.limits.headroom > 0
+    elif (callees := together.refusal(replica, entry, now)) is not None:
+        replica.reject_all(entry, *callees)
+    elif _callees_serve(replica, entry, promises, now):
+        _load(replica, entry, promises, now, entry.wanted_since)
+
+
+def _load(
+    replica: ReplicaState, entry: Entry, promises: Promises, now: float, since: float
+) -> None:
+    """Begin a load that somebody waits for ``since`` then, or promise it room."""
+    extra = _reserve(replica, entry, promises, now, since)
+    if extra is None:
+        return
+    load = next_load.plan(replica, entry, now, extra)
+    replica.begin_load(entry, load)
+    # What was only reserved comes back with its end.
+    promises.spare += load.extra - extra
+    replica.demand.note(entry.size, now)
+    replica.room_due = replica.limits.headroom > 0
+
+
+def _callees_serve(replica: ReplicaState, entry: Entry, promises: Promises, now: float) -> bool:
+    """Whether all that a model calls serves and stays. What does not is loaded for those who wait for the model, and
+    the model's own room is promised together with it.
+    """
+    below = replica.calls.below(entry.model)
+    if not below:
+        return True
+    ready = True
+    for model in below:
+        callee = replica.entries.get(model)
+        if callee is not None and callee.serves and model not in promises.victims:
+            promises.kept.add(model)
+            continue
+        ready = False
+        cold = callee is not None and callee.state in (State.COLD, State.FAILED)
+        if model in promises.kept:
+            continue
+        if callee is not None and cold and together.missing(replica, callee) is None:
+            _load(replica, callee, promises, now, entry.wanted_since)
+    if not ready:
+        _make_room(replica, entry, promises, now)
+    return ready
 
 
 def _serve_stale(replica: ReplicaState, entry: Entry, promises: Promises, now: float) -> None:
@@ -198,7 +240,7 @@ def _serve_stale(replica: ReplicaState, entry: Entry, promises: Promises, now: f
         before = replica.sums.coming_back
         replica.begin_drain(entry, Cause.UPDATED, now)
         promises.spare += replica.sums.coming_back - before
-    elif (extra := _reserve(replica, entry, promises, now)) is not None:
+    elif (extra := _reserve(replica, entry, promises, now, entry.wanted_since)) is not None:
         load = next_load.plan(replica, entry, now, extra)
         replica.begin_reload(entry, load)
         promises.spare += load.extra - extra
@@ -231,7 +273,7 @@ def _no_room(replica: ReplicaState, entry: Entry, size: int) -> str:
 
 def _cover_deficit(replica: ReplicaState, promises: Promises, now: float) -> None:
     """More is charged than there is room (`ReplicaState.deficit` says why): evict what is idle, as far as it goes."""
-    leaving = tuple(idle(replica, promises, now, None))
+    leaving = tuple(together.in_turn(replica, promises, idle(replica, promises, now, None)))
     promises.choose(plan_victims(-promises.spare, leaving) or leaving, replica.deficit)
 
 
@@ -241,11 +283,14 @@ def _take_victims(replica: ReplicaState, promises: Promises, now: float) -> None
         return
     for model in reversed(tuple(promises.victims)):
         size = replica.ledger.of(model)
-        if size <= promises.spare:
+        callees = replica.calls.callees(model)
+        if size <= promises.spare and promises.victims.keys().isdisjoint(callees):
             del promises.victims[model]
             promises.spare -= size
     for model, cause in promises.victims.items():
-        replica.begin_drain(replica.entries[model], cause, now)
+        entry = replica.entries[model]
+        if entry.state is State.RESIDENT:  # else it left with what it calls
+            replica.begin_drain(entry, cause, now)
 
 
 def _put_back(replica: ReplicaState, promises: Promises) -> None:
@@ -259,6 +304,8 @@ def _put_back(replica: ReplicaState, promises: Promises) -> None:
     latest_first = reversed(tuple(replica.draining.values()))
     for entry in sorted(latest_first, key=lambda each: not replica.waiting.waiting_for(each.model)):
         if entry.drain is None or entry.drain.cause not in _FOR_ROOM:
+            continue
+        if not together.supported(replica, entry):
             continue
         returning = replica.sums.returning(entry)
         if returning <= promises.spare:
@@ -276,6 +323,9 @@ def _serve_warm(replica: ReplicaState, promises: Promises, now: float) -> None:
     while room > 0 and len(passed) < _WARM_TRIES and (model := replica.warm.take()) is not None:
         entry = replica.entries[model]
         if next_load.held_back(replica, entry, now) is not None or no_room_reason(replica, entry):
+            continue
+        if together.missing(replica, entry) is not None:
+            passed.append(entry)  # what it calls comes first, and is on the shelf as well
             continue
         if (needs := next_load.needs(replica, entry)) <= room:
             extra = max(0, min(next_load.peak(replica, entry) - needs, room - needs))

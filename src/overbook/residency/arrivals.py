@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from overbook.residency import next_load
+from overbook.residency import next_load, together
 from overbook.residency.allocation import no_room_reason
 from overbook.residency.effects import Cause, Refusal
 from overbook.residency.entry import Entry
@@ -15,12 +15,12 @@ from overbook.residency.replica import ReplicaState
 from overbook.residency.states import State, Step
 
 # A request for a model that leaves for one of these puts it back.
-_RESCUED: Final = frozenset({Cause.PRESSURE, Cause.AHEAD, Cause.REQUESTED})
+_RESCUED: Final = frozenset({Cause.PRESSURE, Cause.AHEAD, Cause.REQUESTED, Cause.CALLEE})
 
 
 def arrive(replica: ReplicaState, entry: Entry, event: RequestArrived, now: float) -> None:
     """For a model that is assigned here."""
-    if entry.drain is not None and entry.drain.cause in _RESCUED:
+    if together.rescuable(replica, entry, _RESCUED):
         replica.rescue(entry)
     if entry.serves:
         _for_serving(replica, entry, event, now)
@@ -44,8 +44,11 @@ def _for_cold(replica: ReplicaState, entry: Entry, event: RequestArrived, now: f
         replica.reject(event.request, Refusal.NO_ROOM, no_room)
     elif (held := next_load.held_back(replica, entry, now)) is not None:
         replica.reject(event.request, Refusal.LOAD_FAILED, *held)
+    elif (callees := together.refusal(replica, entry, now)) is not None:
+        replica.reject(event.request, *callees)
     elif _admit(replica, entry, event):
         replica.want(entry, now)
+        together.call_back(replica, entry, _RESCUED)
 
 
 def _admit(replica: ReplicaState, entry: Entry, event: RequestArrived) -> bool:
@@ -72,5 +75,6 @@ def verified(replica: ReplicaState, entry: Entry, now: float, *, present: bool) 
         return
     replica.stale.pop(entry.model, None)
     replica.step(entry, Step.VANISHED)
+    replica.leave_with(entry, now)
     if replica.waiting.waiting_for(entry.model):
         replica.want(entry, now)

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 from overbook.residency.effects import Cause, Refusal
 from overbook.residency.entry import Entry
-from overbook.residency.events import Register
+from overbook.residency.events import ModelName, Register
 from overbook.residency.fitting import refused
 from overbook.residency.good import Good
 from overbook.residency.replica import ReplicaState
 from overbook.residency.retries import Retries
 from overbook.residency.states import State, Step
+from overbook.residency.together import supported
 
 
 def assign(replica: ReplicaState, retries: Retries, event: Register, now: float) -> None:
@@ -22,12 +23,15 @@ def assign(replica: ReplicaState, retries: Retries, event: Register, now: float)
     entry.peak = event.peak
     entry.good = Good(event.generation, event.size, event.peak) if event.proven else None
     replica.entries[event.model] = entry
+    replica.calls.set(event.model, event.callees)
     replica.set_size(entry, event.size)
     replica.set_pinned(entry, event.pinned)
     content_changed(replica, retries, entry, warm=event.warm)
 
 
-def change(replica: ReplicaState, retries: Retries, entry: Entry, event: Register) -> None:
+def change(
+    replica: ReplicaState, retries: Retries, entry: Entry, event: Register, now: float
+) -> None:
     """It is known, and may have been deleted meanwhile."""
     other_content = event.generation != entry.generation
     changed = other_content or entry.size != event.size
@@ -42,11 +46,24 @@ def change(replica: ReplicaState, retries: Retries, entry: Entry, event: Registe
         replica.seat(entry)
     if entry.model in replica.warm:
         replica.warm.put(entry.model, entry.heat)
+    _set_callees(replica, entry, event.callees, now)
     if anew:
         _applied_anew(replica, entry)
     same_good(entry)
     if other_content or (changed and not entry.barred):
         content_changed(replica, retries, entry, warm=event.warm)
+
+
+def _set_callees(
+    replica: ReplicaState, entry: Entry, callees: tuple[ModelName, ...], now: float
+) -> None:
+    """What is in memory without all that it calls now leaves, and comes back with it."""
+    if callees == replica.calls.callees(entry.model):
+        return
+    replica.calls.set(entry.model, callees)
+    replica.changed = True
+    if entry.state is State.RESIDENT and not supported(replica, entry):
+        replica.begin_drain(entry, Cause.UPDATED, now)
 
 
 def _applied_anew(replica: ReplicaState, entry: Entry) -> None:

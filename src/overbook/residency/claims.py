@@ -19,6 +19,7 @@ from overbook.residency.entry import Entry
 from overbook.residency.planning import Candidate, plan_victims
 from overbook.residency.promises import Promises, idle, in_use
 from overbook.residency.replica import ReplicaState
+from overbook.residency.together import in_turn
 
 
 def claim(replica: ReplicaState, entry: Entry, promises: Promises, now: float) -> None:
@@ -30,8 +31,9 @@ def claim(replica: ReplicaState, entry: Entry, promises: Promises, now: float) -
     needs = next_load.needs(replica, entry)
     missing = needs - promises.spare - leaving
     if missing > 0:
-        leaving_first = chain(idle(replica, promises, now, entry), in_use(replica, now))
-        victims = plan_victims(missing, leaving_first)
+        used = (each for each in in_use(replica, now) if each.model not in promises.kept)
+        leaving_first = chain(idle(replica, promises, now, entry), used)
+        victims = plan_victims(missing, in_turn(replica, promises, leaving_first))
         if victims is not None:
             _take(replica, promises, victims)
         elif promises.places.long_running:

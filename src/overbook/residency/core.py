@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Final
 
 from overbook.residency import (
     arrivals,
@@ -22,6 +23,7 @@ from overbook.residency import (
     next_load,
     outlook,
     server_life,
+    together,
 )
 from overbook.residency.allocation import allocate
 from overbook.residency.effects import Cause, Effect, Refusal
@@ -37,6 +39,9 @@ from overbook.residency.retries import Retries
 from overbook.residency.states import CHARGED, IllegalStep, State
 from overbook.residency.under_way import Drain, Loading
 from overbook.residency.worth import Worth
+
+# Who asks for the eviction of a model that leaves for one of these gets what was asked for.
+_FOR_OTHERS: Final = frozenset({Cause.PRESSURE, Cause.AHEAD, Cause.CALLEE})
 
 
 class IllegalEvent(IllegalStep):
@@ -126,7 +131,9 @@ class Core:
             entry = next(iter(replica.draining.values()))
             if entry.drain is None or entry.drain.deadline > now:
                 break
-            replica.begin_unload(entry, entry.drain)
+            replica.end_drain(entry, entry.drain)
+        if replica.settled:
+            together.release(replica)
         if self._retries.next() <= now:
             holding.try_due(replica, self._retries, now)
         if replica.changed or now >= self._wake:
@@ -181,7 +188,7 @@ class Core:
             raise IllegalEvent(
                 f"model '{event.model}': generation {event.generation} after {entry.generation}"
             )
-        assigning.change(replica, self._retries, entry, event)
+        assigning.change(replica, self._retries, entry, event, now)
 
     def _remove(self, event: events.Remove, now: float) -> None:
         assigning.remove(self._replica, self._entry(event.model), now)
@@ -226,8 +233,7 @@ class Core:
             return  # counted just before it left
         replica.set_in_flight(entry, event.in_flight)
         if event.last_active > entry.last_used:
-            entry.last_used = min(event.last_active, now)
-            replica.seat(entry, used=True)
+            replica.use(entry, min(event.last_active, now))
 
     # -- results of effects
 
@@ -264,7 +270,7 @@ class Core:
         if not drain.withdrawn or entry.granted:
             raise IllegalEvent(f"model '{event.model}' drained before it was asked to settle")
         self._replica.set_in_flight(entry, 0)  # whatever a meter said before
-        self._replica.begin_unload(entry, drain)
+        self._replica.end_drain(entry, drain)
 
     def _draining(
         self, answer: events.Withdrawn | events.Drained
@@ -293,7 +299,7 @@ class Core:
         entry = self._entry(event.model)
         if entry.state is State.RESIDENT:
             self._replica.begin_drain(entry, Cause.REQUESTED, now)
-        elif entry.drain is not None and entry.drain.cause in (Cause.PRESSURE, Cause.AHEAD):
+        elif entry.drain is not None and entry.drain.cause in _FOR_OTHERS:
             entry.drain = replace(entry.drain, cause=Cause.REQUESTED)
         self._replica.warm.drop(event.model)
 

@@ -35,6 +35,7 @@ class Cause(Enum):
     RECYCLED = "recycled"
     AHEAD = "ahead"  # room is made before it is asked for
     FAIRNESS = "fairness"  # somebody waited too long for a model that needs much
+    CALLEE = "callee"  # a model that it calls leaves
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,8 @@ class Register:
     that its loads are charged until they ended, where ``size`` is not much more than hope; what of that there cannot
     be room for is done without. ``peak``: bytes that a load takes for a moment; charged as far as they are free, and
     nobody is evicted for them. ``proven``: the content has been loaded in this runtime before, so that it stands for
-    the model until a newer one has been loaded; said with the first registration only.
+    the model until a newer one has been loaded; said with the first registration only. ``callees``: models that it
+    calls within the server, which serve whenever it does.
     """
 
     model: ModelName
@@ -43,6 +44,7 @@ class Register:
     reserve: int = 0
     peak: int = 0
     proven: bool = False
+    callees: tuple[ModelName, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from overbook.residency.replica import ReplicaState
 from overbook.residency.retries import Retries
 from overbook.residency.server_life import leave_for_recycling
 from overbook.residency.states import State, Step
+from overbook.residency.together import supported
 from overbook.residency.under_way import Loading
 
 
@@ -51,6 +52,8 @@ def succeeded(
     replica.mark_stale(entry)
     if replica.recycling:
         leave_for_recycling(replica, entry, now)
+    elif not supported(replica, entry):
+        replica.begin_drain(entry, Cause.CALLEE, now)
 
 
 def failed(
@@ -98,6 +101,9 @@ def _reload_failed(replica: ReplicaState, entry: Entry, now: float) -> None:
     replica.seat(entry)
     if entry.good is None:
         drain_deleted(replica, entry, now)
+        return
+    if not supported(replica, entry):
+        replica.begin_drain(entry, Cause.CALLEE, now)
         return
     replica.mark_stale(entry)
     if replica.waiting.waiting_for(entry.model):

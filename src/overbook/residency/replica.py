@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from overbook.residency.by_size import BySize
+from overbook.residency.calls import Calls
 from overbook.residency.effects import (
     Cause,
     Effect,
@@ -87,6 +88,7 @@ class ReplicaState:
     waiting: WaitingRoom = field(default_factory=WaitingRoom)
     granted: Granted = field(default_factory=Granted)
     entries: dict[ModelName, Entry] = field(default_factory=dict)
+    calls: Calls = field(default_factory=Calls)
     by_size: BySize = field(default_factory=BySize)
     effects: list[Effect] = field(default_factory=list)
     pending: _Queue = field(default_factory=OrderedDict)  # cold, with waiters
@@ -96,6 +98,8 @@ class ReplicaState:
     stale: _Queue = field(default_factory=OrderedDict)  # resident in an old generation
     unfit: dict[ModelName, None] = field(default_factory=dict)  # stale, too large as things are
     draining: dict[ModelName, Entry] = field(default_factory=dict)  # earliest drain deadline first
+    # Draining, and only callers are in the way of their unload.
+    settled: dict[ModelName, None] = field(default_factory=dict)
     loading: set[ModelName] = field(default_factory=set)
     refused: dict[ModelName, None] = field(default_factory=dict)  # larger than the budget
     blocked: bool = False  # somebody waits for a model in use to become idle
@@ -280,6 +284,32 @@ class ReplicaState:
         if cause is Cause.UPDATED and entry.good is not None:
             entry.good.made_way = True
         self.emit(Withdraw(entry.model, drain.ticket, cause))
+        self.leave_with(entry, now)
+
+    def leave_with(self, entry: Entry, now: float) -> None:
+        """Who calls the model leaves too, as it can be asked no more."""
+        for model in self.calls.callers(entry.model):
+            caller = self.entries.get(model)
+            if caller is not None and caller.state is State.RESIDENT:
+                self.begin_drain(caller, Cause.CALLEE, now)
+
+    def called_from_memory(self, entry: Entry) -> bool:
+        """Whether a caller is still there, so that the model may not be unloaded. In a circle nobody would begin."""
+        callers = self.calls.callers(entry.model)
+        if not callers:
+            return False
+        below = self.calls.below(entry.model)
+        return any(each in self.ledger.charges for each in callers if each not in below)
+
+    def end_drain(self, entry: Entry, drain: Drain) -> None:
+        """Nothing is in flight any more, or it was waited for long enough."""
+        if not self.called_from_memory(entry):
+            self.begin_unload(entry, drain)
+            return
+        entry.drain = replace(drain, settled=True, deadline=math.inf)
+        del self.draining[entry.model]
+        self.draining[entry.model] = entry
+        self.settled[entry.model] = None
 
     def withdraw_deleted(self, entry: Entry) -> None:
         """What is reloaded was deleted: its route goes at once, and nobody waits until it is gone."""
@@ -295,7 +325,11 @@ class ReplicaState:
             self.emit(Settle(entry.model, entry.drain.ticket))
 
     def rescue(self, entry: Entry) -> None:
-        """Put a draining model back; its unload was not sent."""
+        """Put a draining model back, with all that it calls; its unload was not sent."""
+        for model in self.calls.callees(entry.model):
+            callee = self.entries[model]
+            if callee.drain is not None:
+                self.rescue(callee)
         self.step(entry, Step.RESCUE)
         self.seat(entry)
         self.mark_stale(entry)
@@ -324,14 +358,14 @@ class ReplicaState:
         self.warm.drop(entry.model)
         self.order.forget(entry.model)
         self.by_size.drop(entry.model)
+        self.calls.set(entry.model, ())
         del self.entries[entry.model]
         self.emit(Forgotten(entry.model))
 
     def grant(self, entry: Entry, requests: list[RequestId], now: float) -> None:
         """Requests use the model from now on: it is the youngest in the order, and stays until they are passed on."""
         if requests:
-            entry.last_used = now
-            self.seat(entry, used=True)
+            self.use(entry, now)
         for request in requests:
             self.granted.add(request, entry.model)
             self.emit(Grant(request))
@@ -339,6 +373,16 @@ class ReplicaState:
         sums.idle_bytes -= sums.idle(entry)
         entry.granted = self.granted.of(entry.model)
         sums.idle_bytes += sums.idle(entry)
+
+    def use(self, entry: Entry, when: float) -> None:
+        """A request used the model at that time, in seconds, and with it all that it calls."""
+        entry.last_used = when
+        self.seat(entry, used=True)
+        for model in self.calls.below(entry.model):
+            callee = self.entries.get(model)
+            if callee is not None and callee.last_used < when:
+                callee.last_used = when
+                self.seat(callee, used=True)
 
     def grant_all(self, entry: Entry, now: float) -> None:
         """All who wait go through together, before the model can leave again."""

@@ -32,10 +32,11 @@ class Loading:
 @dataclass(frozen=True, slots=True)
 class Drain:
     """Why the model leaves, and when it is unloaded whatever is in flight. ``withdrawn``: all gateways took its route
-    away.
+    away. ``settled``: nothing is in flight any more, or it was waited for long enough: only callers are in the way.
     """
 
     ticket: Ticket
     cause: Cause
     deadline: float
     withdrawn: bool = False
+    settled: bool = False

@@ -6,6 +6,7 @@ Takes checked manifests, and what agents saw of their files. No I/O; the actor w
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
@@ -155,6 +156,7 @@ def apply_model(
     needs = Needs.from_spec(manifest.spec)
     unseen = seen if isinstance(seen, Unseen) else None
     artifact = seen if isinstance(seen, Survey) else _known(old, needs)
+    _refuse_circle(state, manifest.name, (*needs.callees, *artifact.callees))
     if old is None:
         return _create(
             state,
@@ -173,6 +175,7 @@ def apply_model(
                 artifact_bytes=artifact.bytes,
                 learned_bytes=0,
                 made_for=artifact.made_for,
+                called=artifact.callees,
                 needs=needs,
                 unseen=unseen,
             ),
@@ -206,6 +209,20 @@ def apply_model(
     return Applied(old.generation, action, _over_the_limit(state, old, before))
 
 
+def _refuse_circle(state: State, name: str, callees: Iterable[str]) -> None:
+    """Of models that call each other in a circle none could ever be loaded first. Raises Conflict."""
+    trails: list[tuple[str, ...]] = [(name, each) for each in callees]
+    seen: set[str] = set()
+    while trails:
+        trail = trails.pop()
+        if trail[-1] == name:
+            raise Conflict(f"spec.needs: {' calls '.join(trail)}; expected no circle")
+        model = state.seats.models.get(trail[-1])
+        if model is not None and trail[-1] not in seen:
+            seen.add(trail[-1])
+            trails += [(*trail, each) for each in model.callees]
+
+
 def _known(model: Model | None, needs: Needs) -> Survey:
     """What there is to know of files at which nobody can look now."""
     if model is None or model.needs.storage_uri != needs.storage_uri:
@@ -214,7 +231,7 @@ def _known(model: Model | None, needs: Needs) -> Survey:
 
 
 def _survey_of(model: Model) -> Survey:
-    return Survey(model.artifact_bytes, model.fingerprint, model.made_for)
+    return Survey(model.artifact_bytes, model.fingerprint, model.made_for, model.called)
 
 
 def _unseen(state: State, model: Model, unseen: Unseen | None) -> None:
@@ -232,6 +249,8 @@ def looked(state: State, name: str, address: str, found: Survey | str) -> None:
         return  # it was applied anew since, with another address
     if isinstance(found, str):
         _unseen(state, model, Unseen(f"spec.storageUri: {found}", waiting=False))
+    elif (told := _circle(state, model, found)) != "":
+        _unseen(state, model, Unseen(told, waiting=False))
     elif model.fingerprint and found != _survey_of(model):
         _changed_since(state, model, found)
     else:
@@ -241,6 +260,14 @@ def looked(state: State, name: str, address: str, found: Survey | str) -> None:
         state.seats.mark(model)
         state.seats.tell(model)
         _unseen(state, model, None)
+
+
+def _circle(state: State, model: Model, found: Survey) -> str:
+    try:
+        _refuse_circle(state, model.name, (*model.needs.callees, *found.callees))
+    except Conflict as error:
+        return str(error)
+    return ""
 
 
 def _changed_since(state: State, model: Model, found: Survey) -> None:
@@ -253,7 +280,7 @@ def _changed_since(state: State, model: Model, found: Survey) -> None:
 
 def _take(model: Model, artifact: Survey) -> None:
     model.fingerprint, model.artifact_bytes = artifact.fingerprint, artifact.bytes
-    model.made_for = artifact.made_for
+    model.made_for, model.called = artifact.made_for, artifact.callees
 
 
 def _over_the_limit(state: State, model: Model, before: int) -> tuple[str, ...]:

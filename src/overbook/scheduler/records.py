@@ -67,6 +67,7 @@ class Needs:
     activation_timeout: float | None = None  # seconds; None for the gateways' own
     artifact_version: int | None = None
     verify: bool = True
+    callees: tuple[str, ...] = ()  # that the manifest names
 
     @classmethod
     def from_spec(cls, spec: ModelSpec) -> Needs:
@@ -83,6 +84,7 @@ class Needs:
             activation_timeout=spec.activation_timeout_seconds,
             artifact_version=spec.artifact_version,
             verify=spec.verify,
+            callees=spec.needs,
         )
 
     def same_content(self, other: Needs) -> bool:
@@ -137,8 +139,9 @@ class Model:
     ``content_generation``: the generation in which what is loaded last changed. ``learned_bytes``: what agents
     measured, or reckon with where nothing is declared; 0 for nothing. ``pin``: what `pin` or
     `unpin` said; it stands until a manifest speaks of ``pinned`` itself. ``created``: Unix seconds,
-    strictly increasing, so it is also the order of registration. ``fingerprint``, ``artifact_bytes`` and ``made_for``
-    are what an agent told of its files, see `Survey`; ``unseen``: why none has looked since an apply asked for that.
+    strictly increasing, so it is also the order of registration. ``fingerprint``, ``artifact_bytes``, ``made_for`` and
+    ``called`` are what an agent told of its files, see `Survey`; ``unseen``: why none has looked since an
+    apply asked for that.
     """
 
     name: str
@@ -161,6 +164,12 @@ class Model:
     condition: Condition | None = None
     readiness: Readiness = Readiness(None)
     unseen: Unseen | None = None
+    called: tuple[str, ...] = ()
+
+    @property
+    def callees(self) -> tuple[str, ...]:
+        """Models that it calls, by its manifest and by its files; each once."""
+        return tuple(dict.fromkeys((*self.needs.callees, *self.called)))
 
     @property
     def weight(self) -> Weight:

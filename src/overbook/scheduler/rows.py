@@ -62,6 +62,7 @@ def _model_row(model: Model) -> ModelRow:
         artifact_bytes=model.artifact_bytes,
         learned_bytes=model.learned_bytes,
         made_for=model.made_for,
+        called="\n".join(model.called),
     )
 
 
@@ -87,6 +88,7 @@ def restore(
     for row_ in snapshot.models:
         model = _restore_model(row_)
         state.seats.models[model.name] = model
+        state.seats.link(model)
         state.seats.touched.add(model.name)
     for server in state.seats.servers.values():
         state.fit_replicas(server, now)
@@ -131,6 +133,7 @@ def _restore_model(row: ModelRow) -> Model:
         artifact_bytes=row.artifact_bytes,
         learned_bytes=row.learned_bytes,
         made_for=row.made_for,
+        called=tuple(row.called.split("\n")) if row.called else (),
         needs=Needs.from_spec(spec),
         unseen=None if row.fingerprint else NOT_LOOKED,
     )

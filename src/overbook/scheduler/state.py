@@ -46,17 +46,20 @@ class State:
 
     def _step(self, limit: int) -> bool:
         seats = self.seats
+        for name in seats.moved:
+            self.later(sorted(seats.callers.get(name, ())))
+        seats.moved.clear()
         for name in list(self._todo)[:limit]:
             del self._todo[name]
             model = seats.models.get(name)
             if model is not None and not model.deleting:
                 self.place(model)
-        if self._todo:
+        if self._todo or seats.moved:
             return True
         if seats.freed:
             seats.freed = False
             seats.freed = not self._retry_waiting(limit) or seats.freed
-        return bool(self._todo) or seats.freed
+        return bool(self._todo) or bool(seats.moved) or seats.freed
 
     def take_changes(self, now: float) -> Changes:
         """Everything that changed since the last call; conditions are brought up to date first."""
@@ -99,7 +102,7 @@ class State:
     def place(self, model: Model) -> Verdict:
         """Decides anew where the model shall be; what holds it already stays while it may."""
         seats = self.seats
-        verdict = place(demand(model), seats.views(model), self.providers)
+        verdict = place(demand(model, self.seats.models), seats.views(model), self.providers)
         before = model.assigned
         failing = bool(model.reason) and not model.waiting and len(before) < model.needed
         for replica_id in verdict.chosen:
@@ -165,7 +168,7 @@ class State:
     def verdict(self, name: str) -> Verdict:
         """The answer as of now, for people. Changes nothing. Raises NotFound."""
         model = self.model(name)
-        return place(demand(model), self.seats.views(model), self.providers)
+        return place(demand(model, self.seats.models), self.seats.views(model), self.providers)
 
     def model(self, name: str) -> Model:
         model = self.seats.models.get(name)
@@ -313,6 +316,7 @@ class State:
         changes.hints.discard(model.name)
         changes.gone_models.add(model.name)
         changes.routes.add(model.name)
+        self.seats.unlink(model)
         self.note("ModelRemoved", model.name, "nothing is left of it")
 
 

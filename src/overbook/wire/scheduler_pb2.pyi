@@ -421,6 +421,7 @@ class ArtifactSurvey(_message.Message):
     BYTES_FIELD_NUMBER: _builtins.int
     FINGERPRINT_FIELD_NUMBER: _builtins.int
     MADE_FOR_FIELD_NUMBER: _builtins.int
+    CALLEES_FIELD_NUMBER: _builtins.int
     error: _builtins.str
     """why it can be no model, for people"""
     bytes: _builtins.int
@@ -428,6 +429,10 @@ class ArtifactSurvey(_message.Message):
     """changes when the files do"""
     made_for: _builtins.str
     """the runtime in whose own format the files are; "" where that does not show"""
+    @_builtins.property
+    def callees(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """models that the files say it calls"""
+
     def __init__(
         self,
         *,
@@ -435,10 +440,11 @@ class ArtifactSurvey(_message.Message):
         bytes: _builtins.int = ...,
         fingerprint: _builtins.str = ...,
         made_for: _builtins.str = ...,
+        callees: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "error", b"error", "fingerprint", b"fingerprint", "made_for", b"made_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "callees", b"callees", "error", b"error", "fingerprint", b"fingerprint", "made_for", b"made_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -531,6 +537,7 @@ class AssignedModel(_message.Message):
     ARTIFACT_VERSION_FIELD_NUMBER: _builtins.int
     KEEP_ALIVE_SECONDS_FIELD_NUMBER: _builtins.int
     TAKE_UNVERIFIED_FIELD_NUMBER: _builtins.int
+    CALLEES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     generation: _builtins.int
     storage_uri: _builtins.str
@@ -547,6 +554,10 @@ class AssignedModel(_message.Message):
     """available without having been loaded once"""
     @_builtins.property
     def requirements(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def callees(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """models that it calls: they are in memory whenever it is"""
+
     def __init__(
         self,
         *,
@@ -561,10 +572,11 @@ class AssignedModel(_message.Message):
         artifact_version: _builtins.str = ...,
         keep_alive_seconds: _builtins.float = ...,
         take_unverified: _builtins.bool = ...,
+        callees: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_memory_bytes", b"_memory_bytes", "memory_bytes", b"memory_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_memory_bytes", b"_memory_bytes", "artifact_version", b"artifact_version", "fingerprint", b"fingerprint", "generation", b"generation", "keep_alive_seconds", b"keep_alive_seconds", "memory_bytes", b"memory_bytes", "name", b"name", "pinned", b"pinned", "priority", b"priority", "requirements", b"requirements", "storage_uri", b"storage_uri", "take_unverified", b"take_unverified"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_memory_bytes", b"_memory_bytes", "artifact_version", b"artifact_version", "callees", b"callees", "fingerprint", b"fingerprint", "generation", b"generation", "keep_alive_seconds", b"keep_alive_seconds", "memory_bytes", b"memory_bytes", "name", b"name", "pinned", b"pinned", "priority", b"priority", "requirements", b"requirements", "storage_uri", b"storage_uri", "take_unverified", b"take_unverified"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__memory_bytes: _TypeAlias = _typing.Literal["memory_bytes"]  # noqa: Y015
     _WhichOneofArgType__memory_bytes: _TypeAlias = _typing.Literal["_memory_bytes", b"_memory_bytes"]  # noqa: Y015

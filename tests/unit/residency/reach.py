@@ -183,6 +183,8 @@ class Reach:
             gateway.orders.append(Order(self.epoch, model, ticket))
 
     def _withdrawn_by(self, model: ModelName, gateway: int | None) -> list[Event]:
+        if model not in self.awaited:
+            return []  # what was said of another meanwhile ended it
         ticket, missing = self.awaited[model]
         missing.discard(gateway if gateway is not None else -1)
         if missing:
@@ -192,7 +194,8 @@ class Reach:
 
     def _look_at(self, model: ModelName) -> None:
         """The end of `Settle`: the server saw all that was passed on, and nothing is in flight."""
-        if self._is_idle(model, self._passed_on(model)):
+        # What was said of another meanwhile may have ended it.
+        if model in self.settling and self._is_idle(model, self._passed_on(model)):
             self.say(ev.Drained(model, self.settling.pop(model)))
 
     def _is_idle(self, model: ModelName, passed: Mapping[str, int]) -> bool:

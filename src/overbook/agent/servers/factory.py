@@ -11,6 +11,7 @@ from overbook.agent.servers.attached.kinds import AttachedKind, AttachedMlserver
 from overbook.agent.servers.attached.server import AttachedServer
 from overbook.agent.servers.mlserver.server import MlserverConfig, MlserverServer
 from overbook.agent.servers.protocol import InferenceServer
+from overbook.agent.servers.triton import ensembles
 from overbook.agent.servers.triton.server import TritonConfig, TritonServer
 from overbook.runtimes.catalogue import UnknownRuntime
 from overbook.runtimes.install import RuntimeEnvironment, environment
@@ -57,6 +58,11 @@ def attach(runtime: str, attachment: Attachment, on_foreign: Callable[[], None])
     if runtime not in ATTACHED:
         raise UnknownRuntime(_unknown(runtime, "attached", ATTACHED))
     return AttachedServer(attachment, ATTACHED[runtime](), on_foreign)
+
+
+def callees(artifact: Path) -> tuple[str, ...]:
+    """Names of the models that the one in this folder calls, where its files say so. Blocking."""
+    return ensembles.callees(artifact)
 
 
 def _unknown(runtime: str, what: str, known: Mapping[str, object]) -> str:

@@ -23,6 +23,7 @@ from overbook.agent.servers.triton.backends import (
     Backends,
     backend_of,
 )
+from overbook.agent.servers.triton.ensembles import callees, is_ensemble
 from overbook.agent.servers.triton.layout import CONFIG, Layout, find_layout
 from overbook.agent.servers.triton.pbtxt import ModelConfig, data_type_name, print_config
 from overbook.agent.servers.triton.tensors import complete_tensors
@@ -65,6 +66,11 @@ def publish(
         raise ModelRejected(
             f"model {model.name}: cannot write it into {repository}: {error}"
         ) from error
+
+
+def published_callees(name: str, repository: Path) -> tuple[str, ...]:
+    """Names of the models that what was published calls; none when it is no ensemble."""
+    return callees(repository / name)
 
 
 def withdraw(name: str, repository: Path) -> None:
@@ -117,6 +123,9 @@ def _described(model: PreparedModel, offer: Backends) -> tuple[Layout, ModelConf
             f"{where}: name is {config.name!r}, expected {model.name!r}, or no name at all"
         )
     config.name = model.name
+    if is_ensemble(config):
+        config.version_policy.latest.num_versions = 1
+        return layout, config
     _check_backend(where, layout, config, offer)
     if layout.backend is not None:
         _complete_backend(where, layout.backend, config)

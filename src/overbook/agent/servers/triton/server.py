@@ -145,6 +145,10 @@ class TritonServer(Unweighed):
             lambda: config.publish(model, self._repository, offer=self._offer),
             longest=timeout,
         )
+        callees = await asyncio.to_thread(config.published_callees, name, self._repository)
+        if callees:
+            await self._load_ensemble(client, name, callees, timeout)
+            return
         # From here on the end of the old ones is intended, unless the load fails.
         old = self._watch.take(name)
         try:
@@ -222,6 +226,19 @@ class TritonServer(Unweighed):
         return await self._losses.get()
 
     # -- a load and its stubs
+
+    async def _load_ensemble(
+        self, client: OipClient, name: str, callees: tuple[str, ...], timeout: float
+    ) -> None:
+        """An ensemble has no stub. Of what it calls Triton loads anew what has changed on disk: that is no loss."""
+        before = {each: self._watch.take(each) for each in callees}
+        try:
+            await self._call_load(client, name, frozenset(), timeout)
+        finally:
+            if self.pid is not None:
+                for each, old in before.items():
+                    found = await self._find(each)
+                    self._watch.add(each, found - old or old)
 
     async def _call_load(
         self, client: OipClient, name: str, old: frozenset[stubs.Stub], timeout: float

@@ -176,7 +176,17 @@ def test_files_that_are_not_what_their_name_says(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ('name: "other"', r"config\.pbtxt: name is 'other', expected 'm', or no name at all"),
-        ('platform: "ensemble"', r"config\.pbtxt: it is an ensemble, which refers to other models"),
+        (
+            'platform: "ensemble"',
+            r"ensemble_scheduling: expected a model_name in each of its steps",
+        ),
+        ("ensemble_scheduling { step {} }", r"expected a model_name in each of its steps"),
+        ('ensemble_scheduling { step { model_name: "m" } }', r"calls 'm' itself; expected others"),
+        ('ensemble_scheduling { step { model_name: "a" } }', r"has to name its input and output"),
+        (
+            'backend: "python" ensemble_scheduling { step { model_name: "a" } }',
+            r"is for 'python'; expected platform 'ensemble' and no backend",
+        ),
         (
             'backend: "onnxruntime" platform: "libtorch"',
             r"platform is 'libtorch', which is for backend",
