@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from overbook.residency.effects import Cause, Refusal
 from overbook.residency.entry import Entry
 from overbook.residency.events import ModelName, Register
@@ -70,11 +68,11 @@ def _applied_anew(replica: ReplicaState, entry: Entry) -> None:
     """After its deletion. What is in memory, or on its way there, may serve if it is the very same content."""
     if entry.loading is not None:
         deleted = entry.loading.generation != entry.generation
-        entry.loading = replace(entry.loading, deleted=deleted)
+        entry.loading = entry.loading._replace(deleted=deleted)
     elif entry.drain is not None and replica.recycling:
-        entry.drain = replace(entry.drain, cause=Cause.RECYCLED)
+        entry.drain = entry.drain.because(Cause.RECYCLED)
     elif entry.drain is not None and entry.stale:
-        entry.drain = replace(entry.drain, cause=Cause.UPDATED)
+        entry.drain = entry.drain.because(Cause.UPDATED)
     elif entry.drain is not None:
         entry.good = Good(entry.loaded_generation, entry.loaded_size, entry.peak)
         replica.rescue(entry)
@@ -127,6 +125,6 @@ def remove(replica: ReplicaState, entry: Entry, now: float) -> None:
     elif entry.state is State.RESIDENT:
         replica.begin_drain(entry, Cause.REMOVED, now)
     elif entry.drain is not None:
-        entry.drain = replace(entry.drain, cause=Cause.REMOVED)
+        entry.drain = entry.drain.because(Cause.REMOVED)
     elif entry.state is State.RELOADING and good is not None:
         replica.withdraw_deleted(entry)

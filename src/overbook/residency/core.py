@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
@@ -260,7 +259,7 @@ class Core:
     def _withdrawn(self, event: events.Withdrawn, now: float) -> None:
         entry, drain = self._draining(event)
         if entry is not None and drain is not None and not drain.withdrawn:
-            entry.drain = replace(drain, withdrawn=True)
+            entry.drain = drain.without_route()
             self._replica.settle(entry)
 
     def _drained(self, event: events.Drained, now: float) -> None:
@@ -300,7 +299,7 @@ class Core:
         if entry.state is State.RESIDENT:
             self._replica.begin_drain(entry, Cause.REQUESTED, now)
         elif entry.drain is not None and entry.drain.cause in _FOR_OTHERS:
-            entry.drain = replace(entry.drain, cause=Cause.REQUESTED)
+            entry.drain = entry.drain.because(Cause.REQUESTED)
         self._replica.warm.drop(event.model)
 
     def _try_again(self, event: events.TryAgain, now: float) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from overbook.residency.by_size import BySize
 from overbook.residency.calls import Calls
@@ -171,7 +171,7 @@ class ReplicaState:
         held = self.sums.take_out(entry)
         before = load.size + load.extra
         extra = max(0, min(before, max(entry.reserve, entry.peak)) - size)
-        entry.loading = replace(load, size=size, extra=extra)
+        entry.loading = load._replace(size=size, extra=extra)
         self.ledger.charge(entry.model, self.ledger.of(entry.model) + size + extra - before)
         self._put_in(entry, held)
 
@@ -306,7 +306,7 @@ class ReplicaState:
         if not self.called_from_memory(entry):
             self.begin_unload(entry, drain)
             return
-        entry.drain = replace(drain, settled=True, deadline=math.inf)
+        entry.drain = drain.until_callers_left()
         del self.draining[entry.model]
         self.draining[entry.model] = entry
         self.settled[entry.model] = None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from overbook.residency.effects import Cause
 from overbook.residency.entry import Entry
 from overbook.residency.replica import ReplicaState
@@ -40,7 +38,7 @@ def recycle(replica: ReplicaState, now: float) -> None:
             replica.warm_up(entry)
     for entry in replica.draining.values():
         if entry.drain is not None and entry.drain.cause not in (Cause.REMOVED, Cause.UPDATED):
-            entry.drain = replace(entry.drain, cause=Cause.RECYCLED)
+            entry.drain = entry.drain.because(Cause.RECYCLED)
     for entry in hot:
         if entry.state is State.RESIDENT:
             replica.begin_drain(entry, Cause.RECYCLED, now)

@@ -5,14 +5,14 @@ Sizes are bytes, times seconds on the caller's clock.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from typing import NamedTuple
 
 from overbook.residency.effects import Cause
 from overbook.residency.events import Ticket
 
 
-@dataclass(frozen=True, slots=True)
-class Loading:
+class Loading(NamedTuple):
     """Of the content with this ``generation``; what arrives meanwhile makes it stale.
 
     ``size``: what it will take, ``peak``: what it takes for a moment, ``extra``: charged beyond its size until it ends,
@@ -29,8 +29,7 @@ class Loading:
     deleted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Drain:
+class Drain(NamedTuple):
     """Why the model leaves, and when it is unloaded whatever is in flight. ``withdrawn``: all gateways took its route
     away. ``settled``: nothing is in flight any more, or it was waited for long enough: only callers are in the way.
     """
@@ -40,3 +39,15 @@ class Drain:
     deadline: float
     withdrawn: bool = False
     settled: bool = False
+
+    def because(self, cause: Cause) -> Drain:
+        """The same, for another reason."""
+        return Drain(self.ticket, cause, self.deadline, self.withdrawn, self.settled)
+
+    def without_route(self) -> Drain:
+        """The same, now that it is withdrawn."""
+        return Drain(self.ticket, self.cause, self.deadline, withdrawn=True)
+
+    def until_callers_left(self) -> Drain:
+        """The same, now that only callers are in the way of the unload."""
+        return Drain(self.ticket, self.cause, math.inf, self.withdrawn, settled=True)
