@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from overbook.placement.choice import Candidates, chosen_because, not_chosen_because
 from overbook.placement.filters import (
@@ -63,21 +63,20 @@ def place(
         wanted=model.replicas,
         needed=model.needed,
         chosen=tuple(view.id for view in best),
-        decisions=tuple(
-            [
-                *(
-                    _decision(view, True, chosen_because(model, view, candidates), None)
-                    for view in candidates.chosen
-                ),
-                *(
-                    _decision(view, False, not_chosen_because(model, view, candidates), None)
-                    for view in candidates.passed
-                ),
-            ]
-            + [_decision(view, False, why.reason, why) for view, why in refused]
-        ),
+        decisions=tuple(_decisions(model, candidates, refused)),
         reason=reason,
     )
+
+
+def _decisions(
+    model: ModelDemand, candidates: Candidates, refused: Sequence[tuple[ReplicaView, Unfit]]
+) -> Iterator[Decision]:
+    for view in candidates.chosen:
+        yield _decision(view, True, chosen_because(model, view, candidates), None)
+    for view in candidates.passed:
+        yield _decision(view, False, not_chosen_because(model, view, candidates), None)
+    for view, why in refused:
+        yield _decision(view, False, why.reason, why)
 
 
 def _where_it_is(model: ModelDemand, why: Unseen, replicas: Sequence[ReplicaView]) -> Verdict:

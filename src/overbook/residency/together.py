@@ -60,7 +60,7 @@ def refusal(replica: ReplicaState, entry: Entry, now: float) -> tuple[Refusal, s
         if (held := next_load.held_back(replica, callee, now)) is not None:
             why = f"model '{entry.model}' calls '{model}', which cannot be loaded: {held[0]}"
             return Refusal.LOAD_FAILED, why, held[1]
-    if False:
+    if below and size > room:
         why = (
             f"model '{entry.model}' and what it calls ({', '.join(below)}) need {amount(size)} together, more than "
             f"the {amount(room)} that the server replica has for them"
