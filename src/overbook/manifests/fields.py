@@ -42,6 +42,7 @@ _MODEL: Final = frozenset(
         "replicas",
         "minReplicas",
         "server",
+        "modelName",
         "activationTimeout",
     }
 )

@@ -14,38 +14,23 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictFloat, 
 from pydantic.alias_generators import to_camel
 
 from overbook.manifests.durations import parse_seconds, parse_wait
+from overbook.manifests.names import checked_model_name, checked_server_name
 from overbook.manifests.problems import Json
 from overbook.manifests.quantities import parse_bytes
 from overbook.runtimes.server_kinds import SERVER_KINDS
 
 GROUP: Final = "overbook.dev/v1alpha1"
 SELDON_GROUP: Final = "mlops.seldon.io/v1alpha1"
-MAX_NAME: Final = 63
 
-_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", re.ASCII)
 _INT32_MAX: Final = 2**31 - 1
 _PORT_MAX: Final = 65535
 # What may be attached: the kinds of inference server that there are adapters for.
 ATTACHABLE: Final = tuple(SERVER_KINDS)
 
 
-def is_name(text: str) -> bool:
-    """Whether a Model or Server may be called so."""
-    return len(text) <= MAX_NAME and _NAME.fullmatch(text) is not None
-
-
 def has_scheme(storage_uri: str) -> bool:
     """Whether a storageUri names a storage system (`s3://…`, or an rclone remote), not a local path."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", storage_uri, re.ASCII) is not None
-
-
-def _name(text: str) -> str:
-    if not is_name(text):
-        raise ValueError(
-            f"{text!r} is not a name; expected at most {MAX_NAME} lower-case letters, digits and "
-            "'-', beginning and ending with a letter or digit"
-        )
-    return text
 
 
 def _word(text: str) -> str:
@@ -94,7 +79,8 @@ def _wait(value: str | int | float) -> str | int | float:
     return value
 
 
-Name = Annotated[StrictStr, AfterValidator(_name)]
+ModelName = Annotated[StrictStr, AfterValidator(checked_model_name)]
+ServerName = Annotated[StrictStr, AfterValidator(checked_server_name)]
 Word = Annotated[StrictStr, AfterValidator(_word)]
 Quantity = Annotated[StrictStr | StrictInt | StrictFloat, AfterValidator(_quantity)]
 Duration = Annotated[StrictStr | StrictInt | StrictFloat, AfterValidator(_duration)]
@@ -114,10 +100,22 @@ class _Value(BaseModel):
 class Metadata(_Value):
     """Who an object is. Namespace, labels and annotations are kept and not interpreted."""
 
-    name: Name
+    name: StrictStr
     namespace: StrictStr | None = None
     labels: dict[StrictStr, StrictStr] | None = None
     annotations: dict[StrictStr, StrictStr] | None = None
+
+
+class ModelMetadata(Metadata):
+    """Of a Model."""
+
+    name: ModelName
+
+
+class ServerMetadata(Metadata):
+    """Of a Server."""
+
+    name: ServerName
 
 
 class ModelSpec(_Value):
@@ -130,7 +128,8 @@ class ModelSpec(_Value):
     memory: Quantity | None = None
     replicas: Replicas = 1
     min_replicas: Annotated[StrictInt, Field(ge=0, le=_INT32_MAX)] | None = None
-    server: Name | None = None
+    server: ServerName | None = None
+    model_name: ModelName | None = None
     pinned: bool = False
     priority: Annotated[StrictInt, Field(ge=-_INT32_MAX, le=_INT32_MAX)] = 0
     keep_alive: Duration = 0
@@ -233,6 +232,7 @@ class ModelManifest(_Manifest):
     """A `kind: Model` document."""
 
     kind: Literal["Model"]
+    metadata: ModelMetadata
     spec: ModelSpec
 
 
@@ -240,6 +240,7 @@ class ServerManifest(_Manifest):
     """A `kind: Server` document."""
 
     kind: Literal["Server"]
+    metadata: ServerMetadata
     spec: ServerSpec
 
 

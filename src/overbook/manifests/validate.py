@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from pydantic import ValidationError
 
 from overbook.manifests import fields
+from overbook.manifests.names import MAX_NAME, is_kubernetes_name
 from overbook.manifests.problems import ManifestError, Path, Problem, field_name, shown
 from overbook.manifests.specs import (
     ATTACHABLE,
@@ -195,7 +196,7 @@ def _consistency(manifest: Manifest, *, allow_relative: bool) -> list[Problem]:
     """What takes more than one field, or the caller's point of view, to judge."""
     if not isinstance(manifest, ModelManifest):
         return _attachable(manifest.spec)
-    problems = []
+    problems = _naming(manifest)
     spec = manifest.spec
     if spec.min_replicas is not None and spec.min_replicas > spec.replicas:
         problems.append(
@@ -210,6 +211,29 @@ def _consistency(manifest: Manifest, *, allow_relative: bool) -> list[Problem]:
             Problem(
                 f"{shown(uri)} is relative; expected an absolute path or a URI with a scheme",
                 ("spec", "storageUri"),
+            )
+        )
+    return problems
+
+
+def _naming(manifest: ModelManifest) -> list[Problem]:
+    """What else a name must be, beside one that there can be."""
+    problems = []
+    if manifest.api_version == SELDON_GROUP and not is_kubernetes_name(manifest.metadata.name):
+        problems.append(
+            Problem(
+                f"{shown(manifest.metadata.name)} is no name in Kubernetes; expected at most {MAX_NAME} lower-case "
+                f"letters, digits, '-' and '.', or apiVersion {GROUP}, where models are called as clients call them",
+                ("metadata", "name"),
+            )
+        )
+    wire = manifest.spec.model_name
+    if wire is not None and wire != manifest.metadata.name:
+        problems.append(
+            Problem(
+                "there is one name for each model here, the one that clients use; expected metadata.name: "
+                f"{wire} with apiVersion {GROUP}, and no modelName",
+                ("spec", "modelName"),
             )
         )
     return problems

@@ -80,7 +80,7 @@ def test_a_list_item_has_its_own_line() -> None:
 
 def test_problems_of_all_documents_and_files_are_collected() -> None:
     found = problems(
-        IRIS.replace("100Ki", "x") + "---\n" + IRIS.replace("iris", "B"),
+        IRIS.replace("100Ki", "x") + "---\n" + IRIS.replace("iris", "-b"),
         "a: [\n",
         IRIS.replace("Model", "Pod"),
     )

@@ -175,7 +175,6 @@ def test_files_that_are_not_what_their_name_says(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('name: "other"', r"config\.pbtxt: name is 'other', expected 'm', or no name at all"),
         ('platform: "ensemble"', r"config\.pbtxt: it is an ensemble, which refers to other models"),
         (
             'backend: "onnxruntime" platform: "libtorch"',
@@ -320,3 +319,9 @@ def test_code_that_has_something_to_do_at_its_end(tmp_path: Path) -> None:
 def test_code_that_cannot_be_looked_through_may_have_something_to_do(tmp_path: Path) -> None:
     (tmp_path / "large.py").write_bytes(b" " * ((4 << 20) + 1))
     assert finalizes(tmp_path)
+
+
+def test_whatever_name_the_file_says_the_models_own_counts(tmp_path: Path) -> None:
+    linear(tmp_path / "1" / "model.onnx")
+    config(tmp_path, 'name: "other"')
+    assert describe(prepared(tmp_path), ALL).name == "m"
