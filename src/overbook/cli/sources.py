@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from overbook.client.http import JsonObject
-from overbook.manifests.parse import MAX_TEXT, Document, Source, parse_sources
+from overbook.manifests.parse import MAX_TEXT, Document, Parsed, Source, parse_sources
 from overbook.manifests.problems import ManifestError, Problem
 from overbook.manifests.specs import has_scheme
 
@@ -45,7 +45,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Manifests:
-    """Everything that the paths gave, in order, and what their authors should know.
+    """Everything that the paths gave, in order, and what their authors should know. Documents of others are not there.
 
     `missing` are artifacts that are not on this machine; whether that matters, the scheduler says.
     """
@@ -68,19 +68,19 @@ def load_manifests(paths: Sequence[str], *, stdin: Bytes) -> Manifests:
                 problems.append(item)
             else:
                 sources.append(item)
-    documents: tuple[Document, ...] = ()
+    parsed = Parsed(())
     try:
-        documents = parse_sources(sources)
+        parsed = parse_sources(sources)
     except ManifestError as error:
         problems.extend(error.problems)
-    if not documents and not problems:
+    if not (parsed.documents or parsed.skipped or problems):
         problems.append(Problem(f"no manifests in {', '.join(paths)}; expected a Model or Server"))
     if problems:
         raise ManifestError(problems)
-    warnings: list[Problem] = []
+    warnings = list(parsed.skipped)
     absent: list[Problem] = []
     loaded = []
-    for document in documents:
+    for document in parsed.documents:
         warnings.extend(document.warnings)
         body = document.manifest.to_json()
         missing = _resolve(body, document)

@@ -43,6 +43,7 @@ _MODEL: Final = frozenset(
         "minReplicas",
         "server",
         "modelName",
+        "parameters",
         "activationTimeout",
     }
 )
@@ -64,7 +65,6 @@ SPEC: Final[dict[tuple[str, str], KnownFields]] = {
                 "llm",
                 "logger",
                 "maxReplicas",
-                "parameters",
                 "preloaded",
                 "schemaUri",
                 "secretName",

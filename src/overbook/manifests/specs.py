@@ -118,6 +118,19 @@ class ServerMetadata(Metadata):
     name: ServerName
 
 
+class _Closed(_Value):
+    """Part of a spec in which every field is known."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Parameter(_Closed):
+    """Something that the model's own code, or its server, is told."""
+
+    name: Word
+    value: StrictStr
+
+
 class ModelSpec(_Value):
     """What a Model needs. `memory` is as the user wrote it; `memory_bytes` is what it means."""
 
@@ -135,6 +148,7 @@ class ModelSpec(_Value):
     keep_alive: Duration = 0
     activation_timeout: Wait | None = None
     verify: bool = True
+    parameters: Annotated[tuple[Parameter, ...], Field(strict=False)] = ()
 
     @property
     def memory_bytes(self) -> int | None:
@@ -156,12 +170,6 @@ class ModelSpec(_Value):
         """Requirements, and Seldon's modelType, which is one more; each once, in order."""
         extra = () if self.model_type is None else (self.model_type,)
         return tuple(dict.fromkeys((*self.requirements, *extra)))
-
-
-class _Closed(_Value):
-    """Part of a spec in which every field is known."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class ServerAddress(_Closed):

@@ -46,9 +46,11 @@ _EXPECTED: Final = {
 _NEEDED: Final = {
     "storageUri": "a path or URI of the model's artifact",
     "serverConfig": "the runtime to run, such as mlserver",
-    "name": "the name clients will use",
+    "metadata.name": "the name clients will use",
+    "name": "what it is called",
     "rest": "host:port where the inference server answers REST",
     "grpc": "host:port where the inference server answers gRPC",
+    "value": "text, in quotes where it looks like a number",
     "path": "the folder that the inference server reads its models from",
 }
 
@@ -176,7 +178,7 @@ def _problem(detail: ErrorDetails) -> Problem:
     if code == "value_error":
         return Problem(str(context["error"]), path)
     if code == "missing":
-        needed = _NEEDED.get(str(path[-1]), "a value")
+        needed = _NEEDED.get(field_name(path)) or _NEEDED.get(str(path[-1]), "a value")
         return Problem(f"is required; expected {needed}", path)
     if code == "extra_forbidden":
         return Problem(f"unknown field in {field_name(path[:-1])}", path)
@@ -198,6 +200,11 @@ def _consistency(manifest: Manifest, *, allow_relative: bool) -> list[Problem]:
         return _attachable(manifest.spec)
     problems = _naming(manifest)
     spec = manifest.spec
+    names = [each.name for each in spec.parameters]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            told = f"{shown(name)} is here twice; expected each name once"
+            problems.append(Problem(told, ("spec", "parameters", index, "name")))
     if spec.min_replicas is not None and spec.min_replicas > spec.replicas:
         problems.append(
             Problem(

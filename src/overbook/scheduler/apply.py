@@ -10,6 +10,7 @@ from typing import Final
 from overbook.artifacts.address import local_path
 from overbook.artifacts.errors import ArtifactError
 from overbook.artifacts.survey import Survey
+from overbook.manifests.kinds import ONLY, of_others
 from overbook.manifests.problems import Json, ManifestError
 from overbook.manifests.specs import Manifest, ModelManifest, ServerManifest
 from overbook.manifests.validate import validate_object
@@ -30,6 +31,7 @@ from overbook.scheduler.surveyor import Surveyor
 BITE: Final = 100
 
 FAILED: Final = "failed"
+SKIPPED: Final = "skipped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,11 @@ async def _check(documents: Sequence[Json]) -> list[_Checked | Result]:
     for index, document in enumerate(documents):
         if index % BITE == BITE - 1:
             await asyncio.sleep(0)
+        if (what := of_others(document)) is not None:
+            checked.append(
+                replace(_named(document, SKIPPED), warnings=(f"{what} is skipped; {ONLY}",))
+            )
+            continue
         try:
             valid = validate_object(document)
         except ManifestError as error:
@@ -202,6 +209,10 @@ def _dry(actor: Actor, each: _Checked | Result) -> Result:
 
 
 def _failed(document: Json, error: str) -> Result:
+    return replace(_named(document, FAILED), error=error)
+
+
+def _named(document: Json, action: str) -> Result:
     """A result for what may not even have a name."""
     kind, name = "", ""
     if isinstance(document, dict):
@@ -211,4 +222,4 @@ def _failed(document: Json, error: str) -> Result:
         if isinstance(metadata, dict):
             called = metadata.get("name")
             name = called if isinstance(called, str) else ""
-    return Result(kind, name, 0, FAILED, error)
+    return Result(kind, name, 0, action, None)

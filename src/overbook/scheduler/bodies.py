@@ -24,12 +24,14 @@ class TimeoutBody(_Body):
 
 
 class ApplyResult(BaseModel):
-    """``error`` beside another action than ``failed``: registered, but it has no place."""
+    """``error`` beside another action than ``failed``: registered, but it has no place. ``skipped``: of a kind that
+    others handle.
+    """
 
     kind: str
     name: str
     generation: int
-    action: Literal["created", "configured", "unchanged", "failed", "valid"]
+    action: Literal["created", "configured", "unchanged", "skipped", "failed", "valid"]
     error: str | None
     warnings: list[str]
 

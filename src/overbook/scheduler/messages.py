@@ -47,6 +47,7 @@ def assigned_model(model: Model) -> pb.AssignedModel:
         keep_alive_seconds=needs.keep_alive,
         artifact_version="" if needs.artifact_version is None else str(needs.artifact_version),
         take_unverified=not needs.verify,
+        parameters=dict(needs.parameters),
     )
 
 

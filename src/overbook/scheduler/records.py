@@ -67,6 +67,7 @@ class Needs:
     activation_timeout: float | None = None  # seconds; None for the gateways' own
     artifact_version: int | None = None
     verify: bool = True
+    parameters: tuple[tuple[str, str], ...] = ()  # by name
 
     @classmethod
     def from_spec(cls, spec: ModelSpec) -> Needs:
@@ -83,15 +84,16 @@ class Needs:
             activation_timeout=spec.activation_timeout_seconds,
             artifact_version=spec.artifact_version,
             verify=spec.verify,
+            parameters=tuple(sorted((each.name, each.value) for each in spec.parameters)),
         )
 
     def same_content(self, other: Needs) -> bool:
         """Whether both load the same thing; pins, sizes, waits and replicas are no content."""
-        return (self.storage_uri, self.requirements, self.artifact_version) == (
-            other.storage_uri,
-            other.requirements,
-            other.artifact_version,
-        )
+        return self._content == other._content
+
+    @property
+    def _content(self) -> tuple[object, ...]:
+        return (self.storage_uri, self.requirements, self.artifact_version, self.parameters)
 
 
 def guessed_size(artifact_bytes: int) -> int:

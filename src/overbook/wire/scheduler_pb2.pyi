@@ -520,6 +520,26 @@ Global___AssignmentUpdate: _TypeAlias = AssignmentUpdate  # noqa: Y015
 class AssignedModel(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class ParametersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     STORAGE_URI_FIELD_NUMBER: _builtins.int
@@ -531,6 +551,7 @@ class AssignedModel(_message.Message):
     ARTIFACT_VERSION_FIELD_NUMBER: _builtins.int
     KEEP_ALIVE_SECONDS_FIELD_NUMBER: _builtins.int
     TAKE_UNVERIFIED_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     generation: _builtins.int
     storage_uri: _builtins.str
@@ -547,6 +568,10 @@ class AssignedModel(_message.Message):
     """available without having been loaded once"""
     @_builtins.property
     def requirements(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def parameters(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """for the model's code or its server"""
+
     def __init__(
         self,
         *,
@@ -561,10 +586,11 @@ class AssignedModel(_message.Message):
         artifact_version: _builtins.str = ...,
         keep_alive_seconds: _builtins.float = ...,
         take_unverified: _builtins.bool = ...,
+        parameters: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_memory_bytes", b"_memory_bytes", "memory_bytes", b"memory_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_memory_bytes", b"_memory_bytes", "artifact_version", b"artifact_version", "fingerprint", b"fingerprint", "generation", b"generation", "keep_alive_seconds", b"keep_alive_seconds", "memory_bytes", b"memory_bytes", "name", b"name", "pinned", b"pinned", "priority", b"priority", "requirements", b"requirements", "storage_uri", b"storage_uri", "take_unverified", b"take_unverified"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_memory_bytes", b"_memory_bytes", "artifact_version", b"artifact_version", "fingerprint", b"fingerprint", "generation", b"generation", "keep_alive_seconds", b"keep_alive_seconds", "memory_bytes", b"memory_bytes", "name", b"name", "parameters", b"parameters", "pinned", b"pinned", "priority", b"priority", "requirements", b"requirements", "storage_uri", b"storage_uri", "take_unverified", b"take_unverified"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__memory_bytes: _TypeAlias = _typing.Literal["memory_bytes"]  # noqa: Y015
     _WhichOneofArgType__memory_bytes: _TypeAlias = _typing.Literal["_memory_bytes", b"_memory_bytes"]  # noqa: Y015

@@ -181,7 +181,7 @@ def test_validate_needs_nothing_running(
 
 
 def test_validate_says_every_problem(overbook: Overbook) -> None:
-    result = overbook("validate", "-f", "-", stdin=manifest("A") + manifest("iris", pinned=1))
+    result = overbook("validate", "-f", "-", stdin=manifest("-a") + manifest("iris", pinned=1))
     assert (result.exit_code, result.stdout) == (1, "")
     assert [line.split(": ")[:2] for line in result.stderr.splitlines()] == [
         ["<stdin>:1", "metadata.name"],

@@ -97,6 +97,18 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
     ]
 
 
+def test_a_folder_with_documents_of_others(tmp_path: Path) -> None:
+    write(tmp_path / "a.yaml", "a")
+    pipeline = "apiVersion: mlops.seldon.io/v1alpha1\nkind: Pipeline\nmetadata: {name: p}\n"
+    (tmp_path / "p.yaml").write_text(pipeline)
+    found = load(tmp_path)
+    assert [each.label for each in found.loaded] == ["model/a"]
+    (warning,) = map(str, found.warnings)
+    assert warning.startswith(f"{tmp_path}/p.yaml:1: Pipeline 'p' of mlops.seldon.io/v1alpha1")
+    alone = load(tmp_path / "p.yaml")
+    assert (alone.loaded, len(alone.warnings)) == ((), 1)
+
+
 def test_nothing_at_all_is_a_problem() -> None:
     assert problems("-", stdin=b"---\n# nothing\n") == [
         "no manifests in -; expected a Model or Server"

@@ -292,6 +292,41 @@ def test_a_second_name_is_refused_with_what_to_write_instead(group: str) -> None
     assert (same.manifest.name, same.warnings) == ("iris", ())
 
 
+@pytest.mark.parametrize("group", [OURS, SELDON])
+def test_parameters_are_the_models_own(group: str) -> None:
+    given: Json = [{"name": "threshold", "value": "0.5"}, {"name": "task", "value": ""}]
+    validated = validate_object(model(group, parameters=given))
+    assert isinstance(validated.manifest, ModelManifest)
+    assert [(each.name, each.value) for each in validated.manifest.spec.parameters] == [
+        ("threshold", "0.5"),
+        ("task", ""),
+    ]
+    assert validated.warnings == ()
+    assert validated.manifest.to_json() == model(group, parameters=given)
+
+
+def test_parameters_that_say_nothing_clear() -> None:
+    assert problems(
+        model(
+            parameters=[
+                {"name": "a", "value": 5},
+                {"name": "b"},
+                {"value": "x"},
+                {"name": "c", "value": "1", "valeu": "2"},
+            ]
+        )
+    ) == [
+        "spec.parameters[0].value: 5 is not text (put it in quotes)",
+        "spec.parameters[1].value: is required; expected text, in quotes where it looks like a number",
+        "spec.parameters[2].name: is required; expected what it is called",
+        "spec.parameters[3].valeu: unknown field in spec.parameters[3]",
+    ]
+    twice: Json = [{"name": "a", "value": "1"}, {"name": "a", "value": "2"}]
+    assert problems(model(parameters=twice)) == [
+        "spec.parameters[1].name: 'a' is here twice; expected each name once"
+    ]
+
+
 @pytest.mark.parametrize("name", ["A", "a_b", "a.b", "a" * 64])
 def test_no_client_names_servers_so_theirs_are_plain(name: str) -> None:
     (line,) = problems(named(name, server()))

@@ -114,6 +114,8 @@ def _described(model: PreparedModel, offer: Backends) -> tuple[Layout, ModelConf
     where = f"model {model.name}: {CONFIG}"
     # Whatever name the file says: its owner was free to register it under another.
     config.name = model.name
+    for name, value in model.parameters:
+        config.parameters[name].string_value = value
     _check_backend(where, layout, config, offer)
     if layout.backend is not None:
         _complete_backend(where, layout.backend, config)

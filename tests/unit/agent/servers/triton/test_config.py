@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -325,3 +326,11 @@ def test_whatever_name_the_file_says_the_models_own_counts(tmp_path: Path) -> No
     linear(tmp_path / "1" / "model.onnx")
     config(tmp_path, 'name: "other"')
     assert describe(prepared(tmp_path), ALL).name == "m"
+
+
+def test_the_manifests_parameters_go_before_those_of_the_file(tmp_path: Path) -> None:
+    linear(tmp_path / "1" / "model.onnx")
+    config(tmp_path, 'parameters { key: "a" value { string_value: "1" } }')
+    given = replace(prepared(tmp_path), parameters=(("a", "2"), ("b", "")))
+    parameters = describe(given, ALL).parameters
+    assert {name: each.string_value for name, each in parameters.items()} == {"a": "2", "b": ""}
