@@ -101,7 +101,10 @@ def survey(source: Path) -> tuple[Path, list[LocalEntry]]:
 
 
 def entries_of(source: Path, root: Path) -> list[LocalEntry]:
-    """All that is in the folder ``root``, sorted by name; ``source``: what people call it. Raises ArtifactError, OSError."""
+    """All that is in the folder ``root``, sorted by name; ``source``: what people call it.
+
+    Raises ArtifactError, OSError.
+    """
     entries = sorted(_walk(source, root), key=lambda entry: entry.name)
     _require_bounded(source, root, entries)
     return entries

@@ -1,6 +1,7 @@
 """A look at a model's files on this machine: how many bytes, and a fingerprint that changes when they do.
 
-What a copy of them would be refused for, such as a link that leads out of their folder, is refused here as well. Reads names, sizes and times, never contents: cheap enough for every apply. Blocking; call it in a thread.
+What a copy of them would be refused for, such as a link that leads out of their folder, is refused here as well. Reads
+names, sizes and times, never contents: cheap enough for every apply. Blocking; call it in a thread.
 """
 
 from __future__ import annotations

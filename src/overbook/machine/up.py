@@ -9,16 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import sys
 from collections.abc import Awaitable, Coroutine
 from pathlib import Path
 from typing import Final, TypeVar
 
-import psutil
-
 from overbook import __version__
-from overbook.agent.memory.machine import room_for
 from overbook.client.control import ControlClient
 from overbook.client.http import JsonObject
 from overbook.gateway.errors import GatewayStartFailed
@@ -29,6 +25,7 @@ from overbook.machine.folders import StateUnusable, owned, run_dir, socket_targe
 from overbook.machine.options import UpOptions
 from overbook.machine.progress import StderrProgress
 from overbook.machine.readiness import Readiness
+from overbook.machine.room import machine_bytes
 from overbook.machine.runtimes import RuntimeKeeper
 from overbook.machine.scheduler import scheduler_config
 from overbook.machine.stopping import Leaver, Stop
@@ -106,7 +103,7 @@ class _Up:
             defaults=default_settings(
                 memory=self._memory,
                 overcommit=options.overcommit,
-                machine=self._machine,
+                machine=machine_bytes(),
             ),
             alone=False,
         )
@@ -198,13 +195,7 @@ class _Up:
     @property
     def _memory(self) -> int:
         """The budget, in bytes, of a Server that does not say: Seldon's manifests cannot."""
-        return self._options.memory or min(_DEFAULT_MEMORY, self._machine // 2)
-
-    @property
-    def _machine(self) -> int:
-        """Bytes that this machine, or the control group it gave us, has for everything."""
-        room = room_for(os.getpid())
-        return int(psutil.virtual_memory().total) if room is None else room.total
+        return self._options.memory or min(_DEFAULT_MEMORY, machine_bytes() // 2)
 
     def _banner(self) -> None:
         host = _dialled(self._options.host)

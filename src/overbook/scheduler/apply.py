@@ -22,7 +22,7 @@ from overbook.scheduler.manifests_in import (
     Applied,
     apply_model,
     apply_server,
-    build_server,
+    checked_server,
 )
 from overbook.scheduler.state import State
 from overbook.scheduler.surveyor import Surveyor
@@ -202,7 +202,7 @@ def _dry(actor: Actor, each: _Checked | Result) -> Result:
     manifest = each.manifest
     if not isinstance(manifest, ModelManifest):
         try:
-            build_server(manifest, actor.defaults, generation=0, created=0.0)
+            checked_server(manifest, actor.defaults, generation=0, created=0.0)
         except Invalid as error:
             return Result(manifest.kind, manifest.name, 0, FAILED, str(error), each.warnings)
     return Result(manifest.kind, manifest.name, 0, "valid", None, each.warnings)

@@ -80,8 +80,7 @@ def apply_server(state: State, manifest: ServerManifest, defaults: Defaults, now
         return Applied(old.generation, UNCHANGED)
     generation = 1 if old is None else old.generation + 1
     created = now if old is None else old.created
-    server = build_server(manifest, defaults, generation=generation, created=created)
-    _refuse_oversized(manifest.spec, server, defaults)
+    server = checked_server(manifest, defaults, generation=generation, created=created)
     if old is not None:
         server.condition = old.condition
     state.seats.servers[server.name] = server
@@ -93,6 +92,15 @@ def apply_server(state: State, manifest: ServerManifest, defaults: Defaults, now
         Note(reason, "Server", server.name, f"generation {generation}")
     )
     return Applied(generation, action)
+
+
+def checked_server(
+    manifest: ServerManifest, defaults: Defaults, *, generation: int, created: float
+) -> Server:
+    """A Server's record, where it may be applied. Raises Invalid."""
+    server = build_server(manifest, defaults, generation=generation, created=created)
+    _refuse_oversized(manifest.spec, server, defaults)
+    return server
 
 
 def _refuse_oversized(spec: ServerSpec, server: Server, defaults: Defaults) -> None:

@@ -171,13 +171,30 @@ def test_validate_needs_nothing_running(
     file = tmp_path / "m.yaml"
     file.write_text(manifest("iris", storageUri="gone"))
     result = overbook("validate", "-f", str(file))
-    assert (result.exit_code, result.stdout) == (0, "model/iris valid\n")
     gone = str(tmp_path / "gone")
-    assert result.stderr == (
-        f"warning: {file}:1: spec.storageUri: {gone!r} is not on this machine; "
-        "expected a folder or file with the model\n"
+    assert (result.exit_code, result.stdout, result.stderr) == (
+        1,
+        "",
+        f"{file}:1: spec.storageUri: {gone!r} does not exist; expected a model's file or folder\n",
     )
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "gone" / "model.joblib").touch()
+    result = overbook("validate", "-f", str(file))
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "model/iris valid\n", "")
     assert fake.requests == []
+
+
+def test_validate_asks_a_running_overbook(overbook: Overbook, fake: FakeOverbook) -> None:
+    result = overbook("validate", "-f", "-", "--remote", stdin=manifest("iris"))
+    assert (result.exit_code, result.stdout) == (0, "model/iris valid\n")
+    fake.apply_errors["iris"] = "spec.storageUri: '/x' does not exist"
+    result = overbook("validate", "-f", "-", "--remote", stdin=manifest("iris"))
+    assert (result.exit_code, result.stdout, result.stderr) == (
+        1,
+        "",
+        "<stdin>:1: model/iris: spec.storageUri: '/x' does not exist\n",
+    )
+    assert [path for _, path, _ in fake.requests] == ["/api/v1/validate"] * 2
 
 
 def test_validate_says_every_problem(overbook: Overbook) -> None:

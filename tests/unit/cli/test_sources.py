@@ -70,12 +70,12 @@ def test_other_paths_stay(tmp_path: Path, uri: str) -> None:
     assert uris(load(tmp_path)) == [uri]
 
 
-def test_a_missing_artifact_is_told_with_its_line(tmp_path: Path) -> None:
+def test_a_problem_found_later_has_its_line(tmp_path: Path) -> None:
     write(tmp_path / "m.yaml", "a", "gone")
-    (missing,) = load(tmp_path).missing
-    assert str(missing).startswith(
-        f"{tmp_path}/m.yaml:4: spec.storageUri: '{tmp_path}/gone' is not on this machine"
-    )
+    (loaded,) = load(tmp_path).loaded
+    where = f"{tmp_path}/m.yaml"
+    assert str(loaded.problem("no", ("spec", "storageUri"))) == f"{where}:4: spec.storageUri: no"
+    assert str(loaded.problem("no", ())) == f"{where}:3: no"
 
 
 def test_names_are_unique_over_all_files(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from typing import Final, TypedDict
 from overbook.agent.servers.attached.kinds import AttachedKind, AttachedMlserver, AttachedTriton
 from overbook.agent.servers.attached.server import AttachedServer, Attachment
 from overbook.agent.servers.mlserver.server import MlserverConfig, MlserverServer
-from overbook.agent.servers.protocol import InferenceServer
+from overbook.agent.servers.mlserver.settings import server_settings
+from overbook.agent.servers.protocol import InferenceServer, PreparedModel
+from overbook.agent.servers.triton import config as triton_config
 from overbook.agent.servers.triton.server import TritonConfig, TritonServer
 from overbook.runtimes.catalogue import UnknownRuntime
 from overbook.runtimes.install import RuntimeEnvironment, environment
@@ -23,6 +25,13 @@ LAUNCHED: Final[Mapping[str, Callable[[RuntimeEnvironment, Path], InferenceServe
 ATTACHED: Final[Mapping[str, Callable[[], AttachedKind]]] = {
     "mlserver": AttachedMlserver,
     "triton": AttachedTriton,
+}
+
+
+# Whether files could be loaded by a server of this kind, whatever is installed: raises ModelRejected with one line.
+CHECKS: Final[Mapping[str, Callable[[PreparedModel], object]]] = {
+    "mlserver": server_settings,
+    "triton": triton_config.validate,
 }
 
 
