@@ -64,10 +64,10 @@ def _model(manifest: ModelManifest, servers: Mapping[str, ServerSpec]) -> Refusa
     found = survey(spec.storage_uri)
     if isinstance(found, str):
         return Refusal(_STORAGE_URI, found)
-    if spec.server in servers:
-        kinds = [servers[spec.server].server_config]
-    else:
-        kinds = _kinds(spec.all_requirements, found.made_for)
+    server = servers.get(spec.server or "")
+    kinds = (
+        _kinds(spec.all_requirements, found.made_for) if server is None else [server.server_config]
+    )
     refused: list[str] = []
     with _folder(Path(local_path(spec.storage_uri))) as folder:
         model = PreparedModel(
