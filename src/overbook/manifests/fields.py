@@ -72,14 +72,13 @@ SPEC: Final[dict[tuple[str, str], KnownFields]] = {
         ),
     ),
     (SELDON_GROUP, "Server"): KnownFields(
-        _SERVER,
+        _SERVER | {"podSpec"},
         frozenset(
             {
                 "disableAutoUpdate",
                 "imageOverrides",
                 "maxReplicas",
                 "minReplicas",
-                "podSpec",
                 "scalingSpec",
                 "statefulSetPersistentVolumeClaimRetentionPolicy",
             }

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
 from pydantic.alias_generators import to_camel
 
 from overbook.manifests.durations import parse_seconds, parse_wait
 from overbook.manifests.names import checked_model_name, checked_server_name
+from overbook.manifests.pods import PodMemory, pod_memory
 from overbook.manifests.problems import Json
 from overbook.manifests.quantities import parse_bytes
 from overbook.runtimes.server_kinds import SERVER_KINDS
@@ -209,6 +210,7 @@ class ServerSpec(_Value):
     extra_capabilities: Words = ()
     address: ServerAddress | None = None
     model_repository: ModelRepository | None = None
+    pod_spec: dict[StrictStr, Any] | None = None
 
     @property
     def attachment(self) -> Attachment | None:
@@ -220,7 +222,18 @@ class ServerSpec(_Value):
     @property
     def memory_bytes(self) -> int | None:
         """Budget M in bytes, None when the machine's default applies."""
-        return None if self.memory is None else parse_bytes(self.memory)
+        return self.pod.memory if self.memory is None else parse_bytes(self.memory)
+
+    @property
+    def overcommit(self) -> int | None:
+        """Percent, None when the default applies."""
+        given = self.overcommit_percentage
+        return self.pod.overcommit if given is None else given
+
+    @property
+    def pod(self) -> PodMemory:
+        """What Seldon's podSpec says of both."""
+        return pod_memory(self.pod_spec or {})
 
 
 class _Manifest(_Value):

@@ -15,7 +15,9 @@ from pydantic import ValidationError
 
 from overbook.manifests import fields
 from overbook.manifests.names import MAX_NAME, is_kubernetes_name
+from overbook.manifests.pods import PodMemory
 from overbook.manifests.problems import ManifestError, Path, Problem, field_name, shown
+from overbook.manifests.quantities import amount
 from overbook.manifests.specs import (
     ATTACHABLE,
     GROUP,
@@ -106,6 +108,8 @@ def validate_object(document: object, *, allow_relative: bool = False) -> Valida
         errors.extend(_consistency(manifest, allow_relative=allow_relative))
     if manifest is None or errors:
         raise ManifestError(errors)
+    if isinstance(manifest, ServerManifest) and manifest.spec.pod_spec is not None:
+        warnings.append(Problem(_of_pod(manifest.spec.pod), ("spec", "podSpec")))
     return Validated(manifest, tuple(warnings))
 
 
@@ -197,7 +201,7 @@ def _problem(detail: ErrorDetails) -> Problem:
 def _consistency(manifest: Manifest, *, allow_relative: bool) -> list[Problem]:
     """What takes more than one field, or the caller's point of view, to judge."""
     if not isinstance(manifest, ModelManifest):
-        return _attachable(manifest.spec)
+        return [*_attachable(manifest.spec), *manifest.spec.pod.problems]
     problems = _naming(manifest)
     spec = manifest.spec
     names = [each.name for each in spec.parameters]
@@ -244,6 +248,16 @@ def _naming(manifest: ModelManifest) -> list[Problem]:
             )
         )
     return problems
+
+
+def _of_pod(pod: PodMemory) -> str:
+    taken = [
+        *([] if pod.memory is None else [f"memory {amount(pod.memory)}"]),
+        *([] if pod.overcommit is None else [f"overcommitPercentage {pod.overcommit}"]),
+    ]
+    if not taken:
+        return "has no effect in Overbook"
+    return f"Overbook takes {' and '.join(taken)} from it, and nothing else"
 
 
 def _attachable(spec: ServerSpec) -> list[Problem]:

@@ -132,7 +132,6 @@ def build_server(
             f"spec.replicas: {spec.replicas} is out of range; expected at most {MAX_REPLICAS}"
         )
     metadata, plain = parts(manifest)
-    overcommit = spec.overcommit_percentage
     return Server(
         name=manifest.name,
         api_version=manifest.api_version,
@@ -143,7 +142,7 @@ def build_server(
         runtime=spec.server_config,
         replicas=spec.replicas,
         memory=memory,
-        overcommit=defaults.overcommit if overcommit is None else overcommit,
+        overcommit=defaults.overcommit if spec.overcommit is None else spec.overcommit,
         capabilities=None if spec.capabilities is None else frozenset(spec.capabilities),
         extra_capabilities=spec.extra_capabilities,
         attachment=spec.attachment,
