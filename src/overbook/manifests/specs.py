@@ -89,7 +89,7 @@ Wait = Annotated[StrictStr | StrictInt | StrictFloat, AfterValidator(_wait)]
 HostPort = Annotated[Word, AfterValidator(_host_port)]
 AbsolutePath = Annotated[Word, AfterValidator(_absolute)]
 Words = Annotated[tuple[Word, ...], Field(strict=False)]
-Replicas = Annotated[StrictInt, Field(ge=1, le=_INT32_MAX)]
+Replicas = Annotated[StrictInt, Field(ge=0, le=_INT32_MAX)]
 
 
 class _Value(BaseModel):

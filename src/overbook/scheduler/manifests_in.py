@@ -315,7 +315,7 @@ def _update(
 def _refuse_if_homeless(state: State, model: Model, demand: ModelDemand) -> None:
     """Where it stays on one replica at least, it is registered, and the wish for more is kept. Raises Conflict."""
     verdict = place(demand, state.seats.views(model), state.providers)
-    if not verdict.chosen and not verdict.waiting:
+    if verdict.wanted and not verdict.chosen and not verdict.waiting:
         raise Conflict(
             f"generation {model.generation} goes on serving, the new one has no place: "
             f"{verdict.reason}"

@@ -28,6 +28,7 @@ class Reason(Enum):
     PROGRESSING = "ModelProgressing"
     FAILED = "ModelFailed"
     SCHEDULE_FAILED = "ScheduleFailed"
+    SCALED_DOWN = "ModelScaledDown"  # its owner wants no replica of it
     TERMINATING = "ModelTerminating"
 
 
@@ -175,9 +176,9 @@ class Model:
 
     @property
     def needed(self) -> int:
-        """Replicas that must be available for the model to be ready."""
-        least = self.needs.min_replicas
-        return self.needs.replicas if least is None else max(1, least)
+        """Replicas that must be available for the model to be ready; 0 when it is to be served nowhere."""
+        least, most = self.needs.min_replicas, self.needs.replicas
+        return most if least is None else min(most, max(1, least))
 
     def with_role(self, role: Role) -> list[ReplicaId]:
         return [replica for replica, each in self.seats.items() if each is role]

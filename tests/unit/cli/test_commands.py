@@ -88,12 +88,12 @@ def test_apply_sends_nothing_when_a_manifest_is_wrong(
     overbook: Overbook, fake: FakeOverbook
 ) -> None:
     result = overbook(
-        "apply", "-f", "-", stdin=manifest("iris") + manifest("wine", memory="x", replicas=0)
+        "apply", "-f", "-", stdin=manifest("iris") + manifest("wine", memory="x", replicas=-1)
     )
     assert result.exit_code == 1
     assert result.stderr.splitlines() == [
         "<stdin>:3: spec.memory: 'x' is not a quantity; expected bytes such as 100Ki, 1.5Gi or 2e9",
-        "<stdin>:3: spec.replicas: 0 is out of range; expected at least 1",
+        "<stdin>:3: spec.replicas: -1 is out of range; expected at least 0",
     ]
     assert fake.requests == []
 
@@ -152,6 +152,18 @@ def test_wait_ends_at_once_for_what_nobody_tries_again(
     result = overbook("wait", "model", "iris", "--timeout", "60s")
     assert result.exit_code == 1
     assert result.stderr == "Error: model/iris failed: ModelFailed: invalid load key\n"
+
+
+def test_nothing_is_waited_for_that_is_served_nowhere(
+    overbook: Overbook, fake: FakeOverbook
+) -> None:
+    fake.add(model("iris", ready=False, reason="ModelScaledDown", message="spec.replicas is 0"))
+    result = overbook("apply", "--wait", "-f", "-", stdin=manifest("iris"))
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == "model/iris unchanged\nmodel/iris is scaled down to 0 replicas\n"
+    result = overbook("wait", "model", "iris")
+    assert result.exit_code == 1
+    assert result.stderr == "Error: model/iris failed: ModelScaledDown: spec.replicas is 0\n"
 
 
 def test_wait_waits_for_what_is_tried_again(overbook: Overbook, fake: FakeOverbook) -> None:

@@ -167,7 +167,7 @@ def test_every_problem_is_said_at_once() -> None:
     found = problems(
         model(
             memory="100Qi",
-            replicas=0,
+            replicas=-1,
             pinnd=True,
             requirements="sklearn",
             priority="high",
@@ -179,7 +179,7 @@ def test_every_problem_is_said_at_once() -> None:
         "spec.pinnd: unknown field in overbook.dev/v1alpha1; did you mean pinned?",
         "spec.requirements: 'sklearn' is not a list",
         "spec.memory: '100Qi' is not a quantity; expected bytes such as 100Ki, 1.5Gi or 2e9",
-        "spec.replicas: 0 is out of range; expected at least 1",
+        "spec.replicas: -1 is out of range; expected at least 0",
         "spec.server: 'Big' is not a name; expected at most 63 lower-case letters, digits and '-', "
         "beginning and ending with a letter or digit",
         "spec.priority: 'high' is not a whole number",
