@@ -32,6 +32,8 @@ from overbook.gateway.leaving import Leaving
 from overbook.gateway.oip.server import OipServer, OipSettings
 from overbook.gateway.own_routes import OwnRoutes
 from overbook.gateway.questions import Questions
+from overbook.gateway.request_log import NAME as REQUEST_LOG
+from overbook.gateway.request_log import RequestLog
 from overbook.gateway.router import Router
 from overbook.gateway.snapshot import bootstrap
 from overbook.gateway.snapshot.clusters import Fallback
@@ -139,11 +141,13 @@ class GatewayPart:
                     port=config.port,
                     sockets=self._sockets,
                     scripts=scripts,
+                    request_log=str(folder / REQUEST_LOG),
                 ),
                 concurrency=config.concurrency,
             ),
             self.admin,
         )
+        self._request_log = RequestLog(folder / REQUEST_LOG, self.admin)
 
     @property
     def running(self) -> int:
@@ -198,6 +202,7 @@ class GatewayPart:
                 group.create_task(self.envoy.run(), name="gateway envoy")
                 await self.envoy.wait_live()
                 group.create_task(self.meter.run(), name="gateway meter")
+                group.create_task(self._request_log.run(), name="gateway request log")
                 self.serving.set()
         finally:
             self.serving.clear()
