@@ -53,7 +53,14 @@ SPEC: Final[dict[tuple[str, str], KnownFields]] = {
     (GROUP, "Model"): KnownFields(_MODEL | {"pinned", "priority", "keepAlive", "verify"}),
     (GROUP, "Server"): KnownFields(
         _SERVER
-        | {"memory", "overcommitPercentage", "allowOversizedMemory", "address", "modelRepository"}
+        | {
+            "memory",
+            "overcommitPercentage",
+            "allowOversizedMemory",
+            "evictionPolicy",
+            "address",
+            "modelRepository",
+        }
     ),
     (SELDON_GROUP, "Model"): KnownFields(
         _MODEL | {"modelType"},

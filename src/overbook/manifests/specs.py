@@ -23,6 +23,8 @@ from overbook.runtimes.server_kinds import SERVER_KINDS
 GROUP: Final = "overbook.dev/v1alpha1"
 SELDON_GROUP: Final = "mlops.seldon.io/v1alpha1"
 
+# In which order models leave memory that others need; the first is the default.
+EVICTION_POLICIES: Final = ("worth", "lru")
 _INT32_MAX: Final = 2**31 - 1
 _PORT_MAX: Final = 65535
 # What may be attached: the kinds of inference server that there are adapters for.
@@ -70,6 +72,12 @@ def _quantity(value: str | int | float) -> str | int | float:
     return value
 
 
+def _eviction_policy(text: str) -> str:
+    if text not in EVICTION_POLICIES:
+        raise ValueError(f"{text!r} is not a policy; expected {' or '.join(EVICTION_POLICIES)}")
+    return text
+
+
 def _duration(value: str | int | float) -> str | int | float:
     parse_seconds(value)
     return value
@@ -86,6 +94,7 @@ Word = Annotated[StrictStr, AfterValidator(_word)]
 Quantity = Annotated[StrictStr | StrictInt | StrictFloat, AfterValidator(_quantity)]
 Duration = Annotated[StrictStr | StrictInt | StrictFloat, AfterValidator(_duration)]
 Wait = Annotated[StrictStr | StrictInt | StrictFloat, AfterValidator(_wait)]
+EvictionPolicy = Annotated[StrictStr, AfterValidator(_eviction_policy)]
 HostPort = Annotated[Word, AfterValidator(_host_port)]
 AbsolutePath = Annotated[Word, AfterValidator(_absolute)]
 Words = Annotated[tuple[Word, ...], Field(strict=False)]
@@ -206,6 +215,7 @@ class ServerSpec(_Value):
     memory: Quantity | None = None
     overcommit_percentage: Annotated[StrictInt, Field(ge=0, le=_INT32_MAX)] | None = None
     allow_oversized_memory: bool = False
+    eviction_policy: EvictionPolicy = EVICTION_POLICIES[0]
     capabilities: Words | None = None
     extra_capabilities: Words = ()
     address: ServerAddress | None = None

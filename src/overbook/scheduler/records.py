@@ -206,6 +206,7 @@ class Server:
     extra_capabilities: tuple[str, ...]
     attachment: Attachment | None = None
     condition: Condition | None = None
+    eviction_policy: str = ""
 
 
 @dataclass(slots=True)

@@ -203,7 +203,7 @@ class State:
             smaller = replica.budget < before[0] or replica.limit < before[1]
             if replica.hello is not None:
                 replica.capabilities = capabilities(server, replica.hello)
-            if replica.connected and replica.hello and replica.hello.memory != server.memory:
+            if replica.connected:
                 seats.changes.configured.add(replica.id)
             self.later(self.seats.misplaced(replica, enforce=smaller))
             self.forget(replica)

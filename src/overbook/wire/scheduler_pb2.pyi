@@ -646,15 +646,19 @@ class Configure(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    EVICTION_POLICY_FIELD_NUMBER: _builtins.int
     memory_bytes: _builtins.int
+    eviction_policy: _builtins.str
+    """"" for the default"""
     def __init__(
         self,
         *,
         memory_bytes: _builtins.int = ...,
+        eviction_policy: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["memory_bytes", b"memory_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["eviction_policy", b"eviction_policy", "memory_bytes", b"memory_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

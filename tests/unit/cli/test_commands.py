@@ -304,6 +304,20 @@ def test_describe_model(overbook: Overbook, fake: FakeOverbook) -> None:
 
 def test_describe_server(overbook: Overbook, fake: FakeOverbook) -> None:
     fake.add(server("mlserver"))
+    assert (
+        "evictionPolicy: worth (the default)\n" in overbook("describe", "server", "mlserver").stdout
+    )
+    chosen = server("mlserver")
+    assert isinstance(chosen["spec"], dict)
+    chosen["spec"]["evictionPolicy"] = "lru"
+    fake.add(chosen)
+    told = [
+        line
+        for line in overbook("describe", "server", "mlserver").stdout.splitlines()
+        if line.startswith("evictionPolicy")
+    ]
+    assert told == ["evictionPolicy: lru"]
+    fake.add(server("mlserver"))
     fake.verdict = [
         {"replica": 0, "models": [f"m{index}" for index in range(31)], "limit": 12_000_000}
     ]

@@ -238,6 +238,10 @@ def test_every_problem_is_said_at_once() -> None:
             server(overcommitPercentage=-1),
             "spec.overcommitPercentage: -1 is out of range; expected at least 0",
         ),
+        (
+            server(evictionPolicy="fifo"),
+            "spec.evictionPolicy: 'fifo' is not a policy; expected worth or lru",
+        ),
         ({**model(), "data": 1}, "data: unknown field in overbook.dev/v1alpha1"),
     ],
 )
