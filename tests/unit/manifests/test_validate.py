@@ -281,6 +281,13 @@ def test_in_seldons_group_names_are_those_of_kubernetes(name: str) -> None:
         )
 
 
+@pytest.mark.parametrize("policy", ["worth", "lru"])
+def test_a_server_chooses_who_leaves_first(policy: str) -> None:
+    manifest = validate_object(server(evictionPolicy=policy)).manifest
+    assert isinstance(manifest, ServerManifest)
+    assert manifest.spec.eviction_policy == policy
+
+
 def test_dots_are_fine_in_kubernetes() -> None:
     assert validate_object(named("a.b-c.9", model(SELDON))).manifest.name == "a.b-c.9"
 
