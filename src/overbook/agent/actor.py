@@ -61,7 +61,7 @@ class ActorPorts:
 class Actor:
     """One server replica. Not thread-safe: everything happens on one event loop.
 
-    Somewhat large, as a third of it puts together whom it hears and whom it has begin things.
+    Large, as a third of it puts together whom it hears and whom it has begin things.
 
     ``followers``: its gateways. ``residents``: its models in memory, as meter and memory watch see them.
     """

@@ -40,6 +40,7 @@ from overbook.agent.sizing import Sizing
 from overbook.agent.supervisor import Phase, RestartLimits, Supervisor
 from overbook.agent.verification import Verification
 from overbook.agent.verifier import Verifier, VerifierPorts
+from overbook.residency.chosen import ChosenOrder
 from overbook.residency.core import Core
 from overbook.residency.events import ModelName
 from overbook.residency.replica import Limits
@@ -97,6 +98,7 @@ class Agent:
     lost: LostModels
     reporter: Reporter
     watch: Watch
+    order: ChosenOrder
 
     async def run(self, *, watching: bool = True) -> None:
         """Until cancelled. ``watching``: the memory of the process, which takes looks several times a second."""
@@ -149,8 +151,9 @@ def assemble(ports: AgentPorts, limits: AgentLimits) -> Agent:
         spare=ports.spare,
         room=ports.room,
     )
+    order = ChosenOrder()
     actor = Actor(
-        core=Core(budget=limits.budget, limits=limits.residency),
+        core=Core(budget=limits.budget, limits=limits.residency, order=order),
         clock=clock,
         limits=limits.operations,
         ports=ActorPorts(
@@ -231,6 +234,7 @@ def assemble(ports: AgentPorts, limits: AgentLimits) -> Agent:
         lost=LostModels(server=server, actor=actor, notices=notices, clock=clock),
         reporter=reporter,
         watch=watch,
+        order=order,
     )
 
 

@@ -40,6 +40,7 @@ from overbook.agent.service import AgentService
 from overbook.agent.supervisor import RestartLimits, Supervisor
 from overbook.agent.surveys import Surveys
 from overbook.artifacts.cache import ArtifactCache
+from overbook.residency.chosen import DEFAULT, POLICIES
 from overbook.residency.replica import Limits
 from overbook.runtimes.catalogue import UnknownRuntime, runtime
 from overbook.wire import agent_pb2_grpc
@@ -231,7 +232,7 @@ class AgentPart:
                 assignments=agent.assignments.update,
                 command=Commands(agent.actor, agent.assignments).run,
                 look=surveys.of,
-                budget=lambda memory: self._set_budget(memory, agent.actor, foreign()),
+                configure=lambda told: self._configure(told, agent, foreign()),
                 model_report=agent.reporter.model,
                 server_report=agent.reporter.server,
                 all_models=lambda: list(agent.assignments.assigned),
@@ -250,6 +251,13 @@ class AgentPart:
             separate_process=sorted(config.own_process),
             machine=socket.gethostname(),
         )
+
+    def _configure(self, told: pb.Configure, agent: Agent, foreign: tuple[Foreign, ...]) -> None:
+        # A policy that an older agent does not know is none of its business.
+        policy = told.eviction_policy
+        agent.order.choose(policy if policy in POLICIES else DEFAULT)
+        if told.memory_bytes != self._budget:
+            self._set_budget(told.memory_bytes, agent.actor, foreign)
 
     def _set_budget(self, memory: int, actor: Actor, foreign: tuple[Foreign, ...]) -> None:
         """``memory``: for all models; what those of others are known to take is not ours to fill."""

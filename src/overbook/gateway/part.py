@@ -31,12 +31,14 @@ from overbook.gateway.leaving import Leaving
 from overbook.gateway.oip.server import OipServer, OipSettings
 from overbook.gateway.own_routes import OwnRoutes
 from overbook.gateway.questions import Questions
+from overbook.gateway.request_log import NAME as REQUEST_LOG
+from overbook.gateway.request_log import RequestLog
 from overbook.gateway.router import Router
 from overbook.gateway.scripts import read_scripts, read_unanswered
 from overbook.gateway.snapshot import bootstrap
 from overbook.gateway.snapshot.clusters import Fallback
 from overbook.gateway.snapshot.names import PlaceCount
-from overbook.gateway.snapshot.routes import data_routes
+from overbook.gateway.snapshot.routes import Json, Scripts, data_routes
 from overbook.gateway.usage import Usage, UsageMeter
 from overbook.gateway.xds import Feed
 from overbook.manifests.durations import LONGEST_WAIT
@@ -135,11 +137,19 @@ class GatewayPart:
             take_back=self.router.take_back,
         )
         self._questions = Questions(self._sockets.questions, service.check)
-        document = bootstrap.document(
-            host=config.host, port=config.port, sockets=self._sockets, scripts=scripts
-        )
+        document = self._document(config, scripts, folder)
         self.envoy = EnvoyProcess(
             EnvoySettings(find_program(), folder, document, config.concurrency), self.admin
+        )
+        self._request_log = RequestLog(folder / REQUEST_LOG, self.admin)
+
+    def _document(self, config: GatewayConfig, scripts: Scripts, folder: Path) -> Json:
+        return bootstrap.document(
+            host=config.host,
+            port=config.port,
+            sockets=self._sockets,
+            scripts=scripts,
+            request_log=str(folder / REQUEST_LOG),
         )
 
     @property
@@ -195,6 +205,7 @@ class GatewayPart:
                 group.create_task(self.envoy.run(), name="gateway envoy")
                 await self.envoy.wait_live()
                 group.create_task(self.meter.run(), name="gateway meter")
+                group.create_task(self._request_log.run(), name="gateway request log")
                 self.serving.set()
         finally:
             self.serving.clear()

@@ -42,6 +42,8 @@ _MODEL: Final = frozenset(
         "replicas",
         "minReplicas",
         "server",
+        "modelName",
+        "parameters",
         "activationTimeout",
     }
 )
@@ -51,7 +53,14 @@ SPEC: Final[dict[tuple[str, str], KnownFields]] = {
     (GROUP, "Model"): KnownFields(_MODEL | {"pinned", "priority", "keepAlive", "verify", "needs"}),
     (GROUP, "Server"): KnownFields(
         _SERVER
-        | {"memory", "overcommitPercentage", "allowOversizedMemory", "address", "modelRepository"}
+        | {
+            "memory",
+            "overcommitPercentage",
+            "allowOversizedMemory",
+            "evictionPolicy",
+            "address",
+            "modelRepository",
+        }
     ),
     (SELDON_GROUP, "Model"): KnownFields(
         _MODEL | {"modelType"},
@@ -63,7 +72,6 @@ SPEC: Final[dict[tuple[str, str], KnownFields]] = {
                 "llm",
                 "logger",
                 "maxReplicas",
-                "parameters",
                 "preloaded",
                 "schemaUri",
                 "secretName",
@@ -71,14 +79,13 @@ SPEC: Final[dict[tuple[str, str], KnownFields]] = {
         ),
     ),
     (SELDON_GROUP, "Server"): KnownFields(
-        _SERVER,
+        _SERVER | {"podSpec"},
         frozenset(
             {
                 "disableAutoUpdate",
                 "imageOverrides",
                 "maxReplicas",
                 "minReplicas",
-                "podSpec",
                 "scalingSpec",
                 "statefulSetPersistentVolumeClaimRetentionPolicy",
             }

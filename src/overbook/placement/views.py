@@ -28,6 +28,7 @@ class Unseen:
 class ModelDemand:
     """``size``: bytes to reckon with. ``server``: the only Server it may go to, None for any.
 
+    ``replicas``: 0 for a model that is to be served nowhere.
     ``takes``: bytes that it is known to take, None for ``size``.
     ``made_for``: the runtime whose own format its files are in, "" where that does not show.
     ``unseen``: nobody has looked at its files yet, so it goes to no place where it is not already.
@@ -51,7 +52,7 @@ class ModelDemand:
 
     @property
     def needed(self) -> int:
-        """How many replicas make it placed: ``minReplicas`` allows fewer, none at all never."""
+        """How many replicas make it placed: ``minReplicas`` allows fewer, but not none."""
         return self.replicas if self.min_replicas is None else max(1, self.min_replicas)
 
 

@@ -76,7 +76,7 @@ class Limits:
 class ReplicaState:
     """Entries, ledger, eviction order and waiters of one replica, and the effects of the current event.
 
-    No move may be made anywhere else: each keeps all of these in step.
+    Large, as no move may be made anywhere else: each keeps all of these in step.
     """
 
     ledger: Ledger

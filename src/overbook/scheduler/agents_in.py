@@ -32,8 +32,8 @@ def hello(state: State, replica_id: ReplicaId, hello: Hello, now: float) -> None
     replica.reports, replica.misdeclared = {}, set()
     replica.server_report = ServerReport()
     seats.changes.replicas.add(replica_id)
-    if hello.memory != replica.budget:
-        seats.changes.configured.add(replica_id)
+    # Also where its memory is right: whatever policy it had may not be the Server's any more.
+    seats.changes.configured.add(replica_id)
     # The full sync does not name them, and what an agent had before it left is gone with it.
     for name in sorted(replica.models):
         model = seats.models[name]

@@ -23,7 +23,7 @@ from overbook.manifests.problems import Json, field_name, shown
 from overbook.metrics import REGISTRY
 from overbook.scheduler import bodies, pins, status
 from overbook.scheduler.actor import Actor
-from overbook.scheduler.apply import FAILED, Result, apply
+from overbook.scheduler.apply import FAILED, SKIPPED, Result, apply
 from overbook.scheduler.body_limit import BodyLimit
 from overbook.scheduler.displaced import losses
 from overbook.scheduler.errors import Conflict, Invalid, NotFound, SchedulerError, Unavailable
@@ -130,7 +130,11 @@ def _documents(actor: Actor, surveyor: Surveyor) -> APIRouter:
         Requests that come after the answer find it so; `warnings` name gateways and agents that do not act on it yet.
         """
         results = await apply(actor, surveyor, cast("list[Json]", body.documents))
-        names = [each.name for each in results if each.kind == "Model" and each.action != FAILED]
+        names = [
+            each.name
+            for each in results
+            if each.kind == "Model" and each.action not in (FAILED, SKIPPED)
+        ]
         seats = actor.state.seats
         models = (seats.models[name] for name in names if name in seats.models)
         replicas = {replica for model in models for replica in model.assigned}

@@ -17,7 +17,7 @@ from typing_extensions import TypedDict
 from overbook.placement.filters import Rule
 from overbook.scheduler.records import Reason
 
-Action: TypeAlias = Literal["created", "configured", "unchanged", "failed", "valid"]
+Action: TypeAlias = Literal["created", "configured", "unchanged", "skipped", "failed", "valid"]
 State: TypeAlias = Literal["cold", "loading", "resident", "draining", "unloading", "failed"]
 
 Moment: TypeAlias = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
@@ -84,7 +84,11 @@ class ApplyResult(TypedDict):
         int, Field(description="The generation that it has now; 0 when it was not stored.")
     ]
     action: Annotated[
-        Action, Field(description="What was done. Where nothing is stored: `valid` or `failed`.")
+        Action,
+        Field(
+            description="What was done; `skipped`: others handle its kind. "
+            "Where nothing is stored: `valid` or `failed`."
+        ),
     ]
     error: Annotated[
         str | None,

@@ -99,6 +99,8 @@ def _model_reason(model: Model, replicas: Mapping[ReplicaId, Replica]) -> tuple[
     if model.deleting:
         left = ", ".join(str(replica) for replica in model.seats)
         return Reason.TERMINATING, f"being removed from {left or 'the books'}"
+    if model.needs.replicas == 0:
+        return Reason.SCALED_DOWN, model.reason
     seats = [(each, replicas.get(each)) for each in model.assigned]
     available = sum(
         1

@@ -85,8 +85,7 @@ def apply_server(state: State, manifest: ServerManifest, defaults: Defaults, now
         return Applied(old.generation, UNCHANGED)
     generation = 1 if old is None else old.generation + 1
     created = now if old is None else old.created
-    server = build_server(manifest, defaults, generation=generation, created=created)
-    _refuse_oversized(manifest.spec, server, defaults)
+    server = checked_server(manifest, defaults, generation=generation, created=created)
     if old is not None:
         server.condition = old.condition
     state.seats.servers[server.name] = server
@@ -98,6 +97,15 @@ def apply_server(state: State, manifest: ServerManifest, defaults: Defaults, now
         Note(reason, "Server", server.name, f"generation {generation}")
     )
     return Applied(generation, action)
+
+
+def checked_server(
+    manifest: ServerManifest, defaults: Defaults, *, generation: int, created: float
+) -> Server:
+    """A Server's record, where it may be applied. Raises Invalid."""
+    server = build_server(manifest, defaults, generation=generation, created=created)
+    _refuse_oversized(manifest.spec, server, defaults)
+    return server
 
 
 def _refuse_oversized(spec: ServerSpec, server: Server, defaults: Defaults) -> None:
@@ -129,7 +137,6 @@ def build_server(
             f"spec.replicas: {spec.replicas} is out of range; expected at most {MAX_REPLICAS}"
         )
     metadata, plain = parts(manifest)
-    overcommit = spec.overcommit_percentage
     return Server(
         name=manifest.name,
         api_version=manifest.api_version,
@@ -140,10 +147,11 @@ def build_server(
         runtime=spec.server_config,
         replicas=spec.replicas,
         memory=memory,
-        overcommit=defaults.overcommit if overcommit is None else overcommit,
+        overcommit=defaults.overcommit if spec.overcommit is None else spec.overcommit,
         capabilities=None if spec.capabilities is None else frozenset(spec.capabilities),
         extra_capabilities=spec.extra_capabilities,
         attachment=spec.attachment,
+        eviction_policy=spec.eviction_policy,
     )
 
 
@@ -339,7 +347,7 @@ def _update(
 def _refuse_if_homeless(state: State, model: Model, demand: ModelDemand) -> None:
     """Where it stays on one replica at least, it is registered, and the wish for more is kept. Raises Conflict."""
     verdict = place(demand, state.seats.views(model), state.providers)
-    if not verdict.chosen and not verdict.waiting:
+    if verdict.wanted and not verdict.chosen and not verdict.waiting:
         raise Conflict(
             f"generation {model.generation} goes on serving, the new one has no place: "
             f"{verdict.reason}"

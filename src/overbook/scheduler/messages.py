@@ -48,6 +48,7 @@ def assigned_model(model: Model) -> pb.AssignedModel:
         artifact_version="" if needs.artifact_version is None else str(needs.artifact_version),
         take_unverified=not needs.verify,
         callees=model.callees,
+        parameters=dict(needs.parameters),
     )
 
 

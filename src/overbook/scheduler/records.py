@@ -28,6 +28,7 @@ class Reason(Enum):
     PROGRESSING = "ModelProgressing"
     FAILED = "ModelFailed"
     SCHEDULE_FAILED = "ScheduleFailed"
+    SCALED_DOWN = "ModelScaledDown"  # its owner wants no replica of it
     TERMINATING = "ModelTerminating"
 
 
@@ -68,6 +69,7 @@ class Needs:
     artifact_version: int | None = None
     verify: bool = True
     callees: tuple[str, ...] = ()  # that the manifest names
+    parameters: tuple[tuple[str, str], ...] = ()  # by name
 
     @classmethod
     def from_spec(cls, spec: ModelSpec) -> Needs:
@@ -85,15 +87,16 @@ class Needs:
             artifact_version=spec.artifact_version,
             verify=spec.verify,
             callees=spec.needs,
+            parameters=tuple(sorted((each.name, each.value) for each in spec.parameters)),
         )
 
     def same_content(self, other: Needs) -> bool:
         """Whether both load the same thing; pins, sizes, waits and replicas are no content."""
-        return (self.storage_uri, self.requirements, self.artifact_version) == (
-            other.storage_uri,
-            other.requirements,
-            other.artifact_version,
-        )
+        return self._content == other._content
+
+    @property
+    def _content(self) -> tuple[object, ...]:
+        return (self.storage_uri, self.requirements, self.artifact_version, self.parameters)
 
 
 def guessed_size(artifact_bytes: int) -> int:
@@ -182,9 +185,9 @@ class Model:
 
     @property
     def needed(self) -> int:
-        """Replicas that must be available for the model to be ready."""
-        least = self.needs.min_replicas
-        return self.needs.replicas if least is None else max(1, least)
+        """Replicas that must be available for the model to be ready; 0 when it is to be served nowhere."""
+        least, most = self.needs.min_replicas, self.needs.replicas
+        return most if least is None else min(most, max(1, least))
 
     def with_role(self, role: Role) -> list[ReplicaId]:
         return [replica for replica, each in self.seats.items() if each is role]
@@ -212,6 +215,7 @@ class Server:
     extra_capabilities: tuple[str, ...]
     attachment: Attachment | None = None
     condition: Condition | None = None
+    eviction_policy: str = ""
 
 
 @dataclass(slots=True)

@@ -94,7 +94,9 @@ def restore(
         state.fit_replicas(server, now)
     _restore_seats(state, snapshot)
     for model in state.seats.models.values():
-        if not model.deleting and len(model.assigned) < model.needs.replicas:
+        wanted = model.needs.replicas
+        # One that is wanted nowhere has to say so.
+        if not model.deleting and (not wanted or len(model.assigned) < wanted):
             state.later([model.name])
     # Who asks before anything else happens sees each model with a condition.
     state.refresh(now)

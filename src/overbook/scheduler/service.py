@@ -160,8 +160,12 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
                 link.configure = False
                 replica = self._actor.state.seats.replicas.get(link.replica)
                 if replica is not None:
-                    memory = pb.Configure(memory_bytes=replica.budget)
-                    await context.write(pb.SchedulerToAgent(configure=memory))
+                    server = self._actor.state.seats.servers.get(replica.id.server)
+                    settings = pb.Configure(
+                        memory_bytes=replica.budget,
+                        eviction_policy="" if server is None else server.eviction_policy,
+                    )
+                    await context.write(pb.SchedulerToAgent(configure=settings))
             if link.reset:
                 await self._sync(link, context)
             elif link.models:

@@ -16,7 +16,7 @@ from overbook.placement import Provider, ReplicaId, Verdict, place
 from overbook.scheduler.changes import Changes, Note
 from overbook.scheduler.conditions import model_condition, readiness, server_condition
 from overbook.scheduler.errors import NotFound
-from overbook.scheduler.records import Hello, Model, Replica, Role, Server
+from overbook.scheduler.records import Hello, Model, Reason, Replica, Role, Server
 from overbook.scheduler.seats import Seats, demand
 
 # What models get to become available elsewhere before their replica is taken away.
@@ -90,7 +90,7 @@ class State:
         if before is None or before.reason == after.reason:
             return
         failed = after.reason == "ModelFailed"
-        if failed or after.status:
+        if failed or after.status or after.reason == Reason.SCALED_DOWN.value:
             self.note(after.reason, model.name, after.message, warning=failed)
 
     def note(self, reason: str, name: str, message: str, *, warning: bool = False) -> None:
@@ -115,7 +115,7 @@ class State:
         for replica_id in model.seats:
             seats.replicas[replica_id].asked_again.discard(model.name)
             seats.replicas[replica_id].grown.discard(model.name)
-        if not verdict.placed and not verdict.waiting:
+        if verdict.wanted == 0 or not (verdict.placed or verdict.waiting):
             for replica_id in model.with_role(Role.LEAVING):
                 seats.revoke(model, replica_id)
         if (model.reason, model.waiting) != (verdict.reason, verdict.waiting):
@@ -206,7 +206,7 @@ class State:
             smaller = replica.budget < before[0] or replica.limit < before[1]
             if replica.hello is not None:
                 replica.capabilities = capabilities(server, replica.hello)
-            if replica.connected and replica.hello and replica.hello.memory != server.memory:
+            if replica.connected:
                 seats.changes.configured.add(replica.id)
             self.later(self.seats.misplaced(replica, enforce=smaller))
             self.forget(replica)

@@ -1,7 +1,7 @@
 """How large a request may be: the one place of the sizes that Envoy, its Lua scripts, the gateway and clients share.
 
 What the scripts need of it `gateway/snapshot/names.py` writes into their text, together with the longest name that a
-model may have (`MAX_NAME` in `manifests/specs.py`), so that all refuse the same. Pure numbers, in bytes where nothing
+model may have (`MAX_NAME` in `manifests/names.py`), so that all refuse the same. Pure numbers, in bytes where nothing
 else is said.
 """
 
@@ -26,4 +26,5 @@ MAX_QUESTION: Final = MAX_HEAD + 4 * _KIB
 # everything else in the gateway for a second.
 MAX_FIELDS: Final = 65_536
 # Characters that an error message shows of a name, which may be as long as the message that it comes from.
-MAX_SHOWN: Final = 80
+# Every name that a model can have is shown whole.
+MAX_SHOWN: Final = 254

@@ -526,6 +526,26 @@ Global___AssignmentUpdate: _TypeAlias = AssignmentUpdate  # noqa: Y015
 class AssignedModel(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class ParametersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     STORAGE_URI_FIELD_NUMBER: _builtins.int
@@ -538,6 +558,7 @@ class AssignedModel(_message.Message):
     KEEP_ALIVE_SECONDS_FIELD_NUMBER: _builtins.int
     TAKE_UNVERIFIED_FIELD_NUMBER: _builtins.int
     CALLEES_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     generation: _builtins.int
     storage_uri: _builtins.str
@@ -558,6 +579,10 @@ class AssignedModel(_message.Message):
     def callees(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """models that it calls: they are in memory whenever it is"""
 
+    @_builtins.property
+    def parameters(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """for the model's code or its server"""
+
     def __init__(
         self,
         *,
@@ -573,10 +598,11 @@ class AssignedModel(_message.Message):
         keep_alive_seconds: _builtins.float = ...,
         take_unverified: _builtins.bool = ...,
         callees: _abc.Iterable[_builtins.str] | None = ...,
+        parameters: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_memory_bytes", b"_memory_bytes", "memory_bytes", b"memory_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_memory_bytes", b"_memory_bytes", "artifact_version", b"artifact_version", "callees", b"callees", "fingerprint", b"fingerprint", "generation", b"generation", "keep_alive_seconds", b"keep_alive_seconds", "memory_bytes", b"memory_bytes", "name", b"name", "pinned", b"pinned", "priority", b"priority", "requirements", b"requirements", "storage_uri", b"storage_uri", "take_unverified", b"take_unverified"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_memory_bytes", b"_memory_bytes", "artifact_version", b"artifact_version", "callees", b"callees", "fingerprint", b"fingerprint", "generation", b"generation", "keep_alive_seconds", b"keep_alive_seconds", "memory_bytes", b"memory_bytes", "name", b"name", "parameters", b"parameters", "pinned", b"pinned", "priority", b"priority", "requirements", b"requirements", "storage_uri", b"storage_uri", "take_unverified", b"take_unverified"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__memory_bytes: _TypeAlias = _typing.Literal["memory_bytes"]  # noqa: Y015
     _WhichOneofArgType__memory_bytes: _TypeAlias = _typing.Literal["_memory_bytes", b"_memory_bytes"]  # noqa: Y015
@@ -632,15 +658,19 @@ class Configure(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    EVICTION_POLICY_FIELD_NUMBER: _builtins.int
     memory_bytes: _builtins.int
+    eviction_policy: _builtins.str
+    """"" for the default"""
     def __init__(
         self,
         *,
         memory_bytes: _builtins.int = ...,
+        eviction_policy: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["memory_bytes", b"memory_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["eviction_policy", b"eviction_policy", "memory_bytes", b"memory_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

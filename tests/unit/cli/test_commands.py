@@ -88,12 +88,12 @@ def test_apply_sends_nothing_when_a_manifest_is_wrong(
     overbook: Overbook, fake: FakeOverbook
 ) -> None:
     result = overbook(
-        "apply", "-f", "-", stdin=manifest("iris") + manifest("wine", memory="x", replicas=0)
+        "apply", "-f", "-", stdin=manifest("iris") + manifest("wine", memory="x", replicas=-1)
     )
     assert result.exit_code == 1
     assert result.stderr.splitlines() == [
         "<stdin>:3: spec.memory: 'x' is not a quantity; expected bytes such as 100Ki, 1.5Gi or 2e9",
-        "<stdin>:3: spec.replicas: 0 is out of range; expected at least 1",
+        "<stdin>:3: spec.replicas: -1 is out of range; expected at least 0",
     ]
     assert fake.requests == []
 
@@ -154,6 +154,18 @@ def test_wait_ends_at_once_for_what_nobody_tries_again(
     assert result.stderr == "Error: model/iris failed: ModelFailed: invalid load key\n"
 
 
+def test_nothing_is_waited_for_that_is_served_nowhere(
+    overbook: Overbook, fake: FakeOverbook
+) -> None:
+    fake.add(model("iris", ready=False, reason="ModelScaledDown", message="spec.replicas is 0"))
+    result = overbook("apply", "--wait", "-f", "-", stdin=manifest("iris"))
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == "model/iris unchanged\nmodel/iris is scaled down to 0 replicas\n"
+    result = overbook("wait", "model", "iris")
+    assert result.exit_code == 1
+    assert result.stderr == "Error: model/iris failed: ModelScaledDown: spec.replicas is 0\n"
+
+
 def test_wait_waits_for_what_is_tried_again(overbook: Overbook, fake: FakeOverbook) -> None:
     broken = model("iris", ready=False, reason="ModelFailed", message="no memory")
     fake.add(broken)
@@ -171,17 +183,34 @@ def test_validate_needs_nothing_running(
     file = tmp_path / "m.yaml"
     file.write_text(manifest("iris", storageUri="gone"))
     result = overbook("validate", "-f", str(file))
-    assert (result.exit_code, result.stdout) == (0, "model/iris valid\n")
     gone = str(tmp_path / "gone")
-    assert result.stderr == (
-        f"warning: {file}:1: spec.storageUri: {gone!r} is not on this machine; "
-        "expected a folder or file with the model\n"
+    assert (result.exit_code, result.stdout, result.stderr) == (
+        1,
+        "",
+        f"{file}:1: spec.storageUri: {gone!r} does not exist; expected a model's file or folder\n",
     )
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "gone" / "model.joblib").touch()
+    result = overbook("validate", "-f", str(file))
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "model/iris valid\n", "")
     assert fake.requests == []
 
 
+def test_validate_asks_a_running_overbook(overbook: Overbook, fake: FakeOverbook) -> None:
+    result = overbook("validate", "-f", "-", "--remote", stdin=manifest("iris"))
+    assert (result.exit_code, result.stdout) == (0, "model/iris valid\n")
+    fake.apply_errors["iris"] = "spec.storageUri: '/x' does not exist"
+    result = overbook("validate", "-f", "-", "--remote", stdin=manifest("iris"))
+    assert (result.exit_code, result.stdout, result.stderr) == (
+        1,
+        "",
+        "<stdin>:1: model/iris: spec.storageUri: '/x' does not exist\n",
+    )
+    assert [path for _, path, _ in fake.requests] == ["/api/v1/validate"] * 2
+
+
 def test_validate_says_every_problem(overbook: Overbook) -> None:
-    result = overbook("validate", "-f", "-", stdin=manifest("A") + manifest("iris", pinned=1))
+    result = overbook("validate", "-f", "-", stdin=manifest("-a") + manifest("iris", pinned=1))
     assert (result.exit_code, result.stdout) == (1, "")
     assert [line.split(": ")[:2] for line in result.stderr.splitlines()] == [
         ["<stdin>:1", "metadata.name"],
@@ -248,6 +277,20 @@ def test_describe_model(overbook: Overbook, fake: FakeOverbook) -> None:
 
 
 def test_describe_server(overbook: Overbook, fake: FakeOverbook) -> None:
+    fake.add(server("mlserver"))
+    assert (
+        "evictionPolicy: worth (the default)\n" in overbook("describe", "server", "mlserver").stdout
+    )
+    chosen = server("mlserver")
+    assert isinstance(chosen["spec"], dict)
+    chosen["spec"]["evictionPolicy"] = "lru"
+    fake.add(chosen)
+    told = [
+        line
+        for line in overbook("describe", "server", "mlserver").stdout.splitlines()
+        if line.startswith("evictionPolicy")
+    ]
+    assert told == ["evictionPolicy: lru"]
     fake.add(server("mlserver"))
     fake.registered = [f"m{index}" for index in range(31)]
     text = overbook("describe", "server", "mlserver").stdout

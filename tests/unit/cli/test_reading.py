@@ -26,6 +26,14 @@ def without_a_place(thing: JsonObject) -> JsonObject:
     return thing
 
 
+def with_spec(thing: JsonObject, **fields: Json) -> JsonObject:
+    """The thing with fields of a manifest that need not be there."""
+    spec = thing["spec"]
+    assert isinstance(spec, dict)
+    spec.update(fields)
+    return thing
+
+
 def test_every_field_that_is_read_is_described(
     overbook: Overbook, fake: FakeOverbook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -41,7 +49,7 @@ def test_every_field_that_is_read_is_described(
         model("broken", ready=False, reason="ModelFailed", message="invalid load key"),
         of_replica(model("doubtful"), unverified="spec.verify is false"),
         without_a_place(model("lost")),
-        of_replica(server("mlserver"), foreignModels=[foreign]),
+        with_spec(of_replica(server("mlserver"), foreignModels=[foreign]), evictionPolicy="worth"),
     )
     for command in ("get models", "get servers", "describe server mlserver", "events"):
         assert overbook(*command.split()).exit_code == 0

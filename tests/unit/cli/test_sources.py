@@ -70,12 +70,12 @@ def test_other_paths_stay(tmp_path: Path, uri: str) -> None:
     assert uris(load(tmp_path)) == [uri]
 
 
-def test_a_missing_artifact_is_told_with_its_line(tmp_path: Path) -> None:
+def test_a_problem_found_later_has_its_line(tmp_path: Path) -> None:
     write(tmp_path / "m.yaml", "a", "gone")
-    (missing,) = load(tmp_path).missing
-    assert str(missing).startswith(
-        f"{tmp_path}/m.yaml:4: spec.storageUri: '{tmp_path}/gone' is not on this machine"
-    )
+    (loaded,) = load(tmp_path).loaded
+    where = f"{tmp_path}/m.yaml"
+    assert str(loaded.problem("no", ("spec", "storageUri"))) == f"{where}:4: spec.storageUri: no"
+    assert str(loaded.problem("no", ())) == f"{where}:3: no"
 
 
 def test_names_are_unique_over_all_files(tmp_path: Path) -> None:
@@ -95,6 +95,18 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
         f"{tmp_path}/latin.yaml:2: not UTF-8 text; save the file as UTF-8",
         f"{tmp_path}/empty: no manifests here; expected *.yaml, *.yml or *.json",
     ]
+
+
+def test_a_folder_with_documents_of_others(tmp_path: Path) -> None:
+    write(tmp_path / "a.yaml", "a")
+    pipeline = "apiVersion: mlops.seldon.io/v1alpha1\nkind: Pipeline\nmetadata: {name: p}\n"
+    (tmp_path / "p.yaml").write_text(pipeline)
+    found = load(tmp_path)
+    assert [each.label for each in found.loaded] == ["model/a"]
+    (warning,) = map(str, found.warnings)
+    assert warning.startswith(f"{tmp_path}/p.yaml:1: Pipeline 'p' of mlops.seldon.io/v1alpha1")
+    alone = load(tmp_path / "p.yaml")
+    assert (alone.loaded, len(alone.warnings)) == ((), 1)
 
 
 def test_nothing_at_all_is_a_problem() -> None:

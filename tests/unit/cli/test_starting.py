@@ -99,9 +99,9 @@ def test_up_by_default(
 
 def test_up_does_not_start_with_a_wrong_manifest(overbook: Overbook, replaced: Replace) -> None:
     calls = replaced("overbook.machine.up", "run_up", 0)
-    result = overbook("up", "-f", "-", stdin=MANIFEST.replace("iris}", "IRIS}"))
+    result = overbook("up", "-f", "-", stdin=MANIFEST.replace("iris}", ".iris}"))
     assert (result.exit_code, calls) == (1, [])
-    assert result.stderr.startswith("<stdin>:3: metadata.name: 'IRIS' is not a name")
+    assert result.stderr.startswith("<stdin>:3: metadata.name: '.iris' is not a name")
 
 
 def test_serve_scheduler(overbook: Overbook, replaced: Replace, tmp_path: Path) -> None:

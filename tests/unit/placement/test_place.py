@@ -55,6 +55,18 @@ def test_without_overcommit_the_eleventh_is_refused() -> None:
     assert [each.placed for each in fill(11, overcommit=0)] == [True] * 10 + [False]
 
 
+def test_a_model_that_is_to_be_served_nowhere_leaves_also_where_it_is() -> None:
+    verdict = place(demand(replicas=0), [view(holds=True), view("other/0")])
+    assert (verdict.chosen, verdict.placed, verdict.complete, verdict.waiting) == (
+        (),
+        True,
+        True,
+        False,
+    )
+    assert verdict.reason.startswith("spec.replicas is 0")
+    assert rules(verdict) == {"mlserver/0": None, "other/0": None}
+
+
 def test_a_model_larger_than_every_budget_names_the_largest() -> None:
     verdict = place(
         demand(11 * MB), [view(), view("big/0", budget=10_500_000), view("small/0", budget=MB)]

@@ -24,6 +24,7 @@ from hypothesis.stateful import (
 from overbook.residency import effects as fx
 from overbook.residency import events as ev
 from overbook.residency.allocation import allocate
+from overbook.residency.chosen import POLICIES, ChosenOrder
 from overbook.residency.events import ModelName, RequestId, Ticket
 from overbook.residency.policy import EvictionOrder, LeastRecentlyUsed
 from overbook.residency.replica import Limits
@@ -61,7 +62,7 @@ class Adversary(RuleBasedStateMachine):
             max_size=len(MODELS),
         ),
         up=st.sampled_from([True, True, True, False]),
-        order=st.sampled_from([LeastRecentlyUsed, Worth]),
+        order=st.sampled_from([LeastRecentlyUsed, Worth, ChosenOrder]),
     )
     def begin(
         self,
@@ -175,6 +176,11 @@ class Adversary(RuleBasedStateMachine):
             self.world.say(ev.Register(model, seen.size, max(1, seen.generation + newer)))
             if asked:
                 self.world.arrive(model)
+
+    @rule(policy=st.sampled_from(sorted(POLICIES)))
+    def another_policy(self, policy: str) -> None:
+        """A person may change it at any time."""
+        self.world.choose(policy)
 
     # -- clients
 

@@ -15,6 +15,7 @@ import pytest
 
 from overbook.residency import effects as fx
 from overbook.residency import events as ev
+from overbook.residency.chosen import ChosenOrder
 from overbook.residency.core import Core, IllegalEvent
 from overbook.residency.effects import Effect
 from overbook.residency.events import Event, ModelName, RequestId, Ticket
@@ -46,6 +47,12 @@ def snapshot(thing: object) -> object:
     return repr(thing)
 
 
+def _choose(core: Core, policy: str) -> None:
+    order = core._replica.order
+    if isinstance(order, ChosenOrder):
+        order.choose(policy)
+
+
 class World:
     def __init__(
         self, budget: int, limits: Limits, order: Callable[[], EvictionOrder] = LeastRecentlyUsed
@@ -54,7 +61,8 @@ class World:
         self.core = Core(budget=budget, limits=limits, order=order())
         self.mirror = Mirror(budget, limits, by_time=order is LeastRecentlyUsed)
         self.now = 100.0
-        self.log: list[tuple[Event, float, list[Effect]]] = []
+        # A policy's name stands for the choice of it.
+        self.log: list[tuple[Event | str, float, list[Effect]]] = []
         self.calls: dict[ModelName, deque[Call]] = {}
         self.withdrawals: dict[ModelName, Ticket] = {}
         self.settling: dict[ModelName, Ticket] = {}
@@ -89,6 +97,11 @@ class World:
         self.compare()
         self.sound = True
         return effects
+
+    def choose(self, policy: str) -> None:
+        """Another policy from now on, where the order can be changed."""
+        _choose(self.core, policy)
+        self.log.append((policy, self.now, []))
 
     def say_illegal(self, event: Event) -> str:
         """Law 8: it raises and changes nothing. Returns what the core said of it."""
@@ -267,7 +280,10 @@ class World:
         """Law 8: the same log gives the same effects."""
         again = Core(budget=self.budget, limits=self.limits, order=self.order())
         for event, now, effects in self.log:
-            assert again.handle(event, now) == effects
+            if isinstance(event, str):
+                _choose(again, event)
+            else:
+                assert again.handle(event, now) == effects
         assert again.next_wakeup() == self.core.next_wakeup()
         assert snapshot(again.entries) == snapshot(self.core.entries)
         assert snapshot(again.ledger) == snapshot(self.core.ledger)

@@ -21,6 +21,17 @@ def test_an_assignment_carries_pin_priority_and_keep_alive() -> None:
     assert (told.pinned, told.priority, told.keep_alive_seconds) == (True, 3, 5400.0)
 
 
+def test_an_assignment_carries_the_parameters_and_another_value_is_another_content() -> None:
+    world = World()
+    world.apply("iris", parameters=[{"name": "b", "value": "2"}, {"name": "a", "value": "1"}])
+    assert dict(assigned_model(world.model("iris")).parameters) == {"a": "1", "b": "2"}
+    before = world.model("iris").content_generation
+    world.apply("iris", parameters=[{"name": "a", "value": "1"}, {"name": "b", "value": "2"}])
+    assert world.model("iris").content_generation == before
+    world.apply("iris", parameters=[{"name": "a", "value": "1"}, {"name": "b", "value": "3"}])
+    assert world.model("iris").content_generation > before
+
+
 def test_gateways_hear_how_long_requests_wait() -> None:
     world = World()
     world.apply("patient", activationTimeout="10m")

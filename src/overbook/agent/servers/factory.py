@@ -10,7 +10,9 @@ from overbook.agent.servers.attached.connection import Attachment
 from overbook.agent.servers.attached.kinds import AttachedKind, AttachedMlserver, AttachedTriton
 from overbook.agent.servers.attached.server import AttachedServer
 from overbook.agent.servers.mlserver.server import MlserverConfig, MlserverServer
-from overbook.agent.servers.protocol import InferenceServer
+from overbook.agent.servers.mlserver.settings import server_settings
+from overbook.agent.servers.protocol import InferenceServer, PreparedModel
+from overbook.agent.servers.triton import config as triton_config
 from overbook.agent.servers.triton import ensembles
 from overbook.agent.servers.triton.server import TritonConfig, TritonServer
 from overbook.runtimes.catalogue import UnknownRuntime
@@ -25,6 +27,13 @@ LAUNCHED: Final[Mapping[str, Callable[[RuntimeEnvironment, Path], InferenceServe
 ATTACHED: Final[Mapping[str, Callable[[], AttachedKind]]] = {
     "mlserver": AttachedMlserver,
     "triton": AttachedTriton,
+}
+
+
+# Whether files could be loaded by a server of this kind, whatever is installed: raises ModelRejected with one line.
+CHECKS: Final[Mapping[str, Callable[[PreparedModel], object]]] = {
+    "mlserver": server_settings,
+    "triton": triton_config.validate,
 }
 
 

@@ -70,7 +70,8 @@ class Presence(Enum):
 class PreparedModel:
     """A model as an adapter needs it. ``artifact``: the local, checked, read-only folder of its files.
 
-    ``version``: the folder in it that is meant, a number; empty when the adapter may choose.
+    ``version``: the folder in it that is meant, a number; empty when the adapter may choose. ``parameters``: for the
+    model's own code or its server, by name and sorted; they go before what the files say.
     """
 
     name: str
@@ -78,6 +79,7 @@ class PreparedModel:
     artifact: Path
     requirements: tuple[str, ...] = ()
     version: str = ""
+    parameters: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

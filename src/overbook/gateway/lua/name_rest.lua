@@ -2,6 +2,7 @@
 -- x-overbook-model, or refuses the request, and tells calls of gRPC from others.
 -- The path is the truth, because the inference server acts on it: a seldon-model header that names
 -- another model is refused, never believed. A gRPC request has its (trusted) header already.
+-- A name that is percent-encoded in the path is written as it is: not every inference server decodes it.
 -- Replies are plain text here; the connection manager turns them into JSON.
 
 local function refuse(handle, status, message)
@@ -24,7 +25,8 @@ function envoy_on_request(handle)
     headers:replace("x-overbook-grpc", "1")
     return
   end
-  local name = parse_path(headers:get(":path") or "")
+  local path = headers:get(":path") or ""
+  local name, _, plain = parse_path(path)
   local header_name = headers:get("seldon-model")
   local length = tonumber(headers:get("content-length") or "0")
   if name == nil then
@@ -38,5 +40,8 @@ function envoy_on_request(handle)
     refuse(handle, "413", "request body: " .. length .. " bytes, at most " .. MAX_BODY .. " are accepted")
   else
     headers:replace("x-overbook-model", name)
+    if not plain then
+      headers:replace(":path", "/v2/models/" .. name .. string.match(path, "^/v2/models/[^/?#]+(.*)$"))
+    end
   end
 end

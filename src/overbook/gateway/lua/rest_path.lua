@@ -6,9 +6,7 @@ local MAX_BODY = @MAX_BODY@
 local VERBS = { infer = true, infer_stream = true, generate = true, generate_stream = true }
 
 local function valid_name(name)
-  return #name <= @MAX_NAME@
-    and string.find(name, "^[a-z0-9][-a-z0-9]*$") ~= nil
-    and string.sub(name, -1) ~= "-"
+  return #name <= @MAX_NAME@ and string.find(name, "^[A-Za-z0-9_][A-Za-z0-9_.-]*$") ~= nil
 end
 
 local function percent_decode(text)
@@ -17,16 +15,17 @@ local function percent_decode(text)
   end))
 end
 
--- The model in the path (percent-decoded, nil when the path has none), and whether the request needs
--- that model in memory. Readiness and metadata do not.
+-- The model in the path (percent-decoded, nil when the path has none), whether the request needs that model in memory
+-- (readiness and metadata do not), and whether the path has the name as it is.
 local function parse_path(path)
   local bare = string.match(path, "^[^?#]*")
   local segment, rest = string.match(bare, "^/v2/models/([^/]+)/?(.*)$")
   if segment == nil then
-    return nil, false
+    return nil, false, true
   end
   local verb = string.match(rest, "^versions/[^/]+/(.+)$") or rest
-  return percent_decode(segment), VERBS[verb] == true
+  local name = percent_decode(segment)
+  return name, VERBS[verb] == true, name == segment
 end
 
 -- For error messages: never longer than needed, never with control characters.

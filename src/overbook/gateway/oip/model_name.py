@@ -11,7 +11,7 @@ import re
 from typing import Final
 
 from overbook.gateway.oip.errors import BadRequest, UnknownModel
-from overbook.manifests.specs import is_name
+from overbook.manifests.names import is_model_name
 from overbook.wire.limits import MAX_FIELDS, MAX_SHOWN
 from overbook.wire.protobuf import MalformedMessage, TooManyFields, Walk
 
@@ -30,7 +30,7 @@ def asked_model(message: bytes, header: str | None) -> str:
     name = model_name(message)
     if not name:
         raise BadRequest("model_name: empty; name the model in the message")
-    if not is_name(name):
+    if not is_model_name(name):
         raise UnknownModel(f"model {shown(name)}: not found")
     if header is not None and header != name:
         raise BadRequest(

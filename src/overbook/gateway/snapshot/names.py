@@ -10,6 +10,9 @@ slot, so that a Lua script can find a model's places without a list of replicas:
     hot/PROTOCOL/MODEL/SLOT   a mark, only beside `wide`: direct traffic may go to this slot
     own/MODEL                 where the own route of a busy model leads (REST): to slot 0, or to the cold listener while
                               direct traffic may not go there
+
+Envoy takes the part of a statistic's name up to a dot for the cluster, so there a model's dots are tildes, which no
+name has.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from overbook.manifests.specs import MAX_NAME
+from overbook.manifests.names import MAX_NAME
 from overbook.wire import limits
 
 # Seldon's clients name the model in it.
@@ -94,6 +97,9 @@ _PLACE_STAT: Final = re.compile(
 _PLACE_CLUSTER: Final = re.compile(r"(rest|grpc|stream)/([^/]+)/([0-9]+)")
 
 
+_DOT: Final = "~"
+
+
 class Protocol(Enum):
     """How a request asks for a model: REST, a unary call of gRPC, or a stream of gRPC."""
 
@@ -110,6 +116,11 @@ def filled(script: str) -> str:
 def place_cluster(protocol: Protocol, model: str, slot: int) -> str:
     """The cluster that leads to the inference server holding this place."""
     return f"{protocol.value}/{model}/{slot}"
+
+
+def stat_name(cluster: str) -> str:
+    """What statistics call a cluster."""
+    return cluster.replace(".", _DOT)
 
 
 def place_key(cluster: str) -> tuple[Protocol, tuple[str, int]] | None:
@@ -185,7 +196,7 @@ def parse_place_stats(text: str) -> dict[tuple[str, int], PlaceCount]:
     """
     counts: dict[tuple[str, int], PlaceCount] = {}
     for kind, model, slot, value in _PLACE_STAT.findall(text):
-        count = counts.setdefault((model, int(slot)), PlaceCount())
+        count = counts.setdefault((model.replace(_DOT, "."), int(slot)), PlaceCount())
         if kind == "total":
             count.total += int(value)
         else:
@@ -195,5 +206,5 @@ def parse_place_stats(text: str) -> dict[tuple[str, int], PlaceCount]:
 
 def drain_filter(places: list[tuple[str, int]]) -> str:
     """A regular expression for the counters of these places only."""
-    names = "|".join(f"{re.escape(model)}/{slot}" for model, slot in places)
+    names = "|".join(f"{re.escape(stat_name(model))}/{slot}" for model, slot in places)
     return rf"^cluster\.(rest|grpc|stream)/({names})\.upstream_rq_(total|active)$"

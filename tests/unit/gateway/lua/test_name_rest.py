@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from overbook.gateway.oip.model_name import shown
 from overbook.gateway.scripts import read_scripts
 from overbook.gateway.snapshot.names import MODEL_HEADER
-from overbook.manifests.specs import MAX_NAME, is_name
+from overbook.manifests.names import MAX_NAME, is_model_name
 from overbook.wire.limits import MAX_BODY
 from tests.unit.gateway.lua.envoy import Ran, Refusal, Script
 
@@ -37,7 +37,7 @@ def test_a_name_of_the_largest_length_and_one_that_is_longer() -> None:
 @given(st.text("ab09-._ A~\x07\x7fé", min_size=1, max_size=100))
 def test_a_name_is_one_where_manifests_take_it_for_one(name: str) -> None:
     ran = asked("".join(f"%{byte:02x}" for byte in name.encode()))
-    if is_name(name):
+    if is_model_name(name):
         assert (ran.refusal, ran.headers[MODEL_HEADER]) == (None, name.encode())
     else:
         # Byte by byte, as the script sees it.

@@ -6,7 +6,7 @@ from typing import Final
 
 from hypothesis import strategies as st
 
-from overbook.manifests.specs import MAX_NAME
+from overbook.manifests.names import MAX_NAME
 from overbook.wire.limits import MAX_FIELDS, MAX_SHOWN
 from tests.unit.wire.writing import block, number, varint
 
@@ -63,17 +63,18 @@ REFUSED: Final[dict[str, tuple[bytes, tuple[int, str]]]] = {
     "a long name": (block(1, "m" * 5000), _unknown("m" * MAX_SHOWN)),
     "a long name of one that is there": (
         block(1, "iris" + "\0" * 2000),
-        _unknown("iris" + "?" * 76),
+        _unknown("iris" + "?" * (MAX_SHOWN - 4)),
     ),
     "a long name far in": (block(7, "x" * 700) + block(1, "m" * 700), _unknown("m" * MAX_SHOWN)),
-    "capitals": (block(1, "Iris"), _unknown("Iris")),
-    "a hyphen at its end": (block(1, "iris-"), _unknown("iris-")),
+    "a space": (block(1, "my iris"), _unknown("my iris")),
+    "a hyphen at its start": (block(1, "-iris"), _unknown("-iris")),
+    "a dot at its start": (block(1, ".iris"), _unknown(".iris")),
     "a path": (block(1, "../iris"), _unknown("../iris")),
     "not UTF-8": (block(1, b"ir\xff\xfes"), _unknown("ir??s")),
     "half a character": (block(1, b"iris\xc3"), _unknown("iris?")),
     "other letters": (block(1, "iris-é"), _unknown("iris-??")),
     "control characters": (block(1, "iris\x1b[2J\n\x7f\0"), _unknown("iris?[2J???")),
-    "a good name and then a bad one": (_IRIS + block(1, "Iris"), _unknown("Iris")),
+    "a good name and then a bad one": (_IRIS + block(1, "iris/"), _unknown("iris/")),
 }
 
 # Messages that name iris, crooked as they are.
@@ -97,7 +98,9 @@ NAMED: Final[dict[str, bytes]] = {
 }
 
 _NAMES: Final = st.one_of(
-    st.sampled_from(["iris", "wine", "m" * MAX_NAME, "m" * (MAX_NAME + 1), "", "-", "a-", "é"]),
+    st.sampled_from(
+        ["iris", "wine", "m" * MAX_NAME, "m" * (MAX_NAME + 1), "", "-", "a-", "Iris", "a.b", "é"]
+    ),
     st.text("ab-0A_é漢\0 ~\x7f", max_size=MAX_SHOWN + 3),
     st.binary(max_size=MAX_SHOWN + 3),
     st.integers(400, 1100).map(lambda length: "m" * length),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from overbook.gateway.oip.errors import BadRequest
 from overbook.gateway.oip.model_name import model_name, shown
-from overbook.manifests.specs import MAX_NAME, is_name
+from overbook.manifests.names import MAX_NAME, is_model_name
 from overbook.wire import oip_pb2 as pb
 from overbook.wire.limits import MAX_SHOWN
 from tests.unit.gateway.oip.hostile import MESSAGES, NAMED
@@ -50,8 +50,8 @@ def test_no_decoder_finds_another_model_in_any_message(message: bytes) -> None:
         decoded = pb.ModelInferRequest.FromString(message).model_name
     except (BadRequest, DecodeError):
         return
-    assert is_name(found) == is_name(decoded)
-    if is_name(found):
+    assert is_model_name(found) == is_model_name(decoded)
+    if is_model_name(found):
         assert found == decoded
 
 

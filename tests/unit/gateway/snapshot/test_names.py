@@ -15,8 +15,9 @@ from overbook.gateway.snapshot.names import (
     parse_place_stats,
     place_cluster,
     place_key,
+    stat_name,
 )
-from overbook.manifests.specs import MAX_NAME
+from overbook.manifests.names import MAX_NAME
 
 SCRAPE = """\
 # TYPE envoy_cluster_upstream_rq_active gauge
@@ -50,6 +51,15 @@ def test_both_protocols_count_for_a_place() -> None:
         ("iris", 0): PlaceCount(total=40, active=3),
         ("iris", 11): PlaceCount(total=0, active=0),
     }
+
+
+def test_dots_survive_statistics() -> None:
+    counted = stat_name(place_cluster(Protocol.REST, "a.b-c_D.9", 2))
+    assert "." not in counted
+    text = f'envoy_cluster_upstream_rq_total{{envoy_cluster_name="{counted}"}} 3\n'
+    assert parse_place_stats(text) == {("a.b-c_D.9", 2): PlaceCount(total=3)}
+    assert re.match(drain_filter([("a.b-c_D.9", 2)]), f"cluster.{counted}.upstream_rq_active")
+    assert re.fullmatch(PLACE_STATS_REGEX, f"cluster.{counted}.upstream_rq_active")
 
 
 def test_nothing_in_nothing_out() -> None:

@@ -93,6 +93,7 @@ def server_settings(model: PreparedModel, extras: Collection[str] | None = None)
         }
     else:
         settings = _own_settings(model, layout, declared)
+    _add_parameters(model, settings)
     _check_installed(model.name, str(settings["implementation"]), extras)
     settings["name"] = model.name
     if versions := _versions(model, layout, declared):
@@ -235,6 +236,19 @@ def _own_settings(model: PreparedModel, layout: ModelLayout, settings: Json) -> 
     kept = {key: value for key, value in parameters.items() if key != "version"}
     kept["uri"] = _resolved_uri(where, model, layout.folder, kept.get("uri"))
     return {**settings, "parameters": kept}
+
+
+def _add_parameters(model: PreparedModel, settings: Json) -> None:
+    """What the manifest tells the model's class; it goes before what its own file says."""
+    parameters = settings["parameters"]
+    if not model.parameters or not isinstance(parameters, dict):
+        return
+    own = parameters.get("extra") or {}
+    if not isinstance(own, dict):
+        raise ModelRejected(
+            f"model {model.name}: {SETTINGS_FILE}: parameters.extra is {shown(own)}, expected an object"
+        )
+    parameters["extra"] = {**own, **dict(model.parameters)}
 
 
 def _versions(model: PreparedModel, layout: ModelLayout, own: Mapping[str, object]) -> list[str]:

@@ -118,11 +118,10 @@ def _described(model: PreparedModel, offer: Backends) -> tuple[Layout, ModelConf
     layout = find_layout(model)
     config = layout.config
     where = f"model {model.name}: {CONFIG}"
-    if config.name and config.name != model.name:
-        raise ModelRejected(
-            f"{where}: name is {config.name!r}, expected {model.name!r}, or no name at all"
-        )
+    # Whatever name the file says: its owner was free to register it under another.
     config.name = model.name
+    for name, value in model.parameters:
+        config.parameters[name].string_value = value
     if is_ensemble(config):
         config.version_policy.latest.num_versions = 1
         return layout, config
