@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from overbook.runtimes.installed import pinned
 
 _HERE: Final = Path(__file__).parent
 
@@ -88,12 +90,14 @@ class Runtime:
         """The lock files of an environment with these extras. Raises UnknownExtra."""
         return (self.lock, *(extra.lock for extra in self.chosen(extras)))
 
+    def asked_about(self, extras: Iterable[str] = ()) -> tuple[str, ...]:
+        """Names of the packages that a person would ask about. Raises UnknownExtra."""
+        return (*self.packages, *(name for each in self.chosen(extras) for name in each.packages))
+
     def pinned(self, extras: Iterable[str] = ()) -> tuple[str, ...]:
-        """``name==version`` of the packages a person would ask about, as the lock files say."""
-        found = list(_pinned(self.lock, self.packages))
-        for extra in self.chosen(extras):
-            found += _pinned(extra.lock, extra.packages)
-        return tuple(found)
+        """``name==version`` of the packages a person would ask about, as the lock files say for this machine."""
+        pins = pinned(self.locks(extras))
+        return with_versions(self.asked_about(extras), pins)
 
     def folder_name(self, extras: Iterable[str] = ()) -> str:
         """Changes whenever another environment is needed: other pins, other extras or another Python."""
@@ -104,13 +108,9 @@ class Runtime:
         return f"{self.name}-{digest.hexdigest()[:16]}-{python}"
 
 
-def _pinned(lock: Path, packages: tuple[str, ...]) -> Iterable[str]:
-    pins: dict[str, str] = {}
-    for line in lock.read_text(encoding="utf-8").splitlines():
-        name, separator, rest = line.partition("==")
-        if separator and not line.startswith(" "):
-            pins[name] = rest.split()[0]
-    return (f"{name}=={pins[name]}" for name in packages if name in pins)
+def with_versions(names: Iterable[str], versions: Mapping[str, str]) -> tuple[str, ...]:
+    """``name==version`` of each name that there is a version of."""
+    return tuple(f"{name}=={versions[name]}" for name in names if name in versions)
 
 
 def _extra(runtime: str, name: str, *packages: str, default: bool = False) -> Extra:
@@ -122,7 +122,10 @@ RUNTIMES: Final[tuple[Runtime, ...]] = (
     Runtime(
         name="mlserver",
         capabilities=("mlserver", "sklearn", "python"),
-        packages=("mlserver", "mlserver-sklearn", "scikit-learn"),
+        packages=(
+            *("mlserver", "mlserver-sklearn", "scikit-learn"),
+            *("numpy", "pandas", "scipy", "joblib"),
+        ),
         lock=_HERE / "mlserver" / "requirements.lock",
         plugin=_HERE / "mlserver" / "plugin",
         extras=(
@@ -144,7 +147,7 @@ RUNTIMES: Final[tuple[Runtime, ...]] = (
     Runtime(
         name="triton",
         capabilities=("triton", "python"),
-        packages=("nvidia-pytriton",),
+        packages=("nvidia-pytriton", "numpy"),
         lock=_HERE / "triton" / "requirements.lock",
         plugin=_HERE / "triton" / "plugin",
         extras=(

@@ -21,16 +21,24 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import uv
 
-from overbook.runtimes.catalogue import RUNTIMES, Runtime, UnknownExtra, UnknownRuntime, runtime
+from overbook.runtimes.catalogue import (
+    RUNTIMES,
+    Runtime,
+    UnknownExtra,
+    UnknownRuntime,
+    runtime,
+    with_versions,
+)
 from overbook.runtimes.in_use import process_in
+from overbook.runtimes.installed import installed, pinned
 
 __all__ = [
     "RuntimeEnvironment",
@@ -82,7 +90,9 @@ class RuntimeEnvironment:
 class RuntimeInfo:
     """``path``: where it is or would be. ``size_bytes``: None when not installed.
 
-    ``extras``: those that are in it, or would be; ``more``: those that could be added.
+    ``packages``: ``name==version`` of the packages that a person would ask about, as they are in the environment, or
+    would be. ``extras``: those that are in it, or would be; ``more``: those that could be added, each with the packages
+    that would come with it.
     """
 
     name: str
@@ -91,7 +101,7 @@ class RuntimeInfo:
     size_bytes: int | None
     packages: tuple[str, ...]
     extras: tuple[str, ...] = ()
-    more: tuple[str, ...] = ()
+    more: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,15 +128,24 @@ def list_runtimes() -> list[RuntimeInfo]:
     for known in RUNTIMES:
         made = _current(known)
         extras = known.default_extras() if made is None else made.extras
+        packages = (
+            known.pinned(extras)
+            if made is None
+            else with_versions(known.asked_about(extras), installed(made.root))
+        )
         found.append(
             RuntimeInfo(
                 name=known.name,
                 installed=made is not None,
                 path=_root(known, extras) if made is None else made.root,
                 size_bytes=None if made is None else made.size_bytes,
-                packages=known.pinned(extras),
+                packages=packages,
                 extras=tuple(each.name for each in known.extras if each.name in extras),
-                more=tuple(each.name for each in known.extras if each.name not in extras),
+                more={
+                    each.name: with_versions(each.packages, pinned(known.locks({each.name})))
+                    for each in known.extras
+                    if each.name not in extras
+                },
             )
         )
     return found

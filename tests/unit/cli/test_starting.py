@@ -232,36 +232,31 @@ def test_state_by_default() -> None:
 
 
 def test_runtime_list(overbook: Overbook, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = tuple(f"package-{number}=={number}.0" for number in range(12))
     known = [
         RuntimeInfo(
             name="mlserver",
             installed=True,
             path=Path("/r/m"),
             size_bytes=2**30,
-            packages=("a==1", "b==2", "c==3", "d==4"),
+            packages=many,
             extras=("onnx",),
-            more=("xgboost",),
+            more={"xgboost": ("mlserver-xgboost==1.7", "xgboost-cpu==3.2")},
         ),
         RuntimeInfo("other", False, Path("/r/other"), None, ("a==1",)),
     ]
     monkeypatch.setattr("overbook.runtimes.install.list_runtimes", lambda: known)
-    assert [line.split() for line in overbook("runtime", "list").stdout.splitlines()[1:]] == [
-        [
-            "mlserver",
-            "yes",
-            "1Gi",
-            "onnx",
-            "xgboost",
-            "a==1,",
-            "b==2,",
-            "c==3",
-            "and",
-            "1",
-            "more",
-            "/r/m",
-        ],
-        ["other", "no", "-", "-", "-", "a==1", "-"],
+    lines = overbook("runtime", "list").stdout.splitlines()
+    assert [line.split() for line in lines[1:3]] == [
+        ["mlserver", "yes", "1Gi", "onnx", "xgboost", "/r/m"],
+        ["other", "no", "-", "-", "-", "-"],
     ]
+    has, would = lines.index("mlserver has"), lines.index("other would have")
+    listed = lines[has + 1 : lines.index("", has)]
+    assert all(each.replace("==", " ") in "\n".join(listed) for each in many)
+    assert max(map(len, listed)) <= 120
+    assert listed[-1] == "  with xgboost: mlserver-xgboost 1.7, xgboost-cpu 3.2"
+    assert lines[would + 1] == "  a 1"
 
 
 def test_runtime_install_shows_each_step_once(

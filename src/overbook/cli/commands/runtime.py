@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+import textwrap
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -11,7 +12,8 @@ import click
 
 from overbook.cli.failures import Failed
 
-_SHOWN_PACKAGES: Final = 3
+_NARROWEST: Final = 20
+_WIDEST: Final = 120
 
 
 @click.group(short_help="Environments that inference servers run in.")
@@ -28,7 +30,7 @@ def runtime() -> None:
 
 @runtime.command("list")
 def list_() -> None:
-    """List runtimes, whether they are installed, and their extras.
+    """List runtimes, whether they are installed, their extras, and the packages in them with versions.
 
     EXTRAS are in the environment (or would be, when it is not installed); MORE can be added with
     `overbook runtime install NAME --with EXTRA,...`.
@@ -46,9 +48,9 @@ def list_() -> None:
         Column("SIZE", right=True),
         Column("EXTRAS", shrinks=True),
         Column("MORE", shrinks=True),
-        Column("PACKAGES", shrinks=True),
         Column("PATH", shrinks=True),
     )
+    found = list_runtimes()
     rows = [
         (
             each.name,
@@ -56,12 +58,18 @@ def list_() -> None:
             size(each.size_bytes),
             ", ".join(each.extras) or "-",
             ", ".join(each.more) or "-",
-            _packages(each.packages),
             str(each.path) if each.installed else "-",
         )
-        for each in list_runtimes()
+        for each in found
     ]
-    click.echo(table(columns, rows, width=terminal_width()))
+    width = terminal_width()
+    click.echo(table(columns, rows, width=width))
+    for each in found:
+        click.echo(f"\n{each.name} {'has' if each.installed else 'would have'}")
+        for line in _packages(each.packages, width):
+            click.echo(f"  {line}")
+        for extra, packages in each.more.items():
+            click.echo(f"  with {extra}: {', '.join(each.replace('==', ' ') for each in packages)}")
 
 
 @runtime.command()
@@ -118,9 +126,13 @@ def _words(options: tuple[str, ...]) -> frozenset[str]:
     return frozenset(word for word in words if word)
 
 
-def _packages(packages: tuple[str, ...]) -> str:
-    more = len(packages) - _SHOWN_PACKAGES
-    return ", ".join(packages[:_SHOWN_PACKAGES]) + (f" and {more} more" if more > 0 else "")
+def _packages(packages: Iterable[str], width: int) -> list[str]:
+    """Lines that list them with their versions, none longer than the terminal is wide."""
+    # A name and its version stay together.
+    joined = ", ".join(each.replace("==", "\0") for each in packages)
+    longest = max(_NARROWEST, min(width, _WIDEST) - 2)
+    lines = textwrap.wrap(joined, longest, break_long_words=False, break_on_hyphens=False)
+    return [line.replace("\0", " ") for line in lines]
 
 
 @contextmanager
