@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from overbook.agent.commands import Commands
 from overbook.agent.guesses import Guess
 from overbook.agent.kinds import kind_of
 from overbook.agent.link import LinkHandlers, SchedulerLink
+from overbook.agent.looking import told
 from overbook.agent.memory.gpu import find_gpus
 from overbook.agent.memory.history import History
 from overbook.agent.memory.machine import room_for
@@ -33,7 +34,7 @@ from overbook.agent.pulse import SILENCE_LIMIT
 from overbook.agent.servers.attached.server import AttachedServer, Attachment, Foreign
 from overbook.agent.servers.factory import attach, make_server
 from overbook.agent.servers.launched.replaceable import ReplaceableServer
-from overbook.agent.servers.protocol import Presence
+from overbook.agent.servers.protocol import PreparedModel, Presence
 from overbook.agent.service import AgentService
 from overbook.agent.supervisor import RestartLimits, Supervisor
 from overbook.agent.surveys import Surveys
@@ -146,7 +147,7 @@ class AgentPart:
 
         if config.attachment is None:
             server = ReplaceableServer(
-                lambda folder: make_server(config.runtime, folder), self._folder
+                lambda folder: make_server(config.runtime, folder, self._warn), self._folder
             )
         else:
             changed = partial(self._foreign_changed, lambda: agent.actor, foreign)
@@ -235,6 +236,10 @@ class AgentPart:
                 all_models=lambda: list(agent.assignments.assigned),
             ),
         )
+
+    def _warn(self, model: PreparedModel, texts: Iterable[str]) -> None:
+        content = f"{model.artifact}/{model.version}"
+        self._notices.warned(model.name, content, map(told, texts))
 
     def _hello(self) -> pb.AgentHello:
         config = self._config

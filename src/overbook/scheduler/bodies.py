@@ -93,7 +93,9 @@ class ModelBytes(BaseModel):
 
 
 class ModelReplica(BaseModel):
-    """``unverified``: why nobody knows whether this content can be loaded; null once it was."""
+    """``unverified``: why nobody knows whether this content can be loaded; null once it was. ``warnings``: what may be
+    wrong with it although it can be served.
+    """
 
     server: str
     replica: int
@@ -105,6 +107,7 @@ class ModelReplica(BaseModel):
     evictions: int
     lastError: str | None  # noqa: N815
     unverified: str | None
+    warnings: list[str]
 
 
 class ModelStatus(BaseModel):

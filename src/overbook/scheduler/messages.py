@@ -172,6 +172,7 @@ def report_of(message: pb.ModelReport) -> tuple[str, Report]:
         serving_generation=message.serving_generation,
         unverified=message.unverified,
         final=message.final,
+        warnings=tuple(message.warnings),
     )
 
 

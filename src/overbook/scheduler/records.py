@@ -210,7 +210,8 @@ class Report:
     """What an agent last said of a model; bytes and Unix seconds. ``state`` is wire's number. ``unverified``: why
     nobody knows whether it can be loaded, "" when it was.
 
-    ``final``: it failed, and is not tried again before something changes or a person asks.
+    ``final``: it failed, and is not tried again before something changes or a person asks. ``warnings``: what may be
+    wrong with it although it can be served.
     """
 
     generation: int
@@ -229,6 +230,7 @@ class Report:
     serving_generation: int
     unverified: str = ""
     final: bool = False
+    warnings: tuple[str, ...] = ()
 
     @property
     def misdeclared(self) -> bool:

@@ -52,15 +52,17 @@ def _seat(model: Model, seat: ReplicaId, replica: Replica | None) -> str:
         return (
             f'{where}"state":"{_NO_STATE}",'
             f'"bytes":{{"declared":{_number(declared)},"measured":null,"charged":0}},'
-            '"lastUsed":null,"inFlight":0,"loads":0,"evictions":0,"lastError":null,"unverified":null}'
+            '"lastUsed":null,"inFlight":0,"loads":0,"evictions":0,"lastError":null,"unverified":null,"warnings":[]}'
         )
+    warnings = ",".join(map(quoted, report.warnings))
     used = f'"{moment(report.last_used)}"' if report.last_used else "null"
     error = quoted(report.last_error) if report.last_error else "null"
     return (
         f'{where}"state":"{_STATES.get(report.state, _NO_STATE)}",'
         f'"bytes":{{"declared":{_number(declared)},"measured":{_number(report.measured)},"charged":{report.charged}}},'
         f'"lastUsed":{used},"inFlight":{report.in_flight},"loads":{report.loads},'
-        f'"evictions":{report.evictions},"lastError":{error},"unverified":{_text(report.unverified)}}}'
+        f'"evictions":{report.evictions},"lastError":{error},"unverified":{_text(report.unverified)},'
+        f'"warnings":[{warnings}]}}'
     )
 
 

@@ -168,6 +168,7 @@ class ModelReport(_message.Message):
     SERVING_GENERATION_FIELD_NUMBER: _builtins.int
     FINAL_FIELD_NUMBER: _builtins.int
     UNVERIFIED_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     generation: _builtins.int
     """the newest generation the agent works on"""
@@ -197,6 +198,10 @@ class ModelReport(_message.Message):
     """failed, and not tried again before something changes or a person asks"""
     unverified: _builtins.str
     """why nobody knows whether this content can be loaded; "" when it was loaded once"""
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """what may be wrong with its content although it can be served"""
+
     def __init__(
         self,
         *,
@@ -217,10 +222,11 @@ class ModelReport(_message.Message):
         serving_generation: _builtins.int = ...,
         final: _builtins.bool = ...,
         unverified: _builtins.str = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_declared_bytes", b"_declared_bytes", "_measured_bytes", b"_measured_bytes", "declared_bytes", b"declared_bytes", "measured_bytes", b"measured_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_declared_bytes", b"_declared_bytes", "_measured_bytes", b"_measured_bytes", "available", b"available", "charged_bytes", b"charged_bytes", "declared_bytes", b"declared_bytes", "evictions", b"evictions", "failed", b"failed", "final", b"final", "generation", b"generation", "in_flight", b"in_flight", "last_error", b"last_error", "last_used", b"last_used", "loads", b"loads", "measured_bytes", b"measured_bytes", "name", b"name", "serving_generation", b"serving_generation", "size_bytes", b"size_bytes", "state", b"state", "unverified", b"unverified"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_declared_bytes", b"_declared_bytes", "_measured_bytes", b"_measured_bytes", "available", b"available", "charged_bytes", b"charged_bytes", "declared_bytes", b"declared_bytes", "evictions", b"evictions", "failed", b"failed", "final", b"final", "generation", b"generation", "in_flight", b"in_flight", "last_error", b"last_error", "last_used", b"last_used", "loads", b"loads", "measured_bytes", b"measured_bytes", "name", b"name", "serving_generation", b"serving_generation", "size_bytes", b"size_bytes", "state", b"state", "unverified", b"unverified", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__declared_bytes: _TypeAlias = _typing.Literal["declared_bytes"]  # noqa: Y015
     _WhichOneofArgType__declared_bytes: _TypeAlias = _typing.Literal["_declared_bytes", b"_declared_bytes"]  # noqa: Y015

@@ -29,6 +29,7 @@ def model(
         "loads": 3,
         "evictions": 1,
         "lastError": None if ready else message,
+        "warnings": ["saved with an older version"] if ready else [],
     }
     condition: JsonObject = {
         "type": "ModelReady",

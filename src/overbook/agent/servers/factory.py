@@ -9,16 +9,18 @@ from typing import Final, TypedDict
 from overbook.agent.servers.attached.kinds import AttachedKind, AttachedMlserver, AttachedTriton
 from overbook.agent.servers.attached.server import AttachedServer, Attachment
 from overbook.agent.servers.mlserver.server import MlserverConfig, MlserverServer
-from overbook.agent.servers.protocol import InferenceServer
+from overbook.agent.servers.protocol import InferenceServer, Warn, unheard
 from overbook.agent.servers.triton.server import TritonConfig, TritonServer
 from overbook.runtimes.catalogue import UnknownRuntime
 from overbook.runtimes.install import RuntimeEnvironment, environment
 
-LAUNCHED: Final[Mapping[str, Callable[[RuntimeEnvironment, Path], InferenceServer]]] = {
-    "mlserver": lambda installed, folder: MlserverServer(
-        MlserverConfig(**_told(installed, folder))
+LAUNCHED: Final[Mapping[str, Callable[[RuntimeEnvironment, Path, Warn], InferenceServer]]] = {
+    "mlserver": lambda installed, folder, warn: MlserverServer(
+        MlserverConfig(**_told(installed, folder, warn))
     ),
-    "triton": lambda installed, folder: TritonServer(TritonConfig(**_told(installed, folder))),
+    "triton": lambda installed, folder, warn: TritonServer(
+        TritonConfig(**_told(installed, folder, warn))
+    ),
 }
 ATTACHED: Final[Mapping[str, Callable[[], AttachedKind]]] = {
     "mlserver": AttachedMlserver,
@@ -33,22 +35,27 @@ class _Told(TypedDict):
     plugin: Path
     state: Path
     extras: frozenset[str]
+    warn: Warn
 
 
-def _told(installed: RuntimeEnvironment, folder: Path) -> _Told:
+def _told(installed: RuntimeEnvironment, folder: Path, warn: Warn) -> _Told:
     return {
         "python": installed.python,
         "plugin": installed.plugin,
         "state": folder,
         "extras": installed.extras,
+        "warn": warn,
     }
 
 
-def make_server(runtime: str, folder: Path) -> InferenceServer:
-    """The server of one replica, not started; ``folder`` is its own. Raises UnknownRuntime, RuntimeInstallError."""
+def make_server(runtime: str, folder: Path, warn: Warn = unheard) -> InferenceServer:
+    """The server of one replica, not started; ``folder`` is its own. ``warn``: is told what may be wrong with models.
+
+    Raises UnknownRuntime, RuntimeInstallError.
+    """
     if runtime not in LAUNCHED:
         raise UnknownRuntime(_unknown(runtime, "started", LAUNCHED))
-    return LAUNCHED[runtime](environment(runtime), folder)
+    return LAUNCHED[runtime](environment(runtime), folder, warn)
 
 
 def attach(runtime: str, attachment: Attachment, on_foreign: Callable[[], None]) -> AttachedServer:

@@ -1,0 +1,70 @@
+"""What is warned of during one load is gathered for that load alone, in whichever thread, and however often."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.unit.runtimes.plugins import plugin_module
+
+
+class OtherVersion(UserWarning):
+    """As scikit-learn has one."""
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    # pytest has its own ideas of warnings; the module changes filters and the hook for good.
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        made = plugin_module("mlserver", "overbook_mlserver/load_warnings.py")
+        monkeypatch.setattr(made, "_shown", lambda *_args, **_more: None)
+        made.install()
+        yield made
+    handlers = logging.getLogger("mlflow").handlers
+    handlers[:] = [each for each in handlers if type(each).__name__ != "_Listener"]
+
+
+def load(text: str = "saved with 1.6.1") -> None:
+    warnings.warn(text, OtherVersion, stacklevel=1)
+    warnings.warn("old", DeprecationWarning, stacklevel=1)
+
+
+def test_the_second_model_with_the_same_is_told_too(module: Any) -> None:
+    for _ in range(2):
+        with module.gathering() as found:
+            load()
+            load()
+        assert found == ["OtherVersion: saved with 1.6.1"]
+    load()
+    assert len(found) == 1
+
+
+async def test_each_load_hears_its_own(module: Any) -> None:
+    async def loading(text: str) -> list[str]:
+        with module.gathering() as found:
+            await asyncio.to_thread(load, text)
+            await asyncio.sleep(0)
+        return list(found)
+
+    told = await asyncio.gather(loading("a"), loading("b"))
+    assert list(told) == [["OtherVersion: a"], ["OtherVersion: b"]]
+
+
+def test_logs_of_frameworks_count_and_all_is_bounded(module: Any) -> None:
+    log = logging.getLogger("mlflow.utils.requirements_utils")
+    with module.gathering() as found:
+        log.warning("mismatches:\n - scikit-learn (current: %s)", "1.9.1")
+        log.info("nothing")
+        for number in range(20):
+            load(f"{number} " + "x" * 1000)
+    assert (
+        found[0] == "mlflow.utils.requirements_utils: mismatches: - scikit-learn (current: 1.9.1)"
+    )
+    assert len(found) == 5
+    assert max(map(len, found)) == 400
