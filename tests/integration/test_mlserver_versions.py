@@ -69,10 +69,9 @@ async def test_a_load_that_works_all_the_same_warns_each_time(
         await server.validate(model)
         assert [text.startswith(DIFFERENCE) for text in said[name]] == [True]
         await server.load(model, timeout=CALL)
-        warned = [text for text in said[name] if text.startswith("InconsistentVersionWarning")]
-        assert len(warned) == 4, (
-            "for each class in the pipeline, although the first model's were shown"
-        )
+        warned = said[name][1:]
+        told = f"saved with scikit-learn 1.6.1, here is {sklearn.__version__}: it may fail"
+        assert [told in text for text in warned] == [True], "once, of whichever model"
         said[name].clear()
         assert await server.weigh(model, timeout=CALL) is not None
         assert sorted(said[name]) == sorted(warned), "the trial tells the same"

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from overbook.client.http import JsonObject
+from overbook.client.http import Json, JsonObject
 from overbook.manifests.parse import MAX_TEXT, Document, Source, parse_sources
 from overbook.manifests.problems import ManifestError, Problem
 from overbook.manifests.specs import has_scheme
@@ -92,19 +92,32 @@ def load_manifests(paths: Sequence[str], *, stdin: Bytes) -> Manifests:
 
 
 def _resolve(body: JsonObject, document: Document) -> Problem | None:
-    """Makes a relative storageUri of the body absolute; a warning when nothing is there on this machine."""
-    spec = body["spec"]
-    uri = spec.get("storageUri") if isinstance(spec, dict) else None
-    if not isinstance(spec, dict) or not isinstance(uri, str) or has_scheme(uri):
+    """Makes a relative path of the body absolute; a warning when nothing is there on this machine."""
+    found = _path_in(body["spec"])
+    if found is None:
         return None
+    holder, field, path_to, expected = found
     folder = "." if document.source == _STDIN_NAME else os.path.dirname(document.source)
-    path = os.path.abspath(os.path.join(folder, uri))
-    spec["storageUri"] = path
+    path = os.path.abspath(os.path.join(folder, str(holder[field])))
+    holder[field] = path
     if os.path.lexists(path):
         return None
-    message = f"{path!r} is not on this machine; expected a folder or file with the model"
-    path_to = ("spec", "storageUri")
+    message = f"{path!r} is not on this machine; expected {expected}"
     return Problem(message, path_to, document.source, document.node.line_of(path_to))
+
+
+def _path_in(spec: Json) -> tuple[JsonObject, str, tuple[str, ...], str] | None:
+    """The path in a spec: what holds it, as which field, where that is, and what should be there."""
+    if not isinstance(spec, dict):
+        return None
+    uri = spec.get("storageUri")
+    if isinstance(uri, str) and not has_scheme(uri):
+        return spec, "storageUri", ("spec", "storageUri"), "a folder or file with the model"
+    own = spec.get("environment")
+    for field in ("requirements", "archive"):
+        if isinstance(own, dict) and isinstance(own.get(field), str):
+            return own, field, ("spec", "environment", field), "a file for the server's environment"
+    return None
 
 
 def _sources(path: str, stdin: Bytes) -> Iterator[Source | Problem]:

@@ -52,6 +52,7 @@ SPEC: Final[dict[tuple[str, str], KnownFields]] = {
     (GROUP, "Server"): KnownFields(
         _SERVER
         | {"memory", "overcommitPercentage", "allowOversizedMemory", "address", "modelRepository"}
+        | {"environment"}
     ),
     (SELDON_GROUP, "Model"): KnownFields(
         _MODEL | {"modelType"},

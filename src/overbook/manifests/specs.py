@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_camel
 from overbook.manifests.durations import parse_seconds, parse_wait
 from overbook.manifests.problems import Json
 from overbook.manifests.quantities import parse_bytes
+from overbook.manifests.requirements import check_word, parse_requirement
 from overbook.runtimes.server_kinds import SERVER_KINDS
 
 GROUP: Final = "overbook.dev/v1alpha1"
@@ -76,6 +77,16 @@ def _absolute(text: str) -> str:
     return text
 
 
+def _requirement(text: str) -> str:
+    check_word(text)
+    return text
+
+
+def _package(text: str) -> str:
+    parse_requirement(text)
+    return text
+
+
 def _quantity(value: str | int | float) -> str | int | float:
     if parse_bytes(value) == 0:
         raise ValueError(
@@ -101,6 +112,8 @@ Duration = Annotated[StrictStr | StrictInt | StrictFloat, AfterValidator(_durati
 Wait = Annotated[StrictStr | StrictInt | StrictFloat, AfterValidator(_wait)]
 HostPort = Annotated[Word, AfterValidator(_host_port)]
 AbsolutePath = Annotated[Word, AfterValidator(_absolute)]
+Requirement = Annotated[Word, AfterValidator(_requirement)]
+Package = Annotated[Word, AfterValidator(_package)]
 Words = Annotated[tuple[Word, ...], Field(strict=False)]
 Replicas = Annotated[StrictInt, Field(ge=1, le=_INT32_MAX)]
 
@@ -126,7 +139,7 @@ class ModelSpec(_Value):
     storage_uri: Word
     artifact_version: Annotated[StrictInt, Field(ge=0, le=_INT32_MAX)] | None = None
     model_type: Word | None = None
-    requirements: Words = ()
+    requirements: Annotated[tuple[Requirement, ...], Field(strict=False)] = ()
     memory: Quantity | None = None
     replicas: Replicas = 1
     min_replicas: Annotated[StrictInt, Field(ge=0, le=_INT32_MAX)] | None = None
@@ -179,6 +192,14 @@ class ModelRepository(_Closed):
     server_path: AbsolutePath | None = None
 
 
+class ServerEnvironment(_Closed):
+    """Packages of a Server's own: named here, in a requirements file, or packed. One of the three."""
+
+    packages: Annotated[tuple[Package, ...], Field(strict=False)] | None = None
+    requirements: Word | None = None
+    archive: Word | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Attachment:
     """An inference server that somebody else started, and the folder shared with it."""
@@ -202,6 +223,7 @@ class ServerSpec(_Value):
     extra_capabilities: Words = ()
     address: ServerAddress | None = None
     model_repository: ModelRepository | None = None
+    environment: ServerEnvironment | None = None
 
     @property
     def attachment(self) -> Attachment | None:

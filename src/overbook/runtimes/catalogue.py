@@ -49,6 +49,9 @@ class Runtime:
     ``packages``: the packages a person would ask about, pinned in ``lock``.
     ``plugin``: our code for inside its environment, for ``PYTHONPATH``; never imported by us.
     ``withheld``: names that people will look for among the extras, and why they are not there.
+    ``server``: the package that the server itself is; others of the server's begin with its name. ``alone``: it is
+    installed without what it asks for. ``excludes``: a file with names of packages that nobody shall get. ``imports``:
+    modules without which it does not start.
     """
 
     name: str
@@ -58,6 +61,14 @@ class Runtime:
     plugin: Path
     extras: tuple[Extra, ...] = ()
     withheld: tuple[tuple[str, str], ...] = ()
+    server: str = ""
+    alone: bool = False
+    excludes: Path | None = None
+    imports: tuple[str, ...] = ()
+
+    def is_server(self, package: str) -> bool:
+        """Whether the package is of the server itself, which our plugin is written for in one version."""
+        return package == self.server or package.startswith(f"{self.server}-")
 
     def default_extras(self) -> frozenset[str]:
         return frozenset(extra.name for extra in self.extras if extra.default)
@@ -96,8 +107,11 @@ class Runtime:
 
     def pinned(self, extras: Iterable[str] = ()) -> tuple[str, ...]:
         """``name==version`` of the packages a person would ask about, as the lock files say for this machine."""
-        pins = pinned(self.locks(extras))
-        return with_versions(self.asked_about(extras), pins)
+        return with_versions(self.asked_about(extras), self.pins(extras))
+
+    def pins(self, extras: Iterable[str] = ()) -> dict[str, str]:
+        """Names and versions of all that an environment with these extras gets on this machine. Raises UnknownExtra."""
+        return pinned(self.locks(extras))
 
     def folder_name(self, extras: Iterable[str] = ()) -> str:
         """Changes whenever another environment is needed: other pins, other extras or another Python."""
@@ -128,6 +142,9 @@ RUNTIMES: Final[tuple[Runtime, ...]] = (
         ),
         lock=_HERE / "mlserver" / "requirements.lock",
         plugin=_HERE / "mlserver" / "plugin",
+        server="mlserver",
+        excludes=_HERE / "mlserver" / "extras" / "excludes.txt",
+        imports=("mlserver", "mlserver_sklearn", "pandas", "psutil", "uvloop", "httptools"),
         extras=(
             _extra("mlserver", "onnx", "onnxruntime", default=True),
             _extra("mlserver", "xgboost", "mlserver-xgboost", "xgboost-cpu"),
@@ -150,6 +167,9 @@ RUNTIMES: Final[tuple[Runtime, ...]] = (
         packages=("nvidia-pytriton", "numpy"),
         lock=_HERE / "triton" / "requirements.lock",
         plugin=_HERE / "triton" / "plugin",
+        server="nvidia-pytriton",
+        alone=True,
+        imports=("numpy",),
         extras=(
             _extra("triton", "onnx", "onnxruntime", default=True),
             _extra("triton", "tensorflow", "tensorflow-cpu", "tensorflow", default=True),

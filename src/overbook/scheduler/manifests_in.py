@@ -139,6 +139,7 @@ def build_server(
         capabilities=None if spec.capabilities is None else frozenset(spec.capabilities),
         extra_capabilities=spec.extra_capabilities,
         attachment=spec.attachment,
+        environment=spec.environment,
     )
 
 

@@ -872,6 +872,7 @@ class ServerSpec(_message.Message):
     OVERCOMMIT_PERCENT_FIELD_NUMBER: _builtins.int
     EXTRA_CAPABILITIES_FIELD_NUMBER: _builtins.int
     ATTACHMENT_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     runtime: _builtins.str
     replicas: _builtins.int
@@ -883,6 +884,10 @@ class ServerSpec(_message.Message):
     def attachment(self) -> Global___Attachment:
         """absent: agents start the runtime themselves"""
 
+    @_builtins.property
+    def environment(self) -> Global___Environment:
+        """absent: the runtime's own"""
+
     def __init__(
         self,
         *,
@@ -893,16 +898,96 @@ class ServerSpec(_message.Message):
         overcommit_percent: _builtins.int = ...,
         extra_capabilities: _abc.Iterable[_builtins.str] | None = ...,
         attachment: Global___Attachment | None = ...,
+        environment: Global___Environment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_attachment", b"_attachment", "attachment", b"attachment"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_attachment", b"_attachment", "_environment", b"_environment", "attachment", b"attachment", "environment", b"environment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attachment", b"_attachment", "attachment", b"attachment", "extra_capabilities", b"extra_capabilities", "memory_bytes", b"memory_bytes", "name", b"name", "overcommit_percent", b"overcommit_percent", "replicas", b"replicas", "runtime", b"runtime"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attachment", b"_attachment", "_environment", b"_environment", "attachment", b"attachment", "environment", b"environment", "extra_capabilities", b"extra_capabilities", "memory_bytes", b"memory_bytes", "name", b"name", "overcommit_percent", b"overcommit_percent", "replicas", b"replicas", "runtime", b"runtime"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__attachment: _TypeAlias = _typing.Literal["attachment"]  # noqa: Y015
     _WhichOneofArgType__attachment: _TypeAlias = _typing.Literal["_attachment", b"_attachment"]  # noqa: Y015
+    _WhichOneofReturnType__environment: _TypeAlias = _typing.Literal["environment"]  # noqa: Y015
+    _WhichOneofArgType__environment: _TypeAlias = _typing.Literal["_environment", b"_environment"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__attachment) -> _WhichOneofReturnType__attachment | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__environment) -> _WhichOneofReturnType__environment | None: ...
 
 Global___ServerSpec: _TypeAlias = ServerSpec  # noqa: Y015
+
+@_typing.final
+class Environment(_message.Message):
+    """Packages of a Server's own; one of the three."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PACKAGES_FIELD_NUMBER: _builtins.int
+    REQUIREMENTS_FIELD_NUMBER: _builtins.int
+    ARCHIVE_FIELD_NUMBER: _builtins.int
+    requirements: _builtins.str
+    """a file of them, as the machine sees it"""
+    archive: _builtins.str
+    """a packed environment, as the machine sees it"""
+    @_builtins.property
+    def packages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """requirements"""
+
+    def __init__(
+        self,
+        *,
+        packages: _abc.Iterable[_builtins.str] | None = ...,
+        requirements: _builtins.str = ...,
+        archive: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive", b"archive", "packages", b"packages", "requirements", b"requirements"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Environment: _TypeAlias = Environment  # noqa: Y015
+
+@_typing.final
+class ReplicaNews(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPLICA_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """"": nothing is to be told any more"""
+    failed: _builtins.bool
+    @_builtins.property
+    def replica(self) -> _common_pb2.ReplicaRef: ...
+    def __init__(
+        self,
+        *,
+        replica: _common_pb2.ReplicaRef | None = ...,
+        text: _builtins.str = ...,
+        failed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["replica", b"replica"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed", b"failed", "replica", b"replica", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplicaNews: _TypeAlias = ReplicaNews  # noqa: Y015
+
+@_typing.final
+class NewsHeard(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NewsHeard: _TypeAlias = NewsHeard  # noqa: Y015
 
 @_typing.final
 class Attachment(_message.Message):

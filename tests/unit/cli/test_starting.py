@@ -267,19 +267,21 @@ def test_runtime_install_shows_each_step_once(
         progress: Callable[[str, float | None], None],
         *,
         extras: frozenset[str],
+        packages: tuple[str, ...],
         reinstall: bool,
     ) -> Path:
         progress("downloading", None)
         progress("downloading", 0.5)
         progress("done", 1.0)
         assert extras == {"xgboost", "lightgbm", "mlflow"}
+        assert packages == ("scikit-learn==1.6.1",)
         assert reinstall
         return Path("/r") / name
 
     monkeypatch.setattr("overbook.runtimes.install.install", install)
     result = overbook(
         *("runtime", "install", "mlserver", "--reinstall"),
-        *("--with", "xgboost, lightgbm", "--with", "mlflow,"),
+        *("--with", "xgboost, lightgbm", "--with", "mlflow,scikit-learn==1.6.1,"),
     )
     assert result.stdout == "runtime/mlserver installed at /r/mlserver\n"
     assert result.stderr == "runtime mlserver: downloading\nruntime mlserver: done\n"
@@ -295,6 +297,10 @@ def test_runtime_failures_are_one_line(overbook: Overbook, monkeypatch: pytest.M
         1,
         "Error: no network; connect once and run it again\n",
     )
+    monkeypatch.setattr("overbook.runtimes.install.list_runtimes", fail)
+    assert overbook("runtime", "list").stderr == result.stderr
+    wrong = overbook("runtime", "install", "mlserver", "--with", "scikit-learn=1")
+    assert "is no requirement" in wrong.stderr
     unknown = overbook("runtime", "remove", "nope")
     assert unknown.exit_code == 1
     assert len(unknown.stderr.splitlines()) == 1

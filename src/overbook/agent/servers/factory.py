@@ -12,7 +12,7 @@ from overbook.agent.servers.mlserver.server import MlserverConfig, MlserverServe
 from overbook.agent.servers.protocol import InferenceServer, Warn, unheard
 from overbook.agent.servers.triton.server import TritonConfig, TritonServer
 from overbook.runtimes.catalogue import UnknownRuntime
-from overbook.runtimes.install import RuntimeEnvironment, environment
+from overbook.runtimes.install import RuntimeEnvironment
 
 LAUNCHED: Final[Mapping[str, Callable[[RuntimeEnvironment, Path, Warn], InferenceServer]]] = {
     "mlserver": lambda installed, folder, warn: MlserverServer(
@@ -48,14 +48,16 @@ def _told(installed: RuntimeEnvironment, folder: Path, warn: Warn) -> _Told:
     }
 
 
-def make_server(runtime: str, folder: Path, warn: Warn = unheard) -> InferenceServer:
+def make_server(
+    installed: RuntimeEnvironment, folder: Path, warn: Warn = unheard
+) -> InferenceServer:
     """The server of one replica, not started; ``folder`` is its own. ``warn``: is told what may be wrong with models.
 
-    Raises UnknownRuntime, RuntimeInstallError.
+    Raises UnknownRuntime.
     """
-    if runtime not in LAUNCHED:
-        raise UnknownRuntime(_unknown(runtime, "started", LAUNCHED))
-    return LAUNCHED[runtime](environment(runtime), folder, warn)
+    if installed.name not in LAUNCHED:
+        raise UnknownRuntime(_unknown(installed.name, "started", LAUNCHED))
+    return LAUNCHED[installed.name](installed, folder, warn)
 
 
 def attach(runtime: str, attachment: Attachment, on_foreign: Callable[[], None]) -> AttachedServer:

@@ -33,14 +33,14 @@ def list_() -> None:
     """List runtimes, whether they are installed, their extras, and the packages in them with versions.
 
     EXTRAS are in the environment (or would be, when it is not installed); MORE can be added with
-    `overbook runtime install NAME --with EXTRA,...`.
+    `overbook runtime install NAME --with EXTRA,...`, and so can other versions: `--with PACKAGE==VERSION`.
 
     \b
     overbook runtime list
     """
     from overbook.cli.tables import Column, table, terminal_width
     from overbook.cli.words import size
-    from overbook.runtimes.install import list_runtimes
+    from overbook.runtimes.install import RuntimeInstallError, list_runtimes
 
     columns = (
         Column("NAME"),
@@ -50,7 +50,10 @@ def list_() -> None:
         Column("MORE", shrinks=True),
         Column("PATH", shrinks=True),
     )
-    found = list_runtimes()
+    try:
+        found = list_runtimes()
+    except RuntimeInstallError as error:
+        raise Failed(f"Error: {error}") from None
     rows = [
         (
             each.name,
@@ -76,14 +79,17 @@ def list_() -> None:
 @click.argument("name")
 @click.option(
     "--with",
-    "extras",
+    "words",
     multiple=True,
-    metavar="EXTRA,...",
-    help="Frameworks to have in it besides; those it has stay.",
+    metavar="EXTRA|PACKAGE==VERSION,...",
+    help="Frameworks to have in it besides, and versions to have instead of those that are pinned; what it has stays.",
 )
 @click.option("--reinstall", is_flag=True, help="Make it anew, also when it is there.")
-def install(name: str, extras: tuple[str, ...], reinstall: bool) -> None:
+def install(name: str, words: tuple[str, ...], reinstall: bool) -> None:
     """Install a runtime; nothing to do when it is there already.
+
+    With `PACKAGE==VERSION` the whole runtime gets that version. One Server alone gets it by `environment` in its
+    manifest, and then others run beside it as they are.
 
     `overbook up` notices another environment within seconds: servers of the runtime are started again in it, one
     replica after the other, and models that waited for what it adds are placed.
@@ -91,14 +97,20 @@ def install(name: str, extras: tuple[str, ...], reinstall: bool) -> None:
     \b
     overbook runtime install mlserver
     overbook runtime install mlserver --with xgboost,lightgbm
+    overbook runtime install mlserver --with scikit-learn==1.6.1
     """
+    from overbook.runtimes.catalogue import runtime as known_runtime
     from overbook.runtimes.install import RuntimeInstallError, UnknownRuntime
     from overbook.runtimes.install import install as install_runtime
+    from overbook.runtimes.recipe import UnusableRequirement, chosen, split_words
 
     try:
+        extras, packages = chosen(known_runtime(name), split_words(words))
         with _progress(f"runtime {name}") as progress:
-            path = install_runtime(name, progress, extras=_words(extras), reinstall=reinstall)
-    except (RuntimeInstallError, UnknownRuntime) as error:
+            path = install_runtime(
+                name, progress, extras=extras, packages=packages, reinstall=reinstall
+            )
+    except (RuntimeInstallError, UnknownRuntime, UnusableRequirement) as error:
         raise Failed(f"Error: {error}") from None
     click.echo(f"runtime/{name} installed at {path}")
 
@@ -119,11 +131,6 @@ def remove(name: str) -> None:
     except (RuntimeInstallError, UnknownRuntime) as error:
         raise Failed(f"Error: {error}") from None
     click.echo(f"runtime/{name} removed" if removed else f"runtime/{name} was not installed")
-
-
-def _words(options: tuple[str, ...]) -> frozenset[str]:
-    words = (word.strip() for option in options for word in option.split(","))
-    return frozenset(word for word in words if word)
 
 
 def _packages(packages: Iterable[str], width: int) -> list[str]:

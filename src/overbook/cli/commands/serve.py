@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -13,15 +12,16 @@ from overbook.cli.options import (
     parse_quantity,
     silence_limit_option,
 )
+from overbook.machine.home import state_folder
 from overbook.machine.options import (
     API_PORT,
     DATA_PORT,
     LOOPBACK,
     AttachOptions,
+    EnvironmentOptions,
     ServeAgentOptions,
     ServeGatewayOptions,
     ServeSchedulerOptions,
-    default_state_dir,
 )
 
 _PORT = click.IntRange(1, 65535)
@@ -79,7 +79,7 @@ def scheduler(
     from overbook.machine.serve import run_scheduler
 
     options = ServeSchedulerOptions(
-        state_dir=_state(state_dir), host=host, api_port=api_port, listen=listen, grace=grace
+        state_dir=state_folder(state_dir), host=host, api_port=api_port, listen=listen, grace=grace
     )
     ctx.exit(run_scheduler(options))
 
@@ -131,6 +131,23 @@ def scheduler(
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="The folder that it reads its models from.",
 )
+@click.option(
+    "--package",
+    "packages",
+    multiple=True,
+    metavar="PACKAGE==VERSION",
+    help="One more package, or another version, in an environment of its own; may be repeated.",
+)
+@click.option(
+    "--requirements",
+    type=click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path),
+    help="The same, as a file of requirements.",
+)
+@click.option(
+    "--archive",
+    type=click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path),
+    help="The same, packed by conda-pack or from a venv (.tar.gz).",
+)
 @grace_option
 @silence_limit_option
 @click.pass_context
@@ -146,7 +163,7 @@ def agent(ctx: click.Context, /, **_: object) -> None:
 
     given = ctx.params
     options = ServeAgentOptions(
-        state_dir=_state(given["state_dir"]),
+        state_dir=state_folder(given["state_dir"]),
         scheduler=given["scheduler"],
         listen=given["listen"],
         server=given["server"],
@@ -156,10 +173,22 @@ def agent(ctx: click.Context, /, **_: object) -> None:
         overcommit=given["overcommit"],
         capabilities=given["capabilities"],
         attach=_attach(given["rest"], given["grpc"], given["repository"]),
+        environment=_environment(given["packages"], given["requirements"], given["archive"]),
         grace=given["grace"],
         silence_limit=given["silence_limit"],
     )
     ctx.exit(run_agent(options))
+
+
+def _environment(
+    packages: tuple[str, ...], requirements: Path | None, archive: Path | None
+) -> EnvironmentOptions | None:
+    given = sum(1 for each in (packages, requirements, archive) if each)
+    if given > 1:
+        raise click.UsageError(
+            "--package, --requirements and --archive exclude each other; expected one of them"
+        )
+    return EnvironmentOptions(packages, requirements, archive) if given else None
 
 
 def _attach(rest: str | None, grpc: str | None, repository: Path | None) -> AttachOptions | None:
@@ -204,7 +233,7 @@ def gateway(
     from overbook.machine.serve import run_gateway
 
     options = ServeGatewayOptions(
-        state_dir=_state(state_dir),
+        state_dir=state_folder(state_dir),
         scheduler=scheduler,
         host=host,
         port=port,
@@ -212,7 +241,3 @@ def gateway(
         grace=grace,
     )
     ctx.exit(run_gateway(options))
-
-
-def _state(given: Path | None) -> Path:
-    return given or default_state_dir(os.environ, Path.home())

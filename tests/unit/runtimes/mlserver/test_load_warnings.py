@@ -30,6 +30,10 @@ def module(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     handlers[:] = [each for each in handlers if type(each).__name__ != "_Listener"]
 
 
+class OfOneEstimator(UserWarning):
+    original_sklearn_version, current_sklearn_version = "1.6.1", "1.9.1"
+
+
 def load(text: str = "saved with 1.6.1") -> None:
     warnings.warn(text, OtherVersion, stacklevel=1)
     warnings.warn("old", DeprecationWarning, stacklevel=1)
@@ -43,6 +47,15 @@ def test_the_second_model_with_the_same_is_told_too(module: Any) -> None:
         assert found == ["OtherVersion: saved with 1.6.1"]
     load()
     assert len(found) == 1
+
+
+def test_estimators_that_the_same_version_saved_are_told_once(module: Any) -> None:
+    with module.gathering() as found:
+        for name in ("StandardScaler", "LogisticRegression"):
+            warnings.warn(OfOneEstimator(f"{name} from version 1.6.1"), stacklevel=1)
+    assert found == [
+        "OfOneEstimator: saved with scikit-learn 1.6.1, here is 1.9.1: it may fail, or answer wrongly"
+    ]
 
 
 async def test_each_load_hears_its_own(module: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,8 @@ from overbook.agent.servers.versions import Versions
 # What a byte of a request's body may become while it is answered: the body, its parts, and a list of Python's numbers.
 _PER_BODY_BYTE: Final = 8
 _LOOK_SECONDS: Final = 2.0
+# What no other version of a package would mend.
+_NOT_OF_VERSIONS: Final = re.compile(r"^(FileNotFound|Permission|Memory|OS|IsADirectory)Error\b")
 # The process' own, below the state of its replica.
 _FOLDER: Final = "server"
 
@@ -163,6 +166,8 @@ class MlserverServer:
 
     async def _explained(self, model: PreparedModel, reason: str) -> str:
         """The reason of a failed load, with the versions where those may be why."""
+        if _NOT_OF_VERSIONS.search(reason):
+            return reason
         versions = await self._other_versions(model)
         return f"{reason}; {versions}" if versions else reason
 

@@ -52,8 +52,17 @@ def _note(text: str) -> None:
 def _show(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
     # Others are for those who write code, not for those who run it.
     if issubclass(category, UserWarning):
-        _note(f"{category.__name__}: {message}")
+        _note(f"{category.__name__}: {_told(message)}")
     _shown(message, category, *place, **more)
+
+
+def _told(message: Any) -> str:
+    """What scikit-learn says of each estimator in a pipeline, in words that are the same for all of them."""
+    saved = getattr(message, "original_sklearn_version", None)
+    if saved is None:
+        return str(message)
+    here = getattr(message, "current_sklearn_version", "another")
+    return f"saved with scikit-learn {saved}, here is {here}: it may fail, or answer wrongly"
 
 
 class _Listener(logging.Handler):
