@@ -111,7 +111,8 @@ def run_uv(
 ) -> None:
     """Run uv to its end. Raises RuntimeInstallError: ``failed``, what is not there then, and uv's last words."""
     env = {key: value for key, value in os.environ.items() if key not in _FOREIGN}
-    env |= {"UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
+    # A cause is one line, however wide the terminal is.
+    env |= {"UV_NO_PROGRESS": "1", "NO_COLOR": "1", "COLUMNS": "10000"}
     process = subprocess.Popen(
         [uv.find_uv_bin(), *arguments],
         stdin=subprocess.DEVNULL,
