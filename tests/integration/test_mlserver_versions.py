@@ -6,6 +6,7 @@ import io
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
+import httpx
 import joblib
 import pytest
 import pytest_asyncio
@@ -47,10 +48,16 @@ async def server(
     await running.close()
 
 
-def saved_elsewhere(folder: Path, name: str, *, broken: bool = False) -> PreparedModel:
-    """A pipeline as another version would have saved it; ``broken``: with a class that is not here any more."""
+def saved_elsewhere(
+    folder: Path, name: str, *, broken: bool = False, forgotten: bool = False
+) -> PreparedModel:
+    """A pipeline as another version would have saved it; ``broken``: with a class that is not here any more;
+    ``forgotten``: without an attribute that this version wants.
+    """
     texts = ["one two", "three four"] * 9
     pipeline = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(texts, [0, 1] * 9)
+    if forgotten:
+        del pipeline[-1].coef_
     written = io.BytesIO()
     joblib.dump(pipeline, written)
     content = written.getvalue().replace(sklearn.__version__.encode(), b"1.6.1")
@@ -76,6 +83,22 @@ async def test_a_load_that_works_all_the_same_warns_each_time(
         assert await server.weigh(model, timeout=CALL) is not None
         assert sorted(said[name]) == sorted(warned), "the trial tells the same"
         await server.unload(name, timeout=CALL)
+
+
+async def test_what_such_a_model_raises_when_it_is_asked_says_so(
+    server: MlserverServer, tmp_path: Path
+) -> None:
+    model = saved_elsewhere(tmp_path, "asked", forgotten=True)
+    await server.load(model, timeout=CALL)
+    text = {"content_type": "str"}
+    tensor = {"name": "x", "shape": [1], "datatype": "BYTES", "data": ["one"], "parameters": text}
+    async with httpx.AsyncClient(trust_env=False, timeout=CALL) as client:
+        url = f"http://{server.addresses.rest}/v2/models/asked/infer"
+        reply = await client.post(url, json={"inputs": [tensor]})
+    told = f"the model was saved with scikit-learn 1.6.1, here is {sklearn.__version__}"
+    assert reply.status_code == 500
+    assert reply.json()["error"].startswith("AttributeError: ")
+    assert reply.json()["error"].endswith(told)
 
 
 async def test_a_load_that_fails_says_which_versions(

@@ -58,6 +58,26 @@ def test_estimators_that_the_same_version_saved_are_told_once(module: Any) -> No
     ]
 
 
+def test_what_a_model_of_another_version_raises_says_so(module: Any) -> None:
+    class Model:
+        pass
+
+    other, same = Model(), Model()
+    with module.gathering() as found:
+        warnings.warn(OfOneEstimator("LogisticRegression"), stacklevel=1)
+    module.remember(other, found)
+    module.remember(same, [])
+
+    def explained(model: Model, error: Exception) -> str:
+        module.explain(model, error)
+        return str(error)
+
+    said = "no attribute 'x'; the model was saved with scikit-learn 1.6.1, here is 1.9.1"
+    assert explained(other, AttributeError("no attribute 'x'")) == said
+    assert explained(other, ValueError("3 columns")) == "3 columns", "that is of the request"
+    assert explained(same, AttributeError("no attribute 'x'")) == "no attribute 'x'"
+
+
 async def test_each_load_hears_its_own(module: Any) -> None:
     async def loading(text: str) -> list[str]:
         with module.gathering() as found:

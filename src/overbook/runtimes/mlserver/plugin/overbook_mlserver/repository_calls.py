@@ -83,7 +83,8 @@ class RepositoryCalls:
                 _BAD_REQUEST,
             ) from error
         with load_warnings.gathering() as warned:
-            await self._registry.load(settings)
+            model = await self._registry.load(settings)
+        load_warnings.remember(model, warned)
         return Reply([], orjson.dumps({"warned": warned}) if warned else b"")
 
     async def _unload(self, name: str, body: bytes) -> Reply:
