@@ -202,7 +202,7 @@ def assemble(ports: AgentPorts, limits: AgentLimits) -> Agent:
         verifier=verifier,
     )
     reporter = Reporter(
-        actor, assignments, supervisor, server, clock, verifier.of, foreign=ports.foreign
+        actor, assignments, supervisor, server, clock, verifier.of, notices.warnings, ports.foreign
     )
     watch = Watch(
         WatchPorts(

@@ -57,6 +57,9 @@ def describe_model(model: JsonObject, *, now: float) -> str:
                 lines.append(f"{replica_name(part)}: {' '.join(error.split())}")
             elif doubt := text(part.get("unverified")):
                 lines.append(f"{replica_name(part)}: unverified: {doubt}")
+            warnings = part.get("warnings")
+            for warning in warnings if isinstance(warnings, list) else []:
+                lines.append(f"{replica_name(part)}: warning: {text(warning)}")
     else:
         lines.append("none: the model is assigned to no server replica")
     lines += ["", "Placement", *_verdict(model.get("verdict"))]

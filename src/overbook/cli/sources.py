@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from overbook.client.http import JsonObject
+from overbook.client.http import Json, JsonObject
 from overbook.manifests.parse import MAX_TEXT, Document, Parsed, Source, parse_sources
 from overbook.manifests.problems import ManifestError, Path, Problem
 from overbook.manifests.specs import has_scheme
@@ -91,13 +91,27 @@ def load_manifests(paths: Sequence[str], *, stdin: Bytes) -> Manifests:
 
 
 def _resolve(body: JsonObject, document: Document) -> None:
-    """Makes a relative storageUri of the body absolute."""
-    spec = body["spec"]
-    uri = spec.get("storageUri") if isinstance(spec, dict) else None
-    if not isinstance(spec, dict) or not isinstance(uri, str) or has_scheme(uri):
+    """Makes a relative path of the body absolute."""
+    found = _path_in(body["spec"])
+    if found is None:
         return
+    holder, name = found
     folder = "." if document.source == _STDIN_NAME else os.path.dirname(document.source)
-    spec["storageUri"] = os.path.abspath(os.path.join(folder, uri))
+    holder[name] = os.path.abspath(os.path.join(folder, str(holder[name])))
+
+
+def _path_in(spec: Json) -> tuple[JsonObject, str] | None:
+    """The path in a spec: what holds it, and as which field."""
+    if not isinstance(spec, dict):
+        return None
+    uri = spec.get("storageUri")
+    if isinstance(uri, str) and not has_scheme(uri):
+        return spec, "storageUri"
+    own = spec.get("environment")
+    for name in ("requirements", "archive"):
+        if isinstance(own, dict) and isinstance(own.get(name), str):
+            return own, name
+    return None
 
 
 def _sources(path: str, stdin: Bytes) -> Iterator[Source | Problem]:

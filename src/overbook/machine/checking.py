@@ -20,6 +20,7 @@ from overbook.artifacts.survey import survey
 from overbook.client.http import JsonObject
 from overbook.machine.room import machine_bytes
 from overbook.manifests.problems import Path as FieldPath
+from overbook.manifests.problems import shown
 from overbook.manifests.specs import ModelManifest, ServerManifest, ServerSpec
 from overbook.manifests.validate import validate_object
 from overbook.runtimes.capabilities import sources
@@ -56,6 +57,12 @@ def _server(manifest: ServerManifest, defaults: Defaults) -> Refusal | None:
         checked_server(manifest, defaults, generation=0, created=0.0)
     except Invalid as error:
         return Refusal((), str(error))
+    own = manifest.spec.environment
+    for name in ("requirements", "archive"):
+        path = None if own is None else getattr(own, name)
+        if path is not None and not Path(path).is_file():
+            told = f"{shown(path)} is no file on this machine; expected what the environment is made of"
+            return Refusal(("spec", "environment", name), told)
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from overbook.agent.part import AgentConfig, AgentPart
@@ -12,10 +13,11 @@ from overbook.agent.servers.attached.connection import Attachment
 from overbook.gateway.errors import GatewayStartFailed
 from overbook.gateway.part import GatewayConfig, GatewayPart
 from overbook.machine import descriptors, garbage, logs, metrics_page
-from overbook.machine.folders import StateUnusable, owned, run_dir
+from overbook.machine.folders import ENVIRONMENTS, StateUnusable, owned, run_dir
 from overbook.machine.metrics_page import MetricsPageFailed
 from overbook.machine.offers import attached_offer, installed_offer
 from overbook.machine.options import (
+    EnvironmentOptions,
     MetricsOptions,
     ServeAgentOptions,
     ServeGatewayOptions,
@@ -25,7 +27,9 @@ from overbook.machine.progress import StderrProgress
 from overbook.machine.runtimes import RuntimeKeeper
 from overbook.machine.scheduler import scheduler_config
 from overbook.machine.stopping import Part, Stop
+from overbook.runtimes.in_use import held
 from overbook.runtimes.install import RuntimeInstallError, UnknownRuntime
+from overbook.runtimes.own import Wish
 from overbook.scheduler.errors import SchedulerError
 from overbook.scheduler.part import SchedulerPart, default_settings
 
@@ -57,11 +61,19 @@ def run_scheduler(options: ServeSchedulerOptions) -> int:
 
 
 def run_agent(options: ServeAgentOptions) -> int:
+    with ExitStack() as stack:
+        return _run_agent(options, stack)
+
+
+def _run_agent(options: ServeAgentOptions, stack: ExitStack) -> int:
     async def part() -> Part:
-        attachment = None
+        attachment, made = None, None
         if options.attach is None:
-            await RuntimeKeeper(StderrProgress()).ensure(options.runtime, options.capabilities)
-            offer = installed_offer(options.runtime, options.capabilities)
+            keeper = RuntimeKeeper(options.state_dir / ENVIRONMENTS, StderrProgress())
+            wish = _wish(options.environment)
+            made = await keeper.ensure(options.runtime, options.capabilities, wish)
+            stack.enter_context(held(made.root))
+            offer = installed_offer(made, options.capabilities)
         else:
             offer = attached_offer(options.runtime, options.capabilities)
             given = options.attach
@@ -75,6 +87,7 @@ def run_agent(options: ServeAgentOptions) -> int:
             overcommit=options.overcommit,
             capabilities=offer.capabilities,
             own_process=offer.own_process,
+            environment=made,
             attachment=attachment,
             listen=options.listen,
             scheduler=options.scheduler,
@@ -84,6 +97,10 @@ def run_agent(options: ServeAgentOptions) -> int:
 
     name = f"agent-{options.server}-{options.replica}"
     return _run(name, options.state_dir, part, options.grace, options.metrics)
+
+
+def _wish(given: EnvironmentOptions | None) -> Wish | None:
+    return None if given is None else Wish(given.packages, given.requirements, given.archive)
 
 
 def run_gateway(options: ServeGatewayOptions) -> int:

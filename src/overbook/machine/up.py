@@ -23,7 +23,7 @@ from overbook.gateway.part import GatewayConfig, GatewayPart
 from overbook.machine import descriptors, garbage, logs
 from overbook.machine.agents import AgentSupervisor
 from overbook.machine.first_server import FIRST_SERVER, said
-from overbook.machine.folders import StateUnusable, owned, run_dir, socket_target
+from overbook.machine.folders import ENVIRONMENTS, StateUnusable, owned, run_dir, socket_target
 from overbook.machine.options import UpOptions
 from overbook.machine.progress import StderrProgress
 from overbook.machine.readiness import Readiness
@@ -125,7 +125,7 @@ class _Up:
             state_dir=options.state_dir,
             run_dir=self._run_dir,
             scheduler=target,
-            ensure_runtime=RuntimeKeeper(StderrProgress()).ensure,
+            keeper=RuntimeKeeper(options.state_dir / ENVIRONMENTS, StderrProgress()),
             silence_limit=options.silence_limit,
         )
         self._begin("agents", supervisor.run())

@@ -60,6 +60,7 @@ SPEC: Final[dict[tuple[str, str], KnownFields]] = {
             "evictionPolicy",
             "address",
             "modelRepository",
+            "environment",
         }
     ),
     (SELDON_GROUP, "Model"): KnownFields(

@@ -18,6 +18,7 @@ from overbook.manifests.names import checked_model_name, checked_server_name
 from overbook.manifests.pods import PodMemory, pod_memory
 from overbook.manifests.problems import Json
 from overbook.manifests.quantities import parse_bytes
+from overbook.manifests.requirements import check_word, parse_requirement
 from overbook.runtimes.server_kinds import SERVER_KINDS
 
 GROUP: Final = "overbook.dev/v1alpha1"
@@ -64,6 +65,16 @@ def _absolute(text: str) -> str:
     return text
 
 
+def _requirement(text: str) -> str:
+    check_word(text)
+    return text
+
+
+def _package(text: str) -> str:
+    parse_requirement(text)
+    return text
+
+
 def _quantity(value: str | int | float) -> str | int | float:
     if parse_bytes(value) == 0:
         raise ValueError(
@@ -97,6 +108,8 @@ Wait = Annotated[StrictStr | StrictInt | StrictFloat, AfterValidator(_wait)]
 EvictionPolicy = Annotated[StrictStr, AfterValidator(_eviction_policy)]
 HostPort = Annotated[Word, AfterValidator(_host_port)]
 AbsolutePath = Annotated[Word, AfterValidator(_absolute)]
+Requirement = Annotated[Word, AfterValidator(_requirement)]
+Package = Annotated[Word, AfterValidator(_package)]
 Words = Annotated[tuple[Word, ...], Field(strict=False)]
 ModelNames = Annotated[tuple[ModelName, ...], Field(strict=False)]
 Replicas = Annotated[StrictInt, Field(ge=0, le=_INT32_MAX)]
@@ -148,7 +161,7 @@ class ModelSpec(_Value):
     storage_uri: Word
     artifact_version: Annotated[StrictInt, Field(ge=0, le=_INT32_MAX)] | None = None
     model_type: Word | None = None
-    requirements: Words = ()
+    requirements: Annotated[tuple[Requirement, ...], Field(strict=False)] = ()
     memory: Quantity | None = None
     replicas: Replicas = 1
     min_replicas: Annotated[StrictInt, Field(ge=0, le=_INT32_MAX)] | None = None
@@ -198,6 +211,14 @@ class ModelRepository(_Closed):
     server_path: AbsolutePath | None = None
 
 
+class ServerEnvironment(_Closed):
+    """Packages of a Server's own: named here, in a requirements file, or packed. One of the three."""
+
+    packages: Annotated[tuple[Package, ...], Field(strict=False)] | None = None
+    requirements: Word | None = None
+    archive: Word | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Attachment:
     """An inference server that somebody else started, and the folder shared with it."""
@@ -223,6 +244,7 @@ class ServerSpec(_Value):
     address: ServerAddress | None = None
     model_repository: ModelRepository | None = None
     pod_spec: dict[StrictStr, Any] | None = None
+    environment: ServerEnvironment | None = None
 
     @property
     def attachment(self) -> Attachment | None:

@@ -45,6 +45,7 @@ _EXPECTED: Final = {
     "dict_type": "a mapping",
     "model_type": "a mapping",
 }
+ENVIRONMENT_SOURCES: Final = ("packages", "requirements", "archive")
 _NEEDED: Final = {
     "storageUri": "a path or URI of the model's artifact",
     "serverConfig": "the runtime to run, such as mlserver",
@@ -201,7 +202,8 @@ def _problem(detail: ErrorDetails) -> Problem:
 def _consistency(manifest: Manifest, *, allow_relative: bool) -> list[Problem]:
     """What takes more than one field, or the caller's point of view, to judge."""
     if not isinstance(manifest, ModelManifest):
-        return [*_attachable(manifest.spec), *manifest.spec.pod.problems]
+        own = _own_environment(manifest.spec, allow_relative=allow_relative)
+        return [*_attachable(manifest.spec), *manifest.spec.pod.problems, *own]
     problems = _naming(manifest)
     spec = manifest.spec
     names = [each.name for each in spec.parameters]
@@ -258,6 +260,26 @@ def _of_pod(pod: PodMemory) -> str:
     if not taken:
         return "has no effect in Overbook"
     return f"Overbook takes {' and '.join(taken)} from it, and nothing else"
+
+
+def _own_environment(spec: ServerSpec, *, allow_relative: bool) -> list[Problem]:
+    """One source of packages, on this side of an address, and files where the agent finds them."""
+    own = spec.environment
+    if own is None:
+        return []
+    where: Path = ("spec", "environment")
+    if spec.address is not None:
+        told = "is of no use with address: that server has packages of its own; expected one of the two"
+        return [Problem(told, where)]
+    given = {name: getattr(own, name) for name in ENVIRONMENT_SOURCES}
+    named = [name for name, value in given.items() if value]
+    if len(named) != 1:
+        what = f"has {' and '.join(named)}" if named else "names no packages"
+        return [Problem(f"{what}; expected one of {', '.join(ENVIRONMENT_SOURCES)}", where)]
+    file = own.requirements or own.archive
+    if file is None or allow_relative or file.startswith("/"):
+        return []
+    return [Problem(f"{shown(file)} is relative; expected an absolute path", (*where, named[0]))]
 
 
 def _attachable(spec: ServerSpec) -> list[Problem]:

@@ -6,12 +6,19 @@ must change comes before what changes by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 from overbook.manifests.quantities import amount
+from overbook.manifests.requirements import (
+    is_versioned,
+    plain_word,
+    unmet,
+    versions_offered,
+    words_offered,
+)
 from overbook.placement.views import ModelDemand, ReplicaView
 
 
@@ -54,9 +61,24 @@ def _missing_capability(model: ModelDemand, replica: ReplicaView) -> Unfit | Non
     # Capabilities are told by the agent; of one that is away, nothing is known.
     if not replica.connected or model.requirements <= replica.capabilities:
         return None
-    missing = ", ".join(sorted(model.requirements - replica.capabilities))
-    offered = ", ".join(sorted(replica.capabilities)) or "nothing"
-    return Unfit(Rule.MISSING_CAPABILITY, f"lacks {missing}; offers {offered}")
+    missing = unmet(model.requirements, replica.capabilities)
+    if not missing:
+        return None
+    offered = ", ".join(words_offered(replica.capabilities)) or "nothing"
+    has = "".join(f"; {each}" for each in _versions_here(missing, replica.capabilities))
+    return Unfit(
+        Rule.MISSING_CAPABILITY, f"lacks {', '.join(missing)}{has or f'; offers {offered}'}"
+    )
+
+
+def _versions_here(missing: Iterable[str], offered: frozenset[str]) -> Iterator[str]:
+    for word in filter(is_versioned, missing):
+        found = versions_offered(word, offered)
+        yield (
+            f"has {plain_word(word)} {' and '.join(found)}"
+            if found
+            else f"has no {plain_word(word)}"
+        )
 
 
 def _other_format(model: ModelDemand, replica: ReplicaView) -> Unfit | None:

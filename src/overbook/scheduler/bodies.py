@@ -229,6 +229,13 @@ class ModelReplica(TypedDict):
             description="Why nobody knows whether it can be loaded; null once it was, and before its agent speaks."
         ),
     ]
+    warnings: Annotated[
+        list[str],
+        Field(
+            description="What may be wrong with it although it is served, such as files that another version of its "
+            "framework saved; a line each."
+        ),
+    ]
 
 
 class ModelStatus(TypedDict):

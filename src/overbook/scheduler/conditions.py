@@ -181,6 +181,8 @@ def _sizes(model: Model, seats: Sequence[tuple[ReplicaId, Replica | None]]) -> s
 def _warnings(replica: Replica) -> list[str]:
     """What does not hurt now, but will: wrong manifests, and more registered than may be."""
     found: list[str] = []
+    if replica.connected and replica.news is not None:
+        found.append(f"{replica.id}: {replica.news.text}; what it has now goes on")
     wrong = sorted(replica.misdeclared)
     if wrong:
         names = ", ".join(wrong[:_NAMED])
@@ -217,7 +219,9 @@ def server_condition(server: Server, replicas: Sequence[Replica], now: float) ->
     for replica in replicas:
         said = replica.server_report
         if not replica.connected:
-            problems.append(f"{replica.id} is not connected")
+            failed = failed or (replica.news is not None and replica.news.failed)
+            because = f": {replica.news.text}" if replica.news is not None else ""
+            problems.append(f"{replica.id} is not connected{because}")
         elif said.state == "ready":
             ready += 1
         else:

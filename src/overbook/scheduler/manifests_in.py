@@ -152,6 +152,7 @@ def build_server(
         extra_capabilities=spec.extra_capabilities,
         attachment=spec.attachment,
         eviction_policy=spec.eviction_policy,
+        environment=spec.environment,
     )
 
 

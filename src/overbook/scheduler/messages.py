@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, TypeVar
 
 from overbook.manifests.quantities import MAX_BYTES
-from overbook.manifests.specs import Attachment
+from overbook.manifests.specs import Attachment, ServerEnvironment
 from overbook.placement import ReplicaId
-from overbook.scheduler.records import ForeignModel, Hello, Model, Report, Role, ServerReport
+from overbook.scheduler.records import ForeignModel, Hello, Model, News, Report, Role, ServerReport
 from overbook.scheduler.state import State
 from overbook.wire import common_pb2
 from overbook.wire import scheduler_pb2 as pb
@@ -126,6 +126,7 @@ def server_list(state: State) -> pb.ServerListUpdate:
                 overcommit_percent=server.overcommit,
                 extra_capabilities=server.extra_capabilities,
                 attachment=attachment(server.attachment),
+                environment=environment(server.environment),
             )
             for server in sorted(state.seats.servers.values(), key=lambda each: each.name)
         ]
@@ -141,6 +142,21 @@ def attachment(given: Attachment | None) -> pb.Attachment | None:
         repository_path=given.repository.path,
         server_path=given.repository.server_path or "",
     )
+
+
+def environment(given: ServerEnvironment | None) -> pb.Environment | None:
+    if given is None:
+        return None
+    return pb.Environment(
+        packages=given.packages or (),
+        requirements=given.requirements or "",
+        archive=given.archive or "",
+    )
+
+
+def news_of(message: pb.ReplicaNews) -> tuple[ReplicaId, News | None]:
+    replica = ReplicaId(message.replica.server, message.replica.replica)
+    return replica, News(message.text, message.failed) if message.text else None
 
 
 def hello_of(message: pb.AgentHello) -> tuple[ReplicaId, Hello]:
@@ -174,6 +190,7 @@ def report_of(message: pb.ModelReport) -> tuple[str, Report]:
         serving_generation=message.serving_generation,
         unverified=message.unverified,
         final=message.final,
+        warnings=tuple(message.warnings),
     )
 
 

@@ -9,7 +9,7 @@ from enum import Enum, IntEnum
 from typing import NamedTuple
 
 from overbook.artifacts.address import plain
-from overbook.manifests.specs import Attachment, ModelSpec
+from overbook.manifests.specs import Attachment, ModelSpec, ServerEnvironment
 from overbook.placement import ReplicaId, Unseen
 
 
@@ -214,6 +214,7 @@ class Server:
     capabilities: frozenset[str] | None
     extra_capabilities: tuple[str, ...]
     attachment: Attachment | None = None
+    environment: ServerEnvironment | None = None
     condition: Condition | None = None
     eviction_policy: str = ""
 
@@ -223,7 +224,8 @@ class Report:
     """What an agent last said of a model; bytes and Unix seconds. ``state`` is wire's number. ``unverified``: why
     nobody knows whether it can be loaded, "" when it was.
 
-    ``final``: it failed, and is not tried again before something changes or a person asks.
+    ``final``: it failed, and is not tried again before something changes or a person asks. ``warnings``: what may be
+    wrong with it although it can be served.
     """
 
     generation: int
@@ -242,6 +244,7 @@ class Report:
     serving_generation: int
     unverified: str = ""
     final: bool = False
+    warnings: tuple[str, ...] = ()
 
     @property
     def misdeclared(self) -> bool:
@@ -287,6 +290,14 @@ class ServerReport:
 
 
 @dataclass(frozen=True, slots=True)
+class News:
+    """What is being done so that an agent can run, as its machine says. ``failed``: it could not be done."""
+
+    text: str
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Hello:
     """How an agent introduced itself. ``machine``: agents with the same name see the same files."""
 
@@ -310,7 +321,8 @@ class Replica:
     ``asked_again``: models that must fit anew to stay, as the budget was made smaller. ``grown``: models that ask for
     more than before, and go where there is room for that; where there is none, they stay.
     ``hello`` and ``reports`` outlive the
-    connection, for status and routing, and start anew with the next one.
+    connection, for status and routing, and start anew with the next one. ``news``: of its environment, None when there
+    is nothing to tell.
     """
 
     id: ReplicaId
@@ -332,6 +344,7 @@ class Replica:
     misdeclared: set[str] = field(default_factory=set)
     asked_again: set[str] = field(default_factory=set)
     grown: set[str] = field(default_factory=set)
+    news: News | None = None
 
     @property
     def limit(self) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
+from overbook.manifests.requirements import unmet
 from overbook.placement import ModelDemand, ReplicaId, ReplicaView
 from overbook.scheduler import pins
 from overbook.scheduler.changes import Changes
@@ -258,8 +259,8 @@ class Seats:
         registered = replica.registered
         claimed = sum(model.weight.claim for model in models)
         for model in here:
-            lacks = replica.connected and not replica.capabilities.issuperset(
-                model.needs.requirements
+            lacks = replica.connected and bool(
+                unmet(model.needs.requirements, replica.capabilities)
             )
             weight = model.weight
             excess = min(registered, claimed) > replica.limit

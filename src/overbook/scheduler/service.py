@@ -29,6 +29,8 @@ _Session: TypeAlias = "grpc.aio.ServicerContext[pb.AgentToScheduler, pb.Schedule
 _Catalogue: TypeAlias = "grpc.aio.ServicerContext[pb.WatchCatalogueRequest, pb.CatalogueUpdate]"
 _Servers: TypeAlias = "grpc.aio.ServicerContext[pb.WatchServersRequest, pb.ServerListUpdate]"
 
+_News: TypeAlias = "grpc.aio.ServicerContext[pb.ReplicaNews, pb.NewsHeard]"
+
 
 class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
     """Handlers write through their context, not as generators: a cancelled generator is ended by nobody,
@@ -264,6 +266,18 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
                 await wake.wait()
                 wake.clear()
                 await context.write(messages.server_list(self._actor.state))
+
+    async def TellNews(  # noqa: N802
+        self, request: pb.ReplicaNews, context: _News
+    ) -> pb.NewsHeard:
+        """What a machine does before an agent can run."""
+        replica, told = messages.news_of(request)
+
+        async def take(state: State, now: float) -> None:
+            agents_in.news(state, replica, told, now)
+
+        await self._actor.submit(take, patient=True)
+        return pb.NewsHeard()
 
 
 async def _until_first_ends(*tasks: asyncio.Task[None]) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from overbook.manifests.requirements import is_versioned
 from overbook.placement import Provider, ReplicaId, Verdict, place
 from overbook.scheduler.changes import Changes, Note
 from overbook.scheduler.conditions import model_condition, readiness, server_condition
@@ -326,5 +327,8 @@ def _drains(replica: Replica) -> bool:
 
 def capabilities(server: Server, hello: Hello) -> frozenset[str]:
     """What a replica offers: the Server's own list where it has one, else its runtime's; plus extras."""
-    base = hello.capabilities if server.capabilities is None else server.capabilities
+    base = hello.capabilities
+    if server.capabilities is not None:
+        # It replaces what the runtime can serve; which packages there are, it cannot change.
+        base = server.capabilities | frozenset(filter(is_versioned, hello.capabilities))
     return base | frozenset(server.extra_capabilities)

@@ -76,6 +76,7 @@ def _seat(model: Model, seat: ReplicaId, replica: Replica | None) -> bodies.Mode
             "evictions": 0,
             "lastError": None,
             "unverified": None,
+            "warnings": [],
         }
     return {
         "server": seat.server,
@@ -92,6 +93,7 @@ def _seat(model: Model, seat: ReplicaId, replica: Replica | None) -> bodies.Mode
         "evictions": report.evictions,
         "lastError": report.last_error or None,
         "unverified": report.unverified or None,
+        "warnings": list(report.warnings),
     }
 
 

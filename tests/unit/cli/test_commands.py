@@ -272,6 +272,7 @@ def test_describe_model(overbook: Overbook, fake: FakeOverbook) -> None:
     text = overbook("describe", "model", "iris").stdout
     assert "mlserver/1  refused: needs 1M, only 500k of 12M left\n" in text
     assert "            registered 11.5M, limit 12M, budget 10M, 11 models\n" in text
+    assert "mlserver/0: warning: saved with an older version\n" in text
     assert "wanted: 1 replica with room for 1M\nno server replica has room\n" in text
     assert text.rstrip().endswith("Normal  ModelLoaded  mlserver/0  in 14 ms")
 

@@ -120,3 +120,17 @@ def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
     file = tmp_path / "m.yaml"
     file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
     assert len(load(file).loaded) == 1
+
+
+def test_files_of_an_environment_start_at_their_manifest(tmp_path: Path) -> None:
+    spec = "spec: {serverConfig: mlserver, environment: {requirements: mine.txt}}"
+    text = f"apiVersion: overbook.dev/v1alpha1\nkind: Server\nmetadata: {{name: own}}\n{spec}\n"
+    (tmp_path / "m.yaml").write_text(text)
+    found = load(tmp_path)
+    assert found.loaded[0].body["spec"]["environment"] == {  # type: ignore[index,call-overload]  # JSON of our own
+        "requirements": f"{tmp_path}/mine.txt"
+    }
+    (tmp_path / "m.yaml").write_text(text.replace("requirements: mine.txt", "packages: [a==1]"))
+    assert load(tmp_path).loaded[0].body["spec"]["environment"] == {  # type: ignore[index,call-overload]  # as above
+        "packages": ["a==1"]
+    }

@@ -250,36 +250,31 @@ def test_state_by_default() -> None:
 
 
 def test_runtime_list(overbook: Overbook, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = tuple(f"package-{number}=={number}.0" for number in range(12))
     known = [
         RuntimeInfo(
             name="mlserver",
             installed=True,
             path=Path("/r/m"),
             size_bytes=2**30,
-            packages=("a==1", "b==2", "c==3", "d==4"),
+            packages=many,
             extras=("onnx",),
-            more=("xgboost",),
+            more={"xgboost": ("mlserver-xgboost==1.7", "xgboost-cpu==3.2")},
         ),
         RuntimeInfo("other", False, Path("/r/other"), None, ("a==1",)),
     ]
     monkeypatch.setattr("overbook.runtimes.install.list_runtimes", lambda: known)
-    assert [line.split() for line in overbook("runtime", "list").stdout.splitlines()[1:]] == [
-        [
-            "mlserver",
-            "yes",
-            "1Gi",
-            "onnx",
-            "xgboost",
-            "a==1,",
-            "b==2,",
-            "c==3",
-            "and",
-            "1",
-            "more",
-            "/r/m",
-        ],
-        ["other", "no", "-", "-", "-", "a==1", "-"],
+    lines = overbook("runtime", "list").stdout.splitlines()
+    assert [line.split() for line in lines[1:3]] == [
+        ["mlserver", "yes", "1Gi", "onnx", "xgboost", "/r/m"],
+        ["other", "no", "-", "-", "-", "-"],
     ]
+    has, would = lines.index("mlserver has"), lines.index("other would have")
+    listed = lines[has + 1 : lines.index("", has)]
+    assert all(each.replace("==", " ") in "\n".join(listed) for each in many)
+    assert max(map(len, listed)) <= 120
+    assert listed[-1] == "  with xgboost: mlserver-xgboost 1.7, xgboost-cpu 3.2"
+    assert lines[would + 1] == "  a 1"
 
 
 def test_runtime_install_shows_each_step_once(
@@ -290,19 +285,21 @@ def test_runtime_install_shows_each_step_once(
         progress: Callable[[str, float | None], None],
         *,
         extras: frozenset[str],
+        packages: tuple[str, ...],
         reinstall: bool,
     ) -> Path:
         progress("downloading", None)
         progress("downloading", 0.5)
         progress("done", 1.0)
         assert extras == {"xgboost", "lightgbm", "mlflow"}
+        assert packages == ("scikit-learn==1.6.1",)
         assert reinstall
         return Path("/r") / name
 
     monkeypatch.setattr("overbook.runtimes.install.install", install)
     result = overbook(
         *("runtime", "install", "mlserver", "--reinstall"),
-        *("--with", "xgboost, lightgbm", "--with", "mlflow,"),
+        *("--with", "xgboost, lightgbm", "--with", "mlflow,scikit-learn==1.6.1,"),
     )
     assert result.stdout == "runtime/mlserver installed at /r/mlserver\n"
     assert result.stderr == "runtime mlserver: downloading\nruntime mlserver: done\n"
@@ -318,6 +315,10 @@ def test_runtime_failures_are_one_line(overbook: Overbook, monkeypatch: pytest.M
         1,
         "Error: no network; connect once and run it again\n",
     )
+    monkeypatch.setattr("overbook.runtimes.install.list_runtimes", fail)
+    assert overbook("runtime", "list").stderr == result.stderr
+    wrong = overbook("runtime", "install", "mlserver", "--with", "scikit-learn=1")
+    assert "is no requirement" in wrong.stderr
     unknown = overbook("runtime", "remove", "nope")
     assert unknown.exit_code == 1
     assert len(unknown.stderr.splitlines()) == 1

@@ -42,6 +42,7 @@ def model(
         "evictions": 1,
         "lastError": None if ready else message,
         "unverified": None,
+        "warnings": ["saved with an older version"] if ready else [],
     }
     standing = condition("ModelReady", "True" if ready else "False", reason, message)
     return {

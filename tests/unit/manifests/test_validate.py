@@ -429,3 +429,63 @@ def test_whatever_is_sent_is_accepted_or_refused_in_single_lines(
 ) -> None:
     lines = said({"apiVersion": group, "kind": kind, "metadata": metadata, "spec": spec})
     assert lines is None or (lines and all(len(line.splitlines()) == 1 for line in lines))
+
+
+def test_an_environment_of_a_servers_own() -> None:
+    manifest = validate_object(server(environment={"packages": ["scikit-learn==1.6.1"]})).manifest
+    assert isinstance(manifest, ServerManifest)
+    assert manifest.spec.environment is not None
+    assert manifest.spec.environment.packages == ("scikit-learn==1.6.1",)
+    assert said(server(environment={"archive": "/env.tar.gz"})) is None
+    relative = server(environment={"requirements": "mine.txt"})
+    assert problems(relative) == [
+        "spec.environment.requirements: 'mine.txt' is relative; expected an absolute path"
+    ]
+    assert isinstance(validate_object(relative, allow_relative=True), Validated)
+
+
+@pytest.mark.parametrize(
+    ("environment", "line"),
+    [
+        (
+            {},
+            "spec.environment: names no packages; expected one of packages, requirements, archive",
+        ),
+        (
+            {"packages": []},
+            "spec.environment: names no packages; expected one of packages, requirements, archive",
+        ),
+        (
+            {"packages": ["a==1"], "archive": "/a"},
+            "spec.environment: has packages and archive; expected one of packages, requirements, archive",
+        ),
+        (
+            {"packages": ["a=1"]},
+            "spec.environment.packages[0]: 'a=1' is no requirement; expected NAME and versions, such as "
+            "scikit-learn==1.6.1",
+        ),
+        ({"file": "/a"}, "spec.environment.file: unknown field in spec.environment"),
+    ],
+)
+def test_an_environment_that_cannot_be(environment: dict[str, Json], line: str) -> None:
+    assert problems(server(environment=environment))[0] == line
+
+
+def test_a_server_of_somebody_else_has_packages_of_its_own() -> None:
+    attached = server(
+        memory="1Gi",
+        address={"rest": "h:1", "grpc": "h:2"},
+        modelRepository={"path": "/m"},
+        environment={"packages": ["a==1"]},
+    )
+    assert problems(attached) == [
+        "spec.environment: is of no use with address: that server has packages of its own; expected one of the two"
+    ]
+
+
+def test_requirements_with_versions() -> None:
+    assert said(model(requirements=["sklearn", "scikit-learn==1.6.*"])) is None
+    assert problems(model(requirements=["scikit-learn=1.6"])) == [
+        "spec.requirements[0]: 'scikit-learn=1.6' is no requirement; expected NAME and versions, such as "
+        "scikit-learn==1.6.1"
+    ]

@@ -296,3 +296,15 @@ def test_a_model_nobody_looked_at_stays_where_it_is_and_goes_nowhere_else() -> N
     assert (nowhere.placed, nowhere.waiting) == (False, True)
     refused = place(demand(unseen=Unseen("is empty", waiting=False)), [view()])
     assert (refused.waiting, refused.reason) == (False, "is empty")
+
+
+def test_a_version_finds_the_server_that_has_it() -> None:
+    new = view(capabilities=frozenset({"sklearn", "scikit-learn==1.9.1"}))
+    old = view("older/0", capabilities=frozenset({"sklearn", "scikit-learn==1.6.1"}))
+    verdict = place(demand(MB, "sklearn", "scikit-learn==1.6.*"), [new, old])
+    assert [str(each) for each in verdict.chosen] == ["older/0"]
+    assert verdict.decisions[1].reason == "lacks scikit-learn==1.6.*; has scikit-learn 1.9.1"
+    lost = place(demand(MB, "pandas>=3", "scikit-learn<1"), [new])
+    assert lost.decisions[0].reason == (
+        "lacks pandas>=3, scikit-learn<1; has no pandas; has scikit-learn 1.9.1"
+    )

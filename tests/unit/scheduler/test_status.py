@@ -45,6 +45,7 @@ def test_a_model_nobody_reported_yet() -> None:
                     "evictions": 0,
                     "lastError": None,
                     "unverified": None,
+                    "warnings": [],
                 }
             ],
         },
@@ -66,6 +67,7 @@ def test_a_model_as_its_agent_reports_it() -> None:
         loads=3,
         evictions=4,
         last_error='said "no"\n',
+        warnings=('saved with "1.6"', "no workers"),
     )
     world.report("mlserver/0", "iris", report)
     assert shown(world, "iris")["status"]["replicas"] == [
@@ -80,6 +82,7 @@ def test_a_model_as_its_agent_reports_it() -> None:
             "evictions": 4,
             "lastError": 'said "no"\n',
             "unverified": None,
+            "warnings": ['saved with "1.6"', "no workers"],
         }
     ]
 

@@ -11,18 +11,20 @@ from overbook.agent.servers.attached.kinds import AttachedKind, AttachedMlserver
 from overbook.agent.servers.attached.server import AttachedServer
 from overbook.agent.servers.mlserver.server import MlserverConfig, MlserverServer
 from overbook.agent.servers.mlserver.settings import server_settings
-from overbook.agent.servers.protocol import InferenceServer, PreparedModel
+from overbook.agent.servers.protocol import InferenceServer, PreparedModel, Warn, unheard
 from overbook.agent.servers.triton import config as triton_config
 from overbook.agent.servers.triton import ensembles
 from overbook.agent.servers.triton.server import TritonConfig, TritonServer
 from overbook.runtimes.catalogue import UnknownRuntime
-from overbook.runtimes.install import RuntimeEnvironment, environment
+from overbook.runtimes.install import RuntimeEnvironment
 
-LAUNCHED: Final[Mapping[str, Callable[[RuntimeEnvironment, Path], InferenceServer]]] = {
-    "mlserver": lambda installed, folder: MlserverServer(
-        MlserverConfig(**_told(installed, folder))
+LAUNCHED: Final[Mapping[str, Callable[[RuntimeEnvironment, Path, Warn], InferenceServer]]] = {
+    "mlserver": lambda installed, folder, warn: MlserverServer(
+        MlserverConfig(**_told(installed, folder, warn))
     ),
-    "triton": lambda installed, folder: TritonServer(TritonConfig(**_told(installed, folder))),
+    "triton": lambda installed, folder, warn: TritonServer(
+        TritonConfig(**_told(installed, folder, warn))
+    ),
 }
 ATTACHED: Final[Mapping[str, Callable[[], AttachedKind]]] = {
     "mlserver": AttachedMlserver,
@@ -44,22 +46,29 @@ class _Told(TypedDict):
     plugin: Path
     state: Path
     extras: frozenset[str]
+    warn: Warn
 
 
-def _told(installed: RuntimeEnvironment, folder: Path) -> _Told:
+def _told(installed: RuntimeEnvironment, folder: Path, warn: Warn) -> _Told:
     return {
         "python": installed.python,
         "plugin": installed.plugin,
         "state": folder,
         "extras": installed.extras,
+        "warn": warn,
     }
 
 
-def make_server(runtime: str, folder: Path) -> InferenceServer:
-    """The server of one replica, not started; ``folder`` is its own. Raises UnknownRuntime, RuntimeInstallError."""
-    if runtime not in LAUNCHED:
-        raise UnknownRuntime(_unknown(runtime, "started", LAUNCHED))
-    return LAUNCHED[runtime](environment(runtime), folder)
+def make_server(
+    installed: RuntimeEnvironment, folder: Path, warn: Warn = unheard
+) -> InferenceServer:
+    """The server of one replica, not started; ``folder`` is its own. ``warn``: is told what may be wrong with models.
+
+    Raises UnknownRuntime.
+    """
+    if installed.name not in LAUNCHED:
+        raise UnknownRuntime(_unknown(installed.name, "started", LAUNCHED))
+    return LAUNCHED[installed.name](installed, folder, warn)
 
 
 def attach(runtime: str, attachment: Attachment, on_foreign: Callable[[], None]) -> AttachedServer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -15,16 +14,17 @@ from overbook.cli.options import (
     parse_quantity,
     silence_limit_option,
 )
+from overbook.machine.home import state_folder
 from overbook.machine.options import (
     API_PORT,
     DATA_PORT,
     LOOPBACK,
     AttachOptions,
+    EnvironmentOptions,
     MetricsOptions,
     ServeAgentOptions,
     ServeGatewayOptions,
     ServeSchedulerOptions,
-    default_state_dir,
 )
 
 _SCHEDULER = "127.0.0.1:9005"
@@ -81,7 +81,7 @@ def scheduler(
     from overbook.machine.serve import run_scheduler
 
     options = ServeSchedulerOptions(
-        state_dir=_state(state_dir), host=host, api_port=api_port, listen=listen, grace=grace
+        state_dir=state_folder(state_dir), host=host, api_port=api_port, listen=listen, grace=grace
     )
     ctx.exit(run_scheduler(options))
 
@@ -134,6 +134,23 @@ def scheduler(
     help="The folder that it reads its models from.",
 )
 @metrics_options
+@click.option(
+    "--package",
+    "packages",
+    multiple=True,
+    metavar="PACKAGE==VERSION",
+    help="One more package, or another version, in an environment of its own; may be repeated.",
+)
+@click.option(
+    "--requirements",
+    type=click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path),
+    help="The same, as a file of requirements.",
+)
+@click.option(
+    "--archive",
+    type=click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path),
+    help="The same, packed by conda-pack or from a venv (.tar.gz).",
+)
 @grace_option
 @silence_limit_option
 @click.pass_context
@@ -149,7 +166,7 @@ def agent(ctx: click.Context, /, **_: object) -> None:
 
     given = ctx.params
     options = ServeAgentOptions(
-        state_dir=_state(given["state_dir"]),
+        state_dir=state_folder(given["state_dir"]),
         scheduler=given["scheduler"],
         listen=given["listen"],
         server=given["server"],
@@ -159,11 +176,23 @@ def agent(ctx: click.Context, /, **_: object) -> None:
         overcommit=given["overcommit"],
         capabilities=given["capabilities"],
         attach=_attach(given["rest"], given["grpc"], given["repository"]),
+        environment=_environment(given["packages"], given["requirements"], given["archive"]),
         grace=given["grace"],
         silence_limit=given["silence_limit"],
         metrics=MetricsOptions(given["metrics_host"], given["metrics_port"]),
     )
     ctx.exit(run_agent(options))
+
+
+def _environment(
+    packages: tuple[str, ...], requirements: Path | None, archive: Path | None
+) -> EnvironmentOptions | None:
+    given = sum(1 for each in (packages, requirements, archive) if each)
+    if given > 1:
+        raise click.UsageError(
+            "--package, --requirements and --archive exclude each other; expected one of them"
+        )
+    return EnvironmentOptions(packages, requirements, archive) if given else None
 
 
 def _attach(rest: str | None, grpc: str | None, repository: Path | None) -> AttachOptions | None:
@@ -201,7 +230,7 @@ def gateway(ctx: click.Context, /, **_: object) -> None:
 
     given = ctx.params
     options = ServeGatewayOptions(
-        state_dir=_state(given["state_dir"]),
+        state_dir=state_folder(given["state_dir"]),
         scheduler=given["scheduler"],
         host=given["host"],
         port=given["port"],
@@ -210,7 +239,3 @@ def gateway(ctx: click.Context, /, **_: object) -> None:
         metrics=MetricsOptions(given["metrics_host"], given["metrics_port"]),
     )
     ctx.exit(run_gateway(options))
-
-
-def _state(given: Path | None) -> Path:
-    return given or default_state_dir(os.environ, Path.home())

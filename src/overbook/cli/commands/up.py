@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,12 @@ from overbook.cli.options import (
     silence_limit_option,
 )
 from overbook.client.http import JsonObject
+from overbook.machine.home import state_folder
 from overbook.machine.options import (
     API_PORT,
     DATA_PORT,
     LOOPBACK,
     UpOptions,
-    default_state_dir,
 )
 
 
@@ -86,7 +85,7 @@ def up(ctx: click.Context, /, files: tuple[str, ...], state_dir: Path | None, **
     documents = _documents(files)
     from overbook.machine.up import run_up
 
-    where = state_dir or default_state_dir(os.environ, Path.home())
+    where = state_folder(state_dir)
     ctx.exit(run_up(UpOptions(state_dir=where, documents=documents, **rest)))
 
 

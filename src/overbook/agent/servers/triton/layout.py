@@ -17,6 +17,7 @@ from overbook.agent.servers.triton.backends import BACKENDS, Backend, backend_of
 from overbook.agent.servers.triton.ensembles import ENSEMBLE, MOST_CONFIG, is_ensemble, steps
 from overbook.agent.servers.triton.pbtxt import ModelConfig, new_config, parse_config
 from overbook.manifests.problems import shown
+from overbook.manifests.requirements import plain_word
 
 CONFIG: Final = "config.pbtxt"
 _SHOWN_FILES: Final = 8
@@ -148,12 +149,13 @@ def _model(
         filename = wanted.find(folder)
         return None if filename is None else (wanted, filename)
     found = [(each, filename) for each in BACKENDS if (filename := each.find(folder)) is not None]
-    required = [each for each in found if each[0].word in model.requirements]
+    words = set(map(plain_word, model.requirements))
+    required = [each for each in found if each[0].word in words]
     fitting = required or found
     if len(fitting) > 1:
-        words = ", ".join(each.word for each, _ in fitting)
+        kinds = ", ".join(each.word for each, _ in fitting)
         raise ModelRejected(
-            f"model {model.name}: its files could be {words}; say which with requirements, or with backend "
+            f"model {model.name}: its files could be {kinds}; say which with requirements, or with backend "
             f"in a {CONFIG}"
         )
     return fitting[0] if fitting else None
