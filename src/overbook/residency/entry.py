@@ -6,13 +6,11 @@ import math
 from dataclasses import dataclass
 
 from overbook.residency.effects import Cause
-from overbook.residency.events import ModelName, Ticket
+from overbook.residency.events import ModelName
 from overbook.residency.good import Good
 from overbook.residency.shelf import Heat
 from overbook.residency.states import SERVING, State
 from overbook.residency.under_way import Drain, Loading
-
-_NO_TICKET = Ticket(0)
 
 
 @dataclass(slots=True)
@@ -88,11 +86,6 @@ class Entry:
     def uncertain(self, now: float) -> bool:
         """Whether its last request was passed on so recently that nobody can have counted it yet."""
         return now < self.unseen_until
-
-    @property
-    def ticket(self) -> Ticket:
-        """Of its drain; one that nobody was given when it does not drain."""
-        return _NO_TICKET if self.drain is None else self.drain.ticket
 
     @property
     def drain_deadline(self) -> float:

@@ -308,3 +308,16 @@ def test_a_version_finds_the_server_that_has_it() -> None:
     assert lost.decisions[0].reason == (
         "lacks pandas>=3, scikit-learn<1; has no pandas; has scikit-learn 1.9.1"
     )
+
+
+def test_a_model_goes_only_where_all_that_it_calls_is() -> None:
+    replicas = [view("mlserver/0", lacking=("add",)), view("mlserver/1")]
+    assert place(demand(), replicas).chosen == (ReplicaId("mlserver", 1),)
+    verdict = place(demand(), replicas[:1])
+    assert rules(verdict) == {"mlserver/0": Rule.CALLEE_ELSEWHERE}
+    assert verdict.reason == (
+        "0 of 1 replicas placed; mlserver/0: 'add', which the model calls, is not assigned to it"
+    )
+    assert place(demand(unregistered=("add", "rank")), replicas[:1]).reason == (
+        "the model calls 'add', 'rank', which nobody registered; apply what it calls"
+    )

@@ -1,282 +1,356 @@
-"""Laws of models that call others, whatever happens in whatever order; and that nobody waits for ever."""
+"""What is called is there before its caller, leaves only with it, and goes last; each law on its own."""
 
 from __future__ import annotations
 
-from collections import deque
-
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-
 from overbook.residency import effects as fx
 from overbook.residency import events as ev
-from overbook.residency.core import Core
-from overbook.residency.effects import Refusal
-from overbook.residency.entry import Entry
-from overbook.residency.events import ModelName, RequestId, Ticket
-from overbook.residency.replica import Limits
-from overbook.residency.states import SERVING, State
-
-NAMES = tuple(map(ModelName, "abcdef"))
-A, B, C, D, E, F = NAMES
-# Two share a callee, one has two, one calls a caller, one calls nobody and is called by nobody.
-CALLS = {C: (A, B), D: (C,), E: (A,)}
-LEANING = (State.LOADING, State.RELOADING, State.RESIDENT)
-Call = fx.Load | fx.Unload | fx.Verify
+from overbook.residency.effects import Cause, Refusal
+from overbook.residency.states import State
+from tests.unit.residency.calling import A, B, C, Calling, D, E, F
 
 
-def below(model: ModelName) -> set[ModelName]:
-    found: set[ModelName] = set()
-    for each in CALLS.get(model, ()):
-        found |= {each} | below(each)
-    return found
+def test_what_is_called_is_loaded_first_and_then_its_caller() -> None:
+    here = Calling(10, (1, 1, 1, 1, 1, 1))
+    request = here.ask(D)
+    assert sorted(here.calls) == [A, B]
+    here.end_work(A)
+    here.end_work(B)
+    assert here.state(C) is State.LOADING
+    assert here.state(D) is State.COLD
+    here.end_work(C)
+    assert here.state(D) is State.LOADING
+    here.end_work(D)
+    assert request in here.granted
 
 
-class Together(RuleBasedStateMachine):
-    """One core, an inference server that answers when it is let, and gateways that obey."""
-
-    names = st.sampled_from(NAMES)
-    picks = st.integers(0, 100)
-
-    @initialize(
-        budget=st.integers(4, 9),
-        sizes=st.tuples(*[st.integers(0, 3)] * len(NAMES)),
-        patience=st.sampled_from([0.5, 2.0]),
-    )
-    def begin(self, budget: int, sizes: tuple[int, ...], patience: float) -> None:
-        self.core = Core(budget=budget, limits=Limits(headroom=0.0, patience=patience))
-        self.now = 100.0
-        self.budget = budget
-        self.sizes = dict(zip(NAMES, sizes, strict=True))
-        self.generation = dict.fromkeys(NAMES, 1)
-        self.calls: dict[ModelName, deque[Call]] = {}
-        self.withdrawals: dict[ModelName, Ticket] = {}
-        self.settling: dict[ModelName, Ticket] = {}
-        self.waiting: dict[RequestId, ModelName] = {}
-        self.granted: dict[RequestId, ModelName] = {}
-        self.refused: dict[RequestId, Refusal] = {}
-        self.serial = 0
-        self.say(ev.ServerUp())
-        for name in NAMES:
-            self.register(name)
-
-    def register(self, name: ModelName) -> None:
-        self.say(
-            ev.Register(
-                name,
-                self.sizes[name],
-                self.generation[name],
-                warm=False,
-                callees=CALLS.get(name, ()),
-            )
-        )
-
-    def say(self, event: ev.Event) -> None:
-        if isinstance(event, ev.ServerDown):
-            self.calls.clear()
-            self.withdrawals.clear()
-            self.settling.clear()
-        for effect in self.core.handle(event, self.now):
-            self.take(effect)
-
-    def take(self, effect: fx.Effect) -> None:
-        match effect:
-            case fx.Load(model):
-                serving = [self.core.entries[each].serves for each in CALLS.get(model, ())]
-                assert all(serving), f"{model} is loaded before what it calls"
-                self.calls.setdefault(model, deque()).append(effect)
-            case fx.Unload(model):
-                self.forget_drain(model)
-                for caller in NAMES:
-                    if model in CALLS.get(caller, ()):
-                        assert caller not in self.core.ledger.charges, f"{caller} calls {model}"
-                self.calls.setdefault(model, deque()).append(effect)
-            case fx.Verify(model):
-                self.calls.setdefault(model, deque()).append(effect)
-            case fx.Withdraw(model, ticket):
-                self.withdrawals[model] = ticket
-            case fx.Settle(model, ticket):
-                self.settling[model] = ticket
-            case fx.Publish(model):
-                self.forget_drain(model)
-            case fx.Grant(request):
-                self.granted[request] = self.waiting.pop(request)
-            case fx.Reject(request, refusal):
-                self.waiting.pop(request)
-                self.refused[request] = refusal
-            case _:
-                pass
-
-    def forget_drain(self, model: ModelName) -> None:
-        self.withdrawals.pop(model, None)
-        self.settling.pop(model, None)
-
-    def entry(self, model: ModelName) -> Entry | None:
-        return self.core.entries.get(model)
-
-    # -- what happens
-
-    @rule(model=names, patience=st.sampled_from([1.0, 60.0]), suspect=st.booleans())
-    def ask(self, model: ModelName, patience: float, suspect: bool) -> None:
-        self.serial += 1
-        request = RequestId(self.serial)
-        self.waiting[request] = model
-        self.say(ev.RequestArrived(request, model, self.now + patience, suspect))
-
-    @rule(pick=picks)
-    def is_passed(self, pick: int) -> None:
-        if self.granted:
-            request = sorted(self.granted)[pick % len(self.granted)]
-            del self.granted[request]
-            self.say(ev.Passed(request))
-
-    @rule(model=names, in_flight=st.integers(0, 2))
-    def usage(self, model: ModelName, in_flight: int) -> None:
-        self.say(ev.UsageSeen(model, in_flight, self.now))
-
-    @rule(pick=picks, fail=st.booleans())
-    def work_ends(self, pick: int, fail: bool) -> None:
-        busy = sorted(model for model, calls in self.calls.items() if calls)
-        if busy:
-            self.end_work(busy[pick % len(busy)], fail=fail)
-
-    def end_work(self, model: ModelName, *, fail: bool = False) -> None:
-        call = self.calls[model].popleft()
-        match call:
-            case fx.Load() if fail:
-                self.say(ev.LoadFailed(model, "no", passing=True))
-            case fx.Load():
-                self.say(ev.LoadSucceeded(model, self.sizes[model], 0.1))
-            case fx.Unload():
-                self.say(ev.Unloaded(model))
-            case fx.Verify():
-                entry = self.entry(model)
-                if entry is not None and entry.verifying:
-                    self.say(ev.Verified(model, not fail))
-
-    @rule(pick=picks)
-    def gateways_withdraw(self, pick: int) -> None:
-        if self.withdrawals:
-            model = sorted(self.withdrawals)[pick % len(self.withdrawals)]
-            self.say(ev.Withdrawn(model, self.withdrawals.pop(model)))
-
-    @rule(pick=picks)
-    def is_drained(self, pick: int) -> None:
-        if self.settling:
-            model = sorted(self.settling)[pick % len(self.settling)]
-            self.drained(model)
-
-    def drained(self, model: ModelName) -> None:
-        ticket = self.settling.pop(model)
-        entry = self.entry(model)
-        if entry is not None and not entry.granted:
-            self.say(ev.Drained(model, ticket))
-
-    @rule(model=names)
-    def evict(self, model: ModelName) -> None:
-        if self.entry(model) is not None:
-            self.say(ev.EvictRequested(model))
-
-    @rule(model=names)
-    def remove(self, model: ModelName) -> None:
-        entry = self.entry(model)
-        if entry is not None and not entry.removed:
-            self.say(ev.Remove(model))
-
-    @rule(model=names, more=st.integers(0, 1))
-    def apply(self, model: ModelName, more: int) -> None:
-        self.generation[model] += more
-        self.register(model)
-
-    @rule(seconds=st.sampled_from([0.05, 1.0, 3.0, 70.0]))
-    def time_passes(self, seconds: float) -> None:
-        self.now += seconds
-        self.say(ev.Tick())
-
-    @rule()
-    def server_dies(self) -> None:
-        self.say(ev.ServerDown())
-        self.granted.clear()
-        self.say(ev.ServerUp())
-
-    # -- the laws
-
-    @invariant()
-    def what_is_called_is_there(self) -> None:
-        for caller, callees in CALLS.items():
-            entry = self.entry(caller)
-            if entry is None or entry.state is not State.RESIDENT:
-                continue
-            for each in callees:
-                callee = self.entry(each)
-                assert callee is not None, f"{caller} without {each}"
-                assert callee.state in SERVING, f"{caller} without {each}: {callee.state}"
-
-    @invariant()
-    def what_is_called_is_unloaded_last(self) -> None:
-        for caller, callees in CALLS.items():
-            entry = self.entry(caller)
-            if entry is not None and entry.state in (State.DRAINING, State.UNLOADING):
-                for each in callees:
-                    callee = self.entry(each)
-                    assert callee is None or callee.state is not State.UNLOADING
-
-    @invariant()
-    def charges_stay_within_the_budget(self) -> None:
-        assert self.core.ledger.total <= self.budget
-
-    def teardown(self) -> None:
-        """Whoever asks in the end is answered by yes where it fits with all that it calls, else by no."""
-        if not hasattr(self, "core"):
-            return
-        for name in NAMES:
-            self.rest()
-            self.generation[name] += 1
-            self.register(name)
-        for _ in range(3):
-            self.rest()
-            self.now += 1000.0
-            self.say(ev.Tick())
-        for name in (*NAMES, *reversed(NAMES)):
-            self.rest()
-            self.serial += 1
-            request = RequestId(self.serial)
-            self.waiting[request] = name
-            self.say(ev.RequestArrived(request, name, self.now + 60.0, False))
-            self.rest()
-            needed = sum(self.sizes[each] for each in {name} | below(name))
-            if needed <= self.budget:
-                assert request not in self.waiting, f"{name} waits for ever"
-                assert request not in self.refused, f"{name}: {self.refused[request]}"
-            else:
-                assert self.refused.get(request) is Refusal.NO_ROOM, f"{name} can never be loaded"
-
-    def rest(self) -> None:
-        """Everybody does what they were asked to, and requests end."""
-        for _ in range(200):
-            for request in tuple(self.granted):
-                del self.granted[request]
-                self.say(ev.Passed(request))
-            for name in NAMES:
-                entry = self.entry(name)
-                if entry is not None and entry.in_flight:
-                    self.say(ev.UsageSeen(name, 0, -float("inf")))
-            busy = [model for model, calls in self.calls.items() if calls]
-            for model in busy:
-                self.end_work(model)
-            for model in tuple(self.withdrawals):
-                if model in self.withdrawals:
-                    self.say(ev.Withdrawn(model, self.withdrawals.pop(model)))
-            for model in tuple(self.settling):
-                if model in self.settling:
-                    self.drained(model)
-            self.now += 0.2
-            self.say(ev.Tick())
-            working = any(self.calls.values())
-            if not (working or self.withdrawals or self.settling or self.granted):
-                return
-        raise AssertionError("it never comes to rest")
+def test_what_another_wants_as_well_is_loaded_once() -> None:
+    here = Calling(10, (1, 1, 1, 1, 1, 1))
+    own, through = here.ask(A), here.ask(E)
+    assert len(here.calls[A]) == 1
+    here.end_work(A)
+    assert own in here.granted
+    here.end_work(E)
+    assert through in here.granted
 
 
-TestTogether = Together.TestCase
-TestTogether.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+def test_what_is_called_and_wanted_itself_gets_room_once() -> None:
+    here = Calling(6, (2, 0, 0, 0, 2, 6))
+    here.resident(F)
+    own, through = here.ask(A), here.ask(E)
+    here.rest()
+    assert {own, through}.isdisjoint({*here.waiting, *here.refused})
+    here.resident(F)
+    here.say(ev.UsageSeen(F, 1, here.now))
+    through, own = here.ask(E), here.ask(A)
+    here.rest()
+    assert {own, through}.isdisjoint({*here.waiting, *here.refused})
+
+
+def test_room_for_all_of_them_is_made_at_once() -> None:
+    here = Calling(4, (2, 0, 0, 0, 2, 4))
+    here.resident(F)
+    request = here.ask(E)
+    assert here.state(F) is State.DRAINING
+    here.rest()
+    assert request not in here.waiting
+    assert (here.state(A), here.state(E)) == (State.RESIDENT, State.RESIDENT)
+
+
+def test_those_that_never_fit_together_are_refused_with_the_sum() -> None:
+    here = Calling(4, (2, 0, 2, 1, 3, 0))
+    refusal, reason = here.refused[here.ask(E)]
+    assert refusal is Refusal.NO_ROOM
+    assert "model 'e' and what it calls (a) need 5 bytes together, more than the 4 bytes" in reason
+    refusal, reason = here.refused[here.ask(D)]
+    assert "what it calls (a, b, c) need 5 bytes" in reason
+
+
+def test_a_budget_that_became_too_small_refuses_who_waits() -> None:
+    here = Calling(6, (2, 0, 0, 0, 3, 0))
+    request = here.ask(E)
+    here.say(ev.BudgetChanged(4))
+    here.budget = 6
+    here.end_work(A)
+    assert here.refused[request][0] is Refusal.NO_ROOM
+
+
+def test_a_callee_that_cannot_be_loaded_is_the_reason() -> None:
+    here = Calling(10, (1, 1, 1, 1, 1, 1))
+    request = here.ask(E)
+    here.end_work(A, fail=True)
+    refusal, reason = here.refused[request]
+    assert refusal is Refusal.LOAD_FAILED
+    assert reason == "model 'e' calls 'a', which cannot be loaded: no"
+    assert here.refused[here.ask(E)][0] is Refusal.LOAD_FAILED
+
+
+def test_a_callee_that_is_not_there_yet_is_waited_for() -> None:
+    here = Calling(10, (1, 1, 1, 1, 1, 1))
+    here.say(ev.Remove(A))
+    request = here.ask(E)
+    assert request in here.waiting
+    here.register(A)
+    here.rest()
+    assert request not in here.waiting | here.refused.keys()
+
+
+def test_a_circle_is_refused() -> None:
+    here = Calling(10, (1, 1, 1, 1, 1, 1))
+    here.register(A, callees=(E,))
+    refusal, reason = here.refused[here.ask(E)]
+    assert (refusal, reason) == (Refusal.LOAD_FAILED, "model 'e' calls itself by way of others")
+
+
+def test_a_circle_that_comes_about_in_memory_leaves() -> None:
+    here = Calling(10, (1, 1, 1, 1, 1, 1))
+    here.resident(E)
+    here.register(A, callees=(E,))
+    here.say(ev.EvictRequested(A))
+    here.rest()
+    assert (here.state(A), here.state(E)) == (State.COLD, State.COLD)
+
+
+def test_a_caller_leaves_alone_and_frees_what_it_called() -> None:
+    here = Calling(4, (2, 0, 0, 0, 1, 3))
+    here.resident(E)
+    here.resident(F)
+    assert here.causes == {E: Cause.PRESSURE, A: Cause.PRESSURE}
+    here = Calling(4, (2, 0, 0, 0, 1, 2))
+    here.resident(E)
+    here.resident(F)
+    assert here.causes == {E: Cause.PRESSURE}
+    assert here.state(A) is State.RESIDENT
+
+
+def test_what_is_called_waits_for_its_caller_to_be_gone() -> None:
+    here = Calling(10, (2, 0, 0, 0, 1, 3))
+    here.resident(E)
+    here.say(ev.EvictRequested(A))
+    assert (here.state(A), here.state(E)) == (State.DRAINING, State.DRAINING)
+    here.withdrawn(A)
+    here.drained(A)
+    assert here.state(A) is State.DRAINING
+    here.withdrawn(E)
+    here.drained(E)
+    assert (here.state(A), here.state(E)) == (State.DRAINING, State.UNLOADING)
+    here.end_work(E)
+    assert here.state(A) is State.UNLOADING
+    here.end_work(A)
+    assert here.causes == {E: Cause.CALLEE, A: Cause.REQUESTED}
+
+
+def test_a_request_puts_both_back_up_to_the_unload() -> None:
+    here = Calling(10, (2, 0, 0, 0, 1, 3))
+    here.resident(E)
+    here.say(ev.EvictRequested(A))
+    here.withdrawn(A)
+    here.drained(A)
+    request = here.ask(E)
+    assert request in here.granted
+    assert (here.state(A), here.state(E)) == (State.RESIDENT, State.RESIDENT)
+    here.rest()
+    assert here.causes == {}
+
+
+def test_a_request_for_what_is_called_leaves_the_caller_to_go() -> None:
+    here = Calling(10, (2, 0, 0, 0, 1, 3))
+    here.resident(E)
+    here.say(ev.EvictRequested(A))
+    assert here.ask(A) in here.granted
+    here.rest()
+    assert (here.state(A), here.state(E)) == (State.RESIDENT, State.COLD)
+
+
+def test_a_cold_caller_calls_back_what_leaves() -> None:
+    here = Calling(10, (2, 0, 0, 0, 1, 3))
+    here.resident(A)
+    here.say(ev.EvictRequested(A))
+    request = here.ask(E)
+    assert here.state(A) is State.RESIDENT
+    here.rest()
+    assert request not in here.waiting
+
+
+def test_what_is_deleted_takes_its_callers_along_and_is_not_put_back() -> None:
+    here = Calling(10, (2, 0, 0, 0, 1, 3))
+    here.resident(E)
+    here.say(ev.Remove(A))
+    request = here.ask(E)
+    assert request in here.waiting
+    here.rest()
+    assert here.entry(A) is None
+    assert here.state(E) is State.COLD
+
+
+def test_a_drain_that_takes_too_long_still_waits_for_the_caller() -> None:
+    here = Calling(10, (2, 0, 0, 0, 1, 3))
+    here.resident(E)
+    here.say(ev.EvictRequested(A))
+    here.tick(61.0)
+    assert (here.state(A), here.state(E)) == (State.DRAINING, State.UNLOADING)
+    assert here.core.next_wakeup() == float("inf")
+    here.end_work(E)
+    assert here.state(A) is State.UNLOADING
+
+
+def test_who_is_in_use_keeps_what_it_calls() -> None:
+    here = Calling(4, (2, 0, 0, 0, 1, 3))
+    here.resident(E)
+    here.say(ev.UsageSeen(E, 1, here.now))
+    request = here.ask(F)
+    assert here.state(A) is State.RESIDENT
+    assert request in here.waiting
+    here.rest()
+    assert request not in here.waiting
+
+
+def test_a_use_is_a_use_of_all_that_is_called() -> None:
+    here = Calling(10, (2, 1, 1, 1, 1, 3))
+    here.resident(D)
+    before = here.core.entries[A].last_used
+    here.now += 5.0
+    here.say(ev.UsageSeen(D, 0, here.now))
+    assert here.core.entries[A].last_used == here.core.entries[B].last_used == here.now > before
+
+
+def test_who_weighs_nothing_gives_way_as_well() -> None:
+    here = Calling(4, (2, 2, 0, 0, 0, 4))
+    here.resident(C)
+    assert here.core.ledger.of(C) == 0
+    here.resident(F)
+    assert here.causes.keys() == {A, B, C}
+
+
+def test_who_weighs_nothing_and_is_in_use_does_not() -> None:
+    here = Calling(4, (2, 2, 0, 0, 0, 4))
+    here.resident(C)
+    here.say(ev.UsageSeen(C, 1, here.now))
+    request = here.ask(F)
+    assert request in here.waiting
+    assert here.withdrawals == {}
+
+
+def test_impatience_takes_callers_and_what_they_call() -> None:
+    here = Calling(4, (2, 1, 1, 0, 0, 4), patience=1.0)
+    here.resident(C)
+    here.say(ev.UsageSeen(C, 1, here.now))
+    request = here.ask(F)
+    here.tick(1.5)
+    assert here.state(C) is State.DRAINING
+    here.rest()
+    assert request not in here.waiting
+
+
+def test_impatience_takes_no_model_that_would_give_nothing() -> None:
+    here = Calling(4, (0, 4, 0, 0, 0, 4), patience=1.0)
+    here.resident(A, B)
+    for model in (A, B):
+        here.say(ev.UsageSeen(model, 1, here.now))
+    here.ask(F)
+    here.tick(1.5)
+    assert (here.state(A), here.state(B)) == (State.RESIDENT, State.DRAINING)
+
+
+def test_impatience_for_a_caller_spares_what_it_calls() -> None:
+    here = Calling(4, (2, 0, 0, 0, 2, 2), patience=1.0)
+    here.resident(A, F)
+    for model in (A, F):
+        here.say(ev.UsageSeen(model, 1, here.now))
+    request = here.ask(E)
+    here.tick(1.5)
+    assert (here.state(A), here.state(F)) == (State.RESIDENT, State.DRAINING)
+    here.rest()
+    assert request not in here.waiting
+
+
+def test_a_pinned_caller_keeps_what_it_calls() -> None:
+    here = Calling(5, (2, 0, 0, 0, 1, 3))
+    here.register(E, pinned=True)
+    here.resident(E)
+    request = here.ask(F)
+    here.tick(5.0)
+    assert request in here.waiting
+    assert here.state(A) is State.RESIDENT
+
+
+def test_what_is_called_and_vanishes_takes_its_caller_along() -> None:
+    here = Calling(10, (2, 0, 0, 0, 1, 3))
+    here.resident(E)
+    here.ask(A, suspect=True)
+    here.end_work(A, fail=True)
+    assert here.state(E) is State.DRAINING
+    here.rest()
+    assert (here.state(A), here.state(E)) == (State.RESIDENT, State.COLD)
+
+
+def test_a_caller_that_was_loading_meanwhile_leaves_at_once() -> None:
+    here = Calling(10, (2, 0, 0, 0, 1, 3))
+    here.resident(A)
+    request = here.ask(E)
+    here.say(ev.EvictRequested(A))
+    here.end_work(E)
+    assert here.state(E) is State.DRAINING
+    assert request in here.granted  # what is called is not unloaded before it is through
+    here.rest()
+    assert here.causes == {A: Cause.REQUESTED, E: Cause.CALLEE}
+
+
+def test_a_caller_that_was_reloading_meanwhile_leaves_at_once() -> None:
+    here = Calling(10, (2, 0, 0, 0, 1, 3))
+    here.resident(E)
+    here.generation[E] += 1
+    here.register(E)
+    assert here.state(E) is State.RELOADING
+    here.say(ev.EvictRequested(A))
+    here.end_work(E, fail=True)
+    assert here.state(E) is State.DRAINING
+    here.rest()
+    assert here.state(A) is State.COLD
+
+
+def test_who_calls_others_now_leaves_and_comes_back_with_them() -> None:
+    here = Calling(10, (1, 1, 1, 1, 1, 1))
+    here.resident(F)
+    here.register(F, callees=(B,))
+    assert here.state(F) is State.DRAINING
+    here.rest()
+    here.resident(F)
+    assert here.state(B) is State.RESIDENT
+    here.resident(A)
+    here.register(F, callees=(B, A))
+    assert here.state(F) is State.RESIDENT
+
+
+def test_a_restart_brings_back_what_is_called_first() -> None:
+    here = Calling(10, (1, 1, 1, 1, 1, 1))
+    here.resident(E)
+    here.restart()
+    loads = [model for model, calls in here.calls.items() if calls]
+    assert loads == [A]
+    here.rest()
+    assert (here.state(A), here.state(E)) == (State.RESIDENT, State.RESIDENT)
+
+
+def test_a_victim_that_nobody_needs_is_put_back_with_what_it_calls() -> None:
+    here = Calling(4, (2, 0, 0, 0, 1, 4))
+    here.resident(E)
+    request = here.ask(F)
+    assert (here.state(A), here.state(E)) == (State.DRAINING, State.DRAINING)
+    del here.waiting[request]
+    here.say(ev.RequestLeft(request))
+    here.rest()
+    assert (here.state(A), here.state(E)) == (State.RESIDENT, State.RESIDENT)
+
+
+def test_one_who_drains_for_another_reason_is_not_settled_twice() -> None:
+    here = Calling(10, (2, 0, 0, 0, 1, 3))
+    here.resident(E)
+    here.say(ev.EvictRequested(A))
+    here.withdrawn(A)
+    here.drained(A)
+    here.say(ev.EvictRequested(E))
+    here.say(ev.ServerDown())
+    here.say(ev.ServerUp())
+    here.rest()
+    assert here.state(A) in (State.COLD, State.RESIDENT)
+    assert not any(isinstance(call, fx.Unload) for calls in here.calls.values() for call in calls)
