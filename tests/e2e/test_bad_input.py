@@ -106,9 +106,9 @@ def test_commands_for_an_unknown_model(running: Overbook) -> None:
             ("<stdin>:6:", "memori"),
         ),
         (
-            "apiVersion: overbook.dev/v1alpha1\nkind: Model\nmetadata: {name: Bad_Name}\n"
+            "apiVersion: overbook.dev/v1alpha1\nkind: Model\nmetadata: {name: bad/name}\n"
             "spec: {storageUri: /tmp}\n",
-            ("metadata.name", "Bad_Name"),
+            ("metadata.name", "bad/name"),
         ),
         (
             "apiVersion: overbook.dev/v1alpha1\nkind: Model\nmetadata: {name: x}\n"

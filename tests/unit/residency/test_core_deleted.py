@@ -12,14 +12,14 @@ from overbook.residency import events as ev
 from overbook.residency.effects import Cause
 from overbook.residency.events import Ticket
 from overbook.residency.states import State
-from tests.unit.residency.beginnings import A, B, make_resident, state, world
+from tests.unit.residency.beginnings import A, B, state, world
 from tests.unit.residency.world import World
 
 
 def _reloading() -> World:
     """Generation 1 serves, generation 2 is being loaded beside it."""
     here = world(a=4)
-    make_resident(here, A)
+    here.make_resident(A)
     assert here.say(ev.Register(A, 4, 2)) == [fx.Load(A, 2, reload=True)]
     return here
 
@@ -48,7 +48,7 @@ def test_the_same_content_applied_again_while_it_loads_answers() -> None:
 def test_what_stood_in_for_a_newer_content_does_not_survive_its_deletion() -> None:
     """The load that is under way is of older content than what is applied again."""
     here = world(a=4)
-    make_resident(here, A)
+    here.make_resident(A)
     here.say(ev.EvictRequested(A))
     here.drained(A)
     here.answer(A)
@@ -125,7 +125,7 @@ def test_a_server_that_is_recycled_waits_for_what_was_deleted() -> None:
 def test_an_old_copy_that_drains_is_put_back_only_where_it_is_what_was_applied() -> None:
     """The newest content of before has no room yet, so that it was never loaded; it is what is applied again."""
     here = world(a=6, b=4)
-    make_resident(here, A, B)
+    here.make_resident(A, B)
     here.say(ev.Register(B, 4, 1, pinned=True))
     here.say(ev.Register(A, 7, 2))
     here.say(ev.Remove(A))
@@ -138,7 +138,7 @@ def test_an_old_copy_that_drains_is_put_back_only_where_it_is_what_was_applied()
 
 def test_who_is_deleted_and_applied_twice_while_it_drains_is_not_put_back() -> None:
     here = world(a=4)
-    make_resident(here, A)
+    here.make_resident(A)
     for _ in range(2):
         here.say(ev.Remove(A))
         assert here.say(ev.Register(A, 4, 2)) == []
@@ -147,7 +147,7 @@ def test_who_is_deleted_and_applied_twice_while_it_drains_is_not_put_back() -> N
 
 def test_the_content_that_is_in_memory_is_put_back_whatever_came_between() -> None:
     here = world(a=4)
-    make_resident(here, A)
+    here.make_resident(A)
     here.say(ev.Remove(A))
     here.say(ev.Register(A, 4, 2))
     here.say(ev.Remove(A))
@@ -156,7 +156,7 @@ def test_the_content_that_is_in_memory_is_put_back_whatever_came_between() -> No
 
 def test_what_is_being_unloaded_is_out_of_reach_already() -> None:
     here = world(a=4)
-    make_resident(here, A)
+    here.make_resident(A)
     here.say(ev.EvictRequested(A))
     here.drained(A)
     here.say(ev.Remove(A))

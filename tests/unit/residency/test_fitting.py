@@ -5,14 +5,14 @@ from __future__ import annotations
 from overbook.residency import effects as fx
 from overbook.residency import events as ev
 from overbook.residency.states import State
-from tests.unit.residency.beginnings import A, make_resident, state, world
+from tests.unit.residency.beginnings import A, state, world
 from tests.unit.residency.world import World
 
 
 def _refused() -> World:
     """Neither its newest content, of 7 bytes, nor the one before it, of 5, fits the budget."""
     here = world(a=5)
-    make_resident(here, A)
+    here.make_resident(A)
     here.say(ev.Register(A, 11, 2))
     here.say(ev.BudgetChanged(4))
     here.drained(A)
