@@ -39,8 +39,8 @@ class Fetching(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FetchPorts:
-    """``kind_of``, ``sequence_idle_of``: say by the files what is in a folder. ``begins``, ``arrived``: are told of each fetch that begins,
-    and that ended well.
+    """``kind_of``, ``sequence_idle_of``: say by the files what is in a folder. ``begins``, ``arrived``: are told of
+    each fetch that begins, and that ended well.
     """
 
     cache: Fetching
