@@ -1,4 +1,4 @@
-"""Models of Triton that call others, ensembles and BLS, with more models around them than memory."""
+"""Models of Triton that call others (ensembles, BLS) or keep state, with more models around them than memory."""
 
 from __future__ import annotations
 
@@ -56,6 +56,40 @@ ENSEMBLE = (
     + """ensemble_scheduling { step [
   { model_name: "plus" model_version: -1 input_map { key: "X" value: "X" } output_map { key: "Y" value: "M" } },
   { model_name: "times" model_version: -1 input_map { key: "X" value: "M" } output_map { key: "Y" value: "Y" } }
+] }
+"""
+)
+
+
+COUNTS = """
+import numpy as np
+import triton_python_backend_utils as pb
+
+class TritonPythonModel:
+    def initialize(self, args):
+        self.sums = {}
+
+    def execute(self, requests):
+        answers = []
+        for request in requests:
+            started = pb.get_input_tensor_by_name(request, "START").as_numpy()[0]
+            sequence = int(pb.get_input_tensor_by_name(request, "CORRID").as_numpy()[0])
+            x = pb.get_input_tensor_by_name(request, "X").as_numpy()
+            if started:
+                self.sums[sequence] = np.zeros_like(x)
+            if sequence not in self.sums:
+                answers.append(pb.InferenceResponse([], pb.TritonError("the sequence is lost")))
+                continue
+            self.sums[sequence] += x
+            answers.append(pb.InferenceResponse([pb.Tensor("Y", self.sums[sequence].copy())]))
+        return answers
+"""
+STATEFUL = (
+    'backend: "python"\n'
+    + IO
+    + """sequence_batching { max_sequence_idle_microseconds: 5000000 control_input [
+  { name: "START" control [ { kind: CONTROL_SEQUENCE_START int32_false_true: [ 0, 1 ] } ] },
+  { name: "CORRID" control [ { kind: CONTROL_SEQUENCE_CORRID data_type: TYPE_UINT64 } ] }
 ] }
 """
 )
@@ -207,3 +241,28 @@ def test_without_what_it_calls_a_model_says_so(running: Overbook, models: Path) 
         == 0
     )
     wait_until("it has a place", lambda: "nobody registered" not in ask(client, "orphan", 1.0))
+
+
+def test_a_sequence_goes_on_whatever_is_asked_between_its_requests(
+    running: Overbook, models: Path
+) -> None:
+    written(models / "counts", COUNTS, STATEFUL)
+    applied = running.apply(
+        model_manifest("counts", models / "counts", requirements=[], memory=ONE_MODEL)
+    )
+    assert applied.code == 0, applied.err
+    client = triton_grpc.InferenceServerClient(f"127.0.0.1:{running.port}")
+    sums = []
+    for number in range(4):
+        tensor = triton_grpc.InferInput("X", [1], "FP32")
+        tensor.set_data_from_numpy(np.array([1.0], dtype=np.float32))
+        said = client.infer(
+            "counts", [tensor], sequence_id=7, sequence_start=not number, client_timeout=60
+        )
+        sums.append(float(said.as_numpy("Y")[0]))
+        with ThreadPoolExecutor(4) as pool:
+            names = [f"filler-{each}" for each in range(FILLERS)]
+            assert [
+                each for each in pool.map(lambda name: ask(client, name, 1.0), names) if each
+            ] == []
+    assert sums == [1.0, 2.0, 3.0, 4.0]

@@ -59,6 +59,7 @@ class AgentPorts:
     spare: ReplaceableServer | None
     cache: Cache
     kind_of: Callable[[Path], Awaitable[ArtifactKind]]
+    sequence_idle_of: Callable[[Path], Awaitable[float]]
     probe: Probe
     members: Callable[[], tuple[int, ...]]
     gpus: Gpus
@@ -193,6 +194,7 @@ def assemble(ports: AgentPorts, limits: AgentLimits) -> Agent:
         server=server,
         cache=ports.cache,
         kind_of=ports.kind_of,
+        sequence_idle_of=ports.sequence_idle_of,
         notices=notices,
         clock=clock,
         sizes=sizes,

@@ -19,7 +19,7 @@ _NOTHING: Final = Measurable("", ArtifactKind(FILES, 0))
 @dataclass(frozen=True, slots=True)
 class AssignedContent:
     """What was registered: files, of what kind, where they came from (address, fingerprint), and the number the core
-    knows it by. ``asked``: the generation of the spec that asked for it.
+    knows it by. ``asked``: the generation of the spec that asked for it. ``sequence_idle``: see `Register`.
     """
 
     artifact: Artifact
@@ -27,6 +27,7 @@ class AssignedContent:
     source: tuple[str, str]
     prepared: PreparedModel
     asked: int
+    sequence_idle: float = 0.0
 
     @property
     def measurable(self) -> Measurable:

@@ -80,6 +80,7 @@ class Assignments:
         server: InferenceServer,
         cache: Cache,
         kind_of: Callable[[Path], Awaitable[ArtifactKind]],
+        sequence_idle_of: Callable[[Path], Awaitable[float]],
         notices: Notices,
         clock: Clock,
         sizes: Sizes,
@@ -106,6 +107,7 @@ class Assignments:
                 sizes=sizes,
                 notices=notices,
                 kind_of=kind_of,
+                sequence_idle_of=sequence_idle_of,
                 begins=self._restore,
                 arrived=self._arrived,
             )

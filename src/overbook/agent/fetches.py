@@ -39,8 +39,8 @@ class Fetching(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FetchPorts:
-    """``kind_of``: says by the files what is in a folder. ``begins``, ``arrived``: are told of each fetch that begins,
-    and that ended well.
+    """``kind_of``, ``sequence_idle_of``: say by the files what is in a folder. ``begins``, ``arrived``: are told of
+    each fetch that begins, and that ended well.
     """
 
     cache: Fetching
@@ -48,6 +48,7 @@ class FetchPorts:
     sizes: Sizes
     notices: Notices
     kind_of: Callable[[Path], Awaitable[ArtifactKind]]
+    sequence_idle_of: Callable[[Path], Awaitable[float]]
     begins: Callable[[Assignment], None]
     arrived: Callable[[Assignment, AssignedContent], None]
 
@@ -117,7 +118,8 @@ class Fetches:
         prepared = prepared_model(spec, artifact)
         await self._ports.server.validate(prepared)
         kind = await self._kind(prepared)
-        return AssignedContent(artifact, kind, source, prepared, spec.generation)
+        idle = await self._ports.sequence_idle_of(prepared.artifact)
+        return AssignedContent(artifact, kind, source, prepared, spec.generation, idle)
 
     async def _kind(self, prepared: PreparedModel) -> ArtifactKind:
         """Only who has to guess has to look."""

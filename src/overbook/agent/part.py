@@ -34,7 +34,7 @@ from overbook.agent.pulse import SILENCE_LIMIT
 from overbook.agent.servers.attached.connection import Attachment
 from overbook.agent.servers.attached.foreign import Foreign
 from overbook.agent.servers.attached.server import AttachedServer
-from overbook.agent.servers.factory import attach, make_server
+from overbook.agent.servers.factory import attach, make_server, sequence_idle
 from overbook.agent.servers.launched.replaceable import ReplaceableServer
 from overbook.agent.servers.protocol import InferenceServer, PreparedModel, Presence
 from overbook.agent.service import AgentService
@@ -198,6 +198,7 @@ class AgentPart:
                 spare=spare,
                 cache=kept.cache,
                 kind_of=lambda folder: asyncio.to_thread(kind_of, folder),
+                sequence_idle_of=lambda folder: asyncio.to_thread(sequence_idle, folder),
                 probe=probe,
                 members=lambda: probe.members,
                 gpus=find_gpus(),

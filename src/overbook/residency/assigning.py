@@ -17,6 +17,7 @@ def assign(replica: ReplicaState, retries: Retries, event: Register, now: float)
     """It was not known here."""
     entry = Entry(event.model, event.size, event.generation, False, event.priority)
     entry.keep_alive, entry.load_seconds = event.keep_alive, event.load_seconds
+    entry.sequence_idle = event.sequence_idle
     entry.last_used, entry.reserve = min(event.last_used, now), event.reserve
     entry.peak = event.peak
     entry.good = Good(event.generation, event.size, event.peak) if event.proven else None
@@ -35,6 +36,7 @@ def change(
     changed = other_content or entry.size != event.size
     replica.changed = replica.changed or entry.reserve != event.reserve
     entry.keep_alive, entry.reserve, entry.peak = event.keep_alive, event.reserve, event.peak
+    entry.sequence_idle = event.sequence_idle
     replica.set_size(entry, event.size)
     anew, entry.removed = entry.removed, False
     entry.generation = event.generation

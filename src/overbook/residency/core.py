@@ -179,6 +179,10 @@ class Core:
             raise IllegalEvent(
                 f"model '{event.model}': keep alive {event.keep_alive}: expected seconds, 0 or more"
             )
+        if not 0 <= event.sequence_idle < math.inf:
+            raise IllegalEvent(
+                f"model '{event.model}': sequence idle {event.sequence_idle}: expected seconds, 0 or more"
+            )
         entry = replica.entries.get(event.model)
         if entry is None:
             assigning.assign(replica, self._retries, event, now)

@@ -27,6 +27,7 @@ class Entry:
     pinned: bool
     priority: int
     keep_alive: float = 0.0
+    sequence_idle: float = 0.0
     load_seconds: float | None = None
     reserve: int = 0  # bytes to charge while it loads, when they are more than its size
     peak: int = 0  # bytes that it takes for a moment while it loads
@@ -73,6 +74,10 @@ class Entry:
 
     def kept_alive(self, now: float) -> bool:
         return now < self.last_used + self.keep_alive
+
+    def in_sequence(self, now: float) -> bool:
+        """Whether a sequence of requests may go on, which would be lost with it (law 3)."""
+        return now < self.last_used + self.sequence_idle
 
     @property
     def in_use(self) -> bool:

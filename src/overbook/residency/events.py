@@ -29,7 +29,8 @@ class Register:
     be room for is done without. ``peak``: bytes that a load takes for a moment; charged as far as they are free, and
     nobody is evicted for them. ``proven``: the content has been loaded in this runtime before, so that it stands for
     the model until a newer one has been loaded; said with the first registration only. ``callees``: models that it
-    calls within the server, which serve whenever it does.
+    calls within the server, which serve whenever it does. ``sequence_idle``: seconds after a use in which a sequence of
+    requests may go on, whose state is in memory only; 0 where it keeps none.
     """
 
     model: ModelName
@@ -45,6 +46,7 @@ class Register:
     peak: int = 0
     proven: bool = False
     callees: tuple[ModelName, ...] = ()
+    sequence_idle: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

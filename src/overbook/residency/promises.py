@@ -69,6 +69,9 @@ def idle(
             continue
         if entry.model in promises.victims or entry.model in promises.kept:
             continue
+        if entry.in_sequence(now):
+            promises.wake = min(promises.wake, entry.last_used + entry.sequence_idle)
+            continue
         candidate = Candidate(entry.model, size)
         if entry.uncertain(now):
             (uncertain_kept if entry.kept_alive(now) else uncertain).append(candidate)
@@ -97,5 +100,5 @@ def in_use(replica: ReplicaState, now: float) -> Iterator[Candidate]:
             continue
         if not size and not replica.calls.callees(entry.model):
             continue
-        if entry.in_use:
+        if entry.in_use or entry.in_sequence(now):
             yield Candidate(entry.model, size)

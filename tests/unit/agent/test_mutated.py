@@ -32,6 +32,7 @@ from overbook.agent.memory.store import SizeStore
 from overbook.agent.notices import Notices
 from overbook.agent.operations import OperationLimits
 from overbook.agent.proven import Proven
+from overbook.agent.servers.factory import sequence_idle
 from overbook.agent.servers.mlserver.server import MlserverConfig, MlserverServer
 from overbook.agent.servers.mlserver.settings import server_settings
 from overbook.agent.servers.protocol import InferenceServer
@@ -90,6 +91,7 @@ class Looker:
                 spare=None,
                 cache=InPlace(),
                 kind_of=lambda folder: asyncio.to_thread(kind_of, folder),
+                sequence_idle_of=lambda folder: asyncio.to_thread(sequence_idle, folder),
                 probe=probe,
                 members=lambda: probe.members,
                 gpus=NoGpus(),
@@ -359,7 +361,7 @@ SEEN: Final[dict[str, tuple[str, dict[str, bytes], str]]] = {
     "ONNX made of nothing but fields": (
         "triton",
         {"model.onnx": b"\x08\x01" * 2_000_001},
-        "model.onnx cannot be read as an ONNX model: it has more fields than any model",
+        "model.onnx cannot be read as an ONNX model: it has more than 2000000 fields",
     ),
 }
 

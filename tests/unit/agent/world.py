@@ -50,6 +50,7 @@ class FakeCache:
     fetched: list[str] = field(default_factory=list)
     verified: list[str] = field(default_factory=list)
     kept: list[set[str]] = field(default_factory=list)
+    sequence_idle: float = 0.0
 
     async def fetch(self, storage_uri: str, fingerprint: str) -> Artifact:
         await asyncio.sleep(self.seconds.get(storage_uri, 0.0))
@@ -65,6 +66,9 @@ class FakeCache:
 
     def held(self, digest: str, size: int) -> Artifact | None:
         return Artifact(Path("/cache") / digest, digest, size)
+
+    async def sequence_idle_of(self, folder: Path) -> float:
+        return self.sequence_idle
 
     async def kind_of(self, folder: Path) -> ArtifactKind:
         """Each artifact is of the one kind; its size is told by its name."""
@@ -183,6 +187,7 @@ class World:
                 spare=None,
                 cache=self.cache,
                 kind_of=self.cache.kind_of,
+                sequence_idle_of=self.cache.sequence_idle_of,
                 probe=self.probe,
                 members=tuple,
                 gpus=NoGpus(),

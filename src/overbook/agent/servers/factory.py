@@ -13,7 +13,7 @@ from overbook.agent.servers.mlserver.server import MlserverConfig, MlserverServe
 from overbook.agent.servers.mlserver.settings import server_settings
 from overbook.agent.servers.protocol import InferenceServer, PreparedModel, Warn, unheard
 from overbook.agent.servers.triton import config as triton_config
-from overbook.agent.servers.triton import ensembles
+from overbook.agent.servers.triton import ensembles, sequences
 from overbook.agent.servers.triton.server import TritonConfig, TritonServer
 from overbook.runtimes.catalogue import UnknownRuntime
 from overbook.runtimes.install import RuntimeEnvironment
@@ -81,6 +81,11 @@ def attach(runtime: str, attachment: Attachment, on_foreign: Callable[[], None])
 def callees(artifact: Path) -> tuple[str, ...]:
     """Names of the models that the one in this folder calls, where its files say so. Blocking."""
     return ensembles.callees(artifact)
+
+
+def sequence_idle(artifact: Path) -> float:
+    """Seconds for which the model in this folder keeps a sequence's state between requests. Blocking; may raise."""
+    return sequences.sequence_idle(artifact)
 
 
 def _unknown(runtime: str, what: str, known: Mapping[str, object]) -> str:
