@@ -1,12 +1,13 @@
--- Data listener, gRPC ModelInfer only. Writes the model named in the message to x-overbook-model, or
+-- Data listener, gRPC ModelInfer and ModelConfig. Writes the model named in the message to x-overbook-model, or
 -- refuses the request. The message is the truth, because the inference server acts on it: a
 -- seldon-model header that names another model is refused, never believed.
+-- A compressed message cannot be read here: without the header the request goes to the gateway (oip/compressed.py).
 
 local MAX_FIELDS = 100000
 local WINDOW = 512
 -- Before the message: whether it is compressed, and its length.
 local FRAME = 5
-local INVALID_ARGUMENT, NOT_FOUND, UNIMPLEMENTED = "3", "5", "12"
+local INVALID_ARGUMENT, NOT_FOUND = "3", "5"
 
 -- The HTTP status is what a proxy on the way would see; clients look at grpc-status.
 local function refuse(handle, grpc_status, message)
@@ -92,7 +93,7 @@ local function model_name(buffer, window, size)
   return nil
 end
 
--- The model's name, or nil, a gRPC status and a message.
+-- The model's name, or nil, a gRPC status and a message; nothing at all when the message is compressed.
 local function model_of(buffer)
   local size = buffer ~= nil and buffer:length() or 0
   if size < FRAME then
@@ -101,7 +102,7 @@ local function model_of(buffer)
   local window = buffer:getBytes(0, math.min(WINDOW, size))
   local flag, a, b, c, d = string.byte(window, 1, FRAME)
   if flag ~= 0 then
-    return nil, UNIMPLEMENTED, "ModelInfer: compressed messages are not supported; send them uncompressed"
+    return nil
   elseif FRAME + ((a * 256 + b) * 256 + c) * 256 + d ~= size then
     return nil, INVALID_ARGUMENT, "ModelInfer: expected exactly one message"
   end
@@ -119,8 +120,10 @@ end
 function envoy_on_request(handle)
   local header_name = handle:headers():get("seldon-model")
   local name, status, message = model_of(handle:body())
-  if name == nil then
+  if status ~= nil then
     refuse(handle, status, message)
+  elseif name == nil then
+    return
   elseif header_name ~= nil and header_name ~= name then
     refuse(handle, INVALID_ARGUMENT, "seldon-model: header names " .. shown(header_name)
       .. ", the message names " .. shown(name) .. "; expected the same model in both")

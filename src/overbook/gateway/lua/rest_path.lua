@@ -2,7 +2,9 @@
 
 local MAX_BODY = 80 * 1024 * 1024
 
-local VERBS = { infer = true, infer_stream = true, generate = true, generate_stream = true }
+-- What may stand behind a model's name and is told without the model. Anything else is the model's, be it a path that
+-- it defines for itself; what its server has not is refused before anything is loaded, see oip/surface.py.
+local TOLD = { [""] = true, ready = true, stats = true, ["trace/setting"] = true }
 
 local function valid_name(name)
   return #name <= 63
@@ -17,15 +19,17 @@ local function percent_decode(text)
 end
 
 -- The model in the path (percent-decoded, nil when the path has none), and whether the request needs
--- that model in memory. Readiness and metadata do not.
+-- that model in memory. Readiness, metadata and statistics do not.
 local function parse_path(path)
   local bare = string.match(path, "^[^?#]*")
   local segment, rest = string.match(bare, "^/v2/models/([^/]+)/?(.*)$")
   if segment == nil then
     return nil, false
   end
-  local verb = string.match(rest, "^versions/[^/]+/(.+)$") or rest
-  return percent_decode(segment), VERBS[verb] == true
+  local verb = string.match(rest, "^versions/[^/]+/?(.*)$") or rest
+  -- Of no model: the statistics of all.
+  local needed = not TOLD[verb] and not (segment == "stats" and rest == "")
+  return percent_decode(segment), needed
 end
 
 -- For error messages: never longer than needed, never with control characters.
