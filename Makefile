@@ -8,7 +8,7 @@ UV := .venv-uv/bin/uv
 # Tests of the rooms without I/O: docs/inside.md.
 PURE := tests/unit/residency tests/unit/placement tests/unit/manifests
 
-.PHONY: setup demo test lint coverage bench soak proto lock clean
+.PHONY: setup demo test lint coverage bench soak proto protocol lock clean
 
 setup: $(VENV)/.ready
 
@@ -63,6 +63,12 @@ soak: setup
 
 proto: setup
 	bash scripts/proto.sh
+
+# The page says what the servers have: their environments are looked at.
+protocol: setup
+	$(BIN)/overbook runtime install mlserver
+	$(BIN)/overbook runtime install triton
+	$(BIN)/python scripts/protocol.py
 
 # Lock files carry hashes and no addresses: any package index serves.
 lock: .venv-uv/bin/uv

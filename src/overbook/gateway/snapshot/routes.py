@@ -184,6 +184,11 @@ def _oip_routes() -> list[Json]:
             "match": {"path_separated_prefix": "/v2"},
             "route": {"cluster": names.CLUSTER_OIP_REST, **_action(None)},
         },
+        # MLServer's, and refused: or else a model's name in the header would open it.
+        {
+            "match": {"path": "/openapi.json"},
+            "route": {"cluster": names.CLUSTER_OIP_REST, **_action(None)},
+        },
     ]
 
 
