@@ -330,8 +330,10 @@ async def test_a_model_that_cannot_be_asked_is_an_error_in_the_stream(
 
     oip.upstream.script = script
     call = stream(timeout=10)
-    await call.write(message("nobody"))
-    assert "'nobody' is not registered" in told(await call.read()).error_message
+    await call.write(message("nobody", id_="1"))
+    unknown = told(await call.read())
+    assert "'nobody' is not registered" in unknown.error_message
+    assert unknown.infer_response.id == "1"
     await call.write(message("wine"))
     refused = told(await call.read())
     assert (refused.error_message, refused.HasField("infer_response")) == ("no room", True)

@@ -13,7 +13,7 @@ an error in the stream, and the others go on; a part that is silent is half-clos
 Answers come as Triton's do (ModelStreamInferResponse). MLServer answers with ModelInferResponse: that is wrapped. A
 client whose metadata names the model (``seldon-model``) knows whose stream it is: it gets the answers as they are.
 
-No message is decoded here and no model is activated here.
+No message that is passed on is decoded here, and no model is activated here.
 """
 
 from __future__ import annotations
@@ -25,17 +25,21 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from overbook.gateway.oip.answers import MAX_SHOWN, Answers, BadRequest, NoAnswer
 from overbook.gateway.oip.hops import Metadata, check, forwarded, named, remaining
 from overbook.gateway.oip.methods import STREAM_METHOD, status_of
 from overbook.gateway.oip.surface import MLSERVER
 from overbook.gateway.snapshot.names import MODEL_HEADER, SELDON_HEADER
+from overbook.wire.oip_pb2 import ModelInferRequest
 
 # Of a stream that names several models: a part without a message for so long is half-closed.
 SILENT_SECONDS: Final = 1.0
 # The fields of ModelStreamInferResponse, as tags: the text of an error, and an answer.
 _ERROR, _ANSWER = b"\x0a", b"\x12"
+# And of the answer: the id of its request.
+_ID: Final = b"\x1a"
 
 _Context = grpc.aio.ServicerContext[bytes, bytes]
 _Call = grpc.aio.StreamStreamCall[bytes, bytes]
@@ -204,7 +208,7 @@ class _Stream:
             if self._addressed:
                 raise
             self._become_several()
-            await self._tell(str(refusal))
+            await self._tell(str(refusal), _id(message))
             return None
         self._last = name
         return self._begin(name)
@@ -251,11 +255,12 @@ class _Stream:
             self._metadata_sent = True
             await self._context.send_initial_metadata(forwarded(metadata))
 
-    async def _tell(self, error: str) -> None:
+    async def _tell(self, error: str, id_: bytes = b"") -> None:
         """An error of one request, as Triton says it: the stream goes on."""
         self._metadata_sent = True
+        answer = _field(_ID, id_) if id_ else b""
         async with self._writing:
-            await self._context.write(_field(_ERROR, error.encode()) + _field(_ANSWER, b""))
+            await self._context.write(_field(_ERROR, error.encode()) + _field(_ANSWER, answer))
 
     def _become_several(self) -> None:
         if not self._several:
@@ -277,6 +282,14 @@ async def _read(context: _Context) -> bytes | None:
     """The client's next message; None when it has half-closed."""
     message: object = await context.read()
     return message if isinstance(message, bytes) else None
+
+
+def _id(message: bytes) -> bytes:
+    """The id of a request that is refused; "" where it cannot be read."""
+    try:
+        return ModelInferRequest.FromString(message).id.encode()
+    except DecodeError:
+        return b""
 
 
 def _field(tag: bytes, content: bytes) -> bytes:
