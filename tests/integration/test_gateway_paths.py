@@ -10,10 +10,11 @@ import grpc
 import httpx
 import pytest
 
-from overbook.wire import oip_pb2
+from overbook.wire import oip_pb2, scheduler_pb2
 from overbook.wire.agent_pb2 import ActivateReply
+from overbook.wire.common_pb2 import ReplicaRef
 from tests.integration.fake_inference_server import SERVICE
-from tests.integration.gateway_fakes import World, eventually, running_world
+from tests.integration.gateway_fakes import World, agent_target, eventually, running_world
 
 MODELS = {"iris": [0], "wine": [0], "slow": [0], "broken": [0], "nowhere": []}
 
@@ -252,6 +253,32 @@ async def test_other_paths_are_not_found(world: World) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await world.raw_call(b"", method="/some.Service/Call")
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_what_the_models_server_has_no_call_for_loads_nothing(world: World) -> None:
+    replica = scheduler_pb2.CatalogueReplica(
+        ref=ReplicaRef(server="fake", replica=0),
+        agent_target=agent_target(world.folder, 0),
+        runtime="triton",
+    )
+    await world.scheduler.change(scheduler_pb2.CatalogueUpdate(replicas=[replica]), 7)
+    wrong = await world.rest.get("/v2/models/iris/infer")
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
+    assert "method GET is not allowed" in wrong.json()["error"]
+    for path, headers in (
+        ("/v2/models/iris/infer_stream", {}),
+        ("/v2/models/iris/own/path", {}),
+        ("/own/path", {"seldon-model": "iris"}),
+    ):
+        answer = await world.rest.post(path, content=b"{}", headers=headers)
+        assert (answer.status_code, "no such endpoint on Triton" in answer.text) == (404, True)
+    replica.runtime = "mlserver"
+    await world.scheduler.change(scheduler_pb2.CatalogueUpdate(replicas=[replica]), 8)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await world.raw_call(b"\x0a\x04iris", method=f"/{SERVICE}/ModelConfig")
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert "MLServer has no call ModelConfig" in (caught.value.details() or "")
+    assert world.agent.activations == []
 
 
 async def test_evicted_behind_our_back_is_reactivated(world: World) -> None:

@@ -96,6 +96,10 @@ class Model(mlserver.MLModel):
     @mlserver.handlers.custom_handler(rest_path="/odd")
     async def odd(self) -> str:
         return "handled"
+
+    @mlserver.handlers.custom_handler(rest_path="/whose", rest_method="GET")
+    async def whose(self) -> str:
+        return self.name
 """
 
 
@@ -124,6 +128,7 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mlse
     (odd / "model-settings.json").write_text(json.dumps({"implementation": "model.Model"}))
     await running.load(PreparedModel("iris", 1, iris), timeout=CALL)
     await running.load(PreparedModel("odd", 1, odd), timeout=CALL)
+    await running.load(PreparedModel("odd-too", 1, odd), timeout=CALL)
     yield running
     await running.close()
 
@@ -342,6 +347,21 @@ async def test_other_requests_are_mlservers(server: MlserverServer, method: str,
         server, method, path, headers=JSON, content=b"{}" if method == "POST" else b""
     )
     assert ours == theirs
+
+
+async def test_a_path_that_two_models_define_is_of_the_one_that_is_asked(
+    server: MlserverServer,
+) -> None:
+    """A gateway names it; by the path alone MLServer would give it to whichever was loaded first."""
+    for name in ("odd", "odd-too"):
+        theirs, ours = await _both(server, "GET", "/whose", headers={"x-overbook-model": name})
+        assert ours == theirs
+        assert (ours.status, ours.body) == (200, f'"{name}"')
+    _, nobody = await _both(server, "GET", "/whose", headers={"x-overbook-model": "iris"})
+    assert nobody.status == 404
+    await server.unload("odd-too", timeout=CALL)
+    _, gone = await _both(server, "GET", "/whose", headers={"x-overbook-model": "odd-too"})
+    assert gone.status == 404
 
 
 async def test_the_first_of_two_headers_counts(server: MlserverServer) -> None:
