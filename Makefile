@@ -4,11 +4,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 CLIENTS := .venv-clients
+LOWEST := .venv-lowest
 UV := .venv-uv/bin/uv
 # Tests of the rooms without I/O: docs/inside.md.
 PURE := tests/unit/residency tests/unit/placement tests/unit/manifests
 
-.PHONY: setup demo test lint coverage bench soak proto protocol lock clean
+.PHONY: setup demo test lint coverage lowest bench soak proto protocol docs lock clean
 
 setup: $(VENV)/.ready
 
@@ -28,10 +29,17 @@ $(CLIENTS)/.ready: tests/e2e/clients.lock | .venv-uv/bin/uv
 	$(UV) pip install --quiet --compile-bytecode --python $(CLIENTS)/bin/python --require-hashes -r tests/e2e/clients.lock
 	touch $@
 
+# What Overbook needs, in the lowest versions that pyproject.toml allows.
+$(LOWEST)/.ready: requirements-lowest.lock pyproject.toml | .venv-uv/bin/uv
+	$(UV) venv --quiet --clear --python $(PYTHON) $(LOWEST)
+	$(UV) pip install --quiet --compile-bytecode --python $(LOWEST)/bin/python --require-hashes -r requirements-lowest.lock
+	$(UV) pip install --quiet --python $(LOWEST)/bin/python --no-deps -e .
+	touch $@
+
 demo: setup
 	$(BIN)/overbook demo
 
-test: setup $(CLIENTS)/.ready lint
+test: setup $(CLIENTS)/.ready $(LOWEST)/.ready lint
 	bash scripts/system-packages.sh curl
 	$(BIN)/overbook runtime install mlserver
 	$(BIN)/overbook runtime install triton
@@ -43,12 +51,17 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	bash scripts/proto.sh --check
+	$(BIN)/python scripts/api_docs.py --check
 
 # Every branch of the pure rooms, by tests that are the same in every run; `make test` runs the others of theirs beside it.
 coverage: setup
 	mkdir -p build
 	$(BIN)/coverage run -m pytest -m "not (hypothesis or slow or soak)" $(PURE)
 	$(BIN)/coverage report
+
+# The quick unit tests, where what Overbook needs is as old as it may be.
+lowest: $(LOWEST)/.ready
+	$(LOWEST)/bin/pytest -q -m "not (hypothesis or slow or soak)" tests/unit
 
 bench: setup
 	bash scripts/system-packages.sh nginx-light wrk
@@ -70,13 +83,20 @@ protocol: setup
 	$(BIN)/overbook runtime install triton
 	$(BIN)/python scripts/protocol.py
 
+docs: setup
+	$(BIN)/python scripts/api_docs.py
+
 # Lock files carry hashes and no addresses: any package index serves.
+# In that of the lowest versions, what only the tests need is as in requirements-dev.lock; it is made from nothing
+# (--upgrade), as uv would keep what was locked where a lower version is allowed now.
 lock: .venv-uv/bin/uv
 	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes pyproject.toml -o requirements.lock
 	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes --extra dev pyproject.toml -o requirements-dev.lock
+	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes --resolution lowest-direct --upgrade --extra unit \
+	  --constraints <(grep '^[a-z]' requirements-dev.lock | grep -vxFf <(grep '^[a-z]' requirements.lock) | tr -d '\\') pyproject.toml -o requirements-lowest.lock
 	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes tests/e2e/clients.in -o tests/e2e/clients.lock
 	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes src/overbook/demo/trainers/networks.in -o src/overbook/demo/trainers/networks.lock
 	for d in src/overbook/runtimes/*/; do test ! -f $$d/requirements.in || UV=$(CURDIR)/$(UV) bash scripts/lock-runtime.sh $$d; done
 
 clean:
-	rm -rf $(VENV) $(CLIENTS) .venv-uv
+	rm -rf $(VENV) $(CLIENTS) $(LOWEST) .venv-uv

@@ -81,7 +81,8 @@ def main(
     if output is None and not only and not quick:
         output = _PAGE
     if output is not None:
-        output.write_text(report.markdown(_whole(ran, effort)))
+        kept = report.by_hand(output.read_text()) if output.exists() else ""
+        output.write_text(report.markdown(_whole(ran, effort), kept))
         console.print(f"written: {output}", highlight=False)
 
 

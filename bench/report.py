@@ -1,21 +1,27 @@
-"""Pure: findings as a page of Markdown and as rows for the terminal. Writes nothing."""
+"""Pure: findings as a page of Markdown and as rows for the terminal. Writes nothing.
+
+The page ends with a section that people write; a new page takes it over from the old one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from bench.findings import Line, Measured, Section, Target, Verdict
 from bench.samples import Samples
 
 _HEAD = """# Benchmarks
 
-Written by `{command}` on {date}; `make bench` writes it anew. Do not edit it by hand.
+Written by `{command}` on {date}; `make bench` writes it anew, all but the last section. Do not edit the rest by hand.
 
 Numbers of two machines cannot be compared, ratios of one run can: contestants take turns, so that what
 disturbs one disturbs the other. Shown are medians, with the lowest and the highest in brackets; a ratio
 is the median of the ratios of the rounds. A target that is not met says so.
 """
+
+_BY_HAND: Final = "\n## Measured for decisions\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +113,19 @@ def missed(sections: Sequence[Section]) -> list[str]:
     ]
 
 
-def markdown(run: Run) -> str:
-    """The whole page."""
+def by_hand(page: str) -> str:
+    """The last section of an earlier page, with its heading; "" where there is none."""
+    _, heading, text = page.partition(_BY_HAND)
+    return f"{heading}{text}".lstrip()
+
+
+def markdown(run: Run, kept: str) -> str:
+    """The whole page. ``kept``: the section by hand."""
     parts = [_HEAD.format(command=run.command, date=run.date), _machine(run.machine)]
     parts.append(_summary([ran.section for ran in run.sections]))
     parts.extend(map(_section, run.sections))
+    if kept:
+        parts.append(kept)
     return "\n".join(parts)
 
 

@@ -79,6 +79,13 @@ class ScriptedScheduler(scheduler_pb2_grpc.SchedulerServiceServicer):
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this scheduler has no servers")
         yield scheduler_pb2.ServerListUpdate()
 
+    async def TellNews(  # noqa: N802
+        self,
+        request: scheduler_pb2.ReplicaNews,
+        context: grpc.aio.ServicerContext[scheduler_pb2.ReplicaNews, scheduler_pb2.NewsHeard],
+    ) -> scheduler_pb2.NewsHeard:
+        return scheduler_pb2.NewsHeard()
+
 
 class ScriptedAgent(agent_pb2_grpc.AgentServiceServicer):
     """Says that every model is hot. ``activations`` counts requests that did not go the hot way."""

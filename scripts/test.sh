@@ -12,7 +12,8 @@ trap 'rm -rf "$said"' EXIT
 unit_tests() {
   make --no-print-directory coverage &&
     pytest -q -m "(hypothesis or slow) and not soak" "$@" &&
-    pytest -q -m "not soak" "${@/#/--ignore=}" tests/unit
+    pytest -q -m "not soak" "${@/#/--ignore=}" tests/unit &&
+    make --no-print-directory lowest
 }
 
 pytest -m "not soak and not alone" tests/conformance tests/integration >"$said/inner" 2>&1 &

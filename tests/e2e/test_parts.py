@@ -15,6 +15,7 @@ import httpx
 import yaml
 
 from overbook.client.control import ControlClient
+from overbook.demo.tally import parse_samples, total
 from tests.e2e.process import (
     free_ports,
     model_manifest,
@@ -37,7 +38,7 @@ def _evictions(client: ControlClient) -> int:
 def test_without_the_scheduler_models_are_served_and_activated(home: Path) -> None:
     models = zoo(home / "parts-zoo", 6, smallest=0.5, largest=2.0)
     size = max(model.bytes for model in models)
-    port, api_port, grpc_port, agent_port = free_ports(4)
+    port, api_port, grpc_port, agent_port, *pages = free_ports(6)
     scheduler_target, agent_target = f"127.0.0.1:{grpc_port}", f"127.0.0.1:{agent_port}"
     state = ("--state-dir", str(home / "parts"))
     processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -64,8 +65,13 @@ def test_without_the_scheduler_models_are_served_and_activated(home: Path) -> No
             "agent",
             *("--server", "mlserver", "--memory", str(size * 3), "--overcommit", "500"),
             *("--scheduler", scheduler_target, "--listen", agent_target),
+            *("--metrics-port", str(pages[0])),
         )
-        start("gateway", "--scheduler", scheduler_target, "--port", str(port))
+        start(
+            "gateway",
+            *("--scheduler", scheduler_target, "--port", str(port)),
+            *("--metrics-port", str(pages[1])),
+        )
         with ControlClient(api) as client:
             wait_until("all models are ready", lambda: _all_ready(client, len(models)), seconds=90)
         wait_until(
@@ -79,6 +85,7 @@ def test_without_the_scheduler_models_are_served_and_activated(home: Path) -> No
         processes["scheduler"].wait(10)
         # Six models, room for about three: every round evicts and activates.
         asyncio.run(_ask(port, models, rounds=ROUNDS))
+        _each_tells_its_own(pages, asked=(2 + ROUNDS) * len(models))
 
         start_scheduler()
         wait_until("the API answers again", lambda: _answers(f"{api}/healthz"))
@@ -96,6 +103,24 @@ def test_without_the_scheduler_models_are_served_and_activated(home: Path) -> No
     assert processes["gateway"].returncode == 0
     assert processes["agent"].returncode == 0
     assert not _left_over(str(home / "parts"))
+
+
+def _each_tells_its_own(pages: list[int], *, asked: int) -> None:
+    """The metrics of agent and gateway, on their ports: evictions there, at least so many requests here."""
+    agent, gateway = pages
+    assert _total(agent, "overbook_evictions_total", server="mlserver", replica="0") >= ROUNDS
+    # Of hot ones the gateway hears from Envoy, a moment later.
+    wait_until(
+        "all requests are counted", lambda: _total(gateway, "overbook_requests_total") >= asked
+    )
+    assert _total(agent, "overbook_requests_total") == 0
+    assert _total(gateway, "overbook_evictions_total") == 0
+
+
+def _total(port: int, name: str, **labels: str) -> float:
+    """The sum of a metric's samples that bear these labels."""
+    page = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10).raise_for_status()
+    return total(parse_samples(page.text), name, **labels)
 
 
 async def _ask(port: int, models: list[TrainedModel], rounds: int) -> None:

@@ -208,6 +208,13 @@ class FakeScheduler(scheduler_pb2_grpc.SchedulerServiceServicer):
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "no servers here")
         yield
 
+    async def TellNews(  # noqa: N802
+        self,
+        request: scheduler_pb2.ReplicaNews,
+        context: grpc.aio.ServicerContext[scheduler_pb2.ReplicaNews, scheduler_pb2.NewsHeard],
+    ) -> scheduler_pb2.NewsHeard:
+        return scheduler_pb2.NewsHeard()
+
     def __init__(self, update: scheduler_pb2.CatalogueUpdate) -> None:
         self.first = update
         self.changes: asyncio.Queue[scheduler_pb2.CatalogueUpdate] = asyncio.Queue()

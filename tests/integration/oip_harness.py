@@ -12,14 +12,15 @@ from pathlib import Path
 import grpc
 
 from overbook.gateway.oip.methods import STREAM_METHOD
-from overbook.gateway.oip.server import MAX_MESSAGE_BYTES, OipServer, OipSettings
+from overbook.gateway.oip.server import OipServer, OipSettings
+from overbook.wire.limits import MAX_MESSAGE
 from tests.unit.gateway.oip.catalogue import FakeCatalogue
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Script = Callable[[Context], Awaitable[None]]
 OPTIONS = (
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE),
+    ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.use_local_subchannel_pool", 1),
 )
 

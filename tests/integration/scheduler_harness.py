@@ -21,6 +21,7 @@ from overbook.scheduler.part import SchedulerConfig, SchedulerPart, running_sche
 from overbook.wire import common_pb2, scheduler_pb2_grpc
 from overbook.wire import scheduler_pb2 as pb
 from overbook.wire.channel import CHANNEL_OPTIONS
+from tests.unit.scheduler.described import description
 
 MB: Final = 1_000_000
 GROUP: Final = "overbook.dev/v1alpha1"
@@ -225,8 +226,17 @@ class Catalogue:
             self.complete.set()
 
 
+async def as_described(answer: httpx.Response) -> None:
+    """Fails when a call of the control API is answered otherwise than its description says."""
+    method, url = answer.request.method, answer.request.url.path
+    if description().knows(method, url):
+        kind = answer.headers["content-type"].partition(";")[0]
+        content = await answer.aread()
+        assert description().faults(method, url, answer.status_code, kind, content) == []
+
+
 class Harness:
-    """A scheduler, its control API, and whoever was started beside it."""
+    """A scheduler, its control API, and whoever was started beside it. What ``http`` is answered is as described."""
 
     def __init__(self, scheduler: SchedulerPart, http: httpx.AsyncClient) -> None:
         self.scheduler: Final = scheduler
@@ -290,7 +300,9 @@ async def harness(
     )
     async with (
         running_scheduler(config, missing) as scheduler,
-        httpx.AsyncClient(base_url=scheduler.api_url, timeout=30) as http,
+        httpx.AsyncClient(
+            base_url=scheduler.api_url, timeout=30, event_hooks={"response": [as_described]}
+        ) as http,
     ):
         running = Harness(scheduler, http)
         try:

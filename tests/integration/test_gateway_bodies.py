@@ -7,7 +7,11 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 
+from overbook.wire import oip_pb2
+from overbook.wire.limits import MAX_BODY, MAX_MESSAGE
+from tests.integration.fake_inference_server import SERVICE
 from tests.integration.gateway_fakes import World, answer_to_a_too_large_body, running_world
+from tests.unit.wire.writing import block
 
 SIZE = 64 * 1024 * 1024
 
@@ -56,11 +60,45 @@ async def test_larger_than_the_limit_is_refused(world: World, hot: bool) -> None
     assert world.agent.activations == []
 
 
+def message_of(size: int) -> bytes:
+    """A request for iris of so many bytes in all."""
+    name = block(1, "iris")
+    head = len(block(7, b"x" * size)) - size
+    made = name + block(7, b"x" * (size - len(name) - head))
+    assert len(made) == size
+    return made
+
+
 @pytest.mark.slow
-async def test_larger_grpc_message_is_refused(world: World) -> None:
-    await world.make_hot("iris")
+@pytest.mark.parametrize("path", ["cold", "hot", "fallback"])
+async def test_the_largest_message_alone(world: World, path: str) -> None:
+    await arrange(world, path)
+    answer = oip_pb2.ModelInferResponse.FromString(
+        await world.raw_call(message_of(MAX_MESSAGE), seconds=30)
+    )
+    assert answer.model_name == "iris"
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await world.grpc_infer("iris", b"x" * (81 * 1024 * 1024))
+        await world.raw_call(message_of(MAX_MESSAGE + 1), seconds=30)
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert "at most" in (caught.value.details() or "")
+    assert caught.value.details() == f"message: too large, at most {MAX_BODY} bytes are accepted"
     assert (await world.grpc_infer("iris")).model_name == "iris"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", ["cold", "hot", "fallback"])
+async def test_the_largest_message_in_a_stream(world: World, path: str) -> None:
+    await arrange(world, path)
+    open_stream: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = world.channel.stream_stream(
+        f"/{SERVICE}/ModelStreamInfer"
+    )
+    call = open_stream(timeout=30)
+    await call.write(message_of(MAX_MESSAGE))
+    answer = await call.read()
+    assert isinstance(answer, bytes)
+    assert oip_pb2.ModelInferResponse.FromString(answer).model_name == "iris"
+    await call.write(message_of(MAX_MESSAGE + 1))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call.read()
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    # gRPC's own words: the relay does not see such a message.
+    assert f"max ({MAX_MESSAGE + 1} vs. {MAX_MESSAGE})" in (caught.value.details() or "")

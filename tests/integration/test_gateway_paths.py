@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 
 import grpc
 import httpx
 import pytest
+from google.protobuf.message import DecodeError
 
 from overbook.wire import oip_pb2, scheduler_pb2
 from overbook.wire.agent_pb2 import ActivateReply
 from overbook.wire.common_pb2 import ReplicaRef
+from overbook.wire.limits import MAX_HEAD
 from tests.integration.fake_inference_server import SERVICE
 from tests.integration.gateway_fakes import World, agent_target, eventually, running_world
+from tests.unit.gateway.oip.hostile import INVALID_ARGUMENT, NAMED, NOT_FOUND, REFUSED
 
 MODELS = {"iris": [0], "wine": [0], "slow": [0], "broken": [0], "nowhere": []}
 
@@ -140,6 +143,47 @@ async def test_last_model_name_in_the_message_counts(world: World) -> None:
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
+async def refused(call: Awaitable[object]) -> tuple[int, str]:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return caught.value.code().value[0], caught.value.details() or ""
+
+
+async def test_a_message_is_refused_alike_alone_and_in_a_stream(world: World) -> None:
+    """Alone the script in Envoy reads it; what is compressed or in a stream comes to the gateway."""
+    await world.make_hot("iris")
+    stream: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = world.channel.stream_stream(
+        f"/{SERVICE}/ModelStreamInfer"
+    )
+    gzip = grpc.Compression.Gzip
+    for why, (message, refusal) in REFUSED.items():
+        assert await refused(world.raw_call(message)) == refusal, why
+        assert await refused(world.raw_call(message, compression=gzip)) == refusal, why
+        # With the header the stream is of one model, and a refusal ends it.
+        call = stream(timeout=10, metadata=(("seldon-model", "iris"),))
+        await call.write(message)
+        assert await refused(call.read()) == refusal, why
+    assert world.server.hits["iris"] == 0
+    assert world.agent.activations == []
+
+
+async def test_messages_that_name_a_model_in_a_crooked_way_reach_it(world: World) -> None:
+    """Whether the server takes them is its own affair: the fake one does not, where its decoder does not."""
+    await world.make_hot("iris", "wine")
+    for how, message in NAMED.items():
+        try:
+            expected = oip_pb2.ModelInferRequest.FromString(message).model_name
+        except DecodeError:
+            assert (await refused(world.raw_call(message)))[0] not in {
+                INVALID_ARGUMENT,
+                NOT_FOUND,
+            }, how
+        else:
+            answer = oip_pb2.ModelInferResponse.FromString(await world.raw_call(message))
+            assert answer.model_name == expected == "iris", how
+    assert world.server.hits["wine"] == 0
+
+
 _COMPRESSIONS = [grpc.Compression.Gzip, grpc.Compression.Deflate]
 
 
@@ -161,7 +205,7 @@ async def test_a_compressed_message_is_refused_like_any_other(world: World) -> N
     gzip, status = grpc.Compression.Gzip, grpc.StatusCode
     for message, code, says in (
         (b"\x0a\x04nope" * 1000, status.NOT_FOUND, "'nope' is not registered"),
-        (b"\x0a\x00" * 1000, status.INVALID_ARGUMENT, "no model_name"),
+        (b"\x0a\x00" * 1000, status.INVALID_ARGUMENT, "model_name: empty"),
         (b"\x0a\x7f" + bytes(60), status.INVALID_ARGUMENT, "not a ModelInferRequest"),
         (b"\x0a\x07nowhere" * 1000, status.UNAVAILABLE, "no room"),
     ):
@@ -200,7 +244,7 @@ async def test_clients_cannot_steer_with_internal_headers(world: World) -> None:
     assert world.gateway.router.grants.total("fake/0", "iris") == 1
 
 
-@pytest.mark.parametrize("name", ["..%2Fx", "a%2fb", "Iris", "a" * 64, "-a", "a_b"])
+@pytest.mark.parametrize("name", ["..%2Fx", "a%2fb", "Iris", "a" * 254, "-a", "a_b"])
 async def test_impossible_names_are_not_found(world: World, name: str) -> None:
     answer = await world.infer(name)
     assert answer.status_code == 404
@@ -230,6 +274,16 @@ async def test_more_paths_than_the_script_remembers(world: World) -> None:
         answer = await world.rest.post(f"/v2/models/iris/infer?n={number}", content=b"{}")
         assert answer.status_code == 200
     assert world.agent.activations == []
+
+
+async def test_a_head_that_envoy_takes_is_not_too_long_to_be_asked_about(world: World) -> None:
+    async def status(head: int) -> int:
+        path = f"/v2/models/iris/infer?{'x' * head}"
+        return (await world.rest.post(path, content=b"{}")).status_code
+
+    assert await status(MAX_HEAD - 1000) == 200
+    assert world.agent.activations == [("iris", False)]
+    assert await status(MAX_HEAD + 1000) == 431
 
 
 async def test_percent_encoded_name_is_the_model_it_spells(world: World) -> None:

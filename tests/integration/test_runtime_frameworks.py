@@ -19,7 +19,8 @@ import pytest_asyncio
 
 from overbook.agent.servers.mlserver.server import MlserverServer
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel
-from overbook.runtimes.install import RuntimeEnvironment, capabilities, environment, install
+from overbook.runtimes.catalogue import runtime
+from overbook.runtimes.install import RuntimeEnvironment, environment, install
 from tests.integration import mlserver_harness
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
@@ -58,7 +59,8 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OVERBOOK_RUNTIMES_DIR", str(folder))
         install("mlserver", lambda _message, _fraction: None, extras=EXTRAS)
-        found, offered = environment("mlserver"), capabilities("mlserver")
+        found = environment("mlserver")
+        offered = runtime("mlserver").offers(found.extras)
     models = tmp_path_factory.mktemp("models")
     subprocess.run([found.python, "-I", SCRIPT, models], check=True, capture_output=True, cwd="/")
     return Made(found, offered, models)

@@ -67,7 +67,7 @@ async def test_each_document_stands_alone(tmp_path: Path, artifact: Path) -> Non
                 "documents": [
                     model_document("good", artifact),
                     model_document("good", artifact),
-                    model_document("Bad_Name", artifact),
+                    model_document("-bad-", artifact),
                     model_document("missing", tmp_path / "nowhere"),
                     model_document("far", Path("/x"), storageUri="s3://bucket/x"),
                     model_document("typo", artifact, requirements=["sklern"]),
@@ -84,7 +84,7 @@ async def test_each_document_stands_alone(tmp_path: Path, artifact: Path) -> Non
         assert shown == [
             ("good", "created"),
             ("good", "failed"),
-            ("Bad_Name", "failed"),
+            ("-bad-", "failed"),
             ("missing", "failed"),
             ("far", "failed"),
             ("typo", "created"),
@@ -170,6 +170,27 @@ async def test_seldon_manifests_apply_with_warnings(tmp_path: Path, artifact: Pa
         server = (await running.http.get("/api/v1/servers/mlserver")).json()
         assert server["metadata"]["namespace"] == "seldon"
         assert server["status"]["replicas"][0]["bytes"]["budget"] == 10_000_000
+
+
+async def test_what_is_for_others_is_skipped(tmp_path: Path, artifact: Path) -> None:
+    seldon = "mlops.seldon.io/v1alpha1"
+    pipeline: dict[str, object] = {
+        "apiVersion": seldon,
+        "kind": "Pipeline",
+        "metadata": {"name": "p"},
+    }
+    async with harness(tmp_path, Defaults(memory=10_000_000)) as running:
+        results = await running.apply(pipeline, model_document("iris", artifact), server_document())
+        assert [each["action"] for each in results] == ["skipped", "created", "created"]
+        assert (results[0]["kind"], results[0]["name"], results[0]["error"]) == (
+            "Pipeline",
+            "p",
+            None,
+        )
+        warning = f"Pipeline 'p' of {seldon} is skipped; Overbook has Models and Servers"
+        assert results[0]["warnings"] == [warning]
+        answer = await running.http.post("/api/v1/validate", json={"documents": [pipeline]})
+        assert answer.json()["results"][0]["action"] == "skipped"
 
 
 async def test_deleting_a_server(tmp_path: Path, artifact: Path) -> None:

@@ -14,33 +14,28 @@ from pathlib import Path
 
 from overbook.agent.accusing import Accuser
 from overbook.agent.activation import Activation, AgentStops
-from overbook.agent.arrears import Arrears
+from overbook.agent.alarm import Alarm
 from overbook.agent.clock import Clock
 from overbook.agent.contents import Contents
 from overbook.agent.deaths import Calls, Death
 from overbook.agent.followers import Followers
 from overbook.agent.in_flight import may_have_requests, requests_in, surely_asked
 from overbook.agent.inquiries import Inquiries
-from overbook.agent.looking import told
 from overbook.agent.memory.meter import Meter
-from overbook.agent.memory.sizes import Measurable
 from overbook.agent.memory.watch import RETRY_AFTER
 from overbook.agent.notices import Notices
 from overbook.agent.operations import OperationLimits, Operations, Repair, Reports, Stuck
+from overbook.agent.performing import Performer
+from overbook.agent.residents import Residents
+from overbook.agent.results import Results
 from overbook.agent.servers.protocol import InferenceServer, ModelRejected, PreparedModel
-from overbook.residency import effects as fx
+from overbook.agent.waiters import Waiters
 from overbook.residency import events as ev
-from overbook.residency.core import Core, Statistics
+from overbook.residency.core import Core
 from overbook.residency.effects import Refusal
+from overbook.residency.entry import Entry
 from overbook.residency.events import ModelName, RequestId
-from overbook.residency.replica import Entry
-
-
-@dataclass(slots=True)
-class _Waiter:
-    model: ModelName
-    arrived: float
-    answer: asyncio.Future[Activation]
+from overbook.residency.outlook import Statistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +43,8 @@ class ActorPorts:
     """What the actor acts upon. ``kill_server`` ends a process that does not answer;
     `server_down` tells of its end.
 
-    ``loaded``: is told of each load that ended well. ``repair``: see `operations`. ``size``: bytes to charge for a
-    model, by what is known now. ``guard_again``: have the guard look now; it says by `Actor.guard` what that changed.
+    ``loaded``: is told of each load that ended well; ``left``: of each model that is forgotten. ``repair``: see
+    `operations`. ``size``, ``guard_again``: see `residents`.
     """
 
     server: InferenceServer
@@ -66,7 +61,9 @@ class ActorPorts:
 class Actor:
     """One server replica. Not thread-safe: everything happens on one event loop.
 
-    Large, as it is the one writer of all that a replica holds: each event and effect of the core has its lines here.
+    Large, as a third of it puts together whom it hears and whom it has begin things.
+
+    ``followers``: its gateways. ``residents``: its models in memory, as meter and memory watch see them.
     """
 
     def __init__(
@@ -76,50 +73,77 @@ class Actor:
         self._clock = clock
         self._server = ports.server
         self._notices = ports.notices
+        self._repair = ports.repair
+        self._meter = ports.meter
         self._accuser = Accuser()
-        self.followers = Followers(
-            on_withdrawn=self._on_withdrawn, on_passed=self.passed, on_usage=self._on_usage
+        self._contents = Contents(core.entries)
+        self._waiters = Waiters(clock, self._contents)
+        self.residents = Residents(
+            core, self._contents, ports.meter.sizes, ports.size, self.feed, ports.guard_again
         )
-        self._operations = Operations(
+        self._results = self._results_for(ports)
+        self.followers = Followers(
+            on_withdrawn=self._results.withdrawn,
+            on_passed=self._results.passed,
+            on_usage=self._results.usage,
+        )
+        self._operations = self._operations_for(ports, limits)
+        self._inquiries = Inquiries(ports.server, self.followers.passed_on, self._results.inquired)
+        self._performer = Performer(
+            entries=core.entries,
+            waiters=self._waiters,
+            operations=self._operations,
+            followers=self.followers,
+            contents=self._contents,
+            accuser=self._accuser,
+            notices=ports.notices,
+            leaving=lambda: self._left is not None,
+            left=ports.left,
+        )
+        self._inbox: deque[ev.Event] = deque()
+        self._handling = False
+        self._alarm = Alarm(self._tick)
+        self._failed: asyncio.Future[None] | None = None
+        self._stopped = False
+        self._emptied: asyncio.Event | None = None
+        self._left: asyncio.Event | None = None
+
+    def _results_for(self, ports: ActorPorts) -> Results:
+        return Results(
+            entries=self._core.entries,
+            contents=self._contents,
+            residents=self.residents,
+            accuser=self._accuser,
+            notices=ports.notices,
+            meter=ports.meter,
+            clock=self._clock,
+            feed=self.feed,
+            size=ports.size,
+            describe=lambda prepared: self._operations.describe(prepared),
+            tell_loaded=ports.loaded,
+            inquire=self._inquire,
+            busy=lambda model: self._inquiries.busy(model),
+        )
+
+    def _operations_for(self, ports: ActorPorts, limits: OperationLimits) -> Operations:
+        results = self._results
+        return Operations(
             server=ports.server,
-            clock=clock,
+            clock=self._clock,
             limits=limits,
             reports=Reports(
-                loaded=self._on_loaded,
-                rejected=self._on_rejected,
-                drained=self._on_drained,
-                unloaded=self._on_unloaded,
-                verified=self._on_verified,
-                described=self._on_described,
+                loaded=results.loaded,
+                rejected=results.rejected,
+                drained=results.drained,
+                unloaded=results.unloaded,
+                verified=results.verified,
+                described=results.described,
                 stuck=ports.kill_server,
             ),
             repair=self._repaired,
             meter=ports.meter,
             watched=self._accuser.watched,
         )
-        self._inquiries = Inquiries(ports.server, self.followers.passed_on, self._on_inquired)
-        self._repair = ports.repair
-        self._tell_loaded = ports.loaded
-        self._tell_left = ports.left
-        self._meter = ports.meter
-        self._size = ports.size
-        self._guard_again = ports.guard_again
-        self._contents = Contents()
-        self._arrears = Arrears(self._contents, core, ports.size)
-        self._waiters: dict[RequestId, _Waiter] = {}
-        self._next_request = 0
-        self._load_times: dict[ModelName, tuple[float, float]] = {}  # its end, its seconds
-        self._metadata: dict[ModelName, tuple[PreparedModel, Mapping[str, object]]] = {}
-        self._inbox: deque[ev.Event] = deque()
-        self._handling = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._failed: asyncio.Future[None] | None = None
-        self._stopped = False
-        self._used: set[ModelName] = set()
-        self._lost = self._guarded = 0  # bytes withheld from models, and by whom
-        self._refusing = ""
-        self._emptied: asyncio.Event | None = None
-        self._left: asyncio.Event | None = None
 
     async def run(self) -> None:
         """Own the operations until cancelled; an error that is nobody's answer ends the agent."""
@@ -135,11 +159,8 @@ class Actor:
                     self._stopped = True
         finally:
             self._failed.cancel()
-            if self._timer is not None:
-                self._timer.cancel()
-            for waiter in self._waiters.values():
-                if not waiter.answer.done():
-                    waiter.answer.set_exception(AgentStops())
+            self._alarm.cancel()
+            self._waiters.send_away()
 
     # -- what the other modules of the agent say
 
@@ -166,82 +187,19 @@ class Actor:
         return self._contents.files
 
     def charged(self, model: ModelName) -> int:
-        return self._core.ledger.of(model)
-
-    # -- for the memory watch
-
-    @property
-    def budget(self) -> int:
-        return self._core.ledger.budget
-
-    @property
-    def charged_bytes(self) -> int:
-        return self._core.ledger.total
-
-    @property
-    def overdrawn(self) -> int:
-        return self._core.overdrawn
-
-    def resident_contents(self) -> list[tuple[Measurable, int]]:
-        return [
-            (self._meter.sizes.content(prepared.artifact.name), self.charged(model))
-            for model, prepared in self._contents.in_server.items()
-        ]
-
-    def take_used(self) -> list[Measurable | None]:
-        used, self._used = self._used, set()
-        found = [self._contents.in_server.get(model) for model in used]
-        content = self._meter.sizes.content
-        return [None if each is None else content(each.artifact.name) for each in found]
-
-    def guard(self, withheld: int, refusing: str) -> None:
-        self._guarded, self._refusing = withheld, refusing
-        self._withhold()
-
-    def starved(self) -> bool:
-        return self._core.starved()
-
-    @property
-    def charged_in_all(self) -> int:
-        """Bytes of all models in the ledger, with what loads take for a moment."""
-        return self._core.ledger.total + self._core.overdrawn
-
-    def withhold_lost(self, lost: int) -> None:
-        """So many bytes are lost to the models until the process ends."""
-        self._lost = lost
-        self._withhold()
-
-    def _withhold(self) -> None:
-        """The guard's room is that of all models together, so what is lost is in it already."""
-        size = self._withheld_with(self._arrears.kept)
-        if size != self._core.ledger.withheld:
-            owed = size > max(self._lost, self._guarded)
-            self.feed(ev.Withhold(size, lost=self._lost >= self._guarded, owed=owed))
-
-    def _withheld_with(self, kept: int) -> int:
-        return max(self._lost, self._guarded, kept)
+        return self.residents.charged(model)
 
     def assign(self, prepared: PreparedModel, register: ev.Register) -> None:
         self._contents.assign(prepared)
         self.feed(register)
-        self._drop_older(register.model)
-
-    def _drop_older(self, model: ModelName) -> None:
-        """Only two contents of a model can still be loaded."""
-        entry = self.entries.get(model)
-        if entry is not None:
-            good = None if entry.good is None else entry.good.generation
-            self._contents.keep_only(model, {entry.generation, good})
-
-    def _newest(self, model: ModelName) -> PreparedModel | None:
-        entry = self.entries.get(model)
-        return None if entry is None else self._contents.find(model, entry.generation)
+        self._contents.drop_older(register.model)
 
     async def _repaired(self, prepared: PreparedModel) -> PreparedModel | None:
-        """Also when the new copy cannot be loaded either, the old one is gone."""
+        """Looks once until a load succeeds. Also when the new copy cannot be loaded either, the old one is gone."""
+        if self._contents.is_checked(prepared):
+            return None
         repaired = await self._repair(prepared)
-        if repaired is not None:
-            self._contents.repaired(repaired)
+        self._contents.checked(prepared, repaired)
         return repaired
 
     def stands_in(self, model: ModelName) -> int:
@@ -297,9 +255,8 @@ class Actor:
         """The process is gone: its operations are void."""
         charged = tuple(self._core.ledger.charges)
         for hung, why in self._operations.hung.items():
-            self._on_rejected(hung, why, passing=True)
-        self._lost = self._guarded = self._arrears.kept = 0
-        self._refusing = ""
+            self._results.rejected(hung, why, passing=True)
+        self.residents.end()
         self.feed(ev.ServerDown())
         # What the events above began is void as well, so this comes last.
         self._operations.abandon(reason)
@@ -334,10 +291,7 @@ class Actor:
         Those that wait here are sent to other replicas. Loads under way are nobody's then, and not waited for.
         """
         self._left = asyncio.Event()
-        for request, waiter in list(self._waiters.items()):
-            del self._waiters[request]
-            if not waiter.answer.done():
-                waiter.answer.set_exception(AgentStops())
+        for request in self._waiters.send_away():
             self.feed(ev.RequestLeft(request))
         self.feed(ev.Recycle())
         await self._left.wait()
@@ -357,24 +311,20 @@ class Actor:
         """
         if self._stopped or self._left is not None:
             raise AgentStops
-        if self._refusing and self._core.ledger.of(model) == 0:
-            return Activation(Refusal.OVERLOADED, self._refusing, RETRY_AFTER)
-        self._next_request += 1
-        request = RequestId(self._next_request)
-        arrived = self._clock.now()
-        waiter = _Waiter(model, arrived, asyncio.get_running_loop().create_future())
-        self._waiters[request] = waiter
-        self.feed(ev.RequestArrived(request, model, arrived + timeout, suspect))
+        if self.residents.refusing and not self.charged(model):
+            return Activation(Refusal.OVERLOADED, self.residents.refusing, RETRY_AFTER)
+        waiter = self._waiters.arrive(model)
+        request, deadline = waiter.request, waiter.arrived + timeout
+        self.feed(ev.RequestArrived(request, model, deadline, suspect))
         try:
             return await waiter.answer
         except asyncio.CancelledError:
-            self._waiters.pop(request, None)
+            self._waiters.leave(request)
             self.feed(ev.RequestLeft(request))
             raise
 
     def passed(self, request: RequestId) -> None:
-        """A request that was granted has been passed on to the server, or nobody wants it any more."""
-        self.feed(ev.Passed(request))
+        self._results.passed(request)
 
     def try_again(self, model: ModelName) -> None:
         """A person says that whatever was said against its content does not count any more."""
@@ -388,12 +338,12 @@ class Actor:
 
     async def metadata(self, model: ModelName) -> Mapping[str, object] | None:
         """OIP metadata without loading: what the server said last, else what the files tell."""
-        prepared = self._newest(model)
+        prepared = self._contents.newest(model)
         if prepared is None:
             return None
-        known = self._metadata.get(model)
-        if known is not None and known[0] == prepared:
-            return known[1]
+        known = self._contents.description(prepared)
+        if known is not None:
+            return known
         try:
             return await self._server.static_metadata(prepared)
         except ModelRejected:
@@ -417,7 +367,7 @@ class Actor:
             while self._inbox:
                 event = self._inbox.popleft()
                 for effect in self._core.handle(event, self._clock.now()):
-                    self._begin(effect)
+                    self._performer.begin(effect)
         except Exception as error:
             self._inbox.clear()
             if self._failed is not None and not self._failed.done():
@@ -425,7 +375,7 @@ class Actor:
             raise
         finally:
             self._handling = False
-        self._set_timer()
+        self._alarm.set(self._core.next_wakeup())
         self._inquire()
         if self._emptied is not None and not self._core.ledger.charges:
             self._emptied.set()
@@ -435,158 +385,6 @@ class Actor:
     def _inquire(self) -> None:
         self._inquiries.about(self._core.awaited(self._clock.now()))
 
-    def _set_timer(self) -> None:
-        wake = self._core.next_wakeup()
-        if self._timer is not None:
-            if self._timer.when() <= wake:
-                return  # it is set anew then; most events only move the wake-up further away
-            self._timer.cancel()
-            self._timer = None
-        if wake != float("inf"):
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_at(wake, self._tick)
-
     def _tick(self) -> None:
-        self._timer = None
-        self._refresh_guard()
+        self.residents.look_again()
         self.feed(ev.Tick())
-
-    def _refresh_guard(self) -> None:
-        """Before a model is seen as idle: what its inference borrowed may have been given back since the last look.
-
-        Otherwise the guard evicts it for memory that nobody holds any more.
-        """
-        if self._guarded:
-            self._guard_again()
-
-    def _begin(self, effect: fx.Effect) -> None:
-        match effect:
-            case fx.Grant(request):
-                self._answer(request, None, "", 0.0)
-            case fx.Reject(request, refusal, reason, retry_after):
-                self._answer(request, refusal, reason, retry_after)
-            case fx.Load(model, generation):
-                self._notices.changed(model)
-                prepared = self._contents.begin_load(model, generation)
-                self._operations.load(prepared, self._contents.in_server.get(model))
-            case fx.Unload(model) if self._left is not None:
-                # The server ends with us, or keeps what it has: to wait for the unload would be for nothing.
-                self._notices.changed(model)
-            case fx.Unload(model):
-                self._notices.changed(model)
-                idle = self.entries[model].in_flight == 0
-                self._operations.unload(model, self._contents.in_server.get(model), idle=idle)
-            case fx.Verify(model):
-                self._operations.verify(model)
-            case fx.Publish(model):
-                self._operations.stop_settling(model)
-                self.followers.publish(model)
-                self._notices.changed(model)
-            case fx.Withdraw(model, ticket, _):
-                self.followers.withdraw(model, ticket)
-                self._notices.changed(model)
-            case fx.Settle(model, ticket):
-                self._operations.settle(model, ticket, self.followers.passed_on(model))
-            case fx.Evicted(model, cause):
-                self._contents.left(model)
-                self._notices.evicted(model, cause)
-            case fx.Forgotten(model):
-                self._operations.forget(model)
-                self._accuser.forgive(model)
-                self._contents.forget(model)
-                self._metadata.pop(model, None)
-                self._load_times.pop(model, None)
-                self._notices.forgotten(model)
-                self._tell_left(model)
-
-    def _answer(
-        self, request: RequestId, refusal: Refusal | None, reason: str, retry_after: float
-    ) -> None:
-        waiter = self._waiters.pop(request, None)
-        if waiter is None or waiter.answer.done():
-            return  # its caller was cancelled in this very turn of the loop; RequestLeft follows
-        waited = self._clock.now() - waiter.arrived
-        ended, seconds = self._load_times.get(waiter.model, (0.0, 0.0))
-        load = min(seconds, waited) if ended >= waiter.arrived else 0.0
-        waiter.answer.set_result(Activation(refusal, reason, retry_after, waited, load, request))
-        if refusal is not None:
-            self._notices.changed(waiter.model)
-
-    def _on_withdrawn(self, model: ModelName, ticket: ev.Ticket) -> None:
-        self.feed(ev.Withdrawn(model, ticket))
-
-    def _on_usage(self, model: ModelName, in_flight: int, active: bool) -> None:
-        if in_flight == 0:
-            self._refresh_guard()
-        else:
-            self._inquiries.busy(model)
-        last_active = self._clock.now() if active else -float("inf")
-        self.feed(ev.UsageSeen(model, in_flight, last_active))
-        if active:
-            self._meter.used(model, in_flight)
-        self._notices.used(model)
-        if active:
-            self._used.add(model)
-
-    def _on_inquired(self, model: ModelName, idle: bool) -> None:
-        """The server that was asked knows the end of a request before the meters do."""
-        if not idle:
-            self._inquire()
-            return
-        self._refresh_guard()
-        self.feed(ev.UsageSeen(model, 0, -float("inf")))
-
-    # -- how operations ended
-
-    def _on_drained(self, model: ModelName, ticket: ev.Ticket) -> None:
-        self._refresh_guard()
-        self.feed(ev.Drained(model, ticket))
-
-    def _on_loaded(self, prepared: PreparedModel, seconds: float) -> None:
-        model = ModelName(prepared.name)
-        self._contents.end_load(model, prepared)
-        self._load_times[model] = (self._clock.now(), seconds)
-        self._accuser.loaded(prepared)
-        self._notices.loaded(model, seconds)
-        size = self._size(prepared)
-        self.feed(ev.LoadSucceeded(model, measured=size, seconds=seconds))
-        self._drop_older(model)
-        self._tell_loaded(prepared)
-        if self._newest(model) != prepared:
-            return
-        known = self._metadata.get(model)
-        if known is None or known[0] != prepared:
-            self._operations.describe(prepared)
-
-    def _on_unloaded(self, model: ModelName, problem: str) -> None:
-        if problem:
-            self._notices.unload_failed(model, problem)
-        self.feed(ev.Unloaded(model))
-        if self._arrears.kept:
-            self.catch_up()
-
-    def catch_up(self) -> None:
-        """Charge loaded models with what they are known to take by now, see `Arrears`."""
-        for charge in self._arrears.settle(self._withheld_with):
-            self.feed(charge)
-        self._withhold()
-
-    def _on_rejected(self, model: ModelName, reason: str, passing: bool) -> None:
-        """``passing``: the same content may well load at the next try."""
-        self._contents.end_load(model, None)
-        reason = told(reason)
-        self.feed(ev.LoadFailed(model, reason, passing=passing))
-        entry = self.entries.get(model)
-        self._notices.load_failed(model, reason, final=entry is not None and entry.given_up)
-
-    def _on_verified(self, model: ModelName, present: bool) -> None:
-        entry = self.entries.get(model)
-        if entry is not None and entry.verifying:
-            if not present:
-                self._contents.left(model)
-            self.feed(ev.Verified(model, present))
-
-    def _on_described(self, prepared: PreparedModel, found: Mapping[str, object]) -> None:
-        model = ModelName(prepared.name)
-        if self._newest(model) == prepared:
-            self._metadata[model] = (prepared, found)

@@ -69,7 +69,7 @@ class Arrears:
 
     def _of(self, model: ModelName) -> int:
         """Below 0: it is charged too much."""
-        prepared, entry = self._contents.in_server.get(model), self._core.entries.get(model)
+        prepared, entry = self._contents.loaded(model), self._core.entries.get(model)
         if prepared is None or entry is None or entry.state not in SERVING:
             return 0
         return self._size(prepared) - entry.loaded_size

@@ -20,11 +20,12 @@ from overbook.agent.losses import LostModels
 from overbook.agent.memory.gpu import Gpus
 from overbook.agent.memory.history import History
 from overbook.agent.memory.machine import Room
-from overbook.agent.memory.meter import Meter, Sampling, Telling
+from overbook.agent.memory.meter import Meter
 from overbook.agent.memory.readings import Probe
 from overbook.agent.memory.recycling import Recycling
 from overbook.agent.memory.sizes import Sizes
 from overbook.agent.memory.store import SizeStore
+from overbook.agent.memory.telling import Sampling, Telling
 from overbook.agent.memory.unattributed import Unattributed, slack_of
 from overbook.agent.memory.watch import Watch, WatchPorts
 from overbook.agent.memory.weigher import Weigher, WeigherPorts
@@ -32,13 +33,14 @@ from overbook.agent.notices import Notices
 from overbook.agent.operations import OperationLimits
 from overbook.agent.proven import Proven
 from overbook.agent.reports import Reporter
-from overbook.agent.servers.attached.server import Foreign
+from overbook.agent.servers.attached.foreign import Foreign
 from overbook.agent.servers.launched.replaceable import ReplaceableServer
 from overbook.agent.servers.protocol import InferenceServer
 from overbook.agent.sizing import Sizing
 from overbook.agent.supervisor import Phase, RestartLimits, Supervisor
 from overbook.agent.verification import Verification
 from overbook.agent.verifier import Verifier, VerifierPorts
+from overbook.residency.chosen import ChosenOrder
 from overbook.residency.core import Core
 from overbook.residency.events import ModelName
 from overbook.residency.replica import Limits
@@ -96,6 +98,7 @@ class Agent:
     lost: LostModels
     reporter: Reporter
     watch: Watch
+    order: ChosenOrder
 
     async def run(self, *, watching: bool = True) -> None:
         """Until cancelled. ``watching``: the memory of the process, which takes looks several times a second."""
@@ -114,7 +117,7 @@ class Agent:
 def assemble(ports: AgentPorts, limits: AgentLimits) -> Agent:
     """An agent whose parts know each other; nothing runs yet.
 
-    One long list, since who refers to whom can only be seen in one place.
+    Large, as it is one list: who refers to whom can only be seen in one place.
     """
     server, notices, clock = ports.server, ports.notices, ports.clock
     recycling = Recycling()
@@ -131,10 +134,10 @@ def assemble(ports: AgentPorts, limits: AgentLimits) -> Agent:
         clock=clock,
         state=Unattributed(slack_of(limits.budget)),
         telling=Telling(
-            charged=lambda: actor.charged_in_all,
+            charged=lambda: actor.residents.charged_in_all,
             charged_for=lambda model: actor.charged(ModelName(model)),
-            withhold=lambda lost: actor.withhold_lost(lost),
-            measured=lambda: actor.catch_up(),
+            withhold=lambda lost: actor.residents.withhold_lost(lost),
+            measured=lambda: actor.residents.catch_up(),
         ),
         sampling=Sampling(server.sample, lambda digest, request: weigher.sampled(digest, request)),
     )
@@ -148,8 +151,9 @@ def assemble(ports: AgentPorts, limits: AgentLimits) -> Agent:
         spare=ports.spare,
         room=ports.room,
     )
+    order = ChosenOrder()
     actor = Actor(
-        core=Core(budget=limits.budget, limits=limits.residency),
+        core=Core(budget=limits.budget, limits=limits.residency, order=order),
         clock=clock,
         limits=limits.operations,
         ports=ActorPorts(
@@ -198,11 +202,11 @@ def assemble(ports: AgentPorts, limits: AgentLimits) -> Agent:
         verifier=verifier,
     )
     reporter = Reporter(
-        actor, assignments, supervisor, server, clock, verifier.of, foreign=ports.foreign
+        actor, assignments, supervisor, server, clock, verifier.of, notices.warnings, ports.foreign
     )
     watch = Watch(
         WatchPorts(
-            residents=actor,
+            residents=actor.residents,
             meter=meter,
             notices=notices,
             clock=clock,
@@ -230,6 +234,7 @@ def assemble(ports: AgentPorts, limits: AgentLimits) -> Agent:
         lost=LostModels(server=server, actor=actor, notices=notices, clock=clock),
         reporter=reporter,
         watch=watch,
+        order=order,
     )
 
 

@@ -1,4 +1,4 @@
-"""One assigned model, and the content that was registered for it. Only `assignments` changes them."""
+"""One assigned model, and the content that was registered for it. Only `assignments` and `fetches` change them."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ class AssignedContent:
             requirements=self.prepared.requirements,
             version=self.prepared.version,
             generation=self.asked,
+            parameters=self.prepared.parameters,
         )
 
     def same(self, other: PreparedModel) -> bool:
@@ -119,6 +120,7 @@ def same_content(one: pb.AssignedModel, other: pb.AssignedModel) -> bool:
         and one.fingerprint == other.fingerprint
         and one.artifact_version == other.artifact_version
         and one.requirements == other.requirements
+        and _parameters(one) == _parameters(other)
     )
 
 
@@ -130,6 +132,7 @@ def restored(name: str, good: GoodContent, artifact: Artifact) -> AssignedConten
         artifact=artifact.path,
         requirements=good.requirements,
         version=good.version,
+        parameters=good.parameters,
     )
     source = (good.storage_uri, good.fingerprint)
     return AssignedContent(artifact, good.kind, source, prepared, good.generation)
@@ -142,12 +145,18 @@ def asks_for(spec: pb.AssignedModel, good: GoodContent) -> bool:
         spec.fingerprint,
         spec.artifact_version,
         tuple(spec.requirements),
+        _parameters(spec),
     ) == (
         good.storage_uri,
         good.fingerprint,
         good.version,
         good.requirements,
+        good.parameters,
     )
+
+
+def _parameters(spec: pb.AssignedModel) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(spec.parameters.items()))
 
 
 def prepared_model(spec: pb.AssignedModel, artifact: Artifact) -> PreparedModel:
@@ -157,4 +166,5 @@ def prepared_model(spec: pb.AssignedModel, artifact: Artifact) -> PreparedModel:
         artifact=artifact.path,
         requirements=tuple(spec.requirements),
         version=spec.artifact_version,
+        parameters=_parameters(spec),
     )

@@ -1,9 +1,7 @@
-"""What this replica is to hold: takes assignments, brings the artifacts here, and registers them with the actor.
+"""What this replica is to hold: takes assignments, has the artifacts brought here, and registers them with the actor.
 
-A model is available once its artifact is local and checked; from then on only the actor speaks of it. A fetch
-that failed is tried again with backoff, and at once when the assignment changes; what was registered before goes
-on serving meanwhile. Files that were fetched and then refused are not looked at again before that, or before a person
-asks: they are the same files.
+A model is available once its artifact is local and checked; from then on only the actor speaks of it. What was
+registered before goes on serving while files are on their way (`fetches`).
 
 The core tells contents apart by numbers that never fall. They are given here, when the files are known: normally
 the generation of the spec, but a scheduler may begin to count anew while we still hold an older content.
@@ -11,7 +9,6 @@ the generation of the spec, but a scheduler may begin to count anew while we sti
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,38 +20,28 @@ from overbook.agent.assigned import (
     AssignedContent,
     Assignment,
     asks_for,
-    prepared_model,
     restored,
     same_content,
 )
 from overbook.agent.clock import Clock
+from overbook.agent.fetches import RETRY_BASE, Fetches, Fetching, FetchPorts
 from overbook.agent.kinds import ArtifactKind
-from overbook.agent.looking import failing_alone, told
 from overbook.agent.memory.sizes import Sizes
 from overbook.agent.notices import Notices
 from overbook.agent.proven import Proven
-from overbook.agent.reasons import is_lasting
-from overbook.agent.servers.protocol import InferenceServer, ModelRejected, PreparedModel
+from overbook.agent.servers.protocol import InferenceServer, PreparedModel
 from overbook.agent.sizing import Sizing
-from overbook.artifacts.cache import Artifact, ArtifactError
-from overbook.manifests.problems import shown
+from overbook.artifacts.cache import Artifact
 from overbook.residency.effects import Refusal
 from overbook.residency.events import ModelName
 from overbook.wire import scheduler_pb2 as pb
 
-_CONCURRENT_FETCHES: Final = 4
-_RETRY_BASE: Final = 2.0
-_RETRY_MAX: Final = 60.0
 # Requests that may wait for the artifact of one model; beyond that they are told to come again.
 _MAX_WAITING: Final = 2000
 
 
-class Cache(Protocol):
-    """Where artifacts come from: `overbook.artifacts.cache.ArtifactCache`."""
-
-    async def fetch(self, storage_uri: str, fingerprint: str) -> Artifact:
-        """Raises ArtifactError."""
-        ...
+class Cache(Fetching, Protocol):
+    """`overbook.artifacts.cache.ArtifactCache`."""
 
     def held(self, digest: str, size: int) -> Artifact | None:
         """An artifact of ``size`` bytes that was fetched at some time; None when it is not here any more."""
@@ -101,22 +88,28 @@ class Assignments:
         proven: Proven,
         verifier: Verifying,
     ) -> None:
-        self._sizes = sizes
         self._weigher = weigher
         self.sizing = sizing
         self._proven = proven
         self._verifier = verifier
         self._actor = actor
-        self._server = server
         self._cache = cache
-        self._kind_of = kind_of
         self._notices = notices
         self._clock = clock
         self._assigned: dict[str, Assignment] = {}
         self._leaving: dict[str, Assignment] = {}
         self._mentioned: set[str] | None = None
-        self._slots = asyncio.Semaphore(_CONCURRENT_FETCHES)
-        self._tasks: asyncio.TaskGroup | None = None
+        self._fetches = Fetches(
+            FetchPorts(
+                cache=cache,
+                server=server,
+                sizes=sizes,
+                notices=notices,
+                kind_of=kind_of,
+                begins=self._restore,
+                arrived=self._arrived,
+            )
+        )
         self._synced = False
         self._kept: set[str] | None = None
         self._prune_due = True  # models may have left while this agent was not running
@@ -127,9 +120,7 @@ class Assignments:
 
     async def run(self) -> None:
         """Own the fetches until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            self._tasks = tasks
-            await asyncio.get_running_loop().create_future()
+        await self._fetches.run()
 
     # -- the scheduler's word
 
@@ -154,17 +145,17 @@ class Assignments:
         if known is None:
             known = Assignment(spec)
             self._assigned[spec.name] = known
-            self._begin_fetch(known)
+            self._fetches.begin(known)
             return
         before, known.spec = known.spec, spec
         if not same_content(before, spec):
             known.current = False
-            self._begin_fetch(known)
+            self._fetches.begin(known)
             return
         if spec != before and known.content is not None:
             self._register(known, known.content)
         if known.failure and (spec != before or not known.final):
-            self._begin_fetch(known)
+            self._fetches.begin(known)
 
     def _revoke(self, name: str) -> None:
         known = self._assigned.pop(name, None)
@@ -192,48 +183,10 @@ class Assignments:
 
     # -- artifacts
 
-    def _begin_fetch(self, assignment: Assignment) -> None:
-        if self._tasks is None:
-            raise RuntimeError("the assignments are not running")
-        if assignment.fetch is not None:
-            assignment.fetch.cancel()
-        assignment.failure, assignment.failures, assignment.final = "", 0, False
-        name = f"fetch {assignment.spec.name}"
-        assignment.fetch = self._tasks.create_task(self._fetch(assignment), name=name)
-        self._notices.changed(assignment.spec.name)
-
-    async def _fetch(self, assignment: Assignment) -> None:
-        self._restore(assignment)
-        while True:
-            spec = assignment.spec
-            try:
-                async with self._slots:
-                    with failing_alone(spec.name, f"its artifact {shown(spec.storage_uri)}"):
-                        content = await self._look(spec)
-            except (ArtifactError, ModelRejected) as error:
-                # Without a fingerprint the address may lead to other files at the next try.
-                final = is_lasting(error) and bool(spec.fingerprint)
-                self._fetch_failed(assignment, told(str(error)), final=final)
-                if final:
-                    return
-                backoff = _RETRY_BASE * 2.0 ** min(10, assignment.failures - 1)
-                await asyncio.sleep(min(_RETRY_MAX, backoff))
-                continue
-            if assignment.fetch is asyncio.current_task():
-                assignment.fetch = None
-                assignment.failures, assignment.failure, assignment.final = 0, "", False
-                assignment.current = True
-                self._register(assignment, content)
-            return
-
-    async def _look(self, spec: pb.AssignedModel) -> AssignedContent:
-        """Bring the files here and see what they are. Raises ArtifactError, ModelRejected, and whatever files bring."""
-        source = (spec.storage_uri, spec.fingerprint)
-        artifact = await self._cache.fetch(*source)
-        prepared = prepared_model(spec, artifact)
-        await self._server.validate(prepared)
-        kind = await self._kind(prepared)
-        return AssignedContent(artifact, kind, source, prepared, spec.generation)
+    def _arrived(self, assignment: Assignment, content: AssignedContent) -> None:
+        """Its files are here, and are what it asks for."""
+        assignment.current = True
+        self._register(assignment, content)
 
     def _restore(self, assignment: Assignment) -> None:
         """Before this agent began, another content was loaded last: it stands for the model until the one that is
@@ -258,24 +211,6 @@ class Assignments:
             known.good = content
             self._proven.loaded(prepared.name, content.as_good)
             self._files_changed()
-
-    async def _kind(self, prepared: PreparedModel) -> ArtifactKind:
-        """Only who has to guess has to look."""
-        known = self._sizes.evidence(prepared.artifact.name)
-        if known is not None:
-            return known.kind
-        folder = prepared.artifact / prepared.version if prepared.version else prepared.artifact
-        return await self._kind_of(folder)
-
-    def _fetch_failed(self, assignment: Assignment, reason: str, *, final: bool) -> None:
-        assignment.failures += 1
-        assignment.final = final
-        if final and assignment.fetch is asyncio.current_task():
-            assignment.fetch = None
-        if assignment.failure != reason:
-            assignment.failure = reason
-            self._notices.artifact_failed(assignment.spec.name, reason)
-        assignment.changed.set()
 
     def _register(self, assignment: Assignment, content: AssignedContent) -> None:
         spec, name = assignment.spec, ModelName(assignment.spec.name)
@@ -324,7 +259,7 @@ class Assignments:
             if entry is not None and self.sizing.differs(known, entry):
                 # Nothing was wished: a model that is cold stays cold.
                 self._actor.resize(replace(self.sizing.registration(known), warm=False))
-        self._actor.catch_up()
+        self._actor.residents.catch_up()
 
     def _number(
         self, spec: pb.AssignedModel, content: AssignedContent, before: AssignedContent | None
@@ -387,7 +322,7 @@ class Assignments:
         if assignment is None:
             return
         if assignment.failure:
-            self._begin_fetch(assignment)
+            self._fetches.begin(assignment)
         self._actor.try_again(model)
 
     async def activate(self, model: ModelName, *, timeout: float, suspect: bool) -> Activation:
@@ -404,7 +339,7 @@ class Assignments:
                 activation = await self._actor.activate(model, timeout=left, suspect=suspect)
                 return replace(activation, waited=activation.waited + waited)
             if assignment.failure:
-                after = 0.0 if assignment.final else _RETRY_BASE
+                after = 0.0 if assignment.final else RETRY_BASE
                 return Activation(Refusal.LOAD_FAILED, assignment.failure, after)
             if assignment.waiting >= _MAX_WAITING:
                 reason = f"{assignment.waiting} requests wait for the artifact of model '{model}'"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from overbook.residency.replica import Entry
+from overbook.residency.entry import Entry
 from overbook.residency.states import SERVING, State
 
 

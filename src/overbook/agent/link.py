@@ -40,7 +40,7 @@ class LinkHandlers:
     assignments: Callable[[pb.AssignmentUpdate], None]
     command: Callable[[pb.Command], Awaitable[str]]
     look: Callable[[pb.Look], Awaitable[pb.Surveys]]
-    budget: Callable[[int], None]
+    configure: Callable[[pb.Configure], None]
     model_report: Callable[[str], pb.ModelReport | None]
     server_report: Callable[[], pb.ServerReport]
     all_models: Callable[[], list[str]]
@@ -128,7 +128,7 @@ class Session:
                     self._handlers.assignments(message.assignments)
                     self._take_note(message.assignments.revision)
                 case "configure":
-                    self._handlers.budget(message.configure.memory_bytes)
+                    self._handlers.configure(message.configure)
                 case "command":
                     self._begin(tasks, self._command(message.command))
                 case "look":

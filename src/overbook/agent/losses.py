@@ -15,8 +15,8 @@ from typing import Final, Protocol
 from overbook.agent.activation import Activation, AgentStops
 from overbook.agent.clock import Clock
 from overbook.agent.notices import Notices
+from overbook.residency.entry import Entry
 from overbook.residency.events import ModelName, RequestId
-from overbook.residency.replica import Entry
 from overbook.residency.states import SERVING
 
 _TIMEOUT: Final = 300.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,9 +21,18 @@ from overbook.wire import scheduler_pb2 as pb
 log = logging.getLogger(__name__)
 
 _MAX_EVENTS: Final = 1000
+_MAX_WARNINGS: Final = 8  # of one model
 NOT_AGAIN: Final = (
     "it is not tried again by itself: mend it and apply it, or run: overbook activate"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """What may be wrong with one content of a model, in words."""
+
+    content: str
+    texts: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -41,6 +51,7 @@ class Notices:
     events: deque[pb.EventReport] = field(default_factory=lambda: deque(maxlen=_MAX_EVENTS))
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     failures: dict[str, tuple[str, bool]] = field(default_factory=dict)  # of loads, as last told
+    warnings: dict[str, Warned] = field(default_factory=dict)
 
     @property
     def labels(self) -> tuple[str, str]:
@@ -59,6 +70,7 @@ class Notices:
         self.used_only.discard(model)
         self.gone.add(model)
         self.failures.pop(model, None)
+        self.warnings.pop(model, None)
         if model in self.compared:
             self.compared.discard(model)
             metrics.MEASURED_MINUS_DECLARED.remove(model)
@@ -85,6 +97,17 @@ class Notices:
             advice = f"; {NOT_AGAIN} {model}" if final else ""
             self._event("ModelLoadFailed", model, f"{reason}{advice}", warning=True)
         self.changed(model)
+
+    def warned(self, model: str, content: str, texts: Iterable[str]) -> None:
+        """What may be wrong with it although it can be served. Of another content than before, all is news."""
+        before = self.warnings.get(model)
+        known = before.texts if before is not None and before.content == content else ()
+        new = [each for each in dict.fromkeys(texts) if each not in known]
+        self.warnings[model] = Warned(content, (*known, *new)[:_MAX_WARNINGS])
+        for each in new[: max(0, _MAX_WARNINGS - len(known))]:
+            self._event("ModelWarning", model, each, warning=True)
+        if self.warnings[model] != before:
+            self.changed(model)
 
     def forgiven(self, model: ModelName) -> None:
         """There is another content, or a person asked: whatever happens next is news."""

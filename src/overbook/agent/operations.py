@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from overbook.agent.clock import Clock
@@ -41,7 +40,8 @@ _RETRY_PAUSE: Final = 0.05
 _AFTER_OTHERS: Final = 1.0
 
 Report = Callable[[], None]
-# A model whose copy was damaged, with a new copy; None when the copy is as it was published. Raises ArtifactError.
+# A model whose copy was damaged, with a new copy; None when the copy is as it was published, or was looked at since the
+# model was loaded. Raises ArtifactError.
 Repair = Callable[[PreparedModel], Awaitable[PreparedModel | None]]
 
 
@@ -110,7 +110,6 @@ class Operations:
         self._calling: dict[ModelName, PreparedModel] = {}
         self._silent = False  # a call went unanswered: the process will be ended
         self._hung: dict[ModelName, str] = {}
-        self._checked: dict[ModelName, Path] = {}
         self._suspects = asyncio.Lock()
         self._settling: dict[ModelName, asyncio.Task[None]] = {}
 
@@ -171,9 +170,6 @@ class Operations:
         self._calling.clear()
         self._silent = False
         self._hung.clear()
-
-    def forget(self, model: ModelName) -> None:
-        self._checked.pop(model, None)
 
     # -- one after the other
 
@@ -236,7 +232,7 @@ class Operations:
             return lambda: self._reports.rejected(model, told, passing)
         except (ServerUnreachable, TimeoutError) as error:
             return self._unreachable(model, self._clock.now() - began, error)
-        return lambda: self._loaded(prepared, seconds)
+        return lambda: self._reports.loaded(prepared, seconds)
 
     async def _load_or_repair(
         self, prepared: PreparedModel, replaces: PreparedModel | None
@@ -284,14 +280,9 @@ class Operations:
                 self._silent = True
 
     async def _repaired(self, prepared: PreparedModel) -> PreparedModel | None:
-        """A model whose copy was damaged, with a new one. Looks once until a load succeeds. Raises ArtifactError."""
-        model = ModelName(prepared.name)
-        if self._checked.get(model) == prepared.artifact:
-            return None
+        """A model whose copy was damaged, with a new one. Raises ArtifactError."""
         with failing_alone(prepared.name, "its local copy"):
-            repaired = await self._within(self._repair(prepared))
-        self._checked[model] = (repaired or prepared).artifact
-        return repaired
+            return await self._within(self._repair(prepared))
 
     async def _within(self, repair: Awaitable[PreparedModel | None]) -> PreparedModel | None:
         """Raises ArtifactError, also when it takes too long."""
@@ -303,11 +294,6 @@ class Operations:
             raise ArtifactError(reason) from error
         except OSError as error:
             raise ArtifactError(f"it cannot be read or replaced: {error}") from error
-
-    def _loaded(self, prepared: PreparedModel, seconds: float) -> None:
-        model = ModelName(prepared.name)
-        self._checked.pop(model, None)
-        self._reports.loaded(prepared, seconds)
 
     def _unreachable(self, model: ModelName, took: float, error: Exception) -> Report:
         call = (str(model), CallKind.LOAD)

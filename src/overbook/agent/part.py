@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from overbook.agent.commands import Commands
 from overbook.agent.guesses import Guess
 from overbook.agent.kinds import kind_of
 from overbook.agent.link import LinkHandlers, SchedulerLink
+from overbook.agent.looking import told
 from overbook.agent.memory.gpu import find_gpus
 from overbook.agent.memory.history import History
 from overbook.agent.memory.machine import room_for
@@ -30,16 +31,20 @@ from overbook.agent.notices import Notices
 from overbook.agent.operations import OperationLimits
 from overbook.agent.proven import Proven
 from overbook.agent.pulse import SILENCE_LIMIT
-from overbook.agent.servers.attached.server import AttachedServer, Attachment, Foreign
+from overbook.agent.servers.attached.connection import Attachment
+from overbook.agent.servers.attached.foreign import Foreign
+from overbook.agent.servers.attached.server import AttachedServer
 from overbook.agent.servers.factory import attach, make_server
 from overbook.agent.servers.launched.replaceable import ReplaceableServer
-from overbook.agent.servers.protocol import Presence
+from overbook.agent.servers.protocol import InferenceServer, PreparedModel, Presence
 from overbook.agent.service import AgentService
 from overbook.agent.supervisor import RestartLimits, Supervisor
 from overbook.agent.surveys import Surveys
 from overbook.artifacts.cache import ArtifactCache
+from overbook.residency.chosen import DEFAULT, POLICIES
 from overbook.residency.replica import Limits
 from overbook.runtimes.catalogue import UnknownRuntime, runtime
+from overbook.runtimes.install import RuntimeEnvironment
 from overbook.wire import agent_pb2_grpc
 from overbook.wire import common_pb2 as common
 from overbook.wire import scheduler_pb2 as pb
@@ -62,8 +67,8 @@ class AgentConfig:
     """One server replica. ``listen`` and ``scheduler`` are gRPC targets; memory is the budget M in bytes.
 
     ``own_process``: capabilities for which the server starts a process per model, and bytes of such a process.
-    ``attachment``: use that server instead of starting the runtime. ``silence_limit``: seconds for which a server that
-    was started here may give no answer while it owes some.
+    ``environment``: what the runtime is started from; ``attachment``: the server that is used instead.
+    ``silence_limit``: seconds for which a server that was started here may give no answer while it owes some.
     """
 
     state_dir: Path
@@ -76,6 +81,7 @@ class AgentConfig:
     listen: str
     scheduler: str
     own_process: Mapping[str, int] = field(default_factory=dict)
+    environment: RuntimeEnvironment | None = None
     attachment: Attachment | None = None
     silence_limit: float = SILENCE_LIMIT
 
@@ -145,13 +151,11 @@ class AgentPart:
             return server.foreign if isinstance(server, AttachedServer) else ()
 
         if config.attachment is None:
-            server = ReplaceableServer(
-                lambda folder: make_server(config.runtime, folder), self._folder
-            )
+            server = ReplaceableServer(self._made, self._folder)
         else:
             changed = partial(self._foreign_changed, lambda: agent.actor, foreign)
             server = attach(config.runtime, config.attachment, changed)
-        kept = _Kept(self._folder, _runtime_id(config.runtime), self._notices.not_kept)
+        kept = _Kept(self._folder, _identity(config), self._notices.not_kept)
         agent = self._assembled(server, kept, foreign)
         surveys = Surveys()
         service = AgentService(agent.assignments, agent.actor.followers)
@@ -229,12 +233,21 @@ class AgentPart:
                 assignments=agent.assignments.update,
                 command=Commands(agent.actor, agent.assignments).run,
                 look=surveys.of,
-                budget=lambda memory: self._set_budget(memory, agent.actor, foreign()),
+                configure=lambda told: self._configure(told, agent, foreign()),
                 model_report=agent.reporter.model,
                 server_report=agent.reporter.server,
                 all_models=lambda: list(agent.assignments.assigned),
             ),
         )
+
+    def _made(self, folder: Path) -> InferenceServer:
+        if self._config.environment is None:
+            raise ValueError("a server that is started here needs an environment")
+        return make_server(self._config.environment, folder, self._warn)
+
+    def _warn(self, model: PreparedModel, texts: Iterable[str]) -> None:
+        content = f"{model.artifact}/{model.version}"
+        self._notices.warned(model.name, content, map(told, texts))
 
     def _hello(self) -> pb.AgentHello:
         config = self._config
@@ -248,6 +261,13 @@ class AgentPart:
             separate_process=sorted(config.own_process),
             machine=socket.gethostname(),
         )
+
+    def _configure(self, told: pb.Configure, agent: Agent, foreign: tuple[Foreign, ...]) -> None:
+        # A policy that an older agent does not know is none of its business.
+        policy = told.eviction_policy
+        agent.order.choose(policy if policy in POLICIES else DEFAULT)
+        if told.memory_bytes != self._budget:
+            self._set_budget(told.memory_bytes, agent.actor, foreign)
 
     def _set_budget(self, memory: int, actor: Actor, foreign: tuple[Foreign, ...]) -> None:
         """``memory``: for all models; what those of others are known to take is not ours to fill."""
@@ -278,9 +298,11 @@ async def _remember(assignments: Assignments) -> None:
         assignments.remember()
 
 
-def _runtime_id(name: str) -> str:
-    """Changes with the runtime's pinned packages: another version may take other sizes."""
+def _identity(config: AgentConfig) -> str:
+    """Changes with the packages that models meet: with another version they may take other sizes."""
+    if config.environment is not None:
+        return config.environment.identity
     try:
-        return runtime(name).folder_name()
+        return runtime(config.runtime).folder_name()
     except UnknownRuntime:
-        return name
+        return config.runtime

@@ -48,6 +48,7 @@ class GoodContent:
     requirements: tuple[str, ...]
     version: str
     generation: int
+    parameters: tuple[tuple[str, str], ...] = ()
 
 
 class Proven:
@@ -113,6 +114,7 @@ def _facts(content: GoodContent) -> str:
             "requirements": content.requirements,
             "version": content.version,
             "generation": content.generation,
+            "parameters": dict(content.parameters),
         }
     )
 
@@ -135,6 +137,12 @@ def _content(facts: str) -> GoodContent | None:
             requirements=tuple(str(each) for each in found["requirements"]),
             version=str(found["version"]),
             generation=int(found["generation"]),
+            # Not in files that were written before there were any.
+            parameters=tuple(
+                sorted(
+                    (str(name), str(value)) for name, value in found.get("parameters", {}).items()
+                )
+            ),
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None

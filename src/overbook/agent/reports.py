@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Protocol
 
 from overbook import metrics
@@ -12,12 +12,13 @@ from overbook.agent.assigned import Assignment
 from overbook.agent.assignments import Assignments
 from overbook.agent.clock import Clock
 from overbook.agent.memory.readings import Reading
-from overbook.agent.servers.attached.server import Foreign
+from overbook.agent.notices import Warned
+from overbook.agent.servers.attached.foreign import Foreign
 from overbook.agent.servers.protocol import InferenceServer
 from overbook.agent.supervisor import Phase, Supervisor
 from overbook.agent.verification import Standing, Verdict
+from overbook.residency.entry import Entry
 from overbook.residency.events import ModelName
-from overbook.residency.replica import Entry
 from overbook.residency.states import CHARGED, State
 from overbook.wire import common_pb2 as common
 from overbook.wire import scheduler_pb2 as pb
@@ -53,8 +54,10 @@ class Reporter:
         server: InferenceServer,
         clock: Clock,
         verdict: Judge,
+        warnings: Mapping[str, Warned],
         foreign: Callable[[], Iterable[Foreign]] = tuple,
     ) -> None:
+        self._warnings = warnings
         self._foreign = foreign
         self._verdict = verdict
         self._actor = actor
@@ -81,6 +84,7 @@ class Reporter:
             last_error=assignment.failure,
             failed=bool(assignment.failure),
             final=assignment.final,
+            warnings=self._warnings[name].texts if name in self._warnings else (),
         )
         if assignment.declared is not None:
             report.declared_bytes = assignment.declared

@@ -15,8 +15,8 @@ from overbook.agent.guesses import SMALLEST
 from overbook.agent.memory.history import History, Seen
 from overbook.agent.memory.sizes import Sizes
 from overbook.agent.servers.protocol import PreparedModel
+from overbook.residency.entry import Entry
 from overbook.residency.events import ModelName, Register
-from overbook.residency.replica import Entry
 
 
 class Sizing:
@@ -82,6 +82,7 @@ class Sizing:
             keep_alive=spec.keep_alive_seconds,
             reserve=self._sizes.reserve(assignment.measurable, assignment.declared),
             peak=self._sizes.peak(assignment.measurable),
+            callees=tuple(map(ModelName, spec.callees)),
             load_seconds=self._history.load_seconds(assignment.measurable.digest),
             last_used=-math.inf if used is None else self._clock.from_wall(used),
         )

@@ -8,9 +8,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from overbook.agent.looking import told
+from overbook.agent.servers.factory import callees
+from overbook.artifacts.address import plain
 from overbook.artifacts.survey import Survey, survey
 from overbook.wire import scheduler_pb2 as pb
 
@@ -19,11 +23,19 @@ _AT_ONCE: Final = 4
 LONGEST: Final = 10.0
 
 
+def seen(storage_uri: str) -> Survey | str:
+    """The survey of an address, with the models that its files call."""
+    found = survey(storage_uri)
+    if isinstance(found, str):
+        return found
+    return replace(found, callees=callees(Path(plain(storage_uri))))
+
+
 class Surveys:
     """Answers `Look` by ``look``, which blocks; what takes longer than ``longest`` seconds fails alone."""
 
     def __init__(
-        self, look: Callable[[str], Survey | str] = survey, *, longest: float = LONGEST
+        self, look: Callable[[str], Survey | str] = seen, *, longest: float = LONGEST
     ) -> None:
         self._look = look
         self._longest = longest
@@ -52,7 +64,12 @@ class Surveys:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-def survey_message(seen: Survey | str) -> pb.ArtifactSurvey:
-    if isinstance(seen, str):
-        return pb.ArtifactSurvey(error=told(seen))
-    return pb.ArtifactSurvey(bytes=seen.bytes, fingerprint=seen.fingerprint, made_for=seen.made_for)
+def survey_message(found: Survey | str) -> pb.ArtifactSurvey:
+    if isinstance(found, str):
+        return pb.ArtifactSurvey(error=told(found))
+    return pb.ArtifactSurvey(
+        bytes=found.bytes,
+        fingerprint=found.fingerprint,
+        made_for=found.made_for,
+        callees=found.callees,
+    )

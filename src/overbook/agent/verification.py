@@ -50,7 +50,8 @@ _UNWANTED: Final = Verdict(Standing.UNVERIFIED, "spec.verify is false; a request
 
 def key_of(model: PreparedModel) -> str:
     """What is loaded, and how: the same for models that share it."""
-    return "\0".join((model.artifact.name, model.version, *model.requirements))
+    parameters = (f"{name}={value}" for name, value in model.parameters)
+    return "\0".join((model.artifact.name, model.version, *model.requirements, *parameters))
 
 
 @dataclass(slots=True)

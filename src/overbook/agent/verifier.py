@@ -21,9 +21,9 @@ from overbook.agent.notices import Notices
 from overbook.agent.reasons import is_passing
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel, WeighingFailed
 from overbook.agent.verification import Standing, Verdict, Verification
-from overbook.residency.core import Statistics
+from overbook.residency.entry import Entry
 from overbook.residency.events import ModelName, RequestId
-from overbook.residency.replica import Entry
+from overbook.residency.outlook import Statistics
 from overbook.residency.states import State
 
 # Seconds for which a trial waits for room. Whoever waits for longer (`Limits.patience`) is given that of models in use.

@@ -18,6 +18,7 @@ from typing import Final
 
 from overbook.artifacts import walk as walking
 from overbook.artifacts.errors import ArtifactError
+from overbook.artifacts.links import Links
 from overbook.artifacts.walk import walk
 
 _CHUNK: Final = 1024 * 1024
@@ -30,12 +31,16 @@ CheckStopped = Callable[[], None]
 
 @dataclass(frozen=True, slots=True)
 class LocalEntry:
-    """Something in an artifact. ``name`` is relative, with slashes; ``link``: where a link points, else None."""
+    """Something in an artifact. ``name`` is relative, with slashes; ``link``: where a link inside it points, relative,
+    else None. ``file``: the path of a file's bytes; ``changed``: its modification time in nanoseconds.
+    """
 
     name: str
     size: int
     folder: bool = False
     link: str | None = None
+    file: str = ""
+    changed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,7 @@ def copy_artifact(source: Path, target: Path, check_stopped: CheckStopped) -> Di
 
     ``check_stopped`` is called now and then; what it raises ends the copy.
     """
-    root, entries = survey(source)
+    _, entries = survey(source)
     total = sum(entry.size for entry in entries)
     _require_space(source, target, total)
     lines: list[str] = []
@@ -59,7 +64,7 @@ def copy_artifact(source: Path, target: Path, check_stopped: CheckStopped) -> Di
         target.mkdir(exist_ok=True)
         for entry in entries:
             check_stopped()
-            lines.append(_copy_entry(root, target, entry, check_stopped))
+            lines.append(_copy_entry(target, entry, check_stopped))
         _sync_folders(target, entries)
     except OSError as error:
         raise _copy_error(source, target, total, error) from error
@@ -75,13 +80,13 @@ def survey(source: Path) -> tuple[Path, list[LocalEntry]]:
         root = source.resolve(strict=True)
         info = root.stat()
         if stat.S_ISREG(info.st_mode):
-            return root.parent, [LocalEntry(name=root.name, size=info.st_size)]
+            # A link to it has the name that counts: what it points to may be named by its content.
+            return root.parent, [_file(source.name, str(root), info)]
         if not stat.S_ISDIR(info.st_mode):
             raise ArtifactError(
                 f"{source} is neither a file nor a folder; expected a model's files"
             )
-        entries = sorted(_walk(source, root), key=lambda entry: entry.name)
-        _require_bounded(source, root, entries)
+        entries = entries_of(source, root)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ArtifactError(
             f"{source} does not exist; expected a model's file or folder on this machine"
@@ -95,16 +100,26 @@ def survey(source: Path) -> tuple[Path, list[LocalEntry]]:
     return root, entries
 
 
+def entries_of(source: Path, root: Path) -> list[LocalEntry]:
+    """All that is in the folder ``root``, sorted by name; ``source``: what people call it.
+
+    Raises ArtifactError, OSError.
+    """
+    entries = sorted(_walk(source, root), key=lambda entry: entry.name)
+    _require_bounded(source, root, entries)
+    return entries
+
+
 def content_of(folder: Path) -> Digested:
     """Read a published artifact again, all of it. Raises ArtifactError when it cannot be an artifact."""
-    root, entries = survey(folder)
+    _, entries = survey(folder)
     lines = []
     for entry in entries:
         if entry.folder or entry.link is not None:
             lines.append(_line(entry, ""))
             continue
         hasher = hashlib.blake2b(digest_size=_DIGEST_BYTES)
-        with open(root / entry.name, "rb") as file:
+        with open(entry.file, "rb") as file:
             while chunk := file.read(_CHUNK):
                 hasher.update(chunk)
         lines.append(_line(entry, hasher.hexdigest()))
@@ -112,13 +127,19 @@ def content_of(folder: Path) -> Digested:
 
 
 def _walk(source: Path, root: Path) -> Iterator[LocalEntry]:
+    links = Links(source, root)
     for name, item in walk(root):
         if item.is_symlink():
-            yield LocalEntry(name=name, size=0, link=_checked_link(source, root, name))
+            real = links.follow(name)
+            if links.inside(real):
+                link = os.path.relpath(real, os.path.dirname(root / name))
+                yield LocalEntry(name=name, size=0, link=link)
+            else:
+                yield _file(name, real, os.stat(real))
         elif item.is_dir():
             yield LocalEntry(name=name, size=0, folder=True)
         elif item.is_file():
-            yield LocalEntry(name=name, size=item.stat().st_size)
+            yield _file(name, item.path, item.stat())
         else:
             raise ArtifactError(
                 f"{source}: {name} is a special file (device, pipe or socket); "
@@ -126,25 +147,8 @@ def _walk(source: Path, root: Path) -> Iterator[LocalEntry]:
             )
 
 
-def _checked_link(source: Path, root: Path, name: str) -> str:
-    """A relative link that stays inside, wherever the artifact is put. Raises ArtifactError."""
-    path = root / name
-    link = os.readlink(path)
-    if os.path.isabs(link):
-        raise ArtifactError(
-            f"{source}: link {name} points to the absolute path {link}; "
-            "expected a relative link inside the artifact, or the file itself"
-        )
-    lexical = os.path.normpath(path.parent / link)
-    real = os.path.realpath(path)
-    if not (_inside(lexical, root) and _inside(real, root)):
-        raise ArtifactError(
-            f"{source}: link {name} points outside the artifact, to {link}; "
-            "expected a relative link inside it, or the file itself"
-        )
-    if not os.path.exists(real):
-        raise ArtifactError(f"{source}: link {name} points to {link}, which does not exist")
-    return link
+def _file(name: str, path: str, info: os.stat_result) -> LocalEntry:
+    return LocalEntry(name=name, size=info.st_size, file=path, changed=info.st_mtime_ns)
 
 
 def _require_bounded(source: Path, root: Path, entries: list[LocalEntry]) -> None:
@@ -173,11 +177,7 @@ def _require_bounded(source: Path, root: Path, entries: list[LocalEntry]) -> Non
         folders.extend(below.get(folder, ()))
 
 
-def _inside(path: str, root: Path) -> bool:
-    return path == str(root) or path.startswith(f"{root}{os.sep}")
-
-
-def _copy_entry(root: Path, target: Path, entry: LocalEntry, check_stopped: CheckStopped) -> str:
+def _copy_entry(target: Path, entry: LocalEntry, check_stopped: CheckStopped) -> str:
     destination = target / entry.name
     if entry.folder:
         destination.mkdir()
@@ -186,7 +186,7 @@ def _copy_entry(root: Path, target: Path, entry: LocalEntry, check_stopped: Chec
     if entry.link is not None:
         os.symlink(entry.link, destination)
         return _line(entry, "")
-    return _line(entry, _copy_file(root / entry.name, destination, entry, check_stopped))
+    return _line(entry, _copy_file(Path(entry.file), destination, entry, check_stopped))
 
 
 def _copy_file(

@@ -1,6 +1,7 @@
 """A look at a model's files on this machine: how many bytes, and a fingerprint that changes when they do.
 
-Reads names, sizes and times, never contents: cheap enough for every apply. Blocking; call it in a thread.
+What a copy of them would be refused for, such as a link that leads out of their folder, is refused here as well. Reads
+names, sizes and times, never contents: cheap enough for every apply. Blocking; call it in a thread.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ import logging
 import os
 import stat
 from dataclasses import dataclass
+from pathlib import Path
 
 from overbook.artifacts.address import local_path
 from overbook.artifacts.errors import ArtifactError
+from overbook.artifacts.local import entries_of
 from overbook.artifacts.made_for import made_for
-from overbook.artifacts.walk import walk
 from overbook.manifests.problems import shown
 
 log = logging.getLogger(__name__)
@@ -22,11 +24,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """``fingerprint``: hex, of relative names, sizes and modification times. ``made_for``: see `made_for`."""
+    """``fingerprint``: hex, of relative names, sizes and modification times. ``made_for``: see `made_for`.
+
+    ``callees``: models that its files say it calls, as an ensemble's do.
+    """
 
     bytes: int
     fingerprint: str
     made_for: str = ""
+    callees: tuple[str, ...] = ()
 
 
 def survey(storage_uri: str) -> Survey | str:
@@ -57,7 +63,8 @@ def look(path: str) -> Survey:
             raise ArtifactError(
                 f"{shown(path)} is a device, pipe or socket; expected a model's file or folder"
             )
-        lines = sorted(_entries(path))
+        # Of folders only what is in them counts.
+        entries = [each for each in entries_of(Path(path), Path(path).resolve()) if not each.folder]
     except FileNotFoundError:
         raise ArtifactError(
             f"{shown(path)} does not exist; expected a model's file or folder"
@@ -73,23 +80,13 @@ def look(path: str) -> Survey:
         raise ArtifactError(
             f"{shown(path)} can be no path ({error}); expected a model's file or folder"
         ) from None
-    if not lines:
+    if not entries:
         raise ArtifactError(f"{shown(path)} is empty; expected a model's files")
-    for name, size, changed in lines:
-        digest.update(f"{name}\0{size}\0{changed}\n".encode(errors="surrogateescape"))
+    for each in entries:
+        line = f"{each.name}\0{each.size if each.link is None else each.link}\0{each.changed}\n"
+        digest.update(line.encode(errors="surrogateescape"))
     return Survey(
-        sum(size for _, size, _ in lines),
+        sum(each.size for each in entries),
         digest.hexdigest(),
-        made_for(name for name, _, _ in lines),
+        made_for(each.name for each in entries),
     )
-
-
-def _entries(root: str) -> list[tuple[str, int, int]]:
-    """Relative name, bytes and modification time (ns) of every file below ``root``."""
-    found: list[tuple[str, int, int]] = []
-    for name, entry in walk(root):
-        # A link to a folder could lead round in a circle: only real folders are walked.
-        if not entry.is_dir(follow_symlinks=False):
-            info = entry.stat(follow_symlinks=entry.is_file())
-            found.append((name, info.st_size, info.st_mtime_ns))
-    return found

@@ -20,6 +20,7 @@ from overbook.cli.rows import SERVER_COLUMNS, replica_name, server_rows
 from overbook.cli.tables import Column, table
 from overbook.cli.words import ago, plural, size, span
 from overbook.client.http import Json, JsonObject
+from overbook.manifests.specs import EVICTION_POLICIES
 
 _LABEL: Final = 14
 _NAMES: Final = 30
@@ -56,6 +57,9 @@ def describe_model(model: JsonObject, *, now: float) -> str:
                 lines.append(f"{replica_name(part)}: {' '.join(error.split())}")
             elif doubt := text(part.get("unverified")):
                 lines.append(f"{replica_name(part)}: unverified: {doubt}")
+            warnings = part.get("warnings")
+            for warning in warnings if isinstance(warnings, list) else []:
+                lines.append(f"{replica_name(part)}: warning: {text(warning)}")
     else:
         lines.append("none: the model is assigned to no server replica")
     lines += ["", "Placement", *_verdict(model.get("verdict"))]
@@ -68,6 +72,7 @@ def describe_server(server: JsonObject, *, now: float) -> str:
     lines = [
         *_head(server),
         *_spec(server),
+        *_policy(server),
         *_ready(condition(server, "Ready"), now),
         "",
         "Replicas",
@@ -145,6 +150,12 @@ def _spec(thing: JsonObject) -> Iterator[str]:
     if isinstance(spec, dict):
         for name, value in spec.items():
             yield _field(name, _plain(value))
+
+
+def _policy(server: JsonObject) -> Iterator[str]:
+    """In which order models leave its memory, where the spec does not say."""
+    if at(server, "spec", "evictionPolicy") is None:
+        yield _field("evictionPolicy", f"{EVICTION_POLICIES[0]} (the default)")
 
 
 def _plain(value: Json) -> str:

@@ -9,6 +9,7 @@ from typing import IO, Any
 import click
 
 from overbook.client.errors import BadUrl, ClientError
+from overbook.machine.folders import StateUnusable
 from overbook.manifests.problems import ManifestError
 
 
@@ -27,12 +28,14 @@ class Failed(click.ClickException):
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """Turns the errors of client and manifests into click's, which end with the right exit code."""
+    """Turns the errors of client, manifests and state folder into click's, which end with the right exit code."""
     try:
         yield
     except ManifestError as error:
         raise Failed(*(str(problem) for problem in error.problems)) from None
     except ClientError as error:
+        raise Failed(f"Error: {error}") from None
+    except StateUnusable as error:
         raise Failed(f"Error: {error}") from None
     except BadUrl as error:
         raise click.UsageError(str(error)) from None

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 import click
 
 from overbook.client.addresses import DEFAULT_API_URL, DEFAULT_URL
+from overbook.machine.options import LOOPBACK
 from overbook.manifests.durations import parse_seconds, parse_wait
 from overbook.manifests.quantities import parse_bytes
 
@@ -17,6 +18,7 @@ Kind: TypeAlias = Literal["model", "server"]
 # Any is click's own way to say "a function of whatever parameters".
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
+PORT: Final = click.IntRange(1, 65535)
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _KINDS: Final[dict[str, Kind]] = {
     "model": "model",
@@ -144,6 +146,20 @@ def silence_limit_option(function: _Function) -> _Function:
         show_envvar=True,
         help="Replace an inference server that owes answers and gives none for so long; at most 1h.",
     )(function)
+
+
+def metrics_options(function: _Function) -> _Function:
+    """`--metrics-port` and `--metrics-host`, of a part that has no control API."""
+    port = click.option(
+        "--metrics-port",
+        type=PORT,
+        metavar="PORT",
+        help="Serve Prometheus metrics on this port, at /metrics.  [default: not served]",
+    )
+    host = click.option(
+        "--metrics-host", default=LOOPBACK, show_default=True, help="Address of the metrics."
+    )
+    return port(host(function))
 
 
 def _inherited(

@@ -1,4 +1,4 @@
-"""Fields out of the control API's JSON, as docs/architecture.md shows it, without surprises.
+"""Fields out of the control API's JSON, as docs/api.md shows it, without surprises.
 
 A field that is missing reads as empty, so that an older or newer Overbook can still be shown.
 """

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from overbook.client.http import JsonObject
-from overbook.manifests.parse import MAX_TEXT, Document, Source, parse_sources
-from overbook.manifests.problems import ManifestError, Problem
+from overbook.client.http import Json, JsonObject
+from overbook.manifests.parse import MAX_TEXT, Document, Parsed, Source, parse_sources
+from overbook.manifests.problems import ManifestError, Path, Problem
 from overbook.manifests.specs import has_scheme
 
 STDIN: Final = "-"
@@ -36,23 +36,25 @@ class Loaded:
     name: str
     body: JsonObject
     place: str
+    document: Document = field(repr=False)
 
     @property
     def label(self) -> str:
         """`model/iris`, as commands print it."""
         return f"{self.kind.lower()}/{self.name}"
 
+    def problem(self, message: str, path: Path) -> Problem:
+        """A problem with the field at ``path``, and where that is."""
+        line = self.document.node.line_of(path or ("metadata", "name"))
+        return Problem(message, path, self.document.source, line)
+
 
 @dataclass(frozen=True, slots=True)
 class Manifests:
-    """Everything that the paths gave, in order, and what their authors should know.
-
-    `missing` are artifacts that are not on this machine; whether that matters, the scheduler says.
-    """
+    """All Models and Servers that the paths gave, in order, and what their authors should know."""
 
     loaded: tuple[Loaded, ...]
     warnings: tuple[Problem, ...]
-    missing: tuple[Problem, ...]
 
 
 def load_manifests(paths: Sequence[str], *, stdin: Bytes) -> Manifests:
@@ -68,43 +70,48 @@ def load_manifests(paths: Sequence[str], *, stdin: Bytes) -> Manifests:
                 problems.append(item)
             else:
                 sources.append(item)
-    documents: tuple[Document, ...] = ()
+    parsed = Parsed(())
     try:
-        documents = parse_sources(sources)
+        parsed = parse_sources(sources)
     except ManifestError as error:
         problems.extend(error.problems)
-    if not documents and not problems:
+    if not (parsed.documents or parsed.skipped or problems):
         problems.append(Problem(f"no manifests in {', '.join(paths)}; expected a Model or Server"))
     if problems:
         raise ManifestError(problems)
-    warnings: list[Problem] = []
-    absent: list[Problem] = []
+    warnings = list(parsed.skipped)
     loaded = []
-    for document in documents:
+    for document in parsed.documents:
         warnings.extend(document.warnings)
         body = document.manifest.to_json()
-        missing = _resolve(body, document)
-        if missing is not None:
-            absent.append(missing)
+        _resolve(body, document)
         place = f"{document.source}:{document.line}"
-        loaded.append(Loaded(document.manifest.kind, document.manifest.name, body, place))
-    return Manifests(tuple(loaded), tuple(warnings), tuple(absent))
+        loaded.append(Loaded(document.manifest.kind, document.manifest.name, body, place, document))
+    return Manifests(tuple(loaded), tuple(warnings))
 
 
-def _resolve(body: JsonObject, document: Document) -> Problem | None:
-    """Makes a relative storageUri of the body absolute; a warning when nothing is there on this machine."""
-    spec = body["spec"]
-    uri = spec.get("storageUri") if isinstance(spec, dict) else None
-    if not isinstance(spec, dict) or not isinstance(uri, str) or has_scheme(uri):
-        return None
+def _resolve(body: JsonObject, document: Document) -> None:
+    """Makes a relative path of the body absolute."""
+    found = _path_in(body["spec"])
+    if found is None:
+        return
+    holder, name = found
     folder = "." if document.source == _STDIN_NAME else os.path.dirname(document.source)
-    path = os.path.abspath(os.path.join(folder, uri))
-    spec["storageUri"] = path
-    if os.path.lexists(path):
+    holder[name] = os.path.abspath(os.path.join(folder, str(holder[name])))
+
+
+def _path_in(spec: Json) -> tuple[JsonObject, str] | None:
+    """The path in a spec: what holds it, and as which field."""
+    if not isinstance(spec, dict):
         return None
-    message = f"{path!r} is not on this machine; expected a folder or file with the model"
-    path_to = ("spec", "storageUri")
-    return Problem(message, path_to, document.source, document.node.line_of(path_to))
+    uri = spec.get("storageUri")
+    if isinstance(uri, str) and not has_scheme(uri):
+        return spec, "storageUri"
+    own = spec.get("environment")
+    for name in ("requirements", "archive"):
+        if isinstance(own, dict) and isinstance(own.get(name), str):
+            return own, name
+    return None
 
 
 def _sources(path: str, stdin: Bytes) -> Iterator[Source | Problem]:

@@ -22,6 +22,8 @@ _FEW: Final = 8
 _RECHECK: Final = 1.0
 _PAUSE: Final = 0.02
 _FAILURES: Final = frozenset({"ModelFailed", "ScheduleFailed"})
+# Its owner wants it so: nothing is going to happen.
+_SCALED_DOWN: Final = "ModelScaledDown"
 
 
 def unverified(model: JsonObject) -> str:
@@ -76,8 +78,13 @@ def wait_for_models(
                 del pending[name]
             else:
                 reasons[name] = reason
+                if give_up_on_failure and reason.split(":")[0] == _SCALED_DOWN:
+                    click.echo(f"model/{name} is scaled down to 0 replicas")
+                    del pending[name], reasons[name]
+                    continue
                 failed = give_up_on_failure and reason.split(":")[0] in _FAILURES
-                if failed or _given_up(model, pending[name]):
+                given_up = reason.split(":")[0] == _SCALED_DOWN or _given_up(model, pending[name])
+                if failed or given_up:
                     broken[name] = reason
         if not pending:
             return

@@ -1,4 +1,4 @@
-"""The REST control API, one method a call. Answers are plain JSON objects, as docs/architecture.md shows.
+"""The REST control API, one method a call. Answers are plain JSON objects, as docs/api.md shows.
 
 Synchronous, on one connection, and quick to import: see `http`. Retrying and waiting for a state are
 the caller's business.

@@ -15,12 +15,11 @@ from overbook.client.errors import BadUrl, ClientError, NotFound, NotRunning, Re
 from overbook.client.http import JsonObject
 from overbook.client.tensors import request_from_json, response_to_json
 from overbook.wire import oip_pb2 as oip
+from overbook.wire.limits import MAX_MESSAGE
 
-# The data plane takes bodies of 64 MB both ways; a little more for what protobuf adds.
-_MAX_MESSAGE: Final = 65 * 1024 * 1024
 _OPTIONS: Final = (
-    ("grpc.max_send_message_length", _MAX_MESSAGE),
-    ("grpc.max_receive_message_length", _MAX_MESSAGE),
+    ("grpc.max_send_message_length", MAX_MESSAGE),
+    ("grpc.max_receive_message_length", MAX_MESSAGE),
     # An HTTP proxy of the environment is for the outer world.
     ("grpc.enable_http_proxy", 0),
 )

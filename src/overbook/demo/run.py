@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import os
 import shutil
 import signal
 import sys
@@ -30,7 +29,8 @@ from overbook.demo.traffic import CLIENTS, Target, send
 from overbook.demo.training import Course, Trainer, TrainingFailed, is_trained, train
 from overbook.demo.watching import Watcher
 from overbook.demo.workload import Workload
-from overbook.machine.options import default_state_dir
+from overbook.machine.folders import StateUnusable
+from overbook.machine.home import state_folder
 from overbook.runtimes.install import RuntimeInstallError, environment, install, install_environment
 
 # With the extras that its models need, beside those that every installation has.
@@ -55,15 +55,22 @@ class DemoFailed(Exception):
 def run_demo(options: DemoOptions) -> int:
     """Run all of it; blocks. The exit code: 0 when no request failed and nothing was left behind."""
     console = Console()
-    state = default_state_dir(os.environ, Path.home())
-    base = (options.state_dir or state / "demo").absolute()
     try:
+        own = options.state_dir
+        base = state_folder(None) / "demo" if own is None else state_folder(own)
         base.mkdir(parents=True, exist_ok=True)
         with _alone(base), _terminated_as_interrupted():
             return _Demo(options, base, console).run()
     except KeyboardInterrupt:
         console.print("stopped before the end", highlight=False)
-    except (DemoFailed, SystemFailed, TrainingFailed, RuntimeInstallError, OSError) as error:
+    except (
+        DemoFailed,
+        SystemFailed,
+        TrainingFailed,
+        RuntimeInstallError,
+        StateUnusable,
+        OSError,
+    ) as error:
         print(f"error: {error}", file=sys.stderr)
     return 1
 

@@ -54,6 +54,10 @@ class Admin:
         """Close the listeners for clients. Connections that are there stay, and so does what is inside."""
         await self._order("/drain_listeners?inboundonly")
 
+    async def reopen_logs(self) -> None:
+        """Its log files may have other names by now: from now on it writes new ones."""
+        await self._order("/reopen_logs")
+
     async def _order(self, path: str) -> None:
         status, text = await self._call("POST", path)
         if status != 200:

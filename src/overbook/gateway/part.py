@@ -14,7 +14,6 @@ import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from importlib import resources
 from pathlib import Path
 
 import grpc
@@ -32,11 +31,14 @@ from overbook.gateway.leaving import Leaving
 from overbook.gateway.oip.server import OipServer, OipSettings
 from overbook.gateway.own_routes import OwnRoutes
 from overbook.gateway.questions import Questions
+from overbook.gateway.request_log import NAME as REQUEST_LOG
+from overbook.gateway.request_log import RequestLog
 from overbook.gateway.router import Router
+from overbook.gateway.scripts import read_scripts, read_unanswered
 from overbook.gateway.snapshot import bootstrap
 from overbook.gateway.snapshot.clusters import Fallback
 from overbook.gateway.snapshot.names import PlaceCount
-from overbook.gateway.snapshot.routes import Scripts, data_routes
+from overbook.gateway.snapshot.routes import Json, Scripts, data_routes
 from overbook.gateway.usage import Usage, UsageMeter
 from overbook.gateway.xds import Feed
 from overbook.manifests.durations import LONGEST_WAIT
@@ -64,6 +66,16 @@ class GatewayConfig:
     limits: ActivatorLimits = field(default_factory=ActivatorLimits)
 
 
+def _check(config: GatewayConfig) -> None:
+    """Raises PortInUse, or ValueError when the configuration cannot work."""
+    if not 0 < config.activation_timeout <= LONGEST_WAIT:
+        raise ValueError(
+            f"activation timeout: {config.activation_timeout:g} s; expected more than 0 and at most "
+            f"{LONGEST_WAIT:g}"
+        )
+    check_port_free(config.host, config.port)
+
+
 class GatewayPart:
     """Runs until cancelled. ``serving`` is set once Envoy accepts clients.
 
@@ -72,12 +84,7 @@ class GatewayPart:
     """
 
     def __init__(self, config: GatewayConfig) -> None:
-        if not 0 < config.activation_timeout <= LONGEST_WAIT:
-            raise ValueError(
-                f"activation timeout: {config.activation_timeout:g} s; expected more than 0 and at most "
-                f"{LONGEST_WAIT:g}"
-            )
-        check_port_free(config.host, config.port)
+        _check(config)
         self._config = config
         self._sockets = bootstrap.Sockets.in_folder(config.run_dir)
         folder = config.state_dir / "gateway"
@@ -88,7 +95,7 @@ class GatewayPart:
         self.feed = Feed()
         self._oip: OipServer | None = None
         self.admin = Admin(self._sockets.admin)
-        fallback, scripts = Fallback(_script("unanswered")), _scripts()
+        fallback, scripts = Fallback(read_unanswered()), read_scripts()
         self._own_routes = OwnRoutes(self.feed, fallback, partial(data_routes, scripts))
         self.router = Router(self.feed, fallback, self._own_routes, self.catalogue.__contains__)
         self._following = Following(
@@ -131,19 +138,19 @@ class GatewayPart:
             take_back=self.router.take_back,
         )
         self._questions = Questions(self._sockets.questions, service.check)
+        document = self._document(config, scripts, folder)
         self.envoy = EnvoyProcess(
-            EnvoySettings(
-                program=find_program(),
-                folder=folder,
-                document=bootstrap.document(
-                    host=config.host,
-                    port=config.port,
-                    sockets=self._sockets,
-                    scripts=scripts,
-                ),
-                concurrency=config.concurrency,
-            ),
-            self.admin,
+            EnvoySettings(find_program(), folder, document, config.concurrency), self.admin
+        )
+        self._request_log = RequestLog(folder / REQUEST_LOG, self.admin)
+
+    def _document(self, config: GatewayConfig, scripts: Scripts, folder: Path) -> Json:
+        return bootstrap.document(
+            host=config.host,
+            port=config.port,
+            sockets=self._sockets,
+            scripts=scripts,
+            request_log=str(folder / REQUEST_LOG),
         )
 
     @property
@@ -199,6 +206,7 @@ class GatewayPart:
                 group.create_task(self.envoy.run(), name="gateway envoy")
                 await self.envoy.wait_live()
                 group.create_task(self.meter.run(), name="gateway meter")
+                group.create_task(self._request_log.run(), name="gateway request log")
                 self.serving.set()
         finally:
             self.serving.clear()
@@ -242,22 +250,3 @@ async def running_gateway(config: GatewayConfig) -> AsyncIterator[GatewayPart]:
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
-
-
-def _script(name: str) -> str:
-    return (resources.files("overbook.gateway") / "lua" / f"{name}.lua").read_text()
-
-
-def _scripts() -> Scripts:
-    common = _script("rest_path")
-
-    def script(name: str) -> str:
-        return common + _script(name)
-
-    return Scripts(
-        choose_cluster=script("choose_cluster"),
-        choose_rest=script("choose_cluster") + _script("choose_rest"),
-        choose_place=script("choose_place"),
-        name_grpc=script("name_grpc"),
-        name_rest=script("name_rest"),
-    )

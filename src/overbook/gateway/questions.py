@@ -15,11 +15,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from overbook.wire.limits import MAX_QUESTION
+
 _log = logging.getLogger(__name__)
 
 _END: Final = b"\r\n\r\n"
-# Envoy takes no more of its clients.
-_LONGEST_HEAD: Final = 64 * 1024
 # As many questions as the kernel lets wait to be heard at one socket.
 _BACKLOG: Final = 4096
 
@@ -87,7 +87,7 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._head += data
         if not self._head.endswith(_END):
-            if len(self._head) > _LONGEST_HEAD:
+            if len(self._head) > MAX_QUESTION:
                 self._refuse("no end of its head")
             return
         head, self._head = self._head, b""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,11 +15,20 @@ from typing import Final
 import grpc.aio
 
 from overbook.agent.part import AgentConfig, AgentPart
-from overbook.agent.servers.attached.server import Attachment
+from overbook.agent.servers.attached.connection import Attachment
 from overbook.machine.folders import socket_target
+from overbook.machine.news import News
 from overbook.machine.offers import Offer, attached_offer, installed_offer
 from overbook.machine.options import SILENCE_LIMIT
-from overbook.runtimes.install import RuntimeInstallError, UnknownRuntime, environment
+from overbook.machine.runtimes import RuntimeKeeper
+from overbook.runtimes.in_use import held
+from overbook.runtimes.install import (
+    RuntimeEnvironment,
+    RuntimeInstallError,
+    UnknownRuntime,
+    environment,
+)
+from overbook.runtimes.own import Wish, state_of
 from overbook.wire import scheduler_pb2 as pb
 from overbook.wire import scheduler_pb2_grpc
 from overbook.wire.in_process import connect
@@ -28,6 +37,10 @@ log = logging.getLogger(__name__)
 
 _RESTART: Final = 2.0
 _RECONNECT: Final = 0.5
+# An environment that could not be made is tried again with growing pauses, up to this one.
+_LATEST: Final = 60.0
+# How often environments are looked for that no Server uses any more.
+_PRUNE: Final = 3600.0
 # How often somebody looks whether a runtime was given another environment, and how long the next replica then
 # goes on with the old one, so that not all are away at once.
 _LOOK: Final = 2.0
@@ -45,11 +58,16 @@ class _Wanted:
     attachment: Attachment | None
 
 
-class AgentSupervisor:
-    """``ensure_runtime(runtime, claims)`` installs what is missing for that, and raises when it cannot.
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """``state``: of the file behind the wish; without a wish, the runtime's environment, None while it has none."""
 
-    ``silence_limit``: see `AgentConfig`.
-    """
+    wish: Wish | None
+    state: tuple[int, ...] | Path | None
+
+
+class AgentSupervisor:
+    """``keeper``: installs what is missing for a server. ``silence_limit``: see `AgentConfig`."""
 
     def __init__(
         self,
@@ -57,14 +75,15 @@ class AgentSupervisor:
         state_dir: Path,
         run_dir: Path,
         scheduler: str,
-        ensure_runtime: Callable[[str, Iterable[str]], Awaitable[None]],
+        keeper: RuntimeKeeper,
         silence_limit: float = SILENCE_LIMIT,
     ) -> None:
         self._silence_limit = silence_limit
         self._state_dir = state_dir
         self._run_dir = run_dir
         self._scheduler = scheduler
-        self._ensure_runtime = ensure_runtime
+        self._keeper = keeper
+        self._news = News()
         self._running: dict[_Wanted, asyncio.Task[None]] = {}
         self._parts: dict[_Wanted, AgentPart] = {}
         self._specs: dict[str, pb.ServerSpec] = {}
@@ -81,7 +100,10 @@ class AgentSupervisor:
             connect(self._scheduler) as channel,
         ):
             stub = scheduler_pb2_grpc.SchedulerServiceStub(channel)
+            tasks.create_task(self._news.run(stub), name="news of server replicas")
+            tasks.create_task(self._prune(), name="unused environments")
             while True:
+                self._news.all_again()
                 try:
                     async for update in stub.WatchServers(pb.WatchServersRequest(machine="local")):
                         await self._follow(update, tasks)
@@ -116,7 +138,9 @@ class AgentSupervisor:
             name = f"agent {new.server}/{new.replica}"
             self._running[new] = tasks.create_task(self._keep_running(new), name=name)
 
-    def _config(self, wanted: _Wanted, offer: Offer, listen: str) -> AgentConfig:
+    def _config(
+        self, wanted: _Wanted, offer: Offer, made: RuntimeEnvironment | None, listen: str
+    ) -> AgentConfig:
         spec = self._specs[wanted.server]
         return AgentConfig(
             state_dir=self._state_dir,
@@ -127,6 +151,7 @@ class AgentSupervisor:
             overcommit=spec.overcommit_percent,
             capabilities=offer.capabilities,
             own_process=offer.own_process,
+            environment=made,
             attachment=wanted.attachment,
             listen=listen,
             scheduler=self._scheduler,
@@ -134,32 +159,102 @@ class AgentSupervisor:
         )
 
     async def _run(self, wanted: _Wanted, name: str) -> bool:
-        """Until the agent ends by itself, or (True) until its runtime has another environment."""
-        if wanted.attachment is None:
-            await self._ensure_runtime(wanted.runtime, wanted.extra)
-            root = (await asyncio.to_thread(environment, wanted.runtime)).root
-            offer = await asyncio.to_thread(installed_offer, wanted.runtime, wanted.extra)
-            outdated = _outdated(wanted, root)
-        else:
+        """Until the agent ends by itself, or (True) until there is another environment for its server."""
+        listen = socket_target(self._run_dir, name)
+        if wanted.attachment is not None:
             offer = attached_offer(wanted.runtime, wanted.extra)
-            outdated = _never()
-        part = AgentPart(self._config(wanted, offer, socket_target(self._run_dir, name)))
-        self._parts[wanted] = part
-        return await _runs_until(part.run(), outdated)
+            part = self._parts[wanted] = AgentPart(self._config(wanted, offer, None, listen))
+            return await _runs_until(part.run(), _never())
+        asked = await self._asked(wanted)
+        made = await self._ensure(wanted, asked)
+        self._news.put(wanted.server, wanted.replica, "")
+        offer = await asyncio.to_thread(installed_offer, made, wanted.extra)
+        with held(made.root):
+            part = self._parts[wanted] = AgentPart(self._config(wanted, offer, made, listen))
+            return await _runs_until(part.run(), self._outdated(wanted, made, asked))
 
     async def _keep_running(self, wanted: _Wanted) -> None:
-        name = f"{wanted.server}-{wanted.replica}"
+        name, pause = f"{wanted.server}-{wanted.replica}", _RESTART
         while True:
             try:
                 if await self._run(wanted, name):
-                    log.info("agent %s: its runtime was installed anew; starting it again", name)
+                    log.info("agent %s: its server has another environment; starting again", name)
+                    pause = _RESTART
                     continue
             except (UnknownRuntime, RuntimeInstallError) as error:
-                log.error("server %s: %s", wanted.server, error)
+                self._not_made(wanted, error)
+                await self._asks_for_another(wanted, within=pause)
+                pause = min(2 * pause, _LATEST)
+                continue
             except Exception:
                 # One replica's fault must not end the others; its models are cold until it is back.
                 log.exception("agent %s failed; starting it again in %.0f s", name, _RESTART)
             await asyncio.sleep(_RESTART)
+
+    # -- environments
+
+    async def _asked(self, wanted: _Wanted) -> _Asked:
+        """What the Server asks for now, and what would be used for that: another answer means another environment."""
+        spec = self._specs.get(wanted.server)
+        wish = None if spec is None else _wish(spec)
+        if wish is not None:
+            return _Asked(wish, await asyncio.to_thread(state_of, wish))
+        try:
+            return _Asked(None, (await asyncio.to_thread(environment, wanted.runtime)).root)
+        except RuntimeInstallError:
+            return _Asked(None, None)
+
+    async def _ensure(self, wanted: _Wanted, asked: _Asked) -> RuntimeEnvironment:
+        """Raises UnknownRuntime, RuntimeInstallError."""
+        loop = asyncio.get_running_loop()
+
+        def tell(message: str) -> None:
+            text = f"its environment is being made: {message}"
+            loop.call_soon_threadsafe(self._news.put, wanted.server, wanted.replica, text)
+
+        return await self._keeper.ensure(wanted.runtime, wanted.extra, asked.wish, tell)
+
+    def _not_made(self, wanted: _Wanted, error: Exception) -> None:
+        log.error("server %s: %s", wanted.server, error)
+        self._news.put(wanted.server, wanted.replica, str(error), failed=True)
+
+    async def _asks_for_another(self, wanted: _Wanted, *, within: float) -> None:
+        """Returns when the Server asks for something else than now, or after so many seconds."""
+        before = await self._asked(wanted)
+        for _ in range(round(within / _LOOK)):
+            await asyncio.sleep(_LOOK)
+            if await self._asked(wanted) != before:
+                return
+
+    async def _outdated(self, wanted: _Wanted, made: RuntimeEnvironment, asked: _Asked) -> None:
+        """Until another environment than ``made`` is there for the server, and it is this replica's turn.
+
+        It is made while the server runs in the old one; where that fails, the old one goes on.
+        """
+        pause = _RESTART
+        while True:
+            await asyncio.sleep(_LOOK)
+            now = await self._asked(wanted)
+            # What was removed while it runs is nothing better.
+            if now == asked or now == _Asked(None, None):
+                continue
+            try:
+                new = await self._ensure(wanted, now)
+            except (UnknownRuntime, RuntimeInstallError) as error:
+                self._not_made(wanted, error)
+                await self._asks_for_another(wanted, within=pause)
+                pause = min(2 * pause, _LATEST)
+                continue
+            self._news.put(wanted.server, wanted.replica, "")
+            asked, pause = now, _RESTART
+            if new.root != made.root:
+                await asyncio.sleep(_ONE_AFTER_ANOTHER * wanted.replica)
+                return
+
+    async def _prune(self) -> None:
+        while True:
+            await asyncio.sleep(_PRUNE)
+            await self._keeper.prune()
 
 
 def _same_server(one: _Wanted, other: _Wanted) -> bool:
@@ -183,21 +278,20 @@ def _attachment(server: pb.ServerSpec) -> Attachment | None:
     )
 
 
+def _wish(server: pb.ServerSpec) -> Wish | None:
+    """What its environment is to consist of; None for the runtime's."""
+    if not server.HasField("environment"):
+        return None
+    given = server.environment
+    return Wish(
+        packages=tuple(given.packages),
+        requirements=Path(given.requirements) if given.requirements else None,
+        archive=Path(given.archive) if given.archive else None,
+    )
+
+
 async def _never() -> None:
     await asyncio.get_running_loop().create_future()
-
-
-async def _outdated(wanted: _Wanted, root: Path) -> None:
-    """Until the runtime has another environment than ``root``, and it is this replica's turn."""
-    while True:
-        await asyncio.sleep(_LOOK)
-        try:
-            now = (await asyncio.to_thread(environment, wanted.runtime)).root
-        except RuntimeInstallError:
-            continue  # removed while it runs: nothing better is there
-        if now != root:
-            await asyncio.sleep(_ONE_AFTER_ANOTHER * wanted.replica)
-            return
 
 
 async def _runs_until(

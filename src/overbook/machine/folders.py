@@ -16,6 +16,10 @@ from typing import Final
 _LONGEST_FOLDER: Final = 80
 
 
+# Of Servers' own environments, in the state folder.
+ENVIRONMENTS: Final = "environments"
+
+
 class StateUnusable(Exception):
     """The state folder cannot be used. The message names it and says what to do."""
 

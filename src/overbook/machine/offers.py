@@ -6,7 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from overbook.runtimes.capabilities import attached_capabilities, own_process_bytes
-from overbook.runtimes.install import capabilities
+from overbook.runtimes.catalogue import runtime
+from overbook.runtimes.install import RuntimeEnvironment
+from overbook.runtimes.installed import installed
+from overbook.runtimes.recipe import offered
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +20,17 @@ class Offer:
     own_process: Mapping[str, int]
 
 
-def installed_offer(runtime: str, extra: Iterable[str]) -> Offer:
-    """Of a runtime that is started on this machine; ``extra``: words that the manifest adds. Raises UnknownRuntime."""
-    words = tuple(dict.fromkeys((*capabilities(runtime), *extra)))
-    return Offer(words, own_process_bytes(runtime, words, attached=False))
+def installed_offer(made: RuntimeEnvironment, extra: Iterable[str]) -> Offer:
+    """Of a server that is started on this machine, with the versions of what it finds there. Blocks.
+
+    ``extra``: words that the manifest adds.
+    """
+    serves = (*runtime(made.name).offers(made.extras), *extra)
+    words = tuple(dict.fromkeys((*serves, *offered(installed(made.root)))))
+    return Offer(words, own_process_bytes(made.name, words, attached=False))
 
 
-def attached_offer(runtime: str, extra: Iterable[str]) -> Offer:
+def attached_offer(name: str, extra: Iterable[str]) -> Offer:
     """Of a server that somebody else started: what its kind may have, as nobody can look. Raises UnknownRuntime."""
-    words = tuple(dict.fromkeys((*attached_capabilities(runtime), *extra)))
-    return Offer(words, own_process_bytes(runtime, words, attached=True))
+    words = tuple(dict.fromkeys((*attached_capabilities(name), *extra)))
+    return Offer(words, own_process_bytes(name, words, attached=True))

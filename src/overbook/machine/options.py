@@ -65,6 +65,14 @@ class ServeSchedulerOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsOptions:
+    """Where a part that is a process of its own shows its metrics; without a port nowhere."""
+
+    host: str = LOOPBACK
+    port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AttachOptions:
     """An inference server that runs already: host:port of both protocols, and the folder shared with it."""
 
@@ -74,11 +82,20 @@ class AttachOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class EnvironmentOptions:
+    """Of a server's own environment: packages, a requirements file or an archive; one of the three."""
+
+    packages: tuple[str, ...] = ()
+    requirements: Path | None = None
+    archive: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ServeAgentOptions:
     """One agent and its inference server, which it starts unless it is to `attach`. Memory is the budget M in bytes.
 
-    `grace`: seconds for which a stop waits for requests that run. `silence_limit`: seconds for which that server may
-    give no answer while it owes some.
+    `environment`: packages of its own, None for those of the runtime. `grace`: seconds for which a stop waits for
+    requests that run. `silence_limit`: seconds for which that server may give no answer while it owes some.
     """
 
     state_dir: Path
@@ -91,8 +108,10 @@ class ServeAgentOptions:
     overcommit: int
     capabilities: tuple[str, ...] = ()
     attach: AttachOptions | None = None
+    environment: EnvironmentOptions | None = None
     grace: float = GRACE
     silence_limit: float = SILENCE_LIMIT
+    metrics: MetricsOptions = MetricsOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,3 +127,4 @@ class ServeGatewayOptions:
     port: int
     activation_timeout: float = ACTIVATION_TIMEOUT
     grace: float = GRACE
+    metrics: MetricsOptions = MetricsOptions()

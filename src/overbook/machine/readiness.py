@@ -49,7 +49,7 @@ def _look(api_url: str, models: list[str]) -> tuple[list[str], list[str]]:
         with ControlClient(api_url) as client:
             servers = [_name(each) for each in client.list("server") if not _is(each, "Ready")]
             if len(models) > _FEW:
-                ready = {_name(each) for each in client.list("model") if _is(each, "ModelReady")}
+                ready = {_name(each) for each in client.list("model") if _settled(each)}
                 return servers, [name for name in models if name not in ready]
             return servers, [name for name in models if not _model_ready(client, name)]
     except ClientError:
@@ -58,7 +58,7 @@ def _look(api_url: str, models: list[str]) -> tuple[list[str], list[str]]:
 
 def _model_ready(client: ControlClient, name: str) -> bool:
     try:
-        return _is(client.get("model", name), "ModelReady")
+        return _settled(client.get("model", name))
     except NotFound:
         return True  # deleted since: nothing to wait for
 
@@ -69,12 +69,17 @@ def _name(thing: JsonObject) -> str:
     return name if isinstance(name, str) else ""
 
 
-def _is(thing: JsonObject, condition: str) -> bool:
+def _settled(model: JsonObject) -> bool:
+    """Ready, or to be served nowhere."""
+    return _is(model, "ModelReady") or _is(model, "ModelReady", ("reason", "ModelScaledDown"))
+
+
+def _is(thing: JsonObject, condition: str, that: tuple[str, str] = ("status", "True")) -> bool:
     status = thing.get("status")
     conditions = status.get("conditions") if isinstance(status, dict) else None
     if not isinstance(conditions, list):
         return False
     return any(
-        isinstance(each, dict) and each.get("type") == condition and each.get("status") == "True"
+        isinstance(each, dict) and each.get("type") == condition and each.get(that[0]) == that[1]
         for each in conditions
     )

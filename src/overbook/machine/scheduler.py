@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from overbook.artifacts.survey import survey
+from overbook.agent.surveys import seen
 from overbook.placement import Provider
 from overbook.runtimes.capabilities import sources
 from overbook.scheduler.manifests_in import Defaults
@@ -25,7 +25,7 @@ def scheduler_config(
         api_port=api_port,
         defaults=defaults,
         providers=providers(),
-        look=None if alone else survey,
+        look=None if alone else seen,
     )
 
 

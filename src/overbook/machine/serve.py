@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from overbook.agent.part import AgentConfig, AgentPart
-from overbook.agent.servers.attached.server import Attachment
+from overbook.agent.servers.attached.connection import Attachment
 from overbook.gateway.errors import GatewayStartFailed
 from overbook.gateway.part import GatewayConfig, GatewayPart
-from overbook.machine import descriptors, garbage, logs
-from overbook.machine.folders import StateUnusable, owned, run_dir
+from overbook.machine import descriptors, garbage, logs, metrics_page
+from overbook.machine.folders import ENVIRONMENTS, StateUnusable, owned, run_dir
+from overbook.machine.metrics_page import MetricsPageFailed
 from overbook.machine.offers import attached_offer, installed_offer
 from overbook.machine.options import (
+    EnvironmentOptions,
+    MetricsOptions,
     ServeAgentOptions,
     ServeGatewayOptions,
     ServeSchedulerOptions,
@@ -23,7 +27,9 @@ from overbook.machine.progress import StderrProgress
 from overbook.machine.runtimes import RuntimeKeeper
 from overbook.machine.scheduler import scheduler_config
 from overbook.machine.stopping import Part, Stop
+from overbook.runtimes.in_use import held
 from overbook.runtimes.install import RuntimeInstallError, UnknownRuntime
+from overbook.runtimes.own import Wish
 from overbook.scheduler.errors import SchedulerError
 from overbook.scheduler.part import SchedulerPart, default_settings
 
@@ -31,6 +37,7 @@ _EXPECTED = (
     StateUnusable,
     SchedulerError,
     GatewayStartFailed,
+    MetricsPageFailed,
     UnknownRuntime,
     RuntimeInstallError,
     OSError,
@@ -49,15 +56,24 @@ def run_scheduler(options: ServeSchedulerOptions) -> int:
         )
         return SchedulerPart(config)
 
-    return _run("scheduler", options.state_dir, part, options.grace)
+    # Its metrics are on the control API's port.
+    return _run("scheduler", options.state_dir, part, options.grace, MetricsOptions())
 
 
 def run_agent(options: ServeAgentOptions) -> int:
+    with ExitStack() as stack:
+        return _run_agent(options, stack)
+
+
+def _run_agent(options: ServeAgentOptions, stack: ExitStack) -> int:
     async def part() -> Part:
-        attachment = None
+        attachment, made = None, None
         if options.attach is None:
-            await RuntimeKeeper(StderrProgress()).ensure(options.runtime, options.capabilities)
-            offer = installed_offer(options.runtime, options.capabilities)
+            keeper = RuntimeKeeper(options.state_dir / ENVIRONMENTS, StderrProgress())
+            wish = _wish(options.environment)
+            made = await keeper.ensure(options.runtime, options.capabilities, wish)
+            stack.enter_context(held(made.root))
+            offer = installed_offer(made, options.capabilities)
         else:
             offer = attached_offer(options.runtime, options.capabilities)
             given = options.attach
@@ -71,6 +87,7 @@ def run_agent(options: ServeAgentOptions) -> int:
             overcommit=options.overcommit,
             capabilities=offer.capabilities,
             own_process=offer.own_process,
+            environment=made,
             attachment=attachment,
             listen=options.listen,
             scheduler=options.scheduler,
@@ -79,7 +96,11 @@ def run_agent(options: ServeAgentOptions) -> int:
         return AgentPart(config)
 
     name = f"agent-{options.server}-{options.replica}"
-    return _run(name, options.state_dir, part, options.grace)
+    return _run(name, options.state_dir, part, options.grace, options.metrics)
+
+
+def _wish(given: EnvironmentOptions | None) -> Wish | None:
+    return None if given is None else Wish(given.packages, given.requirements, given.archive)
 
 
 def run_gateway(options: ServeGatewayOptions) -> int:
@@ -94,17 +115,28 @@ def run_gateway(options: ServeGatewayOptions) -> int:
         )
         return GatewayPart(config)
 
-    return _run("gateway", options.state_dir, part, options.grace)
+    return _run("gateway", options.state_dir, part, options.grace, options.metrics)
 
 
-def _run(name: str, state_dir: Path, make: Callable[[], Awaitable[Part]], grace: float) -> int:
+def _run(
+    name: str,
+    state_dir: Path,
+    make: Callable[[], Awaitable[Part]],
+    grace: float,
+    metrics: MetricsOptions,
+) -> int:
     """The exit code; a failure is one line on stderr. Each part owns a folder of its own in the state folder."""
+
+    async def run() -> None:
+        async with metrics_page.shown(metrics):
+            await _until_signal(name, make, grace)
+
     try:
         with owned(state_dir / "parts" / name):
             logs.configure(state_dir, name)
             garbage.settle()
             descriptors.raise_limit()
-            asyncio.run(_until_signal(name, make, grace))
+            asyncio.run(run())
     except (*_EXPECTED, BaseExceptionGroup) as error:
         cause: BaseException = error
         while isinstance(cause, BaseExceptionGroup):

@@ -15,20 +15,19 @@ from collections.abc import Awaitable, Coroutine
 from pathlib import Path
 from typing import Final, TypeVar
 
-import psutil
-
 from overbook import __version__
-from overbook.agent.memory.machine import room_for
 from overbook.client.control import ControlClient
 from overbook.client.http import JsonObject
 from overbook.gateway.errors import GatewayStartFailed
 from overbook.gateway.part import GatewayConfig, GatewayPart
 from overbook.machine import descriptors, garbage, logs
 from overbook.machine.agents import AgentSupervisor
-from overbook.machine.folders import StateUnusable, owned, run_dir, socket_target
+from overbook.machine.first_server import FIRST_SERVER, said
+from overbook.machine.folders import ENVIRONMENTS, StateUnusable, owned, run_dir, socket_target
 from overbook.machine.options import UpOptions
 from overbook.machine.progress import StderrProgress
 from overbook.machine.readiness import Readiness
+from overbook.machine.room import machine_bytes
 from overbook.machine.runtimes import RuntimeKeeper
 from overbook.machine.scheduler import scheduler_config
 from overbook.machine.stopping import Leaver, Stop
@@ -40,13 +39,6 @@ _START_SECONDS: Final = 60.0
 _APPLY_CHUNK: Final = 500
 _STOP_SECONDS: Final = 15.0
 _READINESS: Final = "readiness"
-# Applied when there is none, so that the first model has a place to go.
-_FIRST_SERVER: Final[JsonObject] = {
-    "apiVersion": "overbook.dev/v1alpha1",
-    "kind": "Server",
-    "metadata": {"name": "mlserver"},
-    "spec": {"serverConfig": "mlserver"},
-}
 
 T = TypeVar("T")
 
@@ -82,6 +74,7 @@ class _Up:
         self._scheduler: SchedulerPart | None = None
         self._gateway: GatewayPart | None = None
         self._agents: AgentSupervisor | None = None
+        self._made_server = False
 
     @property
     def _api_url(self) -> str:
@@ -98,16 +91,15 @@ class _Up:
     async def _start(self) -> None:
         options = self._options
         target = socket_target(self._run_dir, "scheduler")
+        defaults = default_settings(
+            memory=self._memory, overcommit=options.overcommit, machine=machine_bytes()
+        )
         config = scheduler_config(
             options.state_dir,
             listen=target,
             host=options.host,
             api_port=options.api_port,
-            defaults=default_settings(
-                memory=self._memory,
-                overcommit=options.overcommit,
-                machine=self._machine,
-            ),
+            defaults=defaults,
             alone=False,
         )
         self._scheduler = scheduler = SchedulerPart(config, self._readiness.missing)
@@ -133,7 +125,7 @@ class _Up:
             state_dir=options.state_dir,
             run_dir=self._run_dir,
             scheduler=target,
-            ensure_runtime=RuntimeKeeper(StderrProgress()).ensure,
+            keeper=RuntimeKeeper(options.state_dir / ENVIRONMENTS, StderrProgress()),
             silence_limit=options.silence_limit,
         )
         self._begin("agents", supervisor.run())
@@ -141,6 +133,11 @@ class _Up:
         if models is None:
             return
         self._banner()
+        if self._made_server:
+            for line in said(
+                self._memory, defaults.overcommit, option=options.overcommit, environ=os.environ
+            ):
+                print(line, flush=True)
         self._begin(_READINESS, self._announce_ready(models))
 
     def _begin(self, name: str, part: Coroutine[object, object, None]) -> None:
@@ -181,7 +178,9 @@ class _Up:
         with ControlClient(self._api_url, timeout=_START_SECONDS) as client:
             given = any(document.get("kind") == "Server" for document in documents)
             if not given and not client.list("server"):
-                documents.insert(0, _FIRST_SERVER)
+                # So that the first model has a place to go.
+                documents.insert(0, FIRST_SERVER)
+                self._made_server = True
             refused: list[str] = []
             for start in range(0, len(documents), _APPLY_CHUNK):
                 reply = client.apply(documents[start : start + _APPLY_CHUNK])
@@ -198,13 +197,7 @@ class _Up:
     @property
     def _memory(self) -> int:
         """The budget, in bytes, of a Server that does not say: Seldon's manifests cannot."""
-        return self._options.memory or min(_DEFAULT_MEMORY, self._machine // 2)
-
-    @property
-    def _machine(self) -> int:
-        """Bytes that this machine, or the control group it gave us, has for everything."""
-        room = room_for(os.getpid())
-        return int(psutil.virtual_memory().total) if room is None else room.total
+        return self._options.memory or min(_DEFAULT_MEMORY, machine_bytes() // 2)
 
     def _banner(self) -> None:
         host = _dialled(self._options.host)

@@ -42,16 +42,26 @@ _MODEL: Final = frozenset(
         "replicas",
         "minReplicas",
         "server",
+        "modelName",
+        "parameters",
         "activationTimeout",
     }
 )
 _SERVER: Final = frozenset({"serverConfig", "replicas", "extraCapabilities", "capabilities"})
 
 SPEC: Final[dict[tuple[str, str], KnownFields]] = {
-    (GROUP, "Model"): KnownFields(_MODEL | {"pinned", "priority", "keepAlive", "verify"}),
+    (GROUP, "Model"): KnownFields(_MODEL | {"pinned", "priority", "keepAlive", "verify", "needs"}),
     (GROUP, "Server"): KnownFields(
         _SERVER
-        | {"memory", "overcommitPercentage", "allowOversizedMemory", "address", "modelRepository"}
+        | {
+            "memory",
+            "overcommitPercentage",
+            "allowOversizedMemory",
+            "evictionPolicy",
+            "address",
+            "modelRepository",
+            "environment",
+        }
     ),
     (SELDON_GROUP, "Model"): KnownFields(
         _MODEL | {"modelType"},
@@ -63,7 +73,6 @@ SPEC: Final[dict[tuple[str, str], KnownFields]] = {
                 "llm",
                 "logger",
                 "maxReplicas",
-                "parameters",
                 "preloaded",
                 "schemaUri",
                 "secretName",
@@ -71,14 +80,13 @@ SPEC: Final[dict[tuple[str, str], KnownFields]] = {
         ),
     ),
     (SELDON_GROUP, "Server"): KnownFields(
-        _SERVER,
+        _SERVER | {"podSpec"},
         frozenset(
             {
                 "disableAutoUpdate",
                 "imageOverrides",
                 "maxReplicas",
                 "minReplicas",
-                "podSpec",
                 "scalingSpec",
                 "statefulSetPersistentVolumeClaimRetentionPolicy",
             }

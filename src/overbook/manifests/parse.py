@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from overbook.manifests.kinds import ONLY, of_others
 from overbook.manifests.located import Node, Unreadable, read_documents
 from overbook.manifests.problems import ManifestError, Problem
 from overbook.manifests.specs import Manifest
@@ -41,14 +42,28 @@ class Document:
         return self.node.line_of(("metadata", "name"))
 
 
-def parse_sources(
-    sources: Iterable[Source], *, allow_relative: bool = True
-) -> tuple[Document, ...]:
-    """All manifests of one input, in order. Raises ManifestError with every problem of every source.
+@dataclass(frozen=True, slots=True)
+class _Skipped:
+    """A document of somebody else's, and what to say of it."""
+
+    warning: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """All manifests of one input, in order. ``skipped``: a warning for each document that is of no kind of ours."""
+
+    documents: tuple[Document, ...]
+    skipped: tuple[Problem, ...] = ()
+
+
+def parse_sources(sources: Iterable[Source], *, allow_relative: bool = True) -> Parsed:
+    """Reads one input. Raises ManifestError with every problem of every source.
 
     Two objects of one kind and name are an error, wherever in the input they are.
     """
     documents: list[Document] = []
+    skipped: list[Problem] = []
     problems: list[Problem] = []
     first: dict[tuple[str, str], Document] = {}
     for source in sources:
@@ -56,6 +71,9 @@ def parse_sources(
         wrong = [item for item in items if isinstance(item, Problem)]
         for item in items:
             if isinstance(item, Problem):
+                continue
+            if isinstance(item, _Skipped):
+                skipped.append(item.warning)
                 continue
             key = (item.manifest.kind, item.manifest.name)
             earlier = first.setdefault(key, item)
@@ -69,10 +87,10 @@ def parse_sources(
         problems.extend(sorted(wrong, key=lambda problem: problem.line or 0))
     if problems:
         raise ManifestError(problems)
-    return tuple(documents)
+    return Parsed(tuple(documents), tuple(skipped))
 
 
-def _read(source: Source, *, allow_relative: bool) -> Iterator[Document | Problem]:
+def _read(source: Source, *, allow_relative: bool) -> Iterator[Document | _Skipped | Problem]:
     if len(source.text) > MAX_TEXT:
         message = f"{len(source.text)} characters; expected at most {MAX_TEXT}: split the file"
         yield Problem(message, source=source.name)
@@ -98,9 +116,15 @@ def _objects(node: Node) -> Iterator[Node]:
     yield node
 
 
-def _check(node: Node, source: str, *, allow_relative: bool) -> Iterator[Document | Problem]:
+def _check(
+    node: Node, source: str, *, allow_relative: bool
+) -> Iterator[Document | _Skipped | Problem]:
     try:
-        validated = validate_object(node.plain(), allow_relative=allow_relative)
+        plain = node.plain()
+        if (what := of_others(plain)) is not None:
+            yield _Skipped(_placed(Problem(f"{what} is skipped; {ONLY}"), node, source))
+            return
+        validated = validate_object(plain, allow_relative=allow_relative)
     except Unreadable as error:
         yield Problem(str(error), (), source, error.line)
     except ManifestError as error:

@@ -8,44 +8,33 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
 from pydantic.alias_generators import to_camel
 
 from overbook.manifests.durations import parse_seconds, parse_wait
+from overbook.manifests.names import checked_model_name, checked_server_name
+from overbook.manifests.pods import PodMemory, pod_memory
 from overbook.manifests.problems import Json
 from overbook.manifests.quantities import parse_bytes
+from overbook.manifests.requirements import check_word, parse_requirement
 from overbook.runtimes.server_kinds import SERVER_KINDS
 
 GROUP: Final = "overbook.dev/v1alpha1"
 SELDON_GROUP: Final = "mlops.seldon.io/v1alpha1"
-MAX_NAME: Final = 63
 
-_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", re.ASCII)
+# In which order models leave memory that others need; the first is the default.
+EVICTION_POLICIES: Final = ("worth", "lru")
 _INT32_MAX: Final = 2**31 - 1
 _PORT_MAX: Final = 65535
 # What may be attached: the kinds of inference server that there are adapters for.
 ATTACHABLE: Final = tuple(SERVER_KINDS)
 
 
-def is_name(text: str) -> bool:
-    """Whether a Model or Server may be called so."""
-    return len(text) <= MAX_NAME and _NAME.fullmatch(text) is not None
-
-
 def has_scheme(storage_uri: str) -> bool:
     """Whether a storageUri names a storage system (`s3://…`, or an rclone remote), not a local path."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", storage_uri, re.ASCII) is not None
-
-
-def _name(text: str) -> str:
-    if not is_name(text):
-        raise ValueError(
-            f"{text!r} is not a name; expected at most {MAX_NAME} lower-case letters, digits and "
-            "'-', beginning and ending with a letter or digit"
-        )
-    return text
 
 
 def _word(text: str) -> str:
@@ -76,12 +65,28 @@ def _absolute(text: str) -> str:
     return text
 
 
+def _requirement(text: str) -> str:
+    check_word(text)
+    return text
+
+
+def _package(text: str) -> str:
+    parse_requirement(text)
+    return text
+
+
 def _quantity(value: str | int | float) -> str | int | float:
     if parse_bytes(value) == 0:
         raise ValueError(
             f"{value!r} is no memory at all; expected more than 0 bytes, or leave the field out"
         )
     return value
+
+
+def _eviction_policy(text: str) -> str:
+    if text not in EVICTION_POLICIES:
+        raise ValueError(f"{text!r} is not a policy; expected {' or '.join(EVICTION_POLICIES)}")
+    return text
 
 
 def _duration(value: str | int | float) -> str | int | float:
@@ -94,15 +99,20 @@ def _wait(value: str | int | float) -> str | int | float:
     return value
 
 
-Name = Annotated[StrictStr, AfterValidator(_name)]
+ModelName = Annotated[StrictStr, AfterValidator(checked_model_name)]
+ServerName = Annotated[StrictStr, AfterValidator(checked_server_name)]
 Word = Annotated[StrictStr, AfterValidator(_word)]
 Quantity = Annotated[StrictStr | StrictInt | StrictFloat, AfterValidator(_quantity)]
 Duration = Annotated[StrictStr | StrictInt | StrictFloat, AfterValidator(_duration)]
 Wait = Annotated[StrictStr | StrictInt | StrictFloat, AfterValidator(_wait)]
+EvictionPolicy = Annotated[StrictStr, AfterValidator(_eviction_policy)]
 HostPort = Annotated[Word, AfterValidator(_host_port)]
 AbsolutePath = Annotated[Word, AfterValidator(_absolute)]
+Requirement = Annotated[Word, AfterValidator(_requirement)]
+Package = Annotated[Word, AfterValidator(_package)]
 Words = Annotated[tuple[Word, ...], Field(strict=False)]
-Replicas = Annotated[StrictInt, Field(ge=1, le=_INT32_MAX)]
+ModelNames = Annotated[tuple[ModelName, ...], Field(strict=False)]
+Replicas = Annotated[StrictInt, Field(ge=0, le=_INT32_MAX)]
 
 
 class _Value(BaseModel):
@@ -114,10 +124,35 @@ class _Value(BaseModel):
 class Metadata(_Value):
     """Who an object is. Namespace, labels and annotations are kept and not interpreted."""
 
-    name: Name
+    name: StrictStr
     namespace: StrictStr | None = None
     labels: dict[StrictStr, StrictStr] | None = None
     annotations: dict[StrictStr, StrictStr] | None = None
+
+
+class ModelMetadata(Metadata):
+    """Of a Model."""
+
+    name: ModelName
+
+
+class ServerMetadata(Metadata):
+    """Of a Server."""
+
+    name: ServerName
+
+
+class _Closed(_Value):
+    """Part of a spec in which every field is known."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Parameter(_Closed):
+    """Something that the model's own code, or its server, is told."""
+
+    name: Word
+    value: StrictStr
 
 
 class ModelSpec(_Value):
@@ -126,16 +161,19 @@ class ModelSpec(_Value):
     storage_uri: Word
     artifact_version: Annotated[StrictInt, Field(ge=0, le=_INT32_MAX)] | None = None
     model_type: Word | None = None
-    requirements: Words = ()
+    requirements: Annotated[tuple[Requirement, ...], Field(strict=False)] = ()
     memory: Quantity | None = None
     replicas: Replicas = 1
     min_replicas: Annotated[StrictInt, Field(ge=0, le=_INT32_MAX)] | None = None
-    server: Name | None = None
+    server: ServerName | None = None
+    model_name: ModelName | None = None
     pinned: bool = False
     priority: Annotated[StrictInt, Field(ge=-_INT32_MAX, le=_INT32_MAX)] = 0
     keep_alive: Duration = 0
     activation_timeout: Wait | None = None
     verify: bool = True
+    needs: ModelNames = ()
+    parameters: Annotated[tuple[Parameter, ...], Field(strict=False)] = ()
 
     @property
     def memory_bytes(self) -> int | None:
@@ -159,12 +197,6 @@ class ModelSpec(_Value):
         return tuple(dict.fromkeys((*self.requirements, *extra)))
 
 
-class _Closed(_Value):
-    """Part of a spec in which every field is known."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
 class ServerAddress(_Closed):
     """Where an inference server that somebody else started answers: host:port each."""
 
@@ -177,6 +209,14 @@ class ModelRepository(_Closed):
 
     path: AbsolutePath
     server_path: AbsolutePath | None = None
+
+
+class ServerEnvironment(_Closed):
+    """Packages of a Server's own: named here, in a requirements file, or packed. One of the three."""
+
+    packages: Annotated[tuple[Package, ...], Field(strict=False)] | None = None
+    requirements: Word | None = None
+    archive: Word | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,10 +238,13 @@ class ServerSpec(_Value):
     memory: Quantity | None = None
     overcommit_percentage: Annotated[StrictInt, Field(ge=0, le=_INT32_MAX)] | None = None
     allow_oversized_memory: bool = False
+    eviction_policy: EvictionPolicy = EVICTION_POLICIES[0]
     capabilities: Words | None = None
     extra_capabilities: Words = ()
     address: ServerAddress | None = None
     model_repository: ModelRepository | None = None
+    pod_spec: dict[StrictStr, Any] | None = None
+    environment: ServerEnvironment | None = None
 
     @property
     def attachment(self) -> Attachment | None:
@@ -213,7 +256,18 @@ class ServerSpec(_Value):
     @property
     def memory_bytes(self) -> int | None:
         """Budget M in bytes, None when the machine's default applies."""
-        return None if self.memory is None else parse_bytes(self.memory)
+        return self.pod.memory if self.memory is None else parse_bytes(self.memory)
+
+    @property
+    def overcommit(self) -> int | None:
+        """Percent, None when the default applies."""
+        given = self.overcommit_percentage
+        return self.pod.overcommit if given is None else given
+
+    @property
+    def pod(self) -> PodMemory:
+        """What Seldon's podSpec says of both."""
+        return pod_memory(self.pod_spec or {})
 
 
 class _Manifest(_Value):
@@ -233,6 +287,7 @@ class ModelManifest(_Manifest):
     """A `kind: Model` document."""
 
     kind: Literal["Model"]
+    metadata: ModelMetadata
     spec: ModelSpec
 
 
@@ -240,6 +295,7 @@ class ServerManifest(_Manifest):
     """A `kind: Server` document."""
 
     kind: Literal["Server"]
+    metadata: ServerMetadata
     spec: ServerSpec
 
 

@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Final
 from pydantic import ValidationError
 
 from overbook.manifests import fields
+from overbook.manifests.names import MAX_NAME, is_kubernetes_name
+from overbook.manifests.pods import PodMemory
 from overbook.manifests.problems import ManifestError, Path, Problem, field_name, shown
+from overbook.manifests.quantities import amount
 from overbook.manifests.specs import (
     ATTACHABLE,
     GROUP,
@@ -42,12 +45,15 @@ _EXPECTED: Final = {
     "dict_type": "a mapping",
     "model_type": "a mapping",
 }
+ENVIRONMENT_SOURCES: Final = ("packages", "requirements", "archive")
 _NEEDED: Final = {
     "storageUri": "a path or URI of the model's artifact",
     "serverConfig": "the runtime to run, such as mlserver",
-    "name": "the name clients will use",
+    "metadata.name": "the name clients will use",
+    "name": "what it is called",
     "rest": "host:port where the inference server answers REST",
     "grpc": "host:port where the inference server answers gRPC",
+    "value": "text, in quotes where it looks like a number",
     "path": "the folder that the inference server reads its models from",
 }
 
@@ -103,6 +109,8 @@ def validate_object(document: object, *, allow_relative: bool = False) -> Valida
         errors.extend(_consistency(manifest, allow_relative=allow_relative))
     if manifest is None or errors:
         raise ManifestError(errors)
+    if isinstance(manifest, ServerManifest) and manifest.spec.pod_spec is not None:
+        warnings.append(Problem(_of_pod(manifest.spec.pod), ("spec", "podSpec")))
     return Validated(manifest, tuple(warnings))
 
 
@@ -175,7 +183,7 @@ def _problem(detail: ErrorDetails) -> Problem:
     if code == "value_error":
         return Problem(str(context["error"]), path)
     if code == "missing":
-        needed = _NEEDED.get(str(path[-1]), "a value")
+        needed = _NEEDED.get(field_name(path)) or _NEEDED.get(str(path[-1]), "a value")
         return Problem(f"is required; expected {needed}", path)
     if code == "extra_forbidden":
         return Problem(f"unknown field in {field_name(path[:-1])}", path)
@@ -194,9 +202,15 @@ def _problem(detail: ErrorDetails) -> Problem:
 def _consistency(manifest: Manifest, *, allow_relative: bool) -> list[Problem]:
     """What takes more than one field, or the caller's point of view, to judge."""
     if not isinstance(manifest, ModelManifest):
-        return _attachable(manifest.spec)
-    problems = []
+        own = _own_environment(manifest.spec, allow_relative=allow_relative)
+        return [*_attachable(manifest.spec), *manifest.spec.pod.problems, *own]
+    problems = _naming(manifest)
     spec = manifest.spec
+    names = [each.name for each in spec.parameters]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            told = f"{shown(name)} is here twice; expected each name once"
+            problems.append(Problem(told, ("spec", "parameters", index, "name")))
     if spec.min_replicas is not None and spec.min_replicas > spec.replicas:
         problems.append(
             Problem(
@@ -213,6 +227,59 @@ def _consistency(manifest: Manifest, *, allow_relative: bool) -> list[Problem]:
             )
         )
     return problems
+
+
+def _naming(manifest: ModelManifest) -> list[Problem]:
+    """What else a name must be, beside one that there can be."""
+    problems = []
+    if manifest.api_version == SELDON_GROUP and not is_kubernetes_name(manifest.metadata.name):
+        problems.append(
+            Problem(
+                f"{shown(manifest.metadata.name)} is no name in Kubernetes; expected at most {MAX_NAME} lower-case "
+                f"letters, digits, '-' and '.', or apiVersion {GROUP}, where models are called as clients call them",
+                ("metadata", "name"),
+            )
+        )
+    wire = manifest.spec.model_name
+    if wire is not None and wire != manifest.metadata.name:
+        problems.append(
+            Problem(
+                "there is one name for each model here, the one that clients use; expected metadata.name: "
+                f"{wire} with apiVersion {GROUP}, and no modelName",
+                ("spec", "modelName"),
+            )
+        )
+    return problems
+
+
+def _of_pod(pod: PodMemory) -> str:
+    taken = [
+        *([] if pod.memory is None else [f"memory {amount(pod.memory)}"]),
+        *([] if pod.overcommit is None else [f"overcommitPercentage {pod.overcommit}"]),
+    ]
+    if not taken:
+        return "has no effect in Overbook"
+    return f"Overbook takes {' and '.join(taken)} from it, and nothing else"
+
+
+def _own_environment(spec: ServerSpec, *, allow_relative: bool) -> list[Problem]:
+    """One source of packages, on this side of an address, and files where the agent finds them."""
+    own = spec.environment
+    if own is None:
+        return []
+    where: Path = ("spec", "environment")
+    if spec.address is not None:
+        told = "is of no use with address: that server has packages of its own; expected one of the two"
+        return [Problem(told, where)]
+    given = {name: getattr(own, name) for name in ENVIRONMENT_SOURCES}
+    named = [name for name, value in given.items() if value]
+    if len(named) != 1:
+        what = f"has {' and '.join(named)}" if named else "names no packages"
+        return [Problem(f"{what}; expected one of {', '.join(ENVIRONMENT_SOURCES)}", where)]
+    file = own.requirements or own.archive
+    if file is None or allow_relative or file.startswith("/"):
+        return []
+    return [Problem(f"{shown(file)} is relative; expected an absolute path", (*where, named[0]))]
 
 
 def _attachable(spec: ServerSpec) -> list[Problem]:

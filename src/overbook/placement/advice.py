@@ -5,6 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+from overbook.manifests.requirements import (
+    is_versioned,
+    plain_word,
+    unmet,
+    versions_offered,
+    words_offered,
+)
 from overbook.placement.views import ModelDemand, Provider, ReplicaView
 
 
@@ -13,7 +20,7 @@ def nobody_offers(
 ) -> str:
     """One line for a model whose requirements none of ``views`` (at least one) has."""
     offered = frozenset().union(*(view.capabilities for view in views))
-    missing = sorted(model.requirements - offered)
+    missing = unmet(model.requirements, offered)
     if not missing:
         every = ", ".join(sorted(model.requirements))
         return (
@@ -27,10 +34,26 @@ def nobody_offers(
         possible = [each for each in providers if each.runtime in runtimes]
         who = f"server {model.server!r} does not offer"
     hints = ", ".join(_hint(word, offered, views, possible) for word in missing)
+    if all(map(is_versioned, missing)):
+        own = f"a Server with environment: {{packages: [{', '.join(missing)}]}}"
+        return f"spec.requirements: {who} {hints}; change it, or apply {own}"
     return (
-        f"spec.requirements: {who} {hints}; offered are {', '.join(sorted(offered)) or 'none'}; "
+        f"spec.requirements: {who} {hints}; offered are {', '.join(words_offered(offered)) or 'none'}; "
         "correct it, or add it to a Server's extraCapabilities"
     )
+
+
+def _versions_hint(word: str, views: Sequence[ReplicaView]) -> str:
+    """Which versions of the package there are, and where."""
+    holders: dict[str, set[str]] = {}
+    for view in views:
+        for version in versions_offered(word, view.capabilities):
+            holders.setdefault(version, set()).add(view.id.server)
+    there = ", ".join(
+        f"{version} on {' and '.join(sorted(servers))}"
+        for version, servers in sorted(holders.items())
+    )
+    return f"{word!r} (there is {there or f'no {plain_word(word)}'})"
 
 
 def _hint(
@@ -39,10 +62,12 @@ def _hint(
     views: Sequence[ReplicaView],
     providers: Sequence[Provider],
 ) -> str:
+    if is_versioned(word):
+        return _versions_hint(word, views)
     known = {each.word for each in providers}
     if word in known:
         return f"{word!r} ({_remedy(word, views, providers)})"
-    close = difflib.get_close_matches(word, sorted(offered | known), n=1)
+    close = difflib.get_close_matches(word, sorted({*words_offered(offered), *known}), n=1)
     if not close:
         return repr(word)
     nearest = close[0]

@@ -6,12 +6,19 @@ must change comes before what changes by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 from overbook.manifests.quantities import amount
+from overbook.manifests.requirements import (
+    is_versioned,
+    plain_word,
+    unmet,
+    versions_offered,
+    words_offered,
+)
 from overbook.placement.views import ModelDemand, ReplicaView
 
 
@@ -23,6 +30,7 @@ class Rule(Enum):
     MISSING_CAPABILITY = "MissingCapability"
     OTHER_FORMAT = "OtherFormat"
     NAME_TAKEN = "NameTaken"
+    CALLEE_ELSEWHERE = "CalleeElsewhere"
     DRAINING = "Draining"
     TOO_LARGE = "TooLarge"
     NO_ROOM = "NoRoom"
@@ -53,19 +61,37 @@ def _missing_capability(model: ModelDemand, replica: ReplicaView) -> Unfit | Non
     # Capabilities are told by the agent; of one that is away, nothing is known.
     if not replica.connected or model.requirements <= replica.capabilities:
         return None
-    missing = ", ".join(sorted(model.requirements - replica.capabilities))
-    offered = ", ".join(sorted(replica.capabilities)) or "nothing"
-    return Unfit(Rule.MISSING_CAPABILITY, f"lacks {missing}; offers {offered}")
+    missing = unmet(model.requirements, replica.capabilities)
+    if not missing:
+        return None
+    offered = ", ".join(words_offered(replica.capabilities)) or "nothing"
+    has = "".join(f"; {each}" for each in _versions_here(missing, replica.capabilities))
+    return Unfit(
+        Rule.MISSING_CAPABILITY, f"lacks {', '.join(missing)}{has or f'; offers {offered}'}"
+    )
+
+
+def _versions_here(missing: Iterable[str], offered: frozenset[str]) -> Iterator[str]:
+    for word in filter(is_versioned, missing):
+        found = versions_offered(word, offered)
+        yield (
+            f"has {plain_word(word)} {' and '.join(found)}"
+            if found
+            else f"has no {plain_word(word)}"
+        )
 
 
 def _other_format(model: ModelDemand, replica: ReplicaView) -> Unfit | None:
-    # Weights can often be read by both; code is written against one of them.
-    if "python" not in model.requirements or model.made_for in ("", replica.runtime):
+    # Weights can often be read by both, so requirements decide; code is written against one of them.
+    if model.made_for in ("", replica.runtime):
         return None
-    return Unfit(
-        Rule.OTHER_FORMAT,
-        f"the model's code is written for {model.made_for}, and this is {replica.runtime}",
-    )
+    if "python" in model.requirements:
+        what = f"the model's code is written for {model.made_for}"
+    elif not model.requirements:
+        what = f"the model's files are laid out for {model.made_for}, and it has no requirements"
+    else:
+        return None
+    return Unfit(Rule.OTHER_FORMAT, f"{what}; this is {replica.runtime}")
 
 
 def _name_taken(model: ModelDemand, replica: ReplicaView) -> Unfit | None:
@@ -76,6 +102,14 @@ def _name_taken(model: ModelDemand, replica: ReplicaView) -> Unfit | None:
         "the attached server has a model of this name that Overbook did not put there; "
         "choose another name, or take that one away",
     )
+
+
+def _callee_elsewhere(model: ModelDemand, replica: ReplicaView) -> Unfit | None:
+    # One model calls another within the process of their server.
+    if not replica.lacking:
+        return None
+    listed = ", ".join(repr(each) for each in replica.lacking)
+    return Unfit(Rule.CALLEE_ELSEWHERE, f"{listed}, which the model calls, is not assigned to it")
 
 
 def _draining(model: ModelDemand, replica: ReplicaView) -> Unfit | None:
@@ -115,6 +149,7 @@ _FILTERS: Final[tuple[Callable[[ModelDemand, ReplicaView], Unfit | None], ...]] 
     _missing_capability,
     _other_format,
     _name_taken,
+    _callee_elsewhere,
     _too_large,
     _no_room,
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 from overbook.placement.choice import Candidates, chosen_because, not_chosen_because
 from overbook.placement.filters import (
@@ -14,6 +15,10 @@ from overbook.placement.filters import (
 from overbook.placement.scores import preference
 from overbook.placement.verdict import Decision, Verdict, shortage
 from overbook.placement.views import ModelDemand, Provider, ReplicaView, Unseen
+
+SCALED_DOWN: Final = (
+    "spec.replicas is 0, so it is served nowhere; set replicas to 1 or more to serve it"
+)
 
 
 def place(
@@ -27,6 +32,8 @@ def place(
     new is chosen while an agent that could take it is about to connect: the first to connect would get all.
     ``providers``: who could offer what nobody offers now, for the advice in the verdict.
     """
+    if model.replicas == 0:
+        return _nowhere(model, replicas)
     if model.unseen is not None:
         return _where_it_is(model, model.unseen, replicas)
     allowed: list[ReplicaView] = []
@@ -63,20 +70,32 @@ def place(
         wanted=model.replicas,
         needed=model.needed,
         chosen=tuple(view.id for view in best),
-        decisions=tuple(
-            [
-                *(
-                    _decision(view, True, chosen_because(model, view, candidates), None)
-                    for view in candidates.chosen
-                ),
-                *(
-                    _decision(view, False, not_chosen_because(model, view, candidates), None)
-                    for view in candidates.passed
-                ),
-            ]
-            + [_decision(view, False, why.reason, why) for view, why in refused]
-        ),
+        decisions=tuple(_decisions(model, candidates, refused)),
         reason=reason,
+    )
+
+
+def _decisions(
+    model: ModelDemand, candidates: Candidates, refused: Sequence[tuple[ReplicaView, Unfit]]
+) -> Iterator[Decision]:
+    for view in candidates.chosen:
+        yield _decision(view, True, chosen_because(model, view, candidates), None)
+    for view in candidates.passed:
+        yield _decision(view, False, not_chosen_because(model, view, candidates), None)
+    for view, why in refused:
+        yield _decision(view, False, why.reason, why)
+
+
+def _nowhere(model: ModelDemand, replicas: Sequence[ReplicaView]) -> Verdict:
+    """Its owner wants it registered, and not served."""
+    return Verdict(
+        model=model.name,
+        size=model.size,
+        wanted=0,
+        needed=0,
+        chosen=(),
+        decisions=tuple(_decision(view, False, SCALED_DOWN, None) for view in replicas),
+        reason=SCALED_DOWN,
     )
 
 

@@ -74,6 +74,9 @@ def shortage(
     every = tuple(views)
     if not every:
         return "there is no server replica; apply a Server with replicas of 1 or more"
+    if model.unregistered:
+        listed = ", ".join(repr(each) for each in model.unregistered)
+        return f"the model calls {listed}, which nobody registered; apply what it calls"
     if model.server is not None and all(each.id.server != model.server for each in every):
         return _no_such_server(model.server, {each.id.server for each in every})
     reasons = [(view, each) for view, each in refused if each.rule is not Rule.OTHER_SERVER]

@@ -28,9 +28,11 @@ class Unseen:
 class ModelDemand:
     """``size``: bytes to reckon with. ``server``: the only Server it may go to, None for any.
 
+    ``replicas``: 0 for a model that is to be served nowhere.
     ``takes``: bytes that it is known to take, None for ``size``.
     ``made_for``: the runtime whose own format its files are in, "" where that does not show.
     ``unseen``: nobody has looked at its files yet, so it goes to no place where it is not already.
+    ``unregistered``: models that it calls and that nobody registered.
     """
 
     name: str
@@ -42,6 +44,7 @@ class ModelDemand:
     made_for: str = ""
     takes: int | None = None
     unseen: Unseen | None = None
+    unregistered: tuple[str, ...] = ()
 
     @property
     def taken(self) -> int:
@@ -49,7 +52,7 @@ class ModelDemand:
 
     @property
     def needed(self) -> int:
-        """How many replicas make it placed: ``minReplicas`` allows fewer, none at all never."""
+        """How many replicas make it placed: ``minReplicas`` allows fewer, but not none."""
         return self.replicas if self.min_replicas is None else max(1, self.min_replicas)
 
 
@@ -63,6 +66,7 @@ class ReplicaView:
     ``awaited``: not connected, but its agent is expected any moment. ``separate_process``:
     capabilities for which the server starts a process per model. ``attached``: somebody else's inference server,
     into which nothing can be installed. ``foreign``: names of models that it holds and that nobody registered.
+    ``lacking``: models that the one in question calls, and that are not assigned here.
     """
 
     id: ReplicaId
@@ -81,6 +85,7 @@ class ReplicaView:
     foreign: frozenset[str] = frozenset()
     held: int = 0
     keeps: bool = False
+    lacking: tuple[str, ...] = ()
 
     @property
     def limit(self) -> int:

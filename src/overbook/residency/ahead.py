@@ -17,6 +17,7 @@ from overbook.residency.events import ModelName
 from overbook.residency.planning import plan_victims
 from overbook.residency.promises import Promises, idle
 from overbook.residency.replica import ReplicaState
+from overbook.residency.together import in_turn
 
 # Never more than this share of the budget: room that nobody uses costs hits.
 _SHARE: Final = 1 / 20
@@ -41,10 +42,11 @@ def make_room_ahead(replica: ReplicaState, promises: Promises, now: float) -> No
         return
     replica.room_due = False
     wanted = headroom(replica)
-    cold = replica.assigned_bytes - replica.ledger.total
+    cold = replica.by_size.total - replica.ledger.total
     if cold < _COLD * wanted:
         return
-    candidates = islice(idle(replica, promises, now, None, certainly=True), _LOOKED_AT)
+    leaving = idle(replica, promises, now, None, certainly=True)
+    candidates = islice(in_turn(replica, promises, leaving), _LOOKED_AT)
     victims = plan_victims(wanted - promises.spare, candidates)
     if victims is not None and all(_colder(replica, victim.model, now) for victim in victims):
         promises.choose(victims, Cause.AHEAD)

@@ -18,15 +18,18 @@ from itertools import islice
 from typing import Final
 
 from overbook.manifests.quantities import amount
+from overbook.residency import next_load, together
 from overbook.residency.ahead import headroom, make_room_ahead
 from overbook.residency.claims import claim
 from overbook.residency.effects import Cause, Refusal
+from overbook.residency.entry import Entry
 from overbook.residency.events import ModelName
 from overbook.residency.places import places
 from overbook.residency.planning import plan_victims
 from overbook.residency.precedence import merit
 from overbook.residency.promises import Promises, idle
-from overbook.residency.replica import Entry, ReplicaState
+from overbook.residency.replica import ReplicaState
+from overbook.residency.states import State
 
 # Waiting models looked at in one go. Those behind wait for the ones in front; a bound keeps an event cheap.
 _SCAN: Final = 256
@@ -57,15 +60,17 @@ def allocate(replica: ReplicaState, now: float) -> float:
         return math.inf  # nobody waits, and nothing is owed or to be put back
     promises = Promises(
         free=free,
-        spare=free + replica.coming_back,
+        spare=free + replica.sums.coming_back,
         places=places(replica, now),
-        idle_bytes=replica.idle_bytes,
+        idle_bytes=replica.sums.idle_bytes,
     )
     if promises.spare < 0:
         _cover_deficit(replica, promises, now)
     if not promises.places.closed:
         for model in _in_turn(replica, now):
-            _serve_pending(replica, replica.entries[model], promises, now)
+            # What a caller needed as well has its promise, or is loading.
+            if model in replica.pending and model not in promises.kept:
+                _serve_pending(replica, replica.entries[model], promises, now)
             if promises.places.closed:
                 break
     for model in _head(replica.stale):
@@ -110,13 +115,14 @@ def _in_turn(replica: ReplicaState, now: float) -> Iterator[ModelName]:
 
 def _make_room(replica: ReplicaState, entry: Entry, promises: Promises, now: float) -> bool:
     """Promise what a load needs, choosing victims for what is missing. False: only busy models are left."""
-    needs = replica.needs(entry)
+    needs = next_load.needs(replica, entry)
     shortfall = needs - promises.spare
     if shortfall > 0:
         if shortfall > promises.idle_bytes:
             promises.blocked = True
             return False
-        victims = plan_victims(shortfall, idle(replica, promises, now, entry))
+        leaving = together.in_turn(replica, promises, idle(replica, promises, now, entry))
+        victims = plan_victims(shortfall, leaving)
         if victims is None:
             promises.blocked = True
             return False
@@ -126,14 +132,16 @@ def _make_room(replica: ReplicaState, entry: Entry, promises: Promises, now: flo
     return True
 
 
-def _reserve(replica: ReplicaState, entry: Entry, promises: Promises, now: float) -> int | None:
+def _reserve(
+    replica: ReplicaState, entry: Entry, promises: Promises, now: float, since: float
+) -> int | None:
     """Promise room to the model. When its bytes are there and its load may begin at once: how many more it may have
-    for the moment in which it takes more; nobody leaves for these. Else None.
+    for the moment in which it takes more; nobody leaves for these. Else None. ``since``: when somebody began to wait.
     """
-    needs, long = replica.needs(entry), replica.takes_long(entry)
+    needs, long = next_load.needs(replica, entry), replica.takes_long(entry)
     if not promises.places.admits(needs, long=long):
         return None
-    impatient_at = entry.wanted_since + replica.limits.patience
+    impatient_at = since + replica.limits.patience
     if not _make_room(replica, entry, promises, now):
         if now < impatient_at:
             promises.wake = min(promises.wake, impatient_at)
@@ -148,7 +156,7 @@ def _reserve(replica: ReplicaState, entry: Entry, promises: Promises, now: float
             )  # what trickles in is its, not that of smaller ones behind it
         return None
     promises.free -= needs
-    peak = replica.peak(entry)
+    peak = next_load.peak(replica, entry)
     extra = max(0, min(peak - needs, promises.free, promises.spare))
     if not promises.places.begin(long=long) or not replica.may_overdraw(peak - needs - extra):
         return None
@@ -160,19 +168,56 @@ def _serve_pending(replica: ReplicaState, entry: Entry, promises: Promises, now:
     refusal = no_room_reason(replica, entry)
     if refusal:
         replica.reject_all(entry, Refusal.NO_ROOM, refusal, 0.0)
-    elif (held := replica.held_back(entry, now)) is not None:
+    elif (held := next_load.held_back(replica, entry, now)) is not None:
         replica.reject_all(entry, Refusal.LOAD_FAILED, *held)
     elif (
-        replica.size_to_load(entry)
-        > replica.ledger.budget - replica.ledger.withheld - replica.pinned_bytes
+        next_load.size(replica, entry)
+        > replica.ledger.budget - replica.ledger.withheld - replica.sums.pinned_bytes
     ):
         return  # not even if all others left: bytes are lost, and whoever sees to that is told (`outlook.starved`)
-    elif (extra := _reserve(replica, entry, promises, now)) is not None:
-        replica.begin_load(entry, now, extra)
-        # What was only reserved comes back with its end.
-        promises.spare += entry.loading_extra - extra
-        replica.demand.note(entry.size, now)
-        replica.room_due = replica.limits.headroom > 0
+    elif (callees := together.refusal(replica, entry, now)) is not None:
+        replica.reject_all(entry, *callees)
+    elif _callees_serve(replica, entry, promises, now):
+        _load(replica, entry, promises, now, entry.wanted_since)
+
+
+def _load(
+    replica: ReplicaState, entry: Entry, promises: Promises, now: float, since: float
+) -> None:
+    """Begin a load that somebody waits for ``since`` then, or promise it room."""
+    extra = _reserve(replica, entry, promises, now, since)
+    if extra is None:
+        return
+    load = next_load.plan(replica, entry, now, extra)
+    replica.begin_load(entry, load)
+    # What was only reserved comes back with its end.
+    promises.spare += load.extra - extra
+    replica.demand.note(entry.size, now)
+    replica.room_due = replica.limits.headroom > 0
+
+
+def _callees_serve(replica: ReplicaState, entry: Entry, promises: Promises, now: float) -> bool:
+    """Whether all that a model calls serves and stays. What does not is loaded for those who wait for the model, and
+    the model's own room is promised together with it.
+    """
+    below = replica.calls.below(entry.model)
+    if not below:
+        return True
+    ready = True
+    for model in below:
+        callee = replica.entries.get(model)
+        if callee is not None and callee.serves and model not in promises.victims:
+            promises.kept.add(model)
+            continue
+        ready = False
+        cold = callee is not None and callee.state in (State.COLD, State.FAILED)
+        if model in promises.kept:
+            continue
+        if callee is not None and cold and together.missing(replica, callee) is None:
+            _load(replica, callee, promises, now, entry.wanted_since)
+    if not ready:
+        _make_room(replica, entry, promises, now)
+    return ready
 
 
 def _serve_stale(replica: ReplicaState, entry: Entry, promises: Promises, now: float) -> None:
@@ -184,7 +229,7 @@ def _serve_stale(replica: ReplicaState, entry: Entry, promises: Promises, now: f
     if now < entry.retry_at:
         promises.wake = min(promises.wake, entry.retry_at)
         return
-    capacity = replica.room_for(entry)
+    capacity = replica.sums.room_for(entry)
     if entry.size > capacity:
         # The new content does not fit as things are: the old one keeps serving and the status says why.
         entry.reason = newest_has_no_room(replica, entry)
@@ -192,19 +237,18 @@ def _serve_stale(replica: ReplicaState, entry: Entry, promises: Promises, now: f
         replica.unfit[entry.model] = None
     elif entry.loaded_size + entry.size > capacity - replica.ledger.withheld:
         # Not both at once: requests wait for the swap.
-        if entry.good is not None:
-            entry.good.made_way = True
-        before = replica.coming_back
+        before = replica.sums.coming_back
         replica.begin_drain(entry, Cause.UPDATED, now)
-        promises.spare += replica.coming_back - before
-    elif (extra := _reserve(replica, entry, promises, now)) is not None:
-        replica.begin_reload(entry, now, extra)
-        promises.spare += entry.loading_extra - extra
+        promises.spare += replica.sums.coming_back - before
+    elif (extra := _reserve(replica, entry, promises, now, entry.wanted_since)) is not None:
+        load = next_load.plan(replica, entry, now, extra)
+        replica.begin_reload(entry, load)
+        promises.spare += load.extra - extra
 
 
 def no_room_reason(replica: ReplicaState, entry: Entry) -> str:
     """Why the model can never be loaded as things are, with the numbers; empty when it can."""
-    return _no_room(replica, entry, replica.size_to_load(entry))
+    return _no_room(replica, entry, next_load.size(replica, entry))
 
 
 def newest_has_no_room(replica: ReplicaState, entry: Entry) -> str:
@@ -213,7 +257,7 @@ def newest_has_no_room(replica: ReplicaState, entry: Entry) -> str:
 
 
 def _no_room(replica: ReplicaState, entry: Entry, size: int) -> str:
-    budget, room = replica.ledger.budget, replica.room_for(entry)
+    budget, room = replica.ledger.budget, replica.sums.room_for(entry)
     if size > budget:
         return (
             f"model '{entry.model}' needs {amount(size)}, "
@@ -229,7 +273,7 @@ def _no_room(replica: ReplicaState, entry: Entry, size: int) -> str:
 
 def _cover_deficit(replica: ReplicaState, promises: Promises, now: float) -> None:
     """More is charged than there is room (`ReplicaState.deficit` says why): evict what is idle, as far as it goes."""
-    leaving = tuple(idle(replica, promises, now, None))
+    leaving = tuple(together.in_turn(replica, promises, idle(replica, promises, now, None)))
     promises.choose(plan_victims(-promises.spare, leaving) or leaving, replica.deficit)
 
 
@@ -239,11 +283,14 @@ def _take_victims(replica: ReplicaState, promises: Promises, now: float) -> None
         return
     for model in reversed(tuple(promises.victims)):
         size = replica.ledger.of(model)
-        if size <= promises.spare:
+        callees = replica.calls.callees(model)
+        if size <= promises.spare and promises.victims.keys().isdisjoint(callees):
             del promises.victims[model]
             promises.spare -= size
     for model, cause in promises.victims.items():
-        replica.begin_drain(replica.entries[model], cause, now)
+        entry = replica.entries[model]
+        if entry.state is State.RESIDENT:  # else it left with what it calls
+            replica.begin_drain(entry, cause, now)
 
 
 def _put_back(replica: ReplicaState, promises: Promises) -> None:
@@ -256,9 +303,11 @@ def _put_back(replica: ReplicaState, promises: Promises) -> None:
         return
     latest_first = reversed(tuple(replica.draining.values()))
     for entry in sorted(latest_first, key=lambda each: not replica.waiting.waiting_for(each.model)):
-        if entry.cause not in _FOR_ROOM:
+        if entry.drain is None or entry.drain.cause not in _FOR_ROOM:
             continue
-        returning = replica.returning(entry)
+        if not together.supported(replica, entry):
+            continue
+        returning = replica.sums.returning(entry)
         if returning <= promises.spare:
             replica.rescue(entry)
             promises.spare -= returning
@@ -273,10 +322,14 @@ def _serve_warm(replica: ReplicaState, promises: Promises, now: float) -> None:
     replica.filling = False
     while room > 0 and len(passed) < _WARM_TRIES and (model := replica.warm.take()) is not None:
         entry = replica.entries[model]
-        if replica.held_back(entry, now) is not None or no_room_reason(replica, entry):
+        if next_load.held_back(replica, entry, now) is not None or no_room_reason(replica, entry):
             continue
-        if (needs := replica.needs(entry)) <= room:
-            replica.begin_load(entry, now, max(0, min(replica.peak(entry) - needs, room - needs)))
+        if together.missing(replica, entry) is not None:
+            passed.append(entry)  # what it calls comes first, and is on the shelf as well
+            continue
+        if (needs := next_load.needs(replica, entry)) <= room:
+            extra = max(0, min(next_load.peak(replica, entry) - needs, room - needs))
+            replica.begin_load(entry, next_load.plan(replica, entry, now, extra))
             replica.filling = True
             break
         passed.append(entry)

@@ -13,10 +13,13 @@ from __future__ import annotations
 
 from itertools import chain
 
+from overbook.residency import next_load
 from overbook.residency.effects import Cause
+from overbook.residency.entry import Entry
 from overbook.residency.planning import Candidate, plan_victims
 from overbook.residency.promises import Promises, idle, in_use
-from overbook.residency.replica import Entry, ReplicaState
+from overbook.residency.replica import ReplicaState
+from overbook.residency.together import in_turn
 
 
 def claim(replica: ReplicaState, entry: Entry, promises: Promises, now: float) -> None:
@@ -25,11 +28,12 @@ def claim(replica: ReplicaState, entry: Entry, promises: Promises, now: float) -
     leaving = sum(
         replica.ledger.of(each.model) for each in replica.draining.values() if each.in_use
     )
-    needs = replica.needs(entry)
+    needs = next_load.needs(replica, entry)
     missing = needs - promises.spare - leaving
     if missing > 0:
-        leaving_first = chain(idle(replica, promises, now, entry), in_use(replica, now))
-        victims = plan_victims(missing, leaving_first)
+        used = (each for each in in_use(replica, now) if each.model not in promises.kept)
+        leaving_first = chain(idle(replica, promises, now, entry), used)
+        victims = plan_victims(missing, in_turn(replica, promises, leaving_first))
         if victims is not None:
             _take(replica, promises, victims)
         elif promises.places.long_running:

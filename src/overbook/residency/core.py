@@ -1,7 +1,9 @@
 """`Core.handle(event, now) -> effects`: the laws of memory of one server replica (DESIGN section 4).
 
-What each event means is here; the moves are in `replica`, who gets room in `allocation`, the life of a model in
-`states`. An illegal event raises `IllegalEvent` and changes nothing; replaying a log gives the same effects.
+Here each event is checked, and given its meaning or handed to the module that does: `arrivals`, `assigning`,
+`load_ends`, `leaving`, `server_life`, `fitting`, `holding`. The moves are in `replica`, who gets room in `allocation`,
+the life of a model in `states`. An illegal event raises `IllegalEvent` and changes nothing; replaying a log gives the
+same effects.
 """
 
 from __future__ import annotations
@@ -9,39 +11,40 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Final
 
-from overbook.residency import events, outlook
-from overbook.residency.allocation import allocate, newest_has_no_room, no_room_reason
-from overbook.residency.effects import Cause, Effect, Publish, Refusal
+from overbook.residency import (
+    arrivals,
+    assigning,
+    events,
+    holding,
+    load_ends,
+    next_load,
+    outlook,
+    server_life,
+    together,
+)
+from overbook.residency.allocation import allocate
+from overbook.residency.effects import Cause, Effect, Refusal
+from overbook.residency.entry import Entry
 from overbook.residency.events import Event, ModelName
-from overbook.residency.fitting import budget_changed, deadline_reason, refused
-from overbook.residency.good import Good
-from overbook.residency.holding import hold_back
+from overbook.residency.fitting import budget_changed, deadline_reason
+from overbook.residency.leaving import unloaded
 from overbook.residency.ledger import Ledger
+from overbook.residency.outlook import Statistics
 from overbook.residency.policy import EvictionOrder
-from overbook.residency.replica import Entry, Limits, ReplicaState
+from overbook.residency.replica import Limits, ReplicaState
 from overbook.residency.retries import Retries
-from overbook.residency.states import CHARGED, SERVING, IllegalStep, State, Step
+from overbook.residency.states import CHARGED, IllegalStep, State
+from overbook.residency.under_way import Drain, Loading
 from overbook.residency.worth import Worth
 
-# A request for a model that leaves for one of these puts it back.
-_RESCUED: Final = frozenset({Cause.PRESSURE, Cause.AHEAD, Cause.REQUESTED})
+# Who asks for the eviction of a model that leaves for one of these gets what was asked for.
+_FOR_OTHERS: Final = frozenset({Cause.PRESSURE, Cause.AHEAD, Cause.CALLEE})
 
 
 class IllegalEvent(IllegalStep):
     """The event cannot happen now; nothing was changed."""
-
-
-class Statistics(NamedTuple):
-    """Sums over one replica: bytes charged, of budget and withheld, waiting requests, models by state."""
-
-    charged: int
-    budget: int
-    waiting: int
-    assigned: int
-    resident: int
-    withheld: int = 0
 
 
 class Core:
@@ -53,9 +56,9 @@ class Core:
         self, *, budget: int, limits: Limits | None = None, order: EvictionOrder | None = None
     ) -> None:
         self._replica = ReplicaState(
-            budget=budget,
-            limits=limits if limits is not None else Limits(),
-            order=order if order is not None else Worth(),
+            Ledger(budget),
+            limits if limits is not None else Limits(),
+            order if order is not None else Worth(),
         )
         self._retries = Retries(self._replica.limits)
         self._wake = math.inf
@@ -101,21 +104,11 @@ class Core:
 
     def stands_in(self, model: ModelName) -> int:
         """The generation that a load would take, as the newest has failed or has no place; 0 when it is the newest."""
-        good = self._replica.fallback(self._replica.entries[model])
+        good = next_load.fallback(self._replica, self._replica.entries[model])
         return 0 if good is None else good.generation
 
     def statistics(self) -> Statistics:
-        replica = self._replica
-        return Statistics(
-            charged=replica.ledger.total,
-            budget=replica.ledger.budget,
-            waiting=len(replica.waiting),
-            assigned=len(replica.entries),
-            resident=sum(
-                replica.entries[model].state in SERVING for model in replica.ledger.charges
-            ),
-            withheld=replica.ledger.withheld,
-        )
+        return outlook.statistics(self._replica)
 
     def starved(self) -> bool:
         """See `outlook`."""
@@ -135,11 +128,13 @@ class Core:
                 replica.reject(request, Refusal.DEADLINE, deadline_reason(replica, model), 1.0)
         while replica.draining:
             entry = next(iter(replica.draining.values()))
-            if entry.drain_deadline > now:
+            if entry.drain is None or entry.drain.deadline > now:
                 break
-            replica.begin_unload(entry)
+            replica.end_drain(entry, entry.drain)
+        if replica.settled:
+            together.release(replica)
         if self._retries.next() <= now:
-            self._due_retries(now)
+            holding.try_due(replica, self._retries, now)
         if replica.changed or now >= self._wake:
             # What allocation itself changes is looked at with the next event.
             replica.changed = False
@@ -162,12 +157,15 @@ class Core:
         except KeyError:
             raise IllegalEvent(f"model '{model}' is not registered here") from None
 
-    def _expect(self, model: ModelName, *states: State) -> Entry:
+    def _loading(self, model: ModelName) -> tuple[Entry, Loading]:
         entry = self._entry(model)
-        if entry.state not in states:
-            expected = " or ".join(state.value for state in states)
-            raise IllegalEvent(f"model '{model}' is {entry.state.value}; expected {expected}")
-        return entry
+        if entry.loading is None:
+            raise self._unexpected(entry, State.LOADING, State.RELOADING)
+        return entry, entry.loading
+
+    def _unexpected(self, entry: Entry, *states: State) -> IllegalEvent:
+        expected = " or ".join(state.value for state in states)
+        return IllegalEvent(f"model '{entry.model}' is {entry.state.value}; expected {expected}")
 
     # -- assignments
 
@@ -183,95 +181,16 @@ class Core:
             )
         entry = replica.entries.get(event.model)
         if entry is None:
-            entry = Entry(event.model, 0, event.generation, False, event.priority)
-            replica.set_size(entry, event.size)
-            entry.keep_alive, entry.load_seconds = event.keep_alive, event.load_seconds
-            entry.last_used, entry.reserve = min(event.last_used, now), event.reserve
-            entry.peak = event.peak
-            entry.good = Good(event.generation, event.size, event.peak) if event.proven else None
-            replica.entries[event.model] = entry
-            replica.set_pinned(entry, event.pinned)
-            self._content_changed(entry, warm=event.warm)
+            assigning.assign(replica, self._retries, event, now)
             return
         if event.generation < entry.generation and not entry.removed:
             raise IllegalEvent(
                 f"model '{event.model}': generation {event.generation} after {entry.generation}"
             )
-        other_content = event.generation != entry.generation
-        changed = other_content or entry.size != event.size
-        replica.changed = replica.changed or entry.reserve != event.reserve
-        entry.keep_alive, entry.reserve, entry.peak = event.keep_alive, event.reserve, event.peak
-        replica.set_size(entry, event.size)
-        entry.generation, entry.removed = event.generation, False
-        replica.set_pinned(entry, event.pinned)
-        if entry.priority != event.priority:
-            entry.priority = event.priority
-            replica.seat(entry)
-        if entry.model in replica.warm:
-            replica.warm.put(entry.model, entry.heat)
-        if entry.state is State.DRAINING and entry.cause is Cause.REMOVED:
-            if replica.recycling:
-                entry.cause = Cause.RECYCLED
-            elif other_content:
-                entry.cause = (
-                    Cause.UPDATED
-                )  # what was deleted never serves again under its old name
-            else:
-                entry.good = Good(entry.loaded_generation, entry.loaded_size, entry.peak)
-                replica.rescue(entry)
-        self._same_good(entry)
-        if other_content or (changed and not entry.barred):
-            self._content_changed(entry, warm=event.warm)
-
-    def _same_good(self, entry: Entry) -> None:
-        """What is known of the size of the newest content holds for the good one, where they are one."""
-        if entry.good is not None and entry.good.generation == entry.generation:
-            entry.good.size, entry.good.peak = entry.size, entry.peak
-
-    def _content_changed(self, entry: Entry, *, warm: bool) -> None:
-        """New content or size: forget failures, and bring memory in line with it."""
-        replica = self._replica
-        self._retries.forgive(entry)
-        replica.unfit.pop(entry.model, None)
-        replica.changed = True
-        if entry.state in (State.COLD, State.FAILED):
-            replica.step(entry, Step.RESET)
-            replica.refused.pop(entry.model, None)
-            if not refused(replica, entry) and warm:
-                replica.warm_up(entry)
-        elif entry.state is State.RESIDENT:
-            if entry.stale:
-                replica.mark_stale(entry)
-            elif self._affordable(entry.size - entry.loaded_size):
-                replica.recharge(entry, entry.size)
-                replica.seat(entry)
-                entry.loaded_size = entry.size
-        elif entry.state in (State.LOADING, State.RELOADING):
-            same_content = entry.loading_generation == entry.generation
-            more = entry.size - entry.loading_size - entry.loading_extra
-            if same_content and self._affordable(more):
-                replica.resize_load(entry, entry.size)
-
-    def _affordable(self, more: int) -> bool:
-        """Only the guess changed. A larger one that does not fit is charged at the next load (law 1)."""
-        return more <= 0 or more <= self._replica.ledger.free
+        assigning.change(replica, self._retries, entry, event, now)
 
     def _remove(self, event: events.Remove, now: float) -> None:
-        replica = self._replica
-        entry = self._entry(event.model)
-        entry.removed, entry.good = True, None  # what was deleted never serves again
-        reason = f"model '{event.model}' was removed"
-        replica.reject_all(entry, Refusal.UNKNOWN, reason, 0.0)
-        replica.warm.drop(event.model)
-        for queue in (replica.stale, replica.unfit):
-            queue.pop(event.model, None)
-        if entry.state in (State.COLD, State.FAILED):
-            replica.forget(entry)
-        elif entry.state is State.RESIDENT:
-            replica.begin_drain(entry, Cause.REMOVED, now)
-        elif entry.state is State.DRAINING:
-            entry.cause = Cause.REMOVED
-        # Loading, reloading and unloading end first; their end looks at `removed`.
+        assigning.remove(self._replica, self._entry(event.model), now)
 
     # -- requests
 
@@ -286,45 +205,7 @@ class Core:
             reason = f"model '{event.model}' is not assigned to this server replica"
             replica.reject(event.request, Refusal.UNKNOWN, reason)
             return
-        if entry.state is State.DRAINING and entry.cause in _RESCUED:
-            replica.rescue(entry)
-        if entry.state in SERVING:
-            self._request_for_serving(event, entry, now)
-        elif entry.state in (State.COLD, State.FAILED):
-            self._request_for_cold(event, entry, now)
-        else:
-            self._admit(event, entry)
-
-    def _request_for_serving(self, event: events.RequestArrived, entry: Entry, now: float) -> None:
-        replica = self._replica
-        if not event.suspect:
-            replica.grant(entry, [event.request], now)
-        elif self._admit(event, entry) and entry.state is State.RESIDENT:
-            replica.begin_verify(entry)
-        # While it reloads the suspect waits for the end of that, which settles what is there.
-
-    def _request_for_cold(self, event: events.RequestArrived, entry: Entry, now: float) -> None:
-        replica = self._replica
-        no_room = no_room_reason(replica, entry)
-        if no_room:
-            replica.reject(event.request, Refusal.NO_ROOM, no_room)
-        elif (held := replica.held_back(entry, now)) is not None:
-            replica.reject(event.request, Refusal.LOAD_FAILED, *held)
-        elif self._admit(event, entry):
-            replica.want(entry, now)
-
-    def _admit(self, event: events.RequestArrived, entry: Entry) -> bool:
-        replica, limits = self._replica, self._replica.limits
-        waiting = replica.waiting.waiting_for(entry.model)
-        if len(replica.waiting) >= limits.max_waiting or waiting >= limits.max_waiting_per_model:
-            reason = (
-                f"{waiting} requests wait for model '{entry.model}' and {len(replica.waiting)} for all models of "
-                f"this server replica; at most {limits.max_waiting_per_model} and {limits.max_waiting} may"
-            )
-            replica.reject(event.request, Refusal.OVERLOADED, reason, 1.0)
-            return False
-        replica.waiting.admit(event.request, entry.model, event.deadline)
-        return True
+        arrivals.arrive(replica, entry, event, now)
 
     def _request_left(self, event: events.RequestLeft, now: float) -> None:
         model = self._replica.waiting.leave(event.request)
@@ -351,145 +232,65 @@ class Core:
             return  # counted just before it left
         replica.set_in_flight(entry, event.in_flight)
         if event.last_active > entry.last_used:
-            entry.last_used = min(event.last_active, now)
-            replica.seat(entry, used=True)
+            replica.use(entry, min(event.last_active, now))
 
     # -- results of effects
 
     def _load_succeeded(self, event: events.LoadSucceeded, now: float) -> None:
-        replica = self._replica
-        entry = self._expect(event.model, State.LOADING, State.RELOADING)
+        entry, load = self._loading(event.model)
         if event.measured is not None and event.measured < 0:
             raise IllegalEvent(f"model '{event.model}': measured {event.measured} bytes")
-        first = entry.state is State.LOADING
-        replica.step(entry, Step.LOADED if first else Step.RELOADED)
-        size = entry.loading_size if event.measured is None else event.measured
-        entry.loaded_generation, entry.loaded_size = entry.loading_generation, size
-        if event.measured is not None and not entry.stale:
-            replica.set_size(entry, size)
-        replica.recharge(entry, size)
-        replica.deficit = Cause.SURPRISE if replica.ledger.free < 0 else replica.deficit
-        if event.seconds is not None:
-            before = entry.load_seconds
-            entry.load_seconds = replica.load_times.observe(size, event.seconds, before)
-        entry.loads += 1
-        if not entry.stale:
-            self._retries.forgive(entry)
-        if entry.removed:
-            replica.begin_drain(entry, Cause.REMOVED, now)
-            return
-        entry.good = Good(entry.loaded_generation, size, entry.loading_peak)
-        replica.emit(Publish(entry.model))
-        if replica.waiting.waiting_for(entry.model):
-            replica.grant_all(entry, now)
-        else:
-            replica.seat(entry)
-        replica.mark_stale(entry)
-        if replica.recycling:
-            self._leave_for_recycling(entry, now)
-
-    def _measured(self, event: events.Measured, now: float) -> None:
-        replica = self._replica
-        if event.size < 0:
-            raise IllegalEvent(f"model '{event.model}': measured {event.size} bytes")
-        entry = self._expect(event.model, *CHARGED)
-        if event.withheld is not None:
-            self._set_withheld(event.withheld)
-        if entry.state is State.LOADING or entry.state is State.RELOADING or entry.stale:
-            return  # what is being loaded now is measured anew
-        replica.set_size(entry, event.size)
-        entry.loaded_size = event.size
-        self._same_good(entry)
-        if entry.state is not State.UNLOADING:
-            replica.recharge(entry, event.size)
-            replica.seat(entry)
-            replica.deficit = Cause.SURPRISE if replica.ledger.free < 0 else replica.deficit
+        load_ends.succeeded(self._replica, self._retries, entry, load, event, now)
 
     def _load_failed(self, event: events.LoadFailed, now: float) -> None:
-        replica = self._replica
-        entry = self._expect(event.model, State.LOADING, State.RELOADING)
-        newest = entry.loading_generation == entry.generation
-        if newest:
-            self._retries.failed(entry, event.reason, now, passing=event.passing)
-        elif (good := entry.good) is not None and good.generation == entry.loading_generation:
-            self._retries.good_failed(entry.model, good, event.reason, now)
-        if entry.state is State.RELOADING:
-            self._reload_failed(entry, now)
-            return
-        replica.step(entry, Step.LOAD_FAILED)
-        if entry.removed:
-            replica.forget(entry)
-        elif not newest and not entry.failures:
-            # Newer content arrived meanwhile: nothing is known against it, so the waiters wait for it.
-            self._content_changed(entry, warm=True)
-            if replica.waiting.waiting_for(entry.model):
-                replica.want(entry, now)
-        elif (held := replica.held_back(entry, now)) is not None:
-            replica.reject_all(entry, Refusal.LOAD_FAILED, *held)
-        else:
-            self._fall_back(entry, now)
+        entry, load = self._loading(event.model)
+        load_ends.failed(self._replica, self._retries, entry, load, event, now)
 
-    def _fall_back(self, entry: Entry, now: float) -> None:
-        """The newest content could not be loaded, but what was loaded last can: who waits is served by that."""
-        self._replica.step(entry, Step.RESET)
-        self._replica.warm_up(entry)
-        if self._replica.waiting.waiting_for(entry.model):
-            self._replica.want(entry, now)
-
-    def _reload_failed(self, entry: Entry, now: float) -> None:
-        replica = self._replica
-        replica.step(entry, Step.RELOAD_FAILED)
-        replica.recharge(entry, entry.loaded_size)
-        replica.seat(entry)
-        if entry.removed:
-            replica.begin_drain(entry, Cause.REMOVED, now)
-            return
-        replica.mark_stale(entry)
-        if replica.waiting.waiting_for(entry.model):
-            replica.begin_verify(entry)  # suspects waited: is the old copy still there?
+    def _measured(self, event: events.Measured, now: float) -> None:
+        if event.size < 0:
+            raise IllegalEvent(f"model '{event.model}': measured {event.size} bytes")
+        entry = self._entry(event.model)
+        if entry.state not in CHARGED:
+            raise self._unexpected(entry, *CHARGED)
+        if event.withheld is not None:
+            server_life.withhold(self._replica, event.withheld)
+        load_ends.measured(self._replica, entry, event.size)
 
     def _withdrawn(self, event: events.Withdrawn, now: float) -> None:
-        entry = self._drain(event)
-        if entry is not None and not entry.withdrawn:
-            entry.withdrawn = True
+        entry, drain = self._draining(event)
+        if entry is not None and drain is not None and not drain.withdrawn:
+            entry.drain = drain.without_route()
             self._replica.settle(entry)
 
     def _drained(self, event: events.Drained, now: float) -> None:
-        entry = self._drain(event)
-        if entry is None:
+        entry, drain = self._draining(event)
+        if entry is None or drain is None:
             return
-        if not entry.withdrawn or entry.granted:
+        if not drain.withdrawn or entry.granted:
             raise IllegalEvent(f"model '{event.model}' drained before it was asked to settle")
         self._replica.set_in_flight(entry, 0)  # whatever a meter said before
-        self._replica.begin_unload(entry)
+        self._replica.end_drain(entry, drain)
 
-    def _drain(self, answer: events.Withdrawn | events.Drained) -> Entry | None:
+    def _draining(
+        self, answer: events.Withdrawn | events.Drained
+    ) -> tuple[Entry, Drain] | tuple[None, None]:
         """The model that drains; None when a rescue crossed the answer: an old ticket means nothing."""
         entry = self._replica.draining.get(answer.model)
-        return entry if entry is not None and entry.ticket == answer.ticket else None
+        if entry is None or entry.drain is None or entry.drain.ticket != answer.ticket:
+            return None, None
+        return entry, entry.drain
 
     def _unloaded(self, event: events.Unloaded, now: float) -> None:
-        replica = self._replica
-        entry = self._expect(event.model, State.UNLOADING)
-        replica.unloaded(entry, now)
-        if not entry.removed:
-            refused(replica, entry)  # perhaps only its load showed how large it is
+        entry = self._entry(event.model)
+        if entry.unloading is None:
+            raise self._unexpected(entry, State.UNLOADING)
+        unloaded(self._replica, entry, entry.unloading, now)
 
     def _verified(self, event: events.Verified, now: float) -> None:
-        replica = self._replica
         entry = self._entry(event.model)
         if not entry.verifying:
             raise IllegalEvent(f"model '{event.model}' was not being verified")
-        replica.set_verifying(entry, False)
-        if entry.state is not State.RESIDENT:
-            return  # it is leaving; who waits is served after that
-        if event.present:
-            replica.grant_all(entry, now)
-            return
-        replica.stale.pop(entry.model, None)
-        replica.step(entry, Step.VANISHED)
-        if replica.waiting.waiting_for(entry.model):
-            replica.want(entry, now)
+        arrivals.verified(self._replica, entry, now, present=event.present)
 
     # -- people and the server
 
@@ -497,48 +298,21 @@ class Core:
         entry = self._entry(event.model)
         if entry.state is State.RESIDENT:
             self._replica.begin_drain(entry, Cause.REQUESTED, now)
-        elif entry.state is State.DRAINING and entry.cause in (Cause.PRESSURE, Cause.AHEAD):
-            entry.cause = Cause.REQUESTED
+        elif entry.drain is not None and entry.drain.cause in _FOR_OTHERS:
+            entry.drain = entry.drain.because(Cause.REQUESTED)
         self._replica.warm.drop(event.model)
 
     def _try_again(self, event: events.TryAgain, now: float) -> None:
-        replica, entry = self._replica, self._entry(event.model)
-        self._retries.forgive_good(entry)
-        if entry.size > replica.ledger.budget:
-            return  # its size is against it, and nobody can help that
-        self._retries.forgive(entry)
-        if entry.model in replica.unfit:
-            entry.reason = newest_has_no_room(replica, entry)
-        if entry.state is State.FAILED:
-            replica.step(entry, Step.RESET)
-        elif entry.state is State.RESIDENT:
-            replica.mark_stale(entry)
+        holding.try_again(self._replica, self._retries, self._entry(event.model))
 
     def _hold_back(self, event: events.HoldBack, now: float) -> None:
         entry = self._entry(event.model)
         if entry.state in CHARGED or event.until <= now:
             raise IllegalEvent(f"model '{event.model}' is {entry.state.value}, until {event.until}")
-        hold_back(self._replica, self._retries, entry, event, now)
+        holding.hold_back(self._replica, self._retries, entry, event, now)
 
     def _server_down(self, event: events.ServerDown, now: float) -> None:
-        replica = self._replica
-        replica.up = replica.recycling = False
-        replica.ledger.withheld = 0
-        hot = list(replica.residents(now))
-        serving = {entry.model for entry in hot}
-        lost = [replica.entries[model] for model in replica.ledger.charges if model not in serving]
-        for entry in (*hot, *lost):
-            replica.step(entry, Step.LOST)
-            replica.set_verifying(entry, False)
-            if entry.removed:
-                replica.forget(entry)
-            elif replica.waiting.waiting_for(entry.model):
-                replica.want(entry, now)
-        replica.stale.clear()
-        replica.unfit.clear()
-        for entry in hot:
-            if not entry.removed:
-                replica.warm_up(entry)
+        server_life.down(self._replica, now)
 
     def _server_up(self, event: events.ServerUp, now: float) -> None:
         if self._replica.up:
@@ -560,41 +334,11 @@ class Core:
             raise IllegalEvent(f"withheld {event.size} bytes: expected 0 or more")
         nobodys = Cause.LOST if event.lost else Cause.GUARD
         self._replica.deficit = Cause.SURPRISE if event.owed else nobodys
-        self._set_withheld(event.size)
-
-    def _set_withheld(self, size: int) -> None:
-        self._replica.ledger.withheld, self._replica.changed = size, True
-        self._replica.reconsider_unfit()
+        server_life.withhold(self._replica, event.size)
 
     def _recycle(self, event: events.Recycle, now: float) -> None:
-        replica = self._replica
-        if not replica.up:
-            return  # it died meanwhile, which is as good
-        replica.up, replica.recycling = False, True
-        hot = list(replica.residents(now))
-        for entry in hot:
-            if not entry.removed:
-                replica.warm_up(entry)
-        for entry in replica.draining.values():
-            if entry.cause not in (Cause.REMOVED, Cause.UPDATED):
-                entry.cause = Cause.RECYCLED
-        for entry in hot:
-            if entry.state is State.RESIDENT:
-                replica.begin_drain(entry, Cause.RECYCLED, now)
-
-    def _leave_for_recycling(self, entry: Entry, now: float) -> None:
-        """Its load ended after all others began to leave."""
-        self._replica.warm_up(entry)
-        self._replica.begin_drain(entry, Cause.RECYCLED, now)
+        if self._replica.up:  # else it died meanwhile, which is as good
+            server_life.recycle(self._replica, now)
 
     def _tick(self, event: events.Tick, now: float) -> None:
         """Time alone: what is due is done for every event."""
-
-    def _due_retries(self, now: float) -> None:
-        """A model whose load failed is tried again by itself after its backoff, if there is room anyway (law 7)."""
-        replica = self._replica
-        for entry in self._retries.take_due(replica.entries, now):
-            if entry.state in (State.COLD, State.FAILED):
-                replica.warm_up(entry)
-            elif entry.state is State.RESIDENT:
-                replica.mark_stale(entry)

@@ -35,6 +35,7 @@ class Cause(Enum):
     RECYCLED = "recycled"
     AHEAD = "ahead"  # room is made before it is asked for
     FAIRNESS = "fairness"  # somebody waited too long for a model that needs much
+    CALLEE = "callee"  # a model that it calls leaves
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,10 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class Withdraw:
-    """Take the hot route away; answer `Withdrawn` with the ticket when all gateways did."""
+    """Take the hot route away; answer `Withdrawn` with the ticket when all gateways did.
+
+    Comes when a model begins to drain, and before that for one that is deleted while it is reloaded.
+    """
 
     model: ModelName
     ticket: Ticket

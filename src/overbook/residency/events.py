@@ -20,14 +20,16 @@ class Register:
 
     ``generation`` names the content to load: a higher one makes a resident copy stale, so that it is
     reloaded in place; the same one only updates size, pin and priority. Equal generations mean equal content,
-    also across a `Remove`; after one, any generation may follow while the old copy still drains.
+    also across a `Remove`; after one, any generation may follow while something older is still in memory, or on its
+    way there: that serves again only if it is of this very generation.
     ``warm`` asks for a load into room that is free anyway; nothing is evicted for it. ``keep_alive``: seconds after
     its last use in which others are evicted rather than this one. ``load_seconds`` and
     ``last_used``: what its loads took and when it was used last, when known from elsewhere. ``reserve``: bytes
     that its loads are charged until they ended, where ``size`` is not much more than hope; what of that there cannot
     be room for is done without. ``peak``: bytes that a load takes for a moment; charged as far as they are free, and
     nobody is evicted for them. ``proven``: the content has been loaded in this runtime before, so that it stands for
-    the model until a newer one has been loaded; said with the first registration only.
+    the model until a newer one has been loaded; said with the first registration only. ``callees``: models that it
+    calls within the server, which serve whenever it does.
     """
 
     model: ModelName
@@ -42,6 +44,7 @@ class Register:
     reserve: int = 0
     peak: int = 0
     proven: bool = False
+    callees: tuple[ModelName, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

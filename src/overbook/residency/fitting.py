@@ -5,10 +5,12 @@ budget changes about that. Moves only; who calls them, and when, is in `core`.
 from __future__ import annotations
 
 from overbook.manifests.quantities import amount
+from overbook.residency import next_load
 from overbook.residency.allocation import newest_has_no_room, no_room_reason
 from overbook.residency.effects import Cause, Refusal
+from overbook.residency.entry import Entry
 from overbook.residency.events import ModelName
-from overbook.residency.replica import Entry, ReplicaState
+from overbook.residency.replica import ReplicaState
 from overbook.residency.states import State, Step
 
 
@@ -18,7 +20,7 @@ def refused(replica: ReplicaState, entry: Entry) -> bool:
     """
     if entry.size <= replica.ledger.budget:
         return False
-    if replica.fallback(entry) is not None:
+    if next_load.fallback(replica, entry) is not None:
         entry.reason = newest_has_no_room(replica, entry)
         replica.unfit[entry.model] = None
         return True
@@ -34,7 +36,7 @@ def deadline_reason(replica: ReplicaState, model: ModelName) -> str:
     """What is told to a request that waited for room as long as it may."""
     entry = replica.entries[model]
     return (
-        f"model '{model}' ({amount(replica.size_to_load(entry))}) did not become resident in time: "
+        f"model '{model}' ({amount(next_load.size(replica, entry))}) did not become resident in time: "
         f"it is {entry.state.value}, {amount(replica.ledger.total)} of {amount(replica.ledger.budget)} are in use"
     )
 
@@ -50,11 +52,10 @@ def budget_changed(replica: ReplicaState, budget: int) -> None:
         entry = replica.entries[model]
         if entry.size <= budget:
             replica.step(entry, Step.RESET)
-            del replica.refused[model]
             entry.reason = entry.failure  # its backoff goes on
             replica.warm_up(entry)
         else:
-            entry.reason = no_room_reason(replica, entry)
-    for entry in replica.larger_than(budget):
-        if entry.state is State.COLD:
-            refused(replica, entry)
+            entry.reason = newest_has_no_room(replica, entry)
+    for model in replica.by_size.larger_than(budget):
+        if replica.entries[model].state is State.COLD:
+            refused(replica, replica.entries[model])

@@ -1,6 +1,6 @@
 """The content of a model that was loaded last: it stands for the model until a newer one has been loaded once.
 
-When it is taken is `ReplicaState.fallback`'s to say, and what follows from its failures `core`'s.
+When it is taken is `next_load.fallback`'s to say, and what follows from its failures `core`'s.
 """
 
 from __future__ import annotations

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from overbook.residency.effects import Cause
+from overbook.residency.entry import Entry
 from overbook.residency.events import ModelName
 from overbook.residency.places import Places
 from overbook.residency.planning import Candidate
-from overbook.residency.replica import Entry, ReplicaState
+from overbook.residency.replica import ReplicaState
 from overbook.residency.states import State
 
 
@@ -58,13 +59,13 @@ def idle(
     kept: list[Candidate] = []
     uncertain: list[Candidate] = []
     uncertain_kept: list[Candidate] = []
-    unseen = replica.idle_bytes
+    unseen = replica.sums.idle_bytes
     for entry in replica.residents(now):
-        if not unseen:
+        if not unseen and not replica.calls:
             break  # who comes now is in use
-        size = replica.idle(entry)
+        size = replica.sums.idle(entry)
         unseen -= size
-        if not size or entry is besides:
+        if (not size and not _weightless_caller(replica, entry)) or entry is besides:
             continue
         if entry.model in promises.victims or entry.model in promises.kept:
             continue
@@ -81,11 +82,20 @@ def idle(
         yield from uncertain_kept
 
 
+def _weightless_caller(replica: ReplicaState, entry: Entry) -> bool:
+    """Nothing comes back when it leaves, but what it calls may leave then."""
+    if replica.ledger.of(entry.model) or not replica.calls.callees(entry.model):
+        return False
+    return entry.state is State.RESIDENT and not entry.pinned and not entry.busy
+
+
 def in_use(replica: ReplicaState, now: float) -> Iterator[Candidate]:
     """Residents that law 3 protects for now, in eviction order. Never those that are pinned."""
     for entry in replica.residents(now):
         size = replica.ledger.of(entry.model)
-        if not size or entry.pinned or entry.state is not State.RESIDENT or entry.verifying:
+        if entry.pinned or entry.state is not State.RESIDENT or entry.verifying:
+            continue
+        if not size and not replica.calls.callees(entry.model):
             continue
         if entry.in_use:
             yield Candidate(entry.model, size)

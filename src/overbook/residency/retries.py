@@ -12,9 +12,10 @@ import heapq
 import math
 from collections.abc import Iterator, Mapping
 
+from overbook.residency.entry import Entry
 from overbook.residency.events import ModelName
 from overbook.residency.good import Good
-from overbook.residency.replica import Entry, Limits
+from overbook.residency.replica import Limits
 
 
 class Retries:

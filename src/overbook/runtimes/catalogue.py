@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from overbook.runtimes.installed import pinned
 
 _HERE: Final = Path(__file__).parent
 
@@ -47,6 +49,9 @@ class Runtime:
     ``packages``: the packages a person would ask about, pinned in ``lock``.
     ``plugin``: our code for inside its environment, for ``PYTHONPATH``; never imported by us.
     ``withheld``: names that people will look for among the extras, and why they are not there.
+    ``server``: the package that the server itself is; others of the server's begin with its name. ``alone``: it is
+    installed without what it asks for. ``excludes``: a file with names of packages that nobody shall get. ``imports``:
+    modules without which it does not start.
     """
 
     name: str
@@ -56,6 +61,14 @@ class Runtime:
     plugin: Path
     extras: tuple[Extra, ...] = ()
     withheld: tuple[tuple[str, str], ...] = ()
+    server: str = ""
+    alone: bool = False
+    excludes: Path | None = None
+    imports: tuple[str, ...] = ()
+
+    def is_server(self, package: str) -> bool:
+        """Whether the package is of the server itself, which our plugin is written for in one version."""
+        return package == self.server or package.startswith(f"{self.server}-")
 
     def default_extras(self) -> frozenset[str]:
         return frozenset(extra.name for extra in self.extras if extra.default)
@@ -88,12 +101,17 @@ class Runtime:
         """The lock files of an environment with these extras. Raises UnknownExtra."""
         return (self.lock, *(extra.lock for extra in self.chosen(extras)))
 
+    def asked_about(self, extras: Iterable[str] = ()) -> tuple[str, ...]:
+        """Names of the packages that a person would ask about. Raises UnknownExtra."""
+        return (*self.packages, *(name for each in self.chosen(extras) for name in each.packages))
+
     def pinned(self, extras: Iterable[str] = ()) -> tuple[str, ...]:
-        """``name==version`` of the packages a person would ask about, as the lock files say."""
-        found = list(_pinned(self.lock, self.packages))
-        for extra in self.chosen(extras):
-            found += _pinned(extra.lock, extra.packages)
-        return tuple(found)
+        """``name==version`` of the packages a person would ask about, as the lock files say for this machine."""
+        return with_versions(self.asked_about(extras), self.pins(extras))
+
+    def pins(self, extras: Iterable[str] = ()) -> dict[str, str]:
+        """Names and versions of all that an environment with these extras gets on this machine. Raises UnknownExtra."""
+        return pinned(self.locks(extras))
 
     def folder_name(self, extras: Iterable[str] = ()) -> str:
         """Changes whenever another environment is needed: other pins, other extras or another Python."""
@@ -104,13 +122,9 @@ class Runtime:
         return f"{self.name}-{digest.hexdigest()[:16]}-{python}"
 
 
-def _pinned(lock: Path, packages: tuple[str, ...]) -> Iterable[str]:
-    pins: dict[str, str] = {}
-    for line in lock.read_text(encoding="utf-8").splitlines():
-        name, separator, rest = line.partition("==")
-        if separator and not line.startswith(" "):
-            pins[name] = rest.split()[0]
-    return (f"{name}=={pins[name]}" for name in packages if name in pins)
+def with_versions(names: Iterable[str], versions: Mapping[str, str]) -> tuple[str, ...]:
+    """``name==version`` of each name that there is a version of."""
+    return tuple(f"{name}=={versions[name]}" for name in names if name in versions)
 
 
 def _extra(runtime: str, name: str, *packages: str, default: bool = False) -> Extra:
@@ -122,9 +136,15 @@ RUNTIMES: Final[tuple[Runtime, ...]] = (
     Runtime(
         name="mlserver",
         capabilities=("mlserver", "sklearn", "python"),
-        packages=("mlserver", "mlserver-sklearn", "scikit-learn"),
+        packages=(
+            *("mlserver", "mlserver-sklearn", "scikit-learn"),
+            *("numpy", "pandas", "scipy", "joblib"),
+        ),
         lock=_HERE / "mlserver" / "requirements.lock",
         plugin=_HERE / "mlserver" / "plugin",
+        server="mlserver",
+        excludes=_HERE / "mlserver" / "extras" / "excludes.txt",
+        imports=("mlserver", "mlserver_sklearn", "pandas", "psutil", "uvloop", "httptools"),
         extras=(
             _extra("mlserver", "onnx", "onnxruntime", default=True),
             _extra("mlserver", "xgboost", "mlserver-xgboost", "xgboost-cpu"),
@@ -144,9 +164,12 @@ RUNTIMES: Final[tuple[Runtime, ...]] = (
     Runtime(
         name="triton",
         capabilities=("triton", "python"),
-        packages=("nvidia-pytriton",),
+        packages=("nvidia-pytriton", "numpy"),
         lock=_HERE / "triton" / "requirements.lock",
         plugin=_HERE / "triton" / "plugin",
+        server="nvidia-pytriton",
+        alone=True,
+        imports=("numpy",),
         extras=(
             _extra("triton", "onnx", "onnxruntime", default=True),
             _extra("triton", "tensorflow", "tensorflow-cpu", "tensorflow", default=True),

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from overbook.placement import ReplicaId
 from overbook.scheduler.changes import Note
-from overbook.scheduler.records import Hello, Model, Replica, Report, Role, ServerReport
+from overbook.scheduler.records import Hello, Model, News, Replica, Report, Role, ServerReport
 from overbook.scheduler.state import AWAIT_SECONDS, State, capabilities
 
 
@@ -32,8 +32,8 @@ def hello(state: State, replica_id: ReplicaId, hello: Hello, now: float) -> None
     replica.reports, replica.misdeclared = {}, set()
     replica.server_report = ServerReport()
     seats.changes.replicas.add(replica_id)
-    if hello.memory != replica.budget:
-        seats.changes.configured.add(replica_id)
+    # Also where its memory is right: whatever policy it had may not be the Server's any more.
+    seats.changes.configured.add(replica_id)
     # The full sync does not name them, and what an agent had before it left is gone with it.
     for name in sorted(replica.models):
         model = seats.models[name]
@@ -45,6 +45,17 @@ def hello(state: State, replica_id: ReplicaId, hello: Hello, now: float) -> None
     state.refresh_server(replica_id.server, now)
     state.later(seats.misplaced(replica, enforce=False))
     state.retry_all()
+
+
+def news(state: State, replica_id: ReplicaId, news: News | None, now: float) -> None:
+    """What is done on a machine so that an agent can run there, or run with what its Server asks for now."""
+    replica = state.seats.replicas.get(replica_id)
+    if replica is None or replica.news == news:
+        return
+    if news is not None and news.failed:
+        _note(state, replica_id, "EnvironmentFailed", news.text, warning=True)
+    replica.news = news
+    state.refresh_server(replica_id.server, now)
 
 
 def bye(state: State, replica_id: ReplicaId, now: float) -> None:

@@ -1,17 +1,21 @@
-"""The control API (docs/architecture.md): HTTP in, the actor asked, JSON out. Decides nothing."""
+"""The control API (docs/api.md): HTTP in, the actor asked, JSON out. Decides nothing.
+
+What is asked and answered is described in `bodies`. Large answers are written here and not by FastAPI, which would
+check every field of every model once more.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 from collections.abc import Callable, Sequence
-from typing import Annotated, Final, TypeAlias, cast
+from typing import Annotated, Any, Final, TypeAlias, cast
 
 from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 
 from overbook import __version__
@@ -19,9 +23,11 @@ from overbook.manifests.problems import Json, field_name, shown
 from overbook.metrics import REGISTRY
 from overbook.scheduler import bodies, pins, status
 from overbook.scheduler.actor import Actor
-from overbook.scheduler.apply import FAILED, Result, apply
+from overbook.scheduler.apply import FAILED, SKIPPED, Result, apply
+from overbook.scheduler.body_limit import BodyLimit
 from overbook.scheduler.displaced import losses
 from overbook.scheduler.errors import Conflict, Invalid, NotFound, SchedulerError, Unavailable
+from overbook.scheduler.events import Event
 from overbook.scheduler.manifests_in import set_pin
 from overbook.scheduler.service import command
 from overbook.scheduler.state import State
@@ -40,19 +46,47 @@ _CODES: Final[tuple[tuple[type[SchedulerError], int], ...]] = (
 # Models written between two looks at the event loop: some milliseconds.
 _BITE: Final = 500
 _EVENTS_SHOWN: Final = 50
+# What FastAPI describes of its own accord: a refusal of a form that is not ours, see `_invalid_request`.
+_NOT_OURS: Final = ("HTTPValidationError", "ValidationError")
+_ERRORS: Final = {
+    400: "The request is wrong: correct it.",
+    404: "There is no such object.",
+    409: "The object's state forbids it: change that first.",
+    413: "The body is too large.",
+    503: "Not now: an agent or the disk is in the way. Try again.",
+}
+_NOT_READY: Final[dict[int | str, dict[str, Any]]] = {
+    503: {
+        "description": "Not everything is served yet.",
+        "content": {"text/plain": {"schema": {"type": "string"}}},
+    }
+}
 # 10,000 models are about 3 MB.
 MAX_BODY: Final = 64 * 1024 * 1024
 
 
+class _Api(FastAPI):
+    """FastAPI, but for the description of what is answered to a request that is wrong."""
+
+    def openapi(self) -> dict[str, Any]:
+        described = super().openapi()
+        for path in described["paths"].values():
+            for operation in path.values():
+                operation["responses"].pop("422", None)
+        for name in _NOT_OURS:
+            described["components"]["schemas"].pop(name, None)
+        return described
+
+
 def create_app(actor: Actor, surveyor: Surveyor, ready: ReadyCheck) -> FastAPI:
     """The application; ``ready`` is asked on every `/readyz`."""
-    app = FastAPI(
+    app = _Api(
         title="Overbook control API",
         version=__version__,
         description="Register models and servers, and see what became of them.",
         redoc_url=None,
-        max_body_size=MAX_BODY,
     )
+    app.add_middleware(BodyLimit, most=MAX_BODY)
     app.include_router(_documents(actor, surveyor))
     app.include_router(_models(actor))
     app.include_router(_servers(actor))
@@ -66,7 +100,7 @@ def create_app(actor: Actor, surveyor: Surveyor, ready: ReadyCheck) -> FastAPI:
 
 async def _scheduler_error(request: Request, error: Exception) -> Response:
     code = next((code for kind, code in _CODES if isinstance(error, kind)), 503)
-    return _answer({"error": str(error)}, code)
+    return _refusal(str(error), code)
 
 
 async def _invalid_request(request: Request, error: Exception) -> Response:
@@ -76,27 +110,31 @@ async def _invalid_request(request: Request, error: Exception) -> Response:
     for each in error.errors()[:3]:
         where = field_name(tuple(step for step in each["loc"] if step != "body")) or "body"
         lines.append(f"{where}: {shown(each.get('input'))}: {each['msg']}")
-    return _answer({"error": "; ".join(lines)}, 400)
+    return _refusal("; ".join(lines), 400)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     text = f"{request.method} {request.url.path}: {error.detail}; see /docs"
-    return _answer({"error": text}, error.status_code)
+    return _refusal(text, error.status_code)
 
 
 def _documents(actor: Actor, surveyor: Surveyor) -> APIRouter:
-    router = APIRouter(prefix="/api/v1", tags=["manifests"], responses=_errors(400, 503))
+    router = APIRouter(prefix="/api/v1", tags=["manifests"], responses=_errors(400, 413))
 
-    @router.post("/apply", response_model=bodies.ApplyAnswer)
+    @router.post("/apply", response_model=bodies.ApplyAnswer, responses=_errors(503))
     async def apply_documents(body: bodies.ApplyBody) -> Response:
-        """Registers or updates. Each document stands alone; all that succeed are durable on return.
+        """Each document is registered, or changes what was. All that succeed are durable when this answers.
 
-        Requests that come after the answer find it so; `warnings` name who does not act by it yet.
+        Requests that come after the answer find it so; `warnings` name gateways and agents that do not act on it yet.
         """
         results = await apply(actor, surveyor, cast("list[Json]", body.documents))
-        names = [each.name for each in results if each.kind == "Model" and each.action != FAILED]
+        names = [
+            each.name
+            for each in results
+            if each.kind == "Model" and each.action not in (FAILED, SKIPPED)
+        ]
         seats = actor.state.seats
         models = (seats.models[name] for name in names if name in seats.models)
         replicas = {replica for model in models for replica in model.assigned}
@@ -105,52 +143,65 @@ def _documents(actor: Actor, surveyor: Surveyor) -> APIRouter:
 
     @router.post("/validate", response_model=bodies.ApplyAnswer)
     async def validate_documents(body: bodies.ApplyBody) -> Response:
-        """Checks as `apply` would, and stores nothing."""
+        """Each document is checked as by `apply`, and nothing is stored."""
         documents = cast("list[Json]", body.documents)
-        return _results(await apply(actor, surveyor, documents, dry_run=True), ())
+        return _results(await apply(actor, surveyor, documents, dry_run=True), [])
 
     return router
 
 
-def _results(results: Sequence[Result], warnings: Sequence[str]) -> Response:
-    return _answer(
-        {"results": [dataclasses.asdict(each) for each in results], "warnings": list(warnings)}
-    )
+def _results(results: Sequence[Result], warnings: list[str]) -> Response:
+    answer: bodies.ApplyAnswer = {
+        "results": [
+            {
+                "kind": each.kind,
+                "name": each.name,
+                "generation": each.generation,
+                "action": each.action,
+                "error": each.error,
+                "warnings": list(each.warnings),
+            }
+            for each in results
+        ],
+        "warnings": warnings,
+    }
+    return _answer(answer)
 
 
 def _models(actor: Actor) -> APIRouter:
     router = APIRouter(prefix="/api/v1/models", tags=["models"])
 
-    @router.get("", responses={200: {"model": list[bodies.ModelObject]}})
+    @router.get("", response_model=list[bodies.ModelObject])
     async def list_models() -> Response:
-        """All models by name."""
+        """All Models are listed by name."""
         seats = actor.state.seats
-        texts: list[str] = []
+        texts: list[bytes] = []
         for index, name in enumerate(sorted(seats.models)):
             if index % _BITE == _BITE - 1:
                 await asyncio.sleep(0)
             model = seats.models.get(name)
             if model is not None:
-                texts.append(status.model_json(model, seats.replicas))
-        return _json(f"[{','.join(texts)}]")
+                texts.append(_encoded(status.model_object(model, seats.replicas)))
+        return _json(b"[" + b",".join(texts) + b"]")
 
-    @router.get("/{name}", responses={200: {"model": bodies.ModelObject}, **_errors(404)})
+    @router.get("/{name}", response_model=bodies.ModelObject, responses=_errors(404))
     async def get_model(name: str) -> Response:
-        return _json(_model_text(actor.state, name))
+        """One Model is shown."""
+        return _answer(status.model_object(actor.state.model(name), actor.state.seats.replicas))
 
-    @router.get("/{name}/describe", responses=_errors(404))
+    @router.get("/{name}/describe", response_model=bodies.ModelDescription, responses=_errors(404))
     async def describe_model(name: str) -> Response:
-        """The model, why each server replica holds it or does not, and what happened lately."""
-        whole = json.loads(_model_text(actor.state, name))
-        whole["verdict"] = status.verdict_object(actor.state.verdict(name))
-        whole["events"] = _recent(actor, "Model", name)
-        return _answer(whole)
+        """The Model is shown, with why each server replica holds it or does not, and what happened lately."""
+        state = actor.state
+        model, verdict = state.model(name), state.verdict(name)
+        events = _recent(actor, "Model", name)
+        return _answer(status.model_description(model, state.seats.replicas, verdict, events))
 
-    @router.delete("/{name}", response_model=bodies.DoneAnswer, responses=_errors(404, 503))
-    async def delete_model(name: str) -> dict[str, object]:
-        """The model drains and goes; its name is free when `get` no longer shows it.
+    @router.delete("/{name}", responses=_errors(404, 503))
+    async def delete_model(name: str) -> bodies.DoneAnswer:
+        """The Model drains and goes; its name is free when it is not listed any more.
 
-        Requests that come after the answer are not answered by it; `warnings` name gateways that may not know yet.
+        Requests that come after the answer are not served by it; `warnings` name gateways that may not know yet.
         """
 
         async def remove(state: State, now: float) -> None:
@@ -164,22 +215,18 @@ def _models(actor: Actor) -> APIRouter:
 
 
 def _model_commands(actor: Actor, router: APIRouter) -> None:
-    @router.post(
-        "/{name}/activate", response_model=bodies.DoneAnswer, responses=_errors(404, 409, 503)
-    )
-    async def activate(name: str, body: bodies.TimeoutBody | None = None) -> dict[str, object]:
-        """Makes it resident wherever it is assigned."""
+    @router.post("/{name}/activate", responses=_errors(400, 404, 409, 413, 503))
+    async def activate(name: str, body: bodies.TimeoutBody | None = None) -> bodies.DoneAnswer:
+        """The Model becomes resident wherever it is assigned."""
         timeout = (body or bodies.TimeoutBody()).timeout
         for outcome in await command(actor, name, pb.Command.ACTIVATE, timeout):
             if not outcome.ok:
                 raise Unavailable(outcome.reason)
         return {"warnings": []}
 
-    @router.post(
-        "/{name}/evict", response_model=bodies.DoneAnswer, responses=_errors(404, 409, 503)
-    )
-    async def evict(name: str, body: bodies.TimeoutBody | None = None) -> dict[str, object]:
-        """Makes it cold wherever it is assigned, after its requests in flight; it has left when this answers.
+    @router.post("/{name}/evict", responses=_errors(400, 404, 409, 413, 503))
+    async def evict(name: str, body: bodies.TimeoutBody | None = None) -> bodies.DoneAnswer:
+        """The Model becomes cold wherever it is assigned, after its requests in flight; it has left when this answers.
 
         The next request brings it back. A pinned model is not evicted: unpin it first.
         """
@@ -193,22 +240,21 @@ def _model_commands(actor: Actor, router: APIRouter) -> None:
                 raise Conflict(outcome.reason)
         return {"warnings": []}
 
-    @router.post("/{name}/pin", response_model=bodies.DoneAnswer, responses=_errors(404, 409, 503))
-    async def pin(name: str) -> dict[str, object]:
-        """Never evicts it from now on. Stands until `unpin`, or a manifest that says `pinned`.
+    @router.post("/{name}/pin", responses=_errors(404, 409, 503))
+    async def pin(name: str) -> bodies.DoneAnswer:
+        """The Model is not evicted from now on, until `unpin`, or a manifest that says `pinned`.
 
         `warnings` name the models that this leaves without room.
         """
         return await _pin(actor, name, True)
 
-    @router.post(
-        "/{name}/unpin", response_model=bodies.DoneAnswer, responses=_errors(404, 409, 503)
-    )
-    async def unpin(name: str) -> dict[str, object]:
+    @router.post("/{name}/unpin", responses=_errors(404, 409, 503))
+    async def unpin(name: str) -> bodies.DoneAnswer:
+        """The Model may be evicted again."""
         return await _pin(actor, name, False)
 
 
-async def _pin(actor: Actor, name: str, pinned: bool) -> dict[str, object]:
+async def _pin(actor: Actor, name: str, pinned: bool) -> bodies.DoneAnswer:
     async def change(state: State, now: float) -> None:
         set_pin(state, name, pinned)
 
@@ -228,30 +274,37 @@ async def _pin(actor: Actor, name: str, pinned: bool) -> dict[str, object]:
 def _servers(actor: Actor) -> APIRouter:
     router = APIRouter(prefix="/api/v1/servers", tags=["servers"])
 
-    @router.get("", responses={200: {"model": list[bodies.ServerObject]}})
+    @router.get("", response_model=list[bodies.ServerObject])
     async def list_servers() -> Response:
-        """All Servers by name."""
-        texts = [_server_text(actor.state, name) for name in sorted(actor.state.seats.servers)]
-        return _json(f"[{','.join(texts)}]")
+        """All Servers are listed by name."""
+        state = actor.state
+        return _answer(
+            [
+                status.server_object(state.server(name), state.replicas_of(name))
+                for name in sorted(state.seats.servers)
+            ]
+        )
 
-    @router.get("/{name}", responses={200: {"model": bodies.ServerObject}, **_errors(404)})
+    @router.get("/{name}", response_model=bodies.ServerObject, responses=_errors(404))
     async def get_server(name: str) -> Response:
-        return _json(_server_text(actor.state, name))
+        """One Server is shown."""
+        state = actor.state
+        return _answer(status.server_object(state.server(name), state.replicas_of(name)))
 
-    @router.get("/{name}/describe", responses=_errors(404))
+    @router.get("/{name}/describe", response_model=bodies.ServerDescription, responses=_errors(404))
     async def describe_server(name: str) -> Response:
-        """The Server, and what happened lately."""
-        whole = json.loads(_server_text(actor.state, name))
-        whole["verdict"] = [
-            {"replica": each.id.replica, "models": sorted(each.models), "limit": each.limit}
-            for each in actor.state.replicas_of(name)
-        ]
-        whole["events"] = _recent(actor, "Server", name)
-        return _answer(whole)
+        """The Server is shown, with the models registered on each replica, and what happened lately."""
+        state = actor.state
+        server, replicas = state.server(name), state.replicas_of(name)
+        events = _recent(actor, "Server", name)
+        return _answer(status.server_description(server, replicas, events))
 
-    @router.delete("/{name}", response_model=bodies.DoneAnswer, responses=_errors(404, 503))
-    async def delete_server(name: str) -> dict[str, object]:
-        """Its models look for another place at once; `warnings` say who loses theirs, and who finds no other."""
+    @router.delete("/{name}", responses=_errors(404, 503))
+    async def delete_server(name: str) -> bodies.DoneAnswer:
+        """The Server goes, and its models look for another place at once.
+
+        `warnings` name the models that lose their place, and those that find no other.
+        """
 
         async def remove(state: State, now: float) -> list[str]:
             displaced = state.remove_server(name)
@@ -270,67 +323,83 @@ def _events(actor: Actor) -> APIRouter:
 
     @router.get("/events", response_model=bodies.EventsAnswer, responses=_errors(400))
     async def events(
-        after: Annotated[int, Query(ge=0)] = 0,
-        wait: Annotated[float, Query(ge=0, le=60)] = 0.0,
-        model: str | None = None,
+        after: Annotated[
+            int, Query(ge=0, description="Only events with a larger number: the `last` of before.")
+        ] = 0,
+        wait: Annotated[
+            float,
+            Query(ge=0, le=60, description="Seconds to wait for the first when there is none yet."),
+        ] = 0.0,
+        model: Annotated[
+            str | None, Query(description="Only events of the Model of this name.")
+        ] = None,
     ) -> Response:
-        """Events after number ``after``; waits up to ``wait`` seconds for the first."""
+        """What happened is listed, the oldest first. A number from before the scheduler's start lists all."""
         found = await actor.events.wait_after(after, wait=wait, name=model)
-        last = found[-1].seq if found else actor.events.last
-        return _answer({"events": [status.event_object(each) for each in found], "last": last})
+        answer: bodies.EventsAnswer = {
+            "events": [status.event_object(each) for each in found],
+            "last": found[-1].seq if found else actor.events.last,
+        }
+        return _answer(answer)
 
     @router.get("/version")
     async def version() -> bodies.VersionAnswer:
-        return bodies.VersionAnswer(version=__version__)
+        """The version that runs is told."""
+        return {"version": __version__}
 
     return router
 
 
 def _health(ready: ReadyCheck) -> APIRouter:
-    router = APIRouter(tags=["health"])
+    router = APIRouter(tags=["health"], default_response_class=PlainTextResponse)
 
     @router.get("/healthz")
-    async def healthz() -> PlainTextResponse:
-        """200 for as long as the scheduler runs."""
+    async def healthz() -> Response:
+        """This is 200 for as long as the scheduler runs."""
         return PlainTextResponse("ok\n")
 
-    @router.get("/readyz")
-    async def readyz() -> PlainTextResponse:
-        """200 once everything that was to be served is, else 503 with what is not."""
+    @router.get("/readyz", responses=_NOT_READY)
+    async def readyz() -> Response:
+        """This is 200 once everything that was to be served is, and 503 with what is missing until then."""
         missing = ready()
         if missing is not None:
             return PlainTextResponse(f"{missing}\n", status_code=503)
         return PlainTextResponse("ok\n")
 
-    @router.get("/metrics", response_class=PlainTextResponse)
+    @router.get("/metrics")
     async def metrics() -> Response:
-        """Prometheus."""
+        """These are the metrics of this process, in the text format of Prometheus."""
         return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
 
     return router
 
 
-def _model_text(state: State, name: str) -> str:
-    return status.model_json(state.model(name), state.seats.replicas)
+def _recent(actor: Actor, kind: str, name: str) -> Sequence[Event]:
+    return actor.events.after(0, kind=kind, name=name)[-_EVENTS_SHOWN:]
 
 
-def _server_text(state: State, name: str) -> str:
-    return status.server_json(state.server(name), state.replicas_of(name))
+def _refusal(why: str, code: int) -> Response:
+    answer: bodies.ErrorAnswer = {"error": why}
+    return _answer(answer, code)
 
 
-def _recent(actor: Actor, kind: str, name: str) -> Sequence[dict[str, object]]:
-    found = actor.events.after(0, kind=kind, name=name)
-    return [status.event_object(each) for each in found[-_EVENTS_SHOWN:]]
+def _answer(body: object, code: int = 200) -> Response:
+    return _json(_encoded(body), code)
 
 
-def _answer(value: object, code: int = 200) -> Response:
-    # ASCII: people's text may hold what JSON can say and UTF-8 cannot.
-    return _json(json.dumps(value), code)
+def _encoded(body: object) -> bytes:
+    try:
+        return to_json(body)
+    except ValueError:
+        # People's text may hold what JSON can say and UTF-8 cannot; in ASCII it can be said.
+        return json.dumps(body).encode()
 
 
-def _json(text: str, code: int = 200) -> Response:
+def _json(text: bytes, code: int = 200) -> Response:
     return Response(text, code, media_type="application/json")
 
 
-def _errors(*codes: int) -> dict[int | str, dict[str, object]]:
-    return {code: {"model": bodies.ErrorAnswer} for code in codes}
+def _errors(*codes: int) -> dict[int | str, dict[str, Any]]:
+    return {
+        code: {"model": bodies.ErrorAnswer, "description": _ERRORS[code]} for code in sorted(codes)
+    }

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from overbook.artifacts.address import local_path
 from overbook.artifacts.errors import ArtifactError
 from overbook.artifacts.survey import Survey
+from overbook.manifests.kinds import ONLY, of_others
 from overbook.manifests.problems import Json, ManifestError
 from overbook.manifests.specs import Manifest, ModelManifest, ServerManifest
 from overbook.manifests.validate import validate_object
@@ -18,10 +19,11 @@ from overbook.scheduler.displaced import Seats, displaced, losses, seats
 from overbook.scheduler.errors import Conflict, Invalid
 from overbook.scheduler.manifests_in import (
     NOT_LOOKED,
+    Action,
     Applied,
     apply_model,
     apply_server,
-    build_server,
+    checked_server,
 )
 from overbook.scheduler.state import State
 from overbook.scheduler.surveyor import Surveyor
@@ -30,6 +32,8 @@ from overbook.scheduler.surveyor import Surveyor
 BITE: Final = 100
 
 FAILED: Final = "failed"
+SKIPPED: Final = "skipped"
+Told: TypeAlias = Action | Literal["failed", "skipped", "valid"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,7 @@ class Result:
     kind: str
     name: str
     generation: int
-    action: str
+    action: Told
     error: str | None
     warnings: tuple[str, ...] = ()
 
@@ -75,6 +79,11 @@ async def _check(documents: Sequence[Json]) -> list[_Checked | Result]:
     for index, document in enumerate(documents):
         if index % BITE == BITE - 1:
             await asyncio.sleep(0)
+        if (what := of_others(document)) is not None:
+            checked.append(
+                replace(_named(document, SKIPPED), warnings=(f"{what} is skipped; {ONLY}",))
+            )
+            continue
         try:
             valid = validate_object(document)
         except ManifestError as error:
@@ -195,13 +204,17 @@ def _dry(actor: Actor, each: _Checked | Result) -> Result:
     manifest = each.manifest
     if not isinstance(manifest, ModelManifest):
         try:
-            build_server(manifest, actor.defaults, generation=0, created=0.0)
+            checked_server(manifest, actor.defaults, generation=0, created=0.0)
         except Invalid as error:
             return Result(manifest.kind, manifest.name, 0, FAILED, str(error), each.warnings)
     return Result(manifest.kind, manifest.name, 0, "valid", None, each.warnings)
 
 
 def _failed(document: Json, error: str) -> Result:
+    return replace(_named(document, FAILED), error=error)
+
+
+def _named(document: Json, action: Told) -> Result:
     """A result for what may not even have a name."""
     kind, name = "", ""
     if isinstance(document, dict):
@@ -211,4 +224,4 @@ def _failed(document: Json, error: str) -> Result:
         if isinstance(metadata, dict):
             called = metadata.get("name")
             name = called if isinstance(called, str) else ""
-    return Result(kind, name, 0, FAILED, error)
+    return Result(kind, name, 0, action, None)

@@ -99,6 +99,8 @@ def _model_reason(model: Model, replicas: Mapping[ReplicaId, Replica]) -> tuple[
     if model.deleting:
         left = ", ".join(str(replica) for replica in model.seats)
         return Reason.TERMINATING, f"being removed from {left or 'the books'}"
+    if model.needs.replicas == 0:
+        return Reason.SCALED_DOWN, model.reason
     seats = [(each, replicas.get(each)) for each in model.assigned]
     available = sum(
         1
@@ -179,6 +181,8 @@ def _sizes(model: Model, seats: Sequence[tuple[ReplicaId, Replica | None]]) -> s
 def _warnings(replica: Replica) -> list[str]:
     """What does not hurt now, but will: wrong manifests, and more registered than may be."""
     found: list[str] = []
+    if replica.connected and replica.news is not None:
+        found.append(f"{replica.id}: {replica.news.text}; what it has now goes on")
     wrong = sorted(replica.misdeclared)
     if wrong:
         names = ", ".join(wrong[:_NAMED])
@@ -215,7 +219,9 @@ def server_condition(server: Server, replicas: Sequence[Replica], now: float) ->
     for replica in replicas:
         said = replica.server_report
         if not replica.connected:
-            problems.append(f"{replica.id} is not connected")
+            failed = failed or (replica.news is not None and replica.news.failed)
+            because = f": {replica.news.text}" if replica.news is not None else ""
+            problems.append(f"{replica.id} is not connected{because}")
         elif said.state == "ready":
             ready += 1
         else:

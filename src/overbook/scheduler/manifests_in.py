@@ -6,7 +6,9 @@ Takes checked manifests, and what agents saw of their files. No I/O; the actor w
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Final, Literal, TypeAlias
 
 from overbook.artifacts.survey import Survey
 from overbook.manifests.problems import Json
@@ -28,7 +30,10 @@ NOT_LOOKED = Unseen(
 )
 _NO_FILES = Survey(0, "")
 
-CREATED, CONFIGURED, UNCHANGED = "created", "configured", "unchanged"
+Action: TypeAlias = Literal["created", "configured", "unchanged"]
+CREATED: Final = "created"
+CONFIGURED: Final = "configured"
+UNCHANGED: Final = "unchanged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ class Applied:
     """``warnings``: what does not hurt now, but will."""
 
     generation: int
-    action: str
+    action: Action
     warnings: tuple[str, ...] = ()
 
 
@@ -80,19 +85,27 @@ def apply_server(state: State, manifest: ServerManifest, defaults: Defaults, now
         return Applied(old.generation, UNCHANGED)
     generation = 1 if old is None else old.generation + 1
     created = now if old is None else old.created
-    server = build_server(manifest, defaults, generation=generation, created=created)
-    _refuse_oversized(manifest.spec, server, defaults)
+    server = checked_server(manifest, defaults, generation=generation, created=created)
     if old is not None:
         server.condition = old.condition
     state.seats.servers[server.name] = server
     state.seats.changes.servers.add(server.name)
     state.fit_replicas(server, now)
-    action = CREATED if old is None else CONFIGURED
+    action: Action = CREATED if old is None else CONFIGURED
     reason = "ServerRegistered" if old is None else "ServerUpdated"
     state.seats.changes.notes.append(
         Note(reason, "Server", server.name, f"generation {generation}")
     )
     return Applied(generation, action)
+
+
+def checked_server(
+    manifest: ServerManifest, defaults: Defaults, *, generation: int, created: float
+) -> Server:
+    """A Server's record, where it may be applied. Raises Invalid."""
+    server = build_server(manifest, defaults, generation=generation, created=created)
+    _refuse_oversized(manifest.spec, server, defaults)
+    return server
 
 
 def _refuse_oversized(spec: ServerSpec, server: Server, defaults: Defaults) -> None:
@@ -124,7 +137,6 @@ def build_server(
             f"spec.replicas: {spec.replicas} is out of range; expected at most {MAX_REPLICAS}"
         )
     metadata, plain = parts(manifest)
-    overcommit = spec.overcommit_percentage
     return Server(
         name=manifest.name,
         api_version=manifest.api_version,
@@ -135,10 +147,12 @@ def build_server(
         runtime=spec.server_config,
         replicas=spec.replicas,
         memory=memory,
-        overcommit=defaults.overcommit if overcommit is None else overcommit,
+        overcommit=defaults.overcommit if spec.overcommit is None else spec.overcommit,
         capabilities=None if spec.capabilities is None else frozenset(spec.capabilities),
         extra_capabilities=spec.extra_capabilities,
         attachment=spec.attachment,
+        eviction_policy=spec.eviction_policy,
+        environment=spec.environment,
     )
 
 
@@ -151,6 +165,7 @@ def apply_model(
     needs = Needs.from_spec(manifest.spec)
     unseen = seen if isinstance(seen, Unseen) else None
     artifact = seen if isinstance(seen, Survey) else _known(old, needs)
+    _refuse_circle(state, manifest.name, (*needs.callees, *artifact.callees))
     if old is None:
         return _create(
             state,
@@ -169,6 +184,7 @@ def apply_model(
                 artifact_bytes=artifact.bytes,
                 learned_bytes=0,
                 made_for=artifact.made_for,
+                called=artifact.callees,
                 needs=needs,
                 unseen=unseen,
             ),
@@ -198,8 +214,22 @@ def apply_model(
     _update(state, old, needs, artifact, unseen)
     old.metadata, old.spec, old.pin = metadata, text, pin
     old.api_version = manifest.api_version
-    action = CREATED if revived else CONFIGURED
+    action: Action = CREATED if revived else CONFIGURED
     return Applied(old.generation, action, _over_the_limit(state, old, before))
+
+
+def _refuse_circle(state: State, name: str, callees: Iterable[str]) -> None:
+    """Of models that call each other in a circle none could ever be loaded first. Raises Conflict."""
+    trails: list[tuple[str, ...]] = [(name, each) for each in callees]
+    seen: set[str] = set()
+    while trails:
+        trail = trails.pop()
+        if trail[-1] == name:
+            raise Conflict(f"spec.needs: {' calls '.join(trail)}; expected no circle")
+        model = state.seats.models.get(trail[-1])
+        if model is not None and trail[-1] not in seen:
+            seen.add(trail[-1])
+            trails += [(*trail, each) for each in model.callees]
 
 
 def _known(model: Model | None, needs: Needs) -> Survey:
@@ -210,7 +240,7 @@ def _known(model: Model | None, needs: Needs) -> Survey:
 
 
 def _survey_of(model: Model) -> Survey:
-    return Survey(model.artifact_bytes, model.fingerprint, model.made_for)
+    return Survey(model.artifact_bytes, model.fingerprint, model.made_for, model.called)
 
 
 def _unseen(state: State, model: Model, unseen: Unseen | None) -> None:
@@ -228,6 +258,8 @@ def looked(state: State, name: str, address: str, found: Survey | str) -> None:
         return  # it was applied anew since, with another address
     if isinstance(found, str):
         _unseen(state, model, Unseen(f"spec.storageUri: {found}", waiting=False))
+    elif (told := _circle(state, model, found)) != "":
+        _unseen(state, model, Unseen(told, waiting=False))
     elif model.fingerprint and found != _survey_of(model):
         _changed_since(state, model, found)
     else:
@@ -237,6 +269,14 @@ def looked(state: State, name: str, address: str, found: Survey | str) -> None:
         state.seats.mark(model)
         state.seats.tell(model)
         _unseen(state, model, None)
+
+
+def _circle(state: State, model: Model, found: Survey) -> str:
+    try:
+        _refuse_circle(state, model.name, (*model.needs.callees, *found.callees))
+    except Conflict as error:
+        return str(error)
+    return ""
 
 
 def _changed_since(state: State, model: Model, found: Survey) -> None:
@@ -249,7 +289,7 @@ def _changed_since(state: State, model: Model, found: Survey) -> None:
 
 def _take(model: Model, artifact: Survey) -> None:
     model.fingerprint, model.artifact_bytes = artifact.fingerprint, artifact.bytes
-    model.made_for = artifact.made_for
+    model.made_for, model.called = artifact.made_for, artifact.callees
 
 
 def _over_the_limit(state: State, model: Model, before: int) -> tuple[str, ...]:
@@ -308,7 +348,7 @@ def _update(
 def _refuse_if_homeless(state: State, model: Model, demand: ModelDemand) -> None:
     """Where it stays on one replica at least, it is registered, and the wish for more is kept. Raises Conflict."""
     verdict = place(demand, state.seats.views(model), state.providers)
-    if not verdict.chosen and not verdict.waiting:
+    if verdict.wanted and not verdict.chosen and not verdict.waiting:
         raise Conflict(
             f"generation {model.generation} goes on serving, the new one has no place: "
             f"{verdict.reason}"

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, TypeVar
 
 from overbook.manifests.quantities import MAX_BYTES
-from overbook.manifests.specs import Attachment
+from overbook.manifests.specs import Attachment, ServerEnvironment
 from overbook.placement import ReplicaId
-from overbook.scheduler.records import ForeignModel, Hello, Model, Report, Role, ServerReport
+from overbook.scheduler.records import ForeignModel, Hello, Model, News, Report, Role, ServerReport
 from overbook.scheduler.state import State
 from overbook.wire import common_pb2
 from overbook.wire import scheduler_pb2 as pb
@@ -47,6 +47,8 @@ def assigned_model(model: Model) -> pb.AssignedModel:
         keep_alive_seconds=needs.keep_alive,
         artifact_version="" if needs.artifact_version is None else str(needs.artifact_version),
         take_unverified=not needs.verify,
+        callees=model.callees,
+        parameters=dict(needs.parameters),
     )
 
 
@@ -124,6 +126,7 @@ def server_list(state: State) -> pb.ServerListUpdate:
                 overcommit_percent=server.overcommit,
                 extra_capabilities=server.extra_capabilities,
                 attachment=attachment(server.attachment),
+                environment=environment(server.environment),
             )
             for server in sorted(state.seats.servers.values(), key=lambda each: each.name)
         ]
@@ -139,6 +142,21 @@ def attachment(given: Attachment | None) -> pb.Attachment | None:
         repository_path=given.repository.path,
         server_path=given.repository.server_path or "",
     )
+
+
+def environment(given: ServerEnvironment | None) -> pb.Environment | None:
+    if given is None:
+        return None
+    return pb.Environment(
+        packages=given.packages or (),
+        requirements=given.requirements or "",
+        archive=given.archive or "",
+    )
+
+
+def news_of(message: pb.ReplicaNews) -> tuple[ReplicaId, News | None]:
+    replica = ReplicaId(message.replica.server, message.replica.replica)
+    return replica, News(message.text, message.failed) if message.text else None
 
 
 def hello_of(message: pb.AgentHello) -> tuple[ReplicaId, Hello]:
@@ -172,6 +190,7 @@ def report_of(message: pb.ModelReport) -> tuple[str, Report]:
         serving_generation=message.serving_generation,
         unverified=message.unverified,
         final=message.final,
+        warnings=tuple(message.warnings),
     )
 
 

@@ -22,6 +22,7 @@ class Group:
     replicas: int
     needed: int
     holds: frozenset[ReplicaId]
+    callees: tuple[str, ...]
 
 
 class Pending:
@@ -46,6 +47,7 @@ class Pending:
             model.needs.replicas,
             model.needed,
             frozenset(model.seats),
+            model.callees,
         )
         entry = (model.size, model.created, model.name)
         bisect.insort(self._groups.setdefault(group, []), entry)

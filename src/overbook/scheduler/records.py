@@ -9,7 +9,7 @@ from enum import Enum, IntEnum
 from typing import NamedTuple
 
 from overbook.artifacts.address import plain
-from overbook.manifests.specs import Attachment, ModelSpec
+from overbook.manifests.specs import Attachment, ModelSpec, ServerEnvironment
 from overbook.placement import ReplicaId, Unseen
 
 
@@ -28,6 +28,7 @@ class Reason(Enum):
     PROGRESSING = "ModelProgressing"
     FAILED = "ModelFailed"
     SCHEDULE_FAILED = "ScheduleFailed"
+    SCALED_DOWN = "ModelScaledDown"  # its owner wants no replica of it
     TERMINATING = "ModelTerminating"
 
 
@@ -67,6 +68,8 @@ class Needs:
     activation_timeout: float | None = None  # seconds; None for the gateways' own
     artifact_version: int | None = None
     verify: bool = True
+    callees: tuple[str, ...] = ()  # that the manifest names
+    parameters: tuple[tuple[str, str], ...] = ()  # by name
 
     @classmethod
     def from_spec(cls, spec: ModelSpec) -> Needs:
@@ -83,15 +86,17 @@ class Needs:
             activation_timeout=spec.activation_timeout_seconds,
             artifact_version=spec.artifact_version,
             verify=spec.verify,
+            callees=spec.needs,
+            parameters=tuple(sorted((each.name, each.value) for each in spec.parameters)),
         )
 
     def same_content(self, other: Needs) -> bool:
         """Whether both load the same thing; pins, sizes, waits and replicas are no content."""
-        return (self.storage_uri, self.requirements, self.artifact_version) == (
-            other.storage_uri,
-            other.requirements,
-            other.artifact_version,
-        )
+        return self._content == other._content
+
+    @property
+    def _content(self) -> tuple[object, ...]:
+        return (self.storage_uri, self.requirements, self.artifact_version, self.parameters)
 
 
 def guessed_size(artifact_bytes: int) -> int:
@@ -137,8 +142,9 @@ class Model:
     ``content_generation``: the generation in which what is loaded last changed. ``learned_bytes``: what agents
     measured, or reckon with where nothing is declared; 0 for nothing. ``pin``: what `pin` or
     `unpin` said; it stands until a manifest speaks of ``pinned`` itself. ``created``: Unix seconds,
-    strictly increasing, so it is also the order of registration. ``fingerprint``, ``artifact_bytes`` and ``made_for``
-    are what an agent told of its files, see `Survey`; ``unseen``: why none has looked since an apply asked for that.
+    strictly increasing, so it is also the order of registration. ``fingerprint``, ``artifact_bytes``, ``made_for`` and
+    ``called`` are what an agent told of its files, see `Survey`; ``unseen``: why none has looked since an
+    apply asked for that.
     """
 
     name: str
@@ -161,6 +167,12 @@ class Model:
     condition: Condition | None = None
     readiness: Readiness = Readiness(None)
     unseen: Unseen | None = None
+    called: tuple[str, ...] = ()
+
+    @property
+    def callees(self) -> tuple[str, ...]:
+        """Models that it calls, by its manifest and by its files; each once."""
+        return tuple(dict.fromkeys((*self.needs.callees, *self.called)))
 
     @property
     def weight(self) -> Weight:
@@ -173,9 +185,9 @@ class Model:
 
     @property
     def needed(self) -> int:
-        """Replicas that must be available for the model to be ready."""
-        least = self.needs.min_replicas
-        return self.needs.replicas if least is None else max(1, least)
+        """Replicas that must be available for the model to be ready; 0 when it is to be served nowhere."""
+        least, most = self.needs.min_replicas, self.needs.replicas
+        return most if least is None else min(most, max(1, least))
 
     def with_role(self, role: Role) -> list[ReplicaId]:
         return [replica for replica, each in self.seats.items() if each is role]
@@ -202,7 +214,9 @@ class Server:
     capabilities: frozenset[str] | None
     extra_capabilities: tuple[str, ...]
     attachment: Attachment | None = None
+    environment: ServerEnvironment | None = None
     condition: Condition | None = None
+    eviction_policy: str = ""
 
 
 @dataclass(slots=True)
@@ -210,7 +224,8 @@ class Report:
     """What an agent last said of a model; bytes and Unix seconds. ``state`` is wire's number. ``unverified``: why
     nobody knows whether it can be loaded, "" when it was.
 
-    ``final``: it failed, and is not tried again before something changes or a person asks.
+    ``final``: it failed, and is not tried again before something changes or a person asks. ``warnings``: what may be
+    wrong with it although it can be served.
     """
 
     generation: int
@@ -229,6 +244,7 @@ class Report:
     serving_generation: int
     unverified: str = ""
     final: bool = False
+    warnings: tuple[str, ...] = ()
 
     @property
     def misdeclared(self) -> bool:
@@ -274,6 +290,14 @@ class ServerReport:
 
 
 @dataclass(frozen=True, slots=True)
+class News:
+    """What is being done so that an agent can run, as its machine says. ``failed``: it could not be done."""
+
+    text: str
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Hello:
     """How an agent introduced itself. ``machine``: agents with the same name see the same files."""
 
@@ -297,7 +321,8 @@ class Replica:
     ``asked_again``: models that must fit anew to stay, as the budget was made smaller. ``grown``: models that ask for
     more than before, and go where there is room for that; where there is none, they stay.
     ``hello`` and ``reports`` outlive the
-    connection, for status and routing, and start anew with the next one.
+    connection, for status and routing, and start anew with the next one. ``news``: of its environment, None when there
+    is nothing to tell.
     """
 
     id: ReplicaId
@@ -319,6 +344,7 @@ class Replica:
     misdeclared: set[str] = field(default_factory=set)
     asked_again: set[str] = field(default_factory=set)
     grown: set[str] = field(default_factory=set)
+    news: News | None = None
 
     @property
     def limit(self) -> int:

@@ -62,6 +62,7 @@ def _model_row(model: Model) -> ModelRow:
         artifact_bytes=model.artifact_bytes,
         learned_bytes=model.learned_bytes,
         made_for=model.made_for,
+        called="\n".join(model.called),
     )
 
 
@@ -87,12 +88,15 @@ def restore(
     for row_ in snapshot.models:
         model = _restore_model(row_)
         state.seats.models[model.name] = model
+        state.seats.link(model)
         state.seats.touched.add(model.name)
     for server in state.seats.servers.values():
         state.fit_replicas(server, now)
     _restore_seats(state, snapshot)
     for model in state.seats.models.values():
-        if not model.deleting and len(model.assigned) < model.needs.replicas:
+        wanted = model.needs.replicas
+        # One that is wanted nowhere has to say so.
+        if not model.deleting and (not wanted or len(model.assigned) < wanted):
             state.later([model.name])
     # Who asks before anything else happens sees each model with a condition.
     state.refresh(now)
@@ -131,6 +135,7 @@ def _restore_model(row: ModelRow) -> Model:
         artifact_bytes=row.artifact_bytes,
         learned_bytes=row.learned_bytes,
         made_for=row.made_for,
+        called=tuple(row.called.split("\n")) if row.called else (),
         needs=Needs.from_spec(spec),
         unseen=None if row.fingerprint else NOT_LOOKED,
     )

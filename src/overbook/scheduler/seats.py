@@ -6,9 +6,11 @@ step. No decisions: those are in `state`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
+from overbook.manifests.requirements import unmet
 from overbook.placement import ModelDemand, ReplicaId, ReplicaView
 from overbook.scheduler import pins
 from overbook.scheduler.changes import Changes
@@ -36,6 +38,44 @@ class Seats:
         self.weighed: set[str] = set()
         self.pinned: set[ReplicaId] = set()
         self.freed = False
+        self.callers: dict[str, set[str]] = {}  # by what they call, registered or not
+        self.moved: set[str] = set()  # callees whose seats changed: their callers go where they are
+        self._linked: dict[str, tuple[str, ...]] = {}
+
+    def link(self, model: Model) -> None:
+        """Call after what a model calls has changed."""
+        self._relink(model.name, model.callees)
+
+    def unlink(self, model: Model) -> None:
+        """The model is gone."""
+        self._relink(model.name, ())
+        self._note_move(model.name)
+
+    def _relink(self, name: str, callees: tuple[str, ...]) -> None:
+        before = self._linked.pop(name, ())
+        if callees:
+            self._linked[name] = callees
+        if callees == before:
+            return
+        for each in before:
+            callers = self.callers[each]
+            callers.discard(name)
+            if not callers:
+                del self.callers[each]
+        for each in callees:
+            self.callers.setdefault(each, set()).add(name)
+
+    def _note_move(self, name: str) -> None:
+        if name in self.callers:
+            self.moved.add(name)
+
+    def _lacking(self, model: Model, replica_id: ReplicaId) -> tuple[str, ...]:
+        return tuple(
+            name
+            for name in model.callees
+            if (callee := self.models.get(name)) is None
+            or callee.seats.get(replica_id) is not Role.ASSIGNED
+        )
 
     def seat(self, model: Model, replica_id: ReplicaId, role: Role) -> None:
         """Gives the model a seat, or its seat another role."""
@@ -46,6 +86,7 @@ class Seats:
             replica.models.add(model.name)
             self._count(replica, model.name, NOTHING, model.weight)
         model.seats[replica_id] = role
+        self._note_move(model.name)
         self._pin(model, self.replicas[replica_id])
         self.mark(model)
 
@@ -64,6 +105,7 @@ class Seats:
         self.freed = True
         if replica.draining and not replica.models:
             self.changes.server_list = True
+        self._note_move(model.name)
         self.mark(model)
 
     def resized(self, model: Model, before: Weight) -> None:
@@ -111,6 +153,7 @@ class Seats:
 
     def mark(self, model: Model) -> None:
         """The model's row is to be written, its route to be published, its condition looked at."""
+        self.link(model)
         self.changes.models.add(model.name)
         self.changes.routes.add(model.name)
         self.touched.add(model.name)
@@ -193,6 +236,7 @@ class Seats:
                     else replica.hello.separate_process,
                     attached=server.attachment is not None,
                     foreign=said.foreign_names,
+                    lacking=self._lacking(model, replica.id) if model.callees else (),
                 )
             )
         return result
@@ -215,8 +259,8 @@ class Seats:
         registered = replica.registered
         claimed = sum(model.weight.claim for model in models)
         for model in here:
-            lacks = replica.connected and not replica.capabilities.issuperset(
-                model.needs.requirements
+            lacks = replica.connected and bool(
+                unmet(model.needs.requirements, replica.capabilities)
             )
             weight = model.weight
             excess = min(registered, claimed) > replica.limit
@@ -230,10 +274,17 @@ class Seats:
         return list(found)
 
 
-def demand(model: Model) -> ModelDemand:
-    """What placement is asked for a model."""
-    wanted = demand_of(model.name, model.needs, model.weight, model.made_for)
-    return wanted if model.unseen is None else replace(wanted, unseen=model.unseen)
+def demand(model: Model, models: Mapping[str, Model]) -> ModelDemand:
+    """What placement is asked for a model. ``models``: all that are registered."""
+    return replace(
+        demand_of(model.name, model.needs, model.weight, model.made_for),
+        unseen=model.unseen,
+        unregistered=tuple(
+            each
+            for each in model.callees
+            if (callee := models.get(each)) is None or callee.deleting
+        ),
+    )
 
 
 def demand_of(name: str, needs: Needs, weight: Weight, made_for: str) -> ModelDemand:

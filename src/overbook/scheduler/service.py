@@ -29,6 +29,8 @@ _Session: TypeAlias = "grpc.aio.ServicerContext[pb.AgentToScheduler, pb.Schedule
 _Catalogue: TypeAlias = "grpc.aio.ServicerContext[pb.WatchCatalogueRequest, pb.CatalogueUpdate]"
 _Servers: TypeAlias = "grpc.aio.ServicerContext[pb.WatchServersRequest, pb.ServerListUpdate]"
 
+_News: TypeAlias = "grpc.aio.ServicerContext[pb.ReplicaNews, pb.NewsHeard]"
+
 
 class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
     """Handlers write through their context, not as generators: a cancelled generator is ended by nobody,
@@ -160,8 +162,12 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
                 link.configure = False
                 replica = self._actor.state.seats.replicas.get(link.replica)
                 if replica is not None:
-                    memory = pb.Configure(memory_bytes=replica.budget)
-                    await context.write(pb.SchedulerToAgent(configure=memory))
+                    server = self._actor.state.seats.servers.get(replica.id.server)
+                    settings = pb.Configure(
+                        memory_bytes=replica.budget,
+                        eviction_policy="" if server is None else server.eviction_policy,
+                    )
+                    await context.write(pb.SchedulerToAgent(configure=settings))
             if link.reset:
                 await self._sync(link, context)
             elif link.models:
@@ -260,6 +266,18 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
                 await wake.wait()
                 wake.clear()
                 await context.write(messages.server_list(self._actor.state))
+
+    async def TellNews(  # noqa: N802
+        self, request: pb.ReplicaNews, context: _News
+    ) -> pb.NewsHeard:
+        """What a machine does before an agent can run."""
+        replica, told = messages.news_of(request)
+
+        async def take(state: State, now: float) -> None:
+            agents_in.news(state, replica, told, now)
+
+        await self._actor.submit(take, patient=True)
+        return pb.NewsHeard()
 
 
 async def _until_first_ends(*tasks: asyncio.Task[None]) -> None:

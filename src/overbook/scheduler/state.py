@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from overbook.manifests.requirements import is_versioned
 from overbook.placement import Provider, ReplicaId, Verdict, place
 from overbook.scheduler.changes import Changes, Note
 from overbook.scheduler.conditions import model_condition, readiness, server_condition
 from overbook.scheduler.errors import NotFound
-from overbook.scheduler.records import Hello, Model, Replica, Role, Server
+from overbook.scheduler.records import Hello, Model, Reason, Replica, Role, Server
 from overbook.scheduler.seats import Seats, demand
 
 # What models get to become available elsewhere before their replica is taken away.
@@ -46,17 +47,20 @@ class State:
 
     def _step(self, limit: int) -> bool:
         seats = self.seats
+        for name in seats.moved:
+            self.later(sorted(seats.callers.get(name, ())))
+        seats.moved.clear()
         for name in list(self._todo)[:limit]:
             del self._todo[name]
             model = seats.models.get(name)
             if model is not None and not model.deleting:
                 self.place(model)
-        if self._todo:
+        if self._todo or seats.moved:
             return True
         if seats.freed:
             seats.freed = False
             seats.freed = not self._retry_waiting(limit) or seats.freed
-        return bool(self._todo) or seats.freed
+        return bool(self._todo) or bool(seats.moved) or seats.freed
 
     def take_changes(self, now: float) -> Changes:
         """Everything that changed since the last call; conditions are brought up to date first."""
@@ -87,7 +91,7 @@ class State:
         if before is None or before.reason == after.reason:
             return
         failed = after.reason == "ModelFailed"
-        if failed or after.status:
+        if failed or after.status or after.reason == Reason.SCALED_DOWN.value:
             self.note(after.reason, model.name, after.message, warning=failed)
 
     def note(self, reason: str, name: str, message: str, *, warning: bool = False) -> None:
@@ -99,7 +103,7 @@ class State:
     def place(self, model: Model) -> Verdict:
         """Decides anew where the model shall be; what holds it already stays while it may."""
         seats = self.seats
-        verdict = place(demand(model), seats.views(model), self.providers)
+        verdict = place(demand(model, self.seats.models), seats.views(model), self.providers)
         before = model.assigned
         failing = bool(model.reason) and not model.waiting and len(before) < model.needed
         for replica_id in verdict.chosen:
@@ -112,7 +116,7 @@ class State:
         for replica_id in model.seats:
             seats.replicas[replica_id].asked_again.discard(model.name)
             seats.replicas[replica_id].grown.discard(model.name)
-        if not verdict.placed and not verdict.waiting:
+        if verdict.wanted == 0 or not (verdict.placed or verdict.waiting):
             for replica_id in model.with_role(Role.LEAVING):
                 seats.revoke(model, replica_id)
         if (model.reason, model.waiting) != (verdict.reason, verdict.waiting):
@@ -165,7 +169,7 @@ class State:
     def verdict(self, name: str) -> Verdict:
         """The answer as of now, for people. Changes nothing. Raises NotFound."""
         model = self.model(name)
-        return place(demand(model), self.seats.views(model), self.providers)
+        return place(demand(model, self.seats.models), self.seats.views(model), self.providers)
 
     def model(self, name: str) -> Model:
         model = self.seats.models.get(name)
@@ -203,7 +207,7 @@ class State:
             smaller = replica.budget < before[0] or replica.limit < before[1]
             if replica.hello is not None:
                 replica.capabilities = capabilities(server, replica.hello)
-            if replica.connected and replica.hello and replica.hello.memory != server.memory:
+            if replica.connected:
                 seats.changes.configured.add(replica.id)
             self.later(self.seats.misplaced(replica, enforce=smaller))
             self.forget(replica)
@@ -313,6 +317,7 @@ class State:
         changes.hints.discard(model.name)
         changes.gone_models.add(model.name)
         changes.routes.add(model.name)
+        self.seats.unlink(model)
         self.note("ModelRemoved", model.name, "nothing is left of it")
 
 
@@ -322,5 +327,8 @@ def _drains(replica: Replica) -> bool:
 
 def capabilities(server: Server, hello: Hello) -> frozenset[str]:
     """What a replica offers: the Server's own list where it has one, else its runtime's; plus extras."""
-    base = hello.capabilities if server.capabilities is None else server.capabilities
+    base = hello.capabilities
+    if server.capabilities is not None:
+        # It replaces what the runtime can serve; which packages there are, it cannot change.
+        base = server.capabilities | frozenset(filter(is_versioned, hello.capabilities))
     return base | frozenset(server.extra_capabilities)

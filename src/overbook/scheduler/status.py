@@ -1,124 +1,178 @@
-"""Models and Servers as the JSON that others read. Pure: records in, text out.
+"""Models, Servers, verdicts and events as the JSON that others read (`bodies`). Pure: records in, objects out.
 
-Text, not dictionaries: a list of 10,000 models is asked for by people who wait, and the spec is text
-already. The names and their order are a contract (docs/architecture.md); times are RFC 3339.
+Times are RFC 3339. An object is a dictionary of its own, so that it may be added to.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from json.encoder import encode_basestring_ascii as quoted
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal
+
+from pydantic_core import from_json
 
 from overbook.placement import Decision, ReplicaId, Verdict
+from overbook.scheduler import bodies
 from overbook.scheduler.conditions import is_final
 from overbook.scheduler.events import Event
 from overbook.scheduler.records import Condition, Model, Replica, Server
-from overbook.wire.common_pb2 import ModelState
+from overbook.wire import common_pb2
 
-_STATES: Final[dict[int, str]] = {
-    number: name.lower() for name, number in ModelState.items() if number
+_EPOCH: Final = datetime(1970, 1, 1)
+_STATES: Final[Mapping[int, bodies.State]] = {
+    common_pb2.COLD: "cold",
+    common_pb2.LOADING: "loading",
+    common_pb2.RESIDENT: "resident",
+    common_pb2.DRAINING: "draining",
+    common_pb2.UNLOADING: "unloading",
+    common_pb2.FAILED: "failed",
 }
-_NO_STATE: Final = "cold"
 
 
 def moment(seconds: float) -> str:
     """Unix seconds as RFC 3339 in UTC with milliseconds."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    # Without a zone, which takes longer to write: a long list of models consists of times for a good part.
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat("T", "milliseconds") + "Z"
 
 
-def model_json(model: Model, replicas: Mapping[ReplicaId, Replica]) -> str:
+def model_object(model: Model, replicas: Mapping[ReplicaId, Replica]) -> bodies.ModelObject:
     """One Model, as `get` shows it."""
-    seats = ",".join(_seat(model, each, replicas.get(each)) for each in sorted(model.seats))
-    return (
-        f'{{"apiVersion":{quoted(model.api_version)},"kind":"Model",'
-        f'"metadata":{_metadata(model.name, model.generation, model.metadata)},'
-        f'"spec":{model.spec},'
-        f'"status":{{"conditions":{_conditions("ModelReady", model.condition)},'
-        f'"final":{_truth(is_final(model, replicas))},"replicas":[{seats}]}}}}'
-    )
+    condition = model.condition
+    return {
+        "apiVersion": model.api_version,
+        "kind": "Model",
+        "metadata": _metadata(model.name, model.generation, model.metadata),
+        "spec": _parsed(model.spec),
+        "status": {
+            "conditions": [] if condition is None else [_model_condition(condition)],
+            "final": is_final(model, replicas),
+            "replicas": [_seat(model, each, replicas.get(each)) for each in sorted(model.seats)],
+        },
+    }
 
 
-def _truth(value: bool) -> str:
-    return "true" if value else "false"
+def _model_condition(condition: Condition) -> bodies.ModelCondition:
+    return {
+        "type": "ModelReady",
+        "status": _status(condition),
+        "reason": condition.reason,
+        "message": condition.message,
+        "lastTransitionTime": moment(condition.since),
+    }
 
 
-def _seat(model: Model, seat: ReplicaId, replica: Replica | None) -> str:
+def _seat(model: Model, seat: ReplicaId, replica: Replica | None) -> bodies.ModelReplica:
     report = None if replica is None else replica.reports.get(model.name)
-    declared = model.needs.memory if report is None else report.declared
-    where = f'{{"server":{quoted(seat.server)},"replica":{seat.replica},'
     if report is None:
-        return (
-            f'{where}"state":"{_NO_STATE}",'
-            f'"bytes":{{"declared":{_number(declared)},"measured":null,"charged":0}},'
-            '"lastUsed":null,"inFlight":0,"loads":0,"evictions":0,"lastError":null,"unverified":null}'
-        )
-    used = f'"{moment(report.last_used)}"' if report.last_used else "null"
-    error = quoted(report.last_error) if report.last_error else "null"
-    return (
-        f'{where}"state":"{_STATES.get(report.state, _NO_STATE)}",'
-        f'"bytes":{{"declared":{_number(declared)},"measured":{_number(report.measured)},"charged":{report.charged}}},'
-        f'"lastUsed":{used},"inFlight":{report.in_flight},"loads":{report.loads},'
-        f'"evictions":{report.evictions},"lastError":{error},"unverified":{_text(report.unverified)}}}'
-    )
+        return {
+            "server": seat.server,
+            "replica": seat.replica,
+            "state": "cold",
+            "bytes": {"declared": model.needs.memory, "measured": None, "charged": 0},
+            "lastUsed": None,
+            "inFlight": 0,
+            "loads": 0,
+            "evictions": 0,
+            "lastError": None,
+            "unverified": None,
+            "warnings": [],
+        }
+    return {
+        "server": seat.server,
+        "replica": seat.replica,
+        "state": _STATES.get(report.state, "cold"),
+        "bytes": {
+            "declared": report.declared,
+            "measured": report.measured,
+            "charged": report.charged,
+        },
+        "lastUsed": moment(report.last_used) if report.last_used else None,
+        "inFlight": report.in_flight,
+        "loads": report.loads,
+        "evictions": report.evictions,
+        "lastError": report.last_error or None,
+        "unverified": report.unverified or None,
+        "warnings": list(report.warnings),
+    }
 
 
-def server_json(server: Server, replicas: Sequence[Replica]) -> str:
+def model_description(
+    model: Model,
+    replicas: Mapping[ReplicaId, Replica],
+    verdict: Verdict,
+    events: Sequence[Event],
+) -> bodies.ModelDescription:
+    """One Model, as `describe` shows it."""
+    return {
+        **model_object(model, replicas),
+        "verdict": verdict_object(verdict),
+        "events": [event_object(each) for each in events],
+    }
+
+
+def server_object(server: Server, replicas: Sequence[Replica]) -> bodies.ServerObject:
     """One Server, as `get` shows it, with its replicas in order."""
-    each = ",".join(_replica(replica) for replica in replicas)
-    return (
-        f'{{"apiVersion":{quoted(server.api_version)},"kind":"Server",'
-        f'"metadata":{_metadata(server.name, server.generation, server.metadata)},'
-        f'"spec":{server.spec},'
-        f'"status":{{"conditions":{_conditions("Ready", server.condition)},'
-        f'"replicas":[{each}]}}}}'
-    )
+    condition = server.condition
+    return {
+        "apiVersion": server.api_version,
+        "kind": "Server",
+        "metadata": _metadata(server.name, server.generation, server.metadata),
+        "spec": _parsed(server.spec),
+        "status": {
+            "conditions": [] if condition is None else [_server_condition(condition)],
+            "replicas": [_replica(each) for each in replicas],
+        },
+    }
 
 
-def _replica(replica: Replica) -> str:
+def _server_condition(condition: Condition) -> bodies.ServerCondition:
+    return {
+        "type": "Ready",
+        "status": _status(condition),
+        "reason": condition.reason,
+        "message": condition.message,
+        "lastTransitionTime": moment(condition.since),
+    }
+
+
+def _replica(replica: Replica) -> bodies.ServerReplica:
     said = replica.server_report
-    state = said.state if replica.connected else "disconnected"
-    foreign = ",".join(
-        f'{{"name":{quoted(each.name)},"state":{quoted(each.state)},"bytes":{_number(each.bytes)}}}'
-        for each in said.foreign
-    )
-    return (
-        f'{{"replica":{replica.id.replica},"state":{quoted(state)},'
-        f'"address":{{"rest":{_text(said.rest)},"grpc":{_text(said.grpc)}}},'
-        f'"pid":{said.pid or "null"},'
-        f'"bytes":{{"budget":{replica.budget},"registered":{replica.registered},'
-        f'"resident":{said.resident},"process":{_number(said.process)},"base":{_number(said.base)}}},'
-        f'"models":{{"registered":{len(replica.models)},"resident":{said.resident_models}}},'
-        f'"foreignModels":[{foreign}]}}'
-    )
+    return {
+        "replica": replica.id.replica,
+        "state": said.state if replica.connected else "disconnected",
+        "address": {"rest": said.rest or None, "grpc": said.grpc or None},
+        "pid": said.pid or None,
+        "bytes": {
+            "budget": replica.budget,
+            "registered": replica.registered,
+            "resident": said.resident,
+            "process": said.process,
+            "base": said.base,
+        },
+        "models": {"registered": len(replica.models), "resident": said.resident_models},
+        "foreignModels": [
+            {"name": each.name, "state": each.state, "bytes": each.bytes} for each in said.foreign
+        ],
+    }
 
 
-def _metadata(name: str, generation: int, extra: str) -> str:
-    more = f",{extra[1:-1]}" if extra else ""
-    return f'{{"name":{quoted(name)},"generation":{generation}{more}}}'
+def server_description(
+    server: Server, replicas: Sequence[Replica], events: Sequence[Event]
+) -> bodies.ServerDescription:
+    """One Server, as `describe` shows it."""
+    return {
+        **server_object(server, replicas),
+        "verdict": [
+            {"replica": each.id.replica, "models": sorted(each.models), "limit": each.limit}
+            for each in replicas
+        ],
+        "events": [event_object(each) for each in events],
+    }
 
 
-def _conditions(kind: str, condition: Condition | None) -> str:
-    if condition is None:
-        return "[]"
-    return (
-        f'[{{"type":"{kind}","status":"{condition.status}","reason":{quoted(condition.reason)},'
-        f'"message":{quoted(condition.message)},'
-        f'"lastTransitionTime":"{moment(condition.since)}"}}]'
-    )
-
-
-def _number(value: int | None) -> str:
-    return "null" if value is None else str(value)
-
-
-def _text(value: str) -> str:
-    return quoted(value) if value else "null"
-
-
-def verdict_object(verdict: Verdict) -> dict[str, object]:
-    """A placement verdict for `describe`: every replica, chosen or refused, in numbers."""
+def verdict_object(verdict: Verdict) -> bodies.VerdictObject:
+    """A placement verdict: every replica, chosen or refused, in numbers."""
     return {
         "model": verdict.model,
         "bytes": verdict.size,
@@ -130,7 +184,7 @@ def verdict_object(verdict: Verdict) -> dict[str, object]:
     }
 
 
-def _decision(decision: Decision) -> dict[str, object]:
+def _decision(decision: Decision) -> bodies.DecisionObject:
     return {
         "server": decision.replica.server,
         "replica": decision.replica.replica,
@@ -146,7 +200,8 @@ def _decision(decision: Decision) -> dict[str, object]:
     }
 
 
-def event_object(event: Event) -> dict[str, object]:
+def event_object(event: Event) -> bodies.EventObject:
+    """One event, as `events` and `describe` show it."""
     return {
         "seq": event.seq,
         "time": moment(event.time),
@@ -157,3 +212,23 @@ def event_object(event: Event) -> dict[str, object]:
         "replica": event.replica,
         "message": event.message,
     }
+
+
+def _metadata(name: str, generation: int, more: str) -> bodies.MetadataObject:
+    whole: bodies.MetadataObject = {"name": name, "generation": generation}
+    if more:
+        whole.update(_parsed(more))
+    return whole
+
+
+def _status(condition: Condition) -> Literal["True", "False"]:
+    return "True" if condition.status else "False"
+
+
+def _parsed(text: str) -> Any:
+    """The value of a stored JSON text."""
+    try:
+        return from_json(text)
+    except ValueError:
+        # Halves of surrogate pairs, which JSON can say: only Python's own parser takes them.
+        return json.loads(text)

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from overbook.scheduler.errors import StoreError
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 _SCHEMA: Final = (
     """CREATE TABLE servers (
@@ -28,7 +28,7 @@ _SCHEMA: Final = (
         content_generation INTEGER NOT NULL, metadata TEXT NOT NULL, spec TEXT NOT NULL,
         pin INTEGER, created REAL NOT NULL, deleting INTEGER NOT NULL, fingerprint TEXT NOT NULL,
         artifact_bytes INTEGER NOT NULL, learned_bytes INTEGER NOT NULL,
-        made_for TEXT NOT NULL DEFAULT ''
+        made_for TEXT NOT NULL DEFAULT '', called TEXT NOT NULL DEFAULT ''
     ) WITHOUT ROWID""",
     """CREATE TABLE seats (
         model TEXT NOT NULL, server TEXT NOT NULL, replica INTEGER NOT NULL, role INTEGER NOT NULL,
@@ -36,7 +36,10 @@ _SCHEMA: Final = (
     ) WITHOUT ROWID""",
 )
 # What brings a file from one version to the next.
-_UPGRADES: Final = {1: "ALTER TABLE models ADD COLUMN made_for TEXT NOT NULL DEFAULT ''"}
+_UPGRADES: Final = {
+    1: "ALTER TABLE models ADD COLUMN made_for TEXT NOT NULL DEFAULT ''",
+    2: "ALTER TABLE models ADD COLUMN called TEXT NOT NULL DEFAULT ''",
+}
 
 
 class ServerRow(NamedTuple):
@@ -52,6 +55,8 @@ class ServerRow(NamedTuple):
 
 
 class ModelRow(NamedTuple):
+    """``called``: names, a line each."""
+
     name: str
     api_version: str
     generation: int
@@ -65,6 +70,7 @@ class ModelRow(NamedTuple):
     artifact_bytes: int
     learned_bytes: int
     made_for: str = ""
+    called: str = ""
 
 
 class SeatRow(NamedTuple):
@@ -164,7 +170,7 @@ class Store:
                     "DELETE FROM servers WHERE name=?", [(name,) for name in batch.gone_servers]
                 )
                 self._many("REPLACE INTO servers VALUES (?,?,?,?,?,?,?)", batch.servers)
-                self._many("REPLACE INTO models VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)", batch.models)
+                self._many("REPLACE INTO models VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)", batch.models)
                 self._many("INSERT INTO seats VALUES (?,?,?,?)", batch.seats)
                 self._db.execute("COMMIT")
             except BaseException:

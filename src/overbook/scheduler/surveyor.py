@@ -93,7 +93,7 @@ class Surveyor:
 
 
 def _found(seen: pb.ArtifactSurvey) -> Survey | str:
-    return seen.error or Survey(seen.bytes, seen.fingerprint, seen.made_for)
+    return seen.error or Survey(seen.bytes, seen.fingerprint, seen.made_for, tuple(seen.callees))
 
 
 def _best(seen: Sequence[Found]) -> Found:

@@ -49,5 +49,5 @@ class Clairvoyant:
             wanted = uses[place] if place < len(uses) else math.inf
             self._next[model] = wanted
         if wanted == math.inf:
-            return -1.0 / standing.size if False else -float(standing.size)
+            return -float(standing.size)
         return standing.load_seconds / (max(1, standing.size) * (wanted - now))

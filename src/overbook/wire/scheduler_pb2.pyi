@@ -168,6 +168,7 @@ class ModelReport(_message.Message):
     SERVING_GENERATION_FIELD_NUMBER: _builtins.int
     FINAL_FIELD_NUMBER: _builtins.int
     UNVERIFIED_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     generation: _builtins.int
     """the newest generation the agent works on"""
@@ -197,6 +198,10 @@ class ModelReport(_message.Message):
     """failed, and not tried again before something changes or a person asks"""
     unverified: _builtins.str
     """why nobody knows whether this content can be loaded; "" when it was loaded once"""
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """what may be wrong with its content although it can be served"""
+
     def __init__(
         self,
         *,
@@ -217,10 +222,11 @@ class ModelReport(_message.Message):
         serving_generation: _builtins.int = ...,
         final: _builtins.bool = ...,
         unverified: _builtins.str = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_declared_bytes", b"_declared_bytes", "_measured_bytes", b"_measured_bytes", "declared_bytes", b"declared_bytes", "measured_bytes", b"measured_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_declared_bytes", b"_declared_bytes", "_measured_bytes", b"_measured_bytes", "available", b"available", "charged_bytes", b"charged_bytes", "declared_bytes", b"declared_bytes", "evictions", b"evictions", "failed", b"failed", "final", b"final", "generation", b"generation", "in_flight", b"in_flight", "last_error", b"last_error", "last_used", b"last_used", "loads", b"loads", "measured_bytes", b"measured_bytes", "name", b"name", "serving_generation", b"serving_generation", "size_bytes", b"size_bytes", "state", b"state", "unverified", b"unverified"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_declared_bytes", b"_declared_bytes", "_measured_bytes", b"_measured_bytes", "available", b"available", "charged_bytes", b"charged_bytes", "declared_bytes", b"declared_bytes", "evictions", b"evictions", "failed", b"failed", "final", b"final", "generation", b"generation", "in_flight", b"in_flight", "last_error", b"last_error", "last_used", b"last_used", "loads", b"loads", "measured_bytes", b"measured_bytes", "name", b"name", "serving_generation", b"serving_generation", "size_bytes", b"size_bytes", "state", b"state", "unverified", b"unverified", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__declared_bytes: _TypeAlias = _typing.Literal["declared_bytes"]  # noqa: Y015
     _WhichOneofArgType__declared_bytes: _TypeAlias = _typing.Literal["_declared_bytes", b"_declared_bytes"]  # noqa: Y015
@@ -421,6 +427,7 @@ class ArtifactSurvey(_message.Message):
     BYTES_FIELD_NUMBER: _builtins.int
     FINGERPRINT_FIELD_NUMBER: _builtins.int
     MADE_FOR_FIELD_NUMBER: _builtins.int
+    CALLEES_FIELD_NUMBER: _builtins.int
     error: _builtins.str
     """why it can be no model, for people"""
     bytes: _builtins.int
@@ -428,6 +435,10 @@ class ArtifactSurvey(_message.Message):
     """changes when the files do"""
     made_for: _builtins.str
     """the runtime in whose own format the files are; "" where that does not show"""
+    @_builtins.property
+    def callees(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """models that the files say it calls"""
+
     def __init__(
         self,
         *,
@@ -435,10 +446,11 @@ class ArtifactSurvey(_message.Message):
         bytes: _builtins.int = ...,
         fingerprint: _builtins.str = ...,
         made_for: _builtins.str = ...,
+        callees: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "error", b"error", "fingerprint", b"fingerprint", "made_for", b"made_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "callees", b"callees", "error", b"error", "fingerprint", b"fingerprint", "made_for", b"made_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -520,6 +532,26 @@ Global___AssignmentUpdate: _TypeAlias = AssignmentUpdate  # noqa: Y015
 class AssignedModel(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class ParametersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     STORAGE_URI_FIELD_NUMBER: _builtins.int
@@ -531,6 +563,8 @@ class AssignedModel(_message.Message):
     ARTIFACT_VERSION_FIELD_NUMBER: _builtins.int
     KEEP_ALIVE_SECONDS_FIELD_NUMBER: _builtins.int
     TAKE_UNVERIFIED_FIELD_NUMBER: _builtins.int
+    CALLEES_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     generation: _builtins.int
     storage_uri: _builtins.str
@@ -547,6 +581,14 @@ class AssignedModel(_message.Message):
     """available without having been loaded once"""
     @_builtins.property
     def requirements(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def callees(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """models that it calls: they are in memory whenever it is"""
+
+    @_builtins.property
+    def parameters(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """for the model's code or its server"""
+
     def __init__(
         self,
         *,
@@ -561,10 +603,12 @@ class AssignedModel(_message.Message):
         artifact_version: _builtins.str = ...,
         keep_alive_seconds: _builtins.float = ...,
         take_unverified: _builtins.bool = ...,
+        callees: _abc.Iterable[_builtins.str] | None = ...,
+        parameters: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_memory_bytes", b"_memory_bytes", "memory_bytes", b"memory_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_memory_bytes", b"_memory_bytes", "artifact_version", b"artifact_version", "fingerprint", b"fingerprint", "generation", b"generation", "keep_alive_seconds", b"keep_alive_seconds", "memory_bytes", b"memory_bytes", "name", b"name", "pinned", b"pinned", "priority", b"priority", "requirements", b"requirements", "storage_uri", b"storage_uri", "take_unverified", b"take_unverified"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_memory_bytes", b"_memory_bytes", "artifact_version", b"artifact_version", "callees", b"callees", "fingerprint", b"fingerprint", "generation", b"generation", "keep_alive_seconds", b"keep_alive_seconds", "memory_bytes", b"memory_bytes", "name", b"name", "parameters", b"parameters", "pinned", b"pinned", "priority", b"priority", "requirements", b"requirements", "storage_uri", b"storage_uri", "take_unverified", b"take_unverified"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__memory_bytes: _TypeAlias = _typing.Literal["memory_bytes"]  # noqa: Y015
     _WhichOneofArgType__memory_bytes: _TypeAlias = _typing.Literal["_memory_bytes", b"_memory_bytes"]  # noqa: Y015
@@ -620,15 +664,19 @@ class Configure(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    EVICTION_POLICY_FIELD_NUMBER: _builtins.int
     memory_bytes: _builtins.int
+    eviction_policy: _builtins.str
+    """"" for the default"""
     def __init__(
         self,
         *,
         memory_bytes: _builtins.int = ...,
+        eviction_policy: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["memory_bytes", b"memory_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["eviction_policy", b"eviction_policy", "memory_bytes", b"memory_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -866,6 +914,7 @@ class ServerSpec(_message.Message):
     OVERCOMMIT_PERCENT_FIELD_NUMBER: _builtins.int
     EXTRA_CAPABILITIES_FIELD_NUMBER: _builtins.int
     ATTACHMENT_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     runtime: _builtins.str
     replicas: _builtins.int
@@ -877,6 +926,10 @@ class ServerSpec(_message.Message):
     def attachment(self) -> Global___Attachment:
         """absent: agents start the runtime themselves"""
 
+    @_builtins.property
+    def environment(self) -> Global___Environment:
+        """absent: the runtime's own"""
+
     def __init__(
         self,
         *,
@@ -887,16 +940,96 @@ class ServerSpec(_message.Message):
         overcommit_percent: _builtins.int = ...,
         extra_capabilities: _abc.Iterable[_builtins.str] | None = ...,
         attachment: Global___Attachment | None = ...,
+        environment: Global___Environment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_attachment", b"_attachment", "attachment", b"attachment"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_attachment", b"_attachment", "_environment", b"_environment", "attachment", b"attachment", "environment", b"environment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attachment", b"_attachment", "attachment", b"attachment", "extra_capabilities", b"extra_capabilities", "memory_bytes", b"memory_bytes", "name", b"name", "overcommit_percent", b"overcommit_percent", "replicas", b"replicas", "runtime", b"runtime"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attachment", b"_attachment", "_environment", b"_environment", "attachment", b"attachment", "environment", b"environment", "extra_capabilities", b"extra_capabilities", "memory_bytes", b"memory_bytes", "name", b"name", "overcommit_percent", b"overcommit_percent", "replicas", b"replicas", "runtime", b"runtime"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__attachment: _TypeAlias = _typing.Literal["attachment"]  # noqa: Y015
     _WhichOneofArgType__attachment: _TypeAlias = _typing.Literal["_attachment", b"_attachment"]  # noqa: Y015
+    _WhichOneofReturnType__environment: _TypeAlias = _typing.Literal["environment"]  # noqa: Y015
+    _WhichOneofArgType__environment: _TypeAlias = _typing.Literal["_environment", b"_environment"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__attachment) -> _WhichOneofReturnType__attachment | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__environment) -> _WhichOneofReturnType__environment | None: ...
 
 Global___ServerSpec: _TypeAlias = ServerSpec  # noqa: Y015
+
+@_typing.final
+class Environment(_message.Message):
+    """Packages of a Server's own; one of the three."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PACKAGES_FIELD_NUMBER: _builtins.int
+    REQUIREMENTS_FIELD_NUMBER: _builtins.int
+    ARCHIVE_FIELD_NUMBER: _builtins.int
+    requirements: _builtins.str
+    """a file of them, as the machine sees it"""
+    archive: _builtins.str
+    """a packed environment, as the machine sees it"""
+    @_builtins.property
+    def packages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """requirements"""
+
+    def __init__(
+        self,
+        *,
+        packages: _abc.Iterable[_builtins.str] | None = ...,
+        requirements: _builtins.str = ...,
+        archive: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive", b"archive", "packages", b"packages", "requirements", b"requirements"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Environment: _TypeAlias = Environment  # noqa: Y015
+
+@_typing.final
+class ReplicaNews(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPLICA_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """"": nothing is to be told any more"""
+    failed: _builtins.bool
+    @_builtins.property
+    def replica(self) -> _common_pb2.ReplicaRef: ...
+    def __init__(
+        self,
+        *,
+        replica: _common_pb2.ReplicaRef | None = ...,
+        text: _builtins.str = ...,
+        failed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["replica", b"replica"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed", b"failed", "replica", b"replica", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplicaNews: _TypeAlias = ReplicaNews  # noqa: Y015
+
+@_typing.final
+class NewsHeard(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NewsHeard: _TypeAlias = NewsHeard  # noqa: Y015
 
 @_typing.final
 class Attachment(_message.Message):

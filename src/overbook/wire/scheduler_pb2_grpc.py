@@ -50,6 +50,11 @@ class SchedulerServiceStub:
                 request_serializer=overbook_dot_wire_dot_scheduler__pb2.WatchServersRequest.SerializeToString,
                 response_deserializer=overbook_dot_wire_dot_scheduler__pb2.ServerListUpdate.FromString,
                 _registered_method=True)
+        self.TellNews = channel.unary_unary(
+                '/overbook.v1.SchedulerService/TellNews',
+                request_serializer=overbook_dot_wire_dot_scheduler__pb2.ReplicaNews.SerializeToString,
+                response_deserializer=overbook_dot_wire_dot_scheduler__pb2.NewsHeard.FromString,
+                _registered_method=True)
 
 
 class SchedulerServiceServicer:
@@ -79,6 +84,13 @@ class SchedulerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TellNews(self, request, context):
+        """What a machine supervisor does before an agent can run, for people.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SchedulerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -96,6 +108,11 @@ def add_SchedulerServiceServicer_to_server(servicer, server):
                     servicer.WatchServers,
                     request_deserializer=overbook_dot_wire_dot_scheduler__pb2.WatchServersRequest.FromString,
                     response_serializer=overbook_dot_wire_dot_scheduler__pb2.ServerListUpdate.SerializeToString,
+            ),
+            'TellNews': grpc.unary_unary_rpc_method_handler(
+                    servicer.TellNews,
+                    request_deserializer=overbook_dot_wire_dot_scheduler__pb2.ReplicaNews.FromString,
+                    response_serializer=overbook_dot_wire_dot_scheduler__pb2.NewsHeard.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -180,6 +197,33 @@ class SchedulerService:
             '/overbook.v1.SchedulerService/WatchServers',
             overbook_dot_wire_dot_scheduler__pb2.WatchServersRequest.SerializeToString,
             overbook_dot_wire_dot_scheduler__pb2.ServerListUpdate.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TellNews(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/overbook.v1.SchedulerService/TellNews',
+            overbook_dot_wire_dot_scheduler__pb2.ReplicaNews.SerializeToString,
+            overbook_dot_wire_dot_scheduler__pb2.NewsHeard.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,8 @@ class SchedulerServiceStub:
     """
     WatchServers: _grpc.UnaryStreamMultiCallable[_scheduler_pb2.WatchServersRequest, _scheduler_pb2.ServerListUpdate]
     """What a machine supervisor must know to start agents: the Servers."""
+    TellNews: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.ReplicaNews, _scheduler_pb2.NewsHeard]
+    """What a machine supervisor does before an agent can run, for people."""
 
 @_typing.type_check_only
 class SchedulerServiceAsyncStub(SchedulerServiceStub):
@@ -59,6 +61,8 @@ class SchedulerServiceAsyncStub(SchedulerServiceStub):
     """
     WatchServers: _aio.UnaryStreamMultiCallable[_scheduler_pb2.WatchServersRequest, _scheduler_pb2.ServerListUpdate]  # type: ignore[assignment]
     """What a machine supervisor must know to start agents: the Servers."""
+    TellNews: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.ReplicaNews, _scheduler_pb2.NewsHeard]  # type: ignore[assignment]
+    """What a machine supervisor does before an agent can run, for people."""
 
 class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Served by the scheduler. Agents, gateways and the machine supervisor connect to it; it connects to nobody."""
@@ -90,5 +94,13 @@ class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_scheduler_pb2.ServerListUpdate], _abc.AsyncIterator[_scheduler_pb2.ServerListUpdate]]:
         """What a machine supervisor must know to start agents: the Servers."""
+
+    @_abc_1.abstractmethod
+    def TellNews(
+        self,
+        request: _scheduler_pb2.ReplicaNews,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scheduler_pb2.NewsHeard, _abc.Awaitable[_scheduler_pb2.NewsHeard]]:
+        """What a machine supervisor does before an agent can run, for people."""
 
 def add_SchedulerServiceServicer_to_server(servicer: SchedulerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -165,13 +165,14 @@ async def test_a_caller_that_is_gone_when_it_is_granted_holds_nothing_back(
         made.actor.evict(ModelName(A))
         await settle()
         waiting = asyncio.create_task(made.grant(A))
-        answer = made.actor._answer
+        answer = made.actor._waiters.answer
 
-        def answered(*what: Any) -> None:
-            answer(*what)
+        def answered(*what: Any) -> ModelName | None:
+            model = answer(*what)
             waiting.cancel()
+            return model
 
-        monkeypatch.setattr(made.actor, "_answer", answered)
+        monkeypatch.setattr(made.actor._waiters, "answer", answered)
         await asyncio.wait([waiting])
         assert waiting.cancelled()
         assert made.state(A) is State.RESIDENT

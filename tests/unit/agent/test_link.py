@@ -84,7 +84,7 @@ class Agent:
             assignments=self.updates.append,
             command=self._command,
             look=self._look,
-            budget=self.budgets.append,
+            configure=lambda told: self.budgets.append(told.memory_bytes),
             model_report=self._report,
             server_report=lambda: pb.ServerReport(budget_bytes=1),
             all_models=lambda: list(self.models),
@@ -159,7 +159,7 @@ async def test_what_the_scheduler_says_is_handed_on() -> None:
     async with agent.connected() as (stream, _):
         update = pb.AssignmentUpdate(reset=True, complete=True)
         stream.inbox.put_nowait(pb.SchedulerToAgent(assignments=update))
-        configure = pb.Configure(memory_bytes=7)
+        configure = pb.Configure(memory_bytes=7, eviction_policy="lru")
         stream.inbox.put_nowait(pb.SchedulerToAgent(configure=configure))
         await settle()
         assert (agent.updates, agent.budgets) == ([update], [7])
@@ -322,7 +322,7 @@ async def test_a_fault_of_the_agent_itself_is_not_taken_for_a_lost_stream() -> N
         assignments=broken,
         command=agent.handlers.command,
         look=agent.handlers.look,
-        budget=agent.handlers.budget,
+        configure=agent.handlers.configure,
         model_report=agent.handlers.model_report,
         server_report=agent.handlers.server_report,
         all_models=agent.handlers.all_models,

@@ -12,21 +12,9 @@ from overbook.residency.events import ModelName
 from overbook.residency.states import State
 from tests.fakes.fake_server import Script
 from tests.unit.agent.virtual_time import in_virtual_time, settle
-from tests.unit.agent.world import MB, A, B, C, World, spec, world
+from tests.unit.agent.world import MB, A, B, C, causes, charged, spec, world
 
 BUDGET = 1000 * MB
-
-
-def _charged(made: World) -> int:
-    return made.actor.statistics().charged
-
-
-def _causes(made: World) -> list[str]:
-    return [
-        event.message.removeprefix("unloaded: ")
-        for event in made.notices.events
-        if event.reason == "ModelEvicted"
-    ]
 
 
 # -- declarations
@@ -48,8 +36,8 @@ async def test_ten_times_too_small_is_a_deficit_that_evicts_before_the_next_load
         await settle()
         assert made.state(C) is State.RESIDENT
         assert made.state(A) is State.COLD
-        assert _causes(made) == ["surprise", "surprise"]
-        assert _charged(made) == 700 * MB
+        assert causes(made) == ["surprise", "surprise"]
+        assert charged(made) == 700 * MB
         assert made.report(C).measured_bytes == 700 * MB
         assert made.report(C).size_bytes == 700 * MB
         assert made.report(C).declared_bytes == 70 * MB
@@ -70,10 +58,10 @@ async def test_ten_times_too_small_is_no_deficit_where_its_files_show_it() -> No
         assert made.report(C).size_bytes == 70 * MB, "what is registered is what was declared"
         waiting = made.wish(C)
         await asyncio.sleep(0.5)
-        assert _charged(made) == BUDGET, "as much as there is, until its load ended"
+        assert charged(made) == BUDGET, "as much as there is, until its load ended"
         assert (await waiting).refusal is None
-        assert _causes(made) == ["pressure", "pressure"]
-        assert _charged(made) == 720 * MB
+        assert causes(made) == ["pressure", "pressure"]
+        assert charged(made) == 720 * MB
 
 
 @in_virtual_time
@@ -88,7 +76,7 @@ async def test_what_is_declared_no_smaller_than_its_files_fits_exactly() -> None
             assert (await made.activate(name)).refusal is None
             await asyncio.sleep(1)
         assert made.actor.statistics().resident == 10
-        assert _charged(made) == 10 * MB
+        assert charged(made) == 10 * MB
 
 
 @in_virtual_time
@@ -100,7 +88,7 @@ async def test_ten_times_too_large_makes_room_for_others() -> None:
         await made.assign(spec(B, memory=900 * MB))
         assert (await made.activate(B)).refusal is None
         assert made.state(A) is State.RESIDENT
-        assert _charged(made) == 960 * MB
+        assert charged(made) == 960 * MB
 
 
 @in_virtual_time
@@ -135,7 +123,7 @@ async def test_models_without_a_declaration_are_charged_what_they_take_at_their_
             await made.activate(name)
             await asyncio.sleep(1)
             assert made.server.held - made.server.base_bytes <= 100 * MB
-            assert _charged(made) == made.server.held - made.server.base_bytes
+            assert charged(made) == made.server.held - made.server.base_bytes
 
 
 @in_virtual_time
@@ -152,211 +140,7 @@ async def test_a_model_nobody_has_loaded_is_guessed_by_what_its_kind_became() ->
         assert made.report("d").size_bytes == pytest.approx(50 * MB)
 
 
-@in_virtual_time
-async def test_unknown_contents_are_loaded_one_after_the_other() -> None:
-    async with world(budget=BUDGET) as made:
-        for name in (A, B):
-            made.server.scripts[name] = Script(size=100 * MB, seconds=1.0)
-        await made.assign(spec(A, memory=10 * MB), spec(B, memory=10 * MB))
-        began = made.clock.now()
-        await asyncio.gather(made.activate(A), made.activate(B))
-        assert made.clock.now() - began == pytest.approx(2.0, abs=0.2)
-        assert made.report(A).measured_bytes == made.report(B).measured_bytes == 100 * MB
-        made.actor.evict(ModelName(A))
-        made.actor.evict(ModelName(B))
-        await asyncio.sleep(1)
-        began = made.clock.now()
-        await asyncio.gather(made.activate(A), made.activate(B))
-        assert made.clock.now() - began == pytest.approx(1.0, abs=0.2), "known ones load together"
-
-
-@in_virtual_time
-async def test_a_first_inference_that_allocates_is_part_of_the_model() -> None:
-    async with world(budget=BUDGET) as made:
-        made.server.scripts[A] = Script(size=100 * MB)
-        gateway = made.follow()
-        await made.assign(spec(A, memory=100 * MB))
-        await made.activate(A)
-        made.probe.borrowed = 60 * MB
-        made.actor.followers.usage(gateway, ModelName(A), 0, 1)
-        assert made.report(A).measured_bytes == 160 * MB
-        assert _charged(made) == 160 * MB
-
-
-@in_virtual_time
-async def test_the_same_files_under_another_name_are_known_already() -> None:
-    async with world(budget=BUDGET) as made:
-        made.cache.digests |= {"/a": "same", "/b": "same"}
-        made.server.scripts.update(a=Script(size=100 * MB), b=Script(size=100 * MB))
-        await made.assign(spec(A, memory=10 * MB), spec(B, memory=20 * MB))
-        made.actor.evict(ModelName(B))
-        await made.activate(A)
-        await settle()
-        assert made.report(B).measured_bytes == 100 * MB
-
-
-# -- a server that weighs
-
-
-@in_virtual_time
-async def test_what_was_weighed_is_charged_whatever_else_goes_on() -> None:
-    async with world(budget=BUDGET, weighs=True, watching=True) as made:
-        for name in (A, B):
-            made.server.scripts[name] = Script(size=100 * MB, seconds=0.5)
-        await made.assign(spec(A, memory=None), spec(B, memory=None))
-        began = made.clock.now()
-        await asyncio.gather(made.activate(A), made.activate(B))
-        assert made.clock.now() - began < 0.6, "neither waits to be measured alone"
-        await asyncio.sleep(2.0)
-        assert _charged(made) == made.server.held - made.server.base_bytes == 200 * MB
-        assert made.report(A).measured_bytes == 100 * MB
-
-
-@in_virtual_time
-async def test_a_weight_is_charged_also_where_it_does_not_fit() -> None:
-    async with world(budget=BUDGET, weighs=True) as made:
-        made.server.scale_seconds = 5.0
-        made.server.scripts.update(a=Script(size=600 * MB), b=Script(size=600 * MB))
-        await made.assign(spec(A, memory=60 * MB), spec(B, memory=60 * MB))
-        await made.activate(A)
-        await made.activate(B)
-        assert made.actor.statistics().resident == 2, "that is what they said"
-        await asyncio.sleep(30.0)
-        assert _charged(made) == made.server.held - made.server.base_bytes == 600 * MB
-        assert _causes(made) == ["surprise"]
-
-
-@in_virtual_time
-async def test_bodies_of_requests_are_nobodys_size_and_hold_up_nobody() -> None:
-    """Bodies of 377 MB came and went while a model of 1.4 MB was unloaded: it was charged with them, and failed."""
-    async with world(budget=10 * MB, weighs=True, watching=True) as made:
-        for name in (A, B):
-            made.server.scripts[name] = Script(size=1_400_000)
-        await made.assign(spec(A, memory=None), spec(B, memory=None))
-        await made.activate(A)
-        await made.activate(B)
-        await asyncio.sleep(2.0)
-        for _ in range(4):
-            made.server.bodies = 377 * MB
-            made.actor.evict(ModelName(A))
-            await settle()
-            began = made.clock.now()
-            assert (await made.activate(A)).refusal is None
-            assert made.clock.now() - began < 0.1
-            await asyncio.sleep(15.0)
-            made.server.bodies = 0
-            await asyncio.sleep(15.0)
-        assert made.report(A).size_bytes == 1_400_000
-        assert made.state(B) is State.RESIDENT
-        assert _causes(made) == ["requested"] * 4
-
-
-@in_virtual_time
-async def test_a_model_that_grows_at_its_requests_is_found_out_when_it_leaves_twice() -> None:
-    async with world(budget=BUDGET, weighs=True) as made:
-        made.server.scripts[A] = Script(size=100 * MB, grows=60 * MB)
-        await made.assign(spec(A, memory=None))
-        sizes = []
-        for _ in range(2):
-            await made.activate(A)
-            await asyncio.sleep(1.0)
-            made.actor.evict(ModelName(A))
-            await asyncio.sleep(1.0)
-            sizes.append(made.report(A).size_bytes)
-        assert sizes == [100 * MB, 160 * MB]
-        made.server.scripts[A] = Script(size=100 * MB)
-        made.meter.state.withheld = 1  # as after any loss: then all unloads are measured
-        await made.activate(A)
-        made.actor.evict(ModelName(A))
-        await asyncio.sleep(1.0)
-        assert made.report(A).size_bytes == 100 * MB, "it falls as well"
-
-
-@in_virtual_time
-async def test_what_others_hold_beyond_their_charges_holds_up_no_unload_of_a_process() -> None:
-    async with world(budget=BUDGET) as made:
-        made.server.isolated = True
-        made.server.scripts[A] = Script(size=100 * MB, grows=60 * MB)
-        await made.assign(spec(A, memory=None), spec(B, memory=None))
-        await made.activate(A)
-        await made.activate(B)
-        made.actor.evict(ModelName(B))
-        await asyncio.sleep(0.1)
-        assert made.state(B) is State.COLD
-        assert made.actor.statistics().withheld == 0, "its own process has ended"
-
-
-@in_virtual_time
-async def test_growth_is_seen_while_the_model_stays() -> None:
-    async with world(budget=BUDGET, weighs=True, watching=True) as made:
-        made.room = Room(100 * BUDGET, 90 * BUDGET)
-        made.server.scripts[A] = Script(size=100 * MB, grows=60 * MB)
-        gateway = made.follow()
-        await made.assign(spec(A, memory=None))
-        await made.activate(A)
-        made.actor.followers.usage(gateway, ModelName(A), 0, 1)
-        await asyncio.sleep(3.0)
-        assert made.report(A).measured_bytes == 160 * MB
-        assert _charged(made) == 160 * MB
-
-
-@in_virtual_time
-async def test_growth_is_weighed_where_others_are_asked_all_the_time() -> None:
-    async with world(budget=BUDGET, weighs=True, watching=True) as made:
-        made.room = Room(100 * BUDGET, 90 * BUDGET)
-        made.server.samples = True
-        made.server.scripts[A] = Script(size=100 * MB, grows=60 * MB)
-        gateway = made.follow()
-        await made.assign(spec(A, memory=None))
-        await made.activate(A)
-        made.server.bodies = 1
-        made.actor.followers.usage(gateway, ModelName(A), 0, 1)
-        await asyncio.sleep(3.0)
-        assert made.report(A).measured_bytes == 160 * MB
-
-
-@in_virtual_time
-async def test_what_an_unload_leaves_behind_is_withheld_at_once() -> None:
-    async with world(budget=BUDGET, weighs=True) as made:
-        made.server.scripts[A] = Script(size=100 * MB, leak=40 * MB)
-        await made.assign(spec(A, memory=None))
-        await made.activate(A)
-        await asyncio.sleep(1.0)
-        made.actor.evict(ModelName(A))
-        await asyncio.sleep(0.01)
-        assert made.actor.statistics().withheld == 40 * MB - made.meter.state.slack
-
-
-@in_virtual_time
-async def test_a_model_that_is_deleted_and_applied_anew_is_weighed_anew() -> None:
-    async with world(budget=BUDGET, weighs=True) as made:
-        made.cache.sizes["/a"] = 100 * MB
-        made.server.scripts[A] = Script(size=100 * MB)
-        await made.assign(spec(A, memory=None))
-        await asyncio.sleep(1.0)
-        await made.revoke(A)
-        await made.assign(spec(A, 2, memory=None))
-        await asyncio.sleep(1.0)
-        assert made.server.weighings == [A, A]
-
-
 # -- bytes that do not come back
-
-
-@in_virtual_time
-async def test_bytes_are_credited_when_they_are_seen_back() -> None:
-    async with world(budget=100 * MB) as made:
-        made.server.scripts.update(a=Script(size=90 * MB), b=Script(size=90 * MB))
-        await made.assign(spec(A, memory=90 * MB))
-        await made.assign(spec(B, memory=90 * MB))
-        made.probe.borrowed = 50 * MB  # more than the slack: as if it had not given anything back
-        waiting = made.wish(B)
-        await asyncio.sleep(1.0)
-        assert made.state(A) is State.UNLOADING
-        assert made.server.loads == [A]
-        made.probe.borrowed = 0
-        await asyncio.sleep(0.2)
-        assert (await waiting).refusal is None
 
 
 @in_virtual_time
@@ -371,7 +155,7 @@ async def test_a_leak_is_withheld_and_the_process_replaced_without_a_failed_requ
             await asyncio.sleep(0.5)
             made.actor.evict(ModelName(A))
             await asyncio.sleep(3.0)
-            assert made.server.held <= made.meter.state.ceiling(_charged(made)) + 2 * MB
+            assert made.server.held <= made.meter.state.ceiling(charged(made)) + 2 * MB
         await asyncio.sleep(5.0)
         assert "ServerRecycled" in made.events()
         assert "ServerDied" not in made.events()
@@ -455,7 +239,7 @@ async def test_before_the_machine_runs_out_idle_models_leave_and_then_activation
         await asyncio.sleep(0.6)
         assert "MemoryPressure" in made.events()
         assert made.state(A) is State.COLD
-        assert set(_causes(made)) == {"guard"}
+        assert set(causes(made)) == {"guard"}
         await asyncio.sleep(2)
         answer = await made.activate(A)
         assert answer.refusal is Refusal.OVERLOADED
@@ -551,12 +335,12 @@ async def test_the_budget_up_and_down() -> None:
         await asyncio.sleep(1)
         made.actor.set_budget(400 * MB)
         await asyncio.sleep(1)
-        assert _charged(made) == 300 * MB
-        assert _causes(made) == ["budget", "budget"]
+        assert charged(made) == 300 * MB
+        assert causes(made) == ["budget", "budget"]
         made.actor.set_budget(BUDGET)
         assert (await made.activate(A)).refusal is None
         assert (await made.activate(B)).refusal is None
-        assert _charged(made) == 900 * MB
+        assert charged(made) == 900 * MB
 
 
 @in_virtual_time

@@ -73,3 +73,26 @@ def test_after_a_change_the_same_failure_is_news(notices: Notices, change: str) 
     }[change]()
     notices.load_failed(A, "bad pickle", final=False)
     assert [event.reason for event in notices.events].count("ModelLoadFailed") == 2
+
+
+def test_a_warning_is_one_event_and_stays_with_its_content(notices: Notices) -> None:
+    def told() -> list[tuple[str, str]]:
+        found = [(event.reason, event.message) for event in notices.events]
+        notices.events.clear()
+        return found
+
+    notices.warned(A, "files-1", [])
+    notices.warned(A, "files-1", ["old version", "old version"])
+    notices.warned(A, "files-1", ["old version", "no workers"])
+    assert told() == [("ModelWarning", "old version"), ("ModelWarning", "no workers")]
+    assert notices.warnings[A].texts == ("old version", "no workers")
+    notices.wake.clear()
+    notices.warned(A, "files-1", [])
+    assert not notices.wake.is_set(), "nothing is new"
+    notices.warned(A, "files-2", ["old version"])
+    assert told() == [("ModelWarning", "old version")]
+    assert notices.warnings[A].texts == ("old version",)
+    notices.warned(A, "files-2", map(str, range(20)))
+    assert len(told()) + 1 == len(notices.warnings[A].texts) == 8
+    notices.forgotten(A)
+    assert notices.warnings == {}

@@ -9,7 +9,9 @@ from pathlib import Path
 from overbook.agent.kinds import ArtifactKind
 from overbook.agent.proven import GoodContent, Proven
 
-_CONTENT = GoodContent("/a", "1", "d" * 40, 7, ArtifactKind("onnx", 7), ("sklearn",), "2", 3)
+_CONTENT = GoodContent(
+    "/a", "1", "d" * 40, 7, ArtifactKind("onnx", 7), ("sklearn",), "2", 3, (("a", "b"),)
+)
 
 
 def test_what_was_loaded_is_known_afterwards(tmp_path: Path) -> None:
@@ -26,6 +28,15 @@ def test_what_was_loaded_is_known_afterwards(tmp_path: Path) -> None:
     again.loaded("iris", replace(_CONTENT, generation=4))
     again.close()
     assert Proven(tmp_path / "new" / "proven.db").good("iris") == replace(_CONTENT, generation=4)
+
+
+def test_what_was_written_before_there_were_parameters_is_known(tmp_path: Path) -> None:
+    first = Proven(tmp_path / "proven.db")
+    first.loaded("iris", _CONTENT)
+    first.close()
+    with sqlite3.connect(tmp_path / "proven.db") as database:
+        database.execute("UPDATE good SET facts = json_remove(facts, '$.parameters')")
+    assert Proven(tmp_path / "proven.db").good("iris") == replace(_CONTENT, parameters=())
 
 
 def test_another_runtime_has_loaded_nothing_yet(tmp_path: Path) -> None:

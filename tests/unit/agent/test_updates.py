@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from overbook.agent.proven import Proven
@@ -10,6 +11,7 @@ from overbook.residency.events import ModelName
 from overbook.residency.states import State
 from overbook.wire import common_pb2 as common
 from overbook.wire import scheduler_pb2 as pb
+from tests.fakes.fake_server import Script
 from tests.unit.agent.virtual_time import in_virtual_time, settle
 from tests.unit.agent.world import A, World, spec, world
 
@@ -125,6 +127,57 @@ async def test_what_was_deleted_does_not_come_back(tmp_path: Path) -> None:
         _sync(made, spec(A, 2, fingerprint="2"))
         await settle()
         assert (await made.activate(A)).refusal is Refusal.LOAD_FAILED
+
+
+@in_virtual_time
+async def test_what_was_deleted_while_it_was_loaded_answers_nobody_who_asks_for_what_came_after() -> (
+    None
+):
+    async with world() as made:
+        made.server.scripts[A] = Script(seconds=5.0)
+        await made.assign(spec(A, 3))
+        assert made.state(A) is State.LOADING
+        await made.revoke(A)
+        await made.assign(spec(A, 1, fingerprint="2"))
+        assert (await made.activate(A)).refusal is None
+        assert made.server.calls[-3:] == ["load a", "unload a", "load a"]
+        assert made.server.loaded_from[-1].artifact.name == "a-2"
+        assert made.report(A).available
+
+
+@in_virtual_time
+async def test_what_was_deleted_while_it_was_reloaded_loses_its_route_and_answers_nobody() -> None:
+    async with world() as made:
+        await made.assign(spec(A))
+        gateway = made.follow()
+        made.server.scripts[A] = Script(seconds=5.0)
+        await made.assign(spec(A, 2, fingerprint="2"))
+        assert made.state(A) is State.RELOADING
+        await made.revoke(A)
+        made.actor.followers.withdrawn(gateway, ModelName(A), made.withdrawal(gateway))
+        await made.assign(spec(A, 1, fingerprint="3"))
+        waiting = made.wish(A)
+        await asyncio.sleep(6)
+        assert not waiting.done()
+        made.actor.followers.withdrawn(gateway, ModelName(A), made.withdrawal(gateway))
+        assert (await waiting).refusal is None
+        assert [each.artifact.name for each in made.server.loaded_from] == ["a-1", "a-2", "a-3"]
+        hot = [model for told in made.heard(gateway) for model in told.hot.models]
+        assert hot == [A]
+
+
+@in_virtual_time
+async def test_nobody_is_told_the_metadata_of_what_was_deleted() -> None:
+    async with world() as made:
+        await made.assign(spec(A))
+        made.follow()
+        await made.revoke(A)
+        made.cache.seconds["/a"] = 5.0
+        await made.assign(spec(A, 2, fingerprint="2"))
+        assert made.state(A) is State.DRAINING
+        assert await made.assignments.metadata(ModelName(A)) is None
+        await asyncio.sleep(6)
+        assert await made.assignments.metadata(ModelName(A)) is not None
 
 
 @in_virtual_time

@@ -321,3 +321,17 @@ def spec(
         keep_alive_seconds=keep_alive,
         artifact_version=version,
     )
+
+
+def charged(made: World) -> int:
+    """Bytes of all models in the ledger."""
+    return made.actor.statistics().charged
+
+
+def causes(made: World) -> list[str]:
+    """Why models left, the first first."""
+    return [
+        event.message.removeprefix("unloaded: ")
+        for event in made.notices.events
+        if event.reason == "ModelEvicted"
+    ]

@@ -41,8 +41,29 @@ def test_the_fingerprint_follows_the_files(folder: Path) -> None:
 
 
 def test_links_to_folders_are_not_walked(folder: Path) -> None:
+    (folder / "again").symlink_to("sub")
+    assert look(str(folder)).bytes == 120
+
+
+def test_what_a_copy_would_be_refused_for_is_refused(folder: Path) -> None:
+    (folder.parent / "secret").touch()
+    (folder / "out").symlink_to("../secret")
+    with pytest.raises(
+        ArtifactError, match=r"link out points outside the artifact, to \.\./secret"
+    ):
+        look(str(folder))
+    (folder / "out").unlink()
+    (folder / "gone").symlink_to("nothing")
+    with pytest.raises(ArtifactError, match=r"link gone points to nothing, which does not exist"):
+        look(str(folder))
+    (folder / "gone").unlink()
     (folder / "round").symlink_to(folder)
-    assert look(str(folder)).bytes < 300
+    with pytest.raises(ArtifactError, match=r"when its links to folders are followed"):
+        look(str(folder))
+    (folder / "round").unlink()
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(ArtifactError, match=r"pipe is a special file"):
+        look(str(folder))
 
 
 @pytest.mark.parametrize("name", ["nothing", "nothing/below"])

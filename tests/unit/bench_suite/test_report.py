@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from bench.findings import Line, Measured, Section, Target, single
-from bench.report import Machine, Ran, Run, markdown, missed, number, promised, rows, spread
+from bench.report import (
+    Machine,
+    Ran,
+    Run,
+    by_hand,
+    markdown,
+    missed,
+    number,
+    promised,
+    rows,
+    spread,
+)
 from bench.samples import Samples
 
 _BARE = Measured("bare", Samples.of([100, 110, 90]), "µs")
@@ -60,14 +73,15 @@ def test_missed_names_the_lines_that_are_not_met() -> None:
     assert missed([_SECTION]) == ["Hot path: p50"]
 
 
-def _page(*sections: Section, niceness: int = 0) -> str:
+def _page(*sections: Section, niceness: int = 0, kept: str = "") -> str:
     return markdown(
         Run(
             machine=Machine("Some CPU", 2, 8 * 2**30, "6.1.0", niceness),
             command="python -m bench",
             date="2026-01-02",
             sections=tuple(Ran(each, 0.5, 1.25, 61.0) for each in sections),
-        )
+        ),
+        kept,
     )
 
 
@@ -98,3 +112,17 @@ def test_every_row_of_the_page_has_as_many_cells_as_the_head() -> None:
     table = [line for line in _page(_SECTION).splitlines() if line.startswith("|")]
     assert len(table) == 5
     assert {line.count("|") for line in table} == {6}
+
+
+def test_a_new_page_keeps_what_people_wrote_on_the_old_one() -> None:
+    written = "## Measured for decisions\n\nBy hand.\n"
+    old = _page(_SECTION, kept=written)
+    assert old.endswith(f"\n\n{written}")
+    assert by_hand(old) == written
+    assert by_hand(_page(_SECTION)) == ""
+
+
+def test_the_page_in_the_docs_has_a_section_to_keep() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    assert page.endswith(by_hand(page))
+    assert "\n### " in by_hand(page)

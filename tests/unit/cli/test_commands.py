@@ -10,7 +10,7 @@ import yaml
 
 from overbook.client.http import JsonObject
 from tests.unit.cli.conftest import Overbook
-from tests.unit.client.fake_overbook import FakeOverbook, model, server
+from tests.unit.client.fake_overbook import FakeOverbook, event, model, server
 
 REQUEST: JsonObject = {
     "inputs": [{"name": "x", "datatype": "FP32", "shape": [2], "data": [1.5, 2.5]}]
@@ -88,12 +88,12 @@ def test_apply_sends_nothing_when_a_manifest_is_wrong(
     overbook: Overbook, fake: FakeOverbook
 ) -> None:
     result = overbook(
-        "apply", "-f", "-", stdin=manifest("iris") + manifest("wine", memory="x", replicas=0)
+        "apply", "-f", "-", stdin=manifest("iris") + manifest("wine", memory="x", replicas=-1)
     )
     assert result.exit_code == 1
     assert result.stderr.splitlines() == [
         "<stdin>:3: spec.memory: 'x' is not a quantity; expected bytes such as 100Ki, 1.5Gi or 2e9",
-        "<stdin>:3: spec.replicas: 0 is out of range; expected at least 1",
+        "<stdin>:3: spec.replicas: -1 is out of range; expected at least 0",
     ]
     assert fake.requests == []
 
@@ -154,6 +154,18 @@ def test_wait_ends_at_once_for_what_nobody_tries_again(
     assert result.stderr == "Error: model/iris failed: ModelFailed: invalid load key\n"
 
 
+def test_nothing_is_waited_for_that_is_served_nowhere(
+    overbook: Overbook, fake: FakeOverbook
+) -> None:
+    fake.add(model("iris", ready=False, reason="ModelScaledDown", message="spec.replicas is 0"))
+    result = overbook("apply", "--wait", "-f", "-", stdin=manifest("iris"))
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == "model/iris unchanged\nmodel/iris is scaled down to 0 replicas\n"
+    result = overbook("wait", "model", "iris")
+    assert result.exit_code == 1
+    assert result.stderr == "Error: model/iris failed: ModelScaledDown: spec.replicas is 0\n"
+
+
 def test_wait_waits_for_what_is_tried_again(overbook: Overbook, fake: FakeOverbook) -> None:
     broken = model("iris", ready=False, reason="ModelFailed", message="no memory")
     fake.add(broken)
@@ -171,17 +183,34 @@ def test_validate_needs_nothing_running(
     file = tmp_path / "m.yaml"
     file.write_text(manifest("iris", storageUri="gone"))
     result = overbook("validate", "-f", str(file))
-    assert (result.exit_code, result.stdout) == (0, "model/iris valid\n")
     gone = str(tmp_path / "gone")
-    assert result.stderr == (
-        f"warning: {file}:1: spec.storageUri: {gone!r} is not on this machine; "
-        "expected a folder or file with the model\n"
+    assert (result.exit_code, result.stdout, result.stderr) == (
+        1,
+        "",
+        f"{file}:1: spec.storageUri: {gone!r} does not exist; expected a model's file or folder\n",
     )
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "gone" / "model.joblib").touch()
+    result = overbook("validate", "-f", str(file))
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "model/iris valid\n", "")
     assert fake.requests == []
 
 
+def test_validate_asks_a_running_overbook(overbook: Overbook, fake: FakeOverbook) -> None:
+    result = overbook("validate", "-f", "-", "--remote", stdin=manifest("iris"))
+    assert (result.exit_code, result.stdout) == (0, "model/iris valid\n")
+    fake.apply_errors["iris"] = "spec.storageUri: '/x' does not exist"
+    result = overbook("validate", "-f", "-", "--remote", stdin=manifest("iris"))
+    assert (result.exit_code, result.stdout, result.stderr) == (
+        1,
+        "",
+        "<stdin>:1: model/iris: spec.storageUri: '/x' does not exist\n",
+    )
+    assert [path for _, path, _ in fake.requests] == ["/api/v1/validate"] * 2
+
+
 def test_validate_says_every_problem(overbook: Overbook) -> None:
-    result = overbook("validate", "-f", "-", stdin=manifest("A") + manifest("iris", pinned=1))
+    result = overbook("validate", "-f", "-", stdin=manifest("-a") + manifest("iris", pinned=1))
     assert (result.exit_code, result.stdout) == (1, "")
     assert [line.split(": ")[:2] for line in result.stderr.splitlines()] == [
         ["<stdin>:1", "metadata.name"],
@@ -239,45 +268,32 @@ def test_what_follows_from_a_command_is_told_beside_the_output(
 
 def test_describe_model(overbook: Overbook, fake: FakeOverbook) -> None:
     fake.add(model("iris"))
-    fake.verdict = {
-        "bytes": 1_000_000,
-        "wanted": 1,
-        "reason": "no server replica has room",
-        "replicas": [
-            {
-                "server": "mlserver",
-                "replica": 1,
-                "chosen": False,
-                "reason": "needs 1M, only 500k of 12M left",
-                "bytes": {"registered": 11_500_000, "limit": 12_000_000, "budget": 10_000_000},
-                "models": 11,
-            }
-        ],
-    }
-    fake.events = [
-        {
-            "seq": 1,
-            "time": "2026-01-01T00:00:00Z",
-            "type": "Normal",
-            "reason": "ModelLoaded",
-            "kind": "Model",
-            "name": "iris",
-            "replica": "mlserver/0",
-            "message": "in 14 ms",
-        }
-    ]
+    fake.events = [event(1, "iris")]
     text = overbook("describe", "model", "iris").stdout
     assert "mlserver/1  refused: needs 1M, only 500k of 12M left\n" in text
     assert "            registered 11.5M, limit 12M, budget 10M, 11 models\n" in text
+    assert "mlserver/0: warning: saved with an older version\n" in text
     assert "wanted: 1 replica with room for 1M\nno server replica has room\n" in text
     assert text.rstrip().endswith("Normal  ModelLoaded  mlserver/0  in 14 ms")
 
 
 def test_describe_server(overbook: Overbook, fake: FakeOverbook) -> None:
     fake.add(server("mlserver"))
-    fake.verdict = [
-        {"replica": 0, "models": [f"m{index}" for index in range(31)], "limit": 12_000_000}
+    assert (
+        "evictionPolicy: worth (the default)\n" in overbook("describe", "server", "mlserver").stdout
+    )
+    chosen = server("mlserver")
+    assert isinstance(chosen["spec"], dict)
+    chosen["spec"]["evictionPolicy"] = "lru"
+    fake.add(chosen)
+    told = [
+        line
+        for line in overbook("describe", "server", "mlserver").stdout.splitlines()
+        if line.startswith("evictionPolicy")
     ]
+    assert told == ["evictionPolicy: lru"]
+    fake.add(server("mlserver"))
+    fake.registered = [f"m{index}" for index in range(31)]
     text = overbook("describe", "server", "mlserver").stdout
     assert "mlserver/0: 31 models of at most 12M in all: m0, m1, " in text
     assert ", m29 and 1 more\n" in text
@@ -288,19 +304,8 @@ def test_describe_server(overbook: Overbook, fake: FakeOverbook) -> None:
 
 
 def test_events(overbook: Overbook, fake: FakeOverbook) -> None:
-    fake.events = [
-        {
-            "seq": seq,
-            "time": "2026-01-01T00:00:00Z",
-            "type": "Warning",
-            "reason": "ModelFailed",
-            "kind": "Model",
-            "name": name,
-            "replica": "mlserver/0",
-            "message": "why\nnot",
-        }
-        for seq, name in ((1, "iris"), (2, "wine"))
-    ]
+    failed: JsonObject = {"type": "Warning", "reason": "ModelFailed", "message": "why\nnot"}
+    fake.events = [{**event(1, "iris"), **failed}, {**event(2, "wine"), **failed}]
     (line,) = overbook("events", "--model", "wine").stdout.splitlines()
     assert line.endswith("Warning  ModelFailed       model/wine on mlserver/0: why not")
     objects = overbook("events", "-o", "json").stdout.splitlines()

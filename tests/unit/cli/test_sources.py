@@ -70,12 +70,12 @@ def test_other_paths_stay(tmp_path: Path, uri: str) -> None:
     assert uris(load(tmp_path)) == [uri]
 
 
-def test_a_missing_artifact_is_told_with_its_line(tmp_path: Path) -> None:
+def test_a_problem_found_later_has_its_line(tmp_path: Path) -> None:
     write(tmp_path / "m.yaml", "a", "gone")
-    (missing,) = load(tmp_path).missing
-    assert str(missing).startswith(
-        f"{tmp_path}/m.yaml:4: spec.storageUri: '{tmp_path}/gone' is not on this machine"
-    )
+    (loaded,) = load(tmp_path).loaded
+    where = f"{tmp_path}/m.yaml"
+    assert str(loaded.problem("no", ("spec", "storageUri"))) == f"{where}:4: spec.storageUri: no"
+    assert str(loaded.problem("no", ())) == f"{where}:3: no"
 
 
 def test_names_are_unique_over_all_files(tmp_path: Path) -> None:
@@ -97,6 +97,18 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
     ]
 
 
+def test_a_folder_with_documents_of_others(tmp_path: Path) -> None:
+    write(tmp_path / "a.yaml", "a")
+    pipeline = "apiVersion: mlops.seldon.io/v1alpha1\nkind: Pipeline\nmetadata: {name: p}\n"
+    (tmp_path / "p.yaml").write_text(pipeline)
+    found = load(tmp_path)
+    assert [each.label for each in found.loaded] == ["model/a"]
+    (warning,) = map(str, found.warnings)
+    assert warning.startswith(f"{tmp_path}/p.yaml:1: Pipeline 'p' of mlops.seldon.io/v1alpha1")
+    alone = load(tmp_path / "p.yaml")
+    assert (alone.loaded, len(alone.warnings)) == ((), 1)
+
+
 def test_nothing_at_all_is_a_problem() -> None:
     assert problems("-", stdin=b"---\n# nothing\n") == [
         "no manifests in -; expected a Model or Server"
@@ -108,3 +120,17 @@ def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
     file = tmp_path / "m.yaml"
     file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
     assert len(load(file).loaded) == 1
+
+
+def test_files_of_an_environment_start_at_their_manifest(tmp_path: Path) -> None:
+    spec = "spec: {serverConfig: mlserver, environment: {requirements: mine.txt}}"
+    text = f"apiVersion: overbook.dev/v1alpha1\nkind: Server\nmetadata: {{name: own}}\n{spec}\n"
+    (tmp_path / "m.yaml").write_text(text)
+    found = load(tmp_path)
+    assert found.loaded[0].body["spec"]["environment"] == {  # type: ignore[index,call-overload]  # JSON of our own
+        "requirements": f"{tmp_path}/mine.txt"
+    }
+    (tmp_path / "m.yaml").write_text(text.replace("requirements: mine.txt", "packages: [a==1]"))
+    assert load(tmp_path).loaded[0].body["spec"]["environment"] == {  # type: ignore[index,call-overload]  # as above
+        "packages": ["a==1"]
+    }

@@ -13,6 +13,7 @@ from overbook.client.http import JsonObject
 from overbook.demo.options import DemoOptions
 from overbook.machine.options import (
     AttachOptions,
+    MetricsOptions,
     ServeAgentOptions,
     ServeGatewayOptions,
     ServeSchedulerOptions,
@@ -98,9 +99,9 @@ def test_up_by_default(
 
 def test_up_does_not_start_with_a_wrong_manifest(overbook: Overbook, replaced: Replace) -> None:
     calls = replaced("overbook.machine.up", "run_up", 0)
-    result = overbook("up", "-f", "-", stdin=MANIFEST.replace("iris}", "IRIS}"))
+    result = overbook("up", "-f", "-", stdin=MANIFEST.replace("iris}", ".iris}"))
     assert (result.exit_code, calls) == (1, [])
-    assert result.stderr.startswith("<stdin>:3: metadata.name: 'IRIS' is not a name")
+    assert result.stderr.startswith("<stdin>:3: metadata.name: '.iris' is not a name")
 
 
 def test_serve_scheduler(overbook: Overbook, replaced: Replace, tmp_path: Path) -> None:
@@ -215,6 +216,23 @@ def test_serve_gateway(overbook: Overbook, replaced: Replace, tmp_path: Path) ->
     ]
 
 
+@pytest.mark.parametrize("started", [_AGENT, _GATEWAY], ids=["agent", "gateway"])
+def test_metrics_of_a_part_alone(
+    overbook: Overbook, replaced: Replace, tmp_path: Path, started: tuple[list[str], str, str]
+) -> None:
+    command, module, function = started
+    calls = replaced(module, function, 0)
+    plain = [*command, "--state-dir", str(tmp_path), "--metrics-port", "9007"]
+    assert overbook(*plain).exit_code == 0
+    assert overbook(*plain, "--metrics-host", "0.0.0.0").exit_code == 0
+    parts = (ServeAgentOptions, ServeGatewayOptions)
+    assert [options.metrics for options in calls if isinstance(options, parts)] == [
+        MetricsOptions("127.0.0.1", 9007),
+        MetricsOptions("0.0.0.0", 9007),
+    ]
+    assert overbook(*command, "--metrics-port", "0").exit_code == 2
+
+
 def test_demo(overbook: Overbook, replaced: Replace) -> None:
     calls = replaced("overbook.demo.run", "run_demo", 0)
     overbook("demo")
@@ -232,36 +250,31 @@ def test_state_by_default() -> None:
 
 
 def test_runtime_list(overbook: Overbook, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = tuple(f"package-{number}=={number}.0" for number in range(12))
     known = [
         RuntimeInfo(
             name="mlserver",
             installed=True,
             path=Path("/r/m"),
             size_bytes=2**30,
-            packages=("a==1", "b==2", "c==3", "d==4"),
+            packages=many,
             extras=("onnx",),
-            more=("xgboost",),
+            more={"xgboost": ("mlserver-xgboost==1.7", "xgboost-cpu==3.2")},
         ),
         RuntimeInfo("other", False, Path("/r/other"), None, ("a==1",)),
     ]
     monkeypatch.setattr("overbook.runtimes.install.list_runtimes", lambda: known)
-    assert [line.split() for line in overbook("runtime", "list").stdout.splitlines()[1:]] == [
-        [
-            "mlserver",
-            "yes",
-            "1Gi",
-            "onnx",
-            "xgboost",
-            "a==1,",
-            "b==2,",
-            "c==3",
-            "and",
-            "1",
-            "more",
-            "/r/m",
-        ],
-        ["other", "no", "-", "-", "-", "a==1", "-"],
+    lines = overbook("runtime", "list").stdout.splitlines()
+    assert [line.split() for line in lines[1:3]] == [
+        ["mlserver", "yes", "1Gi", "onnx", "xgboost", "/r/m"],
+        ["other", "no", "-", "-", "-", "-"],
     ]
+    has, would = lines.index("mlserver has"), lines.index("other would have")
+    listed = lines[has + 1 : lines.index("", has)]
+    assert all(each.replace("==", " ") in "\n".join(listed) for each in many)
+    assert max(map(len, listed)) <= 120
+    assert listed[-1] == "  with xgboost: mlserver-xgboost 1.7, xgboost-cpu 3.2"
+    assert lines[would + 1] == "  a 1"
 
 
 def test_runtime_install_shows_each_step_once(
@@ -272,19 +285,21 @@ def test_runtime_install_shows_each_step_once(
         progress: Callable[[str, float | None], None],
         *,
         extras: frozenset[str],
+        packages: tuple[str, ...],
         reinstall: bool,
     ) -> Path:
         progress("downloading", None)
         progress("downloading", 0.5)
         progress("done", 1.0)
         assert extras == {"xgboost", "lightgbm", "mlflow"}
+        assert packages == ("scikit-learn==1.6.1",)
         assert reinstall
         return Path("/r") / name
 
     monkeypatch.setattr("overbook.runtimes.install.install", install)
     result = overbook(
         *("runtime", "install", "mlserver", "--reinstall"),
-        *("--with", "xgboost, lightgbm", "--with", "mlflow,"),
+        *("--with", "xgboost, lightgbm", "--with", "mlflow,scikit-learn==1.6.1,"),
     )
     assert result.stdout == "runtime/mlserver installed at /r/mlserver\n"
     assert result.stderr == "runtime mlserver: downloading\nruntime mlserver: done\n"
@@ -300,6 +315,10 @@ def test_runtime_failures_are_one_line(overbook: Overbook, monkeypatch: pytest.M
         1,
         "Error: no network; connect once and run it again\n",
     )
+    monkeypatch.setattr("overbook.runtimes.install.list_runtimes", fail)
+    assert overbook("runtime", "list").stderr == result.stderr
+    wrong = overbook("runtime", "install", "mlserver", "--with", "scikit-learn=1")
+    assert "is no requirement" in wrong.stderr
     unknown = overbook("runtime", "remove", "nope")
     assert unknown.exit_code == 1
     assert len(unknown.stderr.splitlines()) == 1

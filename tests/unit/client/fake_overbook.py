@@ -1,6 +1,7 @@
 """A control API and REST data plane on a real loopback socket, with state in memory, for client and CLI tests.
 
-It answers as docs/architecture.md says, refuses what it does not know, and closes kept connections when told to.
+It answers as the control API describes itself, or the test fails at its end; it refuses what it does not know, and
+closes kept connections when told to.
 """
 
 from __future__ import annotations
@@ -13,6 +14,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 from overbook.client.http import Json, JsonObject
+from tests.unit.scheduler.described import description
+
+
+def condition(kind: str, status: str, reason: str, message: str) -> JsonObject:
+    return {
+        "type": kind,
+        "status": status,
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": "2026-01-02T03:00:00Z",
+    }
 
 
 def model(
@@ -29,20 +41,16 @@ def model(
         "loads": 3,
         "evictions": 1,
         "lastError": None if ready else message,
+        "unverified": None,
+        "warnings": ["saved with an older version"] if ready else [],
     }
-    condition: JsonObject = {
-        "type": "ModelReady",
-        "status": "True" if ready else "False",
-        "reason": reason,
-        "message": message,
-        "lastTransitionTime": "2026-01-02T03:00:00Z",
-    }
+    standing = condition("ModelReady", "True" if ready else "False", reason, message)
     return {
         "apiVersion": "overbook.dev/v1alpha1",
         "kind": "Model",
         "metadata": {"name": name, "generation": 1},
         "spec": {"storageUri": f"/models/{name}", "requirements": ["sklearn"], "memory": "100Ki"},
-        "status": {"conditions": [condition], "replicas": [replica]},
+        "status": {"conditions": [standing], "final": False, "replicas": [replica]},
     }
 
 
@@ -61,24 +69,68 @@ def server(name: str) -> JsonObject:
             "base": 2**28,
         },
         "models": {"registered": 40, "resident": 12},
+        "foreignModels": [],
     }
+    standing = condition("Ready", "True", "ServerReady", "1 of 1 replicas ready")
     return {
         "apiVersion": "overbook.dev/v1alpha1",
         "kind": "Server",
         "metadata": {"name": name, "generation": 1},
         "spec": {"serverConfig": "mlserver", "replicas": 1, "memory": "2Gi"},
-        "status": {"conditions": [], "replicas": [replica]},
+        "status": {"conditions": [standing], "replicas": [replica]},
+    }
+
+
+def event(seq: int, name: str) -> JsonObject:
+    """A model's event, as `GET /events` gives it."""
+    return {
+        "seq": seq,
+        "time": "2026-01-01T00:00:00Z",
+        "type": "Normal",
+        "reason": "ModelLoaded",
+        "kind": "Model",
+        "name": name,
+        "replica": "mlserver/0",
+        "message": "in 14 ms",
+    }
+
+
+def verdict(name: str) -> JsonObject:
+    """Why a model has no place, as `GET /models/NAME/describe` gives it."""
+    refused: JsonObject = {
+        "server": "mlserver",
+        "replica": 1,
+        "chosen": False,
+        "rule": "NoRoom",
+        "reason": "needs 1M, only 500k of 12M left",
+        "bytes": {"registered": 11_500_000, "limit": 12_000_000, "budget": 10_000_000},
+        "models": 11,
+    }
+    return {
+        "model": name,
+        "bytes": 1_000_000,
+        "wanted": 1,
+        "needed": 1,
+        "placed": False,
+        "reason": "no server replica has room",
+        "replicas": [refused],
     }
 
 
 class FakeOverbook:
-    """What the handler serves and what it was asked. Set fields before the calls that need them."""
+    """What the handler serves and what it was asked. Set fields before the calls that need them.
+
+    ``verdict``: of every model; ``registered``: on replica 0 of every server. ``faults``: where an answer was not as
+    described, but for those in ``raw``.
+    """
 
     def __init__(self) -> None:
         self.url = ""
         self.objects: dict[str, dict[str, JsonObject]] = {"models": {}, "servers": {}}
         self.events: list[JsonObject] = []
-        self.verdict: Json = None
+        self.verdict: JsonObject = verdict("iris")
+        self.registered: list[Json] = []
+        self.faults: list[str] = []
         self.refusals: dict[str, tuple[int, str]] = {}
         self.apply_errors: dict[str, str] = {}
         self.unplaced: dict[str, str] = {}
@@ -98,8 +150,6 @@ class FakeOverbook:
     def answer(self, method: str, target: str, body: Json) -> tuple[int, Json]:
         parts = urlsplit(target)
         steps = [step for step in parts.path.split("/") if step]
-        if steps == ["readyz"]:
-            return (200, {}) if self.ready else (503, {"error": "starting"})
         if steps[:1] == ["v2"]:
             return self._infer(steps[2], body)
         match (method, steps[2:]):
@@ -130,7 +180,9 @@ class FakeOverbook:
             return 200, {"warnings": [*self.warnings]}
         thing = self.objects[plural][name]
         if rest == ["describe"]:
-            return 200, {**thing, "verdict": self.verdict, "events": list(self.events)}
+            models: JsonObject = {"replica": 0, "models": self.registered, "limit": 12_000_000}
+            said: Json = self.verdict if plural == "models" else [models]
+            return 200, {**thing, "verdict": said, "events": list(self.events)}
         return 200, thing
 
     def _apply(self, body: Json) -> list[Json]:
@@ -148,6 +200,7 @@ class FakeOverbook:
                 "name": name,
                 "generation": 1,
                 "error": None,
+                "warnings": [],
             }
             if name in self.apply_errors:
                 result |= {"action": "failed", "error": self.apply_errors[name]}
@@ -197,15 +250,23 @@ def _handler(fake: FakeOverbook) -> type[BaseHTTPRequestHandler]:
             length = int(self.headers.get("Content-Length") or 0)
             body: Json = json.loads(self.rfile.read(length)) if length else None
             fake.requests.append((self.command, self.path, body))
+            kind = "application/json"
             if self.path in fake.raw:
                 status, content = fake.raw[self.path]
+            elif self.path == "/readyz":
+                status, content, kind = 200 if fake.ready else 503, b"so it is\n", "text/plain"
             elif self.path.endswith("/hang-up"):
                 self.close_connection = True
                 return
             else:
                 status, answer = fake.answer(self.command, self.path, body)
                 content = json.dumps(answer).encode()
+                if description().knows(self.command, self.path):
+                    fake.faults += description().faults(
+                        self.command, self.path, status, kind, content
+                    )
             self.send_response(status)
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
@@ -236,3 +297,4 @@ def running() -> Iterator[FakeOverbook]:
         finally:
             listener.shutdown()
             thread.join()
+    assert fake.faults == [], "an answer was not as the control API describes it"

@@ -7,9 +7,19 @@ from collections.abc import Iterator
 
 import pytest
 
+from overbook.client import control, http
 from overbook.client.control import Applied, ControlClient
 from overbook.client.errors import BadUrl, ClientError, NotFound, NotRunning, Refused, TimedOut
-from tests.unit.client.fake_overbook import FakeOverbook, model, running, server
+from overbook.client.http import Reply
+from tests.unit.client.fake_overbook import (
+    FakeOverbook,
+    event,
+    model,
+    running,
+    server,
+    verdict,
+)
+from tests.unit.client.reading import asked, names_in
 
 
 @pytest.fixture
@@ -34,10 +44,9 @@ def test_lists_and_gets(fake: FakeOverbook, client: ControlClient) -> None:
 
 def test_describe_adds_verdict_and_events(fake: FakeOverbook, client: ControlClient) -> None:
     fake.add(model("iris"))
-    fake.verdict = {"reason": "all well"}
     assert client.describe("model", "iris") == {
         **model("iris"),
-        "verdict": fake.verdict,
+        "verdict": verdict("iris"),
         "events": [],
     }
 
@@ -65,16 +74,31 @@ def test_deletes_and_acts(fake: FakeOverbook, client: ControlClient) -> None:
 
 
 def test_events_after_and_of_one_model(fake: FakeOverbook, client: ControlClient) -> None:
-    fake.events = [
-        {"seq": 1, "name": "iris"},
-        {"seq": 2, "name": "wine"},
-        {"seq": 3, "name": "iris"},
-    ]
+    fake.events = [event(1, "iris"), event(2, "wine"), event(3, "iris")]
     page = client.events(after=1, model="iris")
-    assert page.events == ({"seq": 3, "name": "iris"},)
+    assert page.events == (event(3, "iris"),)
     assert page.last == 3
     client.events(after=3, wait=0.5)
     assert fake.requests[-1][1] == "/api/v1/events?after=3&wait=0.5"
+
+
+def test_every_field_that_is_read_is_described(
+    fake: FakeOverbook, client: ControlClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: set[str] = set()
+    json = Reply.json
+    monkeypatch.setattr(Reply, "json", lambda reply: asked(json(reply), names))
+    fake.add(model("iris"))
+    fake.events = [event(1, "iris")]
+    client.apply([model("iris")])
+    client.validate([model("iris")])
+    client.events()
+    client.version()
+    client.act("pin", "iris", timeout=1)
+    client.delete("model", "iris")
+    with pytest.raises(NotFound):
+        client.get("model", "iris")
+    assert names == names_in(control) | names_in(http)
 
 
 def test_names_are_quoted_in_paths(fake: FakeOverbook, client: ControlClient) -> None:

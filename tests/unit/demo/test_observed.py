@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from overbook.demo.observed import Observed, ServerState, observe
+from overbook.demo.observed import ModelState, Observed, ServerState, observe
 from overbook.demo.tally import parse_samples
+from tests.unit.client import fake_overbook
 
 
 def model(name: str, *replicas: dict[str, object]) -> dict[str, object]:
@@ -72,6 +73,16 @@ def test_what_is_seen() -> None:
     assert (seen.models["a"].state, seen.models["a"].loads) == ("resident", 3)
     assert (seen.models["b"].state, seen.models["b"].bytes) == ("cold", 10)
     assert seen.models["c"].state == "unplaced"
+
+
+def test_of_an_answer_as_it_is_described_nothing_is_missed() -> None:
+    """The fake's answers are held to the control API's description."""
+    seen = observe(
+        [fake_overbook.model("iris")], [fake_overbook.server("mlserver")], (), Observed()
+    )
+    assert seen.models == {"iris": ModelState(state="resident", bytes=102400, loads=3, evictions=1)}
+    assert seen.servers == {"mlserver": ServerState(budget=2**31, resident=2**30, most=2**30)}
+    assert (seen.process_bytes, seen.resident_models) == (2**30 + 2**28, 12)
 
 
 def test_odd_answers_are_zeros() -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
-from overbook.machine.agents import _runs_until
+from overbook.machine.agents import _runs_until, _wish
+from overbook.runtimes.own import Wish
+from overbook.wire import scheduler_pb2 as pb
 
 
 async def forever() -> None:
@@ -68,3 +71,11 @@ async def test_a_cancelled_caller_takes_both_along() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert sorted(ended) == ["watch", "work"]
+
+
+def test_what_a_servers_own_environment_consists_of() -> None:
+    assert _wish(pb.ServerSpec(name="plain")) is None
+    spec = pb.ServerSpec(environment=pb.Environment(packages=["a==1"]))
+    assert _wish(spec) == Wish(packages=("a==1",))
+    spec = pb.ServerSpec(environment=pb.Environment(archive="/env.tar.gz"))
+    assert _wish(spec) == Wish(archive=Path("/env.tar.gz"))

@@ -40,7 +40,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Installed:
 
 def ensure(*claims: str, name: str = "mlserver") -> list[str]:
     said: list[str] = []
-    keeper = RuntimeKeeper(lambda message, _: said.append(message))
+    keeper = RuntimeKeeper(Path("/nowhere"), lambda message, _: said.append(message))
     asyncio.run(keeper.ensure(name, claims))
     return said
 

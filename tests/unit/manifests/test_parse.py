@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overbook.manifests import parse
-from overbook.manifests.parse import Document, Source, parse_sources
+from overbook.manifests.parse import Document, Parsed, Source, parse_sources
 from overbook.manifests.problems import ManifestError
 
 IRIS = """\
@@ -25,6 +25,10 @@ spec:
 
 
 def parsed(*texts: str) -> tuple[Document, ...]:
+    return read(*texts).documents
+
+
+def read(*texts: str) -> Parsed:
     return parse_sources([Source(f"{index}.yaml", text) for index, text in enumerate(texts)])
 
 
@@ -80,7 +84,7 @@ def test_a_list_item_has_its_own_line() -> None:
 
 def test_problems_of_all_documents_and_files_are_collected() -> None:
     found = problems(
-        IRIS.replace("100Ki", "x") + "---\n" + IRIS.replace("iris", "B"),
+        IRIS.replace("100Ki", "x") + "---\n" + IRIS.replace("iris", "-b"),
         "a: [\n",
         IRIS.replace("Model", "Pod"),
     )
@@ -149,7 +153,9 @@ def test_lists_of_objects(wrap: str) -> None:
 
 @pytest.mark.parametrize("kind", ["Fruit", 7])
 def test_only_a_list_has_items_that_are_manifests(kind: str | int) -> None:
-    text = json.dumps({"kind": kind, "apiVersion": "v1", "items": [{"kind": "Model"}]})
+    text = json.dumps(
+        {"kind": kind, "apiVersion": "overbook.dev/v1alpha1", "items": [{"kind": "Model"}]}
+    )
     assert any("kind" in line for line in problems(text))
     assert not any("metadata" in line for line in problems(text)), "its items were looked at"
 
@@ -220,3 +226,42 @@ def test_warnings_have_lines_too() -> None:
 @given(st.text(alphabet=st.sampled_from("ab:-[]{}&*!?<|>'\"#, \n\t0"), max_size=60))
 def test_any_text_is_read_or_refused(text: str) -> None:
     assert all(len(line.splitlines()) == 1 for line in said(text))
+
+
+PIPELINE = IRIS.replace("kind: Model", "kind: Pipeline").replace("overbook.dev", "mlops.seldon.io")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (PIPELINE, "Pipeline 'iris' of mlops.seldon.io/v1alpha1"),
+        (
+            PIPELINE.replace("Pipeline", "Experiment"),
+            "Experiment 'iris' of mlops.seldon.io/v1alpha1",
+        ),
+        (PIPELINE.replace("Pipeline", "Newcomer"), "Newcomer 'iris' of mlops.seldon.io/v1alpha1"),
+        ("apiVersion: apps/v1\nkind: Deployment\nspec: {}\n", "Deployment of apps/v1"),
+        ("apiVersion: v1\nkind: Secret\nmetadata: {}\n", "Secret of v1"),
+        ('apiVersion: v1\nkind: "a\\nb"\n', "'a\\nb' of v1"),
+    ],
+)
+def test_what_is_for_others_is_skipped_and_the_rest_is_taken(text: str, told: str) -> None:
+    found = read(IRIS, text, IRIS.replace("name: iris", "name: wine"))
+    assert [each.manifest.name for each in found.documents] == ["iris", "wine"]
+    (skipped,) = map(str, found.skipped)
+    assert skipped.startswith("1.yaml:")
+    assert skipped.endswith(f": {told} is skipped; Overbook has Models and Servers")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        IRIS.replace("kind: Model", "kind: Pipeline"),
+        PIPELINE.replace("Pipeline", "Modle"),
+        PIPELINE.replace("Pipeline", "[Pipeline]"),
+        IRIS.replace("overbook.dev/v1alpha1", "overbook.dev/v2"),
+        IRIS.replace("apiVersion: overbook.dev/v1alpha1\n", "").replace("Model", "Pod"),
+    ],
+)
+def test_what_may_be_a_misspelt_manifest_is_a_problem(text: str) -> None:
+    assert problems(text)

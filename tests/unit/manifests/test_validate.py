@@ -167,7 +167,7 @@ def test_every_problem_is_said_at_once() -> None:
     found = problems(
         model(
             memory="100Qi",
-            replicas=0,
+            replicas=-1,
             pinnd=True,
             requirements="sklearn",
             priority="high",
@@ -179,7 +179,7 @@ def test_every_problem_is_said_at_once() -> None:
         "spec.pinnd: unknown field in overbook.dev/v1alpha1; did you mean pinned?",
         "spec.requirements: 'sklearn' is not a list",
         "spec.memory: '100Qi' is not a quantity; expected bytes such as 100Ki, 1.5Gi or 2e9",
-        "spec.replicas: 0 is out of range; expected at least 1",
+        "spec.replicas: -1 is out of range; expected at least 0",
         "spec.server: 'Big' is not a name; expected at most 63 lower-case letters, digits and '-', "
         "beginning and ending with a letter or digit",
         "spec.priority: 'high' is not a whole number",
@@ -238,6 +238,10 @@ def test_every_problem_is_said_at_once() -> None:
             server(overcommitPercentage=-1),
             "spec.overcommitPercentage: -1 is out of range; expected at least 0",
         ),
+        (
+            server(evictionPolicy="fifo"),
+            "spec.evictionPolicy: 'fifo' is not a policy; expected worth or lru",
+        ),
         ({**model(), "data": 1}, "data: unknown field in overbook.dev/v1alpha1"),
     ],
 )
@@ -247,19 +251,97 @@ def test_one_clear_line(document: object, expected: str) -> None:
     assert all("\n" not in line for line in found)
 
 
-@pytest.mark.parametrize("name", ["a", "0", "iris", "iris-2", "a" * 63])
-def test_names_that_are_allowed(name: str) -> None:
-    assert validate_object({**model(), "metadata": {"name": name}}).manifest.name == name
+def named(name: str, document: dict[str, object]) -> dict[str, object]:
+    return {**document, "metadata": {"name": name}}
 
 
 @pytest.mark.parametrize(
-    "name", ["", "-a", "a-", "A", "a_b", "a.b", "a/b", "..", "a" * 64, "ä", "a\n"]
+    "name", ["a", "iris-2", "MyModel", "densenet_onnx", "a.b-c_D.9", "x" * 253]
 )
+def test_models_are_called_as_clients_call_them(name: str) -> None:
+    assert validate_object(named(name, model())).manifest.name == name
+
+
+@pytest.mark.parametrize("name", ["", "-a", ".a", "..", "a/b", "a b", "ä", "a\n", "a~b", "x" * 254])
 def test_names_that_are_refused(name: str) -> None:
-    (line,) = problems({**model(), "metadata": {"name": name}})
-    assert line.startswith(
-        f"metadata.name: {name!r} is not a name" if len(name) < 64 else "metadata.name: 'aaa"
+    (line,) = problems(named(name, model()))
+    assert line.startswith("metadata.name: '")
+    assert "is not a name; expected at most 253 letters, digits, '-', '_' and '.'" in line
+    assert len(line) < 200
+
+
+@pytest.mark.parametrize("name", ["MyModel", "densenet_onnx", "a..b", "a.-b", "a-", "a" * 254])
+def test_in_seldons_group_names_are_those_of_kubernetes(name: str) -> None:
+    (line,) = problems(named(name, model(SELDON)))
+    assert line.startswith("metadata.name: '")
+    if len(name) < 254:
+        assert line == (
+            f"metadata.name: {name!r} is no name in Kubernetes; expected at most 253 lower-case letters, digits, '-' "
+            f"and '.', or apiVersion {OURS}, where models are called as clients call them"
+        )
+
+
+@pytest.mark.parametrize("policy", ["worth", "lru"])
+def test_a_server_chooses_who_leaves_first(policy: str) -> None:
+    manifest = validate_object(server(evictionPolicy=policy)).manifest
+    assert isinstance(manifest, ServerManifest)
+    assert manifest.spec.eviction_policy == policy
+
+
+def test_dots_are_fine_in_kubernetes() -> None:
+    assert validate_object(named("a.b-c.9", model(SELDON))).manifest.name == "a.b-c.9"
+
+
+@pytest.mark.parametrize("group", [OURS, SELDON])
+def test_a_second_name_is_refused_with_what_to_write_instead(group: str) -> None:
+    (line,) = problems(model(group, modelName="MyModel"))
+    assert line == (
+        "spec.modelName: there is one name for each model here, the one that clients use; expected metadata.name: "
+        f"MyModel with apiVersion {OURS}, and no modelName"
     )
+    same = validate_object(model(group, modelName="iris"))
+    assert (same.manifest.name, same.warnings) == ("iris", ())
+
+
+@pytest.mark.parametrize("group", [OURS, SELDON])
+def test_parameters_are_the_models_own(group: str) -> None:
+    given: Json = [{"name": "threshold", "value": "0.5"}, {"name": "task", "value": ""}]
+    validated = validate_object(model(group, parameters=given))
+    assert isinstance(validated.manifest, ModelManifest)
+    assert [(each.name, each.value) for each in validated.manifest.spec.parameters] == [
+        ("threshold", "0.5"),
+        ("task", ""),
+    ]
+    assert validated.warnings == ()
+    assert validated.manifest.to_json() == model(group, parameters=given)
+
+
+def test_parameters_that_say_nothing_clear() -> None:
+    assert problems(
+        model(
+            parameters=[
+                {"name": "a", "value": 5},
+                {"name": "b"},
+                {"value": "x"},
+                {"name": "c", "value": "1", "valeu": "2"},
+            ]
+        )
+    ) == [
+        "spec.parameters[0].value: 5 is not text (put it in quotes)",
+        "spec.parameters[1].value: is required; expected text, in quotes where it looks like a number",
+        "spec.parameters[2].name: is required; expected what it is called",
+        "spec.parameters[3].valeu: unknown field in spec.parameters[3]",
+    ]
+    twice: Json = [{"name": "a", "value": "1"}, {"name": "a", "value": "2"}]
+    assert problems(model(parameters=twice)) == [
+        "spec.parameters[1].name: 'a' is here twice; expected each name once"
+    ]
+
+
+@pytest.mark.parametrize("name", ["A", "a_b", "a.b", "a" * 64])
+def test_no_client_names_servers_so_theirs_are_plain(name: str) -> None:
+    (line,) = problems(named(name, server()))
+    assert "expected at most 63 lower-case letters, digits and '-'" in line
 
 
 def test_seldon_fields_are_taken_and_unknown_ones_ignored_with_a_warning() -> None:
@@ -347,3 +429,63 @@ def test_whatever_is_sent_is_accepted_or_refused_in_single_lines(
 ) -> None:
     lines = said({"apiVersion": group, "kind": kind, "metadata": metadata, "spec": spec})
     assert lines is None or (lines and all(len(line.splitlines()) == 1 for line in lines))
+
+
+def test_an_environment_of_a_servers_own() -> None:
+    manifest = validate_object(server(environment={"packages": ["scikit-learn==1.6.1"]})).manifest
+    assert isinstance(manifest, ServerManifest)
+    assert manifest.spec.environment is not None
+    assert manifest.spec.environment.packages == ("scikit-learn==1.6.1",)
+    assert said(server(environment={"archive": "/env.tar.gz"})) is None
+    relative = server(environment={"requirements": "mine.txt"})
+    assert problems(relative) == [
+        "spec.environment.requirements: 'mine.txt' is relative; expected an absolute path"
+    ]
+    assert isinstance(validate_object(relative, allow_relative=True), Validated)
+
+
+@pytest.mark.parametrize(
+    ("environment", "line"),
+    [
+        (
+            {},
+            "spec.environment: names no packages; expected one of packages, requirements, archive",
+        ),
+        (
+            {"packages": []},
+            "spec.environment: names no packages; expected one of packages, requirements, archive",
+        ),
+        (
+            {"packages": ["a==1"], "archive": "/a"},
+            "spec.environment: has packages and archive; expected one of packages, requirements, archive",
+        ),
+        (
+            {"packages": ["a=1"]},
+            "spec.environment.packages[0]: 'a=1' is no requirement; expected NAME and versions, such as "
+            "scikit-learn==1.6.1",
+        ),
+        ({"file": "/a"}, "spec.environment.file: unknown field in spec.environment"),
+    ],
+)
+def test_an_environment_that_cannot_be(environment: dict[str, Json], line: str) -> None:
+    assert problems(server(environment=environment))[0] == line
+
+
+def test_a_server_of_somebody_else_has_packages_of_its_own() -> None:
+    attached = server(
+        memory="1Gi",
+        address={"rest": "h:1", "grpc": "h:2"},
+        modelRepository={"path": "/m"},
+        environment={"packages": ["a==1"]},
+    )
+    assert problems(attached) == [
+        "spec.environment: is of no use with address: that server has packages of its own; expected one of the two"
+    ]
+
+
+def test_requirements_with_versions() -> None:
+    assert said(model(requirements=["sklearn", "scikit-learn==1.6.*"])) is None
+    assert problems(model(requirements=["scikit-learn=1.6"])) == [
+        "spec.requirements[0]: 'scikit-learn=1.6' is no requirement; expected NAME and versions, such as "
+        "scikit-learn==1.6.1"
+    ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from overbook.placement import ModelDemand, Provider, ReplicaId, ReplicaView, place
@@ -75,3 +77,19 @@ def test_of_one_server_only_what_that_can_get_is_advised() -> None:
     told = reason("lightgbm", server="mlserver")
     assert "server 'mlserver' does not offer 'lightgbm' (run `overbook runtime install" in told
     assert "does not offer 'pytorch'; offered" in reason("pytorch", server="mlserver")
+
+
+def test_a_version_that_nobody_has_names_those_that_there_are_and_where() -> None:
+    new, older = mlserver("scikit-learn==1.9.1"), mlserver("scikit-learn==1.6.1")
+    older = replace(older, id=ReplicaId("older", 0))
+    assert reason("scikit-learn==1.5.*", new, older) == (
+        "spec.requirements: nobody offers 'scikit-learn==1.5.*' (there is 1.6.1 on older, 1.9.1 on mlserver); change "
+        "it, or apply a Server with environment: {packages: [scikit-learn==1.5.*]}"
+    )
+    assert "'pandas>=3' (there is no pandas); change it" in reason("pandas>=3", new)
+
+
+def test_a_missing_word_beside_a_version_is_told_as_well() -> None:
+    model = ModelDemand("m", 1, frozenset({"zzz", "scikit-learn==1.5"}))
+    said = place(model, (mlserver("scikit-learn==1.9.1"),), PROVIDERS).reason
+    assert "'scikit-learn==1.5' (there is 1.9.1 on mlserver), 'zzz'; offered are mlserver;" in said

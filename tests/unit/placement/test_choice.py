@@ -98,11 +98,21 @@ def test_code_goes_only_where_it_is_written_for() -> None:
     rules = {each.replica.server: each.rule for each in verdict.decisions}
     assert rules == {"triton": Rule.NO_ROOM, "mlserver": Rule.OTHER_FORMAT}
     assert reasons(verdict)["mlserver"] == (
-        "the model's code is written for triton, and this is mlserver"
+        "the model's code is written for triton; this is mlserver"
     )
     assert chosen(place(demand("python", made_for="mlserver"), [triton(), mlserver()])) == [
         "mlserver"
     ]
+
+
+def test_without_requirements_the_layout_of_the_files_decides() -> None:
+    verdict = place(demand(made_for="triton"), [mlserver(), triton()])
+    assert chosen(verdict) == ["triton"]
+    assert reasons(verdict)["mlserver"] == (
+        "the model's files are laid out for triton, and it has no requirements; this is mlserver"
+    )
+    assert chosen(place(demand("onnx", made_for="triton"), [mlserver()])) == ["mlserver"]
+    assert chosen(place(demand(), [mlserver()])) == ["mlserver"]
 
 
 def test_code_that_does_not_tell_goes_where_it_costs_no_process() -> None:

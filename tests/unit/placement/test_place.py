@@ -55,6 +55,18 @@ def test_without_overcommit_the_eleventh_is_refused() -> None:
     assert [each.placed for each in fill(11, overcommit=0)] == [True] * 10 + [False]
 
 
+def test_a_model_that_is_to_be_served_nowhere_leaves_also_where_it_is() -> None:
+    verdict = place(demand(replicas=0), [view(holds=True), view("other/0")])
+    assert (verdict.chosen, verdict.placed, verdict.complete, verdict.waiting) == (
+        (),
+        True,
+        True,
+        False,
+    )
+    assert verdict.reason.startswith("spec.replicas is 0")
+    assert rules(verdict) == {"mlserver/0": None, "other/0": None}
+
+
 def test_a_model_larger_than_every_budget_names_the_largest() -> None:
     verdict = place(
         demand(11 * MB), [view(), view("big/0", budget=10_500_000), view("small/0", budget=MB)]
@@ -284,3 +296,15 @@ def test_a_model_nobody_looked_at_stays_where_it_is_and_goes_nowhere_else() -> N
     assert (nowhere.placed, nowhere.waiting) == (False, True)
     refused = place(demand(unseen=Unseen("is empty", waiting=False)), [view()])
     assert (refused.waiting, refused.reason) == (False, "is empty")
+
+
+def test_a_version_finds_the_server_that_has_it() -> None:
+    new = view(capabilities=frozenset({"sklearn", "scikit-learn==1.9.1"}))
+    old = view("older/0", capabilities=frozenset({"sklearn", "scikit-learn==1.6.1"}))
+    verdict = place(demand(MB, "sklearn", "scikit-learn==1.6.*"), [new, old])
+    assert [str(each) for each in verdict.chosen] == ["older/0"]
+    assert verdict.decisions[1].reason == "lacks scikit-learn==1.6.*; has scikit-learn 1.9.1"
+    lost = place(demand(MB, "pandas>=3", "scikit-learn<1"), [new])
+    assert lost.decisions[0].reason == (
+        "lacks pandas>=3, scikit-learn<1; has no pandas; has scikit-learn 1.9.1"
+    )

@@ -207,29 +207,15 @@ class Mirror:
     def _register(self, event: ev.Register, now: float) -> None:
         seen = self.models.get(event.model)
         if seen is None:
-            self.models[event.model] = Seen(
-                event.size,
-                event.generation,
-                event.pinned,
-                event.priority,
-                event.keep_alive,
-                event.reserve,
-            )
-            self.models[event.model].last_used = min(event.last_used, now)
-            self.models[event.model].peak = event.peak
-            self.models[event.model].seconds = event.load_seconds
-            if event.proven:
-                good = LoadedLast(event.generation, event.size, event.peak)
-                self.models[event.model].good = good
+            self.models[event.model] = Seen.first(event, now)
             return
+        seen.applied(event.generation)
         seen.keep_alive, seen.reserve, seen.peak = event.keep_alive, event.reserve, event.peak
         other = event.generation != seen.generation
         changed = other or (event.size != seen.size and not seen.barred)
         staying = seen.state is State.RESIDENT
         if seen.removed and seen.state is State.DRAINING:
-            staying = (
-                event.generation == seen.generation
-            )  # rescued; other content never serves again
+            staying = seen.loaded_generation not in seen.deleted  # else it never serves again
             if self.recycling:
                 staying, seen.cause = False, Cause.RECYCLED
             elif not staying:
@@ -269,7 +255,7 @@ class Mirror:
             seen.size = measured
         if seen.loaded_generation == seen.generation:
             seen.forgive()
-        if not seen.removed:
+        if not seen.removed and seen.loaded_generation not in seen.deleted:
             seen.good = LoadedLast(seen.loaded_generation, seen.loaded, seen.loading_peak)
         self.surprised = self.surprised or self.free < 0
 
@@ -295,7 +281,7 @@ class Mirror:
             seen.state, seen.charge = State.RESIDENT, seen.loaded
 
     def _cool(self, seen: Seen) -> None:
-        seen.state, seen.charge, seen.in_flight = State.COLD, 0, 0
+        seen.state, seen.charge, seen.in_flight, seen.hot = State.COLD, 0, 0, False
         seen.granted.clear()
         seen.passed_at = -math.inf
 
@@ -331,7 +317,7 @@ class Mirror:
                 seen = self.models[model]
                 loaded = isinstance(event, ev.LoadSucceeded) and event.model == model
                 assert seen.state is State.DRAINING or (loaded and seen.state is State.RESIDENT)
-                seen.state = State.RESIDENT
+                seen.state, seen.hot = State.RESIDENT, True
             case fx.Unload(model):
                 seen = self.models[model]
                 assert seen.state is State.DRAINING, "law 5: unload only after draining"
@@ -425,8 +411,13 @@ class Mirror:
 
     def _withdraw(self, effect: fx.Withdraw, now: float) -> None:
         seen = self.models[effect.model]
-        assert seen.state is State.RESIDENT
         assert effect.ticket > seen.ticket
+        seen.ticket, seen.hot = effect.ticket, False
+        if seen.state is State.RELOADING:
+            assert seen.removed, "its old copy serves until the new one does"
+            assert effect.cause is Cause.REMOVED
+            return
+        assert seen.state is State.RESIDENT
         if effect.cause in (Cause.PRESSURE, *DEFICIT):
             assert self.eligible(effect.model, now), "laws 3 and 9: busy or pinned"
         if effect.cause is Cause.RECYCLED:
@@ -439,7 +430,7 @@ class Mirror:
             assert self.surprised, "law 1: only a named deficit evicts for the budget"
         if effect.cause is Cause.UPDATED and seen.good is not None:
             seen.good.made_way = True
-        seen.state, seen.ticket, seen.cause = State.DRAINING, effect.ticket, effect.cause
+        seen.state, seen.cause = State.DRAINING, effect.cause
         seen.withdrawn_at, seen.acknowledged, seen.settling = now, False, False
 
     def _ahead(self, model: ModelName, now: float) -> None:
@@ -484,6 +475,7 @@ class Mirror:
         seen = self.models[self._end(request).model]
         assert seen.state in (State.RESIDENT, State.RELOADING)
         assert not seen.removed
+        assert seen.loaded_generation not in seen.deleted, "what was deleted answers"
         seen.last_used = now
         seen.granted.add(request)
 
@@ -540,6 +532,8 @@ class Mirror:
                 assert seen.settling, f"law 5: {model} was not asked to settle"
             late = now >= seen.withdrawn_at + self.limits.drain_timeout
             assert not (seen.state is State.DRAINING and late), f"law 5: {model} drains too long"
+            outlived = seen.removed or seen.loaded_generation in seen.deleted
+            assert not (seen.hot and outlived), f"what was deleted has a route: {model}"
 
     def _victims(self, effects: list[Effect], now: float, ranking: tuple[ModelName, ...]) -> None:
         """Laws 2 and 4: the victims suffice, none is superfluous, and they are the first in order.

@@ -102,6 +102,7 @@ class Reach:
         self.by_call: dict[tuple[int, int], RequestId] = {}
         self.awaited: dict[ModelName, tuple[Ticket, set[int]]] = {}
         self.settling: dict[ModelName, Ticket] = {}
+        self.tickets: dict[ModelName, Ticket] = {}  # of the newest withdrawals
         self.passed: Counter[tuple[int, ModelName]] = Counter()
         self.questions = Questions(self._passed_on)
         self.asked: list[Question] = []  # on their way to the server, or waiting there
@@ -148,6 +149,7 @@ class Reach:
                 self._undo(model)
                 self._order(model, None)
             case fx.Withdraw(model, ticket):
+                self.tickets[model] = ticket
                 self.hot.discard(model)
                 self.awaited[model] = (ticket, set(self.gateways))
                 self._order(model, ticket)
@@ -181,6 +183,8 @@ class Reach:
             gateway.orders.append(Order(self.epoch, model, ticket))
 
     def _withdrawn_by(self, model: ModelName, gateway: int | None) -> list[Event]:
+        if model not in self.awaited:
+            return []  # what was said of another meanwhile ended it
         ticket, missing = self.awaited[model]
         missing.discard(gateway if gateway is not None else -1)
         if missing:
@@ -190,7 +194,8 @@ class Reach:
 
     def _look_at(self, model: ModelName) -> None:
         """The end of `Settle`: the server saw all that was passed on, and nothing is in flight."""
-        if self._is_idle(model, self._passed_on(model)):
+        # What was said of another meanwhile may have ended it.
+        if model in self.settling and self._is_idle(model, self._passed_on(model)):
             self.say(ev.Drained(model, self.settling.pop(model)))
 
     def _is_idle(self, model: ModelName, passed: Mapping[str, int]) -> bool:
@@ -234,7 +239,7 @@ class Reach:
         for call, granted in self.answers:
             if granted and call.model == model:
                 self.excused.add(call)
-        ticket = self.core.entries[model].ticket
+        ticket = self.tickets[model]
         for gateway in self.gateways.values():
             # It may not even have heard that the model was hot.
             if any(order.ticket == ticket for order in gateway.orders):

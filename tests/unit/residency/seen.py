@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from overbook.residency.effects import Cause
-from overbook.residency.events import ModelName, RequestId, Ticket
+from overbook.residency.events import ModelName, Register, RequestId, Ticket
 from overbook.residency.replica import Limits
 from overbook.residency.states import State
 
@@ -71,6 +71,20 @@ class Seen:
     reason: str = ""
     barred: bool = False  # held back, whatever becomes known of its size
     removed: bool = False
+    hot: bool = False  # gateways send requests straight to it
+    registered: set[int] = field(default_factory=set)  # all generations so far
+    deleted: set[int] = field(default_factory=set)  # those before its last deletion
+
+    @classmethod
+    def first(cls, event: Register, now: float) -> Seen:
+        """Nothing was known of it before this."""
+        seen = cls(event.size, event.generation, event.pinned, event.priority, event.keep_alive)
+        seen.reserve, seen.peak, seen.seconds = event.reserve, event.peak, event.load_seconds
+        seen.last_used = min(event.last_used, now)
+        if event.proven:
+            seen.good = LoadedLast(event.generation, event.size, event.peak)
+        seen.applied(event.generation)
+        return seen
 
     @property
     def momentary(self) -> int:
@@ -90,6 +104,13 @@ class Seen:
     def held_back(self, reason: str, until: float) -> None:
         self.failures, self.reason, self.retry_at = self.failures + 1, reason, until
         self.barred = True
+
+    def applied(self, generation: int) -> None:
+        """This content is registered; what was deleted under the name before stays deleted, unless it is the same."""
+        if self.removed:
+            self.deleted = set(self.registered)
+        self.registered.add(generation)
+        self.deleted.discard(generation)
 
     def forgive(self) -> None:
         self.failures, self.lasting, self.barred = 0, 0, False

@@ -11,9 +11,9 @@ from overbook.residency import events as ev
 from overbook.residency.effects import Cause
 from overbook.residency.events import ModelName, Ticket
 from overbook.residency.replica import Limits
+from overbook.residency.shelf import Shelf
 from overbook.residency.states import State
-from tests.unit.residency.stories import make_resident
-from tests.unit.residency.world import World
+from tests.unit.residency.world import LIMITS, World
 
 
 def crowd(sizes: list[int], budget: int, limits: Limits) -> World:
@@ -78,7 +78,7 @@ def test_a_large_model_that_must_wait_blocks_no_small_one_behind_it() -> None:
 def test_room_is_made_ahead_for_no_more_than_the_lookahead() -> None:
     """Early victims would have been hit meanwhile: the queue behind must wait before it evicts."""
     here = crowd([1] * 38, 32, Limits(concurrent_loads=1, lookahead=2))
-    make_resident(here, *(ModelName(f"m{place}") for place in range(32)))
+    here.make_resident(*(ModelName(f"m{place}") for place in range(32)))
     for place in range(32, 38):
         here.arrive(ModelName(f"m{place}"))
     assert len(here.withdrawals) == 3
@@ -92,7 +92,7 @@ def test_room_is_made_ahead_for_no_more_than_the_lookahead() -> None:
 def test_where_few_fit_no_room_is_made_before_there_is_a_place() -> None:
     """A model is a large part of the memory there, and what left early is asked for again at once."""
     here = crowd([1] * 12, 6, Limits(concurrent_loads=1, lookahead=2))
-    make_resident(here, *(ModelName(f"m{place}") for place in range(6)))
+    here.make_resident(*(ModelName(f"m{place}") for place in range(6)))
     for place in range(6, 12):
         here.arrive(ModelName(f"m{place}"))
     assert list(here.withdrawals) == ["m0"]
@@ -105,7 +105,7 @@ def test_where_few_fit_no_room_is_made_before_there_is_a_place() -> None:
 
 def test_a_larger_victim_chosen_later_spares_the_smaller_one() -> None:
     here = crowd([3, 9, 0, 5], 12, Limits(concurrent_loads=1, lookahead=0))
-    make_resident(here, ModelName("m0"), ModelName("m1"))
+    here.make_resident(ModelName("m0"), ModelName("m1"))
     for place in (2, 3):
         here.arrive(ModelName(f"m{place}"))
     assert not here.withdrawals, "m3 is not looked at before m2 is loaded"
@@ -133,7 +133,7 @@ def test_work_per_event_does_not_depend_on_how_many_wait_behind_a_busy_server() 
 
 def test_two_updates_that_wait_for_room_may_evict_each_other_but_not_themselves() -> None:
     here = crowd([5, 5], 11, Limits())
-    make_resident(here, ModelName("m0"), ModelName("m1"))
+    here.make_resident(ModelName("m0"), ModelName("m1"))
     for place in range(2):
         here.say(ev.UsageSeen(ModelName(f"m{place}"), 1, here.now))
     for place in range(2):
@@ -158,3 +158,25 @@ def test_who_was_promised_room_for_an_update_is_no_victim_for_the_next() -> None
     assert list(here.withdrawals) == ["m1"]
     assert here.core.entries[ModelName("m0")].state is State.RESIDENT
     here.settle()
+
+
+@pytest.mark.parametrize("models", [100, 3000])
+def test_filling_looks_at_few_however_many_are_cold(
+    models: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = crowd([8], 10, LIMITS)
+    here.make_resident(ModelName("m0"))
+    for place in range(models):
+        here.core.handle(ev.Register(ModelName(f"x{place}"), 7, 1), here.now)
+    taken: list[ModelName | None] = []
+    take = Shelf.take
+
+    def counted(shelf: Shelf) -> ModelName | None:
+        model = take(shelf)
+        if shelf is here.core._replica.warm:
+            taken.append(model)
+        return model
+
+    monkeypatch.setattr(Shelf, "take", counted)
+    here.core.handle(ev.BudgetChanged(11), here.now)
+    assert 0 < len(taken) <= 16

@@ -24,6 +24,7 @@ from hypothesis.stateful import (
 from overbook.residency import effects as fx
 from overbook.residency import events as ev
 from overbook.residency.allocation import allocate
+from overbook.residency.chosen import POLICIES, ChosenOrder
 from overbook.residency.events import ModelName, RequestId, Ticket
 from overbook.residency.policy import EvictionOrder, LeastRecentlyUsed
 from overbook.residency.replica import Limits
@@ -61,7 +62,7 @@ class Adversary(RuleBasedStateMachine):
             max_size=len(MODELS),
         ),
         up=st.sampled_from([True, True, True, False]),
-        order=st.sampled_from([LeastRecentlyUsed, Worth]),
+        order=st.sampled_from([LeastRecentlyUsed, Worth, ChosenOrder]),
     )
     def begin(
         self,
@@ -162,6 +163,24 @@ class Adversary(RuleBasedStateMachine):
     def remove(self, pick: int) -> None:
         known = list(self.world.mirror.models)
         self.world.say(ev.Remove(known[pick % len(known)]))
+
+    @rule(pick=picks, newer=st.sampled_from([1, 0, -1]), asked=st.booleans())
+    def replace(self, pick: int, newer: int, asked: bool) -> None:
+        """Deleted and applied anew: other content, the same, or the one before it."""
+        mirror = self.world.mirror
+        held = [name for name, seen in mirror.models.items() if seen.state in IN_MEMORY]
+        if held:
+            model = held[pick % len(held)]
+            seen = mirror.models[model]
+            self.world.say(ev.Remove(model))
+            self.world.say(ev.Register(model, seen.size, max(1, seen.generation + newer)))
+            if asked:
+                self.world.arrive(model)
+
+    @rule(policy=st.sampled_from(sorted(POLICIES)))
+    def another_policy(self, policy: str) -> None:
+        """A person may change it at any time."""
+        self.world.choose(policy)
 
     # -- clients
 
@@ -395,7 +414,11 @@ class Adversary(RuleBasedStateMachine):
             wrong.append(ev.ServerUp())
         wrong += [ev.RequestArrived(one, model, math.inf) for one in mirror.waiters]
         wrong += [ev.RequestArrived(one, model, math.inf) for one in seen.granted] if seen else []
-        wrong += [ev.Drained(one, ticket) for one, ticket in world.withdrawals.items()]
+        wrong += [
+            ev.Drained(one, ticket)
+            for one, ticket in world.withdrawals.items()
+            if mirror.models[one].state is State.DRAINING
+        ]
         if seen is not None:
             if not seen.removed:
                 wrong.append(ev.Register(model, 1, seen.generation - 1))

@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Mapping
+from typing import Final
 
 import pytest
 
 from overbook.residency import effects as fx
 from overbook.residency import events as ev
+from overbook.residency.chosen import ChosenOrder
 from overbook.residency.core import Core, IllegalEvent
 from overbook.residency.effects import Effect
 from overbook.residency.events import Event, ModelName, RequestId, Ticket
@@ -23,6 +25,8 @@ from overbook.residency.states import State
 from tests.unit.residency.mirror import Mirror
 
 Call = fx.Load | fx.Unload | fx.Verify
+# Of stories. Long waits, and room made ahead, are the business of those that say so.
+LIMITS: Final = Limits(unseen=0.25, drain_timeout=5.0, retry_max=8.0, headroom=0.0, patience=60.0)
 
 
 def snapshot(thing: object) -> object:
@@ -43,6 +47,12 @@ def snapshot(thing: object) -> object:
     return repr(thing)
 
 
+def _choose(core: Core, policy: str) -> None:
+    order = core._replica.order
+    if isinstance(order, ChosenOrder):
+        order.choose(policy)
+
+
 class World:
     def __init__(
         self, budget: int, limits: Limits, order: Callable[[], EvictionOrder] = LeastRecentlyUsed
@@ -51,7 +61,8 @@ class World:
         self.core = Core(budget=budget, limits=limits, order=order())
         self.mirror = Mirror(budget, limits, by_time=order is LeastRecentlyUsed)
         self.now = 100.0
-        self.log: list[tuple[Event, float, list[Effect]]] = []
+        # A policy's name stands for the choice of it.
+        self.log: list[tuple[Event | str, float, list[Effect]]] = []
         self.calls: dict[ModelName, deque[Call]] = {}
         self.withdrawals: dict[ModelName, Ticket] = {}
         self.settling: dict[ModelName, Ticket] = {}
@@ -87,12 +98,18 @@ class World:
         self.sound = True
         return effects
 
-    def say_illegal(self, event: Event) -> None:
-        """Law 8: it raises and changes nothing."""
+    def choose(self, policy: str) -> None:
+        """Another policy from now on, where the order can be changed."""
+        _choose(self.core, policy)
+        self.log.append((policy, self.now, []))
+
+    def say_illegal(self, event: Event) -> str:
+        """Law 8: it raises and changes nothing. Returns what the core said of it."""
         before = snapshot(self.core)
-        with pytest.raises(IllegalEvent):
+        with pytest.raises(IllegalEvent) as refused:
             self.core.handle(event, self.now)
         assert snapshot(self.core) == before
+        return str(refused.value)
 
     def _take(self, effect: Effect) -> None:
         match effect:
@@ -137,15 +154,16 @@ class World:
         self._audit()
 
     def _audit(self) -> None:
-        """Sums that are kept step by step equal the sums of their parts."""
+        """Sums that are kept step by step equal the sums of their parts, and what is under way fits the state."""
         replica = self.core._replica
-        leaving = [e for e in replica.entries.values() if e.state is State.DRAINING]
-        loads = [replica.entries[model] for model in replica.loading]
-        momentary = sum(each.loading_extra for each in loads)
-        assert replica.coming_back == self.mirror.returning() + momentary
-        assert replica.pinned_bytes == sum(replica.held_by_pin(e) for e in replica.entries.values())
+        sums, entries = replica.sums, replica.entries.values()
+        leaving = [e for e in entries if e.state is State.DRAINING]
+        momentary = sum(replica.entries[model].loading_extra for model in replica.loading)
+        assert sums.coming_back == self.mirror.returning() + momentary
+        assert sums.pinned_bytes == sum(sums.held_by_pin(e) for e in entries)
+        assert replica.by_size.total == sum(e.size for e in entries)
         idle = [e for e in replica.entries.values() if not (e.pinned or e.busy)]
-        assert replica.idle_bytes == sum(
+        assert sums.idle_bytes == sum(
             replica.ledger.of(e.model) for e in idle if e.state is State.RESIDENT
         )
         assert set(replica.draining) == {entry.model for entry in leaving}
@@ -160,6 +178,12 @@ class World:
             assert replica.waiting.waiting_for(model)
         for model in replica.stale:
             assert replica.entries[model].state is State.RESIDENT
+        assert {replica.entries[model].state for model in replica.refused} <= {State.FAILED}
+        for entry in entries:
+            loads = entry.state in (State.LOADING, State.RELOADING)
+            assert (entry.loading is not None) is loads is (entry.model in replica.loading)
+            assert (entry.drain is not None) is (entry.state is State.DRAINING)
+            assert (entry.unloading is not None) is (entry.state is State.UNLOADING)
 
     # -- the world's moves
 
@@ -171,6 +195,15 @@ class World:
         self.model_of[request] = model
         self.say(ev.RequestArrived(request, model, self.now + patience, suspect))
         return request
+
+    def make_resident(self, *models: ModelName) -> None:
+        """In this order, so that the first is the least recently used; afterwards all are certainly idle."""
+        for model in models:
+            self.arrive(model)
+            self.answer(model)
+            self.pass_on(model)
+            self.now += 1.0
+        self.say(ev.Tick())
 
     def answer(
         self,
@@ -247,7 +280,10 @@ class World:
         """Law 8: the same log gives the same effects."""
         again = Core(budget=self.budget, limits=self.limits, order=self.order())
         for event, now, effects in self.log:
-            assert again.handle(event, now) == effects
+            if isinstance(event, str):
+                _choose(again, event)
+            else:
+                assert again.handle(event, now) == effects
         assert again.next_wakeup() == self.core.next_wakeup()
         assert snapshot(again.entries) == snapshot(self.core.entries)
         assert snapshot(again.ledger) == snapshot(self.core.ledger)

@@ -16,15 +16,17 @@ import uv
 
 from overbook.runtimes import install as module
 from overbook.runtimes.catalogue import RUNTIMES, UnknownExtra, UnknownRuntime, runtime
+from overbook.runtimes.in_use import held
 from overbook.runtimes.install import (
     RuntimeInstallError,
-    capabilities,
     environment,
     install,
     list_runtimes,
     remove,
     runtimes_dir,
 )
+from overbook.runtimes.installer import locked
+from overbook.runtimes.recipe import Recipe
 
 Said = list[tuple[str, float | None]]
 
@@ -108,7 +110,8 @@ def test_what_was_cut_short_is_no_environment(
     [
         ("echo 'error: Failed to fetch: dns error' >&2; exit 2", "index cannot be reached"),
         ("echo 'error: No space left on device (os error 28)' >&2; exit 2", "no disk space"),
-        ("echo '  × No solution found' >&2; exit 1", "(No solution found)"),
+        ("echo '  × No solution found' >&2; exit 1", "do not go together (No solution found)"),
+        ('echo "error: $COLUMNS" >&2; exit 1', "(10000)"),
         ("exit 1", "uv said nothing"),
     ],
 )
@@ -154,14 +157,13 @@ def test_two_installers_at_once_build_one(
     )
     said: list[str] = []
     # The other process is started while this one holds the lock, and waits for it.
-    with module._locked(home / ".mlserver.lock", nobody):
+    with locked(home / ".mlserver.lock", nobody):
         other = subprocess.Popen(
             [sys.executable, "-c", code, str(tmp_path / "uv")], stdout=subprocess.PIPE, text=True
         )
         assert other.stdout is not None
         said.append(other.stdout.readline().strip())
-        root = runtime("mlserver")
-        module._build(root, frozenset({"onnx"}), nobody)
+        module._build(Recipe(runtime("mlserver"), frozenset({"onnx"})), nobody)
     rest, _ = other.communicate(timeout=20)
     assert said == ["waiting for another installation to end"]
     assert rest.strip() == "mlserver is ready"
@@ -177,9 +179,14 @@ def test_list_and_remove(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     root = install("mlserver", nobody)
     older = home / "mlserver-0000-py3.10"
     older.mkdir()
+    metadata = root / "lib" / "python3.11" / "site-packages" / "Scikit_Learn-9.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text("Name: Scikit_Learn\nVersion: 9.0\n")
     after = list_runtimes()[0]
     assert (after.installed, after.size_bytes, after.path) == (True, 5, root)
-    assert (after.extras, "xgboost" in after.more) == (("onnx",), True)
+    assert after.packages == ("scikit-learn==9.0",), "what is there, not what should be"
+    assert after.extras == ("onnx",)
+    assert after.more["catboost"] == ("mlserver-catboost==1.7.1", "catboost==1.2.10")
     assert remove("mlserver") is True
     assert [p for p in home.iterdir() if p.is_dir()] == []
 
@@ -215,14 +222,14 @@ def test_an_extra_makes_another_environment_and_leaves_the_first(
 ) -> None:
     fake_uv(tmp_path, monkeypatch, f'echo "$@" >> "{tmp_path}/said"\n' + _WORKS)
     first = install("mlserver", nobody)
-    assert capabilities("mlserver") == ("mlserver", "sklearn", "python", "onnx")
     second = install("mlserver", nobody, extras=frozenset({"xgboost"}))
     assert second != first
     assert (first / "bin" / "python").exists()
     found = environment("mlserver")
     assert found.root == second
     assert found.extras == {"onnx", "xgboost"}
-    assert capabilities("mlserver") == ("mlserver", "sklearn", "python", "onnx", "xgboost")
+    offered = runtime("mlserver").offers(found.extras)
+    assert offered == ("mlserver", "sklearn", "python", "onnx", "xgboost")
     locks = [Path(word).name for word in (tmp_path / "said").read_text().split() if "lock" in word]
     once = ["requirements.lock", "onnx.lock"]
     assert locks == [*once, *once, "xgboost.lock"]
@@ -280,7 +287,8 @@ def test_the_catalogue() -> None:
         assert len(known.pinned()) == len(known.packages)
         for extra in known.extras:
             assert extra.lock.with_suffix(".in").is_file()
-            assert len(known.pinned({extra.name})) == len(known.packages) + len(extra.packages)
+            locked = extra.lock.read_text()
+            assert all(f"\n{name}==" in f"\n{locked}" for name in extra.packages)
 
 
 def test_locks_of_one_runtime_fit_together() -> None:
@@ -295,3 +303,55 @@ def test_locks_of_one_runtime_fit_together() -> None:
                     found.setdefault(name, set()).add(rest.rstrip(" \\"))
             for name, versions in found.items():
                 assert pins.setdefault(name, versions) == versions, (lock, name)
+
+
+_CHOOSES = """
+if [ "$1 $2" = "pip compile" ]; then for last; do :; done; cat "$last" >&2; exit 0; fi
+"""
+
+
+def test_chosen_versions_make_another_environment_and_stay(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = f'echo "$@" >> "{tmp_path}/said"\n' + _CHOOSES + _WORKS
+    fake_uv(tmp_path, monkeypatch, script.replace("printf 12345 >", "ln -s /bin/true"))
+    pinned = install("mlserver", nobody)
+    older = install("mlserver", nobody, packages=("scikit-learn==1.6.1",))
+    assert older != pinned
+    assert environment("mlserver").root == older
+    assert "--require-hashes" not in (tmp_path / "said").read_text().splitlines()[-1]
+    both = install("mlserver", nobody, extras=frozenset({"xgboost"}))
+    assert both not in (older, pinned)
+    assert (
+        environment("mlserver").identity
+        == Recipe(runtime("mlserver"), frozenset(), ("scikit-learn==1.6.1",)).folder_name
+    )
+    # The pin itself chooses nothing; one that is there is not made anew, and is the one in use.
+    pin = runtime("mlserver").pins()["scikit-learn"]
+    last = install("mlserver", nobody, packages=(f"scikit-learn=={pin}",))
+    assert environment("mlserver").root == last
+    (tmp_path / "said").unlink()
+    assert install("mlserver", nobody, packages=("scikit-learn==1.6.1",)) == both
+    assert environment("mlserver").root == both
+    assert not (tmp_path / "said").exists()
+
+
+def test_what_an_agent_holds_is_not_removed_even_while_no_process_runs_from_it(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_uv(tmp_path, monkeypatch, _WORKS)
+    root = install("mlserver", nobody)
+    with held(root), pytest.raises(RuntimeInstallError, match="in use by an agent: stop"):
+        remove("mlserver")
+    assert remove("mlserver") is True
+
+
+def test_without_a_home_folder_it_is_said_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("OVERBOOK_RUNTIMES_DIR", raising=False)
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", nowhere)
+    with pytest.raises(RuntimeInstallError, match="set OVERBOOK_RUNTIMES_DIR to a folder, or HOME"):
+        list_runtimes()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from overbook.placement import ReplicaId
 from overbook.scheduler.messages import (
     assigned_model,
     catalogue_models,
     hello_of,
+    news_of,
     server_list,
     server_report_of,
 )
-from overbook.scheduler.records import ForeignModel
+from overbook.scheduler.records import ForeignModel, News
+from overbook.wire import common_pb2 as common
 from overbook.wire import scheduler_pb2 as pb
 from tests.unit.scheduler.world import World
 
@@ -19,6 +22,17 @@ def test_an_assignment_carries_pin_priority_and_keep_alive() -> None:
     world.apply("iris", pinned=True, priority=3, keepAlive="1h30m")
     told = assigned_model(world.model("iris"))
     assert (told.pinned, told.priority, told.keep_alive_seconds) == (True, 3, 5400.0)
+
+
+def test_an_assignment_carries_the_parameters_and_another_value_is_another_content() -> None:
+    world = World()
+    world.apply("iris", parameters=[{"name": "b", "value": "2"}, {"name": "a", "value": "1"}])
+    assert dict(assigned_model(world.model("iris")).parameters) == {"a": "1", "b": "2"}
+    before = world.model("iris").content_generation
+    world.apply("iris", parameters=[{"name": "a", "value": "1"}, {"name": "b", "value": "2"}])
+    assert world.model("iris").content_generation == before
+    world.apply("iris", parameters=[{"name": "a", "value": "1"}, {"name": "b", "value": "3"}])
+    assert world.model("iris").content_generation > before
 
 
 def test_gateways_hear_how_long_requests_wait() -> None:
@@ -62,3 +76,21 @@ def test_what_an_agent_cannot_see_is_not_zero() -> None:
 def test_an_agent_says_what_costs_a_process() -> None:
     _, hello = hello_of(pb.AgentHello(separate_process=["onnx", "python"]))
     assert hello.separate_process == {"onnx", "python"}
+
+
+def test_the_list_of_servers_tells_environments_of_their_own() -> None:
+    world = World()
+    world.server("ours")
+    world.server("older", environment={"packages": ["scikit-learn==1.6.1"]})
+    world.server("packed", environment={"archive": "/env.tar.gz"})
+    older, ours, packed = server_list(world.state).servers
+    assert not ours.HasField("environment")
+    assert list(older.environment.packages) == ["scikit-learn==1.6.1"]
+    assert (packed.environment.archive, packed.environment.requirements) == ("/env.tar.gz", "")
+
+
+def test_news_without_a_text_are_none() -> None:
+    where = common.ReplicaRef(server="a", replica=1)
+    told = pb.ReplicaNews(replica=where, text="no network", failed=True)
+    assert news_of(told) == (ReplicaId("a", 1), News("no network", failed=True))
+    assert news_of(pb.ReplicaNews(replica=where))[1] is None

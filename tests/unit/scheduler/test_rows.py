@@ -139,6 +139,15 @@ def test_waiting_models_wait_again() -> None:
     assert again.seats("iris")
 
 
+def test_a_model_that_is_served_nowhere_still_says_so() -> None:
+    world = World()
+    world.server()
+    world.apply("iris", replicas=0)
+    again = reread(world)
+    assert again.model("iris").reason == world.model("iris").reason != ""
+    assert again.reason("iris") == "ModelScaledDown"
+
+
 def test_a_budget_given_by_a_default_outlives_the_default() -> None:
     world = World()
     world.server()

@@ -234,6 +234,15 @@ def test_a_smaller_budget_unseats_the_last_registered(world: World) -> None:
     world.check()
 
 
+def test_agents_are_told_of_another_eviction_policy(world: World) -> None:
+    world.server(evictionPolicy="lru")
+    assert world.last.configured == {replica("mlserver/0")}
+    assert world.state.server("mlserver").eviction_policy == "lru"
+    world.bye("mlserver/0")
+    world.hello()
+    assert world.last.configured == {replica("mlserver/0")}, "it may have had another one"
+
+
 def test_deleting_a_server_sends_its_models_elsewhere(world: World) -> None:
     world.server("other", memory="2M", overcommitPercentage=0)
     world.hello("other/0")

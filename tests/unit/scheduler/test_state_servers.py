@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from overbook.artifacts.survey import Survey
-from overbook.placement import Provider, Rule
-from overbook.scheduler.records import ForeignModel
+from overbook.placement import Provider, ReplicaId, Rule
+from overbook.scheduler import agents_in
+from overbook.scheduler.records import ForeignModel, News, Role
 from tests.unit.scheduler.world import MB, World
 
 ADDRESS = {"rest": "127.0.0.1:1", "grpc": "127.0.0.1:2"}
@@ -87,3 +88,55 @@ def test_foreign_models_of_known_size_take_their_share_of_the_budget() -> None:
     assert world.state.verdict("net").decisions[0].rule is Rule.TOO_LARGE
     world.apply("small", requirements=["onnx"], memory="1M")
     assert world.seats("small").keys() == {"theirs/0"}
+
+
+def test_a_model_that_asks_for_a_version_waits_for_the_server_that_gets_it() -> None:
+    world = World()
+    world.server("mlserver")
+    world.hello("mlserver/0", "sklearn", "scikit-learn==1.9.1")
+    world.server("older", environment={"packages": ["scikit-learn==1.6.1"]})
+    world.apply("forest", requirements=["sklearn", "scikit-learn==1.6.*"])
+    assert world.seats("forest") == {}
+    world.hello("older/0", "sklearn", "scikit-learn==1.6.1")
+    assert world.seats("forest").keys() == {"older/0"}
+    # Another environment does not have it any more.
+    world.hello("older/0", "sklearn", "scikit-learn==1.7.0")
+    assert world.seats("forest") == {"older/0": Role.REVOKING}
+    assert "1.7.0 on older, 1.9.1 on mlserver" in world.model("forest").reason
+    world.check()
+
+
+def test_a_servers_own_words_leave_its_packages_as_they_are() -> None:
+    world = World()
+    world.server("mlserver", capabilities=["fraud"])
+    world.hello("mlserver/0", "sklearn", "scikit-learn==1.9.1")
+    world.apply("forest", requirements=["fraud", "scikit-learn>=1.9"])
+    assert world.seats("forest").keys() == {"mlserver/0"}
+
+
+def test_what_is_done_for_an_environment_stands_in_the_condition() -> None:
+    world = World()
+    world.server("older", environment={"packages": ["scikit-learn==9"]})
+
+    def told(text: str, *, failed: bool = False) -> tuple[str, str]:
+        given = News(text, failed) if text else None
+        agents_in.news(world.state, ReplicaId("older", 0), given, world.now)
+        changes = world.settle()
+        condition = world.state.server("older").condition
+        assert condition is not None
+        return condition.reason, " ".join(each.reason for each in changes.notes)
+
+    def message() -> str:
+        condition = world.state.server("older").condition
+        return "" if condition is None else condition.message
+
+    assert told("downloading") == ("ServerProgressing", "")
+    assert "older/0 is not connected: downloading" in message()
+    assert told("no such version", failed=True) == ("ServerFailed", "EnvironmentFailed")
+    assert told("no such version", failed=True) == ("ServerFailed", "")
+    world.hello("older/0")
+    world.server_report("older/0", state="ready")
+    assert "older/0: no such version; what it has now goes on" in message()
+    assert told("") == ("ServerReady", "")
+    assert message() == "1 of 1 replicas ready"
+    agents_in.news(world.state, ReplicaId("gone", 0), News("x"), world.now)

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 from overbook.scheduler import bodies, status
 from overbook.scheduler.events import Event
 from overbook.scheduler.records import ForeignModel
 from tests.unit.scheduler.world import MB, World, a_report, replica
 
 
-def shown(world: World, name: str) -> dict[str, object]:
-    text = status.model_json(world.model(name), world.state.seats.replicas)
-    bodies.ModelObject.model_validate_json(text)
-    value = json.loads(text)
-    assert isinstance(value, dict)
-    return value
+def shown(world: World, name: str) -> bodies.ModelObject:
+    return status.model_object(world.model(name), world.state.seats.replicas)
 
 
 def test_a_model_nobody_reported_yet() -> None:
@@ -51,6 +45,7 @@ def test_a_model_nobody_reported_yet() -> None:
                     "evictions": 0,
                     "lastError": None,
                     "unverified": None,
+                    "warnings": [],
                 }
             ],
         },
@@ -72,11 +67,10 @@ def test_a_model_as_its_agent_reports_it() -> None:
         loads=3,
         evictions=4,
         last_error='said "no"\n',
+        warnings=('saved with "1.6"', "no workers"),
     )
     world.report("mlserver/0", "iris", report)
-    value = shown(world, "iris")
-    assert isinstance(value["status"], dict)
-    assert value["status"]["replicas"] == [
+    assert shown(world, "iris")["status"]["replicas"] == [
         {
             "server": "mlserver",
             "replica": 0,
@@ -88,6 +82,7 @@ def test_a_model_as_its_agent_reports_it() -> None:
             "evictions": 4,
             "lastError": 'said "no"\n',
             "unverified": None,
+            "warnings": ['saved with "1.6"', "no workers"],
         }
     ]
 
@@ -102,10 +97,8 @@ def test_where_nothing_is_declared_nothing_is_shown_as_declared() -> None:
     assert bytes_shown(world, "iris") == {"declared": None, "measured": 7, "charged": 7}
 
 
-def bytes_shown(world: World, name: str) -> object:
-    status = shown(world, name)["status"]
-    assert isinstance(status, dict)
-    return status["replicas"][0]["bytes"]
+def bytes_shown(world: World, name: str) -> bodies.ModelBytes:
+    return shown(world, name)["status"]["replicas"][0]["bytes"]
 
 
 def test_a_model_without_a_place_and_with_labels() -> None:
@@ -114,7 +107,6 @@ def test_a_model_without_a_place_and_with_labels() -> None:
     world.model("iris").metadata = '{"labels":{"team":"a"}}'
     value = shown(world, "iris")
     assert value["metadata"] == {"name": "iris", "generation": 1, "labels": {"team": "a"}}
-    assert isinstance(value["status"], dict)
     assert value["status"]["replicas"] == []
     assert value["status"]["conditions"][0]["reason"] == "ScheduleFailed"
 
@@ -124,8 +116,7 @@ def test_a_server() -> None:
     world.server()
     server = world.state.server("mlserver")
     replicas = world.state.replicas_of("mlserver")
-    text = status.server_json(server, replicas)
-    assert json.loads(text)["status"]["replicas"] == [
+    assert status.server_object(server, replicas)["status"]["replicas"] == [
         {
             "replica": 0,
             "state": "disconnected",
@@ -156,9 +147,7 @@ def test_a_server() -> None:
         grpc="127.0.0.1:2",
         foreign=(ForeignModel("theirs", "ready"),),
     )
-    text = status.server_json(server, replicas)
-    bodies.ServerObject.model_validate_json(text)
-    found = json.loads(text)
+    found = status.server_object(server, replicas)
     assert found["status"]["conditions"][0]["status"] == "True"
     assert found["status"]["replicas"] == [
         {
@@ -182,7 +171,6 @@ def test_a_verdict_has_every_replica_in_numbers() -> None:
     world.apply("iris", memory="2M")
     value = status.verdict_object(world.state.verdict("iris"))
     assert (value["placed"], value["bytes"], value["reason"]) == (True, 2 * MB, "")
-    assert isinstance(value["replicas"], list)
     chosen, refused = value["replicas"]
     assert (chosen["server"], chosen["chosen"], chosen["rule"]) == ("mlserver", True, None)
     assert (refused["server"], refused["chosen"], refused["rule"]) == ("small", False, "TooLarge")

@@ -80,20 +80,25 @@ def test_a_store_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
         Store(tmp_path / "state.db")
 
 
-def test_a_store_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("version", "later"), [(1, ("made_for", "called")), (2, ("called",))])
+def test_a_store_of_an_older_version_is_brought_up_to_date(
+    tmp_path: Path, version: int, later: tuple[str, ...]
+) -> None:
     store = Store(tmp_path / "state.db")
     store.commit(Batch(models=[model("a")]))
     store.close()
     with sqlite3.connect(tmp_path / "state.db") as db:
-        db.execute("ALTER TABLE models DROP COLUMN made_for")
-        db.execute("PRAGMA user_version=1")
+        for column in later:
+            db.execute(f"ALTER TABLE models DROP COLUMN {column}")
+        db.execute(f"PRAGMA user_version={version}")
     db.close()
     store = Store(tmp_path / "state.db")
     assert store.load().models == [model("a")]
-    store.commit(Batch(models=[model("b")._replace(made_for="triton")]))
+    store.commit(Batch(models=[model("b")._replace(made_for="triton", called="x\ny")]))
     store.close()
     store = Store(tmp_path / "state.db")
     assert [row.made_for for row in store.load().models] == ["", "triton"]
+    assert [row.called for row in store.load().models] == ["", "x\ny"]
     store.close()
 
 

@@ -8,7 +8,7 @@ from overbook.scheduler.records import Role
 from tests.unit.scheduler.test_rows import reread
 from tests.unit.scheduler.world import MB, World
 
-OTHER = Survey(2 * MB, "f2", "triton")
+OTHER = Survey(2 * MB, "f2", "mlserver")
 
 
 def message(world: World, name: str) -> str:
@@ -34,7 +34,7 @@ def test_it_waits_for_a_look_and_then_has_a_place() -> None:
         1,
         2 * MB,
         "f2",
-        "triton",
+        "mlserver",
     )
     world.check()
 

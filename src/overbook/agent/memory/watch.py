@@ -36,7 +36,7 @@ RETRY_AFTER: Final = 2.0
 
 
 class Residents(Protocol):
-    """The actor, as far as the watch has to do with it. Bytes."""
+    """The models in memory, as far as the watch has to do with them. Bytes."""
 
     @property
     def budget(self) -> int: ...

@@ -6,23 +6,36 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, TypedDict
 
+from overbook.agent.servers.attached.connection import Attachment
 from overbook.agent.servers.attached.kinds import AttachedKind, AttachedMlserver, AttachedTriton
-from overbook.agent.servers.attached.server import AttachedServer, Attachment
+from overbook.agent.servers.attached.server import AttachedServer
 from overbook.agent.servers.mlserver.server import MlserverConfig, MlserverServer
-from overbook.agent.servers.protocol import InferenceServer
+from overbook.agent.servers.mlserver.settings import server_settings
+from overbook.agent.servers.protocol import InferenceServer, PreparedModel, Warn, unheard
+from overbook.agent.servers.triton import config as triton_config
+from overbook.agent.servers.triton import ensembles
 from overbook.agent.servers.triton.server import TritonConfig, TritonServer
 from overbook.runtimes.catalogue import UnknownRuntime
-from overbook.runtimes.install import RuntimeEnvironment, environment
+from overbook.runtimes.install import RuntimeEnvironment
 
-LAUNCHED: Final[Mapping[str, Callable[[RuntimeEnvironment, Path], InferenceServer]]] = {
-    "mlserver": lambda installed, folder: MlserverServer(
-        MlserverConfig(**_told(installed, folder))
+LAUNCHED: Final[Mapping[str, Callable[[RuntimeEnvironment, Path, Warn], InferenceServer]]] = {
+    "mlserver": lambda installed, folder, warn: MlserverServer(
+        MlserverConfig(**_told(installed, folder, warn))
     ),
-    "triton": lambda installed, folder: TritonServer(TritonConfig(**_told(installed, folder))),
+    "triton": lambda installed, folder, warn: TritonServer(
+        TritonConfig(**_told(installed, folder, warn))
+    ),
 }
 ATTACHED: Final[Mapping[str, Callable[[], AttachedKind]]] = {
     "mlserver": AttachedMlserver,
     "triton": AttachedTriton,
+}
+
+
+# Whether files could be loaded by a server of this kind, whatever is installed: raises ModelRejected with one line.
+CHECKS: Final[Mapping[str, Callable[[PreparedModel], object]]] = {
+    "mlserver": server_settings,
+    "triton": triton_config.validate,
 }
 
 
@@ -33,22 +46,29 @@ class _Told(TypedDict):
     plugin: Path
     state: Path
     extras: frozenset[str]
+    warn: Warn
 
 
-def _told(installed: RuntimeEnvironment, folder: Path) -> _Told:
+def _told(installed: RuntimeEnvironment, folder: Path, warn: Warn) -> _Told:
     return {
         "python": installed.python,
         "plugin": installed.plugin,
         "state": folder,
         "extras": installed.extras,
+        "warn": warn,
     }
 
 
-def make_server(runtime: str, folder: Path) -> InferenceServer:
-    """The server of one replica, not started; ``folder`` is its own. Raises UnknownRuntime, RuntimeInstallError."""
-    if runtime not in LAUNCHED:
-        raise UnknownRuntime(_unknown(runtime, "started", LAUNCHED))
-    return LAUNCHED[runtime](environment(runtime), folder)
+def make_server(
+    installed: RuntimeEnvironment, folder: Path, warn: Warn = unheard
+) -> InferenceServer:
+    """The server of one replica, not started; ``folder`` is its own. ``warn``: is told what may be wrong with models.
+
+    Raises UnknownRuntime.
+    """
+    if installed.name not in LAUNCHED:
+        raise UnknownRuntime(_unknown(installed.name, "started", LAUNCHED))
+    return LAUNCHED[installed.name](installed, folder, warn)
 
 
 def attach(runtime: str, attachment: Attachment, on_foreign: Callable[[], None]) -> AttachedServer:
@@ -56,6 +76,11 @@ def attach(runtime: str, attachment: Attachment, on_foreign: Callable[[], None])
     if runtime not in ATTACHED:
         raise UnknownRuntime(_unknown(runtime, "attached", ATTACHED))
     return AttachedServer(attachment, ATTACHED[runtime](), on_foreign)
+
+
+def callees(artifact: Path) -> tuple[str, ...]:
+    """Names of the models that the one in this folder calls, where its files say so. Blocking."""
+    return ensembles.callees(artifact)
 
 
 def _unknown(runtime: str, what: str, known: Mapping[str, object]) -> str:

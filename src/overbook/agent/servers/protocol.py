@@ -6,11 +6,11 @@ model is the caller's promise; different models may be loaded and unloaded at th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from overbook.agent.deaths import Calls
 
@@ -70,7 +70,8 @@ class Presence(Enum):
 class PreparedModel:
     """A model as an adapter needs it. ``artifact``: the local, checked, read-only folder of its files.
 
-    ``version``: the folder in it that is meant, a number; empty when the adapter may choose.
+    ``version``: the folder in it that is meant, a number; empty when the adapter may choose. ``parameters``: for the
+    model's own code or its server, by name and sorted; they go before what the files say.
     """
 
     name: str
@@ -78,6 +79,7 @@ class PreparedModel:
     artifact: Path
     requirements: tuple[str, ...] = ()
     version: str = ""
+    parameters: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,15 @@ class ProcessMemory:
 
     bytes: int
     processes: int
+
+
+# How an adapter tells of what does not keep a model from being served, but may be wrong with it, in words for people.
+# No words say of a content that is new here that nothing is known against it.
+Warn: TypeAlias = Callable[[PreparedModel, Iterable[str]], None]
+
+
+def unheard(_model: PreparedModel, _texts: Iterable[str]) -> None:
+    """A `Warn` for who has nobody to tell."""
 
 
 class InferenceServer(Protocol):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from overbook.cli.options import PORT
 from overbook.demo.options import (
     DEFAULT_API_PORT,
     DEFAULT_MODELS,
@@ -14,8 +15,6 @@ from overbook.demo.options import (
     DEFAULT_SEED,
     DemoOptions,
 )
-
-_PORT = click.IntRange(1, 65535)
 
 
 @click.command(short_help="See it work: real models, more than fit.")
@@ -31,7 +30,7 @@ _PORT = click.IntRange(1, 65535)
 )
 @click.option(
     "--port",
-    type=_PORT,
+    type=PORT,
     metavar="PORT",
     default=DEFAULT_PORT,
     show_default=True,
@@ -39,7 +38,7 @@ _PORT = click.IntRange(1, 65535)
 )
 @click.option(
     "--api-port",
-    type=_PORT,
+    type=PORT,
     metavar="PORT",
     default=DEFAULT_API_PORT,
     show_default=True,

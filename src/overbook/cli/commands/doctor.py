@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
 from overbook.cli.failures import Failed
 from overbook.cli.options import api_url_option, url_option
-from overbook.machine.options import default_state_dir
+from overbook.machine.home import state_folder
 
 
 @click.command(short_help="Check this machine and a running Overbook.")
@@ -32,7 +31,7 @@ def doctor(state_dir: Path | None, api_url: str, url: str) -> None:
     from overbook.cli.words import plural
 
     checks = run_checks(
-        state_dir=state_dir or default_state_dir(os.environ, Path.home()),
+        state_dir=state_folder(state_dir),
         api_url=api_url,
         url=url,
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+import textwrap
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -11,7 +12,8 @@ import click
 
 from overbook.cli.failures import Failed
 
-_SHOWN_PACKAGES: Final = 3
+_NARROWEST: Final = 20
+_WIDEST: Final = 120
 
 
 @click.group(short_help="Environments that inference servers run in.")
@@ -28,17 +30,17 @@ def runtime() -> None:
 
 @runtime.command("list")
 def list_() -> None:
-    """List runtimes, whether they are installed, and their extras.
+    """List runtimes, whether they are installed, their extras, and the packages in them with versions.
 
     EXTRAS are in the environment (or would be, when it is not installed); MORE can be added with
-    `overbook runtime install NAME --with EXTRA,...`.
+    `overbook runtime install NAME --with EXTRA,...`, and so can other versions: `--with PACKAGE==VERSION`.
 
     \b
     overbook runtime list
     """
     from overbook.cli.tables import Column, table, terminal_width
     from overbook.cli.words import size
-    from overbook.runtimes.install import list_runtimes
+    from overbook.runtimes.install import RuntimeInstallError, list_runtimes
 
     columns = (
         Column("NAME"),
@@ -46,9 +48,12 @@ def list_() -> None:
         Column("SIZE", right=True),
         Column("EXTRAS", shrinks=True),
         Column("MORE", shrinks=True),
-        Column("PACKAGES", shrinks=True),
         Column("PATH", shrinks=True),
     )
+    try:
+        found = list_runtimes()
+    except RuntimeInstallError as error:
+        raise Failed(f"Error: {error}") from None
     rows = [
         (
             each.name,
@@ -56,26 +61,35 @@ def list_() -> None:
             size(each.size_bytes),
             ", ".join(each.extras) or "-",
             ", ".join(each.more) or "-",
-            _packages(each.packages),
             str(each.path) if each.installed else "-",
         )
-        for each in list_runtimes()
+        for each in found
     ]
-    click.echo(table(columns, rows, width=terminal_width()))
+    width = terminal_width()
+    click.echo(table(columns, rows, width=width))
+    for each in found:
+        click.echo(f"\n{each.name} {'has' if each.installed else 'would have'}")
+        for line in _packages(each.packages, width):
+            click.echo(f"  {line}")
+        for extra, packages in each.more.items():
+            click.echo(f"  with {extra}: {', '.join(each.replace('==', ' ') for each in packages)}")
 
 
 @runtime.command()
 @click.argument("name")
 @click.option(
     "--with",
-    "extras",
+    "words",
     multiple=True,
-    metavar="EXTRA,...",
-    help="Frameworks to have in it besides; those it has stay.",
+    metavar="EXTRA|PACKAGE==VERSION,...",
+    help="Frameworks to have in it besides, and versions to have instead of those that are pinned; what it has stays.",
 )
 @click.option("--reinstall", is_flag=True, help="Make it anew, also when it is there.")
-def install(name: str, extras: tuple[str, ...], reinstall: bool) -> None:
+def install(name: str, words: tuple[str, ...], reinstall: bool) -> None:
     """Install a runtime; nothing to do when it is there already.
+
+    With `PACKAGE==VERSION` the whole runtime gets that version. One Server alone gets it by `environment` in its
+    manifest, and then others run beside it as they are.
 
     `overbook up` notices another environment within seconds: servers of the runtime are started again in it, one
     replica after the other, and models that waited for what it adds are placed.
@@ -83,14 +97,20 @@ def install(name: str, extras: tuple[str, ...], reinstall: bool) -> None:
     \b
     overbook runtime install mlserver
     overbook runtime install mlserver --with xgboost,lightgbm
+    overbook runtime install mlserver --with scikit-learn==1.6.1
     """
+    from overbook.runtimes.catalogue import runtime as known_runtime
     from overbook.runtimes.install import RuntimeInstallError, UnknownRuntime
     from overbook.runtimes.install import install as install_runtime
+    from overbook.runtimes.recipe import UnusableRequirement, chosen, split_words
 
     try:
+        extras, packages = chosen(known_runtime(name), split_words(words))
         with _progress(f"runtime {name}") as progress:
-            path = install_runtime(name, progress, extras=_words(extras), reinstall=reinstall)
-    except (RuntimeInstallError, UnknownRuntime) as error:
+            path = install_runtime(
+                name, progress, extras=extras, packages=packages, reinstall=reinstall
+            )
+    except (RuntimeInstallError, UnknownRuntime, UnusableRequirement) as error:
         raise Failed(f"Error: {error}") from None
     click.echo(f"runtime/{name} installed at {path}")
 
@@ -113,14 +133,13 @@ def remove(name: str) -> None:
     click.echo(f"runtime/{name} removed" if removed else f"runtime/{name} was not installed")
 
 
-def _words(options: tuple[str, ...]) -> frozenset[str]:
-    words = (word.strip() for option in options for word in option.split(","))
-    return frozenset(word for word in words if word)
-
-
-def _packages(packages: tuple[str, ...]) -> str:
-    more = len(packages) - _SHOWN_PACKAGES
-    return ", ".join(packages[:_SHOWN_PACKAGES]) + (f" and {more} more" if more > 0 else "")
+def _packages(packages: Iterable[str], width: int) -> list[str]:
+    """Lines that list them with their versions, none longer than the terminal is wide."""
+    # A name and its version stay together.
+    joined = ", ".join(each.replace("==", "\0") for each in packages)
+    longest = max(_NARROWEST, min(width, _WIDEST) - 2)
+    lines = textwrap.wrap(joined, longest, break_long_words=False, break_on_hyphens=False)
+    return [line.replace("\0", " ") for line in lines]
 
 
 @contextmanager

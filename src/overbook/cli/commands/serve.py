@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
 from overbook.cli.options import (
+    PORT,
     activation_timeout_option,
     grace_option,
+    metrics_options,
     parse_quantity,
     silence_limit_option,
 )
+from overbook.machine.home import state_folder
 from overbook.machine.options import (
     API_PORT,
     DATA_PORT,
     LOOPBACK,
     AttachOptions,
+    EnvironmentOptions,
+    MetricsOptions,
     ServeAgentOptions,
     ServeGatewayOptions,
     ServeSchedulerOptions,
-    default_state_dir,
 )
 
-_PORT = click.IntRange(1, 65535)
 _SCHEDULER = "127.0.0.1:9005"
 _state_dir = click.option(
     "--state-dir",
@@ -57,7 +59,7 @@ def serve() -> None:
 @_state_dir
 @click.option("--host", default=LOOPBACK, show_default=True, help="Address of the control API.")
 @click.option(
-    "--api-port", type=_PORT, metavar="PORT", default=API_PORT, show_default=True, help="Its port."
+    "--api-port", type=PORT, metavar="PORT", default=API_PORT, show_default=True, help="Its port."
 )
 @click.option(
     "--listen",
@@ -79,7 +81,7 @@ def scheduler(
     from overbook.machine.serve import run_scheduler
 
     options = ServeSchedulerOptions(
-        state_dir=_state(state_dir), host=host, api_port=api_port, listen=listen, grace=grace
+        state_dir=state_folder(state_dir), host=host, api_port=api_port, listen=listen, grace=grace
     )
     ctx.exit(run_scheduler(options))
 
@@ -131,6 +133,24 @@ def scheduler(
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="The folder that it reads its models from.",
 )
+@metrics_options
+@click.option(
+    "--package",
+    "packages",
+    multiple=True,
+    metavar="PACKAGE==VERSION",
+    help="One more package, or another version, in an environment of its own; may be repeated.",
+)
+@click.option(
+    "--requirements",
+    type=click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path),
+    help="The same, as a file of requirements.",
+)
+@click.option(
+    "--archive",
+    type=click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path),
+    help="The same, packed by conda-pack or from a venv (.tar.gz).",
+)
 @grace_option
 @silence_limit_option
 @click.pass_context
@@ -146,7 +166,7 @@ def agent(ctx: click.Context, /, **_: object) -> None:
 
     given = ctx.params
     options = ServeAgentOptions(
-        state_dir=_state(given["state_dir"]),
+        state_dir=state_folder(given["state_dir"]),
         scheduler=given["scheduler"],
         listen=given["listen"],
         server=given["server"],
@@ -156,10 +176,23 @@ def agent(ctx: click.Context, /, **_: object) -> None:
         overcommit=given["overcommit"],
         capabilities=given["capabilities"],
         attach=_attach(given["rest"], given["grpc"], given["repository"]),
+        environment=_environment(given["packages"], given["requirements"], given["archive"]),
         grace=given["grace"],
         silence_limit=given["silence_limit"],
+        metrics=MetricsOptions(given["metrics_host"], given["metrics_port"]),
     )
     ctx.exit(run_agent(options))
+
+
+def _environment(
+    packages: tuple[str, ...], requirements: Path | None, archive: Path | None
+) -> EnvironmentOptions | None:
+    given = sum(1 for each in (packages, requirements, archive) if each)
+    if given > 1:
+        raise click.UsageError(
+            "--package, --requirements and --archive exclude each other; expected one of them"
+        )
+    return EnvironmentOptions(packages, requirements, archive) if given else None
 
 
 def _attach(rest: str | None, grpc: str | None, repository: Path | None) -> AttachOptions | None:
@@ -181,21 +214,13 @@ def _attach(rest: str | None, grpc: str | None, repository: Path | None) -> Atta
 @_scheduler
 @click.option("--host", default=LOOPBACK, show_default=True, help="Address of the data plane.")
 @click.option(
-    "--port", type=_PORT, metavar="PORT", default=DATA_PORT, show_default=True, help="Its port."
+    "--port", type=PORT, metavar="PORT", default=DATA_PORT, show_default=True, help="Its port."
 )
+@metrics_options
 @activation_timeout_option
 @grace_option
 @click.pass_context
-def gateway(
-    ctx: click.Context,
-    /,
-    state_dir: Path | None,
-    scheduler: str,
-    host: str,
-    port: int,
-    activation_timeout: float,
-    grace: float,
-) -> None:
+def gateway(ctx: click.Context, /, **_: object) -> None:
     """A gateway: Envoy and its controller.
 
     \b
@@ -203,16 +228,14 @@ def gateway(
     """
     from overbook.machine.serve import run_gateway
 
+    given = ctx.params
     options = ServeGatewayOptions(
-        state_dir=_state(state_dir),
-        scheduler=scheduler,
-        host=host,
-        port=port,
-        activation_timeout=activation_timeout,
-        grace=grace,
+        state_dir=state_folder(given["state_dir"]),
+        scheduler=given["scheduler"],
+        host=given["host"],
+        port=given["port"],
+        activation_timeout=given["activation_timeout"],
+        grace=given["grace"],
+        metrics=MetricsOptions(given["metrics_host"], given["metrics_port"]),
     )
     ctx.exit(run_gateway(options))
-
-
-def _state(given: Path | None) -> Path:
-    return given or default_state_dir(os.environ, Path.home())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,21 +9,20 @@ from typing import Any
 import click
 
 from overbook.cli.options import (
+    PORT,
     activation_timeout_option,
     grace_option,
     parse_quantity,
     silence_limit_option,
 )
 from overbook.client.http import JsonObject
+from overbook.machine.home import state_folder
 from overbook.machine.options import (
     API_PORT,
     DATA_PORT,
     LOOPBACK,
     UpOptions,
-    default_state_dir,
 )
-
-PORT = click.IntRange(1, 65535)
 
 
 @click.command(short_help="Start Overbook on this machine.")
@@ -87,7 +85,7 @@ def up(ctx: click.Context, /, files: tuple[str, ...], state_dir: Path | None, **
     documents = _documents(files)
     from overbook.machine.up import run_up
 
-    where = state_dir or default_state_dir(os.environ, Path.home())
+    where = state_folder(state_dir)
     ctx.exit(run_up(UpOptions(state_dir=where, documents=documents, **rest)))
 
 

@@ -6,7 +6,7 @@
 -- Nothing is remembered between requests: the more a Lua state holds, the more garbage it lets pile up before it
 -- collects, and that drives what Envoy needs for the next request out of the processor's caches.
 
-local LAST_SLOT = 15
+local LAST_SLOT = @LAST_SLOT@
 local INFER_PATH = "/inference.GRPCInferenceService/ModelInfer"
 
 -- The least loaded of all hot places; equals are chosen by lot.
@@ -40,14 +40,17 @@ local function hot_place(handle, protocol, model, mark)
   return nil
 end
 
--- The cold listener refuses a header that names another model: nothing of that may take the short way.
+-- The cold listener refuses a header that names another model: nothing of that may take the short way. It also writes
+-- a name that is percent-encoded as it is: not every inference server decodes it.
 local function rest_cluster(handle, headers, path)
-  local model, needed = parse_path(path)
+  local model, needed, plain = parse_path(path)
   local header_name = headers:get("seldon-model")
   if header_name ~= nil and model ~= nil and header_name ~= model then
     return "cold-rest"
   elseif not needed then
     return "oip-rest"
+  elseif not plain then
+    return "cold-rest"
   end
   return hot_place(handle, "rest", model, "/v2/models/" .. model .. "/infer") or "cold-rest"
 end

@@ -1,13 +1,20 @@
 -- Data listener, gRPC ModelInfer and ModelConfig. Writes the model named in the message to x-overbook-model, or
 -- refuses the request. The message is the truth, because the inference server acts on it: a
--- seldon-model header that names another model is refused, never believed.
--- A compressed message cannot be read here: without the header the request goes to the gateway (oip/compressed.py).
+-- seldon-model header that names another model is refused, never believed. What it says of a message, and in which
+-- words, the gateway says as well of messages that come to it: oip/model_name.py. Those are compressed ones, which
+-- cannot be read here (without the header the request goes to oip/compressed.py), and those of streams.
 
-local MAX_FIELDS = 100000
+local MAX_FIELDS = @MAX_FIELDS@
+-- No model has a name as long as that, and no more of one is shown.
+local LONGEST = @MAX_SHOWN@ + 1
 local WINDOW = 512
 -- Before the message: whether it is compressed, and its length.
 local FRAME = 5
+-- Looked up once: it is called for each byte of a tag or length.
+local byte_at = string.byte
 local INVALID_ARGUMENT, NOT_FOUND = "3", "5"
+local MALFORMED = "message: not a ModelInferRequest"
+local TOO_MANY = "message: more than " .. MAX_FIELDS .. " fields"
 
 -- The HTTP status is what a proxy on the way would see; clients look at grpc-status.
 local function refuse(handle, grpc_status, message)
@@ -16,7 +23,7 @@ end
 
 -- The number at `at` in `bytes`, and where the next thing begins; nil when it is not all there.
 local function varint(bytes, at)
-  local byte = string.byte(bytes, at)
+  local byte = byte_at(bytes, at)
   if byte == nil then
     return nil, at
   elseif byte < 128 then
@@ -24,7 +31,7 @@ local function varint(bytes, at)
   end
   local value, scale = byte % 128, 128
   for place = at + 1, at + 9 do
-    byte = string.byte(bytes, place)
+    byte = byte_at(bytes, place)
     if byte == nil then
       return nil, at
     end
@@ -55,33 +62,35 @@ end
 
 -- Field 1 of the message that fills the buffer after its frame. The last one wins, as in every protobuf
 -- parser, so all fields must be walked. Copies a window at a time, never the whole body; `window` is what
--- it begins with. nil when the message cannot be parsed.
+-- it begins with. nil and what is wrong when the message cannot be parsed, for which wire/protobuf.py has the
+-- same rules in the same order.
 local function model_name(buffer, window, size)
   local name, at, first = "", FRAME, 0
+  if at == size then
+    return name
+  end
   for _ = 1, MAX_FIELDS do
-    if at == size then
-      return name
-    end
     -- A tag and a length take at most 20 bytes.
     if at + 20 > first + #window and first + #window < size then
       first, window = at, buffer:getBytes(at, math.min(WINDOW, size - at))
     end
     local tag, place = varint(window, at - first + 1)
-    if tag == nil then
-      return nil
+    -- No field has the number 0, and a tag has 32 bits: servers differ in what they make of more.
+    if tag == nil or tag < 8 or tag >= 4294967296 then
+      return nil, MALFORMED
     end
     local length
     length, place = content(window, place, tag % 8)
     if length == nil then
-      return nil
+      return nil, MALFORMED
     end
     local begins = first + place - 1
     at = begins + length
     if at > size then
-      return nil
+      return nil, MALFORMED
     elseif tag == 10 then
-      if length > 1024 then
-        return nil
+      if length > LONGEST then
+        length = LONGEST
       end
       if place + length - 1 <= #window then
         name = string.sub(window, place, place + length - 1)
@@ -89,8 +98,11 @@ local function model_name(buffer, window, size)
         name = buffer:getBytes(begins, length)
       end
     end
+    if at == size then
+      return name
+    end
   end
-  return nil
+  return nil, TOO_MANY
 end
 
 -- The model's name, or nil, a gRPC status and a message; nothing at all when the message is compressed.
@@ -106,9 +118,9 @@ local function model_of(buffer)
   elseif FRAME + ((a * 256 + b) * 256 + c) * 256 + d ~= size then
     return nil, INVALID_ARGUMENT, "ModelInfer: expected exactly one message"
   end
-  local name = model_name(buffer, window, size)
+  local name, wrong = model_name(buffer, window, size)
   if name == nil then
-    return nil, INVALID_ARGUMENT, "ModelInfer: the message is not a ModelInferRequest"
+    return nil, INVALID_ARGUMENT, wrong
   elseif name == "" then
     return nil, INVALID_ARGUMENT, "model_name: empty; name the model in the message"
   elseif not valid_name(name) then

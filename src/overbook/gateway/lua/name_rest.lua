@@ -3,6 +3,7 @@
 -- The path is the truth, because the inference server acts on it: a seldon-model header that names
 -- another model is refused, never believed. A path that a model defines for itself need not name the model: then the
 -- header does. A gRPC request has its (trusted) header already.
+-- A name that is percent-encoded in the path is written as it is: not every inference server decodes it.
 -- Replies are plain text here; the connection manager turns them into JSON.
 
 local function refuse(handle, status, message)
@@ -32,7 +33,7 @@ function envoy_on_request(handle)
     return
   end
   local path = headers:get(":path") or ""
-  local name = parse_path(path)
+  local name, _, plain = parse_path(path)
   local header_name = headers:get("seldon-model")
   if name == nil and not is_protocols(path) then
     name = header_name
@@ -49,5 +50,8 @@ function envoy_on_request(handle)
     refuse(handle, "413", "request body: " .. length .. " bytes, at most " .. MAX_BODY .. " are accepted")
   else
     headers:replace("x-overbook-model", name)
+    if not plain then
+      headers:replace(":path", "/v2/models/" .. name .. string.match(path, "^/v2/models/[^/?#]+(.*)$"))
+    end
   end
 end

@@ -4,9 +4,9 @@
 -- request with it.
 
 local MARK = "x-overbook-unanswered"
-local LONGEST = 300
+local LONGEST = 600
 -- The model that was asked for: the cluster of each place has its own here, see snapshot/clusters.py.
-local ASKED = "................................................................"
+local ASKED = ".............................................................................................................................................................................................................................................................."
 -- What comes before and after the name of the model that was asked for: of any other, the model itself has spoken.
 local WORDS = {
   -- Triton

@@ -8,8 +8,17 @@ from dataclasses import dataclass
 from typing import Final
 
 import overbook
+from overbook.gateway.oip.errors import (
+    NoAnswer,
+    NoSuchCall,
+    NotAllowed,
+    NotAvailable,
+    UnknownModel,
+    UnknownRegion,
+)
 from overbook.gateway.oip.ports import CatalogueView, Entry, MetadataSource, ServersView
 from overbook.gateway.oip.surface import TRITON, Call, Way
+from overbook.wire.limits import MAX_SHOWN
 
 SERVER_NAME: Final = "overbook"
 # By kind of server, in Triton's words. What is refused (model repository, shared memory, trace, logging) is not named.
@@ -21,36 +30,6 @@ _EXTENSIONS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 _OF_ALL: Final = ("binary_tensor_data",)
 METADATA_TIMEOUT_SECONDS: Final = 10.0
-# A name in a message may be as long as the message.
-MAX_SHOWN: Final = 80
-
-
-class NoAnswer(Exception):
-    """Base of what a client is told instead of an answer; the message is one line for people."""
-
-
-class UnknownModel(NoAnswer):
-    """Nobody registered it, or it has no such version: 404, NOT_FOUND."""
-
-
-class BadRequest(NoAnswer):
-    """The request can never succeed as it is: 400, INVALID_ARGUMENT."""
-
-
-class NotAvailable(NoAnswer):
-    """Registered, but it cannot be answered now; trying later may help: 503, UNAVAILABLE."""
-
-
-class NotAllowed(NoAnswer):
-    """Nobody may do that through the gateway: 403, PERMISSION_DENIED."""
-
-
-class UnknownRegion(NoAnswer):
-    """Nobody registered such a region of shared memory: 404, NOT_FOUND."""
-
-
-class NoSuchCall(NoAnswer):
-    """The model's server has no such call: 404, UNIMPLEMENTED."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import grpc
 
-from overbook.gateway.oip.answers import Answers, NoAnswer
-from overbook.gateway.oip.hops import Metadata, check, forwarded, named, remaining
+from overbook.gateway.oip.answers import Answers
+from overbook.gateway.oip.errors import NoAnswer
+from overbook.gateway.oip.hops import Metadata, check, forwarded, remaining
 from overbook.gateway.oip.methods import status_of
+from overbook.gateway.oip.model_name import model_name
 from overbook.gateway.snapshot.names import MODEL_HEADER
 
 _Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -31,7 +33,7 @@ class CompressedCalls:
         async def behaviour(message: bytes, context: _Context) -> bytes:
             metadata = forwarded(context.invocation_metadata())
             try:
-                name = named(message)
+                name = model_name(message)
                 check(name, metadata, self._answers)
             except NoAnswer as refusal:
                 await context.abort(status_of(refusal), str(refusal))

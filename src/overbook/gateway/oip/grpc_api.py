@@ -12,15 +12,12 @@ from typing import Any, TypeAlias, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from overbook.gateway.oip.answers import (
-    SERVER_NAME,
-    Answers,
-    NoAnswer,
-)
+from overbook.gateway.oip.answers import SERVER_NAME, Answers
 from overbook.gateway.oip.compressed import CompressedCalls
-from overbook.gateway.oip.hops import named
+from overbook.gateway.oip.errors import NoAnswer
 from overbook.gateway.oip.metadata import metadata_message
 from overbook.gateway.oip.methods import status_of
+from overbook.gateway.oip.model_name import model_name
 from overbook.gateway.oip.relay import StreamRelay
 from overbook.gateway.oip.statistics import Statistics
 from overbook.gateway.oip.surface import (
@@ -85,7 +82,7 @@ def _shared_memory(answers: Answers) -> _Handlers:
 
     def status(kind: str) -> Callable[[bytes], Awaitable[bytes]]:
         async def call(message: bytes) -> bytes:
-            answers.region(named(message), kind)
+            answers.region(model_name(message), kind)
             return b""
 
         return call

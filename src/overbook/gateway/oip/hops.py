@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import grpc
 
-from overbook.gateway.oip.answers import Answers, BadRequest
-from overbook.gateway.oip.model_name import MalformedMessage, model_name
+from overbook.gateway.oip.answers import Answers
+from overbook.gateway.oip.model_name import check_name
 from overbook.gateway.snapshot.names import SELDON_HEADER
 
 # Set anew on each hop, or ours alone to set: a client's own must not pass.
@@ -36,22 +36,9 @@ def remaining(context: grpc.aio.ServicerContext[Any, Any]) -> float | None:
     return None if left is None else left * _TIMEOUT_SHARE
 
 
-def named(message: bytes) -> str:
-    """The model's name in the message, "" where it has none. Raises BadRequest."""
-    try:
-        return model_name(message)
-    except MalformedMessage as error:
-        raise BadRequest(f"the message is not a ModelInferRequest: {error}") from None
-
-
 def check(name: str, metadata: Metadata, answers: Answers) -> None:
     """Whether a message may name this model. Raises NoAnswer if it is unknown or a header contradicts."""
-    if not name:
-        raise BadRequest("the message has no model_name; set it")
+    headers = [value for key, value in metadata if key == SELDON_HEADER and isinstance(value, str)]
+    # As Envoy has it, where there are several.
+    check_name(name, ",".join(headers) if headers else None)
     answers.model(name)
-    for key, value in metadata:
-        if key == SELDON_HEADER and value != name:
-            raise BadRequest(
-                f"header {SELDON_HEADER} says {value!r} but the message names model "
-                f"{name!r}; send one name in both, or leave the header out"
-            )

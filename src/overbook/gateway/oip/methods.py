@@ -6,7 +6,7 @@ from typing import Final
 
 import grpc
 
-from overbook.gateway.oip.answers import (
+from overbook.gateway.oip.errors import (
     NoAnswer,
     NoSuchCall,
     NotAllowed,

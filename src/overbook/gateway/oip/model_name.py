@@ -1,78 +1,68 @@
-"""Finds the model's name in a serialised ModelInferRequest by walking over its fields. Pure.
+"""Finds the model that a serialised ModelInferRequest asks for, or says why there is none. Pure.
 
-A full decode of a message of 64 MB would copy its tensors; the walk jumps over them. It follows the
-protocol-buffers rules that decide what the inference server will see: fields in any order, the last
-occurrence counts.
+A full decode of a message of 64 MB would copy its tensors; the walk jumps over them. The last name in the message
+counts, as for every decoder: so the inference server sees the same. For calls that are neither streams nor compressed
+`lua/name_grpc.lua` decides the same inside Envoy, and says it in the same words.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
-# model_name is field 1 in ModelInferRequest, length-delimited.
-_NAME_TAG: Final = (1 << 3) | 2
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_MAX_VARINT_BYTES: Final = 10
-# Real requests have tens. A message of a million tiny fields would stop the event loop for seconds.
-MAX_FIELDS: Final = 65_536
+from overbook.gateway.oip.errors import BadRequest, UnknownModel
+from overbook.manifests.names import is_model_name
+from overbook.wire.limits import MAX_FIELDS, MAX_SHOWN
+from overbook.wire.protobuf import MalformedMessage, TooManyFields, Walk
+
+# In ModelInferRequest.
+_MODEL_NAME: Final = 1
+# No model has a name as long as that, and no more of one is shown.
+_LONGEST: Final = MAX_SHOWN + 1
+_NOT_SHOWN: Final = re.compile(r"[^ -~]")
 
 
-class MalformedMessage(ValueError):
-    """Not a protocol-buffers message that a server would accept; the message says where."""
+def asked_model(message: bytes, header: str | None) -> str:
+    """The model that a request asks for. ``header``: the one that its seldon-model header names.
+
+    Raises BadRequest, and UnknownModel when no model can be called like that.
+    """
+    name = model_name(message)
+    check_name(name, header)
+    return name
+
+
+def check_name(name: str, header: str | None) -> None:
+    """Whether a message may name this model, as far as that can be told without knowing which there are.
+
+    Raises as `asked_model`.
+    """
+    if not name:
+        raise BadRequest("model_name: empty; name the model in the message")
+    if not is_model_name(name):
+        raise UnknownModel(f"model {shown(name)}: not found")
+    if header is not None and header != name:
+        raise BadRequest(
+            f"seldon-model: header names {shown(header)}, the message names {shown(name)}; "
+            "expected the same model in both"
+        )
 
 
 def model_name(message: bytes) -> str:
-    """The model's name, "" when the message has none. Raises MalformedMessage."""
+    """What the message names, "" when that is nothing; cut where it is longer than any name. Raises BadRequest."""
     name = b""
-    position = 0
-    for _ in range(MAX_FIELDS):
-        if position == len(message):
-            return _decoded(name)
-        tag, position = _varint(message, position)
-        if tag == _NAME_TAG:
-            length, position = _varint(message, position)
-            name = message[position : position + length]
-            position += length
-        else:
-            position = _skip(message, position, tag)
-        if position > len(message):
-            raise MalformedMessage(
-                f"field {tag >> 3} ends after the message of {len(message)} bytes"
-            )
-    raise MalformedMessage(f"more than {MAX_FIELDS} fields")
-
-
-def _decoded(name: bytes) -> str:
     try:
-        return name.decode()
-    except UnicodeDecodeError:
-        raise MalformedMessage("field model_name is not UTF-8") from None
+        for number, value in Walk(MAX_FIELDS).fields(memoryview(message)):
+            if number == _MODEL_NAME and isinstance(value, memoryview):
+                name = bytes(value[:_LONGEST])
+    except TooManyFields as error:
+        raise BadRequest(f"message: {error}") from None
+    except MalformedMessage:
+        raise BadRequest("message: not a ModelInferRequest") from None
+    # Names of models are ASCII: each other byte is as good as any.
+    return name.decode("ascii", errors="replace")
 
 
-def _skip(message: bytes, position: int, tag: int) -> int:
-    """Where the next field begins; may lie behind the end of the message."""
-    kind = tag & 7
-    if kind == _VARINT:
-        return _varint(message, position)[1]
-    if kind == _BYTES:
-        length, position = _varint(message, position)
-        return position + length
-    if kind == _FIXED64:
-        return position + 8
-    if kind == _FIXED32:
-        return position + 4
-    # Groups (3, 4) are not part of proto3; 6 and 7 do not exist.
-    raise MalformedMessage(f"wire type {kind} at byte {position}")
-
-
-def _varint(message: bytes, position: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(_MAX_VARINT_BYTES):
-        if position >= len(message):
-            raise MalformedMessage(f"cut off at byte {position}")
-        byte = message[position]
-        position += 1
-        value |= (byte & 0x7F) << (7 * shift)
-        if byte < 0x80:
-            return value, position
-    raise MalformedMessage(f"number longer than {_MAX_VARINT_BYTES} bytes before byte {position}")
+def shown(text: str) -> str:
+    """The text as error messages show it: not too long, and without what a terminal would obey."""
+    return _NOT_SHOWN.sub("?", text[:MAX_SHOWN])

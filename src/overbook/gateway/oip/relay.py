@@ -27,9 +27,11 @@ from typing import Any, Final
 import grpc
 from google.protobuf.message import DecodeError
 
-from overbook.gateway.oip.answers import MAX_SHOWN, Answers, BadRequest, NoAnswer
-from overbook.gateway.oip.hops import Metadata, check, forwarded, named, remaining
+from overbook.gateway.oip.answers import Answers
+from overbook.gateway.oip.errors import BadRequest, NoAnswer
+from overbook.gateway.oip.hops import Metadata, check, forwarded, remaining
 from overbook.gateway.oip.methods import STREAM_METHOD, status_of
+from overbook.gateway.oip.model_name import model_name, shown
 from overbook.gateway.oip.surface import MLSERVER
 from overbook.gateway.snapshot.names import MODEL_HEADER, SELDON_HEADER
 from overbook.wire.oip_pb2 import ModelInferRequest
@@ -187,7 +189,7 @@ class _Stream:
         """That of the model which the message names; without a name, the one before. None: the client was told why
         there is none. Raises NoAnswer where that ends the stream.
         """
-        name = named(message) or self._last
+        name = model_name(message) or self._last
         part = self._parts.get(name)
         if part is not None and not part.closed:
             self._last = name
@@ -197,7 +199,7 @@ class _Stream:
             await part.over.wait()
         if self._addressed and self._last and name != self._last:
             raise BadRequest(
-                f"a message names model {name[:MAX_SHOWN]!r} in a stream of model {self._last!r}; "
+                f"a message names model {shown(name)} in a stream of model {self._last}; "
                 f"leave the header {SELDON_HEADER} out, or open one stream for each model"
             )
         if self._last and name != self._last:

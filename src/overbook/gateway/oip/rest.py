@@ -12,9 +12,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from overbook.gateway.oip.answers import (
-    SERVER_NAME,
-    Answers,
+from overbook.gateway.oip.answers import SERVER_NAME, Answers
+from overbook.gateway.oip.errors import (
     BadRequest,
     NoAnswer,
     NoSuchCall,
@@ -25,8 +24,8 @@ from overbook.gateway.oip.answers import (
 )
 from overbook.gateway.oip.statistics import Statistics
 from overbook.gateway.oip.surface import REST, Call, Way
+from overbook.wire.limits import MAX_OWN_BODY
 
-MAX_BODY_BYTES: Final = 64 * 1024
 _MODEL: Final = "/v2/models/{name}"
 _VERSION: Final = "/v2/models/{name}/versions/{version}"
 
@@ -194,9 +193,9 @@ async def _bounded_body(request: Request) -> bytes:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MAX_BODY_BYTES:
+        if len(body) > MAX_OWN_BODY:
             raise BadRequest(
-                f'body is larger than {MAX_BODY_BYTES} bytes; expected {{}} or {{"ready": true}}'
+                f'body is larger than {MAX_OWN_BODY} bytes; expected {{}} or {{"ready": true}}'
             )
     return bytes(body)
 

@@ -21,17 +21,16 @@ from overbook.gateway.oip.ports import CatalogueView, MetadataSource, ServersVie
 from overbook.gateway.oip.relay import StreamRelay
 from overbook.gateway.oip.rest import build_app
 from overbook.gateway.oip.statistics import Statistics
+from overbook.wire.limits import MAX_MESSAGE
 
-# Tensors of 64 MiB and what surrounds them.
-MAX_MESSAGE_BYTES: Final = 68 * 1024 * 1024
 MAX_CONCURRENT_RPCS: Final = 4096
 STOP_GRACE_SECONDS: Final = 1.0
 # Only Envoy connects, and it closes what is idle for an hour. To close earlier would hit its
 # requests.
 _KEEP_ALIVE_SECONDS: Final = 2 * 3600
 _MESSAGE_OPTIONS: Final = (
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE),
+    ("grpc.max_receive_message_length", MAX_MESSAGE),
 )
 _CHANNEL_OPTIONS: Final = (
     *_MESSAGE_OPTIONS,

@@ -13,7 +13,8 @@ from typing import Any, Final
 import aiohttp
 import grpc
 
-from overbook.gateway.oip.answers import Answers, NoSuchCall, NotAvailable
+from overbook.gateway.oip.answers import Answers
+from overbook.gateway.oip.errors import NoSuchCall, NotAvailable
 from overbook.gateway.oip.ports import ServerAddress, ServersView
 from overbook.gateway.oip.surface import TRITON
 

@@ -60,8 +60,8 @@ class Sockets:
         return sockets
 
 
-def document(*, host: str, port: int, sockets: Sockets, scripts: Scripts) -> Json:
-    """The whole bootstrap as a JSON-like document."""
+def document(*, host: str, port: int, sockets: Sockets, scripts: Scripts, request_log: str) -> Json:
+    """The whole bootstrap as a JSON-like document. ``request_log``: the file for requests that failed."""
     ads: Json = {
         "api_type": "DELTA_GRPC",
         "transport_api_version": "V3",
@@ -97,7 +97,7 @@ def document(*, host: str, port: int, sockets: Sockets, scripts: Scripts) -> Jso
         },
         "static_resources": {
             "listeners": [
-                data_listener(host, port),
+                data_listener(host, port, request_log),
                 inner_listener(str(sockets.inner), scripts),
                 cold_listener(scripts),
             ],

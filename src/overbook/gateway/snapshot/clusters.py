@@ -21,7 +21,14 @@ from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import UInt32Value
 
-from overbook.gateway.snapshot.names import COLD_LISTENER, Protocol, own_cluster, place_cluster
+from overbook.gateway.snapshot.names import (
+    COLD_LISTENER,
+    Protocol,
+    own_cluster,
+    place_cluster,
+    stat_name,
+)
+from overbook.manifests.names import MAX_NAME
 
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _CONNECT_SECONDS: Final = 2
@@ -29,7 +36,7 @@ _CONNECT_SECONDS: Final = 2
 _SHORT_IDLE_SECONDS: Final = 4
 _LONG_IDLE_SECONDS: Final = 30
 # Stands for the model in lua/unanswered.lua; longer than any name.
-_ASKED: Final = b"." * 64
+_ASKED: Final = b"." * (MAX_NAME + 1)
 # Far above anything real: queues are bounded by the agent, not here.
 NO_LIMIT: Final = 1_000_000
 # A name of statistics that are not kept.
@@ -77,6 +84,8 @@ def place(*, name: str, model: str, endpoint: Endpoint, fallback: Fallback) -> c
         options = cluster.typed_extension_protocol_options[_HTTP_OPTIONS]
         options.value = options.value.replace(_ASKED, named)
     cluster.name = name
+    if (counted := stat_name(name)) != name:
+        cluster.alt_stat_name = counted
     cluster.load_assignment.cluster_name = name
     where = cluster.load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address
     where.address = host.strip("[]")
@@ -96,7 +105,7 @@ def mark(name: str) -> cluster_pb2.Cluster:
 def own(*, model: str, endpoint: Endpoint, fallback: Fallback) -> cluster_pb2.Cluster:
     """Where a model's own route leads while direct traffic may go to its slot 0, whose statistics count it."""
     cluster = place(name=own_cluster(model), model=model, endpoint=endpoint, fallback=fallback)
-    cluster.alt_stat_name = place_cluster(Protocol.REST, model, 0)
+    cluster.alt_stat_name = stat_name(place_cluster(Protocol.REST, model, 0))
     return cluster
 
 

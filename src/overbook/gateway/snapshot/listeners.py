@@ -13,7 +13,6 @@ from typing import Final
 
 from overbook.gateway.snapshot import names
 from overbook.gateway.snapshot.routes import (
-    BODY_LIMIT,
     NAMING,
     Json,
     Scripts,
@@ -21,6 +20,7 @@ from overbook.gateway.snapshot.routes import (
     inner_routes,
 )
 from overbook.manifests.durations import LONGEST_WAIT
+from overbook.wire.limits import MAX_BODY, MAX_HEAD
 
 # The activation service ends requests earlier.
 CHECK_SECONDS: Final = int(LONGEST_WAIT) + 60
@@ -40,8 +40,10 @@ _NOT_ASKED: Final = (
 _TYPE: Final = "type.googleapis.com/envoy.extensions"
 
 
-def data_listener(host: str, port: int) -> Json:
-    """Where clients connect: HTTP/1.1, HTTP/2 and gRPC on one port."""
+def data_listener(host: str, port: int, request_log: str) -> Json:
+    """Where clients connect: HTTP/1.1, HTTP/2 and gRPC on one port. Each request has an id, its client's or a new one;
+    the answer bears it, and so does the line about one that failed in ``request_log``.
+    """
     # Only where a route enables it: the hot path of REST does without.
     naming = {**_lua(NAMING, ""), "disabled": True}
     # Models get routes of their own while it runs.
@@ -51,7 +53,8 @@ def data_listener(host: str, port: int) -> Json:
             "config_source": {"ads": {}, "resource_api_version": "V3"},
         }
     }
-    manager = _connection_manager(names.EDGE, [naming], discovered, edge=True)
+    routed = discovered | _identified() | {"access_log": [_failures(request_log)]}
+    manager = _connection_manager(names.EDGE, [naming], routed, edge=True)
     address: Json = {"socket_address": {"address": host, "port_value": port}}
     listener = _listener(names.EDGE, address, manager)
     # At a stop only this one closes: what is inside serves on until the last request is answered.
@@ -61,6 +64,48 @@ def data_listener(host: str, port: int) -> Json:
     # Without this one worker thread may take all of a burst of connections, and use one core.
     listener["connection_balance_config"] = {"exact_balance": {}}
     return listener
+
+
+def _identified() -> dict[str, Json]:
+    return {
+        "generate_request_id": True,
+        "preserve_external_request_id": True,
+        "always_set_request_id_in_response": True,
+        # Nobody traces: a client's id stays as it is.
+        "request_id_extension": {
+            "typed_config": {
+                "@type": f"{_TYPE}.request_id.uuid.v3.UuidRequestIdConfig",
+                "pack_trace_reason": False,
+            }
+        },
+    }
+
+
+def _failures(path: str) -> Json:
+    """The log of requests that were answered with an error. One that is answered costs nothing here."""
+    # Of what is not gRPC that filter would make a status.
+    failed = _all(_is_grpc(True), {"grpc_status_filter": {"statuses": ["OK"], "exclude": True}})
+    return {
+        "name": "failed-requests",
+        "filter": {"or_filter": {"filters": [_status(400, "GE"), failed]}},
+        "typed_config": {
+            "@type": f"{_TYPE}.access_loggers.file.v3.FileAccessLog",
+            "path": path,
+            "log_format": {
+                "json_format": {
+                    "time": "%START_TIME%",
+                    "id": "%REQ(X-REQUEST-ID)%",
+                    "method": "%REQ(:METHOD)%",
+                    "path": "%REQ(:PATH)%",
+                    "model": f"%REQ({names.MODEL_HEADER})%",
+                    "status": "%RESPONSE_CODE%",
+                    "grpc": "%GRPC_STATUS%",
+                    "why": "%RESPONSE_CODE_DETAILS%",
+                    "milliseconds": "%DURATION%",
+                },
+            },
+        },
+    }
 
 
 def inner_listener(socket: str, scripts: Scripts) -> Json:
@@ -119,7 +164,7 @@ def _listener(name: str, address: Json, manager: Json) -> dict[str, Json]:
     return {
         "name": name,
         **({} if address is None else {"address": address}),
-        "per_connection_buffer_limit_bytes": BODY_LIMIT,
+        "per_connection_buffer_limit_bytes": MAX_BODY,
         "drain_type": "MODIFY_ONLY",
         "filter_chains": [{"filters": [manager]}],
     }
@@ -143,12 +188,13 @@ def _connection_manager(
             "@type": f"{_TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager",
             "stat_prefix": name,
             "codec_type": "AUTO",
+            "max_request_headers_kb": MAX_HEAD // 1024,
             # Inside, a call of gRPC may come over HTTP/1.1: its status is in the trailers.
             "http_protocol_options": {"accept_http_10": True, "enable_trailers": not edge},
-            # The window is also how much of one stream may be held, see BODY_LIMIT.
+            # The window is also how much of one stream may be held, see MAX_BODY.
             "http2_protocol_options": {
-                "initial_stream_window_size": BODY_LIMIT,
-                "initial_connection_window_size": 2 * BODY_LIMIT,
+                "initial_stream_window_size": MAX_BODY,
+                "initial_connection_window_size": 2 * MAX_BODY,
                 "max_concurrent_streams": 10_000,
             },
             # At the edge, everybody is a stranger, also on this machine: what they send of x-envoy-*
@@ -179,7 +225,7 @@ def _local_replies(*, asks: bool) -> Json:
         "filter": _all(_status(413), _is_grpc(True)),
         # RESOURCE_EXHAUSTED; Envoy's own choice is UNKNOWN.
         "headers_to_add": [_header("grpc-status", "8")],
-        "body": {"inline_string": f"message: too large, at most {BODY_LIMIT} bytes are accepted"},
+        "body": {"inline_string": f"message: too large, at most {MAX_BODY} bytes are accepted"},
     }
     as_json: Json = {"json_format": {"error": "%LOCAL_REPLY_BODY%"}}
     rest: Json = {"filter": _is_grpc(False), "body_format_override": as_json}
@@ -228,9 +274,9 @@ def _header(name: str, value: str) -> Json:
     }
 
 
-def _status(code: int) -> Json:
+def _status(code: int, comparing: str = "EQ") -> Json:
     comparison: Json = {
-        "op": "EQ",
+        "op": comparing,
         "value": {"default_value": code, "runtime_key": "unused"},
     }
     return {"status_code_filter": {"comparison": comparison}}

@@ -1,4 +1,4 @@
-"""The names that Envoy, the Lua scripts and the controller share: headers, clusters, statistics.
+"""The names that Envoy, the Lua scripts and the controller share: headers, clusters, statistics, limits.
 
 A *place* is a model on one replica. Envoy knows a place by the model's name and a small number, its
 slot, so that a Lua script can find a model's places without a list of replicas:
@@ -10,6 +10,9 @@ slot, so that a Lua script can find a model's places without a list of replicas:
     hot/PROTOCOL/MODEL/SLOT   a mark, only beside `wide`: direct traffic may go to this slot
     own/MODEL                 where the own route of a busy model leads (REST): to slot 0, or to the cold listener while
                               direct traffic may not go there
+
+Envoy takes the part of a statistic's name up to a dot for the cluster, so there a model's dots are tildes, which no
+name has.
 """
 
 from __future__ import annotations
@@ -19,6 +22,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
+
+from overbook.manifests.names import MAX_NAME
+from overbook.wire import limits
 
 # Seldon's clients name the model in it.
 SELDON_HEADER: Final = "seldon-model"
@@ -72,6 +78,16 @@ CLUSTER_COLD_GRPC: Final = "cold-grpc"
 # The Lua script looks at no more slots than this (see lua/choose_cluster.lua).
 MAX_SLOTS: Final = 16
 
+# The limits that the Lua scripts know, each by the name that stands for it in their text, as @MAX_NAME@ does.
+_LUA_LIMITS: Final[Mapping[str, int]] = {
+    "LAST_SLOT": MAX_SLOTS - 1,
+    "MAX_BODY": limits.MAX_BODY,
+    "MAX_FIELDS": limits.MAX_FIELDS,
+    "MAX_NAME": MAX_NAME,
+    "MAX_SHOWN": limits.MAX_SHOWN,
+}
+_LIMIT_IN_LUA: Final = re.compile("@([A-Z_]+)@")
+
 # Only these statistics are kept for places: what the meter reads.
 PLACE_STATS_REGEX: Final = r"cluster\.(rest|grpc|stream)/[^/]+/[0-9]+\.upstream_rq_(total|active)"
 _PLACE_STAT: Final = re.compile(
@@ -82,6 +98,9 @@ _PLACE_STAT: Final = re.compile(
 _PLACE_CLUSTER: Final = re.compile(r"(rest|grpc|stream)/([^/]+)/([0-9]+)")
 
 
+_DOT: Final = "~"
+
+
 class Protocol(Enum):
     """How a request asks for a model: REST, a unary call of gRPC, or a stream of gRPC."""
 
@@ -90,9 +109,19 @@ class Protocol(Enum):
     STREAM = "stream"
 
 
+def filled(script: str) -> str:
+    """A Lua script with the limits in their places. Raises KeyError where it names one that there is not."""
+    return _LIMIT_IN_LUA.sub(lambda found: str(_LUA_LIMITS[found[1]]), script)
+
+
 def place_cluster(protocol: Protocol, model: str, slot: int) -> str:
     """The cluster that leads to the inference server holding this place."""
     return f"{protocol.value}/{model}/{slot}"
+
+
+def stat_name(cluster: str) -> str:
+    """What statistics call a cluster."""
+    return cluster.replace(".", _DOT)
 
 
 def place_key(cluster: str) -> tuple[Protocol, tuple[str, int]] | None:
@@ -168,7 +197,7 @@ def parse_place_stats(text: str) -> dict[tuple[str, int], PlaceCount]:
     """
     counts: dict[tuple[str, int], PlaceCount] = {}
     for kind, model, slot, value in _PLACE_STAT.findall(text):
-        count = counts.setdefault((model, int(slot)), PlaceCount())
+        count = counts.setdefault((model.replace(_DOT, "."), int(slot)), PlaceCount())
         if kind == "total":
             count.total += int(value)
         else:
@@ -178,5 +207,5 @@ def parse_place_stats(text: str) -> dict[tuple[str, int], PlaceCount]:
 
 def drain_filter(places: list[tuple[str, int]]) -> str:
     """A regular expression for the counters of these places only."""
-    names = "|".join(f"{re.escape(model)}/{slot}" for model, slot in places)
+    names = "|".join(f"{re.escape(stat_name(model))}/{slot}" for model, slot in places)
     return rf"^cluster\.(rest|grpc|stream)/({names})\.upstream_rq_(total|active)$"

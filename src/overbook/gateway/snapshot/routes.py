@@ -17,13 +17,12 @@ from envoy.extensions.router.cluster_specifiers.lua.v3 import lua_pb2 as specifi
 from google.protobuf import json_format
 
 from overbook.gateway.snapshot import names
+from overbook.wire.limits import MAX_BODY
 
 Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 
 # What the documents name by "@type" must be known to whoever makes messages of them.
 _TYPES: Final = (lua_pb2, previous_priorities_config_pb2, specifier_pb2)
-# 64 MB bodies, with room for gRPC framing and JSON around the tensors.
-BODY_LIMIT: Final = 80 * 1024 * 1024
 # The filter that finds the model's name in a message of gRPC.
 NAMING: Final = "model-name"
 _MODELS: Final = "/v2/models/"
@@ -119,7 +118,7 @@ def _too_large_route() -> Json:
     """Goes where it will be refused, however hot the model is."""
     length: Json = {
         "name": "content-length",
-        "range_match": {"start": BODY_LIMIT + 1, "end": 2**62},
+        "range_match": {"start": MAX_BODY + 1, "end": 2**62},
     }
     return {
         "match": {"prefix": _MODELS, "headers": [length]},
@@ -130,7 +129,7 @@ def _too_large_route() -> Json:
 def _model_route(match: Json, script: str) -> dict[str, Json]:
     action = _action(_retry(_RETRY_ALWAYS))
     action["inline_cluster_specifier_plugin"] = _chooser(script)
-    return {"match": match, "route": action, "request_body_buffer_limit": BODY_LIMIT}
+    return {"match": match, "route": action, "request_body_buffer_limit": MAX_BODY}
 
 
 def _own_route(model: str) -> dict[str, Json]:
@@ -141,7 +140,7 @@ def _own_route(model: str) -> dict[str, Json]:
         "path": names.infer_path(model),
         "headers": [{**_present(names.SELDON_HEADER), "invert_match": True}],
     }
-    return {"match": match, "route": action, "request_body_buffer_limit": BODY_LIMIT}
+    return {"match": match, "route": action, "request_body_buffer_limit": MAX_BODY}
 
 
 def _chooser(script: str) -> Json:
@@ -163,7 +162,7 @@ def _place_route(retry: Json, scripts: Scripts) -> dict[str, Json]:
     return {
         "match": {"prefix": "/"},
         "route": action,
-        "request_body_buffer_limit": BODY_LIMIT,
+        "request_body_buffer_limit": MAX_BODY,
         "request_headers_to_add": [
             {
                 "header": {"key": names.HOP_HEADER, "value": "1"},

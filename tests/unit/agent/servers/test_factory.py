@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from overbook.agent.servers.attached.server import Attachment
+from overbook.agent.servers.attached.connection import Attachment
 from overbook.agent.servers.factory import ATTACHED, LAUNCHED, attach, make_server
 from overbook.runtimes.catalogue import RUNTIMES, UnknownRuntime
+from overbook.runtimes.install import RuntimeEnvironment
 from overbook.runtimes.server_kinds import SERVER_KINDS
 
 
@@ -22,7 +23,7 @@ def test_what_is_no_kind_is_no_mlserver(tmp_path: Path) -> None:
     with pytest.raises(
         UnknownRuntime, match="'torchserve' cannot be started; expected one of: mlserver, triton"
     ):
-        make_server("torchserve", tmp_path)
+        make_server(RuntimeEnvironment("torchserve", tmp_path, tmp_path, tmp_path), tmp_path)
     nowhere = Attachment("localhost:1", "localhost:2", tmp_path)
     with pytest.raises(UnknownRuntime, match="'torchserve' cannot be attached"):
         attach("torchserve", nowhere, lambda: None)

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 import pytest
 
 from overbook.gateway.oip import answers as answers_module
-from overbook.gateway.oip.answers import Answers, NotAvailable, UnknownModel
+from overbook.gateway.oip.answers import Answers
+from overbook.gateway.oip.errors import NotAvailable, UnknownModel
+from overbook.wire.limits import MAX_SHOWN
 from tests.unit.gateway.oip.catalogue import FakeCatalogue, example
 
 
@@ -28,7 +30,7 @@ def test_a_name_as_long_as_a_message_is_shown_in_part() -> None:
     answers = Answers(catalogue=catalogue, metadata=catalogue.metadata, servers=catalogue)
     with pytest.raises(UnknownModel) as caught:
         answers.model("x" * 1_000_000)
-    assert len(str(caught.value)) < 300
+    assert len(str(caught.value)) < MAX_SHOWN + 100
 
 
 def test_a_model_that_leaves_while_the_index_is_made_is_left_out() -> None:

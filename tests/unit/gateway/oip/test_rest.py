@@ -9,8 +9,9 @@ import pytest
 
 import overbook
 from overbook.gateway.oip.answers import Answers
-from overbook.gateway.oip.rest import MAX_BODY_BYTES, build_app
+from overbook.gateway.oip.rest import build_app
 from overbook.gateway.oip.statistics import Statistics
+from overbook.wire.limits import MAX_OWN_BODY
 from tests.unit.gateway.oip.catalogue import FakeCatalogue, example
 
 
@@ -121,7 +122,7 @@ async def test_the_index_of_ready_models(client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"{", b"[]", b'{"ready": 1}', b"[" * 50_000, b" " * (MAX_BODY_BYTES + 1)]
+    "body", [b"{", b"[]", b'{"ready": 1}', b"[" * 50_000, b" " * (MAX_OWN_BODY + 1)]
 )
 async def test_a_bad_index_body_is_400(client: httpx.AsyncClient, body: bytes) -> None:
     answer = await client.post("/v2/repository/index", content=body)

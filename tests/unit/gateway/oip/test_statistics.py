@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from tritonclient.grpc import service_pb2
 
-from overbook.gateway.oip.answers import Answers, NoSuchCall, NotAvailable, UnknownModel
+from overbook.gateway.oip.answers import Answers
+from overbook.gateway.oip.errors import NoSuchCall, NotAvailable, UnknownModel
 from overbook.gateway.oip.ports import ServerAddress
 from overbook.gateway.oip.statistics import Statistics
 from tests.unit.gateway.oip.catalogue import FakeCatalogue, example

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from envoy.config.bootstrap.v3 import bootstrap_pb2
+from envoy.extensions.access_loggers.file.v3 import file_pb2
 from envoy.extensions.bootstrap.internal_listener.v3 import internal_listener_pb2
 from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2
 from envoy.extensions.filters.http.lua.v3 import lua_pb2
@@ -12,6 +13,7 @@ from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2,
 )
+from envoy.extensions.request_id.uuid.v3 import uuid_pb2
 from envoy.extensions.retry.priority.previous_priorities.v3 import previous_priorities_config_pb2
 from envoy.extensions.router.cluster_specifiers.lua.v3 import lua_pb2 as specifier_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
@@ -25,6 +27,8 @@ SCRIPTS = Scripts(
 )
 # Types that the document names by "@type" must be known to the parser.
 KNOWN = (
+    file_pb2,
+    uuid_pb2,
     internal_listener_pb2,
     ext_authz_pb2,
     lua_pb2,
@@ -38,7 +42,9 @@ KNOWN = (
 
 def test_the_document_is_a_bootstrap() -> None:
     sockets = bootstrap.Sockets.in_folder(Path("/run/ob"))
-    document = bootstrap.document(host="127.0.0.1", port=9000, sockets=sockets, scripts=SCRIPTS)
+    document = bootstrap.document(
+        host="127.0.0.1", port=9000, sockets=sockets, scripts=SCRIPTS, request_log="/failed.log"
+    )
     assert KNOWN
     message = json_format.Parse(json.dumps(document), bootstrap_pb2.Bootstrap())
     listeners = message.static_resources.listeners

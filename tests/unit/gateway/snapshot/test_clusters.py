@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import re
 from importlib import resources
 
@@ -7,7 +8,7 @@ import pytest
 
 from overbook.gateway.snapshot import clusters
 from overbook.gateway.snapshot.clusters import Endpoint, Fallback
-from overbook.manifests.specs import MAX_NAME
+from overbook.manifests.names import MAX_NAME
 
 
 def _http1(address: str) -> Endpoint:
@@ -59,6 +60,20 @@ def test_one_cluster_does_not_change_another() -> None:
     assert len({option.SerializeToString(deterministic=True) for option in options}) == 3
 
 
+def test_statistics_of_names_with_dots_are_not_cut() -> None:
+    place, own, other = (
+        make(model=model, endpoint=_http1("h:1"), fallback=Fallback())
+        for make, model in (
+            (functools.partial(clusters.place, name="rest/a.b_C/0"), "a.b_C"),
+            (clusters.own, "a.b_C"),
+            (functools.partial(clusters.place, name="rest/a/0"), "a"),
+        )
+    )
+    assert (place.name, place.alt_stat_name) == ("rest/a.b_C/0", "rest/a~b_C/0")
+    assert (own.name, own.alt_stat_name) == ("own/a.b_C", "rest/a~b_C/0")
+    assert other.alt_stat_name == ""
+
+
 @pytest.mark.parametrize("address", ["", "nowhere", ":1", "host:", "host:http"])
 def test_an_address_without_a_port_is_refused(address: str) -> None:
     with pytest.raises(ValueError, match="host:port"):
@@ -90,7 +105,7 @@ def test_only_servers_that_do_not_mark_their_answers_are_listened_to() -> None:
 def test_the_script_of_a_place_knows_its_model() -> None:
     script = (resources.files("overbook.gateway") / "lua" / "unanswered.lua").read_text()
     [placeholder] = re.findall(r"\.{20,}", script)
-    assert len(placeholder) == 64 > MAX_NAME
+    assert len(placeholder) == 254 > MAX_NAME
     for model in ("iris", "m" * MAX_NAME):
         cluster = clusters.place(
             name=f"rest/{model}/0",
@@ -98,4 +113,4 @@ def test_the_script_of_a_place_knows_its_model() -> None:
             endpoint=_http1("127.0.0.1:39001"),
             fallback=Fallback(f'local ASKED = "{placeholder}"'),
         )
-        assert f'local ASKED = "{model.ljust(64)}"' in str(cluster.SerializeToString())
+        assert f'local ASKED = "{model.ljust(254)}"' in str(cluster.SerializeToString())

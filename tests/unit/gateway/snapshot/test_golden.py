@@ -131,7 +131,9 @@ def _resources(feed: Feed, type_: str) -> object:
 
 async def test_all_that_envoy_is_told_is_what_was_agreed() -> None:
     sockets = bootstrap.Sockets.in_folder(Path("/run/overbook"))
-    document = bootstrap.document(host="127.0.0.1", port=9000, sockets=sockets, scripts=_SCRIPTS)
+    document = bootstrap.document(
+        host="127.0.0.1", port=9000, sockets=sockets, scripts=_SCRIPTS, request_log="/failed.log"
+    )
     feed = await _told()
     text = _text(
         {

@@ -5,15 +5,19 @@ import re
 import pytest
 
 from overbook.gateway.snapshot.names import (
+    MAX_SLOTS,
     PLACE_STATS_REGEX,
     PlaceCount,
     Protocol,
     drain_filter,
+    filled,
     marks,
     parse_place_stats,
     place_cluster,
     place_key,
+    stat_name,
 )
+from overbook.manifests.names import MAX_NAME
 
 SCRAPE = """\
 # TYPE envoy_cluster_upstream_rq_active gauge
@@ -35,11 +39,27 @@ def test_names_are_what_the_scripts_build() -> None:
     assert marks("iris", {2: [Protocol.REST]}) == ["hot/rest/iris/2", "wide/iris"]
 
 
+def test_limits_are_written_into_scripts() -> None:
+    script = "local a, b = @MAX_NAME@, @LAST_SLOT@ -- x@y"
+    assert filled(script) == f"local a, b = {MAX_NAME}, {MAX_SLOTS - 1} -- x@y"
+    with pytest.raises(KeyError, match="MAX_NAMES"):
+        filled("local a = @MAX_NAMES@")
+
+
 def test_both_protocols_count_for_a_place() -> None:
     assert parse_place_stats(SCRAPE) == {
         ("iris", 0): PlaceCount(total=40, active=3),
         ("iris", 11): PlaceCount(total=0, active=0),
     }
+
+
+def test_dots_survive_statistics() -> None:
+    counted = stat_name(place_cluster(Protocol.REST, "a.b-c_D.9", 2))
+    assert "." not in counted
+    text = f'envoy_cluster_upstream_rq_total{{envoy_cluster_name="{counted}"}} 3\n'
+    assert parse_place_stats(text) == {("a.b-c_D.9", 2): PlaceCount(total=3)}
+    assert re.match(drain_filter([("a.b-c_D.9", 2)]), f"cluster.{counted}.upstream_rq_active")
+    assert re.fullmatch(PLACE_STATS_REGEX, f"cluster.{counted}.upstream_rq_active")
 
 
 def test_nothing_in_nothing_out() -> None:

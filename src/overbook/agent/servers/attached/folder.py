@@ -45,7 +45,8 @@ class Placed:
 
 def digest_of(model: PreparedModel) -> str:
     """Of everything that decides what is loaded. Artifact folders are named by their content."""
-    text = "\0".join((model.artifact.name, model.version, *sorted(model.requirements)))
+    parameters = (f"{name}={value}" for name, value in model.parameters)
+    text = "\0".join((model.artifact.name, model.version, *sorted(model.requirements), *parameters))
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 

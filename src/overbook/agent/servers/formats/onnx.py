@@ -61,7 +61,7 @@ class OnnxModel:
 
 def read_onnx(path: Path) -> OnnxModel:
     """Raises FormatError, OSError."""
-    walk = protobuf.Walk()
+    walk = protobuf.FileWalk()
     ir_version, graph = 0, None
     opsets: dict[str, int] = {}
     for number, value in walk.fields(protobuf.mapped(path)):
@@ -87,7 +87,7 @@ def read_onnx(path: Path) -> OnnxModel:
     )
 
 
-def _opset(walk: protobuf.Walk, message: memoryview) -> tuple[str, int]:
+def _opset(walk: protobuf.FileWalk, message: memoryview) -> tuple[str, int]:
     domain, version = "", 0
     for number, value in walk.fields(message):
         if number == _OPSET_DOMAIN:
@@ -98,14 +98,14 @@ def _opset(walk: protobuf.Walk, message: memoryview) -> tuple[str, int]:
 
 
 def _graph(
-    walk: protobuf.Walk, graph: memoryview
+    walk: protobuf.FileWalk, graph: memoryview
 ) -> tuple[set[str], list[TensorSpec], list[TensorSpec]]:
     """Names that have a value in the file, all inputs, all outputs."""
     initialized: set[str] = set()
     inputs: list[TensorSpec] = []
     outputs: list[TensorSpec] = []
     for number, value in walk.fields(graph):
-        if isinstance(value, int):
+        if not isinstance(value, memoryview):
             continue
         if number == _INITIALIZER:
             initialized.add(_named(walk, value, _TENSOR_NAME))
@@ -120,14 +120,14 @@ def _graph(
     return initialized, inputs, outputs
 
 
-def _named(walk: protobuf.Walk, message: memoryview, field: int) -> str:
+def _named(walk: protobuf.FileWalk, message: memoryview, field: int) -> str:
     for number, value in walk.fields(message):
         if number == field:
             return protobuf.text(value)
     return ""
 
 
-def _tensor(walk: protobuf.Walk, message: memoryview) -> TensorSpec:
+def _tensor(walk: protobuf.FileWalk, message: memoryview) -> TensorSpec:
     name, data_type, trouble = "", "", "it has no type"
     dims: tuple[int, ...] | None = None
     for number, value in walk.fields(message):
@@ -138,7 +138,7 @@ def _tensor(walk: protobuf.Walk, message: memoryview) -> TensorSpec:
     return TensorSpec(name, data_type, dims, trouble=trouble)
 
 
-def _type(walk: protobuf.Walk, message: memoryview) -> tuple[str, tuple[int, ...] | None, str]:
+def _type(walk: protobuf.FileWalk, message: memoryview) -> tuple[str, tuple[int, ...] | None, str]:
     for number, value in walk.fields(message):
         if number in _OTHER_TYPES:
             return "", None, f"it is a {_OTHER_TYPES[number]}, expected a tensor"
@@ -148,7 +148,7 @@ def _type(walk: protobuf.Walk, message: memoryview) -> tuple[str, tuple[int, ...
 
 
 def _tensor_type(
-    walk: protobuf.Walk, message: memoryview
+    walk: protobuf.FileWalk, message: memoryview
 ) -> tuple[str, tuple[int, ...] | None, str]:
     element, dims = 0, None
     for number, value in walk.fields(message):
@@ -161,7 +161,7 @@ def _tensor_type(
     return data_type, dims, trouble
 
 
-def _dim(walk: protobuf.Walk, message: memoryview) -> int:
+def _dim(walk: protobuf.FileWalk, message: memoryview) -> int:
     """-1 for a named or unknown dimension, and for none at all: a server takes no tensor of a fixed size 0."""
     for number, value in walk.fields(message):
         if number == _DIM_VALUE and isinstance(value, int):

@@ -6,7 +6,6 @@ looked at: a file may consist of nothing but tiny ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -47,33 +46,26 @@ class Weights:
 
 
 class _Sum:
-    """The count so far, and how many fields may still be looked at."""
+    """The count so far, and the walk that it comes from."""
 
     def __init__(self) -> None:
-        self.left = MOST_FIELDS
+        self.fields = protobuf.FileWalk(MOST_FIELDS).fields
         self.inside = 0
         self.outside: int | None = 0
         self.nodes = 0
         self.trees = False
 
-    def fields(self, message: memoryview) -> Iterator[protobuf.Field]:
-        for field in protobuf.fields(message):
-            self.left -= 1
-            if self.left < 0:
-                raise FormatError(f"it has more than {MOST_FIELDS} fields")
-            yield field
-
     def graph(self, message: memoryview, depth: int) -> None:
         if depth > _DEEPEST:
             raise FormatError(f"its graphs are nested more than {_DEEPEST} deep")
         for number, value in self.fields(message):
-            if isinstance(value, int):
+            if not isinstance(value, memoryview):
                 continue
             if number == _INITIALIZER:
                 self.tensor(value)
             elif number == _SPARSE_INITIALIZER:
                 for part, tensor in self.fields(value):
-                    if part in (_SPARSE_VALUES, _SPARSE_INDICES) and not isinstance(tensor, int):
+                    if part in (_SPARSE_VALUES, _SPARSE_INDICES) and isinstance(tensor, memoryview):
                         self.tensor(tensor)
             elif number == _NODE:
                 self.nodes += 1
@@ -82,7 +74,7 @@ class _Sum:
     def node(self, message: memoryview, depth: int) -> None:
         operation = b""
         for number, value in self.fields(message):
-            if isinstance(value, int):
+            if not isinstance(value, memoryview):
                 continue
             if number == _OPERATION:
                 operation = bytes(value[:32])
@@ -95,7 +87,7 @@ class _Sum:
 
     def attribute(self, message: memoryview, depth: int) -> None:
         for number, value in self.fields(message):
-            if isinstance(value, int):
+            if not isinstance(value, memoryview):
                 continue
             if number in (_TENSOR_OF, _TENSORS_OF):
                 self.tensor(value)
@@ -111,7 +103,7 @@ class _Sum:
                 continue
             elif number in _DATA:
                 self.inside += len(value)
-            elif number == _EXTERNAL:
+            elif number == _EXTERNAL and isinstance(value, memoryview):
                 outside += self.entry(value)
         if external:
             known = outside > 0 and self.outside is not None
@@ -121,7 +113,7 @@ class _Sum:
         """The number of bytes, when this entry tells that; else 0."""
         key, text = b"", b""
         for number, value in self.fields(message):
-            if isinstance(value, int):
+            if not isinstance(value, memoryview):
                 continue
             if number == _KEY:
                 key = bytes(value[:16])
@@ -135,7 +127,7 @@ def weights_of(path: Path) -> Weights:
     found = _Sum()
     graphs = 0
     for number, value in found.fields(protobuf.mapped(path)):
-        if number == _GRAPH and not isinstance(value, int):
+        if number == _GRAPH and isinstance(value, memoryview):
             graphs += 1
             found.graph(value, 0)
     if not graphs:

@@ -1,32 +1,23 @@
-"""Walks the fields of a protobuf message without its schema, and without touching the bytes of what is skipped.
+"""Model files that are protobuf messages (ONNX, SavedModel), walked as `wire/protobuf.py` walks any message.
 
-Model files carry gigabytes of weights between the few fields that describe them. A file is mapped, a field is a
-slice of the map, and only what is looked at is read from the disk.
+What is a file's own is here: it is mapped, so that only what is looked at is read from the disk, it may have more
+fields than any request, and what is wrong with it is a FormatError.
 """
 
 from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from overbook.agent.servers.formats.errors import FormatError
 from overbook.agent.servers.formats.reading import open_file
-
-_VARINT: Final = 0
-_FIXED64: Final = 1
-_BYTES: Final = 2
-_FIXED32: Final = 5
-_FIXED_SIZES: Final = {_FIXED64: 8, _FIXED32: 4}
-_MAX_VARINT_BYTES: Final = 10
-_SIGN_BIT: Final = 1 << 63
+from overbook.wire.protobuf import Field, MalformedMessage, TooManyFields, Walk
 
 # Of one file: some seconds of reading.
 MOST_FIELDS: Final = 2_000_000
-
-Field = tuple[int, int | memoryview]
+_SIGN_BIT: Final = 1 << 63
 
 
 def mapped(path: Path) -> memoryview:
@@ -37,19 +28,20 @@ def mapped(path: Path) -> memoryview:
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
-@dataclass(slots=True)
-class Walk:
-    """A walk through one file. ``left``: fields that may still be looked at, as a file may be made of nothing else."""
+class FileWalk(Walk):
+    """A walk through one file. ``most``: fields that are looked at in all, as a file may be made of nothing else."""
 
-    left: int = MOST_FIELDS
+    def __init__(self, most: int = MOST_FIELDS) -> None:
+        super().__init__(most)
 
     def fields(self, message: memoryview) -> Iterator[Field]:
-        """As `fields`, of any message in the file. Raises FormatError when there are too many in all."""
-        for field in fields(message):
-            self.left -= 1
-            if self.left < 0:
-                raise FormatError("it has more fields than any model")
-            yield field
+        """The fields of any message in the file. Raises FormatError."""
+        try:
+            yield from super().fields(message)
+        except TooManyFields as error:
+            raise FormatError(f"it has {error}") from error
+        except MalformedMessage as error:
+            raise FormatError(str(error)) from error
 
     def messages(self, message: memoryview, number: int) -> Iterator[memoryview]:
         """The values of a repeated field that are messages or strings. Raises FormatError."""
@@ -68,38 +60,10 @@ class Walk:
         return key, content
 
 
-def fields(message: memoryview) -> Iterator[Field]:
-    """Field numbers and values: whole numbers, or slices of ``message``. Raises FormatError."""
-    position, end = 0, len(message)
-    while position < end:
-        tag, position = _varint(message, position)
-        number, kind = tag >> 3, tag & 7
-        if number == 0:
-            raise FormatError(f"no field has the number 0 (at byte {position})")
-        if kind == _VARINT:
-            value, position = _varint(message, position)
-            yield number, value
-            continue
-        if kind == _BYTES:
-            size, position = _varint(message, position)
-        elif kind in _FIXED_SIZES:
-            size = _FIXED_SIZES[kind]
-        else:
-            raise FormatError(
-                f"field {number} has the unknown wire type {kind} (at byte {position})"
-            )
-        if position + size > end:
-            raise FormatError(
-                f"field {number} ends {position + size - end} bytes after its message"
-            )
-        yield number, message[position : position + size]
-        position += size
-
-
-def text(value: int | memoryview) -> str:
+def text(value: int | memoryview | bytes) -> str:
     """A string field's content. Raises FormatError."""
-    if isinstance(value, int):
-        raise FormatError(f"a text was expected, the number {value} found")
+    if not isinstance(value, memoryview):
+        raise FormatError("a text was expected, a number found")
     try:
         return bytes(value).decode()
     except UnicodeDecodeError as error:
@@ -111,16 +75,3 @@ def text(value: int | memoryview) -> str:
 def signed(value: int) -> int:
     """A varint as the int64 that it stands for."""
     return value - 2 * _SIGN_BIT if value & _SIGN_BIT else value
-
-
-def _varint(message: memoryview, position: int) -> tuple[int, int]:
-    value = 0
-    for index in range(_MAX_VARINT_BYTES):
-        if position >= len(message):
-            raise FormatError("the message ends within a number")
-        byte = message[position]
-        position += 1
-        value |= (byte & 0x7F) << (7 * index)
-        if byte < 0x80:
-            return value & (2 * _SIGN_BIT - 1), position
-    raise FormatError(f"a number has more than {_MAX_VARINT_BYTES} bytes (at byte {position})")

@@ -64,7 +64,7 @@ class MetaGraph:
 
 def read_saved_model(folder: Path) -> tuple[MetaGraph, ...]:
     """All its graphs; there is at least one. Raises FormatError, OSError."""
-    walk = protobuf.Walk()
+    walk = protobuf.FileWalk()
     content = protobuf.mapped(folder / FILE)
     graphs = tuple(_meta_graph(walk, each) for each in walk.messages(content, _META_GRAPH))
     if not graphs:
@@ -72,11 +72,11 @@ def read_saved_model(folder: Path) -> tuple[MetaGraph, ...]:
     return graphs
 
 
-def _meta_graph(walk: protobuf.Walk, message: memoryview) -> MetaGraph:
+def _meta_graph(walk: protobuf.FileWalk, message: memoryview) -> MetaGraph:
     tags: set[str] = set()
     signatures: dict[str, Signature] = {}
     for number, value in walk.fields(message):
-        if isinstance(value, int):
+        if not isinstance(value, memoryview):
             continue
         if number == _META_INFO:
             tags.update(protobuf.text(each) for each in walk.messages(value, _TAG))
@@ -88,7 +88,7 @@ def _meta_graph(walk: protobuf.Walk, message: memoryview) -> MetaGraph:
     return MetaGraph(frozenset(tags), signatures)
 
 
-def _signature(walk: protobuf.Walk, message: memoryview) -> Signature:
+def _signature(walk: protobuf.FileWalk, message: memoryview) -> Signature:
     tensors: dict[int, list[TensorSpec]] = {_INPUTS: [], _OUTPUTS: []}
     for number, value in walk.fields(message):
         if number in tensors and isinstance(value, memoryview):
@@ -97,7 +97,7 @@ def _signature(walk: protobuf.Walk, message: memoryview) -> Signature:
     return Signature(*(tuple(each) for each in ordered))
 
 
-def _tensor(walk: protobuf.Walk, name: str, message: memoryview) -> TensorSpec:
+def _tensor(walk: protobuf.FileWalk, name: str, message: memoryview) -> TensorSpec:
     number, dims, trouble = 0, None, ""
     for field, value in walk.fields(message):
         if field == _DATA_TYPE and isinstance(value, int):
@@ -112,7 +112,7 @@ def _tensor(walk: protobuf.Walk, name: str, message: memoryview) -> TensorSpec:
     return TensorSpec(name, data_type, dims, trouble=trouble)
 
 
-def _dims(walk: protobuf.Walk, shape: memoryview) -> tuple[int, ...] | None:
+def _dims(walk: protobuf.FileWalk, shape: memoryview) -> tuple[int, ...] | None:
     dims = []
     for number, value in walk.fields(shape):
         if number == _UNKNOWN_RANK and value:
@@ -122,7 +122,7 @@ def _dims(walk: protobuf.Walk, shape: memoryview) -> tuple[int, ...] | None:
     return tuple(dims)
 
 
-def _size(walk: protobuf.Walk, dim: memoryview) -> int:
+def _size(walk: protobuf.FileWalk, dim: memoryview) -> int:
     for number, value in walk.fields(dim):
         if number == _SIZE and isinstance(value, int):
             size = protobuf.signed(value)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from overbook.manifests.requirements import plain_word
+
 
 @dataclass(frozen=True, slots=True)
 class Format:
@@ -102,7 +104,7 @@ class Found:
 
 def detect(folder: Path, requirements: Collection[str]) -> Found | None:
     """What the folder holds; None when it is no format that fits the requirements. Raises Ambiguous."""
-    named = [each for each in FORMATS if each.word in requirements]
+    named = _named(requirements)
     found = _all(folder, named, required=True)
     if not found and named:
         # Wrappers of these libraries for scikit-learn are pickled like anything of scikit-learn.
@@ -117,9 +119,14 @@ def detect(folder: Path, requirements: Collection[str]) -> Found | None:
     return found[0] if found else None
 
 
+def _named(requirements: Collection[str]) -> list[Format]:
+    words = set(map(plain_word, requirements))
+    return [each for each in FORMATS if each.word in words]
+
+
 def expected(requirements: Collection[str]) -> str:
     """The names of files that would be found, for a message."""
-    named = [each for each in FORMATS if each.word in requirements]
+    named = _named(requirements)
     parts = []
     for each in named or FORMATS:
         names = (*each.names, *(each.shared_names if named else ()))

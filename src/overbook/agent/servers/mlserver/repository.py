@@ -33,11 +33,17 @@ class RestRepository:
     async def close(self) -> None:
         await self._http.close()
 
-    async def load(self, name: str, settings: Mapping[str, object], *, timeout: float) -> None:
-        """``settings``: the model's, as MLServer takes them. Raises ModelRejected with its words, ServerUnreachable."""
+    async def load(
+        self, name: str, settings: Mapping[str, object], *, timeout: float
+    ) -> tuple[str, ...]:
+        """``settings``: the model's, as MLServer takes them. What was warned of while it was loaded.
+
+        Raises ModelRejected with its words, ServerUnreachable.
+        """
         status, text = await self._call(name, "load", timeout, settings)
         if status != HTTPStatus.OK:
             raise ModelRejected(_reason(status, text))
+        return tuple(map(one_line, json.loads(text)["warned"])) if text else ()
 
     async def unload(self, name: str, *, timeout: float, measure: bool = False) -> int | None:
         """Bytes that came back, if that is to be measured and could be.

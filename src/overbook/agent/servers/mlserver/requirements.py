@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +18,7 @@ from packaging.version import InvalidVersion, Version
 
 from overbook.agent.servers.formats.reading import read_whole
 from overbook.manifests.problems import shown
+from overbook.runtimes.installed import installed
 
 REQUIREMENTS_FILE: Final = "requirements.txt"
 _SHOWN: Final = 5
@@ -37,15 +37,15 @@ def unmet(folder: Path, python: Path) -> str:
         lines = read_whole(folder / REQUIREMENTS_FILE, _MOST).decode().splitlines()
     except FileNotFoundError:
         return ""
-    installed = {**_installed(python), **_brought(folder)}
+    here = {**_installed(python), **_brought(folder)}
     # The same again says nothing more, and costs as much.
     wanted = dict.fromkeys(_joined(lines))
-    problems = [problem for line in wanted if (problem := _problem(line, installed))]
+    problems = [problem for line in wanted if (problem := _problem(line, here))]
     more = f" and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
     return ", ".join(problems[:_SHOWN]) + more
 
 
-def _problem(line: str, installed: Mapping[str, str]) -> str:
+def _problem(line: str, here: Mapping[str, str]) -> str:
     """What is wrong with one requirement; empty when it is met or asks for nothing here."""
     if line.startswith("-"):
         # Where to get packages from does not matter, as none is fetched; what else to read does.
@@ -60,7 +60,7 @@ def _problem(line: str, installed: Mapping[str, str]) -> str:
     # What a marker compares may make no sense, and it may be nested deeper than its reader can follow.
     except (ValueError, RecursionError):
         return f"{shown(line)} (expected NAME and versions)"
-    found = installed.get(canonicalize_name(wanted.name))
+    found = here.get(canonicalize_name(wanted.name))
     if found is None:
         return f"{_shown(wanted)} (not installed)"
     try:
@@ -101,19 +101,10 @@ def _requirement(parts: Iterable[str]) -> Iterator[str]:
 @lru_cache(maxsize=8)
 def _installed(python: Path) -> Mapping[str, str]:
     # An environment never changes; see `overbook.runtimes.install`.
-    root = python.parent.parent
-    return _versions(tuple(str(path) for path in root.glob("lib/python*/site-packages")))
+    return installed(python.parent.parent)
 
 
 def _brought(folder: Path) -> dict[str, str]:
     """What lies in the model's own folder, by the names that installers give: nothing there is read."""
     found = (_INFO.fullmatch(path.name) for path in folder.iterdir())
     return {canonicalize_name(each[1]): each[2] for each in found if each}
-
-
-def _versions(folders: tuple[str, ...]) -> dict[str, str]:
-    return {
-        canonicalize_name(each.metadata["Name"]): each.version
-        for each in distributions(path=list(folders))
-        if each.metadata["Name"]
-    }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,12 +28,18 @@ from overbook.agent.servers.protocol import (
     Presence,
     ProcessMemory,
     ServerUnreachable,
+    Warn,
+    WeighingFailed,
     Weight,
+    unheard,
 )
+from overbook.agent.servers.versions import Versions
 
 # What a byte of a request's body may become while it is answered: the body, its parts, and a list of Python's numbers.
 _PER_BODY_BYTE: Final = 8
 _LOOK_SECONDS: Final = 2.0
+# What no other version of a package would mend.
+_NOT_OF_VERSIONS: Final = re.compile(r"^(FileNotFound|Permission|Memory|OS|IsADirectory)Error\b")
 # The process' own, below the state of its replica.
 _FOLDER: Final = "server"
 
@@ -46,7 +53,7 @@ class MlserverConfig:
     which the agent does not use, takes settings from ``models/``.
     ``threads``: for OpenMP and BLAS inside one prediction; 0 means half of the machine's.
     ``extras``: those of the runtime that are installed; None when that is not known. ``variables``: of its
-    environment, before all others; an empty one is left out.
+    environment, before all others; an empty one is left out. ``warn``: is told what may be wrong with models.
     """
 
     python: Path
@@ -56,6 +63,7 @@ class MlserverConfig:
     threads: int = 0
     extras: frozenset[str] | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
+    warn: Warn = unheard
 
 
 class MlserverServer:
@@ -63,6 +71,8 @@ class MlserverServer:
 
     def __init__(self, config: MlserverConfig) -> None:
         self._extras = config.extras
+        self._warn = config.warn
+        self._versions = Versions(config.python.parent.parent)
         self._settings = settings.KnownSettings()
         self._python = config.python
         self._calls = config.state / _FOLDER / calls.FILE
@@ -118,11 +128,19 @@ class MlserverServer:
     async def validate(self, model: PreparedModel) -> None:
         self._settings.forget(model)
         await self._settings_of(model)
-        await looked(
+        overridden = await looked(
+            model.name, "its settings", lambda: settings.without_effect(model)
+        )
+        lacking = await looked(
             model.name,
             requirements.REQUIREMENTS_FILE,
             lambda: settings.check_packages(model, self._python),
         )
+        versions = await self._other_versions(model)
+        self._warn(model, (*overridden, *(each for each in (lacking, versions) if each)))
+
+    async def _other_versions(self, model: PreparedModel) -> str:
+        return await asyncio.to_thread(self._versions.difference, model.artifact)
 
     async def _settings_of(self, model: PreparedModel) -> Mapping[str, object]:
         if (known := self._settings.find(model)) is not None:
@@ -138,10 +156,20 @@ class MlserverServer:
     async def load(self, model: PreparedModel, *, timeout: float) -> None:
         settings = await self._settings_of(model)
         try:
-            await self._repository.load(model.name, settings, timeout=timeout)
+            warned = await self._repository.load(model.name, settings, timeout=timeout)
         except ModelRejected as error:
             self._settings.forget(model)
-            raise ModelRejected(f"MLServer refused {model.name}: {error}") from error
+            why = await self._explained(model, str(error))
+            raise ModelRejected(f"MLServer refused {model.name}: {why}") from error
+        if warned:
+            self._warn(model, warned)
+
+    async def _explained(self, model: PreparedModel, reason: str) -> str:
+        """The reason of a failed load, with the versions where those may be why."""
+        if _NOT_OF_VERSIONS.search(reason):
+            return reason
+        versions = await self._other_versions(model)
+        return f"{reason}; {versions}" if versions else reason
 
     async def unload(
         self, name: str, *, timeout: float, idle: bool = False, measure: bool = False
@@ -189,7 +217,16 @@ class MlserverServer:
         self, model: PreparedModel, *, timeout: float, request: bytes | None = None
     ) -> Weight | None:
         settings = await self._settings_of(model)
-        return await self._room.weigh(model.name, settings, timeout=timeout, request=request)
+        try:
+            weight, warned = await self._room.weigh(
+                model.name, settings, timeout=timeout, request=request
+            )
+        except WeighingFailed as error:
+            why = await self._explained(model, str(error)) if error.raised else str(error)
+            raise WeighingFailed(why, died=error.died, raised=error.raised) from error
+        if warned:
+            self._warn(model, warned)
+        return weight
 
     async def sample(self, name: str) -> bytes | None:
         return await self._repository.sample(name, timeout=_LOOK_SECONDS)

@@ -7,7 +7,6 @@ a version a load is a clean in-place update, with slots every request gets 400 m
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import stat
@@ -22,7 +21,7 @@ from overbook.agent.servers.formats.errors import FormatError
 from overbook.agent.servers.formats.onnx import read_onnx
 from overbook.agent.servers.formats.reading import read_whole
 from overbook.agent.servers.formats.tensors import TensorSpec
-from overbook.agent.servers.mlserver import formats, requirements
+from overbook.agent.servers.mlserver import formats, overridden, requirements
 from overbook.agent.servers.mlserver.formats import Ambiguous, Found
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel
 from overbook.manifests.problems import shown
@@ -37,8 +36,6 @@ _LOAD_ON_LOOP: Final = "overbook_load_on_loop"
 _KNOWN: Final = 1000
 
 Json = dict[str, object]
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +90,7 @@ def server_settings(model: PreparedModel, extras: Collection[str] | None = None)
         }
     else:
         settings = _own_settings(model, layout, declared)
+    _add_parameters(model, settings)
     _check_installed(model.name, str(settings["implementation"]), extras)
     settings["name"] = model.name
     if versions := _versions(model, layout, declared):
@@ -129,10 +127,23 @@ class KnownSettings:
         self._known.pop(model, None)
 
 
-def check_packages(model: PreparedModel, python: Path) -> None:
-    """That the environment of ``python`` has what the model's requirements.txt asks for. Raises ModelRejected.
+def without_effect(model: PreparedModel) -> list[str]:
+    """In words, which settings in its files Overbook overrides. Raises ModelRejected."""
+    layout = find_layout(model)
+    found: list[str] = []
+    for folder in dict.fromkeys((layout.folder, model.artifact)):
+        if (folder / overridden.SERVER_FILE).is_file():
+            found.append(overridden.of_server(_read(model.name, folder / overridden.SERVER_FILE)))
+    if layout.settings is not None:
+        found += overridden.of_model(_read(model.name, layout.settings))
+    return [each for each in found if each]
 
-    Of a custom class only: the frameworks' own classes may well load a model that was saved with other versions.
+
+def check_packages(model: PreparedModel, python: Path) -> str:
+    """What the environment of ``python`` lacks of the model's requirements.txt, in words; "" for nothing.
+
+    Raises ModelRejected for a custom class that lacks something: the frameworks' own classes may well load a model that
+    was saved with other versions.
     """
     layout = find_layout(model)
     try:
@@ -140,14 +151,14 @@ def check_packages(model: PreparedModel, python: Path) -> None:
     except (OSError, UnicodeDecodeError, FormatError) as error:
         missing = f"something unreadable: {error}"
     if not missing:
-        return
-    said = f"model {model.name}: its {requirements.REQUIREMENTS_FILE} asks for {missing}"
+        return ""
+    said = f"its {requirements.REQUIREMENTS_FILE} asks for {missing}"
     own = _read(model.name, layout.settings) if layout.settings is not None else {}
     if layout.found is not None or not formats.is_custom(str(own.get("implementation"))):
-        log.warning("%s; it is loaded with what there is", said)
-        return
+        return f"{said}; it is loaded with what there is"
     raise ModelRejected(
-        f"{said}; all models of a server share its packages: put pure-Python ones into the model's folder "
+        f"model {model.name}: {said}; all models of a server share its packages: run it on a Server with an "
+        "environment that has them (docs/runtimes.md), put pure-Python ones into the model's folder "
         "(pip install --target), or ask for what the runtime has (overbook runtime list)"
     )
 
@@ -230,11 +241,24 @@ def _own_settings(model: PreparedModel, layout: ModelLayout, settings: Json) -> 
         if parameters.get(field):
             raise ModelRejected(
                 f"{where}: parameters.{field} is not supported, as it needs MLServer's parallel "
-                "workers; install the packages into a runtime of your own instead"
+                "workers; give the packages to a Server instead, by its environment (docs/runtimes.md)"
             )
     kept = {key: value for key, value in parameters.items() if key != "version"}
     kept["uri"] = _resolved_uri(where, model, layout.folder, kept.get("uri"))
     return {**settings, "parameters": kept}
+
+
+def _add_parameters(model: PreparedModel, settings: Json) -> None:
+    """What the manifest tells the model's class; it goes before what its own file says."""
+    parameters = settings["parameters"]
+    if not model.parameters or not isinstance(parameters, dict):
+        return
+    own = parameters.get("extra") or {}
+    if not isinstance(own, dict):
+        raise ModelRejected(
+            f"model {model.name}: {SETTINGS_FILE}: parameters.extra is {shown(own)}, expected an object"
+        )
+    parameters["extra"] = {**own, **dict(model.parameters)}
 
 
 def _versions(model: PreparedModel, layout: ModelLayout, own: Mapping[str, object]) -> list[str]:
@@ -253,7 +277,7 @@ def _versions(model: PreparedModel, layout: ModelLayout, own: Mapping[str, objec
 
 
 def _read(name: str, path: Path) -> Json:
-    where = f"model {name}: {SETTINGS_FILE}"
+    where = f"model {name}: {path.name}"
     too_deep = f"{where} is nested more than {_DEEPEST} deep, expected less"
     try:
         found = json.loads(read_whole(path, _MOST_SETTINGS).decode())

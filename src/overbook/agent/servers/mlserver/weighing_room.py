@@ -17,6 +17,7 @@ from typing import Final, TypeAlias
 
 from overbook.agent.servers.launched.descent import MARK, Descent
 from overbook.agent.servers.launched.process import PARENT_FD_FLAG
+from overbook.agent.servers.oip import one_line
 from overbook.agent.servers.protocol import WeighingFailed, Weight
 
 # Seconds without anything to weigh, after which the process ends.
@@ -58,8 +59,9 @@ class WeighingRoom:
         *,
         timeout: float,
         request: bytes | None = None,
-    ) -> Weight:
-        """What a load of the model takes, which may last for ``timeout`` seconds, and a ``request`` after it.
+    ) -> tuple[Weight, tuple[str, ...]]:
+        """What a load of the model takes, which may last for ``timeout`` seconds, and a ``request`` after it; and what
+        was warned of meanwhile.
 
         Raises WeighingFailed.
         """
@@ -77,7 +79,8 @@ class WeighingRoom:
                 self._asked[number] = answer
                 stdin.write(json.dumps(call).encode() + b"\n")
                 await stdin.drain()
-                return _weight(await answer, asked=request is not None)
+                found = await answer
+                return _weight(found, asked=request is not None), _warned(found)
         except TimeoutError:
             await self.close()
             raise WeighingFailed("the process in which it was weighed did not answer") from None
@@ -166,6 +169,12 @@ async def _listen(process: asyncio.subprocess.Process, asked: _Asked, descent: D
                 answer.set_exception(WeighingFailed("the process in which it was weighed ended"))
         await process.wait()
         await asyncio.to_thread(descent.end)
+
+
+def _warned(found: Mapping[str, object]) -> tuple[str, ...]:
+    said = found["warned"]
+    assert isinstance(said, list)
+    return tuple(one_line(str(each)) for each in said)
 
 
 def _weight(found: Mapping[str, object], *, asked: bool) -> Weight:

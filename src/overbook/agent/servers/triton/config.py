@@ -23,6 +23,7 @@ from overbook.agent.servers.triton.backends import (
     Backends,
     backend_of,
 )
+from overbook.agent.servers.triton.ensembles import callees, is_ensemble
 from overbook.agent.servers.triton.layout import CONFIG, Layout, find_layout
 from overbook.agent.servers.triton.pbtxt import ModelConfig, data_type_name, print_config
 from overbook.agent.servers.triton.tensors import complete_tensors
@@ -65,6 +66,11 @@ def publish(
         raise ModelRejected(
             f"model {model.name}: cannot write it into {repository}: {error}"
         ) from error
+
+
+def published_callees(name: str, repository: Path) -> tuple[str, ...]:
+    """Names of the models that what was published calls; none when it is no ensemble."""
+    return callees(repository / name)
 
 
 def withdraw(name: str, repository: Path) -> None:
@@ -112,11 +118,13 @@ def _described(model: PreparedModel, offer: Backends) -> tuple[Layout, ModelConf
     layout = find_layout(model)
     config = layout.config
     where = f"model {model.name}: {CONFIG}"
-    if config.name and config.name != model.name:
-        raise ModelRejected(
-            f"{where}: name is {config.name!r}, expected {model.name!r}, or no name at all"
-        )
+    # Whatever name the file says: its owner was free to register it under another.
     config.name = model.name
+    for name, value in model.parameters:
+        config.parameters[name].string_value = value
+    if is_ensemble(config):
+        config.version_policy.latest.num_versions = 1
+        return layout, config
     _check_backend(where, layout, config, offer)
     if layout.backend is not None:
         _complete_backend(where, layout.backend, config)

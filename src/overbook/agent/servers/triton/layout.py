@@ -14,16 +14,15 @@ from overbook.agent.servers.formats.errors import FormatError
 from overbook.agent.servers.formats.reading import read_whole
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel
 from overbook.agent.servers.triton.backends import BACKENDS, Backend, backend_of
+from overbook.agent.servers.triton.ensembles import ENSEMBLE, MOST_CONFIG, is_ensemble, steps
 from overbook.agent.servers.triton.pbtxt import ModelConfig, new_config, parse_config
 from overbook.manifests.problems import shown
+from overbook.manifests.requirements import plain_word
 
 CONFIG: Final = "config.pbtxt"
 _SHOWN_FILES: Final = 8
-# Bytes of a configuration.
-_MOST_CONFIG: Final = 256 << 10
 # Bytes of a file's name, as file systems have it.
 _LONGEST_NAME: Final = 255
-_ENSEMBLE: Final = "ensemble"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,7 @@ class Layout:
     """``config``: the user's own, empty when there is none. ``folder``: of the version; the model in it is
     ``filename``, or the folder itself when that is empty. ``beside``: what belongs to all versions (labels, warmup).
 
-    ``backend``: None when it is one that Overbook knows nothing of.
+    ``backend``: None when it is one that Overbook knows nothing of, and of an ensemble, which has none.
     """
 
     config: ModelConfig
@@ -53,11 +52,8 @@ def find_layout(model: PreparedModel) -> Layout:
             f"model {model.name}: its artifact folder {root} does not exist", passing=True
         )
     config = _own_config(model)
-    if config.HasField("ensemble_scheduling") or config.platform == _ENSEMBLE:
-        raise ModelRejected(
-            f"model {model.name}: {CONFIG}: it is an ensemble, which refers to other models; those could be evicted "
-            "at any time, so register them and call one after the other"
-        )
+    if is_ensemble(config):
+        return _ensemble(model, config)
     wanted = backend_of(config.backend, config.platform)
     is_foreign = wanted is None and bool(config.backend or config.platform)
     tried = _folders(model, config)
@@ -76,12 +72,40 @@ def find_layout(model: PreparedModel) -> Layout:
     raise ModelRejected(_nothing_found(model, config, wanted, tried))
 
 
+def _ensemble(model: PreparedModel, config: ModelConfig) -> Layout:
+    """It calls others by the names that they are registered by, whatever versions their artifacts had."""
+    where = f"model {model.name}: {CONFIG}"
+    if config.platform not in ("", ENSEMBLE) or config.backend:
+        raise ModelRejected(
+            f"{where}: it has ensemble_scheduling, but is for {shown(config.backend or config.platform)}; "
+            f"expected platform {ENSEMBLE!r} and no backend"
+        )
+    called = steps(config)
+    if not called or not all(called):
+        raise ModelRejected(
+            f"{where}: ensemble_scheduling: expected a model_name in each of its steps"
+        )
+    if model.name in called:
+        raise ModelRejected(
+            f"{where}: ensemble_scheduling calls {model.name!r} itself; expected others"
+        )
+    if not config.input or not config.output:
+        raise ModelRejected(f"{where}: an ensemble has to name its input and output")
+    config.platform = ENSEMBLE
+    for step in config.ensemble_scheduling.step:
+        step.model_version = -1
+        step.model_namespace = ""
+    root = model.artifact
+    folder = next((each for each in _folders(model, config) if each != root), root)
+    return Layout(config, None, folder, "", _beside(root))
+
+
 def _own_config(model: PreparedModel) -> ModelConfig:
     path = model.artifact / CONFIG
     if not path.is_file():
         return new_config()
     try:
-        return parse_config(read_whole(path, _MOST_CONFIG))
+        return parse_config(read_whole(path, MOST_CONFIG))
     except (FormatError, OSError) as error:
         raise ModelRejected(f"model {model.name}: {CONFIG}: {error}") from error
 
@@ -125,12 +149,13 @@ def _model(
         filename = wanted.find(folder)
         return None if filename is None else (wanted, filename)
     found = [(each, filename) for each in BACKENDS if (filename := each.find(folder)) is not None]
-    required = [each for each in found if each[0].word in model.requirements]
+    words = set(map(plain_word, model.requirements))
+    required = [each for each in found if each[0].word in words]
     fitting = required or found
     if len(fitting) > 1:
-        words = ", ".join(each.word for each, _ in fitting)
+        kinds = ", ".join(each.word for each, _ in fitting)
         raise ModelRejected(
-            f"model {model.name}: its files could be {words}; say which with requirements, or with backend "
+            f"model {model.name}: its files could be {kinds}; say which with requirements, or with backend "
             f"in a {CONFIG}"
         )
     return fitting[0] if fitting else None

@@ -73,6 +73,9 @@ def _build(staged: Path, contents: Contents, *, copy: bool) -> None:
         for path in contents.folder.iterdir():
             if path.name not in (_CONFIG, _BYTECODE):
                 _put(path, version / path.name, copy=copy)
+        # Where this is no folder Python writes no bytecode, which would look like a change of the model: the next
+        # ensemble that calls it would load it once more. A stub's interpreter takes no word from its environment.
+        (version / _BYTECODE).touch()
     for path in contents.beside:
         if path.name != _BYTECODE:
             _put(path, staged / path.name, copy=copy)

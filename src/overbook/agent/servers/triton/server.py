@@ -40,10 +40,13 @@ from overbook.agent.servers.protocol import (
     ProcessMemory,
     ServerError,
     ServerUnreachable,
+    Warn,
+    unheard,
 )
 from overbook.agent.servers.triton import config, stubs
 from overbook.agent.servers.triton.backends import pip_offer
 from overbook.agent.servers.unweighed import Unweighed
+from overbook.agent.servers.versions import Versions
 
 # Relative to the server's working folder, see the launcher.
 _REPOSITORY: Final = "models"
@@ -67,7 +70,7 @@ class TritonConfig:
     ``python``: of the runtime's environment. ``plugin``: the folder with the launcher package.
     ``state``: private to this replica; gets ``server/`` with the model repository, ``server.json``, ``server.log``.
     ``threads``: for OpenMP and BLAS inside one prediction; 0 means half of the machine's.
-    ``extras``: those of the runtime that are installed.
+    ``extras``: those of the runtime that are installed. ``warn``: is told what may be wrong with models.
     """
 
     python: Path
@@ -76,6 +79,7 @@ class TritonConfig:
     host: str = "127.0.0.1"
     threads: int = 0
     extras: frozenset[str] = frozenset()
+    warn: Warn = unheard
 
 
 class TritonServer(Unweighed):
@@ -85,6 +89,8 @@ class TritonServer(Unweighed):
         self._segments = _segments(config)
         self._repository = config.state / "server" / _REPOSITORY
         self._offer = pip_offer(config.extras)
+        self._warn = config.warn
+        self._versions = Versions(config.python.parent.parent)
         self._launched = LaunchedServer(
             "Triton",
             config.host,
@@ -134,6 +140,11 @@ class TritonServer(Unweighed):
 
     async def validate(self, model: PreparedModel) -> None:
         await looked(model.name, _FILES, lambda: config.validate(model, self._offer))
+        versions = await self._other_versions(model)
+        self._warn(model, [versions] if versions else [])
+
+    async def _other_versions(self, model: PreparedModel) -> str:
+        return await asyncio.to_thread(self._versions.difference, model.artifact)
 
     async def load(self, model: PreparedModel, *, timeout: float) -> None:
         client = self._launched.client
@@ -145,10 +156,14 @@ class TritonServer(Unweighed):
             lambda: config.publish(model, self._repository, offer=self._offer),
             longest=timeout,
         )
+        callees = await asyncio.to_thread(config.published_callees, name, self._repository)
+        if callees:
+            await self._load_ensemble(client, model, callees, timeout)
+            return
         # From here on the end of the old ones is intended, unless the load fails.
         old = self._watch.take(name)
         try:
-            await self._call_load(client, name, old, timeout)
+            await self._call_load(client, model, old, timeout)
             new = await self._find(name) - old
             if not new:
                 raise ModelRejected(
@@ -223,9 +238,23 @@ class TritonServer(Unweighed):
 
     # -- a load and its stubs
 
-    async def _call_load(
-        self, client: OipClient, name: str, old: frozenset[stubs.Stub], timeout: float
+    async def _load_ensemble(
+        self, client: OipClient, model: PreparedModel, callees: tuple[str, ...], timeout: float
     ) -> None:
+        """An ensemble has no stub. Of what it calls Triton loads anew what has changed on disk: that is no loss."""
+        before = {each: self._watch.take(each) for each in callees}
+        try:
+            await self._call_load(client, model, frozenset(), timeout)
+        finally:
+            if self.pid is not None:
+                for each, old in before.items():
+                    found = await self._find(each)
+                    self._watch.add(each, found - old or old)
+
+    async def _call_load(
+        self, client: OipClient, model: PreparedModel, old: frozenset[stubs.Stub], timeout: float
+    ) -> None:
+        name = model.name
         calling = asyncio.create_task(client.load(name, timeout=timeout), name=f"load {name}")
         reserve = min(_RESERVE_SECONDS, timeout / 2)
         try:
@@ -239,6 +268,8 @@ class TritonServer(Unweighed):
                 told = f"its load did not end within {timeout - reserve:g} s; its process was ended"
             else:
                 told = _reason(str(error))
+                if versions := await self._other_versions(model):
+                    told += f"; {versions}"
             raise ModelRejected(f"Triton refused {name}: {told}") from error
         finally:
             calling.cancel()

@@ -126,8 +126,11 @@ def test_the_digest_is_of_all_that_decides_what_is_loaded() -> None:
         PreparedModel("iris", 1, Path("/cache/abd"), ("sklearn", "fraud")),
         PreparedModel("iris", 1, Path("/cache/abc"), ("sklearn",)),
         PreparedModel("iris", 1, Path("/cache/abc"), ("sklearn", "fraud"), "2"),
+        PreparedModel(
+            "iris", 1, Path("/cache/abc"), ("sklearn", "fraud"), parameters=(("a", "b"),)
+        ),
     ]
-    assert len({digest_of(each) for each in (one, *others)}) == 4
+    assert len({digest_of(each) for each in (one, *others)}) == 5
 
 
 def test_many_threads_keep_one_record(tmp_path: Path) -> None:

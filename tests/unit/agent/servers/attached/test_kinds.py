@@ -18,7 +18,7 @@ from overbook.agent.servers.protocol import (
     ServerStartFailed,
     ServerUnreachable,
 )
-from tests.unit.agent.servers.attached.test_server import Theirs
+from tests.unit.agent.servers.attached.world import Theirs
 
 
 def shared(tmp_path: Path) -> SharedFolder:

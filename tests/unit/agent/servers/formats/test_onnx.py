@@ -10,7 +10,8 @@ from onnx import TensorProto, helper
 
 from overbook.agent.servers.formats.errors import FormatError
 from overbook.agent.servers.formats.onnx import OnnxModel, read_onnx
-from tests.unit.agent.servers.formats.writing import block, number, onnx_model, onnx_tensor
+from tests.unit.agent.servers.formats.writing import onnx_model, onnx_tensor
+from tests.unit.wire.writing import block, number
 
 
 def written(folder: Path, graph: onnx.GraphProto, **options: int) -> OnnxModel:

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from overbook.agent.servers.formats.errors import FormatError
 from overbook.agent.servers.formats.onnx_weights import MOST_FIELDS, Weights, weights_of
-from tests.unit.agent.servers.formats.writing import block, number
+from tests.unit.wire.writing import block, number
 
 WEIGHTS = np.arange(600, dtype=np.float32).reshape(20, 30)
 FLOATS = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 20])

@@ -15,13 +15,12 @@ from tests.unit.agent.servers.formats.writing import (
     FLOAT,
     STRING,
     add_sub,
-    block,
     meta_graph,
-    number,
     saved_model,
     signature,
     tensor_info,
 )
+from tests.unit.wire.writing import block, number
 
 
 def test_a_signature_with_names_types_and_shapes(tmp_path: Path) -> None:

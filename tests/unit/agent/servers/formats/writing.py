@@ -1,33 +1,15 @@
-"""Protobuf messages by hand, and SavedModels and ONNX files made of them: no framework is needed to test a reader."""
+"""SavedModels and ONNX files of messages written by hand: no framework is needed to test a reader."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests.unit.wire.writing import block, number
+
 Shape = Sequence[int] | None
 
 INT32, STRING, FLOAT = 3, 7, 1
-
-
-def varint(value: int) -> bytes:
-    value &= (1 << 64) - 1
-    made = bytearray()
-    while True:
-        value, low = value >> 7, value & 0x7F
-        made.append(low | (0x80 if value else 0))
-        if not value:
-            return bytes(made)
-
-
-def number(field: int, value: int) -> bytes:
-    return varint(field << 3) + varint(value)
-
-
-def block(field: int, content: bytes | str) -> bytes:
-    """A field that is a message, a string or bytes."""
-    data = content.encode() if isinstance(content, str) else content
-    return varint(field << 3 | 2) + varint(len(data)) + data
 
 
 def tensor_info(name: str, data_type: int, shape: Shape, extra: bytes = b"") -> bytes:

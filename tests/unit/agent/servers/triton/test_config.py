@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -175,8 +176,17 @@ def test_files_that_are_not_what_their_name_says(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('name: "other"', r"config\.pbtxt: name is 'other', expected 'm', or no name at all"),
-        ('platform: "ensemble"', r"config\.pbtxt: it is an ensemble, which refers to other models"),
+        (
+            'platform: "ensemble"',
+            r"ensemble_scheduling: expected a model_name in each of its steps",
+        ),
+        ("ensemble_scheduling { step {} }", r"expected a model_name in each of its steps"),
+        ('ensemble_scheduling { step { model_name: "m" } }', r"calls 'm' itself; expected others"),
+        ('ensemble_scheduling { step { model_name: "a" } }', r"has to name its input and output"),
+        (
+            'backend: "python" ensemble_scheduling { step { model_name: "a" } }',
+            r"is for 'python'; expected platform 'ensemble' and no backend",
+        ),
         (
             'backend: "onnxruntime" platform: "libtorch"',
             r"platform is 'libtorch', which is for backend",
@@ -320,3 +330,17 @@ def test_code_that_has_something_to_do_at_its_end(tmp_path: Path) -> None:
 def test_code_that_cannot_be_looked_through_may_have_something_to_do(tmp_path: Path) -> None:
     (tmp_path / "large.py").write_bytes(b" " * ((4 << 20) + 1))
     assert finalizes(tmp_path)
+
+
+def test_whatever_name_the_file_says_the_models_own_counts(tmp_path: Path) -> None:
+    linear(tmp_path / "1" / "model.onnx")
+    config(tmp_path, 'name: "other"')
+    assert describe(prepared(tmp_path), ALL).name == "m"
+
+
+def test_the_manifests_parameters_go_before_those_of_the_file(tmp_path: Path) -> None:
+    linear(tmp_path / "1" / "model.onnx")
+    config(tmp_path, 'parameters { key: "a" value { string_value: "1" } }')
+    given = replace(prepared(tmp_path), parameters=(("a", "2"), ("b", "")))
+    parameters = describe(given, ALL).parameters
+    assert {name: each.string_value for name, each in parameters.items()} == {"a": "2", "b": ""}

@@ -57,7 +57,9 @@ def test_bytecode_and_another_configuration_stay_behind(tmp_path: Path) -> None:
     (source / "__pycache__").mkdir()
     publish(tmp_path / "models", "m", contents(source), copy=False)
     version = tmp_path / "models" / "m" / "1"
-    assert [path.name for path in version.iterdir()] == ["model"]
+    # An empty file where Python would put its bytecode: there it can be no folder.
+    assert {path.name for path in version.iterdir()} == {"model", "__pycache__"}
+    assert (version / "__pycache__").read_bytes() == b""
 
 
 def test_a_folder_may_go_in_as_one(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from mlserver.model import MLModel
 from mlserver.settings import ModelSettings
 from mlserver.types import InferenceRequest, InferenceResponse
 
-from overbook_mlserver import calls
+from overbook_mlserver import calls, load_warnings
 from overbook_mlserver.offload import in_thread
 from overbook_mlserver.prediction_cost import PredictionCost
 from overbook_mlserver.repository import IsolatedSettings
@@ -61,7 +61,12 @@ class Predictions:
     ) -> InferenceResponse:
         """What the data plane's does."""
         seen = self._samples.see(name, payload)
-        answer = await calls.during(calls.REQUEST, name, self._answer(payload, name, version))
+        try:
+            answer = await calls.during(calls.REQUEST, name, self._answer(payload, name, version))
+        except Exception as error:
+            if (model := self._held(name)) is not None:
+                load_warnings.explain(model, error)
+            raise
         if seen is not None:
             self._samples.keep(name, seen)
         return unmarked(answer)

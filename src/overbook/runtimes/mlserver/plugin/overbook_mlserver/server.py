@@ -30,7 +30,7 @@ from mlserver.model import MLModel  # noqa: E402
 from mlserver.settings import ModelSettings, Settings  # noqa: E402
 from mlserver.utils import install_uvloop_event_loop  # noqa: E402
 
-from overbook_mlserver import own_paths  # noqa: E402
+from overbook_mlserver import codecs, load_warnings, own_paths  # noqa: E402
 from overbook_mlserver.activity import Activity  # noqa: E402
 from overbook_mlserver.binary_tensors import BinaryTensors  # noqa: E402
 from overbook_mlserver.encodings import Encodings  # noqa: E402
@@ -186,6 +186,8 @@ def run(options: Options) -> None:
     os.makedirs(options.state, exist_ok=True)
     calls.record(options.state)
     frameworks.import_all()
+    codecs.install()
+    load_warnings.install()
     sys.setswitchinterval(_SWITCH_SECONDS)
     install_uvloop_event_loop()
     # What is imported now lives as long as the process: the collector need not walk it after unloads.

@@ -16,8 +16,9 @@ allocates at its first request counts as well, once somebody has made one: it co
 
 Calls come as lines of JSON on standard input, ``{"id", "name", "settings", "seconds", "request"}``, with settings and a
 request (or null) as MLServer takes them; answers go to standard output, in the order in which they are ready: ``{"id",
-"kept", "peak"}`` in bytes, or ``{"id", "error"}`` with one line for people, and ``"died": true`` when the
-load ended the process or did not end. At the end of its input the process ends.
+"kept", "peak", "warned"}``, in bytes, and in words what frameworks warned of while they loaded it, or ``{"id",
+"error"}`` with one line for people, and ``"died": true`` when the load ended the process or did not end. At the end of
+its input the process ends.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from overbook_mlserver import guard
+from overbook_mlserver import guard, load_warnings
 
 _CHUNK = 65536
 # More than this process ever has.
@@ -166,7 +167,8 @@ def weigh(
     """Load the model here and say what that took. Raises what the load raises.
 
     ``modules`` are imported before anything is measured; ``request`` is asked after the load. Returns, in bytes,
-    ``kept`` and ``peak``, and in ``modules`` the names of those that the load imported, but for the model's own.
+    ``kept`` and ``peak``, in ``warned`` what was warned of, and in ``modules`` the names of those that the load
+    imported, but for the model's own.
     """
     for module in modules:
         with contextlib.suppress(Exception):
@@ -176,7 +178,8 @@ def weigh(
     runner = _runner()
     before = _at_rest()
     _forget_peak()
-    model = _load_here(runner, name, raw)
+    with load_warnings.gathering() as warned:
+        model = _load_here(runner, name, raw)
     peak = _peak() - before
     _ask(runner, model, request)
     loaded = _at_rest()
@@ -190,6 +193,7 @@ def weigh(
     return {
         "kept": max(0, kept),
         "peak": max(0, kept, peak),
+        "warned": warned,
         "modules": [each for each in came if not _own(each)],
     }
 
@@ -349,6 +353,7 @@ def _main() -> None:
 
     module_spaces.install()
     frameworks.import_all()
+    load_warnings.install()
     importlib.import_module("overbook_mlserver.repository")
     importlib.import_module("overbook_mlserver.registry")
     _answer_something()

@@ -1,6 +1,8 @@
 """Signatures out of a serialised MetaGraphDef: which tensors of the graph have which names outside.
 
-A few fields of three messages; TensorFlow's own classes for them cannot be had without importing all of it.
+A few fields of three messages; TensorFlow's own classes for them cannot be had without importing all of it. Nor can
+Overbook's walker be had, which is not installed here. It need not be as careful: the message was written a moment ago
+by TensorFlow in this process, not by the model's author.
 """
 
 from __future__ import annotations

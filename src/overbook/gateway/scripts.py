@@ -1,0 +1,29 @@
+"""The Lua scripts of `gateway/lua/` as Envoy gets them: each with what it shares with others, and with the limits."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+from overbook.gateway.snapshot.names import filled
+from overbook.gateway.snapshot.routes import Scripts
+
+
+def read_scripts() -> Scripts:
+    """The listeners and their routes run these."""
+    return Scripts(
+        choose_cluster=_script("rest_path", "choose_cluster"),
+        choose_rest=_script("rest_path", "choose_cluster", "choose_rest"),
+        choose_place=_script("rest_path", "choose_place"),
+        name_grpc=_script("rest_path", "name_grpc"),
+        name_rest=_script("rest_path", "name_rest"),
+    )
+
+
+def read_unanswered() -> str:
+    """The clusters of places run this one: see `snapshot/clusters.py`."""
+    return _script("unanswered")
+
+
+def _script(*names: str) -> str:
+    folder = resources.files("overbook.gateway") / "lua"
+    return filled("".join((folder / f"{name}.lua").read_text() for name in names))

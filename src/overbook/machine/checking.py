@@ -1,0 +1,118 @@
+"""What an apply on this machine would refuse, told while nothing runs: budgets, addresses, files, and their formats.
+
+Where a model would be placed is not told here: that depends on what is registered already.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from overbook.agent.looking import failing_alone
+from overbook.agent.servers.factory import CHECKS
+from overbook.agent.servers.protocol import ModelRejected, PreparedModel
+from overbook.artifacts.address import local_path
+from overbook.artifacts.survey import survey
+from overbook.client.http import JsonObject
+from overbook.machine.room import machine_bytes
+from overbook.manifests.problems import Path as FieldPath
+from overbook.manifests.problems import shown
+from overbook.manifests.specs import ModelManifest, ServerManifest, ServerSpec
+from overbook.manifests.validate import validate_object
+from overbook.runtimes.capabilities import sources
+from overbook.scheduler.errors import Invalid
+from overbook.scheduler.manifests_in import Defaults, checked_server
+
+_FILES: Final = "its files"
+_STORAGE_URI: Final = ("spec", "storageUri")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """``path``: the field that it is about; empty where the message names it."""
+
+    path: FieldPath
+    message: str
+
+
+def check(documents: Sequence[JsonObject]) -> list[Refusal | None]:
+    """Looks at each of these manifests, which are valid in themselves; None for what would be taken."""
+    manifests = [validate_object(each).manifest for each in documents]
+    servers = {each.name: each.spec for each in manifests if isinstance(each, ServerManifest)}
+    machine = machine_bytes()
+    return [
+        _model(each, servers)
+        if isinstance(each, ModelManifest)
+        else _server(each, Defaults(memory=1, machine=machine))
+        for each in manifests
+    ]
+
+
+def _server(manifest: ServerManifest, defaults: Defaults) -> Refusal | None:
+    try:
+        checked_server(manifest, defaults, generation=0, created=0.0)
+    except Invalid as error:
+        return Refusal((), str(error))
+    own = manifest.spec.environment
+    for name in ("requirements", "archive"):
+        path = None if own is None else getattr(own, name)
+        if path is not None and not Path(path).is_file():
+            told = f"{shown(path)} is no file on this machine; expected what the environment is made of"
+            return Refusal(("spec", "environment", name), told)
+    return None
+
+
+def _model(manifest: ModelManifest, servers: Mapping[str, ServerSpec]) -> Refusal | None:
+    spec = manifest.spec
+    found = survey(spec.storage_uri)
+    if isinstance(found, str):
+        return Refusal(_STORAGE_URI, found)
+    server = servers.get(spec.server or "")
+    kinds = (
+        _kinds(spec.all_requirements, found.made_for) if server is None else [server.server_config]
+    )
+    refused: list[str] = []
+    with _folder(Path(local_path(spec.storage_uri))) as folder:
+        model = PreparedModel(
+            name=manifest.name,
+            generation=1,
+            artifact=folder,
+            requirements=spec.all_requirements,
+            version="" if spec.artifact_version is None else str(spec.artifact_version),
+            parameters=tuple((each.name, each.value) for each in spec.parameters),
+        )
+        for kind in kinds:
+            if kind not in CHECKS:
+                return None
+            try:
+                with failing_alone(manifest.name, _FILES):
+                    CHECKS[kind](model)
+            except ModelRejected as error:
+                refused.append(str(error))
+            else:
+                return None
+    return Refusal(_STORAGE_URI, refused[0]) if refused else None
+
+
+def _kinds(requirements: Sequence[str], made_for: str) -> list[str]:
+    """The kinds of server that may have all these words, the one that the files are made for first."""
+    words: dict[str, set[str]] = {}
+    for each in sources():
+        words.setdefault(each.runtime, set()).add(each.word)
+    able = [kind for kind, known in words.items() if known.issuperset(requirements)]
+    return sorted(able, key=lambda kind: kind != made_for)
+
+
+@contextmanager
+def _folder(path: Path) -> Iterator[Path]:
+    """A folder with the artifact: itself, or one around a single file."""
+    if path.is_dir():
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="overbook-check-") as made:
+        (Path(made) / path.name).symlink_to(path)
+        yield Path(made)

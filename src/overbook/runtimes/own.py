@@ -1,0 +1,253 @@
+"""Environments of Servers' own: made of packages that a manifest names, of a requirements file, or of an archive.
+
+Each lies in the folder that the caller gives, under a name that is made of everything it consists of: Servers that ask
+for the same share one, and what was made once is there at the next start. An archive may lack what the server needs;
+that is then added to what it has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import tarfile
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from overbook.runtimes.building import fill_chosen, make_empty, names_in
+from overbook.runtimes.catalogue import Runtime
+from overbook.runtimes.in_use import is_held
+from overbook.runtimes.install import RuntimeEnvironment
+from overbook.runtimes.installed import installed
+from overbook.runtimes.installer import (
+    COMPLETE,
+    Progress,
+    RuntimeInstallError,
+    complete,
+    import_all,
+    is_complete,
+    locked,
+    os_reason,
+    said_of,
+    size_of,
+)
+from overbook.runtimes.recipe import (
+    Recipe,
+    UnusableRequirement,
+    implied,
+    missing,
+    name_of,
+    normal,
+    present,
+)
+
+_READ: Final = 1 << 20
+# Written by conda-pack: makes the paths in the files those of this machine.
+_UNPACKER: Final = "conda-unpack"
+_UNPACK_SECONDS: Final = 300.0
+_FAILED: Final = "its environment was not made"
+_KEPT_SECONDS: Final = 7 * 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a Server's manifest asks for: one of the three. Paths are of this machine."""
+
+    packages: tuple[str, ...] = ()
+    requirements: Path | None = None
+    archive: Path | None = None
+
+    @property
+    def file(self) -> Path | None:
+        return self.requirements or self.archive
+
+
+def state_of(wish: Wish) -> tuple[int, ...]:
+    """Changes when the file behind a wish does, without reading it; the same while it is not there."""
+    if wish.file is None:
+        return ()
+    try:
+        found = wish.file.stat()
+    except OSError:
+        return ()
+    return (found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def own_environment(
+    known: Runtime, extras: frozenset[str], wish: Wish, folder: Path, progress: Progress
+) -> RuntimeEnvironment:
+    """The environment, made unless it is there; blocks. Raises RuntimeInstallError."""
+    try:
+        recipe = _recipe(known, extras, wish)
+        root = folder.absolute() / recipe.keyed(_content(recipe, wish))
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder / f".{root.name}.lock", progress):
+            if not is_complete(root):
+                _make(recipe, wish, root, progress)
+    except UnusableRequirement as error:
+        raise RuntimeInstallError(f"{_FAILED}: {error}") from error
+    except OSError as error:
+        if wish.file is not None and error.filename == str(wish.file):
+            why = error.strerror or str(error)
+            raise RuntimeInstallError(f"{_FAILED}: {wish.file} cannot be read: {why}") from error
+        raise RuntimeInstallError(
+            os_reason(_FAILED, folder, error, "give another folder with --state-dir,")
+        ) from error
+    (root / COMPLETE).touch()
+    progress(f"the environment {root.name} is ready", 1.0)
+    made = said_of(root).get("extras")
+    return RuntimeEnvironment(
+        name=known.name,
+        python=root / "bin" / "python",
+        root=root,
+        plugin=known.plugin,
+        extras=frozenset(map(str, made)) if isinstance(made, list) else frozenset(),
+        identity=root.name,
+    )
+
+
+def prune(folder: Path) -> list[Path]:
+    """Remove environments that nobody holds, and nobody has asked for within a week; which those were."""
+    gone = [
+        root
+        for root in (folder.iterdir() if folder.is_dir() else ())
+        if is_complete(root) and not is_held(root) and _age(root) > _KEPT_SECONDS
+    ]
+    for root in gone:
+        _clear(root)
+    return gone
+
+
+def _age(root: Path) -> float:
+    return time.time() - (root / COMPLETE).stat().st_mtime
+
+
+def _recipe(known: Runtime, extras: frozenset[str], wish: Wish) -> Recipe:
+    packages = normal(known, wish.packages)
+    names = {*map(name_of, packages), *names_in(wish.requirements)}
+    return Recipe(known, known.default_extras() | extras | implied(known, names), packages)
+
+
+def _content(recipe: Recipe, wish: Wish) -> bytes:
+    """What the environment's name is made of beside runtime and extras."""
+    if wish.requirements is not None:
+        return b"requirements\0" + wish.requirements.read_bytes()
+    if wish.archive is not None:
+        return b"archive\0" + _digest(wish.archive, *state_of(wish))
+    return b"packages\0" + "\n".join(recipe.packages).encode()
+
+
+@lru_cache(maxsize=64)
+def _digest(path: Path, *_state: int) -> bytes:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(_READ):
+            digest.update(part)
+    return digest.digest()
+
+
+def _make(recipe: Recipe, wish: Wish, root: Path, progress: Progress) -> None:
+    """In its place, as what conda packed cannot be moved; it counts once its marker is there."""
+    known = recipe.runtime
+    _clear(root)
+    try:
+        if wish.archive is not None:
+            progress(f"unpacking {wish.archive.name}", 0.0)
+            _unpack(wish.archive, root)
+            _complete_archive(recipe, root, progress)
+        else:
+            named = wish.requirements.name if wish.requirements is not None else recipe.title
+            progress(f"making an environment for {named}", 0.0)
+            make_empty(root, _FAILED)
+            fill_chosen(recipe, root, progress, _FAILED, file=wish.requirements)
+        here = installed(root)
+        extras = recipe.extras | present(known, here)
+        complete(root, {"bytes": size_of(root), "extras": sorted(extras)})
+    except BaseException:
+        _clear(root)
+        raise
+
+
+def _complete_archive(recipe: Recipe, root: Path, progress: Progress) -> None:
+    known, here = recipe.runtime, installed(root)
+    other = {
+        name: version
+        for name, version in here.items()
+        if known.is_server(name) and version != known.pins(_all(known)).get(name, version)
+    }
+    if other:
+        name, version = min(other.items())
+        raise RuntimeInstallError(
+            f"{_FAILED}: the archive has {name} {version}, and what Overbook adds to it is made for "
+            f"{known.pins(_all(known))[name]}; pack it with that version, or without"
+        )
+    recipe = Recipe(known, recipe.extras | implied(known, here))
+    if lacking := missing(recipe, here):
+        progress(f"adding what the server needs: {', '.join(lacking)}", None)
+        fill_chosen(recipe, root, progress, _FAILED, kept=here)
+    else:
+        import_all(root / "bin" / "python", known.imports, _FAILED)
+
+
+def _all(known: Runtime) -> frozenset[str]:
+    return frozenset(extra.name for extra in known.extras)
+
+
+def _unpack(archive: Path, root: Path) -> None:
+    """A conda-pack or venv archive, with its files at the top or in one folder. Raises RuntimeInstallError, OSError."""
+    root.mkdir()
+    try:
+        with tarfile.open(archive) as packed:
+            # Links may lead to the machine's Python; nothing is written outside all the same.
+            packed.extractall(root, filter="tar")
+    except (tarfile.TarError, EOFError, ValueError) as error:
+        raise RuntimeInstallError(
+            f"{_FAILED}: {archive} cannot be unpacked: {error}; expected a .tar.gz of conda-pack or of a venv"
+        ) from error
+    _lift(root)
+    python = root / "bin" / "python"
+    if not python.is_symlink() and not python.exists():
+        raise RuntimeInstallError(
+            f"{_FAILED}: {archive} has no bin/python; expected a .tar.gz of conda-pack or of a venv"
+        )
+    if not python.exists():
+        raise RuntimeInstallError(
+            f"{_FAILED}: {archive} was made for {python.readlink()}, which is not on this machine; pack it with "
+            "conda-pack, which takes Python along"
+        )
+    if (root / "bin" / _UNPACKER).is_file():
+        done = subprocess.run(
+            [str(python), str(root / "bin" / _UNPACKER)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_UNPACK_SECONDS,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeInstallError(
+                f"{_FAILED}: {_UNPACKER} of {archive} failed: {' '.join(done.stderr.split())[-300:]}"
+            )
+
+
+def _lift(root: Path) -> None:
+    """A folder that was packed as such, and not what is in it, becomes the root."""
+    inside = list(root.iterdir())
+    if len(inside) != 1 or not (inside[0] / "bin").is_dir():
+        return
+    for each in inside[0].iterdir():
+        each.rename(root / each.name)
+    inside[0].rmdir()
+
+
+def _clear(root: Path) -> None:
+    """What is cut short must not leave half an environment that counts as whole."""
+    if not root.exists():
+        return
+    for marker in root.glob(".overbook-complete*"):
+        marker.unlink()
+    shutil.rmtree(root)

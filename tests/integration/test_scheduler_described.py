@@ -1,0 +1,140 @@
+"""Each call of the control API with each answer that its description has: against the real uvicorn, to the letter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from overbook.scheduler import api
+from overbook.scheduler.errors import StoreError
+from overbook.scheduler.store import Batch, Store
+from tests.integration.scheduler_harness import (
+    Harness,
+    ScriptedAgent,
+    harness,
+    model_document,
+    server_document,
+)
+from tests.unit.scheduler.described import description
+
+COMMANDS = ("activate", "evict", "pin", "unpin")
+# What a small scheduler takes, in bytes.
+SMALL = 2000
+
+
+class Caller:
+    """Calls, and notes how it was answered. Whether the content is as described the harness looks at each time."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self._http = http
+        self.seen: set[tuple[str, str, int]] = set()
+
+    async def __call__(self, method: str, url: str, status: int, body: object = None) -> None:
+        answer = await self._http.request(method, url, json=body)
+        assert answer.status_code == status, f"{method} {url}: {answer.text}"
+        self.seen.add((method, description().path(method, url), status))
+
+
+async def test_each_answer_that_is_described_is_answered_and_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact = tmp_path / "iris"
+    artifact.mkdir()
+    (artifact / "model.joblib").write_bytes(b"x" * 50)
+    monkeypatch.setattr(api, "MAX_BODY", SMALL)
+    missing: str | None = "gateway is not serving"
+    async with harness(tmp_path, missing=lambda: missing) as running:
+        call = Caller(running.http)
+        await call("GET", "/readyz", 503)
+        missing = None
+        await applies(call, artifact)
+        agent = ScriptedAgent("mlserver/0")
+        session = await running.agent(agent)
+        await running.until_reason("iris", "ModelAvailable")
+        await reads(call)
+        await commands(call)
+        await refusals(call)
+        await conflicts(call, running, agent)
+        session.cancel()
+        await unavailable(call, artifact, monkeypatch)
+        await call("DELETE", "/api/v1/models/iris", 200)
+        await call("DELETE", "/api/v1/servers/mlserver", 200)
+    assert description().answers == call.seen
+
+
+async def applies(call: Caller, artifact: Path) -> None:
+    """Documents of each kind of fate."""
+    documents = [
+        server_document(),
+        model_document("iris", artifact),
+        model_document("wine", artifact),
+        model_document("huge", artifact, memory="1Gi"),
+        model_document("Bad_Name", artifact),
+        "no manifest",
+    ]
+    for path in ("/api/v1/validate", "/api/v1/apply", "/api/v1/apply"):
+        await call("POST", path, 200, {"documents": documents})
+        await call("POST", path, 400, {"documents": 7})
+        await call("POST", path, 413, {"documents": ["x" * SMALL]})
+
+
+async def reads(call: Caller) -> None:
+    for path in ("/healthz", "/readyz", "/metrics", "/api/v1/version", "/api/v1/events"):
+        await call("GET", path, 200)
+    await call("GET", "/api/v1/events?after=1&model=iris", 200)
+    await call("GET", "/api/v1/events?wait=1000", 400)
+    for kind, name in (("models", "iris"), ("models", "huge"), ("servers", "mlserver")):
+        await call("GET", f"/api/v1/{kind}", 200)
+        await call("GET", f"/api/v1/{kind}/{name}", 200)
+        await call("GET", f"/api/v1/{kind}/{name}/describe", 200)
+
+
+async def commands(call: Caller) -> None:
+    for each in COMMANDS:
+        await call("POST", f"/api/v1/models/iris/{each}", 200)
+    await call("POST", "/api/v1/models/iris/activate", 200, {"timeout": 5})
+
+
+async def refusals(call: Caller) -> None:
+    """Nobody of that name, and bodies that are wrong."""
+    for kind in ("models", "servers"):
+        await call("GET", f"/api/v1/{kind}/who", 404)
+        await call("GET", f"/api/v1/{kind}/who/describe", 404)
+        await call("DELETE", f"/api/v1/{kind}/who", 404)
+    for each in COMMANDS:
+        await call("POST", f"/api/v1/models/who/{each}", 404)
+    for each in ("activate", "evict"):
+        await call("POST", f"/api/v1/models/iris/{each}", 400, {"timeout": 0})
+        await call("POST", f"/api/v1/models/iris/{each}", 413, {"timeout": "x" * SMALL})
+
+
+async def conflicts(call: Caller, running: Harness, agent: ScriptedAgent) -> None:
+    """A model that is being removed, for as long as its agent does not say that it is gone."""
+    agent.gone_at_once = False
+    await call("DELETE", "/api/v1/models/wine", 200)
+    await running.until_reason("wine", "ModelTerminating")
+    await call("GET", "/api/v1/models/wine/describe", 200)
+    for each in COMMANDS:
+        await call("POST", f"/api/v1/models/wine/{each}", 409)
+    agent.say_gone("wine")
+    await running.until_reason("wine", "404")
+
+
+async def unavailable(call: Caller, artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agent is away, and then the disk is full."""
+    for each in ("activate", "evict"):
+        await call("POST", f"/api/v1/models/iris/{each}", 503)
+
+    def full(store: Store, batch: Batch) -> None:
+        raise StoreError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "commit", full)
+        documents = [model_document("new", artifact)]
+        await call("POST", "/api/v1/apply", 503, {"documents": documents})
+        await call("POST", "/api/v1/models/iris/pin", 503)
+        await call("POST", "/api/v1/models/huge/unpin", 503)
+        await call("DELETE", "/api/v1/models/iris", 503)
+        await call("DELETE", "/api/v1/servers/mlserver", 503)

@@ -1,0 +1,102 @@
+"""The script that names the model of a call of gRPC says what the stream relay says of the same message."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from overbook.gateway.oip.errors import NoAnswer
+from overbook.gateway.oip.methods import status_of
+from overbook.gateway.oip.model_name import asked_model
+from overbook.gateway.scripts import read_scripts
+from overbook.gateway.snapshot.names import MODEL_HEADER, SELDON_HEADER
+from tests.unit.gateway.lua.envoy import Refusal, Script
+from tests.unit.gateway.oip.hostile import INVALID_ARGUMENT, MESSAGES, NAMED, REFUSED
+from tests.unit.wire.writing import block, varint
+
+SCRIPT: Final = Script(read_scripts().name_grpc)
+Said = str | tuple[int, str]
+
+
+def framed(message: bytes) -> bytes:
+    """As gRPC sends it."""
+    return b"\0" + len(message).to_bytes(4, "big") + message
+
+
+def script_says(message: bytes, header: str | None = None) -> Said:
+    """The name, or with which status and words the message is refused."""
+    ran = SCRIPT.request({} if header is None else {SELDON_HEADER: header}, framed(message))
+    if ran.refusal is None:
+        return ran.headers[MODEL_HEADER].decode()
+    assert MODEL_HEADER not in ran.headers
+    assert ran.refusal.status == "400"
+    return int(ran.refusal.grpc_status), ran.refusal.message
+
+
+def relay_says(message: bytes, header: str | None = None) -> Said:
+    try:
+        return asked_model(message, header)
+    except NoAnswer as refusal:
+        return status_of(refusal).value[0], str(refusal)
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_what_is_refused(why: str) -> None:
+    message, refusal = REFUSED[why]
+    assert script_says(message) == relay_says(message) == refusal
+
+
+@pytest.mark.parametrize("how", NAMED)
+def test_what_names_a_model(how: str) -> None:
+    assert script_says(NAMED[how]) == relay_says(NAMED[how]) == "iris"
+
+
+@settings(max_examples=1000, deadline=None)
+@given(message=MESSAGES, header=st.sampled_from([None, None, None, "iris", "Wine\x07" * 30, ""]))
+def test_both_say_the_same_of_any_message(message: bytes, header: str | None) -> None:
+    assert script_says(message, header) == relay_says(message, header)
+
+
+@pytest.mark.parametrize("length", [1, 4, 50])
+@pytest.mark.parametrize("spare", [0, 9])
+def test_a_name_may_lie_anywhere_across_the_end_of_what_is_read_at_once(
+    length: int, spare: int
+) -> None:
+    name = "m" * length
+    field = varint(10, spare) + varint(length, spare) + name.encode()
+    for before in range(430, 520):
+        message = block(7, "x" * before) + field
+        assert script_says(message) == relay_says(message) == name
+
+
+def test_a_header_that_names_another_model() -> None:
+    words = (
+        "seldon-model: header names wine, the message names iris; expected the same model in both"
+    )
+    iris = NAMED["the last name"]
+    assert script_says(iris, "wine") == relay_says(iris, "wine") == (3, words)
+    assert script_says(iris, "iris") == relay_says(iris, "iris") == "iris"
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (None, "the request has no message"),
+        (b"\0\0\0\0", "the request has no message"),
+        (framed(b"\x0a\x04iris") + b"\0", "expected exactly one message"),
+        (framed(b"\x0a\x04iris") * 2, "expected exactly one message"),
+        (framed(b"\x0a\x04iris")[:-1], "expected exactly one message"),
+    ],
+)
+def test_what_is_not_one_message(body: bytes | None, words: str) -> None:
+    refusal = SCRIPT.request({}, body).refusal
+    assert refusal == Refusal("400", str(INVALID_ARGUMENT), f"ModelInfer: {words}")
+
+
+def test_a_compressed_message_is_left_to_the_gateway() -> None:
+    """Without the header `choose_cluster.lua` takes it there."""
+    ran = SCRIPT.request({}, b"\x01" + framed(b"\x0a\x04iris")[1:])
+    assert (ran.refusal, MODEL_HEADER in ran.headers) == (None, False)
