@@ -200,13 +200,16 @@ _TAIL: Final = """
   codings with every request get plain answers, which the protocol allows. Streams of events are never held back.
 - **Compressed messages of gRPC** (`compression_algorithm`): gzip and deflate. They take one more hop through the
   gateway's own process, since no script in Envoy can read the model's name in them; others do not pay for that.
-- **Largest body**: 80 MiB, as it is sent.
+- **Largest body**: 80 MiB, as it is sent; a compressed message of gRPC also as it is inflated.
 
 ## Names and headers
 
 The path, or the message, names the model. The header `seldon-model` (metadata over gRPC) may name it as well; where it
 names another model the request is refused. It is needed for paths that a model defines for itself outside of
 `/v2/models/MODEL/`, and it makes a stream one of that model only, with answers in its server's own form.
+
+A name that is percent-encoded in the path reaches the server decoded. Each answer bears the request's `x-request-id`,
+its client's or a new one, which the server gets as well.
 
 ## Words of refusals
 

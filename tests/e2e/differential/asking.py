@@ -18,6 +18,7 @@ _SECONDS: Final = 30.0
 # What may differ in the head of an answer, and why.
 HEADERS: Final[Mapping[str, str]] = {
     "date": "the time; Envoy adds it where the server does not say it",
+    "x-request-id": "its client's or a new one, so that a request is found again in a log",
     "connection": "of one hop",
     "transfer-encoding": "of one hop: how the body is cut into pieces",
     "content-length": "absent where the body comes in pieces; the bodies themselves are compared",
