@@ -9,7 +9,7 @@ UV := .venv-uv/bin/uv
 # Tests of the rooms without I/O: docs/inside.md.
 PURE := tests/unit/residency tests/unit/placement tests/unit/manifests
 
-.PHONY: setup demo test lint coverage lowest bench soak proto docs lock clean
+.PHONY: setup demo test lint coverage lowest bench soak proto protocol docs lock clean
 
 setup: $(VENV)/.ready
 
@@ -76,6 +76,12 @@ soak: setup
 
 proto: setup
 	bash scripts/proto.sh
+
+# The page says what the servers have: their environments are looked at.
+protocol: setup
+	$(BIN)/overbook runtime install mlserver
+	$(BIN)/overbook runtime install triton
+	$(BIN)/python scripts/protocol.py
 
 docs: setup
 	$(BIN)/python scripts/api_docs.py

@@ -48,6 +48,10 @@ class Multiplier(MLModel):
         return InferenceResponse(
             model_name=self.name, outputs=[NumpyCodec.encode_output("y", x * {factor})]
         )
+
+    async def predict_stream(self, payloads):
+        async for payload in payloads:
+            yield await self.predict(payload)
 """
 
 
@@ -136,6 +140,10 @@ class _Clients:
         ):
             answer = client.infer(model.name, [_tensor(kind)])
             assert answer.as_numpy("y").ravel().tolist() == wanted
+        # Envoy's script cannot read the name in it.
+        sent = [_tensor(tritonclient.grpc.InferInput)]
+        packed = self._grpc.infer(model.name, sent, compression_algorithm="gzip")
+        assert packed.as_numpy("y").ravel().tolist() == wanted
         plain = {"name": "x", "datatype": "FP64", "shape": [2], "data": [1.0, 2.0]}
         reply = self._running.data.post(
             f"/v2/models/{model.name}/infer", json={"inputs": [plain]}
@@ -147,13 +155,23 @@ class _Clients:
         assert self._grpc.get_model_metadata(model.name).name == model.name
 
     def stream(self, model: Model) -> None:
-        """Triton's streams only: MLServer's have another form."""
         got: list[Any] = []
         with tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{self._running.port}") as client:
             client.start_stream(lambda result, error: got.append(error or result))
             client.async_stream_infer(model.name, [_tensor(tritonclient.grpc.InferInput)])
             client.stop_stream()
-        assert [each.as_numpy("y").tolist() for each in got] == [[model.factor, 2 * model.factor]]
+        assert [each.as_numpy("y").ravel().tolist() for each in got] == [
+            [model.factor, 2 * model.factor]
+        ]
+
+    def tell(self, model: Model) -> None:
+        """What Triton tells of a model by its name, and MLServer does not."""
+        assert self._rest.get_model_config(model.name)["name"] == model.name
+        assert self._grpc.get_model_config(model.name).config.name == model.name
+        (counted,) = self._rest.get_inference_statistics(model.name)["model_stats"]
+        assert counted["name"] == model.name
+        (counted,) = self._grpc.get_inference_statistics(model.name).model_stats
+        assert counted.name == model.name
 
 
 def _tensor(kind: Any) -> Any:
@@ -168,8 +186,9 @@ def test_all_are_served_with_room_for_a_few(running: Overbook, models: list[Mode
             for model in models:
                 clients.ask(model)
                 clients.ask(model)
+                clients.stream(model)
                 if model.server == "triton":
-                    clients.stream(model)
+                    clients.tell(model)
     assert running.total("evictions") >= len(models)
     index = {each["name"]: each for each in running.data.post("/v2/repository/index").json()}
     assert {model.name for model in models} <= set(index)

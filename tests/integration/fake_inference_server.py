@@ -50,6 +50,8 @@ class FakeServer:
                 Route("/v2/models/{name}/infer", self._infer, methods=["POST"]),
                 Route("/v2/models/{name}/versions/{v}/infer", self._version, methods=["POST"]),
                 Route("/v2/models/{name}/infer_stream", self._stream, methods=["POST"]),
+                Route("/v2/models/{name}/own/path", self._own_path),
+                Route("/own/path", self._own_path),
             ]
         )
         config = uvicorn.Config(
@@ -140,6 +142,11 @@ class FakeServer:
             yield "data: last\n\n"
 
         return StreamingResponse(events(), media_type="text/event-stream")
+
+    async def _own_path(self, request: Request) -> Response:
+        """Of whichever model the gateway says that it is for."""
+        name = request.headers["x-overbook-model"]
+        return JSONResponse({"own": name}) if await self._work(name) else self._not_here(name)
 
     def _grpc_handlers(self) -> grpc.GenericRpcHandler:
         return grpc.method_handlers_generic_handler(

@@ -52,6 +52,7 @@ class Running:
     rest: Path
     grpc_target: str
     upstream: Upstream
+    catalogue: FakeCatalogue
 
 
 @contextlib.asynccontextmanager
@@ -86,9 +87,7 @@ async def running(
         try:
             async with asyncio.timeout(10):
                 await oip.serving.wait()
-            yield Running(
-                rest=root / "rest.sock", grpc_target=f"unix:{root}/grpc.sock", upstream=upstream
-            )
+            yield Running(root / "rest.sock", f"unix:{root}/grpc.sock", upstream, catalogue)
         finally:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

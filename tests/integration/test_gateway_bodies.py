@@ -85,6 +85,20 @@ async def test_the_largest_message_alone(world: World, path: str) -> None:
 
 
 @pytest.mark.slow
+async def test_the_largest_message_that_is_compressed(world: World) -> None:
+    """What it is inflated counts, or else it could not go on from the gateway."""
+    gzip = grpc.Compression.Gzip
+    answer = oip_pb2.ModelInferResponse.FromString(
+        await world.raw_call(message_of(MAX_MESSAGE), seconds=30, compression=gzip)
+    )
+    assert answer.model_name == "iris"
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await world.raw_call(message_of(MAX_MESSAGE + 1), seconds=30, compression=gzip)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert (await world.grpc_infer("iris")).model_name == "iris"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["cold", "hot", "fallback"])
 async def test_the_largest_message_in_a_stream(world: World, path: str) -> None:
     await arrange(world, path)

@@ -11,11 +11,12 @@ import httpx
 import pytest
 from google.protobuf.message import DecodeError
 
-from overbook.wire import oip_pb2
+from overbook.wire import oip_pb2, scheduler_pb2
 from overbook.wire.agent_pb2 import ActivateReply
+from overbook.wire.common_pb2 import ReplicaRef
 from overbook.wire.limits import MAX_HEAD
 from tests.integration.fake_inference_server import SERVICE
-from tests.integration.gateway_fakes import World, eventually, running_world
+from tests.integration.gateway_fakes import World, agent_target, eventually, running_world
 from tests.unit.gateway.oip.hostile import INVALID_ARGUMENT, NAMED, NOT_FOUND, REFUSED
 
 MODELS = {"iris": [0], "wine": [0], "slow": [0], "broken": [0], "nowhere": []}
@@ -149,14 +150,17 @@ async def refused(call: Awaitable[object]) -> tuple[int, str]:
 
 
 async def test_a_message_is_refused_alike_alone_and_in_a_stream(world: World) -> None:
-    """Alone the script in Envoy reads it, in a stream the relay does."""
+    """Alone the script in Envoy reads it; what is compressed or in a stream comes to the gateway."""
     await world.make_hot("iris")
     stream: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = world.channel.stream_stream(
         f"/{SERVICE}/ModelStreamInfer"
     )
+    gzip = grpc.Compression.Gzip
     for why, (message, refusal) in REFUSED.items():
         assert await refused(world.raw_call(message)) == refusal, why
-        call = stream(timeout=10)
+        assert await refused(world.raw_call(message, compression=gzip)) == refusal, why
+        # With the header the stream is of one model, and a refusal ends it.
+        call = stream(timeout=10, metadata=(("seldon-model", "iris"),))
         await call.write(message)
         assert await refused(call.read()) == refusal, why
     assert world.server.hits["iris"] == 0
@@ -180,11 +184,46 @@ async def test_messages_that_name_a_model_in_a_crooked_way_reach_it(world: World
     assert world.server.hits["wine"] == 0
 
 
-async def test_compressed_message_is_refused_clearly(world: World) -> None:
+_COMPRESSIONS = [grpc.Compression.Gzip, grpc.Compression.Deflate]
+
+
+@pytest.mark.parametrize("hot", [False, True], ids=["cold", "hot"])
+@pytest.mark.parametrize("compression", _COMPRESSIONS, ids=["gzip", "deflate"])
+async def test_a_compressed_message_is_a_message(
+    world: World, hot: bool, compression: grpc.Compression
+) -> None:
+    if hot:
+        await world.make_hot("iris")
+    data = bytes(100_000)
+    request = oip_pb2.ModelInferRequest(model_name="iris", raw_input_contents=[data])
+    answer = await world.raw_call(request.SerializeToString(), compression=compression)
+    assert oip_pb2.ModelInferResponse.FromString(answer).raw_output_contents == [data]
+    assert world.agent.activations == ([] if hot else [("iris", False)])
+
+
+async def test_a_compressed_message_is_refused_like_any_other(world: World) -> None:
+    gzip, status = grpc.Compression.Gzip, grpc.StatusCode
+    for message, code, says in (
+        (b"\x0a\x04nope" * 1000, status.NOT_FOUND, "'nope' is not registered"),
+        (b"\x0a\x00" * 1000, status.INVALID_ARGUMENT, "model_name: empty"),
+        (b"\x0a\x7f" + bytes(60), status.INVALID_ARGUMENT, "not a ModelInferRequest"),
+        (b"\x0a\x07nowhere" * 1000, status.UNAVAILABLE, "no room"),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await world.raw_call(message, compression=gzip)
+        assert (caught.value.code(), says in (caught.value.details() or "")) == (code, True)
+    assert world.agent.activations == []
+
+
+async def test_the_deadline_of_a_compressed_call_ends_the_wait(world: World) -> None:
+    async def never(model: str) -> None:
+        await asyncio.sleep(3600)
+
+    world.agent.load = never
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await world.raw_call(b"\x0a\x04iris" * 1000, compression=grpc.Compression.Gzip)
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-    assert "uncompressed" in (caught.value.details() or "")
+        await world.raw_call(b"\x0a\x04slow" * 1000, seconds=0.3, compression=grpc.Compression.Gzip)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    await eventually(lambda: world.agent.running == 0)
 
 
 async def test_clients_cannot_steer_with_internal_headers(world: World) -> None:
@@ -260,13 +299,40 @@ async def test_ready_and_metadata_of_a_cold_model_do_not_load_it(world: World) -
 
 
 async def test_other_paths_are_not_found(world: World) -> None:
-    for path in ("/", "/v2x", "/v2/models/iris/nonsense"):
+    for path in ("/", "/v2x", "/v2/nonsense", "/v2/models/iris/versions/1/stats/more/.."):
         answer = await world.rest.post(path, content=b"{}")
         assert answer.status_code in (404, 405)
         assert answer.json()["error"]
+    assert world.agent.activations == []
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await world.raw_call(b"", method="/some.Service/Call")
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_what_the_models_server_has_no_call_for_loads_nothing(world: World) -> None:
+    replica = scheduler_pb2.CatalogueReplica(
+        ref=ReplicaRef(server="fake", replica=0),
+        agent_target=agent_target(world.folder, 0),
+        runtime="triton",
+    )
+    await world.scheduler.change(scheduler_pb2.CatalogueUpdate(replicas=[replica]), 7)
+    wrong = await world.rest.get("/v2/models/iris/infer")
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
+    assert "method GET is not allowed" in wrong.json()["error"]
+    for path, headers in (
+        ("/v2/models/iris/infer_stream", {}),
+        ("/v2/models/iris/own/path", {}),
+        ("/own/path", {"seldon-model": "iris"}),
+    ):
+        answer = await world.rest.post(path, content=b"{}", headers=headers)
+        assert (answer.status_code, "no such endpoint on Triton" in answer.text) == (404, True)
+    replica.runtime = "mlserver"
+    await world.scheduler.change(scheduler_pb2.CatalogueUpdate(replicas=[replica]), 8)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await world.raw_call(b"\x0a\x04iris", method=f"/{SERVICE}/ModelConfig")
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert "MLServer has no call ModelConfig" in (caught.value.details() or "")
+    assert world.agent.activations == []
 
 
 async def test_evicted_behind_our_back_is_reactivated(world: World) -> None:
@@ -410,7 +476,7 @@ async def test_events_are_not_held_back(world: World) -> None:
 
 
 def _open_stream(
-    world: World,
+    world: World, metadata: tuple[tuple[str, str], ...] = ()
 ) -> grpc.aio.StreamStreamCall[oip_pb2.ModelInferRequest, oip_pb2.ModelInferResponse]:
     stream: grpc.aio.StreamStreamMultiCallable[
         oip_pb2.ModelInferRequest, oip_pb2.ModelInferResponse
@@ -419,7 +485,7 @@ def _open_stream(
         request_serializer=oip_pb2.ModelInferRequest.SerializeToString,
         response_deserializer=oip_pb2.ModelInferResponse.FromString,
     )
-    return stream(timeout=10)
+    return stream(timeout=10, metadata=metadata)
 
 
 async def test_streams_go_through_the_relay_hot_and_cold(world: World) -> None:
@@ -435,11 +501,44 @@ async def test_streams_go_through_the_relay_hot_and_cold(world: World) -> None:
         assert await call.code() is grpc.StatusCode.OK
         await world.make_hot("wine")
     assert world.agent.activations == [("wine", False)]
-    call = _open_stream(world)
+    call = _open_stream(world, metadata=(("seldon-model", "nope"),))
     await call.write(oip_pb2.ModelInferRequest(model_name="nope"))
     with contextlib.suppress(grpc.aio.AioRpcError):
         await call.read()
     assert await call.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_one_stream_may_name_several_models(world: World) -> None:
+    await world.make_hot("iris")
+    call = _open_stream(world)
+    for number, name in enumerate(["iris", "wine", "iris", "wine"]):
+        await call.write(oip_pb2.ModelInferRequest(model_name=name, id=str(number)))
+        answer = await call.read()
+        assert isinstance(answer, oip_pb2.ModelInferResponse)
+        assert (answer.model_name, answer.id) == (name, str(number))
+    await call.done_writing()
+    assert await call.read() is grpc.aio.EOF
+    assert await call.code() is grpc.StatusCode.OK
+    assert world.agent.activations == [("wine", False)]
+
+
+async def test_a_path_that_a_model_defines_for_itself(world: World) -> None:
+    """Where it does not name the model the header does, and then the model is brought into memory for it."""
+    for path, headers in (
+        ("/v2/models/iris/own/path", {}),
+        ("/own/path", {"seldon-model": "iris"}),
+    ):
+        world.server.loaded.clear()
+        answer = await world.rest.get(path, headers=headers)
+        assert (answer.status_code, answer.json()) == (200, {"own": "iris"})
+        await asyncio.wait_for(world.agent.withdraw("iris", unload=True), 5)
+    assert world.agent.activations == [("iris", False)] * 2
+    for path in ("/own/path", "/v2/own/path", "/%76%32/own/path"):
+        headers = {} if path == "/own/path" else {"seldon-model": "iris"}
+        answer = await world.rest.get(path, headers=headers)
+        assert answer.status_code == 404
+        assert answer.json()["error"]
+    assert len(world.agent.activations) == 2
 
 
 async def test_a_question_that_fails_lets_nobody_through(

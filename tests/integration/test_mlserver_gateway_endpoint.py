@@ -8,6 +8,7 @@ import gzip
 import json
 import re
 import textwrap
+import zlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
@@ -95,6 +96,10 @@ class Model(mlserver.MLModel):
     @mlserver.handlers.custom_handler(rest_path="/odd")
     async def odd(self) -> str:
         return "handled"
+
+    @mlserver.handlers.custom_handler(rest_path="/whose", rest_method="GET")
+    async def whose(self) -> str:
+        return self.name
 """
 
 
@@ -123,6 +128,7 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mlse
     (odd / "model-settings.json").write_text(json.dumps({"implementation": "model.Model"}))
     await running.load(PreparedModel("iris", 1, iris), timeout=CALL)
     await running.load(PreparedModel("odd", 1, odd), timeout=CALL)
+    await running.load(PreparedModel("odd-too", 1, odd), timeout=CALL)
     yield running
     await running.close()
 
@@ -211,6 +217,54 @@ CASES = {
         {**JSON, "content-encoding": "gzip"},
         gzip.compress(_body(), mtime=0),
     ),
+    "deflate": (
+        "/v2/models/iris/infer",
+        {**JSON, "content-encoding": "deflate"},
+        zlib.compress(_body()),
+    ),
+    "a form, as curl calls it": (
+        "/v2/models/iris/infer",
+        {"content-type": "application/x-www-form-urlencoded"},
+        _body(),
+    ),
+    "a form of generate": (
+        "/v2/models/iris/generate",
+        {"content-type": "application/x-www-form-urlencoded"},
+        _body(),
+    ),
+    "no content type in a model's eyes": ("/v2/models/odd/infer", {}, _body(_tensor("parameters"))),
+    "an answer in gzip": (
+        "/v2/models/iris/infer",
+        {**JSON, "accept-encoding": "gzip"},
+        _body(id="mine"),
+    ),
+    "an answer in deflate": (
+        "/v2/models/iris/infer",
+        {**JSON, "accept-encoding": "deflate"},
+        _body(id="mine"),
+    ),
+    "an error in gzip": (
+        "/v2/models/odd/infer",
+        {**JSON, "accept-encoding": "gzip"},
+        _body(_tensor("refuse")),
+    ),
+    "events in gzip": (
+        "/v2/models/odd/infer_stream",
+        {**JSON, "accept-encoding": "gzip"},
+        _body(id="mine"),
+    ),
+    "no gzip": ("/v2/models/iris/infer", {**JSON, "content-encoding": "gzip"}, _body()),
+    "another coding": ("/v2/models/iris/infer", {**JSON, "content-encoding": "br"}, _body()),
+    "binary tensors asked for in JSON": (
+        "/v2/models/iris/infer",
+        JSON,
+        _body(id="mine", parameters={"binary_data_output": True}),
+    ),
+    "JSON asked for in JSON": (
+        "/v2/models/iris/infer",
+        JSON,
+        _body(outputs=[{"name": "predict", "parameters": {"binary_data": False}}]),
+    ),
     "binary tensors": (
         "/v2/models/iris/infer",
         {"inference-header-content-length": "110"},
@@ -259,6 +313,24 @@ async def test_rest_answers_are_those_of_mlservers_own_port(
     assert ours == theirs
 
 
+async def test_a_compressed_body_is_bounded_and_whole(server: MlserverServer) -> None:
+    """A small one may be anything when it is inflated, and what ends early is not a shorter request."""
+    bodies = {
+        413: zlib.compress(bytes(257 * 1024 * 1024), level=1),
+        400: zlib.compress(_body())[:-8],
+    }
+    for status, body in bodies.items():
+        theirs, ours = await _both(
+            server,
+            "POST",
+            "/v2/models/iris/infer",
+            headers={**JSON, "content-encoding": "deflate"},
+            content=body,
+        )
+        assert ours == theirs
+        assert (ours.status, '"error"' in str(ours.body)) == (status, True)
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [
@@ -275,6 +347,21 @@ async def test_other_requests_are_mlservers(server: MlserverServer, method: str,
         server, method, path, headers=JSON, content=b"{}" if method == "POST" else b""
     )
     assert ours == theirs
+
+
+async def test_a_path_that_two_models_define_is_of_the_one_that_is_asked(
+    server: MlserverServer,
+) -> None:
+    """A gateway names it; by the path alone MLServer would give it to whichever was loaded first."""
+    for name in ("odd", "odd-too"):
+        theirs, ours = await _both(server, "GET", "/whose", headers={"x-overbook-model": name})
+        assert ours == theirs
+        assert (ours.status, ours.body) == (200, f'"{name}"')
+    _, nobody = await _both(server, "GET", "/whose", headers={"x-overbook-model": "iris"})
+    assert nobody.status == 404
+    await server.unload("odd-too", timeout=CALL)
+    _, gone = await _both(server, "GET", "/whose", headers={"x-overbook-model": "odd-too"})
+    assert gone.status == 404
 
 
 async def test_the_first_of_two_headers_counts(server: MlserverServer) -> None:

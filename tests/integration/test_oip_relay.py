@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import queue
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as triton_grpc
+from tritonclient.grpc import service_pb2
 
+from overbook.gateway.oip import relay
 from overbook.gateway.oip.methods import STREAM_METHOD
 from overbook.wire import oip_pb2 as pb
 from tests.integration.oip_harness import OPTIONS, Context, Running, running
 from tests.unit.gateway.oip.catalogue import example
 
+StreamAnswer = Any
 Stream = grpc.aio.StreamStreamMultiCallable[bytes, bytes]
 
 
@@ -226,8 +230,18 @@ async def test_large_messages_pass_both_ways(oip: Running, stream: Stream) -> No
 @pytest.mark.parametrize(
     ("first", "metadata", "code", "says"),
     [
-        (message("nobody"), (), grpc.StatusCode.NOT_FOUND, "'nobody' is not registered"),
-        (message(""), (), grpc.StatusCode.INVALID_ARGUMENT, "model_name: empty"),
+        (
+            message("nobody"),
+            (("seldon-model", "nobody"),),
+            grpc.StatusCode.NOT_FOUND,
+            "'nobody' is not registered",
+        ),
+        (
+            message(""),
+            (("seldon-model", "iris"),),
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "model_name: empty",
+        ),
         (b"\x0a\x7f", (), grpc.StatusCode.INVALID_ARGUMENT, "not a ModelInferRequest"),
         (
             message("iris"),
@@ -252,9 +266,9 @@ async def test_refusals_never_reach_a_server(
     assert not oip.upstream.started.is_set()
 
 
-async def test_a_later_message_of_another_model_is_refused(oip: Running, stream: Stream) -> None:
+async def test_a_stream_that_is_addressed_is_of_one_model(oip: Running, stream: Stream) -> None:
     oip.upstream.script = echo_two_and_wait
-    call = stream(timeout=10)
+    call = stream(timeout=10, metadata=(("seldon-model", "iris"),))
     await call.write(message("iris"))
     await call.read()
     await call.write(message(""))
@@ -264,6 +278,139 @@ async def test_a_later_message_of_another_model_is_refused(oip: Running, stream:
     assert "names model wine in a stream of model iris" in (await call.details() or "")
     async with asyncio.timeout(5):
         await oip.upstream.cancelled.wait()
+
+
+def told(raw: object) -> StreamAnswer:
+    assert isinstance(raw, bytes)
+    return service_pb2.ModelStreamInferResponse.FromString(raw)
+
+
+def model(context: Context) -> str | bytes:
+    """Whose part of a stream this is."""
+    return dict(context.invocation_metadata() or ())["x-overbook-model"]
+
+
+async def test_models_of_one_stream_do_not_wait_for_each_other(
+    oip: Running, stream: Stream
+) -> None:
+    """Each has a part of its own; without a name a message is for the model of the one before."""
+    go = asyncio.Event()
+
+    async def script(context: Context) -> None:
+        if model(context) == "iris":
+            await context.read()
+            await go.wait()
+            await context.write(b"late")
+        await echo(context)
+
+    oip.upstream.script = script
+    call = stream(timeout=10)
+    for sent in (message("iris"), message("wine"), message("", id_="2")):
+        await call.write(sent)
+    assert [await call.read(), await call.read()] == [message("wine"), message("", id_="2")]
+    go.set()
+    assert await call.read() == b"late"
+    await call.write(message("iris", id_="3"))
+    assert await call.read() == message("iris", id_="3")
+    await call.done_writing()
+    assert await call.read() is grpc.aio.EOF
+    assert await call.code() is grpc.StatusCode.OK
+
+
+async def test_a_model_that_cannot_be_asked_is_an_error_in_the_stream(
+    oip: Running, stream: Stream
+) -> None:
+    """As Triton tells it: whatever else the stream asks is answered."""
+
+    async def script(context: Context) -> None:
+        if model(context) == "wine":
+            await context.read()
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "no room")
+        await echo(context)
+
+    oip.upstream.script = script
+    call = stream(timeout=10)
+    await call.write(message("nobody", id_="1"))
+    unknown = told(await call.read())
+    assert "'nobody' is not registered" in unknown.error_message
+    assert unknown.infer_response.id == "1"
+    await call.write(message("wine"))
+    refused = told(await call.read())
+    assert (refused.error_message, refused.HasField("infer_response")) == ("no room", True)
+    await call.write(message("iris"))
+    assert await call.read() == message("iris")
+    await call.done_writing()
+    assert await call.code() is grpc.StatusCode.OK
+
+
+async def test_what_breaks_off_among_several_models_ends_the_stream(
+    oip: Running, stream: Stream
+) -> None:
+    """Nobody can tell which of the requests for it would still have been answered."""
+
+    async def script(context: Context) -> None:
+        await context.write(await context.read())
+        if isinstance(await context.read(), bytes):
+            await context.abort(grpc.StatusCode.INTERNAL, "broken")
+
+    oip.upstream.script = script
+    call = stream(timeout=10)
+    for name in ("iris", "wine"):
+        await call.write(message(name))
+        await call.read()
+    await call.write(message("iris"))
+    assert (await call.code(), await call.details()) == (grpc.StatusCode.INTERNAL, "broken")
+
+
+async def test_a_silent_model_of_several_is_let_go(
+    oip: Running, stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "SILENT_SECONDS", 0.1)
+    ended = asyncio.Event()
+
+    async def script(context: Context) -> None:
+        await echo(context)
+        if model(context) == "iris":
+            ended.set()
+
+    oip.upstream.script = script
+    call = stream(timeout=10)
+    for name in ("iris", "wine"):
+        await call.write(message(name))
+        await call.read()
+    async with asyncio.timeout(5):
+        await ended.wait()
+    # Its next message opens a part anew.
+    await call.write(message("iris", id_="2"))
+    assert await call.read() == message("iris", id_="2")
+    await call.done_writing()
+    assert await call.code() is grpc.StatusCode.OK
+
+
+@pytest.mark.parametrize("addressed", [False, True])
+async def test_answers_of_mlserver_come_in_the_form_that_the_client_knows(
+    oip: Running, stream: Stream, addressed: bool
+) -> None:
+    oip.catalogue.kind_of["iris"] = "mlserver"
+    answers = [
+        pb.ModelInferResponse(model_name="iris", raw_output_contents=[b"\xff" * size])
+        for size in (0, 100, 127, 128, 100_000)
+    ]
+
+    async def script(context: Context) -> None:
+        await context.read()
+        for answer in answers:
+            await context.write(answer.SerializeToString())
+
+    oip.upstream.script = script
+    call = stream(timeout=10, metadata=(("seldon-model", "iris"),) if addressed else ())
+    await call.write(message())
+    for answer in answers:
+        raw = await call.read()
+        got = raw if addressed else told(raw).infer_response.SerializeToString()
+        assert got == answer.SerializeToString()
+    await call.done_writing()
+    assert await call.code() is grpc.StatusCode.OK
 
 
 async def test_an_empty_stream_ends_well_and_a_mute_one_is_ended(

@@ -11,13 +11,14 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from overbook.gateway.activator import Activator, Wish
+from overbook.gateway.oip.surface import unanswerable, unanswerable_rpc
 from overbook.gateway.snapshot.names import (
     ATTEMPT_HEADER,
     GRPC_HEADER,
     HOP_HEADER,
+    INFER_PATH,
     MISSED_HEADER,
     MODEL_HEADER,
-    STREAM_PATH,
     Protocol,
 )
 from overbook.gateway.verdicts import (
@@ -37,7 +38,9 @@ MAX_HOPS: Final = 12
 
 
 class ActivationService:
-    """``explain``: told (model, attempts) that are not hot requests; ``poke``: there is traffic.
+    """``kind_of``: which kind of server has the model, "" where that is not known.
+
+    ``explain``: told (model, attempts) that are not hot requests; ``poke``: there is traffic.
 
     ``take_back``: told the cluster to which a request was let through, and which it did not find.
 
@@ -49,17 +52,19 @@ class ActivationService:
         activator: Activator,
         *,
         gateway: str,
+        kind_of: Callable[[str], str],
         explain: Callable[[str, int], None],
         poke: Callable[[], None],
         take_back: Callable[[str], None],
     ) -> None:
         self._activator = activator
         self._gateway = gateway
+        self._kind_of = kind_of
         self._explain = explain
         self._poke = poke
         self._take_back = take_back
 
-    async def check(self, path: str, headers: Mapping[str, str]) -> bytes:
+    async def check(self, method: str, path: str, headers: Mapping[str, str]) -> bytes:
         """Holds one request until its model is resident; cancelled when the client leaves.
 
         Returns the answer to Envoy. Raises nothing but cancellation.
@@ -68,9 +73,10 @@ class ActivationService:
         hops = headers.get(HOP_HEADER, "").count("1")
         suspect = headers.get(ATTEMPT_HEADER, "1") != "1"
         grpc_call = GRPC_HEADER in headers
-        protocol = Protocol.GRPC if grpc_call else Protocol.REST
-        if path == STREAM_PATH:
-            protocol = Protocol.STREAM
+        protocol = Protocol.REST
+        if grpc_call:
+            # As lua/choose_cluster.lua has it: all but the usual call go to the server's own port.
+            protocol = Protocol.GRPC if path == INFER_PATH else Protocol.STREAM
         self._poke()
         if MISSED_HEADER in headers and not suspect:
             self._take_back(headers[MISSED_HEADER])
@@ -79,6 +85,8 @@ class ActivationService:
                 NotServed.UNAVAILABLE,
                 f"model {model}: this request came back from the inference server {hops} times",
             )
+        elif (refused := self._not_answered(model, method, path, grpc_call)) is not None:
+            verdict = refused
         else:
             seconds = grpc_timeout_seconds(headers.get("grpc-timeout", ""))
             verdict = await self._activator.activate(
@@ -91,6 +99,15 @@ class ActivationService:
             )
         self._account(verdict, model, suspect=suspect, hops=hops)
         return to_envoy(verdict, grpc_call=grpc_call, verified=suspect, gateway=self._gateway)
+
+    def _not_answered(self, model: str, method: str, path: str, grpc_call: bool) -> Refused | None:
+        """What the model's server could not answer loads nothing."""
+        kind = self._kind_of(model)
+        found = unanswerable_rpc(kind, path) if grpc_call else unanswerable(kind, method, path)
+        if found is None:
+            return None
+        refusal = NotServed.WRONG_METHOD if found.allow else NotServed.NO_SUCH_CALL
+        return Refused(refusal, f"model {model}: {found.reason}", allow=found.allow)
 
     def _account(self, verdict: Verdict, model: str, *, suspect: bool, hops: int) -> None:
         """Count the request once, by the path it took, and what Envoy counts of it as well.

@@ -21,6 +21,7 @@ import grpc
 from overbook.gateway.catalogue import Catalogue, ReplicaEntry
 from overbook.gateway.drain import DrainWatch
 from overbook.gateway.errors import EnvoyUnavailable, SnapshotRejected
+from overbook.gateway.oip.ports import ServerAddress
 from overbook.gateway.places import Place
 from overbook.gateway.router import Router, ServerAddresses
 from overbook.gateway.usage import Usage
@@ -338,6 +339,27 @@ class Agents:
     def up(self) -> list[str]:
         """Those that can."""
         return [name for name, why in self._states().items() if not why]
+
+    def kinds(self) -> set[str]:
+        """Which kinds of servers there are."""
+        return {replica.runtime for replica in self._catalogue.replicas().values()}
+
+    def addresses(self, kind: str) -> list[ServerAddress]:
+        """Those servers of this kind that can be asked."""
+        of_kind = (
+            self._ports.router.address(name)
+            for name, replica in self._catalogue.replicas().items()
+            if replica.runtime == kind
+        )
+        return [ServerAddress(each.rest, each.grpc) for each in of_kind if each is not None]
+
+    def holding(self, model: str) -> ServerAddress | None:
+        """A server that has the model in memory."""
+        for place in self._ports.router.places.of_model(model):
+            found = self._ports.router.address(place.replica) if place.hot else None
+            if found is not None:
+                return ServerAddress(found.rest, found.grpc)
+        return None
 
     def _states(self) -> dict[str, str]:
         links = {name: self.link(name) for name in self._catalogue.assigned_replicas()}

@@ -92,6 +92,12 @@ class Catalogue:
     def find(self, name: str) -> CatalogueEntry | None:
         return self._models.get(name)
 
+    def kind(self, name: str) -> str:
+        """Which kind of server has the model; "" where nobody has it, or that is not known."""
+        entry = self._models.get(name)
+        replicas = (self._replicas.get(each) for each in entry.replicas) if entry else ()
+        return next((replica.runtime for replica in replicas if replica is not None), "")
+
     def assigned_replicas(self) -> set[str]:
         """The names of all replicas that models are assigned to."""
         return {name for entry in self._models.values() for name in entry.replicas}

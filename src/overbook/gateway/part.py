@@ -132,6 +132,7 @@ class GatewayPart:
         service = ActivationService(
             self._activator,
             gateway=process,
+            kind_of=self.catalogue.kind,
             explain=self.meter.book.explain,
             poke=self.meter.poke,
             take_back=self.router.take_back,

@@ -23,8 +23,8 @@ _END: Final = b"\r\n\r\n"
 # As many questions as the kernel lets wait to be heard at one socket.
 _BACKLOG: Final = 4096
 
-# The path and the headers of a request (names in lower case) → the answer as it goes over the wire.
-Check: TypeAlias = Callable[[str, Mapping[str, str]], Awaitable[bytes]]
+# The method, the path and the headers of a request (names in lower case) → the answer as it goes over the wire.
+Check: TypeAlias = Callable[[str, str, Mapping[str, str]], Awaitable[bytes]]
 
 
 class Questions:
@@ -95,19 +95,21 @@ class _Connection(asyncio.Protocol):
             self._refuse("another before the answer to the first")
             return
         try:
-            path, headers = _parsed(head)
+            method, path, headers = _parsed(head)
         except ValueError:
             self._refuse("not HTTP/1.1")
             return
-        self._answering = self._tasks.create_task(self._answer(path, headers), name=f"asked {path}")
+        self._answering = self._tasks.create_task(
+            self._answer(method, path, headers), name=f"asked {path}"
+        )
 
     def _refuse(self, what: str) -> None:
         _log.error("a question that Envoy would not ask: %s", what)
         self.abort()
 
-    async def _answer(self, path: str, headers: Mapping[str, str]) -> None:
+    async def _answer(self, method: str, path: str, headers: Mapping[str, str]) -> None:
         try:
-            answer = await self._check(path, headers)
+            answer = await self._check(method, path, headers)
         except Exception:
             # One request fails, with 503, and not all of them.
             _log.exception("asked about %s", path)
@@ -118,12 +120,14 @@ class _Connection(asyncio.Protocol):
             self._transport.write(answer)
 
 
-def _parsed(head: bytes) -> tuple[str, dict[str, str]]:
-    """The path and the headers. Raises ValueError. Envoy sends no body: requests wait, their bodies with them."""
+def _parsed(head: bytes) -> tuple[str, str, dict[str, str]]:
+    """The method, the path and the headers. Raises ValueError. Envoy sends no body: requests wait, and theirs with
+    them.
+    """
     first, *lines = head[: -len(_END)].decode("latin-1").split("\r\n")
-    _, path, _ = first.split(" ")
+    method, path, _ = first.split(" ")
     headers = {}
     for line in lines:
         name, value = line.split(": ", 1)
         headers[name] = value
-    return path, headers
+    return method, path, headers

@@ -97,6 +97,10 @@ class Router:
         """The inference server is not there. Its clusters stay: connecting fails, and the fallback takes over."""
         self._down.add(replica)
 
+    def address(self, replica: str) -> ServerAddresses | None:
+        """Where the replica's inference server can be asked now; None: nowhere."""
+        return None if replica in self._down else self._addresses.get(replica)
+
     def is_down(self, replica: str) -> bool:
         """Whether the replica's agent said that its inference server is not there."""
         return replica in self._down

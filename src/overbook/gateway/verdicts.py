@@ -33,6 +33,8 @@ class NotServed(Enum):
     """
 
     UNKNOWN = (404, 5, "unknown_model", True, 0.0)
+    NO_SUCH_CALL = (404, 12, "no_such_call", True, 0.0)  # its server has none
+    WRONG_METHOD = (405, 12, "wrong_method", True, 0.0)
     UNSCHEDULED = (503, 14, "unscheduled", True, 1.0)
     LOAD_FAILED = (503, 14, "load_failed", True, 0.0)  # its backoff is the advice
     OVERLOADED = (503, 14, "overloaded", True, 1.0)
@@ -78,11 +80,12 @@ class Granted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """``retry_after``: seconds; 0: no advice."""
+    """``retry_after``: seconds; 0: no advice. ``allow``: the method that would be right."""
 
     refusal: NotServed
     reason: str
     retry_after: float = 0.0
+    allow: str = ""
 
 
 Verdict = Granted | Refused
@@ -102,6 +105,8 @@ def to_envoy(verdict: Verdict, *, grpc_call: bool, verified: bool, gateway: str)
         headers.append(f"grpc-status: {refusal.grpc}")
     if verdict.retry_after > 0:
         headers.append(f"retry-after: {math.ceil(verdict.retry_after)}")
+    if verdict.allow:
+        headers.append(f"allow: {verdict.allow}")
     # Envoy takes a 5xx for a failure to answer.
     status = refusal.http if refusal.http < _SERVER_ERRORS else REFUSED_STATUS
     return _answer(f"{status} {refusal.label}", headers, verdict.reason)

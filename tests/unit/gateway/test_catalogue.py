@@ -126,3 +126,10 @@ async def test_who_was_registered_or_deleted_is_told() -> None:
     assert told == [{"a", "b", "2"}, {"a", "c", "2"}, {"d", "3"}, {"c", "2"}]
     assert "b" in catalogue
     assert "a" not in catalogue
+
+
+def test_which_kind_of_server_has_a_model() -> None:
+    catalogue = Catalogue()
+    models = [model("a", 7, 0), model("b"), model("c", 7)]
+    catalogue.apply(scheduler_pb2.CatalogueUpdate(models=models, replicas=[replica(0, "t")]))
+    assert [catalogue.kind(name) for name in ("a", "b", "c", "d")] == ["mlserver", "", "", ""]

@@ -20,7 +20,8 @@ class Activation:
             asyncio.Queue()
         )
 
-    async def check(self, path: str, headers: Mapping[str, str]) -> bytes:
+    async def check(self, method: str, path: str, headers: Mapping[str, str]) -> bytes:
+        assert method == "POST"
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self.asked.put_nowait((path, headers, answer))
         return await answer

@@ -76,11 +76,28 @@ def test_refused_says_why(refusal: NotServed, status: int, code: str, grpc_call:
     assert headers == {"retry-after": "2"}
 
 
+def test_a_wrong_method_says_which_is_right() -> None:
+    refused = Refused(NotServed.WRONG_METHOD, "no", allow="POST")
+    answer = to_envoy(refused, grpc_call=False, verified=False, gateway="g")
+    assert answer.startswith(b"HTTP/1.1 405 ")
+    assert b"\r\nallow: POST\r\n" in answer
+
+
 def test_only_what_may_change_while_a_request_waits_is_not_final() -> None:
     assert {each for each in NotServed if not each.final} == {NotServed.UNAVAILABLE}
-    assert {each for each in NotServed if each.http != 503} == {NotServed.UNKNOWN}
+    assert {each for each in NotServed if each.http != 503} == {
+        NotServed.UNKNOWN,
+        NotServed.NO_SUCH_CALL,
+        NotServed.WRONG_METHOD,
+    }
     waits_for_a_person = {each for each in NotServed if not each.retry_after}
-    assert waits_for_a_person == {NotServed.UNKNOWN, NotServed.LOAD_FAILED, NotServed.NO_ROOM}
+    assert waits_for_a_person == {
+        NotServed.UNKNOWN,
+        NotServed.NO_SUCH_CALL,
+        NotServed.WRONG_METHOD,
+        NotServed.LOAD_FAILED,
+        NotServed.NO_ROOM,
+    }
 
 
 def test_every_outcome_of_an_agent_is_known() -> None:

@@ -63,7 +63,8 @@ function envoy_on_route(handle)
   end
   local model = headers:get("x-overbook-model")
   if model == nil then
-    return "cold-grpc"
+    -- The message is compressed: the gateway looks for the name in it.
+    return "oip-grpc"
   end
   local protocol = path == INFER_PATH and "grpc" or "stream"
   return hot_place(handle, protocol, model, "one/" .. protocol .. "/" .. model) or "cold-grpc"

@@ -1,7 +1,8 @@
--- Data listener, gRPC ModelInfer only. Writes the model named in the message to x-overbook-model, or
+-- Data listener, gRPC ModelInfer and ModelConfig. Writes the model named in the message to x-overbook-model, or
 -- refuses the request. The message is the truth, because the inference server acts on it: a
 -- seldon-model header that names another model is refused, never believed. What it says of a message, and in which
--- words, the stream relay says as well: gateway/oip/model_name.py.
+-- words, the gateway says as well of messages that come to it: oip/model_name.py. Those are compressed ones, which
+-- cannot be read here (without the header the request goes to oip/compressed.py), and those of streams.
 
 local MAX_FIELDS = @MAX_FIELDS@
 -- No model has a name as long as that, and no more of one is shown.
@@ -11,7 +12,7 @@ local WINDOW = 512
 local FRAME = 5
 -- Looked up once: it is called for each byte of a tag or length.
 local byte_at = string.byte
-local INVALID_ARGUMENT, NOT_FOUND, UNIMPLEMENTED = "3", "5", "12"
+local INVALID_ARGUMENT, NOT_FOUND = "3", "5"
 local MALFORMED = "message: not a ModelInferRequest"
 local TOO_MANY = "message: more than " .. MAX_FIELDS .. " fields"
 
@@ -104,7 +105,7 @@ local function model_name(buffer, window, size)
   return nil, TOO_MANY
 end
 
--- The model's name, or nil, a gRPC status and a message.
+-- The model's name, or nil, a gRPC status and a message; nothing at all when the message is compressed.
 local function model_of(buffer)
   local size = buffer ~= nil and buffer:length() or 0
   if size < FRAME then
@@ -113,7 +114,7 @@ local function model_of(buffer)
   local window = buffer:getBytes(0, math.min(WINDOW, size))
   local flag, a, b, c, d = string.byte(window, 1, FRAME)
   if flag ~= 0 then
-    return nil, UNIMPLEMENTED, "ModelInfer: compressed messages are not supported; send them uncompressed"
+    return nil
   elseif FRAME + ((a * 256 + b) * 256 + c) * 256 + d ~= size then
     return nil, INVALID_ARGUMENT, "ModelInfer: expected exactly one message"
   end
@@ -131,8 +132,10 @@ end
 function envoy_on_request(handle)
   local header_name = handle:headers():get("seldon-model")
   local name, status, message = model_of(handle:body())
-  if name == nil then
+  if status ~= nil then
     refuse(handle, status, message)
+  elseif name == nil then
+    return
   elseif header_name ~= nil and header_name ~= name then
     refuse(handle, INVALID_ARGUMENT, "seldon-model: header names " .. shown(header_name)
       .. ", the message names " .. shown(name) .. "; expected the same model in both")

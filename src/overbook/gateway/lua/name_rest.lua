@@ -1,12 +1,19 @@
 -- Cold listener. Prepares what the activation service is asked: writes the model of a REST request's path to
 -- x-overbook-model, or refuses the request, and tells calls of gRPC from others.
 -- The path is the truth, because the inference server acts on it: a seldon-model header that names
--- another model is refused, never believed. A gRPC request has its (trusted) header already.
+-- another model is refused, never believed. A path that a model defines for itself need not name the model: then the
+-- header does. A gRPC request has its (trusted) header already.
 -- A name that is percent-encoded in the path is written as it is: not every inference server decodes it.
 -- Replies are plain text here; the connection manager turns them into JSON.
 
 local function refuse(handle, status, message)
   handle:respond({ [":status"] = status }, message)
+end
+
+-- Whether an inference server could take the path for one of the protocol's, which it decodes before it looks.
+local function is_protocols(path)
+  local first = string.match(percent_decode(string.match(path, "^[^?#]*")), "^/([^/]*)")
+  return first == nil or first == "v2"
 end
 
 function envoy_on_request(handle)
@@ -28,6 +35,9 @@ function envoy_on_request(handle)
   local path = headers:get(":path") or ""
   local name, _, plain = parse_path(path)
   local header_name = headers:get("seldon-model")
+  if name == nil and not is_protocols(path) then
+    name = header_name
+  end
   local length = tonumber(headers:get("content-length") or "0")
   if name == nil then
     refuse(handle, "404", "path: names no model; expected /v2/models/NAME/...")

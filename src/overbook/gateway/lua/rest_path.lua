@@ -3,7 +3,9 @@
 
 local MAX_BODY = @MAX_BODY@
 
-local VERBS = { infer = true, infer_stream = true, generate = true, generate_stream = true }
+-- What may stand behind a model's name and is told without the model. Anything else is the model's, be it a path that
+-- it defines for itself; what its server has not is refused before anything is loaded, see oip/surface.py.
+local TOLD = { [""] = true, ready = true, stats = true, ["trace/setting"] = true }
 
 local function valid_name(name)
   return #name <= @MAX_NAME@ and string.find(name, "^[A-Za-z0-9_][A-Za-z0-9_.-]*$") ~= nil
@@ -16,16 +18,18 @@ local function percent_decode(text)
 end
 
 -- The model in the path (percent-decoded, nil when the path has none), whether the request needs that model in memory
--- (readiness and metadata do not), and whether the path has the name as it is.
+-- (readiness, metadata and statistics do not), and whether the path has the name as it is.
 local function parse_path(path)
   local bare = string.match(path, "^[^?#]*")
   local segment, rest = string.match(bare, "^/v2/models/([^/]+)/?(.*)$")
   if segment == nil then
     return nil, false, true
   end
-  local verb = string.match(rest, "^versions/[^/]+/(.+)$") or rest
+  local verb = string.match(rest, "^versions/[^/]+/?(.*)$") or rest
+  -- Of no model: the statistics of all.
+  local needed = not TOLD[verb] and not (segment == "stats" and rest == "")
   local name = percent_decode(segment)
-  return name, VERBS[verb] == true, name == segment
+  return name, needed, name == segment
 end
 
 -- For error messages: never longer than needed, never with control characters.

@@ -8,13 +8,27 @@ from dataclasses import dataclass
 from typing import Final
 
 import overbook
-from overbook.gateway.oip.errors import BadRequest, NoAnswer, NotAvailable, UnknownModel
+from overbook.gateway.oip.errors import (
+    NoAnswer,
+    NoSuchCall,
+    NotAllowed,
+    NotAvailable,
+    UnknownModel,
+    UnknownRegion,
+)
 from overbook.gateway.oip.ports import CatalogueView, Entry, MetadataSource, ServersView
+from overbook.gateway.oip.surface import TRITON, Call, Way
 from overbook.wire.limits import MAX_SHOWN
 
 SERVER_NAME: Final = "overbook"
-# Loading and unloading on demand is refused, so the model repository extension is not named.
-EXTENSIONS: Final[tuple[str, ...]] = ("binary_tensor_data",)
+# By kind of server, in Triton's words. What is refused (model repository, shared memory, trace, logging) is not named.
+_EXTENSIONS: Final[Mapping[str, tuple[str, ...]]] = {
+    TRITON: (
+        *("classification", "sequence", "schedule_policy", "model_configuration"),
+        *("binary_tensor_data", "parameters", "statistics"),
+    )
+}
+_OF_ALL: Final = ("binary_tensor_data",)
 METADATA_TIMEOUT_SECONDS: Final = 10.0
 
 
@@ -62,6 +76,20 @@ class Answers:
     def version(self) -> str:
         return overbook.__version__
 
+    @property
+    def extensions(self) -> list[str]:
+        """Of the protocol: what one of the servers understands and the gateway passes on."""
+        found = (_EXTENSIONS.get(kind, ()) for kind in sorted(self._servers.kinds()))
+        return list(dict.fromkeys((*(each for these in found for each in these), *_OF_ALL)))
+
+    def kind(self, name: str) -> str:
+        """Which kind of server has the model; "" where that is not known."""
+        return self._catalogue.kind(name)
+
+    def knows(self, name: str) -> bool:
+        """Whether the model is registered."""
+        return self._catalogue.find(name) is not None
+
     def model(self, name: str) -> Entry:
         """Raises UnknownModel."""
         entry = self._catalogue.find(name)
@@ -105,6 +133,11 @@ class Answers:
             _check_version(name, version, found.get("versions"))
         return {**found, "name": name}
 
+    async def versions(self, name: str) -> list[str]:
+        """The versions of the model, one without a name where it has none. Raises UnknownModel, NotAvailable."""
+        found = (await self.metadata(name)).get("versions")
+        return [str(each) for each in found] if isinstance(found, list) and found else [""]
+
     def index(self, *, ready_only: bool) -> list[IndexItem]:
         """Every registered model, sorted by name; only those that can serve when ``ready_only``."""
         items: list[IndexItem] = []
@@ -122,10 +155,28 @@ class Answers:
         except UnknownModel as unknown:
             return unknown
         command = "activate" if verb == "load" else "evict"
-        return BadRequest(
+        return NotAllowed(
             f"{verb} of model {name!r} refused: models come and go by themselves as requests "
             f"need them; to force it, use `overbook {command} {name}`"
         )
+
+    def refuse(self, call: Call, name: str = "") -> NoAnswer:
+        """Why a call is not obeyed that touches the machine of a server. ``name``: the model that it is about."""
+        kind = ""
+        if name:
+            try:
+                self.model(name)
+            except UnknownModel as unknown:
+                return unknown
+            kind = self.kind(name)
+        if kind and call.way(kind) is Way.ABSENT:
+            return NoSuchCall(f"model {name!r} is on a server that has no such call")
+        return NotAllowed(f"{call.path.rpartition('Service/')[2]} refused: {call.remark}")
+
+    def region(self, name: str, kind: str) -> None:
+        """Raises UnknownRegion where a region of shared memory is named: nobody can register one."""
+        if name:
+            raise UnknownRegion(f"Unable to find {kind} shared memory region: '{name[:MAX_SHOWN]}'")
 
 
 def _check_version(name: str, version: str, known: object) -> None:

@@ -17,3 +17,15 @@ class BadRequest(NoAnswer):
 
 class NotAvailable(NoAnswer):
     """Registered, but it cannot be answered now; trying later may help: 503, UNAVAILABLE."""
+
+
+class NotAllowed(NoAnswer):
+    """Nobody may do that through the gateway: 403, PERMISSION_DENIED."""
+
+
+class UnknownRegion(NoAnswer):
+    """Nobody registered such a region of shared memory: 404, NOT_FOUND."""
+
+
+class NoSuchCall(NoAnswer):
+    """The model's server has no such call: 404, UNIMPLEMENTED."""

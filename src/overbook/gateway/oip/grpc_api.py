@@ -12,22 +12,38 @@ from typing import Any, TypeAlias, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from overbook.gateway.oip.answers import EXTENSIONS, SERVER_NAME, Answers
+from overbook.gateway.oip.answers import SERVER_NAME, Answers
+from overbook.gateway.oip.compressed import CompressedCalls
 from overbook.gateway.oip.errors import NoAnswer
 from overbook.gateway.oip.metadata import metadata_message
-from overbook.gateway.oip.methods import REPOSITORY_SERVICE, SERVICE, status_of
+from overbook.gateway.oip.methods import status_of
+from overbook.gateway.oip.model_name import model_name
 from overbook.gateway.oip.relay import StreamRelay
+from overbook.gateway.oip.statistics import Statistics
+from overbook.gateway.oip.surface import (
+    HEALTH_SERVICE,
+    REPOSITORY_SERVICE,
+    RPCS,
+    SERVICE,
+    Call,
+    Way,
+)
+from overbook.gateway.snapshot.names import CONFIG_PATH, INFER_PATH
 from overbook.wire import oip_pb2 as pb
 
 # gRPC's stubs are generic over messages; a table of handlers holds many kinds.
 _Handlers: TypeAlias = "dict[str, grpc.RpcMethodHandler[Any, Any]]"
 _Request = TypeVar("_Request", bound=Message)
 _Response = TypeVar("_Response", bound=Message)
+# The field `status` of a HealthCheckResponse.
+_SERVING, _NOT_SERVING = b"\x08\x01", b"\x08\x02"
 
 
-def build_handlers(answers: Answers, relay: StreamRelay) -> tuple[grpc.GenericRpcHandler, ...]:
-    """The handlers of both services, to be added to one gRPC server."""
-    calls = _Calls(answers)
+def build_handlers(
+    answers: Answers, relay: StreamRelay, compressed: CompressedCalls, statistics: Statistics
+) -> tuple[grpc.GenericRpcHandler, ...]:
+    """The handlers of all services, to be added to one gRPC server."""
+    calls = _Calls(answers, statistics)
     repository: _Handlers = {
         "RepositoryIndex": _unary(calls.index, pb.RepositoryIndexRequest),
         "RepositoryModelLoad": _unary(calls.load, pb.RepositoryModelLoadRequest),
@@ -39,13 +55,65 @@ def build_handlers(answers: Answers, relay: StreamRelay) -> tuple[grpc.GenericRp
         "ServerMetadata": _unary(calls.server_metadata, pb.ServerMetadataRequest),
         "ModelReady": _unary(calls.model_ready, pb.ModelReadyRequest),
         "ModelMetadata": _unary(calls.model_metadata, pb.ModelMetadataRequest),
-        # No serialisers: the relay passes the messages on as the bytes they are.
+        # A request for statistics has the fields of one for metadata.
+        "ModelStatistics": _unary(calls.statistics, pb.ModelMetadataRequest),
+        # No serialisers: these pass the messages on as the bytes they are.
         "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(relay.handle),
+        "ModelInfer": compressed.handler(INFER_PATH),
+        "ModelConfig": compressed.handler(CONFIG_PATH),
+        **_shared_memory(answers),
     }
+    prefix = f"/{SERVICE}/"
+    refused = {
+        call.path.removeprefix(prefix): _refused(answers, call)
+        for call in RPCS
+        if Way.REFUSED in (call.mlserver, call.triton) and call.path.startswith(prefix)
+    }
+    health: _Handlers = {"Check": _bytes(calls.health)}
     return (
-        grpc.method_handlers_generic_handler(SERVICE, {**inference, **repository}),
+        grpc.method_handlers_generic_handler(SERVICE, {**refused, **inference, **repository}),
         grpc.method_handlers_generic_handler(REPOSITORY_SERVICE, repository),
+        grpc.method_handlers_generic_handler(HEALTH_SERVICE, health),
     )
+
+
+def _shared_memory(answers: Answers) -> _Handlers:
+    """What is answered although nothing can be registered; all answers are empty messages."""
+
+    def status(kind: str) -> Callable[[bytes], Awaitable[bytes]]:
+        async def call(message: bytes) -> bytes:
+            answers.region(model_name(message), kind)
+            return b""
+
+        return call
+
+    async def unregister(_: bytes) -> bytes:
+        return b""
+
+    return {
+        f"{kind}SharedMemory{verb}": _bytes(call)
+        for kind in ("System", "Cuda")
+        for verb, call in (("Status", status(kind.lower())), ("Unregister", unregister))
+    }
+
+
+def _refused(answers: Answers, call: Call) -> grpc.RpcMethodHandler[bytes, bytes]:
+    async def refuse(_: bytes) -> bytes:
+        raise answers.refuse(call)
+
+    return _bytes(refuse)
+
+
+def _bytes(call: Callable[[bytes], Awaitable[bytes]]) -> grpc.RpcMethodHandler[bytes, bytes]:
+    """Of messages as the bytes they are."""
+
+    async def behaviour(message: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        try:
+            return await call(message)
+        except NoAnswer as refusal:
+            await context.abort(status_of(refusal), str(refusal))
+
+    return grpc.unary_unary_rpc_method_handler(behaviour)
 
 
 def _unary(
@@ -69,8 +137,9 @@ def _unary(
 class _Calls:
     """One coroutine per unary method; they raise NoAnswer."""
 
-    def __init__(self, answers: Answers) -> None:
+    def __init__(self, answers: Answers, statistics: Statistics) -> None:
         self._answers = answers
+        self._statistics = statistics
 
     async def server_live(self, _: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
         return pb.ServerLiveResponse(live=True)
@@ -80,7 +149,7 @@ class _Calls:
 
     async def server_metadata(self, _: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
         return pb.ServerMetadataResponse(
-            name=SERVER_NAME, version=self._answers.version, extensions=EXTENSIONS
+            name=SERVER_NAME, version=self._answers.version, extensions=self._answers.extensions
         )
 
     async def model_ready(self, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
@@ -89,6 +158,14 @@ class _Calls:
 
     async def model_metadata(self, request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
         return metadata_message(await self._answers.metadata(request.name, request.version))
+
+    async def statistics(self, request: pb.ModelMetadataRequest) -> Any:
+        if not request.name:
+            return await self._statistics.all_messages()
+        return await self._statistics.message(request.name, request.version)
+
+    async def health(self, _: bytes) -> bytes:
+        return _SERVING if self._answers.servers().ready else _NOT_SERVING
 
     async def index(self, request: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
         return pb.RepositoryIndexResponse(

@@ -6,17 +6,26 @@ from typing import Final
 
 import grpc
 
-from overbook.gateway.oip.errors import NoAnswer, NotAvailable, UnknownModel
+from overbook.gateway.oip.errors import (
+    NoAnswer,
+    NoSuchCall,
+    NotAllowed,
+    NotAvailable,
+    UnknownModel,
+    UnknownRegion,
+)
+from overbook.gateway.oip.surface import SERVICE
 
-SERVICE: Final = "inference.GRPCInferenceService"
-# MLServer serves the repository calls under this name as well, with the same fields.
-REPOSITORY_SERVICE: Final = "inference.model_repository.ModelRepositoryService"
 STREAM_METHOD: Final = f"/{SERVICE}/ModelStreamInfer"
+_STATUS: Final = {
+    UnknownRegion: grpc.StatusCode.NOT_FOUND,
+    UnknownModel: grpc.StatusCode.NOT_FOUND,
+    NotAvailable: grpc.StatusCode.UNAVAILABLE,
+    NotAllowed: grpc.StatusCode.PERMISSION_DENIED,
+    NoSuchCall: grpc.StatusCode.UNIMPLEMENTED,
+}
 
 
 def status_of(refusal: NoAnswer) -> grpc.StatusCode:
-    if isinstance(refusal, UnknownModel):
-        return grpc.StatusCode.NOT_FOUND
-    if isinstance(refusal, NotAvailable):
-        return grpc.StatusCode.UNAVAILABLE
-    return grpc.StatusCode.INVALID_ARGUMENT
+    """What a client of gRPC is told; INVALID_ARGUMENT for a bad request."""
+    return _STATUS.get(type(refusal), grpc.StatusCode.INVALID_ARGUMENT)

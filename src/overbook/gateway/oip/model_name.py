@@ -1,7 +1,7 @@
 """Finds the model that a serialised ModelInferRequest asks for, or says why there is none. Pure.
 
 A full decode of a message of 64 MB would copy its tensors; the walk jumps over them. The last name in the message
-counts, as for every decoder: so the inference server sees the same. For calls that are no streams
+counts, as for every decoder: so the inference server sees the same. For calls that are neither streams nor compressed
 `lua/name_grpc.lua` decides the same inside Envoy, and says it in the same words.
 """
 
@@ -28,6 +28,15 @@ def asked_model(message: bytes, header: str | None) -> str:
     Raises BadRequest, and UnknownModel when no model can be called like that.
     """
     name = model_name(message)
+    check_name(name, header)
+    return name
+
+
+def check_name(name: str, header: str | None) -> None:
+    """Whether a message may name this model, as far as that can be told without knowing which there are.
+
+    Raises as `asked_model`.
+    """
     if not name:
         raise BadRequest("model_name: empty; name the model in the message")
     if not is_model_name(name):
@@ -37,7 +46,6 @@ def asked_model(message: bytes, header: str | None) -> str:
             f"seldon-model: header names {shown(header)}, the message names {shown(name)}; "
             "expected the same model in both"
         )
-    return name
 
 
 def model_name(message: bytes) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -29,6 +30,18 @@ class CatalogueView(Protocol):
 
     def find(self, name: str) -> Entry | None: ...
 
+    def kind(self, name: str) -> str:
+        """Which kind of server has the model; "" where that is not known."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAddress:
+    """Where an inference server is, "host:port"."""
+
+    rest: str
+    grpc: str
+
 
 class ServersView(Protocol):
     """The inference servers that models are assigned to."""
@@ -39,6 +52,18 @@ class ServersView(Protocol):
 
     def up(self) -> Iterable[str]:
         """The names of those that can."""
+        ...
+
+    def kinds(self) -> Iterable[str]:
+        """Which kinds of servers there are."""
+        ...
+
+    def addresses(self, kind: str) -> Sequence[ServerAddress]:
+        """Those servers of this kind that can be asked."""
+        ...
+
+    def holding(self, model: str) -> ServerAddress | None:
+        """A server that has the model in memory."""
         ...
 
 

@@ -1,40 +1,51 @@
 """Carries ModelStreamInfer streams from Envoy's public side to its internal listener.
 
-Theory of operation. A stream names its model in its first message, and Envoy cannot look at the
-first message without waiting for the last one (docs/adr/0003). So Envoy hands every stream to this
-relay; the relay reads one message, finds the name, and opens the same method at Envoy's internal
-listener with the name in ``x-overbook-model``. From there on the stream takes the hot or the cold
-path as any request does. Two pumps carry the bytes, each one message at a time: a slow reader on one
+Theory of operation. A stream names its model in its first message, and Envoy cannot look at the first message without
+waiting for the last one (docs/adr/0003). So Envoy hands every stream to this relay; the relay reads one message, finds
+the name, and opens the same method at Envoy's internal listener with the name in ``x-overbook-model``. From there on
+it takes the hot or the cold path as any request does. Bytes are carried one message at a time: a slow reader on one
 side stops the reading on the other. Half-close, status, trailers, cancellation and deadline pass.
 
-No message is decoded here and no model is activated here.
+A stream may name several models, as with Triton: each has a *part*, a call of its own at the internal listener. While
+a stream has named one model only, its part's status is the stream's. With several, a model that cannot be asked is
+an error in the stream, and the others go on; a part that is silent is half-closed, so that its model may leave.
+
+Answers come as Triton's do (ModelStreamInferResponse). MLServer answers with ModelInferResponse: that is wrapped. A
+client whose metadata names the model (``seldon-model``) knows whose stream it is: it gets the answers as they are.
+
+No message that is passed on is decoded here, and no model is activated here.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final
+import contextlib
+from collections.abc import Coroutine, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from overbook.gateway.oip.answers import Answers
 from overbook.gateway.oip.errors import BadRequest, NoAnswer
+from overbook.gateway.oip.hops import Metadata, check, forwarded, remaining
 from overbook.gateway.oip.methods import STREAM_METHOD, status_of
-from overbook.gateway.oip.model_name import asked_model, model_name, shown
+from overbook.gateway.oip.model_name import model_name, shown
+from overbook.gateway.oip.surface import MLSERVER
 from overbook.gateway.snapshot.names import MODEL_HEADER, SELDON_HEADER
+from overbook.wire.oip_pb2 import ModelInferRequest
 
-# Set anew on each hop, or ours alone to set: a client's own must not pass.
-_DROPPED_PREFIXES: Final = (":", "grpc-", "x-overbook-", "x-envoy-")
-_DROPPED_KEYS: Final = frozenset({"content-type", "te", "user-agent", "host", "server", "date"})
-# gRPC rounds a timeout up by as much as a hundredth at every hop, on the way to us and from us: without this the
-# server would work on after its client gave up.
-_TIMEOUT_SHARE: Final = 0.98
+# Of a stream that names several models: a part without a message for so long is half-closed.
+SILENT_SECONDS: Final = 1.0
+# The fields of ModelStreamInferResponse, as tags: the text of an error, and an answer.
+_ERROR, _ANSWER = b"\x0a", b"\x12"
+# And of the answer: the id of its request.
+_ID: Final = b"\x1a"
 
-Metadata = tuple[tuple[str, str | bytes], ...]
 _Context = grpc.aio.ServicerContext[bytes, bytes]
 _Call = grpc.aio.StreamStreamCall[bytes, bytes]
+_Open = grpc.aio.StreamStreamMultiCallable[bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +57,6 @@ class Ending:
     trailers: Metadata = ()
 
 
-def forwarded(metadata: Iterable[tuple[str, str | bytes]] | None) -> Metadata:
-    """The metadata that passes from one hop to the next."""
-    return tuple(
-        (key, value)
-        for key, value in metadata or ()
-        if key not in _DROPPED_KEYS and not key.startswith(_DROPPED_PREFIXES)
-    )
-
-
 class StreamRelay:
     """The handler of ModelStreamInfer. ``upstream``: a channel to Envoy's internal listener."""
 
@@ -62,9 +64,7 @@ class StreamRelay:
         self, *, answers: Answers, upstream: grpc.aio.Channel, first_message_seconds: float
     ) -> None:
         self._answers = answers
-        self._open: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = upstream.stream_stream(
-            STREAM_METHOD
-        )
+        self._open: _Open = upstream.stream_stream(STREAM_METHOD)
         self._first_message_seconds = first_message_seconds
 
     async def handle(self, _: object, context: _Context) -> None:
@@ -87,73 +87,197 @@ class StreamRelay:
         if first is None:
             # Nothing was asked: a stream that a client opened ahead of time and did not need.
             return Ending(grpc.StatusCode.OK)
-        metadata = forwarded(context.invocation_metadata())
+        return await _Stream(context, self._open, self._answers).run(first)
+
+
+@dataclass(slots=True, eq=False)
+class _Part:
+    """What a stream asks of one model. ``at``: when a message came or went last. ``asked``, ``answered``: how many
+    did. ``closed``: nothing more is asked.
+    """
+
+    name: str
+    call: _Call
+    at: float
+    asked: int = 0
+    answered: int = 0
+    closed: bool = False
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def close(self) -> None:
+        """Half-close it; what it still answers comes."""
+        if not self.closed:
+            self.closed = True
+            with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError):
+                await self.call.done_writing()
+
+
+class _Stream:
+    """One client's stream."""
+
+    def __init__(self, context: _Context, open_: _Open, answers: Answers) -> None:
+        self._context = context
+        self._open = open_
+        self._answers = answers
+        self._metadata = forwarded(context.invocation_metadata())
+        # Its answers are wanted as the server gives them, and it is of one model only.
+        self._addressed = any(key == SELDON_HEADER for key, _ in self._metadata)
+        loop = asyncio.get_running_loop()
+        self._now = loop.time
+        self._ended: asyncio.Future[Ending] = loop.create_future()
+        self._parts: dict[str, _Part] = {}
+        self._last = ""
+        # Whether it named more than one model, or one that cannot be asked.
+        self._several = False
+        self._all_read = False
+        self._metadata_sent = False
+        # Parts write to the one client in turn.
+        self._writing = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self, first: bytes) -> Ending:
+        """Until it has ended for all its models."""
+        self._spawn(self._up(first), "stream up")
         try:
-            name = self._model_of(first, metadata)
-        except NoAnswer as refusal:
-            return Ending(status_of(refusal), str(refusal))
-        remaining = context.time_remaining()
-        timeout = None if remaining is None else remaining * _TIMEOUT_SHARE
-        call = self._open(timeout=timeout, metadata=(*metadata, (MODEL_HEADER, name)))
-        try:
-            return await self._pump(context, call, first=first, name=name)
+            return await self._ended
         finally:
-            call.cancel()
+            tasks = list(self._tasks)
+            for task in tasks:
+                task.cancel()
+            for part in self._parts.values():
+                part.call.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _pump(self, context: _Context, call: _Call, *, first: bytes, name: str) -> Ending:
-        refused: list[Ending] = []
-        try:
-            async with asyncio.TaskGroup() as pumps:
-                up = pumps.create_task(
-                    _pump_up(context, call, first=first, name=name), name=f"stream up {name}"
-                )
-                ending = await _pump_down(call, context)
-                up.cancel()
-            return ending
-        except* NoAnswer as group:
-            refused.extend(Ending(status_of(error), str(error)) for error in _leaves(group))
-        return refused[0]
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
 
-    def _model_of(self, first: bytes, metadata: Metadata) -> str:
-        """The model of the first message. Raises NoAnswer if it is unknown or a header contradicts."""
-        headers = [
-            value for key, value in metadata if key == SELDON_HEADER and isinstance(value, str)
-        ]
-        # As Envoy has it, where there are several.
-        name = asked_model(first, ",".join(headers) if headers else None)
-        self._answers.model(name)
-        return name
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._ended.done():
+            self._ended.set_exception(error)
 
+    def _end(self, ending: Ending) -> None:
+        if not self._ended.done():
+            self._ended.set_result(ending)
 
-async def _pump_up(context: _Context, call: _Call, *, first: bytes, name: str) -> None:
-    """Client to server, to the half-close. Raises NoAnswer when a message names another model."""
-    message: bytes | None = first
-    try:
+    async def _up(self, first: bytes) -> None:
+        """Client to servers, to the half-close."""
+        message: bytes | None = first
         while message is not None:
-            await call.write(message)
-            message = await _read(context)
-            other = model_name(message) if message is not None else ""
-            if other and other != name:
-                raise BadRequest(
-                    f"a message names model {shown(other)} in a stream of model {name}; "
-                    "open one stream for each model"
-                )
-        await call.done_writing()
-    except (grpc.RpcError, asyncio.InvalidStateError):
-        # The server has ended the stream; the other pump has its status and tells the client.
-        return
+            try:
+                part = await self._part(message)
+            except NoAnswer as refusal:
+                self._end(Ending(status_of(refusal), str(refusal)))
+                return
+            if part is not None:
+                part.at = self._now()
+                part.asked += 1
+                # A call that has ended is told of where its answers are read.
+                with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError):
+                    await part.call.write(message)
+            message = await _read(self._context)
+        self._all_read = True
+        for part in list(self._parts.values()):
+            await part.close()
+        if not self._parts:
+            self._end(Ending(grpc.StatusCode.OK))
 
+    async def _part(self, message: bytes) -> _Part | None:
+        """That of the model which the message names; without a name, the one before. None: the client was told why
+        there is none. Raises NoAnswer where that ends the stream.
+        """
+        name = model_name(message) or self._last
+        part = self._parts.get(name)
+        if part is not None and not part.closed:
+            self._last = name
+            return part
+        if part is not None:
+            # Its messages keep their order.
+            await part.over.wait()
+        if self._addressed and self._last and name != self._last:
+            raise BadRequest(
+                f"a message names model {shown(name)} in a stream of model {self._last}; "
+                f"leave the header {SELDON_HEADER} out, or open one stream for each model"
+            )
+        if self._last and name != self._last:
+            self._become_several()
+        try:
+            check(name, self._metadata, self._answers)
+        except NoAnswer as refusal:
+            if self._addressed:
+                raise
+            self._become_several()
+            await self._tell(str(refusal), _id(message))
+            return None
+        self._last = name
+        return self._begin(name)
 
-async def _pump_down(call: _Call, context: _Context) -> Ending:
-    """Server to client until the server's status."""
-    try:
-        await context.send_initial_metadata(forwarded(await call.initial_metadata()))
-        while isinstance(message := await call.read(), bytes):
-            await context.write(message)
-        return Ending(grpc.StatusCode.OK, trailers=forwarded(await call.trailing_metadata()))
-    except grpc.aio.AioRpcError as error:
-        trailers = forwarded(error.trailing_metadata())
-        return Ending(error.code(), error.details() or "", trailers)
+    def _begin(self, name: str) -> _Part:
+        metadata = (*self._metadata, (MODEL_HEADER, name))
+        call = self._open(timeout=remaining(self._context), metadata=metadata)
+        part = _Part(name, call, self._now())
+        self._parts[name] = part
+        self._spawn(self._down(part), f"stream down {name}")
+        return part
+
+    async def _down(self, part: _Part) -> None:
+        """Server to client, until the server's status."""
+        wraps = not self._addressed and self._answers.kind(part.name) == MLSERVER
+        call = part.call
+        try:
+            await self._send_metadata(await call.initial_metadata())
+            while isinstance(message := await call.read(), bytes):
+                part.answered += 1
+                part.at = self._now()
+                async with self._writing:
+                    await self._context.write(_field(_ANSWER, message) if wraps else message)
+            trailers = forwarded(await call.trailing_metadata())
+            ending = Ending(grpc.StatusCode.OK, trailers=trailers)
+        except grpc.aio.AioRpcError as error:
+            trailers = forwarded(error.trailing_metadata())
+            ending = Ending(error.code(), error.details() or "", trailers)
+        del self._parts[part.name]
+        part.over.set()
+        failed = ending.code is not grpc.StatusCode.OK
+        if not self._several or (failed and part.answered):
+            # Which of its requests were answered is not known here: so it is said of the whole stream.
+            self._end(ending)
+            return
+        for _ in range(part.asked if failed else 0):
+            await self._tell(ending.details)
+        if self._all_read and not self._parts:
+            self._end(Ending(grpc.StatusCode.OK, trailers=trailers))
+
+    async def _send_metadata(self, metadata: Iterable[tuple[str, str | bytes]]) -> None:
+        """Of the first part that has any; the client gets such once."""
+        if not self._metadata_sent:
+            self._metadata_sent = True
+            await self._context.send_initial_metadata(forwarded(metadata))
+
+    async def _tell(self, error: str, id_: bytes = b"") -> None:
+        """An error of one request, as Triton says it: the stream goes on."""
+        self._metadata_sent = True
+        answer = _field(_ID, id_) if id_ else b""
+        async with self._writing:
+            await self._context.write(_field(_ERROR, error.encode()) + _field(_ANSWER, answer))
+
+    def _become_several(self) -> None:
+        if not self._several:
+            self._several = True
+            self._spawn(self._close_silent(), "stream parts")
+
+    async def _close_silent(self) -> None:
+        """What is open counts as a request in flight: a model that is not asked any more could not leave for another
+        that this stream waits for.
+        """
+        while True:
+            await asyncio.sleep(SILENT_SECONDS / 2)
+            for part in list(self._parts.values()):
+                if self._now() - part.at > SILENT_SECONDS:
+                    await part.close()
 
 
 async def _read(context: _Context) -> bytes | None:
@@ -162,8 +286,18 @@ async def _read(context: _Context) -> bytes | None:
     return message if isinstance(message, bytes) else None
 
 
-def _leaves(group: BaseExceptionGroup[NoAnswer]) -> list[NoAnswer]:
-    leaves: list[NoAnswer] = []
-    for error in group.exceptions:
-        leaves.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
-    return leaves
+def _id(message: bytes) -> bytes:
+    """The id of a request that is refused; "" where it cannot be read."""
+    try:
+        return ModelInferRequest.FromString(message).id.encode()
+    except DecodeError:
+        return b""
+
+
+def _field(tag: bytes, content: bytes) -> bytes:
+    """A field of a message that has a length."""
+    length, size = b"", len(content)
+    while size > 127:
+        length += bytes((size & 127 | 128,))
+        size >>= 7
+    return b"%b%b%c%b" % (tag, length, size, content)

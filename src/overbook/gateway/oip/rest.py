@@ -12,33 +12,62 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from overbook.gateway.oip.answers import EXTENSIONS, SERVER_NAME, Answers
-from overbook.gateway.oip.errors import BadRequest, NoAnswer, NotAvailable, UnknownModel
+from overbook.gateway.oip.answers import SERVER_NAME, Answers
+from overbook.gateway.oip.errors import (
+    BadRequest,
+    NoAnswer,
+    NoSuchCall,
+    NotAllowed,
+    NotAvailable,
+    UnknownModel,
+    UnknownRegion,
+)
+from overbook.gateway.oip.statistics import Statistics
+from overbook.gateway.oip.surface import REST, Call, Way
 from overbook.wire.limits import MAX_OWN_BODY
 
 _MODEL: Final = "/v2/models/{name}"
 _VERSION: Final = "/v2/models/{name}/versions/{version}"
 
-_STATUS: Final[dict[type[Exception], int]] = {UnknownModel: 404, BadRequest: 400, NotAvailable: 503}
+_REPOSITORIES: Final = ("/v2/repository", "/v2/repository/{repository}")
+_NAMES: Final = ("MODEL", "VERSION", "REGION", "REPOSITORY")
+
+_STATUS: Final[dict[type[Exception], int]] = {
+    UnknownModel: 404,
+    UnknownRegion: 404,
+    NoSuchCall: 404,
+    BadRequest: 400,
+    NotAllowed: 403,
+    NotAvailable: 503,
+}
 _Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def build_app(answers: Answers) -> Starlette:
+def build_app(answers: Answers, statistics: Statistics) -> Starlette:
     """The whole application. Every error has the protocol's form ``{"error": ...}``."""
     routes = [
         Route("/v2", _server_metadata(answers)),
         Route("/v2/", _server_metadata(answers)),
         Route("/v2/health/live", _fixed({"live": True})),
         Route("/v2/health/ready", _servers_ready(answers)),
+        Route("/v2/models/stats", _all_statistics(statistics)),
         Route(_MODEL, _model_metadata(answers)),
         Route(_VERSION, _model_metadata(answers)),
         Route(f"{_MODEL}/ready", _model_ready(answers)),
         Route(f"{_VERSION}/ready", _model_ready(answers)),
-        Route("/v2/repository/index", _index(answers), methods=["GET", "POST"]),
-        Route("/v2/repository/models/{name}/load", _repository(answers, "load"), methods=["POST"]),
-        Route(
-            "/v2/repository/models/{name}/unload", _repository(answers, "unload"), methods=["POST"]
+        Route(f"{_MODEL}/stats", _statistics(statistics)),
+        Route(f"{_VERSION}/stats", _statistics(statistics)),
+        *(
+            Route(f"{path}/index", _index(answers), methods=["GET", "POST"])
+            for path in _REPOSITORIES
         ),
+        *(
+            Route(f"{path}/models/{{name}}/{verb}", _repository(answers, verb), methods=["POST"])
+            for path in _REPOSITORIES
+            for verb in ("load", "unload")
+        ),
+        *(route for kind in ("system", "cuda") for route in _shared_memory(answers, kind)),
+        *(_refused(answers, call) for call in REST if Way.REFUSED in (call.mlserver, call.triton)),
     ]
     app = Starlette(
         routes=routes, exception_handlers={HTTPException: _framework_error, NoAnswer: _refusal}
@@ -69,7 +98,7 @@ def _servers_ready(answers: Answers) -> _Endpoint:
 def _server_metadata(answers: Answers) -> _Endpoint:
     async def endpoint(_: Request) -> Response:
         return JSONResponse(
-            {"name": SERVER_NAME, "version": answers.version, "extensions": list(EXTENSIONS)}
+            {"name": SERVER_NAME, "version": answers.version, "extensions": answers.extensions}
         )
 
     return endpoint
@@ -94,6 +123,52 @@ def _model_ready(answers: Answers) -> _Endpoint:
         return JSONResponse(body, status_code=503)
 
     return endpoint
+
+
+def _statistics(statistics: Statistics) -> _Endpoint:
+    async def endpoint(request: Request) -> Response:
+        name, version = request.path_params["name"], request.path_params.get("version", "")
+        return JSONResponse(await statistics.document(name, version))
+
+    return endpoint
+
+
+def _all_statistics(statistics: Statistics) -> _Endpoint:
+    async def endpoint(_: Request) -> Response:
+        return JSONResponse(await statistics.all_documents())
+
+    return endpoint
+
+
+def _shared_memory(answers: Answers, kind: str) -> list[Route]:
+    """What is answered although nothing can be registered."""
+
+    async def status(request: Request) -> Response:
+        answers.region(request.path_params.get("region", ""), kind)
+        return JSONResponse([])
+
+    async def unregister(_: Request) -> Response:
+        return Response(media_type="application/json")
+
+    return [
+        Route(f"/v2/{kind}sharedmemory{region}/{verb}", endpoint, methods=[method])
+        for region in ("", "/region/{region}")
+        for verb, method, endpoint in (
+            ("status", "GET", status),
+            ("unregister", "POST", unregister),
+        )
+    ]
+
+
+def _refused(answers: Answers, call: Call) -> Route:
+    path = call.path
+    for name in _NAMES:
+        path = path.replace(name, "{name}" if name == "MODEL" else f"{{{name.lower()}}}")
+
+    async def endpoint(request: Request) -> Response:
+        raise answers.refuse(call, request.path_params.get("name", ""))
+
+    return Route(path, endpoint, methods=[call.method])
 
 
 def _index(answers: Answers) -> _Endpoint:

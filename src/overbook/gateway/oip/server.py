@@ -15,10 +15,12 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from overbook.gateway.oip.answers import Answers
+from overbook.gateway.oip.compressed import CompressedCalls
 from overbook.gateway.oip.grpc_api import build_handlers
 from overbook.gateway.oip.ports import CatalogueView, MetadataSource, ServersView
 from overbook.gateway.oip.relay import StreamRelay
 from overbook.gateway.oip.rest import build_app
+from overbook.gateway.oip.statistics import Statistics
 from overbook.wire.limits import MAX_MESSAGE
 
 MAX_CONCURRENT_RPCS: Final = 4096
@@ -65,6 +67,7 @@ class OipServer:
     ) -> None:
         self._settings = settings
         self._answers = Answers(catalogue=catalogue, metadata=metadata, servers=servers)
+        self._statistics = Statistics(self._answers, servers)
         self.serving = asyncio.Event()
 
     def leave(self) -> None:
@@ -76,7 +79,7 @@ class OipServer:
         with _bound(self._settings.rest_socket) as listener:
             try:
                 async with asyncio.TaskGroup() as group:
-                    rest = _RestServer(build_app(self._answers))
+                    rest = _RestServer(build_app(self._answers, self._statistics))
                     group.create_task(rest.serve_until_cancelled(listener), name="oip rest")
                     await rest.started_event.wait()
                     group.create_task(self._serve_grpc(), name="oip grpc")
@@ -94,7 +97,12 @@ class OipServer:
                 first_message_seconds=self._settings.first_message_seconds,
             )
             server = grpc.aio.server(
-                handlers=build_handlers(self._answers, relay),
+                handlers=build_handlers(
+                    self._answers,
+                    relay,
+                    CompressedCalls(answers=self._answers, upstream=upstream),
+                    self._statistics,
+                ),
                 options=_MESSAGE_OPTIONS,
                 maximum_concurrent_rpcs=MAX_CONCURRENT_RPCS,
             )

@@ -134,7 +134,7 @@ def cold_listener(scripts: Scripts) -> Json:
                     "allowed_upstream_headers": _exactly(
                         names.CLUSTER_HEADER, names.VERIFIED_HEADER, names.GRANT_HEADER
                     ),
-                    "allowed_client_headers": _exactly("grpc-status", "retry-after"),
+                    "allowed_client_headers": _exactly("grpc-status", "retry-after", "allow"),
                 },
             },
             "allowed_headers": _exactly(

@@ -59,6 +59,7 @@ REMOVE_HEADER: Final = "x-envoy-auth-headers-to-remove"
 REFUSED_STATUS: Final = 403
 
 INFER_PATH: Final = "/inference.GRPCInferenceService/ModelInfer"
+CONFIG_PATH: Final = "/inference.GRPCInferenceService/ModelConfig"
 STREAM_PATH: Final = "/inference.GRPCInferenceService/ModelStreamInfer"
 
 # The route configuration of the data listener.

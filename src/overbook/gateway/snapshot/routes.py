@@ -26,6 +26,7 @@ _TYPES: Final = (lua_pb2, previous_priorities_config_pb2, specifier_pb2)
 # The filter that finds the model's name in a message of gRPC.
 NAMING: Final = "model-name"
 _MODELS: Final = "/v2/models/"
+_GRPC_SERVICES: Final = r"/(inference|grpc\.health\.v1)\..*"
 _TYPE: Final = "type.googleapis.com/envoy.extensions"
 # Also what no model answered, whatever the status: see UNANSWERED_HEADER. A model's own 404 is its answer.
 _RETRY_ALWAYS: Final = "connect-failure,refused-stream,reset,retriable-headers"
@@ -47,7 +48,7 @@ class Scripts:
 def data_routes(scripts: Scripts, own: Sequence[str]) -> route_pb2.RouteConfiguration:
     """Of the listener for clients. ``own``: the models that have routes of their own."""
     routes: list[Json] = [
-        _grpc_infer_route(scripts),
+        *(_named_route(path, scripts) for path in (names.INFER_PATH, names.CONFIG_PATH)),
         _too_large_route(),
         *(_own_route(model) for model in own),
         # The scripts tell what needs the model from what does not.
@@ -57,6 +58,7 @@ def data_routes(scripts: Scripts, own: Sequence[str]) -> route_pb2.RouteConfigur
         ),
         _model_route({"prefix": _MODELS}, scripts.choose_rest),
         *_oip_routes(),
+        _models_own_paths(),
         _nothing_here(),
     ]
     # Removed from what clients send, before anything else looks at it.
@@ -100,9 +102,9 @@ def _present(header: str) -> dict[str, Json]:
     return {"name": header, "present_match": True}
 
 
-def _grpc_infer_route(scripts: Scripts) -> Json:
-    """ModelInfer: the model is named in the message. Streams go to the relay, see `_oip_routes`."""
-    route = _model_route({"path": names.INFER_PATH}, scripts.choose_cluster)
+def _named_route(path: str, scripts: Scripts) -> Json:
+    """A call of gRPC whose message names the model. Streams go to the relay, see `_oip_routes`."""
+    route = _model_route({"path": path}, scripts.choose_cluster)
     route["typed_per_filter_config"] = {
         NAMING: {
             "@type": f"{_TYPE}.filters.http.lua.v3.LuaPerRoute",
@@ -174,18 +176,34 @@ def _oip_routes() -> list[Json]:
     """Requests that need no model in memory go to the gateway's own endpoints."""
     return [
         {
-            "match": {"prefix": "/inference.GRPCInferenceService/", "grpc": {}},
+            "match": {"safe_regex": {"regex": _GRPC_SERVICES}, "grpc": {}},
             "route": {"cluster": names.CLUSTER_OIP_GRPC, **_action(None)},
         },
         {
             "match": {"path_separated_prefix": "/v2"},
             "route": {"cluster": names.CLUSTER_OIP_REST, **_action(None)},
         },
+        # MLServer's, and refused: or else a model's name in the header would open it.
+        {
+            "match": {"path": "/openapi.json"},
+            "route": {"cluster": names.CLUSTER_OIP_REST, **_action(None)},
+        },
     ]
 
 
+def _models_own_paths() -> Json:
+    """Those that a model defines for itself and that do not name it."""
+    return {
+        "match": {"prefix": "/", "headers": [_present(names.SELDON_HEADER)]},
+        "route": {"cluster": names.CLUSTER_COLD_REST, **_action(None)},
+    }
+
+
 def _nothing_here() -> Json:
-    text = "path: unknown; expected /v2/... or a call of inference.GRPCInferenceService"
+    text = (
+        "path: unknown; expected /v2/... or a call of inference.GRPCInferenceService; for a path that a model "
+        f"defines for itself the header {names.SELDON_HEADER} names the model"
+    )
     return {
         "match": {"prefix": "/"},
         "direct_response": {"status": 404, "body": {"inline_string": text}},

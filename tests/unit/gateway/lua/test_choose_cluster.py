@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
+import pytest
+
 from overbook.gateway.scripts import read_scripts
 from overbook.gateway.snapshot.names import (
+    CLUSTER_COLD_GRPC,
     CLUSTER_COLD_REST,
+    CLUSTER_OIP_GRPC,
+    CLUSTER_OIP_REST,
+    CONFIG_PATH,
+    INFER_PATH,
     MAX_SLOTS,
+    MODEL_HEADER,
     Protocol,
     marks,
     place_cluster,
@@ -37,3 +45,27 @@ def test_the_last_slot_is_looked_at_and_none_behind_it() -> None:
 def test_one_look_is_enough_for_a_model_in_slot_0_alone() -> None:
     ran = SCRIPT.route(PATH, hot_in(0))
     assert (ran.route, ran.asked) == ("rest/iris/0", ("/v2/models/iris/infer",))
+
+
+@pytest.mark.parametrize("name", ["iris", "%69ris"])
+@pytest.mark.parametrize("version", ["", "/versions/1"])
+def test_what_is_told_without_the_model_needs_none(name: str, version: str) -> None:
+    path = f"/v2/models/{name}{version}"
+    for rest in ("", "/", "/ready", "/stats", "/trace/setting"):
+        assert SCRIPT.route({":path": path + rest}, hot_in(0)).route == CLUSTER_OIP_REST
+    # Its server might not decode the name: the cold listener does.
+    needs = "rest/iris/0" if name == "iris" else CLUSTER_COLD_REST
+    for rest in ("/infer", "/generate", "/config", "/docs", "/own/path"):
+        assert SCRIPT.route({":path": path + rest}, hot_in(0)).route == needs
+
+
+def test_the_statistics_of_all_models_are_of_no_model() -> None:
+    assert SCRIPT.route({":path": "/v2/models/stats"}, frozenset()).route == CLUSTER_OIP_REST
+    assert SCRIPT.route({":path": "/v2/models/stats/infer"}, frozenset()).route == CLUSTER_COLD_REST
+
+
+@pytest.mark.parametrize("path", [INFER_PATH, CONFIG_PATH])
+def test_a_call_whose_message_could_not_be_read_goes_to_the_gateway(path: str) -> None:
+    assert SCRIPT.route({":path": path}, frozenset()).route == CLUSTER_OIP_GRPC
+    named = {":path": path, MODEL_HEADER: "iris"}
+    assert SCRIPT.route(named, frozenset()).route == CLUSTER_COLD_GRPC

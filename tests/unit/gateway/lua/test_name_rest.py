@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from overbook.gateway.oip.model_name import shown
 from overbook.gateway.scripts import read_scripts
-from overbook.gateway.snapshot.names import MODEL_HEADER
+from overbook.gateway.snapshot.names import MODEL_HEADER, SELDON_HEADER
 from overbook.manifests.names import MAX_NAME, is_model_name
 from overbook.wire.limits import MAX_BODY
 from tests.unit.gateway.lua.envoy import Ran, Refusal, Script
@@ -53,3 +53,27 @@ def test_a_path_without_a_name(path: str) -> None:
         "404",
         "path: names no model; expected /v2/models/NAME/...",
     )
+
+
+@pytest.mark.parametrize("path", ["/explain", "/", "/v2x", "/v1/models/wine:predict"])
+def test_on_a_models_own_path_the_header_names_it(path: str) -> None:
+    ran = SCRIPT.request({":path": path, SELDON_HEADER: "My.iris_2"})
+    assert (ran.refusal, ran.headers[MODEL_HEADER]) == (None, b"My.iris_2")
+    assert ran.headers[":path"] == path.encode()
+    refusal = SCRIPT.request({":path": path, SELDON_HEADER: "no~name"}).refusal
+    assert refusal == Refusal("404", "", "model no~name: not found")
+
+
+@pytest.mark.parametrize("path", ["/v2", "/v2/models/", "/%762/logging", "/v2/%6dodels/iris"])
+def test_no_header_names_the_model_of_a_path_of_the_protocol(path: str) -> None:
+    refusal = SCRIPT.request({":path": path, SELDON_HEADER: "iris"}).refusal
+    assert refusal is not None
+    assert refusal.status == "404"
+
+
+@pytest.mark.parametrize("rest", ["/infer?x=%20", "/versions/1/infer", "/config", "/own/%69nfer"])
+def test_an_encoded_name_is_written_as_it_is_and_nothing_else(rest: str) -> None:
+    ran = SCRIPT.request({":path": f"/v2/models/%49ris%5F2{rest}"})
+    assert ran.refusal is None
+    assert ran.headers[MODEL_HEADER] == b"Iris_2"
+    assert ran.headers[":path"] == f"/v2/models/Iris_2{rest}".encode()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+
+from overbook.gateway.oip.ports import ServerAddress
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,19 +16,37 @@ class FakeEntry:
 
 @dataclass(slots=True)
 class FakeCatalogue:
-    """``asked``: the names whose metadata was asked for. ``stopped``: server replicas that cannot serve, and why."""
+    """``asked``: the names whose metadata was asked for. ``stopped``: server replicas that cannot serve, and why.
+    ``kind_of``: the kind of server of each model. ``servers``: all that can be asked; ``held``: who has which model in
+    memory.
+    """
 
     entries: dict[str, FakeEntry] = field(default_factory=dict)
     metadata_of: dict[str, Mapping[str, object]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     stopped: dict[str, str] = field(default_factory=dict)
     started: list[str] = field(default_factory=list)
+    kind_of: dict[str, str] = field(default_factory=dict)
+    servers: list[ServerAddress] = field(default_factory=list)
+    held: dict[str, ServerAddress] = field(default_factory=dict)
 
     def models(self) -> Iterable[str]:
         return self.entries
 
     def find(self, name: str) -> FakeEntry | None:
         return self.entries.get(name)
+
+    def kind(self, name: str) -> str:
+        return self.kind_of.get(name, "")
+
+    def kinds(self) -> Iterable[str]:
+        return set(self.kind_of.values())
+
+    def addresses(self, kind: str) -> Sequence[ServerAddress]:
+        return self.servers
+
+    def holding(self, model: str) -> ServerAddress | None:
+        return self.held.get(model)
 
     def down(self) -> Mapping[str, str]:
         return self.stopped

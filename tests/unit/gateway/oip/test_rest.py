@@ -10,6 +10,7 @@ import pytest
 import overbook
 from overbook.gateway.oip.answers import Answers
 from overbook.gateway.oip.rest import build_app
+from overbook.gateway.oip.statistics import Statistics
 from overbook.wire.limits import MAX_OWN_BODY
 from tests.unit.gateway.oip.catalogue import FakeCatalogue, example
 
@@ -21,7 +22,8 @@ def catalogue() -> FakeCatalogue:
 
 @pytest.fixture
 async def client(catalogue: FakeCatalogue) -> AsyncIterator[httpx.AsyncClient]:
-    app = build_app(Answers(catalogue=catalogue, metadata=catalogue.metadata, servers=catalogue))
+    answers = Answers(catalogue=catalogue, metadata=catalogue.metadata, servers=catalogue)
+    app = build_app(answers, Statistics(answers, catalogue))
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://overbook") as client:
         yield client
@@ -84,7 +86,8 @@ async def test_an_unplaced_model_is_not_ready_and_says_why(client: httpx.AsyncCl
     [
         ("GET", "/v2/models/nobody"),
         ("GET", "/v2/models/nobody/ready"),
-        ("GET", "/v2/models/stats"),
+        ("GET", "/v2/models/nobody/stats"),
+        ("GET", "/v2/models/nobody/trace/setting"),
         ("POST", "/v2/repository/models/nobody/load"),
     ],
 )
@@ -132,15 +135,15 @@ async def test_load_and_unload_are_refused_with_the_way_to_do_it(
     client: httpx.AsyncClient, verb: str, command: str
 ) -> None:
     answer = await client.post(f"/v2/repository/models/iris/{verb}")
-    assert answer.status_code == 400
+    assert answer.status_code == 403
     assert f"overbook {command} iris" in answer.json()["error"]
 
 
 async def test_what_is_not_there_and_what_is_not_allowed(client: httpx.AsyncClient) -> None:
-    missing = await client.get("/v2/models/iris/config")
+    missing = await client.get("/v2/models/iris/nonsense")
     assert (missing.status_code, missing.json()["error"]) == (
         404,
-        "no such endpoint: /v2/models/iris/config",
+        "no such endpoint: /v2/models/iris/nonsense",
     )
     wrong = await client.delete("/v2/models/iris")
     assert wrong.status_code == 405

@@ -3,7 +3,8 @@
 Unmodified tritonclient sends and wants binary tensors by default. A request with the header
 ``Inference-Header-Content-Length`` carries so many bytes of JSON, then the tensors' bytes in the order of the
 inputs that say ``binary_data_size``. It is decoded here straight into MLServer's own request type, as its gRPC
-server does with raw contents; everything else passes through untouched.
+server does with raw contents. A request that is all JSON may ask for binary tensors as well. Everything else passes
+through untouched.
 https://github.com/kserve/open-inference-protocol (extension "binary_tensor_data")
 """
 
@@ -22,8 +23,10 @@ from mlserver.utils import extract_headers, insert_headers
 from pydantic import ValidationError
 
 from overbook_mlserver import unanswered
+from overbook_mlserver.encodings import read, replayed
 
 _HEADER = b"inference-header-content-length"
+_WORD = b'"binary_data'
 _PATH = re.compile(r"^/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?/infer$")
 _DTYPES = {
     "BOOL": np.dtype("?"),
@@ -58,12 +61,18 @@ class BinaryTensors:
             return
         headers = {name.lower(): value for name, value in scope["headers"]}
         target = _PATH.match(scope["path"])
-        if target is None or _HEADER not in headers:
+        if target is None:
             await self._app(scope, receive, send)
             return
-        body = await _read(receive)
+        body = await read(receive)
+        if body is None:
+            return
+        length = headers[_HEADER].decode("latin-1") if _HEADER in headers else None
+        if length is None and not _asks(body):
+            await self._app(scope, replayed(body, receive), send)
+            return
         try:
-            payload, binary = decode(body, headers[_HEADER].decode("latin-1"))
+            payload, binary = decode(body, str(len(body)) if length is None else length)
             insert_headers(
                 payload, {n.decode("latin-1"): v.decode("latin-1") for n, v in headers.items()}
             )
@@ -81,6 +90,19 @@ class BinaryTensors:
         if tail:
             extra.append((_HEADER, str(len(head)).encode()))
         await _respond(send, 200, extra, head + tail, binary=bool(tail))
+
+
+def _asks(body: bytes) -> bool:
+    """Whether a request in JSON asks for binary tensors. What is wrong with one that cannot be read is MLServer's to
+    say.
+    """
+    if _WORD not in body:
+        return False
+    try:
+        _, wanted = decode(body, str(len(body)))
+    except (BadRequest, ValidationError):
+        return False
+    return any(wanted.values())
 
 
 def decode(body: bytes, header: str) -> tuple[InferenceRequest, dict[str | None, bool]]:
@@ -191,15 +213,6 @@ def _pack(output: Any) -> bytes | None:
         return b"".join(struct.pack("<I", len(each)) + each for each in elements)
     dtype = _DTYPES.get(datatype)
     return None if dtype is None else np.asarray(data, dtype).tobytes()
-
-
-async def _read(receive: Any) -> bytes:
-    chunks = []
-    while True:
-        message = await receive()
-        chunks.append(message.get("body", b""))
-        if message["type"] == "http.disconnect" or not message.get("more_body", False):
-            return b"".join(chunks)
 
 
 async def _respond(

@@ -15,6 +15,7 @@ from mlserver.codecs.json import encode_to_json_bytes
 from mlserver.types import InferenceRequest
 from mlserver.utils import extract_headers, insert_headers
 
+from overbook_mlserver.encodings import COMPRESSED
 from overbook_mlserver.gateway_endpoint import Headers, Reply, Work
 from overbook_mlserver.rest_errors import RestErrors
 
@@ -22,6 +23,8 @@ _ROUTE = "/v2/models/{model_name}/infer"
 # Not ours: a body in binary form or compressed.
 _LEFT_TO_APP = frozenset((b"inference-header-content-length", b"content-encoding"))
 _JSON = b"application/json"
+# The name with which a request may ask for binary tensors, or what begins like it.
+_BINARY = b'"binary_data'
 
 
 class RestInfer:
@@ -51,7 +54,10 @@ class RestInfer:
                 return None
             # The first of several, as in MLServer.
             known.setdefault(name.decode("latin-1"), value.decode("latin-1"))
-        if known.get("content-type", "application/json").partition(";")[0] != "application/json":
+        said = known.setdefault("content-type", "application/json")
+        if said.partition(";")[0] != "application/json" or _BINARY in body:
+            return None
+        if known.get("accept-encoding") in COMPRESSED:
             return None
         try:
             payload = InferenceRequest.model_validate(orjson.loads(body))

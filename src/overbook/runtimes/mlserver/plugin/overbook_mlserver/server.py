@@ -30,12 +30,14 @@ from mlserver.model import MLModel  # noqa: E402
 from mlserver.settings import ModelSettings, Settings  # noqa: E402
 from mlserver.utils import install_uvloop_event_loop  # noqa: E402
 
-from overbook_mlserver import codecs, load_warnings  # noqa: E402
+from overbook_mlserver import codecs, load_warnings, own_paths  # noqa: E402
 from overbook_mlserver.activity import Activity  # noqa: E402
 from overbook_mlserver.binary_tensors import BinaryTensors  # noqa: E402
+from overbook_mlserver.encodings import Encodings  # noqa: E402
 from overbook_mlserver.failures import Failures  # noqa: E402
 from overbook_mlserver.gateway_endpoint import GatewayEndpoint  # noqa: E402
 from overbook_mlserver.grpc_infer import GrpcInfer  # noqa: E402
+from overbook_mlserver.json_bodies import JsonBodies  # noqa: E402
 from overbook_mlserver.marking_servicer import MarkingServicer  # noqa: E402
 from overbook_mlserver.one_at_a_time import OneAtATime  # noqa: E402
 from overbook_mlserver.predictions import Predictions  # noqa: E402
@@ -79,6 +81,8 @@ class OverbookServer(mlserver.server.MLServer):
         self._rest_server._app.add_exception_handler(MLServerError, own_error)
         mlserver.grpc.server.InferenceServicer = MarkingServicer
         self._rest_server._app.add_middleware(BinaryTensors, data_plane=self._data_plane)
+        self._rest_server._app.add_middleware(JsonBodies)
+        self._rest_server._app.add_middleware(Encodings, longest=settings.grpc_max_message_length)
         self._rest_server._app.add_middleware(Failures)
         # The agent tells of loads and unloads; a line for each cost 8 % of a small model's.
         mlserver.registry.logger = logging.getLogger("mlserver.registry")
@@ -127,7 +131,9 @@ class OverbookServer(mlserver.server.MLServer):
         await super().stop(sig)
 
     async def add_custom_handlers(self, model: MLModel) -> MLModel:
-        return await super().add_custom_handlers(model) if _has_handlers(model) else model
+        if _has_handlers(model):
+            own_paths.add(self._rest_server._app, model)
+        return model
 
     async def remove_custom_handlers(self, model: MLModel) -> MLModel:
         return await super().remove_custom_handlers(model) if _has_handlers(model) else model

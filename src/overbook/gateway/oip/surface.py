@@ -1,0 +1,256 @@
+"""Pure: every call that MLServer and Triton answer, and what becomes of it here.
+
+One table: the endpoints refuse by it, requests for cold models are checked against it before anything is loaded, and
+docs/protocol.md is made of it. Its calls are compared with the servers' own (`scripts/protocol.py`), so that none is
+forgotten. In paths MODEL, VERSION, REGION and REPOSITORY stand for names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+GRPC: Final = "gRPC"
+MLSERVER: Final = "mlserver"
+TRITON: Final = "triton"
+SERVICE: Final = "inference.GRPCInferenceService"
+# MLServer serves the repository calls under this name as well, with the same fields.
+REPOSITORY_SERVICE: Final = "inference.model_repository.ModelRepositoryService"
+HEALTH_SERVICE: Final = "grpc.health.v1.Health"
+
+
+class Way(Enum):
+    """Who answers. SERVER: the model's server, and a cold model is brought into memory for it. HERE: the gateway, and
+    no model is. REFUSED: nobody, by decision. ABSENT: nobody, as that server has no such call.
+    """
+
+    SERVER = "the server"
+    HERE = "the gateway"
+    REFUSED = "refused"
+    ABSENT = "not there"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """``method``: of HTTP, or GRPC. ``remark``: why it is refused, or what differs from the server's own answer."""
+
+    method: str
+    path: str
+    mlserver: Way
+    triton: Way
+    remark: str = ""
+
+    def way(self, kind: str) -> Way:
+        """Who answers it for models on this kind of server."""
+        return {MLSERVER: self.mlserver, TRITON: self.triton}.get(kind, Way.ABSENT)
+
+
+REPOSITORY: Final = (
+    "models come and go by themselves as requests need them; "
+    "`overbook activate` and `overbook evict` force it"
+)
+SHARED_MEMORY: Final = (
+    "shared memory is a region of the machine that the server runs on, and models share their server; "
+    "send tensors in the request"
+)
+TRACING: Final = (
+    "trace settings name files on the server's machine, and models share their server; "
+    "they are set where the server is started"
+)
+LOGGING: Final = (
+    "log settings name files on the server's machine, and models share their server; "
+    "they are set where the server is started"
+)
+_OWN_DOCUMENT: Final = (
+    "it describes the server; /v2/models/MODEL/docs/dataplane.json tells a model's"
+)
+_INDEX: Final = "all registered models; a cold one is READY"
+_READY: Final = "a registered model is ready, cold or hot, unless it cannot be served"
+_METADATA: Final = "of a cold model what its server said last, else what its files tell"
+_STATISTICS: Final = (
+    "counted since the model was loaded; of a cold model they are zero, as after a load"
+)
+_ALL_STATISTICS: Final = "of the models that are in memory, on all servers"
+_SERVERS: Final = "ready while one of the servers can serve; servers that cannot are named"
+_STREAM: Final = (
+    "one stream may name several models; answers come as ModelStreamInferResponse, as Triton's do, "
+    "and as ModelInferResponse, as MLServer's do, where the metadata of the stream names the model (seldon-model)"
+)
+_OWN_PATHS: Final = "paths that a model defines; outside of /v2/models/MODEL the header seldon-model names the model"
+_NOTHING_REGISTERED: Final = "nothing is registered through the gateway, and so nothing is listed"
+_NOTHING_TO_END: Final = "nothing is registered through the gateway; done at once"
+
+_BOTH: Final = (Way.SERVER, Way.SERVER)
+_HERE: Final = (Way.HERE, Way.HERE)
+_OF_TRITON: Final = (Way.ABSENT, Way.SERVER)
+_HERE_FOR_TRITON: Final = (Way.ABSENT, Way.HERE)
+_OF_MLSERVER: Final = (Way.SERVER, Way.ABSENT)
+_REFUSED: Final = (Way.REFUSED, Way.REFUSED)
+_REFUSED_TRITON: Final = (Way.ABSENT, Way.REFUSED)
+_REFUSED_MLSERVER: Final = (Way.REFUSED, Way.ABSENT)
+_MODEL: Final = "/v2/models/MODEL"
+
+
+def _of_model(
+    method: str, verb: str, ways: tuple[Way, Way], remark: str = "", *, slash: str = "/"
+) -> list[Call]:
+    """With and without a version in the path."""
+    rest = f"{slash}{verb}" if verb else ""
+    return [
+        Call(method, f"{_MODEL}{rest}", *ways, remark),
+        Call(method, f"{_MODEL}/versions/VERSION{rest}", *ways, remark),
+    ]
+
+
+def _shared_memory(kind: str) -> list[Call]:
+    calls = []
+    for path in (f"/v2/{kind}sharedmemory", f"/v2/{kind}sharedmemory/region/REGION"):
+        calls += [
+            Call("GET", f"{path}/status", *_HERE_FOR_TRITON, _NOTHING_REGISTERED),
+            Call("POST", f"{path}/register", *_REFUSED_TRITON, SHARED_MEMORY),
+            Call("POST", f"{path}/unregister", *_HERE_FOR_TRITON, _NOTHING_TO_END),
+        ]
+    return calls
+
+
+def _repository() -> list[Call]:
+    calls = []
+    for path in ("/v2/repository", "/v2/repository/REPOSITORY"):
+        named = path.endswith("REPOSITORY")
+        index, control = (_HERE_FOR_TRITON, _REFUSED_TRITON) if named else (_HERE, _REFUSED)
+        calls += [
+            Call("POST", f"{path}/index", *index, _INDEX),
+            Call("POST", f"{path}/models/MODEL/load", *control, REPOSITORY),
+            Call("POST", f"{path}/models/MODEL/unload", *control, REPOSITORY),
+        ]
+    return calls
+
+
+REST: Final[tuple[Call, ...]] = (
+    *_of_model("POST", "infer", _BOTH),
+    *_of_model("POST", "generate", _BOTH),
+    *_of_model("POST", "generate_stream", _BOTH),
+    *_of_model("POST", "infer_stream", _OF_MLSERVER),
+    *_of_model("GET", "", _HERE, _METADATA),
+    *_of_model("GET", "ready", _HERE, _READY),
+    *_of_model("GET", "config", _OF_TRITON),
+    *_of_model("GET", "stats", _HERE_FOR_TRITON, _STATISTICS),
+    *_of_model("GET", "docs", _OF_MLSERVER),
+    *_of_model("GET", "docs/dataplane.json", _OF_MLSERVER),
+    *_of_model("GET", "trace/setting", _REFUSED_TRITON, TRACING),
+    *_of_model("POST", "trace/setting", _REFUSED_TRITON, TRACING),
+    Call("GET", "/v2/models/stats", *_HERE_FOR_TRITON, _ALL_STATISTICS),
+    Call("GET", "/v2", *_HERE, "the gateway's own name and version, the extensions of its servers"),
+    Call("GET", "/v2/health/live", *_HERE),
+    Call("GET", "/v2/health/ready", *_HERE, _SERVERS),
+    *_repository(),
+    Call("GET", "/v2/trace/setting", *_REFUSED_TRITON, TRACING),
+    Call("POST", "/v2/trace/setting", *_REFUSED_TRITON, TRACING),
+    Call("GET", "/v2/logging", *_REFUSED_TRITON, LOGGING),
+    Call("POST", "/v2/logging", *_REFUSED_TRITON, LOGGING),
+    *_shared_memory("system"),
+    *_shared_memory("cuda"),
+    Call("GET", "/v2/docs", *_REFUSED_MLSERVER, _OWN_DOCUMENT),
+    Call("GET", "/v2/docs/dataplane.json", *_REFUSED_MLSERVER, _OWN_DOCUMENT),
+    Call("GET", "/openapi.json", *_REFUSED_MLSERVER, _OWN_DOCUMENT),
+    Call("any", "a model's own path", *_OF_MLSERVER, _OWN_PATHS),
+)
+
+
+def _rpc(name: str, ways: tuple[Way, Way], remark: str = "", service: str = SERVICE) -> Call:
+    return Call(GRPC, f"/{service}/{name}", *ways, remark)
+
+
+RPCS: Final[tuple[Call, ...]] = (
+    _rpc("ModelInfer", _BOTH),
+    _rpc("ModelStreamInfer", _BOTH, _STREAM),
+    _rpc("ServerLive", _HERE),
+    _rpc("ServerReady", _HERE),
+    _rpc("ServerMetadata", _HERE),
+    _rpc("ModelReady", _HERE, _READY),
+    _rpc("ModelMetadata", _HERE, _METADATA),
+    _rpc("ModelConfig", _OF_TRITON),
+    _rpc("ModelStatistics", _HERE_FOR_TRITON, f"{_STATISTICS}; without a name: {_ALL_STATISTICS}"),
+    _rpc("RepositoryIndex", _HERE, _INDEX),
+    _rpc("RepositoryModelLoad", _REFUSED, REPOSITORY),
+    _rpc("RepositoryModelUnload", _REFUSED, REPOSITORY),
+    _rpc("TraceSetting", _REFUSED_TRITON, TRACING),
+    _rpc("LogSettings", _REFUSED_TRITON, LOGGING),
+    *(
+        call
+        for kind in ("System", "Cuda")
+        for call in (
+            _rpc(f"{kind}SharedMemoryStatus", _HERE_FOR_TRITON, _NOTHING_REGISTERED),
+            _rpc(f"{kind}SharedMemoryRegister", _REFUSED_TRITON, SHARED_MEMORY),
+            _rpc(f"{kind}SharedMemoryUnregister", _HERE_FOR_TRITON, _NOTHING_TO_END),
+        )
+    ),
+    _rpc("RepositoryIndex", (Way.HERE, Way.ABSENT), _INDEX, REPOSITORY_SERVICE),
+    _rpc("RepositoryModelLoad", _REFUSED_MLSERVER, REPOSITORY, REPOSITORY_SERVICE),
+    _rpc("RepositoryModelUnload", _REFUSED_MLSERVER, REPOSITORY, REPOSITORY_SERVICE),
+    _rpc("Check", _HERE_FOR_TRITON, "of any name, as ServerReady", HEALTH_SERVICE),
+    _rpc(
+        "Watch", (Way.ABSENT, Way.ABSENT), "Triton has it, and does not answer it", HEALTH_SERVICE
+    ),
+)
+
+_KINDS: Final[Mapping[str, str]] = {MLSERVER: "MLServer", TRITON: "Triton"}
+# What may stand behind a model's name, with the method that it needs, by kind of server.
+_VERBS: Final[Mapping[str, Mapping[str, str]]] = {
+    kind: {
+        call.path.removeprefix(f"{_MODEL}/"): call.method
+        for call in REST
+        if call.way(kind) is Way.SERVER
+        and call.path.startswith(f"{_MODEL}/")
+        and "/versions/" not in call.path
+    }
+    for kind in _KINDS
+}
+_RPCS: Final = {call.path: call for call in RPCS}
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswerable:
+    """``allow``: the method that would be right, where it is the method that is wrong."""
+
+    reason: str
+    allow: str = ""
+
+
+def unanswerable(kind: str, method: str, path: str) -> Unanswerable | None:
+    """Why no model on this kind of server can answer such a request over REST; None: it may. The path as it was sent.
+
+    A request for which that is known needs no model in memory. Of kinds that are not known little is.
+    """
+    bare = path.partition("?")[0]
+    crooked = any(part in ("", ".", "..") for part in bare.split("/")[1:])
+    if kind not in _KINDS:
+        return Unanswerable(f"no such endpoint: {bare}") if crooked else None
+    verb = _verb(bare)
+    needed = None if verb is None else _VERBS[kind].get(verb)
+    if needed is not None:
+        if method == needed:
+            return None
+        return Unanswerable(f"method {method} is not allowed for {bare}; {needed} is", needed)
+    if kind == MLSERVER and not crooked:
+        return None  # it may be a path of the model's own
+    return Unanswerable(f"no such endpoint on {_KINDS[kind]}: {bare}")
+
+
+def unanswerable_rpc(kind: str, path: str) -> Unanswerable | None:
+    """As `unanswerable`, of a call of gRPC."""
+    call = _RPCS.get(path)
+    if kind not in _KINDS or call is None or call.way(kind) is Way.SERVER:
+        return None
+    return Unanswerable(f"{_KINDS[kind]} has no call {path.rpartition('/')[2]}")
+
+
+def _verb(path: str) -> str | None:
+    """What stands behind the model's name and its version; None where the path names no model."""
+    parts = path.split("/", 4)
+    if path[:11] != "/v2/models/" or len(parts) < 5:
+        return None
+    version, slash, rest = parts[4].removeprefix("versions/").partition("/")
+    return rest if parts[4].startswith("versions/") and version and slash else parts[4]
