@@ -115,7 +115,7 @@ def test_an_extra_that_is_installed_meanwhile_is_noticed(
         # It is no model that could be loaded.
         (answer,) = apply(overbook, manifest("boosted", boosted, "lightgbm", verify=False))
         command = "overbook runtime install mlserver --with lightgbm"
-        assert f"nobody offers 'lightgbm' (run `{command}`)" in answer["error"]
+        assert f"no server offers 'lightgbm' (run `{command}`)" in answer["error"]
         subprocess.run([sys.executable, "-m", *command.split()], check=True)
         wait_until("it is placed and its files are accepted", lambda: ready(overbook, "boosted"))
         assert reasons(overbook).count("AgentConnected") == 2

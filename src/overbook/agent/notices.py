@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -25,6 +25,22 @@ _MAX_WARNINGS: Final = 8  # of one model
 NOT_AGAIN: Final = (
     "it is not tried again by itself: mend it and apply it, or run: overbook activate"
 )
+
+# Why a model left memory, for people.
+EVICTED: Final[Mapping[Cause, str]] = {
+    Cause.PRESSURE: "evicted to make room for another model",
+    Cause.AHEAD: "evicted to have room for the next model",
+    Cause.FAIRNESS: "evicted for a model that was waited for too long",
+    Cause.REQUESTED: "evicted on request",
+    Cause.REMOVED: "unloaded, as it was deleted",
+    Cause.UPDATED: "unloaded to make way for its new content",
+    Cause.BUDGET: "evicted, as the budget became smaller",
+    Cause.SURPRISE: "evicted, as a model takes more memory than was known",
+    Cause.LOST: "evicted, as the server does not give all memory back",
+    Cause.GUARD: "evicted, as the machine runs short of memory",
+    Cause.RECYCLED: "unloaded, as the server's process is replaced",
+    Cause.CALLEE: "unloaded with a model that it calls",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +145,7 @@ class Notices:
 
     def evicted(self, model: ModelName, cause: Cause) -> None:
         metrics.EVICTIONS.labels(*self.labels, cause.value).inc()
-        self._event("ModelEvicted", model, f"unloaded: {cause.value}")
+        self._event("ModelEvicted", model, EVICTED[cause])
         self.changed(model)
 
     def artifact_failed(self, model: str, reason: str) -> None:

@@ -20,6 +20,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "up": ("up", "up"),
     "apply": ("apply", "apply"),
     "validate": ("validate", "validate"),
+    "import": ("import_", "import_"),
     "get": ("get", "get"),
     "describe": ("describe", "describe"),
     "delete": ("delete", "delete"),

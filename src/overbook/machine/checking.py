@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Final
 
 from overbook.agent.looking import failing_alone
-from overbook.agent.servers.factory import CHECKS
+from overbook.agent.servers.factory import CHECKS, WORDS
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel
 from overbook.artifacts.address import local_path
 from overbook.artifacts.survey import survey
 from overbook.client.http import JsonObject
 from overbook.machine.room import machine_bytes
+from overbook.manifests.names import is_model_name
 from overbook.manifests.problems import Path as FieldPath
 from overbook.manifests.problems import shown
 from overbook.manifests.specs import ModelManifest, ServerManifest, ServerSpec
@@ -105,6 +106,42 @@ def _kinds(requirements: Sequence[str], made_for: str) -> list[str]:
         words.setdefault(each.runtime, set()).add(each.word)
     able = [kind for kind, known in words.items() if known.issuperset(requirements)]
     return sorted(able, key=lambda kind: kind != made_for)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A folder that could be a model: ``words`` are its requirements; ``refused``: why it is none, else ""."""
+
+    name: str
+    words: tuple[str, ...] = ()
+    refused: str = ""
+
+
+def models_in(repository: Path) -> list[Found]:
+    """Looks at each folder of a model repository, as inference servers have them. Raises OSError."""
+    folders = sorted(each for each in repository.iterdir() if each.is_dir())
+    return [_found(each) for each in folders if not each.name.startswith(".")]
+
+
+def _found(folder: Path) -> Found:
+    name = folder.name
+    if not is_model_name(name):
+        return Found(name, refused=f"{shown(name)} can be no name of a model; rename the folder")
+    looked = survey(str(folder))
+    if isinstance(looked, str):
+        return Found(name, refused=looked)
+    refused: list[str] = []
+    for kind in sorted(CHECKS, key=lambda kind: kind != looked.made_for):
+        try:
+            model = PreparedModel(name=name, generation=1, artifact=folder)
+            with failing_alone(name, _FILES):
+                CHECKS[kind](model)
+                word = WORDS[kind](model)
+        except ModelRejected as error:
+            refused.append(str(error))
+        else:
+            return Found(name, (word,) if word else ())
+    return Found(name, refused=refused[0])
 
 
 @contextmanager

@@ -28,7 +28,7 @@ def nobody_offers(
             "drop one, or add what is missing to a Server's extraCapabilities"
         )
     possible = providers
-    who = "nobody offers"
+    who = "no server offers"
     if model.server is not None:
         runtimes = {view.runtime for view in views}
         possible = [each for each in providers if each.runtime in runtimes]

@@ -350,7 +350,7 @@ def _refuse_if_homeless(state: State, model: Model, demand: ModelDemand) -> None
     verdict = place(demand, state.seats.views(model), state.providers)
     if verdict.wanted and not verdict.chosen and not verdict.waiting:
         raise Conflict(
-            f"generation {model.generation} goes on serving, the new one has no place: "
+            f"generation {model.generation} goes on serving, the new one does not fit: "
             f"{verdict.reason}"
         )
 

@@ -318,7 +318,7 @@ class State:
         changes.gone_models.add(model.name)
         changes.routes.add(model.name)
         self.seats.unlink(model)
-        self.note("ModelRemoved", model.name, "nothing is left of it")
+        self.note("ModelRemoved", model.name, "removed")
 
 
 def _drains(replica: Replica) -> bool:

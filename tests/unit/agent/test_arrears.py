@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+from overbook.agent.notices import EVICTED
+from overbook.residency.effects import Cause
 from overbook.residency.events import ModelName
 from tests.fakes.fake_server import Script
 from tests.unit.agent.virtual_time import in_virtual_time
@@ -69,4 +71,4 @@ async def test_room_is_made_before_a_model_is_charged_with_what_more_it_takes() 
         assert made.actor.statistics().resident == 9
         assert _charged(made) == made.server.held - made.server.base_bytes == 9 * 109 * MB
         said = [each.message for each in made.notices.events if each.reason == "ModelEvicted"]
-        assert set(said) == {"unloaded: surprise"}
+        assert set(said) == {EVICTED[Cause.SURPRISE]}

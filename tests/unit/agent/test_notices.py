@@ -6,7 +6,7 @@ import pytest
 
 from overbook import metrics
 from overbook.agent.clock import Clock
-from overbook.agent.notices import NOT_AGAIN, Notices
+from overbook.agent.notices import EVICTED, NOT_AGAIN, Notices
 from overbook.residency.effects import Cause
 from overbook.residency.events import ModelName
 
@@ -46,7 +46,7 @@ def test_loads_and_evictions_are_counted_and_told(notices: Notices) -> None:
     assert told == [
         ("ModelLoaded", False, "loaded in 12 ms"),
         ("ModelLoadFailed", True, "bad pickle"),
-        ("ModelEvicted", False, "unloaded: pressure"),
+        ("ModelEvicted", False, "evicted to make room for another model"),
     ]
     labels = ("notices-test", "3")
     assert metrics.LOADS.labels(*labels, "ok")._value.get() == 1
@@ -96,3 +96,8 @@ def test_a_warning_is_one_event_and_stays_with_its_content(notices: Notices) -> 
     assert len(told()) + 1 == len(notices.warnings[A].texts) == 8
     notices.forgotten(A)
     assert notices.warnings == {}
+
+
+def test_each_cause_of_an_eviction_has_words_of_its_own() -> None:
+    assert EVICTED.keys() == set(Cause)
+    assert len(set(EVICTED.values())) == len(EVICTED)

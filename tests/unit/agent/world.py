@@ -19,7 +19,7 @@ from overbook.agent.memory.history import History
 from overbook.agent.memory.machine import Room
 from overbook.agent.memory.readings import Reading
 from overbook.agent.memory.store import SizeStore
-from overbook.agent.notices import Notices
+from overbook.agent.notices import EVICTED, Notices
 from overbook.agent.operations import OperationLimits
 from overbook.agent.proven import Proven
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel, Weight
@@ -335,8 +335,7 @@ def charged(made: World) -> int:
 
 def causes(made: World) -> list[str]:
     """Why models left, the first first."""
+    by_message = {message: cause.value for cause, message in EVICTED.items()}
     return [
-        event.message.removeprefix("unloaded: ")
-        for event in made.notices.events
-        if event.reason == "ModelEvicted"
+        by_message[event.message] for event in made.notices.events if event.reason == "ModelEvicted"
     ]

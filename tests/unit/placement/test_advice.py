@@ -53,7 +53,7 @@ def reason(word: str, *views: ReplicaView, server: str | None = None) -> str:
 )
 def test_a_word_that_could_be_offered_comes_with_what_provides_it(word: str, remedy: str) -> None:
     assert reason(word) == (
-        f"spec.requirements: nobody offers '{word}' ({remedy}); offered are mlserver; "
+        f"spec.requirements: no server offers '{word}' ({remedy}); offered are mlserver; "
         "correct it, or add it to a Server's extraCapabilities"
     )
 
@@ -64,7 +64,7 @@ def test_a_misspelt_word_names_the_nearest_and_what_provides_that() -> None:
         "'lightbgm' (did you mean 'lightgbm'? run `overbook runtime install mlserver --with "
         "lightgbm`)"
     ) in reason("lightbgm")
-    assert "nobody offers 'zzz'; offered" in reason("zzz")
+    assert "no server offers 'zzz'; offered" in reason("zzz")
 
 
 def test_nothing_is_installed_into_what_is_only_attached() -> None:
@@ -83,8 +83,8 @@ def test_a_version_that_nobody_has_names_those_that_there_are_and_where() -> Non
     new, older = mlserver("scikit-learn==1.9.1"), mlserver("scikit-learn==1.6.1")
     older = replace(older, id=ReplicaId("older", 0))
     assert reason("scikit-learn==1.5.*", new, older) == (
-        "spec.requirements: nobody offers 'scikit-learn==1.5.*' (there is 1.6.1 on older, 1.9.1 on mlserver); change "
-        "it, or apply a Server with environment: {packages: [scikit-learn==1.5.*]}"
+        "spec.requirements: no server offers 'scikit-learn==1.5.*' (there is 1.6.1 on older, 1.9.1 on mlserver); "
+        "change it, or apply a Server with environment: {packages: [scikit-learn==1.5.*]}"
     )
     assert "'pandas>=3' (there is no pandas); change it" in reason("pandas>=3", new)
 

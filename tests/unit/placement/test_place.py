@@ -82,7 +82,7 @@ def test_a_model_larger_than_every_budget_names_the_largest() -> None:
 def test_a_requirement_that_nobody_offers_names_the_nearest() -> None:
     verdict = place(demand(MB, "sklaern", "zzz"), [view()])
     assert verdict.reason == (
-        "spec.requirements: nobody offers 'sklaern' (did you mean 'sklearn'?), 'zzz'; offered are "
+        "spec.requirements: no server offers 'sklaern' (did you mean 'sklearn'?), 'zzz'; offered are "
         "sklearn, xgboost; correct it, or add it to a Server's extraCapabilities"
     )
     assert verdict.decisions[0].reason == "lacks sklaern, zzz; offers sklearn, xgboost"

@@ -169,7 +169,7 @@ def test_one_without_a_place_says_why() -> None:
     world.server(capabilities=["only"])
     ready, reason = _ready(world)
     assert ready is False
-    assert "nobody offers 'sklearn'" in reason
+    assert "no server offers 'sklearn'" in reason
 
 
 def test_what_nobody_has_loaded_yet_is_said_of_models_that_wait_and_of_those_that_are_ready() -> (

@@ -9,11 +9,12 @@ from typing import Final, TypedDict
 from overbook.agent.servers.attached.connection import Attachment
 from overbook.agent.servers.attached.kinds import AttachedKind, AttachedMlserver, AttachedTriton
 from overbook.agent.servers.attached.server import AttachedServer
+from overbook.agent.servers.mlserver import settings as mlserver_settings
 from overbook.agent.servers.mlserver.server import MlserverConfig, MlserverServer
-from overbook.agent.servers.mlserver.settings import server_settings
 from overbook.agent.servers.protocol import InferenceServer, PreparedModel, Warn, unheard
 from overbook.agent.servers.triton import config as triton_config
 from overbook.agent.servers.triton import ensembles, sequences
+from overbook.agent.servers.triton import layout as triton_layout
 from overbook.agent.servers.triton.server import TritonConfig, TritonServer
 from overbook.runtimes.catalogue import UnknownRuntime
 from overbook.runtimes.install import RuntimeEnvironment
@@ -34,8 +35,14 @@ ATTACHED: Final[Mapping[str, Callable[[], AttachedKind]]] = {
 
 # Whether files could be loaded by a server of this kind, whatever is installed: raises ModelRejected with one line.
 CHECKS: Final[Mapping[str, Callable[[PreparedModel], object]]] = {
-    "mlserver": server_settings,
+    "mlserver": mlserver_settings.server_settings,
     "triton": triton_config.validate,
+}
+
+# The requirement that names what the files are, "" where a server of this kind needs none: its own files say it.
+WORDS: Final[Mapping[str, Callable[[PreparedModel], str]]] = {
+    "mlserver": mlserver_settings.word,
+    "triton": triton_layout.word,
 }
 
 

@@ -76,6 +76,12 @@ def find_layout(model: PreparedModel) -> ModelLayout:
     )
 
 
+def word(model: PreparedModel) -> str:
+    """The requirement that names what a plain artifact is, "" where it has settings. Raises ModelRejected."""
+    found = find_layout(model).found
+    return "" if found is None else found.format.word
+
+
 def server_settings(model: PreparedModel, extras: Collection[str] | None = None) -> Json:
     """The content of the settings file for the server. Raises ModelRejected with one line.
 

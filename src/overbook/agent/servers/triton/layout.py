@@ -72,6 +72,13 @@ def find_layout(model: PreparedModel) -> Layout:
     raise ModelRejected(_nothing_found(model, config, wanted, tried))
 
 
+def word(model: PreparedModel) -> str:
+    """The requirement that names what the files are, "" where they have a configuration. Raises ModelRejected."""
+    layout = find_layout(model)
+    has_config = (model.artifact / CONFIG).is_file()
+    return "" if has_config or layout.backend is None else layout.backend.word
+
+
 def _ensemble(model: PreparedModel, config: ModelConfig) -> Layout:
     """It calls others by the names that they are registered by, whatever versions their artifacts had."""
     where = f"model {model.name}: {CONFIG}"

@@ -1,0 +1,50 @@
+"""`overbook import`: manifests of the models that lie in a model repository."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command(name="import")
+@click.argument("repository", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.pass_context
+def import_(ctx: click.Context, repository: Path) -> None:
+    """Write a manifest for each model in a model repository.
+
+    A repository is a folder with a folder for each model, as Triton and MLServer read them; the folder's name is the
+    model's. What is no model is said on stderr, and the exit code is 1 then; the manifests of all others are written.
+
+    \b
+    overbook import models/ > models.yaml
+    overbook import models/ | overbook apply -f -
+    """
+    import yaml
+
+    from overbook.machine.checking import models_in
+    from overbook.manifests.specs import GROUP
+
+    found = models_in(repository.absolute())
+    documents = [
+        {
+            "apiVersion": GROUP,
+            "kind": "Model",
+            "metadata": {"name": each.name},
+            "spec": {
+                "storageUri": str(repository.absolute() / each.name),
+                **({"requirements": list(each.words)} if each.words else {}),
+            },
+        }
+        for each in found
+        if not each.refused
+    ]
+    yaml.safe_dump_all(documents, sys.stdout, sort_keys=False, allow_unicode=True)
+    for each in found:
+        if each.refused:
+            click.echo(f"{each.name}: {each.refused}", err=True)
+    if not found:
+        click.echo(f"{repository} has no folders; expected one for each model", err=True)
+    if len(documents) < len(found) or not found:
+        ctx.exit(1)
