@@ -96,7 +96,7 @@ def test_each_goes_where_it_can_be_served(home: Path, both: Overbook) -> None:
     assert verdict(both, "adds")["triton"][0]
     assert verdict(both, "adds")["mlserver"] == (
         False,
-        "the model's code is written for triton, and this is mlserver",
+        "the model's code is written for triton; this is mlserver",
     )
     assert verdict(both, "hello")["mlserver"][0]
     assert verdict(both, "forest")["triton"][1].startswith("lacks sklearn; offers ")
