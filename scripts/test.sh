@@ -9,6 +9,9 @@ export PATH="$PWD/.venv/bin:$PATH"
 said=$(mktemp -d)
 trap 'rm -rf "$said"' EXIT
 
+# Of those end to end, these run in the row that has less to do.
+beside=(tests/e2e/differential tests/e2e/test_from_seldon.py tests/e2e/test_names.py tests/e2e/test_versions.py)
+
 unit_tests() {
   make --no-print-directory coverage &&
     pytest -q -m "(hypothesis or slow) and not soak" "$@" &&
@@ -16,11 +19,11 @@ unit_tests() {
     make --no-print-directory lowest
 }
 
-pytest -m "not soak and not alone" tests/conformance tests/integration >"$said/inner" 2>&1 &
+pytest -m "not soak and not alone" tests/conformance tests/integration "${beside[@]}" >"$said/inner" 2>&1 &
 inner=$!
 nice -n 19 bash -c "$(declare -f unit_tests); unit_tests $*" >"$said/unit" 2>&1 &
 unit=$!
-pytest -m "not soak and not alone" tests/e2e
+pytest -m "not soak and not alone" tests/e2e "${beside[@]/#/--ignore=}"
 outer=$?
 wait "$unit"
 unit=$?
