@@ -22,7 +22,7 @@ import asyncio
 import contextlib
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -45,7 +45,8 @@ _ID: Final = b"\x1a"
 
 _Context = grpc.aio.ServicerContext[bytes, bytes]
 _Call = grpc.aio.StreamStreamCall[bytes, bytes]
-_Open = grpc.aio.StreamStreamMultiCallable[bytes, bytes]
+# In quotes: of older versions of grpcio the type takes no arguments when it is run.
+_Open: TypeAlias = "grpc.aio.StreamStreamMultiCallable[bytes, bytes]"
 
 
 @dataclass(frozen=True, slots=True)
