@@ -34,7 +34,8 @@ class Calls:
 
     def callers(self, model: ModelName) -> tuple[ModelName, ...]:
         """Who calls it itself."""
-        return tuple(self._callers.get(model, ()))
+        callers = self._callers.get(model)
+        return tuple(callers) if callers else ()
 
     def below(self, model: ModelName) -> tuple[ModelName, ...]:
         """All that it calls, also by way of others; callees come before their callers. It is in it in a circle only."""

@@ -45,6 +45,8 @@ def rescuable(replica: ReplicaState, entry: Entry, causes: frozenset[Cause]) -> 
 def refusal(replica: ReplicaState, entry: Entry, now: float) -> tuple[Refusal, str, float] | None:
     """Why what the model calls keeps it from being loaded, and for how many seconds (0: no advice); else None."""
     below = replica.calls.below(entry.model)
+    if not below:
+        return None
     if entry.model in below:
         return Refusal.LOAD_FAILED, f"model '{entry.model}' calls itself by way of others", 0.0
     size = next_load.size(replica, entry)
@@ -60,7 +62,7 @@ def refusal(replica: ReplicaState, entry: Entry, now: float) -> tuple[Refusal, s
         if (held := next_load.held_back(replica, callee, now)) is not None:
             why = f"model '{entry.model}' calls '{model}', which cannot be loaded: {held[0]}"
             return Refusal.LOAD_FAILED, why, held[1]
-    if below and size > room:
+    if size > room:
         why = (
             f"model '{entry.model}' and what it calls ({', '.join(below)}) need {amount(size)} together, more than "
             f"the {amount(room)} that the server replica has for them"
@@ -101,9 +103,12 @@ def in_turn(
     replica: ReplicaState, promises: Promises, candidates: Iterator[Candidate]
 ) -> Iterator[Candidate]:
     """The same candidates, each after all its callers that are in memory; without these it is none."""
-    if not replica.calls:
-        yield from candidates
-        return
+    return _in_turn(replica, promises, candidates) if replica.calls else candidates
+
+
+def _in_turn(
+    replica: ReplicaState, promises: Promises, candidates: Iterator[Candidate]
+) -> Iterator[Candidate]:
     gone = set(promises.victims)
     held: dict[ModelName, Candidate] = {}
     for first in candidates:
