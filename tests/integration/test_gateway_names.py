@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 from urllib.parse import quote
 
 import grpc
@@ -87,6 +88,10 @@ async def test_every_name_is_asked_cold_hot_and_again(world: World) -> None:
     assert not world.server.misses
 
 
+def _was_counted(world: World, name: str, times: int) -> bool:
+    return world.agent.usage[name] >= times
+
+
 async def test_every_name_is_counted(world: World) -> None:
     await world.make_hot(*NAMES)
     for count, name in enumerate(NAMES, 1):
@@ -94,7 +99,7 @@ async def test_every_name_is_counted(world: World) -> None:
             assert (await world.infer(name)).status_code == 200
         assert (await world.grpc_infer(name)).model_name == name
     for count, name in enumerate(NAMES, 1):
-        await eventually(lambda n=name, c=count: world.agent.usage[n] >= c + 1)  # type: ignore[misc]
+        await eventually(partial(_was_counted, world, name, count + 1))
         assert world.agent.usage[name] == count + 1
 
 
@@ -106,7 +111,7 @@ async def test_withdrawing_waits_for_what_is_in_flight(world: World, counts: boo
     for name in ("a.b-c_D.9", "MyModel", "M" * MAX_NAME):
         world.server.delay[name] = 0.3
         asked = asyncio.create_task(world.infer(name))
-        await eventually(lambda n=name: world.server.running == 1)  # type: ignore[misc]
+        await eventually(lambda: world.server.running == 1)
         withdrawn = world.agent.withdraw(name, unload=True)
         await asyncio.sleep(0.05)
         assert not withdrawn.done()

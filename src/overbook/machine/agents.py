@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +38,8 @@ log = logging.getLogger(__name__)
 
 _RESTART: Final = 2.0
 _RECONNECT: Final = 0.5
+# How long the scheduler may take to hear of one change.
+_TELL_SECONDS: Final = 10.0
 # An environment that could not be made is tried again with growing pauses, up to this one.
 _LATEST: Final = 60.0
 # How often environments are looked for that no Server uses any more.
@@ -100,7 +103,10 @@ class AgentSupervisor:
             connect(self._scheduler) as channel,
         ):
             stub = scheduler_pb2_grpc.SchedulerServiceStub(channel)
-            tasks.create_task(self._news.run(stub), name="news of server replicas")
+            tasks.create_task(
+                self._news.run(partial(stub.TellNews, timeout=_TELL_SECONDS)),
+                name="news of server replicas",
+            )
             tasks.create_task(self._prune(), name="unused environments")
             while True:
                 self._news.all_again()

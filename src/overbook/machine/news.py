@@ -6,19 +6,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import grpc.aio
 
 from overbook.wire import common_pb2 as common
 from overbook.wire import scheduler_pb2 as pb
-from overbook.wire import scheduler_pb2_grpc
 
 log = logging.getLogger(__name__)
 
 _AGAIN: Final = 1.0
 _PAUSE: Final = 0.2  # between two messages of an installation
-_CALL_SECONDS: Final = 10.0
 
 
 class News:
@@ -42,8 +41,8 @@ class News:
         self._untold.update(dict.fromkeys(self._latest))
         self._more.set()
 
-    async def run(self, stub: scheduler_pb2_grpc.SchedulerServiceAsyncStub) -> None:
-        """Until cancelled."""
+    async def run(self, tell: Callable[[pb.ReplicaNews], Awaitable[object]]) -> None:
+        """Tells by ``tell``, which raises AioRpcError while there is no scheduler; until cancelled."""
         while True:
             await self._more.wait()
             self._more.clear()
@@ -56,7 +55,7 @@ class News:
                     failed=failed,
                 )
                 try:
-                    await stub.TellNews(message, timeout=_CALL_SECONDS)
+                    await tell(message)
                 except grpc.aio.AioRpcError as error:
                     log.debug("no scheduler to tell news: %s", error.details())
                     self._untold[server, replica] = None

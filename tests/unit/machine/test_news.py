@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import grpc.aio
 import pytest
 
 from overbook.machine import news as module
 from overbook.machine.news import News
+from overbook.wire import scheduler_pb2 as pb
 
 
 class Scheduler:
@@ -20,7 +20,7 @@ class Scheduler:
         self.expected = 0
         self.complete = asyncio.Event()
 
-    async def TellNews(self, message: Any, *, timeout: float) -> None:  # noqa: N802
+    async def tell(self, message: pb.ReplicaNews) -> None:
         self.asked.set()
         if self.away:
             metadata = grpc.aio.Metadata()
@@ -42,7 +42,7 @@ async def test_what_is_new_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_PAUSE", 0.0)
     monkeypatch.setattr(module, "_AGAIN", 0.0)
     scheduler, news = Scheduler(), News()
-    task = asyncio.create_task(news.run(scheduler))  # type: ignore[arg-type]  # what is used of it
+    task = asyncio.create_task(news.run(scheduler.tell))
     news.put("a", 0, "")
     news.put("a", 0, "downloading")
     news.put("a", 0, "compiling")
