@@ -48,11 +48,17 @@ def hello(state: State, replica_id: ReplicaId, hello: Hello, now: float) -> None
 
 
 def news(state: State, replica_id: ReplicaId, news: News | None, now: float) -> None:
-    """What is done on a machine so that an agent can run there, or run with what its Server asks for now."""
+    """What is done on a machine so that an agent can run there, or run with what its Server asks for now.
+
+    It is tried again and again, so a failure is an event once, until it is another one or there is an environment.
+    """
     replica = state.seats.replicas.get(replica_id)
     if replica is None or replica.news == news:
         return
-    if news is not None and news.failed:
+    if news is None:
+        replica.told_failure = ""
+    elif news.failed and news.text != replica.told_failure:
+        replica.told_failure = news.text
         _note(state, replica_id, "EnvironmentFailed", news.text, warning=True)
     replica.news = news
     state.refresh_server(replica_id.server, now)

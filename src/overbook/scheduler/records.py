@@ -322,7 +322,7 @@ class Replica:
     more than before, and go where there is room for that; where there is none, they stay.
     ``hello`` and ``reports`` outlive the
     connection, for status and routing, and start anew with the next one. ``news``: of its environment, None when there
-    is nothing to tell.
+    is nothing to tell. ``told_failure``: of its environment, as the last event told it.
     """
 
     id: ReplicaId
@@ -345,6 +345,7 @@ class Replica:
     asked_again: set[str] = field(default_factory=set)
     grown: set[str] = field(default_factory=set)
     news: News | None = None
+    told_failure: str = ""
 
     @property
     def limit(self) -> int:

@@ -134,9 +134,14 @@ def test_what_is_done_for_an_environment_stands_in_the_condition() -> None:
     assert "older/0 is not connected: downloading" in message()
     assert told("no such version", failed=True) == ("ServerFailed", "EnvironmentFailed")
     assert told("no such version", failed=True) == ("ServerFailed", "")
+    assert told("downloading") == ("ServerProgressing", "")
+    assert told("no such version", failed=True) == ("ServerFailed", ""), "tried again, in vain"
+    assert told("no network", failed=True) == ("ServerFailed", "EnvironmentFailed")
+    assert told("no such version", failed=True) == ("ServerFailed", "EnvironmentFailed")
     world.hello("older/0")
     world.server_report("older/0", state="ready")
     assert "older/0: no such version; what it has now goes on" in message()
     assert told("") == ("ServerReady", "")
     assert message() == "1 of 1 replicas ready"
+    assert told("no such version", failed=True)[1] == "EnvironmentFailed", "it was mended meanwhile"
     agents_in.news(world.state, ReplicaId("gone", 0), News("x"), world.now)
