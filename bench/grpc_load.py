@@ -23,10 +23,16 @@ def request(model: str, row: Sequence[float]) -> oip_pb2.ModelInferRequest:
     return message
 
 
-def latencies(target: str, message: oip_pb2.ModelInferRequest, *, seconds: float) -> list[float]:
+def latencies(
+    target: str,
+    message: oip_pb2.ModelInferRequest,
+    *,
+    seconds: float,
+    compression: grpc.Compression = grpc.Compression.NoCompression,
+) -> list[float]:
     """Milliseconds of each call. Raises BenchFailed on any failure."""
     taken: list[float] = []
-    with grpc.insecure_channel(target) as channel:
+    with grpc.insecure_channel(target, compression=compression) as channel:
         infer: grpc.UnaryUnaryMultiCallable[
             oip_pb2.ModelInferRequest, oip_pb2.ModelInferResponse
         ] = channel.unary_unary(

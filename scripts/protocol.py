@@ -198,8 +198,9 @@ _TAIL: Final = """
 - **`accept-encoding`**: on Triton its own rules hold. MLServer compresses for a client that names `gzip` or
   `deflate` and nothing else, as tritonclient does with `response_compression_algorithm`; libraries that name several
   codings with every request get plain answers, which the protocol allows. Streams of events are never held back.
-- **Compressed messages of gRPC** (`compression_algorithm`): gzip and deflate. They take one more hop through the
-  gateway's own process, since no script in Envoy can read the model's name in them; others do not pay for that.
+- **Compressed messages of gRPC** (`compression_algorithm`): gzip and deflate. Up to 4 MiB, inflated, they go to their
+  server as others do; larger ones, and all where the machine has no `libz.so.1`, take one more hop through the
+  gateway's own process, since Envoy does not read the model's name in them then.
 - **Largest body**: 80 MiB, as it is sent; a compressed message of gRPC also as it is inflated.
 
 ## Names and headers

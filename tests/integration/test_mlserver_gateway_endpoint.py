@@ -445,12 +445,17 @@ async def _over_grpc(address: str, message: oip_pb2.ModelInferRequest) -> GrpcAn
         return GrpcAnswer(answer, code.value[0], await call.details() or "", sorted(trailers))
 
 
-async def _over_http1(address: str, message: oip_pb2.ModelInferRequest) -> GrpcAnswer:
+async def _over_http1(
+    address: str, message: oip_pb2.ModelInferRequest, coding: str = ""
+) -> GrpcAnswer:
     """As a proxy asks: trailers after the body, or the status in the headers where there is none."""
     raw = message.SerializeToString()
-    frame = b"\0" + len(raw).to_bytes(4, "big") + raw
+    if coding:
+        raw = gzip.compress(raw) if coding == "gzip" else zlib.compress(raw)
+    frame = bytes([bool(coding)]) + len(raw).to_bytes(4, "big") + raw
+    encoding = f"grpc-encoding: {coding}\r\n" if coding else ""
     head = (
-        f"POST {INFER} HTTP/1.1\r\nhost: x\r\nte: trailers\r\ncontent-type: application/grpc\r\n"
+        f"POST {INFER} HTTP/1.1\r\nhost: x\r\nte: trailers\r\ncontent-type: application/grpc\r\n{encoding}"
         "user-agent: test\r\nx-mine: yes\r\nx-raw-bin: AP8\r\nconnection: close\r\n"
         f"transfer-encoding: chunked\r\n\r\n{len(frame):x}\r\n"
     )
@@ -484,12 +489,13 @@ async def _over_http1(address: str, message: oip_pb2.ModelInferRequest) -> GrpcA
     )
 
 
+@pytest.mark.parametrize("coding", ["", "gzip", "deflate"])
 @pytest.mark.parametrize("case", MESSAGES)
 async def test_grpc_answers_are_those_of_mlservers_own_port(
-    server: MlserverServer, case: str
+    server: MlserverServer, case: str, coding: str
 ) -> None:
     theirs = await _over_grpc(server.addresses.grpc, MESSAGES[case])
-    ours = await _over_http1(server.addresses.infer, MESSAGES[case])
+    ours = await _over_http1(server.addresses.infer, MESSAGES[case], coding)
     same = {"ce-id", "ce-requestid"} if not MESSAGES[case].id else set()
     assert [each for each in ours.trailers if each[0] not in same] == [
         each for each in theirs.trailers if each[0] not in same
@@ -501,14 +507,22 @@ async def test_grpc_answers_are_those_of_mlservers_own_port(
     )
 
 
+def _compressed(message: bytes) -> bytes:
+    return b"\1" + len(message).to_bytes(4, "big") + message
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [
         (b"", "13"),
         (b"\0\0\0\0\x09abc", "13"),
         (b"\0\0\0\0\x03\xff\xff\xff", "13"),
-        (b"\1\0\0\0\0", "12"),
+        (b"\1\0\0\0\x03abc", "13"),
+        (_compressed(gzip.compress(b"")[:-1]), "13"),
+        (_compressed(gzip.compress(b"") * 2), "13"),
+        (_compressed(gzip.compress(bytes(257 * 1024 * 1024), 1)), "8"),
     ],
+    ids=["nothing", "too short", "no protobuf", "not compressed", "cut off", "two", "a bomb"],
 )
 async def test_what_is_no_message_is_refused(
     server: MlserverServer, body: bytes, status: str
@@ -516,8 +530,12 @@ async def test_what_is_no_message_is_refused(
     async with httpx.AsyncClient(
         base_url=f"http://{server.addresses.infer}", trust_env=False, timeout=CALL
     ) as client:
-        reply = await client.post(INFER, headers={"content-type": "application/grpc"}, content=body)
-    assert reply.headers["grpc-status"] == status
+        headers = {"content-type": "application/grpc", "grpc-encoding": "gzip"}
+        reply = await client.post(INFER, headers=headers, content=body)
+        assert reply.headers["grpc-status"] == status
+        headers["grpc-encoding"] = "br"
+        reply = await client.post(INFER, headers=headers, content=_compressed(b"x"))
+        assert reply.headers["grpc-status"] == "12"
     assert reply.headers["grpc-message"]
 
 

@@ -14,7 +14,7 @@ def read_scripts() -> Scripts:
         choose_cluster=_script("rest_path", "choose_cluster"),
         choose_rest=_script("rest_path", "choose_cluster", "choose_rest"),
         choose_place=_script("rest_path", "choose_place"),
-        name_grpc=_script("rest_path", "name_grpc"),
+        name_grpc=_script("rest_path", "inflate", "name_grpc"),
         name_rest=_script("rest_path", "name_rest"),
     )
 

@@ -22,6 +22,8 @@ MAX_OWN_BODY: Final = 64 * _KIB
 MAX_HEAD: Final = 60 * _KIB
 # Of a question about a request: a part of its head, and what Envoy adds.
 MAX_QUESTION: Final = MAX_HEAD + 4 * _KIB
+# Of a compressed message of gRPC that Envoy's script inflates by itself; larger ones go by way of the gateway.
+MAX_INFLATED: Final = 4 * _MIB
 # Fields in a message that is looked through for the model's name: real ones have tens. A million tiny ones would stop
 # everything else in the gateway for a second.
 MAX_FIELDS: Final = 65_536

@@ -1,8 +1,8 @@
 -- Data listener, gRPC ModelInfer and ModelConfig. Writes the model named in the message to x-overbook-model, or
 -- refuses the request. The message is the truth, because the inference server acts on it: a
 -- seldon-model header that names another model is refused, never believed. What it says of a message, and in which
--- words, the gateway says as well of messages that come to it: oip/model_name.py. Those are compressed ones, which
--- cannot be read here (without the header the request goes to oip/compressed.py), and those of streams.
+-- words, the gateway says as well of messages that come to it: oip/model_name.py. Those are the ones of streams, and
+-- compressed ones that inflate.lua does not read (without the header the request goes to oip/compressed.py).
 
 local MAX_FIELDS = @MAX_FIELDS@
 -- No model has a name as long as that, and no more of one is shown.
@@ -105,17 +105,27 @@ local function model_name(buffer, window, size)
   return nil, TOO_MANY
 end
 
--- The model's name, or nil, a gRPC status and a message; nothing at all when the message is compressed.
-local function model_of(buffer)
+-- The model's name, or nil, a gRPC status and a message; nothing at all when the message is compressed and cannot be
+-- read here. `encoding`: how the request says that messages are compressed.
+local function model_of(buffer, encoding)
   local size = buffer ~= nil and buffer:length() or 0
   if size < FRAME then
     return nil, INVALID_ARGUMENT, "ModelInfer: the request has no message"
   end
   local window = buffer:getBytes(0, math.min(WINDOW, size))
   local flag, a, b, c, d = string.byte(window, 1, FRAME)
+  local whole = FRAME + ((a * 256 + b) * 256 + c) * 256 + d == size
   if flag ~= 0 then
-    return nil
-  elseif FRAME + ((a * 256 + b) * 256 + c) * 256 + d ~= size then
+    if flag ~= 1 or not whole or size > MAX_INFLATED then
+      return nil
+    end
+    buffer = inflated(buffer:getBytes(FRAME, size - FRAME), encoding, FRAME)
+    if buffer == nil then
+      return nil
+    end
+    size = buffer:length()
+    window = buffer:getBytes(0, math.min(WINDOW, size))
+  elseif not whole then
     return nil, INVALID_ARGUMENT, "ModelInfer: expected exactly one message"
   end
   local name, wrong = model_name(buffer, window, size)
@@ -130,8 +140,9 @@ local function model_of(buffer)
 end
 
 function envoy_on_request(handle)
-  local header_name = handle:headers():get("seldon-model")
-  local name, status, message = model_of(handle:body())
+  local headers = handle:headers()
+  local header_name, encoding = headers:get("seldon-model"), headers:get("grpc-encoding")
+  local name, status, message = model_of(handle:body(), encoding)
   if status ~= nil then
     refuse(handle, status, message)
   elseif name == nil then

@@ -83,6 +83,7 @@ _LUA_LIMITS: Final[Mapping[str, int]] = {
     "LAST_SLOT": MAX_SLOTS - 1,
     "MAX_BODY": limits.MAX_BODY,
     "MAX_FIELDS": limits.MAX_FIELDS,
+    "MAX_INFLATED": limits.MAX_INFLATED,
     "MAX_NAME": MAX_NAME,
     "MAX_SHOWN": limits.MAX_SHOWN,
 }

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import pytest
@@ -13,22 +16,32 @@ from overbook.gateway.oip.methods import status_of
 from overbook.gateway.oip.model_name import asked_model
 from overbook.gateway.scripts import read_scripts
 from overbook.gateway.snapshot.names import MODEL_HEADER, SELDON_HEADER
+from overbook.wire.limits import MAX_INFLATED
 from tests.unit.gateway.lua.envoy import Refusal, Script
 from tests.unit.gateway.oip.hostile import INVALID_ARGUMENT, MESSAGES, NAMED, REFUSED
 from tests.unit.wire.writing import block, varint
 
 SCRIPT: Final = Script(read_scripts().name_grpc)
 Said = str | tuple[int, str]
+COMPRESS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
+    "gzip": gzip.compress,
+    "deflate": zlib.compress,
+}
 
 
-def framed(message: bytes) -> bytes:
+def framed(message: bytes, *, compressed: int = 0) -> bytes:
     """As gRPC sends it."""
-    return b"\0" + len(message).to_bytes(4, "big") + message
+    return bytes([compressed]) + len(message).to_bytes(4, "big") + message
 
 
-def script_says(message: bytes, header: str | None = None) -> Said:
-    """The name, or with which status and words the message is refused."""
-    ran = SCRIPT.request({} if header is None else {SELDON_HEADER: header}, framed(message))
+def script_says(message: bytes, header: str | None = None, *, encoding: str = "") -> Said:
+    """The name, or with which status and words the message is refused. ``encoding``: of a message to compress."""
+    headers = {} if header is None else {SELDON_HEADER: header}
+    body = framed(message)
+    if encoding:
+        headers["grpc-encoding"] = encoding
+        body = framed(COMPRESS[encoding](message), compressed=1)
+    ran = SCRIPT.request(headers, body)
     if ran.refusal is None:
         return ran.headers[MODEL_HEADER].decode()
     assert MODEL_HEADER not in ran.headers
@@ -100,3 +113,57 @@ def test_a_compressed_message_is_left_to_the_gateway() -> None:
     """Without the header `choose_cluster.lua` takes it there."""
     ran = SCRIPT.request({}, b"\x01" + framed(b"\x0a\x04iris")[1:])
     assert (ran.refusal, MODEL_HEADER in ran.headers) == (None, False)
+
+
+@pytest.mark.parametrize("encoding", COMPRESS)
+@settings(max_examples=300, deadline=None)
+@given(message=MESSAGES, header=st.sampled_from([None, None, "iris"]))
+def test_a_compressed_message_is_read_as_what_it_is(
+    encoding: str, message: bytes, header: str | None
+) -> None:
+    assert script_says(message, header, encoding=encoding) == script_says(message, header)
+
+
+@pytest.mark.parametrize("size", [MAX_INFLATED - 5, 100_000])
+def test_a_name_behind_a_large_tensor_is_found_when_it_is_compressed(size: int) -> None:
+    name = block(1, "iris")
+    head = len(block(7, b"x" * size)) - size
+    message = block(7, b"x" * (size - len(name) - head)) + name
+    assert len(message) == size
+    assert script_says(message, encoding="gzip") == "iris"
+
+
+_IRIS: Final = block(1, "iris") + block(7, b"x" * 2000)
+_LEFT: Final[Mapping[str, tuple[str, bytes, int]]] = {
+    "another encoding than is said": ("gzip", zlib.compress(_IRIS), 1),
+    "deflate without its head": ("deflate", zlib.compress(_IRIS)[2:], 1),
+    "an encoding that is not known": ("br", gzip.compress(_IRIS), 1),
+    "two encodings": ("gzip,gzip", gzip.compress(_IRIS), 1),
+    "an odd flag": ("gzip", gzip.compress(_IRIS), 2),
+    "cut off": ("gzip", gzip.compress(_IRIS)[:-1], 1),
+    "a wrong sum": ("gzip", gzip.compress(_IRIS)[:-5] + b"12345", 1),
+    "something behind it": ("gzip", gzip.compress(_IRIS) + b"x", 1),
+    "two streams": ("gzip", gzip.compress(_IRIS) * 2, 1),
+    "too large": ("gzip", gzip.compress(_IRIS + block(7, bytes(MAX_INFLATED))), 1),
+    "too large as it is sent": ("gzip", bytes(MAX_INFLATED + 1), 1),
+    "nothing": ("gzip", b"", 1),
+}
+
+
+@pytest.mark.parametrize("why", _LEFT)
+def test_what_the_script_does_not_read_is_left_to_the_gateway(why: str) -> None:
+    encoding, sent, flag = _LEFT[why]
+    ran = SCRIPT.request({"grpc-encoding": encoding}, framed(sent, compressed=flag))
+    assert ran.refusal is None
+    assert MODEL_HEADER not in ran.headers
+    assert script_says(_IRIS, encoding="gzip") == "iris", "the next one is read"
+
+
+def test_where_there_is_no_zlib_the_gateway_reads_what_is_compressed() -> None:
+    for missing in ('"libz.so.1"', 'require, "ffi"'):
+        text = read_scripts().name_grpc
+        assert missing in text
+        script = Script(text.replace(missing, missing[:-2] + 'nowhere"'))
+        sent = framed(gzip.compress(_IRIS), compressed=1)
+        assert MODEL_HEADER not in script.request({"grpc-encoding": "gzip"}, sent).headers
+        assert script.request({}, framed(_IRIS)).headers[MODEL_HEADER] == b"iris"

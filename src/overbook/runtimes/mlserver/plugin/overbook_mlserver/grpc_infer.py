@@ -7,9 +7,11 @@ the headers. Unary calls only; streams need HTTP/2 and go to MLServer's own port
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import functools
 import re
+import zlib
 from typing import Any, NamedTuple, NoReturn
 
 import grpc
@@ -25,6 +27,10 @@ _CONTENT_TYPE = (b"content-type", _TYPE)
 _TRANSPORT = frozenset(
     (b"host", b"te", b"content-type", b"content-length", b"transfer-encoding", b"connection")
 )
+# How messages may be compressed, and what zlib calls it.
+_CODINGS = {b"gzip": zlib.MAX_WBITS | 16, b"deflate": zlib.MAX_WBITS}
+# Larger ones are inflated in a thread.
+_SMALL = 64 * 1024
 # An error's text travels in a header.
 _LONGEST_MESSAGE = 4096
 
@@ -88,7 +94,7 @@ class GrpcInfer:
     async def _infer(self, headers: Headers, body: bytes) -> Reply:
         context = _Context(headers)
         try:
-            request = self._message(body)
+            request = self._message(await self._plain(headers, body))
             answer = await self._servicer.ModelInfer(request, context)
             message = answer.SerializeToString()
             if len(message) > self._longest:
@@ -113,19 +119,44 @@ class GrpcInfer:
         )
         return Reply([_CONTENT_TYPE], body, chunked=True, signed=False)
 
-    def _message(self, body: bytes) -> pb.ModelInferRequest:
-        """Raises _Aborted for what grpc.aio refuses as well."""
+    async def _plain(self, headers: Headers, body: bytes) -> bytes:
+        """The message without its frame, inflated. Raises _Aborted for what grpc.aio refuses as well."""
         if len(body) < 5 or len(body) != 5 + int.from_bytes(body[1:5], "big"):
             raise _Aborted(grpc.StatusCode.INTERNAL, "expected exactly one message")
+        message = body[5:]
         if body[0]:
-            raise _Aborted(grpc.StatusCode.UNIMPLEMENTED, "compressed messages are not supported")
-        if len(body) - 5 > self._longest:
-            raise _Aborted(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"SERVER: Received message larger than max ({len(body) - 5} vs. {self._longest})",
-            )
+            said = next((value for name, value in headers if name == b"grpc-encoding"), b"")
+            if said not in _CODINGS:
+                raise _Aborted(
+                    grpc.StatusCode.UNIMPLEMENTED,
+                    f"grpc-encoding {said.decode('latin-1')[:80]!r}: expected gzip or deflate",
+                )
+            inflate = functools.partial(self._inflated, _CODINGS[said], message)
+            message = inflate() if len(message) < _SMALL else await asyncio.to_thread(inflate)
+        if len(message) > self._longest:
+            raise self._too_large(f"({len(message)} vs. {self._longest})")
+        return message
+
+    def _inflated(self, bits: int, message: bytes) -> bytes:
+        inflating = zlib.decompressobj(bits)
         try:
-            return pb.ModelInferRequest.FromString(body[5:])
+            found = inflating.decompress(message, self._longest + 1)
+        except zlib.error as error:
+            raise _Aborted(grpc.StatusCode.INTERNAL, f"Failed to decompress: {error}") from None
+        if len(found) > self._longest:
+            raise self._too_large(f"when it is inflated (max {self._longest})")
+        if not inflating.eof or inflating.unused_data:
+            raise _Aborted(grpc.StatusCode.INTERNAL, "Failed to decompress: not one whole stream")
+        return found
+
+    def _too_large(self, by: str) -> _Aborted:
+        return _Aborted(
+            grpc.StatusCode.RESOURCE_EXHAUSTED, f"SERVER: Received message larger than max {by}"
+        )
+
+    def _message(self, plain: bytes) -> pb.ModelInferRequest:
+        try:
+            return pb.ModelInferRequest.FromString(plain)
         except DecodeError:
             raise _Aborted(grpc.StatusCode.INTERNAL, "Exception deserializing request!") from None
 
