@@ -123,6 +123,15 @@ class ScriptedAgent(agent_pb2_grpc.AgentServiceServicer):
     ) -> agent_pb2.MetadataReply:
         return agent_pb2.MetadataReply(found=False)
 
+    async def Configuration(  # noqa: N802
+        self,
+        request: agent_pb2.ConfigurationRequest,
+        context: grpc.aio.ServicerContext[
+            agent_pb2.ConfigurationRequest, agent_pb2.ConfigurationReply
+        ],
+    ) -> agent_pb2.ConfigurationReply:
+        return agent_pb2.ConfigurationReply(found=False)
+
 
 @contextlib.asynccontextmanager
 async def playing(scene: Scene) -> AsyncIterator[ScriptedAgent]:

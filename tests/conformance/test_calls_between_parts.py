@@ -38,6 +38,11 @@ class Scripted:
     async def Metadata(self, request: pb.MetadataRequest, context: Any) -> pb.MetadataReply:  # noqa: N802
         return pb.MetadataReply()
 
+    async def Configuration(  # noqa: N802
+        self, request: pb.ConfigurationRequest, context: Any
+    ) -> pb.ConfigurationReply:
+        return pb.ConfigurationReply()
+
     async def Follow(self, request_iterator: object, context: Any) -> None:  # noqa: N802
         with self._watched():
             await self.follow(context)

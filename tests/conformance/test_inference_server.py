@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import time
@@ -488,3 +489,15 @@ async def test_waiting_for_requests_can_be_given_up(subject: Subject, tmp_path: 
         await asyncio.wait_for(server.settle("a", {"gw.1": 1}, timeout=CALL), 0.1)
     assert await asking == 5
     await server.settle("a", {}, timeout=CALL)
+
+
+async def test_a_configuration_is_told_over_both_protocols_or_not_at_all(
+    subject: Subject, tmp_path: Path
+) -> None:
+    with contextlib.suppress(ModelRejected, ServerUnreachable):
+        assert await subject.server.configuration("nobody", timeout=CALL) is None
+    await subject.server.load(scripted_model(tmp_path, "a", Script()), timeout=CALL)
+    found = await subject.server.configuration("a", timeout=CALL)
+    if found is not None:
+        assert json.loads(found.json)["name"] == "a"
+        assert b"a" in found.message

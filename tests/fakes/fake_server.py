@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from overbook.agent.deaths import Calls
 from overbook.agent.servers.protocol import (
     Addresses,
+    Configuration,
     ModelRejected,
     PreparedModel,
     Presence,
@@ -213,6 +214,12 @@ class FakeServer:
         if name not in self._loaded:
             raise ModelRejected(f"metadata of {name}: 404 not found")
         return _metadata(name)
+
+    async def configuration(self, name: str, *, timeout: float) -> Configuration:
+        self._require_running()
+        if name not in self._loaded:
+            raise ModelRejected(f"configuration of {name}: 404 not found")
+        return Configuration(json=json.dumps({"name": name}).encode(), message=name.encode())
 
     async def static_metadata(self, model: PreparedModel) -> Mapping[str, object]:
         await self.validate(model)

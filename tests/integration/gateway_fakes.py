@@ -58,6 +58,7 @@ class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
         self.follower: Follower | None = None
         self.followed = asyncio.Event()
         self.refuse: dict[str, agent_pb2.ActivateReply] = {}
+        self.configurations: dict[str, agent_pb2.ConfigurationReply] = {}
         self.load: Callable[[str], Awaitable[None]] = self._plain_load
         self.replying: Callable[[str], Awaitable[None]] = self._nothing_more
         self._loading: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -115,6 +116,15 @@ class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
         context: grpc.aio.ServicerContext[agent_pb2.MetadataRequest, agent_pb2.MetadataReply],
     ) -> agent_pb2.MetadataReply:
         return agent_pb2.MetadataReply(found=True, json=json.dumps({"name": request.model}))
+
+    async def Configuration(  # noqa: N802
+        self,
+        request: agent_pb2.ConfigurationRequest,
+        context: grpc.aio.ServicerContext[
+            agent_pb2.ConfigurationRequest, agent_pb2.ConfigurationReply
+        ],
+    ) -> agent_pb2.ConfigurationReply:
+        return self.configurations.get(request.model, agent_pb2.ConfigurationReply())
 
     async def Follow(  # noqa: N802
         self,

@@ -81,6 +81,7 @@ async def running(
             ),
             catalogue=catalogue,
             metadata=catalogue.metadata,
+            configuration=catalogue.configuration,
             servers=catalogue,
         )
         task = asyncio.create_task(oip.run())

@@ -127,6 +127,7 @@ async def test_a_left_over_socket_is_replaced_and_signals_stay_the_callers() -> 
             ),
             catalogue=catalogue,
             metadata=catalogue.metadata,
+            configuration=catalogue.configuration,
             servers=catalogue,
         )
         task = asyncio.create_task(second.run())
@@ -147,6 +148,7 @@ async def test_a_socket_that_cannot_be_bound_is_named() -> None:
             OipSettings(rest_socket=path, grpc_socket=path, relay_target="unix:/nowhere"),
             catalogue=catalogue,
             metadata=catalogue.metadata,
+            configuration=catalogue.configuration,
             servers=catalogue,
         )
         with pytest.raises(OSError, match=r"missing-folder/rest\.sock"):

@@ -28,7 +28,12 @@ from overbook.agent.operations import OperationLimits, Operations, Repair, Repor
 from overbook.agent.performing import Performer
 from overbook.agent.residents import Residents
 from overbook.agent.results import Results
-from overbook.agent.servers.protocol import InferenceServer, ModelRejected, PreparedModel
+from overbook.agent.servers.protocol import (
+    Configuration,
+    InferenceServer,
+    ModelRejected,
+    PreparedModel,
+)
 from overbook.agent.waiters import Waiters
 from overbook.residency import events as ev
 from overbook.residency.core import Core
@@ -343,11 +348,17 @@ class Actor:
             return None
         known = self._contents.description(prepared)
         if known is not None:
-            return known
+            return known.metadata
         try:
             return await self._server.static_metadata(prepared)
         except ModelRejected:
             return None  # its files are damaged; a load finds that out and heals it
+
+    def configuration(self, model: ModelName) -> Configuration | None:
+        """What the server said of this content when it was loaded; None while it was not, or has no such call."""
+        prepared = self._contents.newest(model)
+        known = None if prepared is None else self._contents.description(prepared)
+        return None if known is None else known.configuration
 
     # -- the core
 

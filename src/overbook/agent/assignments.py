@@ -29,7 +29,7 @@ from overbook.agent.kinds import ArtifactKind
 from overbook.agent.memory.sizes import Sizes
 from overbook.agent.notices import Notices
 from overbook.agent.proven import Proven
-from overbook.agent.servers.protocol import InferenceServer, PreparedModel
+from overbook.agent.servers.protocol import Configuration, InferenceServer, PreparedModel
 from overbook.agent.sizing import Sizing
 from overbook.artifacts.cache import Artifact
 from overbook.residency.effects import Refusal
@@ -352,3 +352,6 @@ class Assignments:
 
     async def metadata(self, model: ModelName) -> Mapping[str, object] | None:
         return await self._actor.metadata(model)
+
+    def configuration(self, model: ModelName) -> Configuration | None:
+        return self._actor.configuration(model)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from overbook.agent.deaths import CallKind
-from overbook.agent.servers.protocol import PreparedModel
+from overbook.agent.servers.protocol import Description, PreparedModel
 from overbook.residency.entry import Entry
 from overbook.residency.events import ModelName
 
@@ -27,7 +27,7 @@ class _Model:
     loading: PreparedModel | None = None
     loaded: PreparedModel | None = None
     checked: Path | None = None
-    described: tuple[PreparedModel, Mapping[str, object]] | None = None
+    described: tuple[PreparedModel, Description] | None = None
     load_ended: float = 0.0
     load_seconds: float = 0.0
 
@@ -164,11 +164,11 @@ class Contents:
         known = self._models.get(model)
         return known.load_seconds if known is not None and known.load_ended >= arrived else 0.0
 
-    def describe(self, prepared: PreparedModel, found: Mapping[str, object]) -> None:
+    def describe(self, prepared: PreparedModel, found: Description) -> None:
         """What the server says of a content."""
         self._models[ModelName(prepared.name)].described = (prepared, found)
 
-    def description(self, prepared: PreparedModel) -> Mapping[str, object] | None:
+    def description(self, prepared: PreparedModel) -> Description | None:
         """What it said of this very content; None when it did not."""
         known = self._models.get(ModelName(prepared.name))
         if known is None or known.described is None or known.described[0] != prepared:

@@ -23,6 +23,7 @@ from overbook.agent.memory.meter import Meter
 from overbook.agent.memory.sizes import Measurable
 from overbook.agent.reasons import is_lasting
 from overbook.agent.servers.protocol import (
+    Description,
     InferenceServer,
     ModelRejected,
     PreparedModel,
@@ -78,7 +79,7 @@ class Reports:
     drained: Callable[[ModelName, Ticket], None]
     unloaded: Callable[[ModelName, str], None]
     verified: Callable[[ModelName, bool], None]
-    described: Callable[[PreparedModel, Mapping[str, object]], None]
+    described: Callable[[PreparedModel, Description], None]
     stuck: Callable[[Stuck], None]
 
 
@@ -356,9 +357,12 @@ class Operations:
                 await asyncio.sleep(_RETRY_PAUSE)
 
     async def _describe(self, prepared: PreparedModel) -> Report:
+        limit = self._limits.describe
         try:
-            async with asyncio.timeout(self._limits.describe):
-                found = await self._server.metadata(prepared.name, timeout=self._limits.describe)
+            async with asyncio.timeout(limit):
+                metadata = await self._server.metadata(prepared.name, timeout=limit)
+                configuration = await self._server.configuration(prepared.name, timeout=limit)
         except (ServerUnreachable, ModelRejected, TimeoutError):
             return lambda: None  # what the files tell serves until the next load
+        found = Description(metadata, configuration)
         return lambda: self._reports.described(prepared, found)

@@ -15,7 +15,7 @@ from overbook.agent.looking import told
 from overbook.agent.memory.meter import Meter
 from overbook.agent.notices import Notices
 from overbook.agent.residents import Residents
-from overbook.agent.servers.protocol import PreparedModel
+from overbook.agent.servers.protocol import Description, PreparedModel
 from overbook.residency import events as ev
 from overbook.residency.entry import Entry
 from overbook.residency.events import ModelName
@@ -114,6 +114,6 @@ class Results:
                 self.contents.left(model)
             self.feed(ev.Verified(model, present))
 
-    def described(self, prepared: PreparedModel, found: Mapping[str, object]) -> None:
+    def described(self, prepared: PreparedModel, found: Description) -> None:
         if self.contents.newest(ModelName(prepared.name)) == prepared:
             self.contents.describe(prepared, found)

@@ -69,6 +69,16 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
             return pb.MetadataReply(found=False)
         return pb.MetadataReply(found=True, json=json.dumps(found))
 
+    async def Configuration(  # noqa: N802
+        self,
+        request: pb.ConfigurationRequest,
+        context: grpc.aio.ServicerContext[pb.ConfigurationRequest, pb.ConfigurationReply],
+    ) -> pb.ConfigurationReply:
+        found = self._assignments.configuration(ModelName(request.model))
+        if found is None:
+            return pb.ConfigurationReply(found=False)
+        return pb.ConfigurationReply(found=True, json=found.json, message=found.message)
+
     # A handler written as an async generator may never be closed when its stream is cancelled, and a
     # gateway that is gone would be waited for at every drain: so this one reads and writes itself.
     async def Follow(  # type: ignore[override]  # noqa: N802

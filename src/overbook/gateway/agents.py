@@ -11,17 +11,17 @@ import contextlib
 import json
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 import grpc
 
 from overbook.gateway.catalogue import Catalogue, ReplicaEntry
 from overbook.gateway.drain import DrainWatch
 from overbook.gateway.errors import EnvoyUnavailable, SnapshotRejected
-from overbook.gateway.oip.ports import ServerAddress
+from overbook.gateway.oip.ports import ServerAddress, ServersConfiguration
 from overbook.gateway.places import Place
 from overbook.gateway.router import Router, ServerAddresses
 from overbook.gateway.usage import Usage
@@ -35,6 +35,7 @@ _METADATA_SECONDS: Final = 5.0
 # What Envoy refused it will take only when something changed.
 _REFUSED_SECONDS: Final = 1.0
 _UNHEARD: Final = "its agent cannot be reached"
+_Told = TypeVar("_Told")
 _Outgoing: TypeAlias = "asyncio.Queue[agent_pb2.GatewayToAgent]"
 # Numbers of calls to activate, of this process: none is used twice.
 _numbers: Final = count(1)
@@ -163,6 +164,16 @@ class AgentLink:
             return None
         found: dict[str, object] = json.loads(reply.json)
         return found
+
+    async def configuration(self, model: str) -> ServersConfiguration | None:
+        """What its server said of a model's configuration when it was loaded last. Raises AgentUnreachable."""
+        try:
+            reply = await self._stub.Configuration(
+                agent_pb2.ConfigurationRequest(model=model), timeout=_METADATA_SECONDS
+            )
+        except grpc.aio.AioRpcError as error:
+            raise AgentUnreachable(f"agent of {self._replica}: {error.details()}") from error
+        return ServersConfiguration(reply.json, reply.message) if reply.found else None
 
     def report(self, usages: Sequence[Usage]) -> None:
         """Tell the agent what its models did. Dropped while the agent is away."""
@@ -367,13 +378,22 @@ class Agents:
 
     async def metadata(self, model: str) -> Mapping[str, object] | None:
         """OIP metadata of a registered model from any replica that can tell, else None."""
+        return await self._of_any(model, lambda link: link.metadata(model))
+
+    async def configuration(self, model: str) -> ServersConfiguration | None:
+        """As `metadata`."""
+        return await self._of_any(model, lambda link: link.configuration(model))
+
+    async def _of_any(
+        self, model: str, ask: Callable[[AgentLink], Awaitable[_Told | None]]
+    ) -> _Told | None:
         entry = self._catalogue.find(model)
         for replica in entry.replicas if entry is not None else ():
             link = self.link(replica)
             if link is None:
                 continue
             with contextlib.suppress(AgentUnreachable):
-                found = await link.metadata(model)
+                found = await ask(link)
                 if found is not None:
                     return found
         return None

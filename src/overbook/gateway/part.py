@@ -194,6 +194,7 @@ class GatewayPart:
                     ),
                     catalogue=self.catalogue,
                     metadata=self.agents.metadata,
+                    configuration=self.agents.configuration,
                     servers=self.agents,
                 )
                 group.create_task(oip.run(), name="gateway oip")

@@ -162,6 +162,54 @@ class MetadataReply(_message.Message):
 Global___MetadataReply: _TypeAlias = MetadataReply  # noqa: Y015
 
 @_typing.final
+class ConfigurationRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfigurationRequest: _TypeAlias = ConfigurationRequest  # noqa: Y015
+
+@_typing.final
+class ConfigurationReply(_message.Message):
+    """Not found: its server has no such call, or never had the model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FOUND_FIELD_NUMBER: _builtins.int
+    JSON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    found: _builtins.bool
+    json: _builtins.bytes
+    """the body of the server's answer over REST"""
+    message: _builtins.bytes
+    """the message of its answer over gRPC"""
+    def __init__(
+        self,
+        *,
+        found: _builtins.bool = ...,
+        json: _builtins.bytes = ...,
+        message: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["found", b"found", "json", b"json", "message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfigurationReply: _TypeAlias = ConfigurationReply  # noqa: Y015
+
+@_typing.final
 class GatewayToAgent(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -45,6 +45,11 @@ class AgentServiceStub:
                 request_serializer=overbook_dot_wire_dot_agent__pb2.MetadataRequest.SerializeToString,
                 response_deserializer=overbook_dot_wire_dot_agent__pb2.MetadataReply.FromString,
                 _registered_method=True)
+        self.Configuration = channel.unary_unary(
+                '/overbook.v1.AgentService/Configuration',
+                request_serializer=overbook_dot_wire_dot_agent__pb2.ConfigurationRequest.SerializeToString,
+                response_deserializer=overbook_dot_wire_dot_agent__pb2.ConfigurationReply.FromString,
+                _registered_method=True)
         self.Follow = channel.stream_stream(
                 '/overbook.v1.AgentService/Follow',
                 request_serializer=overbook_dot_wire_dot_agent__pb2.GatewayToAgent.SerializeToString,
@@ -71,6 +76,13 @@ class AgentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Configuration(self, request, context):
+        """The configuration of an assigned model, without loading it: as its server said when it was loaded last.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Follow(self, request_iterator, context):
         """Routing follows residency: one stream per gateway, for as long as both live.
         """
@@ -90,6 +102,11 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.Metadata,
                     request_deserializer=overbook_dot_wire_dot_agent__pb2.MetadataRequest.FromString,
                     response_serializer=overbook_dot_wire_dot_agent__pb2.MetadataReply.SerializeToString,
+            ),
+            'Configuration': grpc.unary_unary_rpc_method_handler(
+                    servicer.Configuration,
+                    request_deserializer=overbook_dot_wire_dot_agent__pb2.ConfigurationRequest.FromString,
+                    response_serializer=overbook_dot_wire_dot_agent__pb2.ConfigurationReply.SerializeToString,
             ),
             'Follow': grpc.stream_stream_rpc_method_handler(
                     servicer.Follow,
@@ -152,6 +169,33 @@ class AgentService:
             '/overbook.v1.AgentService/Metadata',
             overbook_dot_wire_dot_agent__pb2.MetadataRequest.SerializeToString,
             overbook_dot_wire_dot_agent__pb2.MetadataReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Configuration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/overbook.v1.AgentService/Configuration',
+            overbook_dot_wire_dot_agent__pb2.ConfigurationRequest.SerializeToString,
+            overbook_dot_wire_dot_agent__pb2.ConfigurationReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,8 @@ class AgentServiceStub:
     """
     Metadata: _grpc.UnaryUnaryMultiCallable[_agent_pb2.MetadataRequest, _agent_pb2.MetadataReply]
     """Open Inference Protocol metadata of an assigned model, without loading it."""
+    Configuration: _grpc.UnaryUnaryMultiCallable[_agent_pb2.ConfigurationRequest, _agent_pb2.ConfigurationReply]
+    """The configuration of an assigned model, without loading it: as its server said when it was loaded last."""
     Follow: _grpc.StreamStreamMultiCallable[_agent_pb2.GatewayToAgent, _agent_pb2.AgentToGateway]
     """Routing follows residency: one stream per gateway, for as long as both live."""
 
@@ -53,6 +55,8 @@ class AgentServiceAsyncStub(AgentServiceStub):
     """
     Metadata: _aio.UnaryUnaryMultiCallable[_agent_pb2.MetadataRequest, _agent_pb2.MetadataReply]  # type: ignore[assignment]
     """Open Inference Protocol metadata of an assigned model, without loading it."""
+    Configuration: _aio.UnaryUnaryMultiCallable[_agent_pb2.ConfigurationRequest, _agent_pb2.ConfigurationReply]  # type: ignore[assignment]
+    """The configuration of an assigned model, without loading it: as its server said when it was loaded last."""
     Follow: _aio.StreamStreamMultiCallable[_agent_pb2.GatewayToAgent, _agent_pb2.AgentToGateway]  # type: ignore[assignment]
     """Routing follows residency: one stream per gateway, for as long as both live."""
 
@@ -76,6 +80,14 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_agent_pb2.MetadataReply, _abc.Awaitable[_agent_pb2.MetadataReply]]:
         """Open Inference Protocol metadata of an assigned model, without loading it."""
+
+    @_abc_1.abstractmethod
+    def Configuration(
+        self,
+        request: _agent_pb2.ConfigurationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.ConfigurationReply, _abc.Awaitable[_agent_pb2.ConfigurationReply]]:
+        """The configuration of an assigned model, without loading it: as its server said when it was loaded last."""
 
     @_abc_1.abstractmethod
     def Follow(

@@ -5,6 +5,7 @@ Every difference is a defect, or has its reason: for a header in `asking.HEADERS
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -125,9 +126,9 @@ def test_what_perf_analyzer_asks(running: Overbook, protocol: str) -> None:
         assert "statistics" in client.get_server_metadata(**options)["extensions"]
         assert client.get_model_metadata("scores", **options)["inputs"][0]["name"] == "x"
         assert _count(client.get_inference_statistics("scores", **options)) == 0
-        assert running.states()["scores"] == "cold", "to be asked about loads nothing"
         config = client.get_model_config("scores", **options)
         assert config.get("config", config)["max_batch_size"] == 4
+        assert running.states()["scores"] == "cold", "to be asked about loads nothing"
         tensor = module.InferInput("x", [1, 3], "FP32")
         tensor.set_data_from_numpy(np.array([[0.1, 0.7, 0.2]], np.float32))
         for _ in range(5):
@@ -139,6 +140,23 @@ def test_what_perf_analyzer_asks(running: Overbook, protocol: str) -> None:
         # Triton counts a request when it has answered it.
         for name in ("scores", ""):
             wait_until(f"statistics of {name or 'all'} tell of 5", partial(counted, name))
+
+
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_the_configuration_of_a_model_that_was_never_loaded(
+    running: Overbook, home: Path, protocol: str
+) -> None:
+    """It is loaded for that, and says the same as one that was."""
+    module = triton_http if protocol == "rest" else triton_grpc
+    options = {"as_json": True} if protocol == "grpc" else {}
+    name = f"unasked-{protocol}"
+    folder = home / "models" / "scores"
+    applied = running.apply(model_manifest(name, folder, requirements=["triton"]))
+    assert applied.code == 0, applied.err
+    with module.InferenceServerClient(f"127.0.0.1:{running.port}") as client:
+        found, known = (client.get_model_config(each, **options) for each in (name, "scores"))
+    assert json.dumps(found).replace(name, "scores") == json.dumps(known)
+    assert running.run("delete", "model", name).code == 0
 
 
 def _count(statistics: Any) -> int:

@@ -411,6 +411,17 @@ async def test_what_the_server_says_of_a_model_is_kept_when_the_model_is_cold() 
         assert found is not None
         assert found["name"] == A
         assert await made.actor.metadata(ModelName("stranger")) is None
+        configuration = made.actor.configuration(ModelName(A))
+        assert configuration is not None
+        assert configuration.message == A.encode()
+        assert made.actor.configuration(ModelName("stranger")) is None
+
+
+@in_virtual_time
+async def test_nobody_knows_the_configuration_of_what_was_never_loaded() -> None:
+    async with world(server_up=False) as made:
+        await made.assign(spec(A))
+        assert made.actor.configuration(ModelName(A)) is None
 
 
 @in_virtual_time

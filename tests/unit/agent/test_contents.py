@@ -7,12 +7,13 @@ from pathlib import Path
 
 from overbook.agent.contents import Contents
 from overbook.agent.deaths import CallKind
-from overbook.agent.servers.protocol import PreparedModel
+from overbook.agent.servers.protocol import Configuration, Description, PreparedModel
 from overbook.residency.entry import Entry
 from overbook.residency.events import ModelName
 from overbook.residency.good import Good
 
 A = ModelName("a")
+DESCRIPTION = Description({"name": "a"}, Configuration(json=b"{}", message=b""))
 
 
 def prepared(generation: int, artifact: str = "") -> PreparedModel:
@@ -105,8 +106,8 @@ def test_a_copy_is_looked_at_once_until_a_load_ends_well() -> None:
 
 def test_a_description_is_that_of_one_content() -> None:
     held = Held()
-    held.contents.describe(prepared(2), {"name": "a"})
-    assert held.contents.description(prepared(2)) == {"name": "a"}
+    held.contents.describe(prepared(2), DESCRIPTION)
+    assert held.contents.description(prepared(2)) == DESCRIPTION
     assert held.contents.description(prepared(1)) is None
 
 
@@ -121,7 +122,7 @@ def test_nothing_is_left_of_a_model_that_is_forgotten() -> None:
     held = Held()
     held.load(2)
     held.contents.checked(prepared(2), None)
-    held.contents.describe(prepared(2), {"name": "a"})
+    held.contents.describe(prepared(2), DESCRIPTION)
     held.contents.load_took(A, ended=10.0, seconds=3.0)
     held.contents.forget(A)
     held.contents.checked(prepared(2), None)  # somebody was still looking

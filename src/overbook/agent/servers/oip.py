@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 
 from overbook.agent.servers.protocol import (
     Addresses,
+    Configuration,
     ModelRejected,
     Presence,
     ServerError,
@@ -176,6 +177,23 @@ class OipClient:
         if not isinstance(found, dict):
             raise ModelRejected(f"metadata of {name}: expected an object, got {one_line(text)}")
         return found
+
+    async def configuration(self, name: str, *, timeout: float) -> Configuration:
+        """Raises ModelRejected when the model is not loaded, ServerUnreachable."""
+        status, body = await self._get(self._addresses.rest, f"/v2/models/{name}/config", timeout)
+        if status != HTTPStatus.OK:
+            text = body.decode("utf-8", "replace")
+            raise ModelRejected(f"configuration of {name}: {status} {one_line(text)}")
+        # A request for the configuration has the fields of one for metadata; the answer passes as the bytes it is.
+        ask: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(
+            f"{_SERVICE}ModelConfig"
+        )
+        request = oip_pb2.ModelMetadataRequest(name=name)
+        try:
+            message = await ask(request.SerializeToString(), timeout=timeout)
+        except grpc.aio.AioRpcError as error:
+            raise _unreachable(f"configuration of {name}", error, timeout) from error
+        return Configuration(json=body, message=message)
 
     async def _get(self, address: str, path: str, timeout: float) -> tuple[int, bytes]:
         """Status and body. Raises ServerUnreachable."""

@@ -116,6 +116,22 @@ class ProcessMemory:
     processes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """A model's configuration as its server answers it: the body over REST, the message over gRPC."""
+
+    json: bytes
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a server says of a model that it has. ``configuration``: None where it has no such call."""
+
+    metadata: Mapping[str, object]
+    configuration: Configuration | None
+
+
 # How an adapter tells of what does not keep a model from being served, but may be wrong with it, in words for people.
 # No words say of a content that is new here that nothing is known against it.
 Warn: TypeAlias = Callable[[PreparedModel, Iterable[str]], None]
@@ -210,6 +226,13 @@ class InferenceServer(Protocol):
 
     async def metadata(self, name: str, *, timeout: float) -> Mapping[str, object]:
         """OIP metadata of a loaded model, as its REST answer has it."""
+        ...
+
+    async def configuration(self, name: str, *, timeout: float) -> Configuration | None:
+        """Of a loaded model; None where servers of this kind have no such call.
+
+        Raises ModelRejected, ServerUnreachable.
+        """
         ...
 
     async def static_metadata(self, model: PreparedModel) -> Mapping[str, object]:

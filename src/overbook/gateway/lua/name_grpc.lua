@@ -1,4 +1,4 @@
--- Data listener, gRPC ModelInfer and ModelConfig. Writes the model named in the message to x-overbook-model, or
+-- Data listener, gRPC ModelInfer. Writes the model named in the message to x-overbook-model, or
 -- refuses the request. The message is the truth, because the inference server acts on it: a
 -- seldon-model header that names another model is refused, never believed. What it says of a message, and in which
 -- words, the gateway says as well of messages that come to it: oip/model_name.py. Those are the ones of streams, and

@@ -5,7 +5,7 @@ local MAX_BODY = @MAX_BODY@
 
 -- What may stand behind a model's name and is told without the model. Anything else is the model's, be it a path that
 -- it defines for itself; what its server has not is refused before anything is loaded, see oip/surface.py.
-local TOLD = { [""] = true, ready = true, stats = true, ["trace/setting"] = true }
+local TOLD = { [""] = true, ready = true, config = true, stats = true, ["trace/setting"] = true }
 
 local function valid_name(name)
   return #name <= @MAX_NAME@ and string.find(name, "^[A-Za-z0-9_][A-Za-z0-9_.-]*$") ~= nil
@@ -18,7 +18,7 @@ local function percent_decode(text)
 end
 
 -- The model in the path (percent-decoded, nil when the path has none), whether the request needs that model in memory
--- (readiness, metadata and statistics do not), and whether the path has the name as it is.
+-- (readiness, metadata, configuration and statistics do not), and whether the path has the name as it is.
 local function parse_path(path)
   local bare = string.match(path, "^[^?#]*")
   local segment, rest = string.match(bare, "^/v2/models/([^/]+)/?(.*)$")

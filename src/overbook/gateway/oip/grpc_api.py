@@ -10,11 +10,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from overbook.gateway.oip.answers import SERVER_NAME, Answers
 from overbook.gateway.oip.compressed import CompressedCalls
-from overbook.gateway.oip.errors import NoAnswer
+from overbook.gateway.oip.configuration import Configurations
+from overbook.gateway.oip.errors import BadRequest, NoAnswer
 from overbook.gateway.oip.metadata import metadata_message
 from overbook.gateway.oip.methods import status_of
 from overbook.gateway.oip.model_name import model_name
@@ -28,7 +29,7 @@ from overbook.gateway.oip.surface import (
     Call,
     Way,
 )
-from overbook.gateway.snapshot.names import CONFIG_PATH, INFER_PATH
+from overbook.gateway.snapshot.names import INFER_PATH
 from overbook.wire import oip_pb2 as pb
 
 # gRPC's stubs are generic over messages; a table of handlers holds many kinds.
@@ -40,10 +41,14 @@ _SERVING, _NOT_SERVING = b"\x08\x01", b"\x08\x02"
 
 
 def build_handlers(
-    answers: Answers, relay: StreamRelay, compressed: CompressedCalls, statistics: Statistics
+    answers: Answers,
+    relay: StreamRelay,
+    compressed: CompressedCalls,
+    statistics: Statistics,
+    configurations: Configurations,
 ) -> tuple[grpc.GenericRpcHandler, ...]:
     """The handlers of all services, to be added to one gRPC server."""
-    calls = _Calls(answers, statistics)
+    calls = _Calls(answers, statistics, configurations)
     repository: _Handlers = {
         "RepositoryIndex": _unary(calls.index, pb.RepositoryIndexRequest),
         "RepositoryModelLoad": _unary(calls.load, pb.RepositoryModelLoadRequest),
@@ -57,10 +62,10 @@ def build_handlers(
         "ModelMetadata": _unary(calls.model_metadata, pb.ModelMetadataRequest),
         # A request for statistics has the fields of one for metadata.
         "ModelStatistics": _unary(calls.statistics, pb.ModelMetadataRequest),
+        "ModelConfig": _bytes(calls.configuration),
         # No serialisers: these pass the messages on as the bytes they are.
         "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(relay.handle),
         "ModelInfer": compressed.handler(INFER_PATH),
-        "ModelConfig": compressed.handler(CONFIG_PATH),
         **_shared_memory(answers),
     }
     prefix = f"/{SERVICE}/"
@@ -137,9 +142,12 @@ def _unary(
 class _Calls:
     """One coroutine per unary method; they raise NoAnswer."""
 
-    def __init__(self, answers: Answers, statistics: Statistics) -> None:
+    def __init__(
+        self, answers: Answers, statistics: Statistics, configurations: Configurations
+    ) -> None:
         self._answers = answers
         self._statistics = statistics
+        self._configurations = configurations
 
     async def server_live(self, _: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
         return pb.ServerLiveResponse(live=True)
@@ -163,6 +171,14 @@ class _Calls:
         if not request.name:
             return await self._statistics.all_messages()
         return await self._statistics.message(request.name, request.version)
+
+    async def configuration(self, message: bytes) -> bytes:
+        try:
+            # A request for the configuration has the fields of one for metadata.
+            request = pb.ModelMetadataRequest.FromString(message)
+        except DecodeError:
+            raise BadRequest("message: not a ModelConfigRequest") from None
+        return (await self._configurations.find(request.name, request.version)).message
 
     async def health(self, _: bytes) -> bytes:
         return _SERVING if self._answers.servers().ready else _NOT_SERVING

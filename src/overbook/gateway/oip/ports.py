@@ -67,5 +67,17 @@ class ServersView(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class ServersConfiguration:
+    """A model's configuration in its server's own answers: the body over REST, the message over gRPC."""
+
+    json: bytes
+    message: bytes
+
+
+ConfigurationSource = Callable[[str], Awaitable[ServersConfiguration | None]]
+"""What the server of a registered model said of its configuration; None when no replica can tell, as it was not loaded
+yet."""
+
 MetadataSource = Callable[[str], Awaitable[Mapping[str, object] | None]]
 """A registered model's OIP metadata, got without loading it; None when no replica can tell."""

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from overbook.gateway.oip.answers import SERVER_NAME, Answers
+from overbook.gateway.oip.configuration import Configurations
 from overbook.gateway.oip.errors import (
     BadRequest,
     NoAnswer,
@@ -43,7 +44,9 @@ _STATUS: Final[dict[type[Exception], int]] = {
 _Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def build_app(answers: Answers, statistics: Statistics) -> Starlette:
+def build_app(
+    answers: Answers, statistics: Statistics, configurations: Configurations
+) -> Starlette:
     """The whole application. Every error has the protocol's form ``{"error": ...}``."""
     routes = [
         Route("/v2", _server_metadata(answers)),
@@ -55,6 +58,8 @@ def build_app(answers: Answers, statistics: Statistics) -> Starlette:
         Route(_VERSION, _model_metadata(answers)),
         Route(f"{_MODEL}/ready", _model_ready(answers)),
         Route(f"{_VERSION}/ready", _model_ready(answers)),
+        Route(f"{_MODEL}/config", _configuration(configurations)),
+        Route(f"{_VERSION}/config", _configuration(configurations)),
         Route(f"{_MODEL}/stats", _statistics(statistics)),
         Route(f"{_VERSION}/stats", _statistics(statistics)),
         *(
@@ -121,6 +126,15 @@ def _model_ready(answers: Answers) -> _Endpoint:
         # Clients look at the status only; the body is for the person who runs curl.
         body = {"name": name, "ready": False, "error": readiness.reason}
         return JSONResponse(body, status_code=503)
+
+    return endpoint
+
+
+def _configuration(configurations: Configurations) -> _Endpoint:
+    async def endpoint(request: Request) -> Response:
+        name, version = request.path_params["name"], request.path_params.get("version", "")
+        found = await configurations.find(name, version)
+        return Response(found.json, media_type="application/json")
 
     return endpoint
 

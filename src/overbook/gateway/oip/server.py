@@ -16,8 +16,14 @@ from starlette.types import ASGIApp
 
 from overbook.gateway.oip.answers import Answers
 from overbook.gateway.oip.compressed import CompressedCalls
+from overbook.gateway.oip.configuration import Configurations, by_call
 from overbook.gateway.oip.grpc_api import build_handlers
-from overbook.gateway.oip.ports import CatalogueView, MetadataSource, ServersView
+from overbook.gateway.oip.ports import (
+    CatalogueView,
+    ConfigurationSource,
+    MetadataSource,
+    ServersView,
+)
 from overbook.gateway.oip.relay import StreamRelay
 from overbook.gateway.oip.rest import build_app
 from overbook.gateway.oip.statistics import Statistics
@@ -63,9 +69,11 @@ class OipServer:
         *,
         catalogue: CatalogueView,
         metadata: MetadataSource,
+        configuration: ConfigurationSource,
         servers: ServersView,
     ) -> None:
         self._settings = settings
+        self._configuration = configuration
         self._answers = Answers(catalogue=catalogue, metadata=metadata, servers=servers)
         self._statistics = Statistics(self._answers, servers)
         self.serving = asyncio.Event()
@@ -76,48 +84,50 @@ class OipServer:
 
     async def run(self) -> None:
         """Serve until cancelled; then both sockets are gone. Raises OSError if one cannot be bound."""
+        target = self._settings.relay_target
         with _bound(self._settings.rest_socket) as listener:
             try:
-                async with asyncio.TaskGroup() as group:
-                    rest = _RestServer(build_app(self._answers, self._statistics))
+                async with (
+                    grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS) as upstream,
+                    asyncio.TaskGroup() as group,
+                ):
+                    configurations = Configurations(
+                        self._answers, self._configuration, by_call(upstream)
+                    )
+                    rest = _RestServer(build_app(self._answers, self._statistics, configurations))
                     group.create_task(rest.serve_until_cancelled(listener), name="oip rest")
                     await rest.started_event.wait()
-                    group.create_task(self._serve_grpc(), name="oip grpc")
+                    group.create_task(self._serve_grpc(upstream, configurations), name="oip grpc")
             finally:
                 self.serving.clear()
 
-    async def _serve_grpc(self) -> None:
+    async def _serve_grpc(self, upstream: grpc.aio.Channel, configurations: Configurations) -> None:
         path = self._settings.grpc_socket
-        async with grpc.aio.insecure_channel(
-            self._settings.relay_target, options=_CHANNEL_OPTIONS
-        ) as upstream:
-            relay = StreamRelay(
-                answers=self._answers,
-                upstream=upstream,
-                first_message_seconds=self._settings.first_message_seconds,
-            )
-            server = grpc.aio.server(
-                handlers=build_handlers(
-                    self._answers,
-                    relay,
-                    CompressedCalls(answers=self._answers, upstream=upstream),
-                    self._statistics,
-                ),
-                options=_MESSAGE_OPTIONS,
-                maximum_concurrent_rpcs=MAX_CONCURRENT_RPCS,
-            )
+        relay = StreamRelay(
+            answers=self._answers,
+            upstream=upstream,
+            first_message_seconds=self._settings.first_message_seconds,
+        )
+        compressed = CompressedCalls(answers=self._answers, upstream=upstream)
+        server = grpc.aio.server(
+            handlers=build_handlers(
+                self._answers, relay, compressed, self._statistics, configurations
+            ),
+            options=_MESSAGE_OPTIONS,
+            maximum_concurrent_rpcs=MAX_CONCURRENT_RPCS,
+        )
+        path.unlink(missing_ok=True)
+        try:
+            server.add_insecure_port(f"unix:{path}")
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on Unix socket {path}: {error}") from error
+        try:
+            await server.start()
+            self.serving.set()
+            await server.wait_for_termination()
+        finally:
+            await server.stop(STOP_GRACE_SECONDS)
             path.unlink(missing_ok=True)
-            try:
-                server.add_insecure_port(f"unix:{path}")
-            except RuntimeError as error:
-                raise OSError(f"cannot listen on Unix socket {path}: {error}") from error
-            try:
-                await server.start()
-                self.serving.set()
-                await server.wait_for_termination()
-            finally:
-                await server.stop(STOP_GRACE_SECONDS)
-                path.unlink(missing_ok=True)
 
 
 class _RestServer(uvicorn.Server):

@@ -69,6 +69,9 @@ _OWN_DOCUMENT: Final = (
 _INDEX: Final = "all registered models; a cold one is READY"
 _READY: Final = "a registered model is ready, cold or hot, unless it cannot be served"
 _METADATA: Final = "of a cold model what its server said last, else what its files tell"
+_CONFIGURATION: Final = (
+    "what its server said when the model was loaded last; one that was never loaded is, for this"
+)
 _STATISTICS: Final = (
     "counted since the model was loaded; of a cold model they are zero, as after a load"
 )
@@ -84,7 +87,6 @@ _NOTHING_TO_END: Final = "nothing is registered through the gateway; done at onc
 
 _BOTH: Final = (Way.SERVER, Way.SERVER)
 _HERE: Final = (Way.HERE, Way.HERE)
-_OF_TRITON: Final = (Way.ABSENT, Way.SERVER)
 _HERE_FOR_TRITON: Final = (Way.ABSENT, Way.HERE)
 _OF_MLSERVER: Final = (Way.SERVER, Way.ABSENT)
 _REFUSED: Final = (Way.REFUSED, Way.REFUSED)
@@ -135,7 +137,7 @@ REST: Final[tuple[Call, ...]] = (
     *_of_model("POST", "infer_stream", _OF_MLSERVER),
     *_of_model("GET", "", _HERE, _METADATA),
     *_of_model("GET", "ready", _HERE, _READY),
-    *_of_model("GET", "config", _OF_TRITON),
+    *_of_model("GET", "config", _HERE_FOR_TRITON, _CONFIGURATION),
     *_of_model("GET", "stats", _HERE_FOR_TRITON, _STATISTICS),
     *_of_model("GET", "docs", _OF_MLSERVER),
     *_of_model("GET", "docs/dataplane.json", _OF_MLSERVER),
@@ -171,7 +173,7 @@ RPCS: Final[tuple[Call, ...]] = (
     _rpc("ServerMetadata", _HERE),
     _rpc("ModelReady", _HERE, _READY),
     _rpc("ModelMetadata", _HERE, _METADATA),
-    _rpc("ModelConfig", _OF_TRITON),
+    _rpc("ModelConfig", _HERE_FOR_TRITON, _CONFIGURATION),
     _rpc("ModelStatistics", _HERE_FOR_TRITON, f"{_STATISTICS}; without a name: {_ALL_STATISTICS}"),
     _rpc("RepositoryIndex", _HERE, _INDEX),
     _rpc("RepositoryModelLoad", _REFUSED, REPOSITORY),
@@ -242,7 +244,8 @@ def unanswerable(kind: str, method: str, path: str) -> Unanswerable | None:
 def unanswerable_rpc(kind: str, path: str) -> Unanswerable | None:
     """As `unanswerable`, of a call of gRPC."""
     call = _RPCS.get(path)
-    if kind not in _KINDS or call is None or call.way(kind) is Way.SERVER:
+    # What the gateway answers it may ask of the server itself.
+    if kind not in _KINDS or call is None or call.way(kind) in (Way.SERVER, Way.HERE):
         return None
     return Unanswerable(f"{_KINDS[kind]} has no call {path.rpartition('/')[2]}")
 

@@ -48,7 +48,7 @@ class Scripts:
 def data_routes(scripts: Scripts, own: Sequence[str]) -> route_pb2.RouteConfiguration:
     """Of the listener for clients. ``own``: the models that have routes of their own."""
     routes: list[Json] = [
-        *(_named_route(path, scripts) for path in (names.INFER_PATH, names.CONFIG_PATH)),
+        _named_route(names.INFER_PATH, scripts),
         _too_large_route(),
         *(_own_route(model) for model in own),
         # The scripts tell what needs the model from what does not.

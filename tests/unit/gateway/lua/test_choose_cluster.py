@@ -51,11 +51,11 @@ def test_one_look_is_enough_for_a_model_in_slot_0_alone() -> None:
 @pytest.mark.parametrize("version", ["", "/versions/1"])
 def test_what_is_told_without_the_model_needs_none(name: str, version: str) -> None:
     path = f"/v2/models/{name}{version}"
-    for rest in ("", "/", "/ready", "/stats", "/trace/setting"):
+    for rest in ("", "/", "/ready", "/config", "/stats", "/trace/setting"):
         assert SCRIPT.route({":path": path + rest}, hot_in(0)).route == CLUSTER_OIP_REST
     # Its server might not decode the name: the cold listener does.
     needs = "rest/iris/0" if name == "iris" else CLUSTER_COLD_REST
-    for rest in ("/infer", "/generate", "/config", "/docs", "/own/path"):
+    for rest in ("/infer", "/generate", "/docs", "/own/path"):
         assert SCRIPT.route({":path": path + rest}, hot_in(0)).route == needs
 
 

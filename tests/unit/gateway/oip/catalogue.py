@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from overbook.gateway.oip.ports import ServerAddress
+from overbook.gateway.oip.errors import NotAvailable
+from overbook.gateway.oip.ports import ServerAddress, ServersConfiguration
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,9 @@ class FakeCatalogue:
     kind_of: dict[str, str] = field(default_factory=dict)
     servers: list[ServerAddress] = field(default_factory=list)
     held: dict[str, ServerAddress] = field(default_factory=dict)
+    configuration_of: dict[str, ServersConfiguration] = field(default_factory=dict)
+    loaded: list[str] = field(default_factory=list)
+    unloadable: dict[str, str] = field(default_factory=dict)
 
     def models(self) -> Iterable[str]:
         return self.entries
@@ -57,6 +61,18 @@ class FakeCatalogue:
     async def metadata(self, name: str) -> Mapping[str, object] | None:
         self.asked.append(name)
         return self.metadata_of.get(name)
+
+    async def configuration(self, name: str) -> ServersConfiguration | None:
+        return self.configuration_of.get(name)
+
+    async def load(self, name: str) -> None:
+        """Its server says what it makes of it."""
+        self.loaded.append(name)
+        if name in self.unloadable:
+            raise NotAvailable(self.unloadable[name])
+        self.configuration_of[name] = ServersConfiguration(
+            b'{"name":"%b"}' % name.encode(), name.encode()
+        )
 
 
 def example() -> FakeCatalogue:

@@ -9,6 +9,7 @@ import pytest
 
 import overbook
 from overbook.gateway.oip.answers import Answers
+from overbook.gateway.oip.configuration import Configurations
 from overbook.gateway.oip.rest import build_app
 from overbook.gateway.oip.statistics import Statistics
 from overbook.wire.limits import MAX_OWN_BODY
@@ -23,7 +24,8 @@ def catalogue() -> FakeCatalogue:
 @pytest.fixture
 async def client(catalogue: FakeCatalogue) -> AsyncIterator[httpx.AsyncClient]:
     answers = Answers(catalogue=catalogue, metadata=catalogue.metadata, servers=catalogue)
-    app = build_app(answers, Statistics(answers, catalogue))
+    configurations = Configurations(answers, catalogue.configuration, catalogue.load)
+    app = build_app(answers, Statistics(answers, catalogue), configurations)
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://overbook") as client:
         yield client

@@ -34,7 +34,6 @@ def test_what_is_refused_has_a_reason() -> None:
         (MLSERVER, "POST", INFER),
         (MLSERVER, "POST", f"{INFER}?x=1"),
         (TRITON, "POST", "/v2/models/iris/versions/2/generate_stream"),
-        (TRITON, "GET", "/v2/models/iris/config"),
         (MLSERVER, "GET", "/v2/models/iris/docs/dataplane.json"),
         (MLSERVER, "GET", "/v2/models/iris/versions/v1/docs"),
         (MLSERVER, "PUT", "/v2/models/iris/own/path"),
@@ -52,7 +51,7 @@ def test_what_may_be_answered_is_not_refused(kind: str, method: str, path: str) 
     [
         (MLSERVER, "GET", INFER, "method GET is not allowed for /v2/models/iris/infer", "POST"),
         (TRITON, "PUT", "/v2/models/iris/versions/1/infer?x", "POST is", "POST"),
-        (TRITON, "POST", "/v2/models/iris/config", "GET is", "GET"),
+        (MLSERVER, "POST", "/v2/models/iris/docs", "GET is", "GET"),
         (TRITON, "POST", "/v2/models/iris/infer_stream", "no such endpoint on Triton", ""),
         (TRITON, "GET", "/v2/models/iris/own", "no such endpoint on Triton", ""),
         (TRITON, "GET", "/own", "no such endpoint on Triton", ""),

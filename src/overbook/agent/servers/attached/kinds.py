@@ -24,6 +24,7 @@ from overbook.agent.servers.mlserver.settings import (
 )
 from overbook.agent.servers.mlserver.settings import static_metadata as mlserver_metadata
 from overbook.agent.servers.protocol import (
+    Configuration,
     ModelRejected,
     PreparedModel,
     Presence,
@@ -56,6 +57,8 @@ class Control(Protocol):
 
     async def metadata(self, name: str, *, timeout: float) -> Mapping[str, object]: ...
 
+    async def configuration(self, name: str, *, timeout: float) -> Configuration: ...
+
     async def close(self) -> None: ...
 
 
@@ -81,6 +84,12 @@ class AttachedKind(Protocol):
         ...
 
     def static_metadata(self, model: PreparedModel) -> Mapping[str, object]: ...
+
+    async def configuration(
+        self, client: Control, name: str, *, timeout: float
+    ) -> Configuration | None:
+        """None where the server has no such call. Raises ModelRejected, ServerUnreachable."""
+        ...
 
     def model_memory(self, pid: int, name: str) -> ProcessMemory | None:
         """Of one model, where it has processes of its own; None where it shares the server's. Blocks."""
@@ -117,6 +126,9 @@ class AttachedMlserver:
     def static_metadata(self, model: PreparedModel) -> Mapping[str, object]:
         return mlserver_metadata(model)
 
+    async def configuration(self, client: Control, name: str, *, timeout: float) -> None:
+        """MLServer has no such call."""
+
     def model_memory(self, pid: int, name: str) -> ProcessMemory | None:
         return None
 
@@ -149,6 +161,9 @@ class AttachedTriton:
 
     def static_metadata(self, model: PreparedModel) -> Mapping[str, object]:
         return config.static_metadata(model)
+
+    async def configuration(self, client: Control, name: str, *, timeout: float) -> Configuration:
+        return await client.configuration(name, timeout=timeout)
 
     def model_memory(self, pid: int, name: str) -> ProcessMemory | None:
         """Its Python backend's processes say in their command line which model's folder is theirs."""

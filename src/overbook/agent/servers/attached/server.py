@@ -29,6 +29,7 @@ from overbook.agent.servers.launched.process import tree_memory
 from overbook.agent.servers.oip import OipClient
 from overbook.agent.servers.protocol import (
     Addresses,
+    Configuration,
     ModelRejected,
     PreparedModel,
     Presence,
@@ -232,6 +233,9 @@ class AttachedServer(Unweighed):
 
     async def metadata(self, name: str, *, timeout: float) -> Mapping[str, object]:
         return await self._connection.client.metadata(name, timeout=timeout)
+
+    async def configuration(self, name: str, *, timeout: float) -> Configuration | None:
+        return await self._kind.configuration(self._connection.client, name, timeout=timeout)
 
     async def static_metadata(self, model: PreparedModel) -> Mapping[str, object]:
         return await looked(model.name, "its metadata", lambda: self._kind.static_metadata(model))

@@ -13,6 +13,7 @@ from pathlib import Path
 from overbook.agent.deaths import Calls
 from overbook.agent.servers.protocol import (
     Addresses,
+    Configuration,
     InferenceServer,
     PreparedModel,
     Presence,
@@ -114,6 +115,9 @@ class ReplaceableServer:
 
     async def metadata(self, name: str, *, timeout: float) -> Mapping[str, object]:
         return await self._current.metadata(name, timeout=timeout)
+
+    async def configuration(self, name: str, *, timeout: float) -> Configuration | None:
+        return await self._current.configuration(name, timeout=timeout)
 
     async def static_metadata(self, model: PreparedModel) -> Mapping[str, object]:
         return await self._current.static_metadata(model)

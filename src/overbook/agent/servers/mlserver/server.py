@@ -200,6 +200,9 @@ class MlserverServer:
     async def metadata(self, name: str, *, timeout: float) -> Mapping[str, object]:
         return await self._launched.client.metadata(name, timeout=timeout)
 
+    async def configuration(self, name: str, *, timeout: float) -> None:
+        """MLServer has no such call."""
+
     async def static_metadata(self, model: PreparedModel) -> Mapping[str, object]:
         return await looked(model.name, "its metadata", lambda: settings.static_metadata(model))
 

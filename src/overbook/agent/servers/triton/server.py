@@ -34,6 +34,7 @@ from overbook.agent.servers.launched.server import LaunchedServer, emptied, tune
 from overbook.agent.servers.oip import OipClient
 from overbook.agent.servers.protocol import (
     Addresses,
+    Configuration,
     ModelRejected,
     PreparedModel,
     Presence,
@@ -223,6 +224,9 @@ class TritonServer(Unweighed):
 
     async def metadata(self, name: str, *, timeout: float) -> Mapping[str, object]:
         return await self._launched.client.metadata(name, timeout=timeout)
+
+    async def configuration(self, name: str, *, timeout: float) -> Configuration | None:
+        return await self._launched.client.configuration(name, timeout=timeout)
 
     async def static_metadata(self, model: PreparedModel) -> Mapping[str, object]:
         return await looked(model.name, _FILES, lambda: config.static_metadata(model, self._offer))

@@ -13,6 +13,7 @@ from overbook.agent.servers.attached.kinds import Control
 from overbook.agent.servers.attached.server import AttachedServer, Pace
 from overbook.agent.servers.protocol import (
     Addresses,
+    Configuration,
     ModelRejected,
     PreparedModel,
     Presence,
@@ -80,6 +81,9 @@ class Theirs:
     async def metadata(self, name: str, *, timeout: float) -> Mapping[str, object]:
         return {"name": name}
 
+    async def configuration(self, name: str, *, timeout: float) -> Configuration:
+        return Configuration(json=name.encode(), message=name.encode())
+
     async def close(self) -> None:
         self.told.append("close")
 
@@ -110,6 +114,9 @@ class Plain:
 
     def static_metadata(self, model: PreparedModel) -> Mapping[str, object]:
         return {"name": model.name}
+
+    async def configuration(self, client: Control, name: str, *, timeout: float) -> Configuration:
+        return await client.configuration(name, timeout=timeout)
 
     def model_memory(self, pid: int, name: str) -> ProcessMemory | None:
         return ProcessMemory(self.bytes[name], 1) if name in self.bytes else None
