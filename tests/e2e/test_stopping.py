@@ -116,6 +116,26 @@ def test_a_stop_with_nothing_in_flight_is_quick(home: Path, slow_folder: Path) -
     _end(running)
 
 
+def test_a_stop_does_not_wait_for_an_environment_that_is_being_made(home: Path) -> None:
+    """Not for uv either, which a signal to Overbook alone does not reach."""
+    with Overbook(home / "making") as running:
+        own = {"packages": ["scikit-learn==1.7.1"]}
+        applied = running.apply(server_manifest("100Mi", environment=own), wait=False)
+        assert applied.code == 0, applied.err
+
+        def said() -> str:
+            [server] = running.servers()
+            return str(server["status"]["conditions"][0]["message"])
+
+        wait_until("uv is at work", lambda: "packages" in said(), seconds=120)
+        assert "is being made" in said()
+        _stop(running)
+        code, took = _ends(running, 120)
+        assert code == 0, running.log()
+        assert took < 20, "to make it takes longer than that on a busy machine"
+    assert left_over(str(running.folder)) == []
+
+
 def test_a_rolling_stop_and_start_of_up_cuts_no_request(home: Path, slow_folder: Path) -> None:
     running = Overbook(home / "rolling").start().wait_ready()
     try:

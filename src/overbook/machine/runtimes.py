@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from overbook.runtimes import own
+from overbook.runtimes.abandoning import in_thread
 from overbook.runtimes.catalogue import runtime
 from overbook.runtimes.install import (
     RuntimeEnvironment,
@@ -56,13 +57,13 @@ class RuntimeKeeper:
 
         async with self._lock:
             if wish is not None:
-                return await asyncio.to_thread(
+                return await in_thread(
                     own.own_environment, runtime(name), extras, wish, self._folder, progress
                 )
             missing = await asyncio.to_thread(_missing, name, extras)
             if missing:
                 log.info("installing %s", missing)
-                await asyncio.to_thread(install, name, progress, extras=extras)
+                await in_thread(install, name, progress, extras=extras)
             return await asyncio.to_thread(environment, name)
 
     async def prune(self) -> None:

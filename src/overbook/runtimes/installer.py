@@ -4,6 +4,7 @@ the lock that lets one at a time work, and the marker by which an environment is
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -11,12 +12,15 @@ import os
 import re
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import uv
+
+from overbook.runtimes.abandoning import check, run, watched
 
 Progress = Callable[[str, float | None], None]
 
@@ -33,6 +37,7 @@ _DOWNLOADING: Final = re.compile(r"^\s*Downloading (\S+) \((\S+)\)")
 _DOWNLOADED: Final = re.compile(r"^\s*Downloaded (\S+)")
 _FOREIGN: Final = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "CONDA_PREFIX")
 _IMPORT_SECONDS: Final = 120.0
+_LOCK_PAUSE: Final = 0.2
 
 
 class RuntimeInstallError(Exception):
@@ -79,8 +84,17 @@ def locked(path: Path, progress: Progress) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             progress("waiting for another installation to end", None)
-            fcntl.flock(file, fcntl.LOCK_EX)
+            _wait_for(file.fileno())
         yield
+
+
+def _wait_for(descriptor: int) -> None:
+    while True:
+        check()
+        time.sleep(_LOCK_PAUSE)
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
 
 
 def follow(progress: Progress) -> Callable[[str], None]:
@@ -129,10 +143,11 @@ def run_uv(
     deadline.start()
     lines: list[str] = []
     try:
-        for line in process.stderr or ():
-            lines.append(line.rstrip())
-            on_line(line)
-        code = process.wait()
+        with watched(process):
+            for line in process.stderr or ():
+                lines.append(line.rstrip())
+                on_line(line)
+            code = process.wait()
     finally:
         deadline.cancel()
         if process.poll() is None:
@@ -181,19 +196,10 @@ def import_all(python: Path, modules: tuple[str, ...], failed: str) -> None:
     env = {key: value for key, value in os.environ.items() if key not in _FOREIGN}
     command = [str(python), "-c", "; ".join(f"import {each}" for each in modules)]
     try:
-        done = subprocess.run(
-            command,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_IMPORT_SECONDS,
-            check=False,
-        )
-        said = done.stderr.strip().splitlines() if done.returncode else []
-        why = said[-1] if said else f"exit code {done.returncode}"
-        works = done.returncode == 0
+        code, text = run(command, seconds=_IMPORT_SECONDS, env=env)
+        said = text.strip().splitlines() if code else []
+        why = said[-1] if said else f"exit code {code}"
+        works = code == 0
     except (OSError, subprocess.TimeoutExpired) as error:
         works, why = False, str(error)
     if not works:

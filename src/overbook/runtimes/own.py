@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+from overbook.runtimes.abandoning import check, run
 from overbook.runtimes.building import fill_chosen, make_empty, names_in
 from overbook.runtimes.catalogue import Runtime
 from overbook.runtimes.in_use import is_held
@@ -145,6 +146,7 @@ def _digest(path: Path, *_state: int) -> bytes:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while part := file.read(_READ):
+            check()
             digest.update(part)
     return digest.digest()
 
@@ -202,7 +204,7 @@ def _unpack(archive: Path, root: Path) -> None:
     try:
         with tarfile.open(archive) as packed:
             # Links may lead to the machine's Python; nothing is written outside all the same.
-            packed.extractall(root, filter="tar")
+            packed.extractall(root, filter=_taken)
     except (tarfile.TarError, EOFError, ValueError) as error:
         raise RuntimeInstallError(
             f"{_FAILED}: {archive} cannot be unpacked: {error}; expected a .tar.gz of conda-pack or of a venv"
@@ -219,19 +221,20 @@ def _unpack(archive: Path, root: Path) -> None:
             "conda-pack, which takes Python along"
         )
     if (root / "bin" / _UNPACKER).is_file():
-        done = subprocess.run(
-            [str(python), str(root / "bin" / _UNPACKER)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_UNPACK_SECONDS,
-            check=False,
-        )
-        if done.returncode:
+        command = [str(python), str(root / "bin" / _UNPACKER)]
+        try:
+            code, said = run(command, seconds=_UNPACK_SECONDS)
+        except subprocess.TimeoutExpired:
+            code, said = 1, f"it did not end within {_UNPACK_SECONDS:g} s"
+        if code:
             raise RuntimeInstallError(
-                f"{_FAILED}: {_UNPACKER} of {archive} failed: {' '.join(done.stderr.split())[-300:]}"
+                f"{_FAILED}: {_UNPACKER} of {archive} failed: {' '.join(said.split())[-300:]}"
             )
+
+
+def _taken(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
+    check()
+    return tarfile.tar_filter(member, folder)
 
 
 def _lift(root: Path) -> None:

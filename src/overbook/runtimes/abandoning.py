@@ -1,0 +1,112 @@
+"""Lets whoever waits for an installation end it: installations run in threads, which nobody can stop from outside.
+
+What works on one asks `check` now and then, and has its child processes run by `run` and `watched`; when the one who
+waits is cancelled, these are killed and the work ends with `Abandoned`. Knows nothing of what is installed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any, Final, ParamSpec, TypeVar
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class Abandoned(BaseException):
+    """Nobody waits for this work any more. Passes by whoever catches what goes wrong with it."""
+
+
+class _Work:
+    """What runs in one thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._child: subprocess.Popen[Any] | None = None
+        self._abandoned = False
+
+    def abandon(self) -> None:
+        with self._lock:
+            self._abandoned = True
+            if self._child is not None:
+                self._child.kill()
+
+    def check(self) -> None:
+        if self._abandoned:
+            raise Abandoned
+
+    @contextlib.contextmanager
+    def child(self, process: subprocess.Popen[Any]) -> Iterator[None]:
+        with self._lock:
+            self._child = process
+            if self._abandoned:
+                process.kill()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._child = None
+        self.check()
+
+
+# Nobody abandons what is run without `in_thread`, as by a command.
+_current: Final[ContextVar[_Work]] = ContextVar("installation", default=_Work())  # noqa: B039
+
+
+def check() -> None:
+    """Raises Abandoned if nobody waits for this any more."""
+    _current.get().check()
+
+
+@contextlib.contextmanager
+def watched(process: subprocess.Popen[Any]) -> Iterator[None]:
+    """The process is killed when nobody waits for this any more, and Abandoned is raised at the end."""
+    with _current.get().child(process):
+        yield
+
+
+def run(
+    command: Sequence[str], *, seconds: float, env: Mapping[str, str] | None = None
+) -> tuple[int, str]:
+    """The exit code, and what the command says on its standard error. Raises OSError, TimeoutExpired, Abandoned."""
+    with (
+        subprocess.Popen(
+            command,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        ) as process,
+        watched(process),
+    ):
+        try:
+            _, said = process.communicate(timeout=seconds)
+        except BaseException:
+            process.kill()
+            raise
+        return process.returncode, said
+
+
+async def in_thread(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """As `asyncio.to_thread`, but cancelled it ends the work, and returns when that has ended."""
+    work = _Work()
+    token = _current.set(work)
+    try:
+        running = asyncio.create_task(asyncio.to_thread(function, *args, **kwargs))
+    finally:
+        _current.reset(token)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        work.abandon()
+        await asyncio.wait([running])
+        if not running.cancelled():
+            running.exception()  # it was ended: whatever it says of that is of no use
+        raise
