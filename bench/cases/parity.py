@@ -35,23 +35,30 @@ _MB: Final = 1_000_000
 # Numbers in a request: 8 and 800 kilobytes of them.
 _SIZES: Final = {"8 KB": 1000, "800 KB": 100_000}
 _FEATURES: Final = 4
+# What a step of an ensemble works, as real ones do.
+_WORK_SECONDS: Final = 0.003
 _IO: Final = """
 input [ { name: "X" data_type: TYPE_FP32 dims: [ -1 ] } ]
 output [ { name: "Y" data_type: TYPE_FP32 dims: [ -1 ] } ]
 """
 _DOUBLE: Final = """
+import time
+
 import triton_python_backend_utils as pb
 
 class TritonPythonModel:
     def execute(self, requests):
+        end = time.perf_counter() + SECONDS
+        while time.perf_counter() < end:
+            pass
         found = [pb.get_input_tensor_by_name(each, "X").as_numpy() for each in requests]
         return [pb.InferenceResponse([pb.Tensor("Y", x * 2)]) for x in found]
 """
 _STEPS: Final = """
 platform: "ensemble"
 ensemble_scheduling { step [
-  { model_name: "first" model_version: -1 input_map { key: "X" value: "X" } output_map { key: "Y" value: "M" } },
-  { model_name: "second" model_version: -1 input_map { key: "X" value: "M" } output_map { key: "Y" value: "Y" } }
+  { model_name: "FIRST" model_version: -1 input_map { key: "X" value: "X" } output_map { key: "Y" value: "M" } },
+  { model_name: "SECOND" model_version: -1 input_map { key: "X" value: "M" } output_map { key: "Y" value: "Y" } }
 ] }
 """
 
@@ -77,7 +84,7 @@ def run(stage: Stage, effort: Effort) -> Section:
         how=(
             "The same request to the inference server's own port and through Overbook by turns, one after the other on "
             "one connection, by a Python client: compressed with gzip (numbers with three digits, so that there is "
-            "something to compress), to a small model on Triton and a forest on MLServer; and an ensemble of two "
+            "something to compress), to a small model on Triton and a forest on MLServer; and ensembles of two "
             "models on Triton, not compressed."
         ),
         lines=tuple(lines),
@@ -85,34 +92,48 @@ def run(stage: Stage, effort: Effort) -> Section:
 
 
 def _apply(instance: Instance, homes: Path) -> None:
-    for name in ("first", "second", "both"):
-        config = _IO + (_STEPS if name == "both" else 'backend: "python"')
-        home = homes / name
-        (home / "1").mkdir(parents=True)
-        (home / "config.pbtxt").write_text(config)
-        if name != "both":
-            (home / "1" / "model.py").write_text(_DOUBLE)
+    names = []
+    for kind, seconds in (("", 0.0), ("-working", _WORK_SECONDS)):
+        steps = [f"first{kind}", f"second{kind}"]
+        for name in steps:
+            code = _DOUBLE.replace("SECONDS", str(seconds))
+            _write(homes / name, 'backend: "python"').joinpath("model.py").write_text(code)
+        _write(homes / f"both{kind}", _STEPS.replace("FIRST", steps[0]).replace("SECOND", steps[1]))
+        names += [*steps, f"both{kind}"]
     instance.apply(
         [
             server_document("mlserver", memory=200 * _MB),
-            server_document("triton", memory=400 * _MB),
+            server_document("triton", memory=600 * _MB),
             model_document("trees", forest(homes / "trees", 5), ["sklearn"], memory=_MB),
-            *(
-                model_document(name, homes / name, ["triton"], memory=40 * _MB)
-                for name in ("first", "second", "both")
-            ),
+            *(model_document(name, homes / name, ["triton"], memory=40 * _MB) for name in names),
         ]
     )
-    wait_registered(instance, 4)
+    wait_registered(instance, len(names) + 1)
+
+
+def _write(home: Path, config: str) -> Path:
+    """The folder of the model's only version."""
+    version = home / "1"
+    version.mkdir(parents=True)
+    (home / "config.pbtxt").write_text(_IO + config)
+    return version
 
 
 def _questions() -> list[_Question]:
     few, many = _SIZES.values()
     small = _doubled("both", few)
+    working = _doubled("both-working", few)
     questions = [
         _Question(
-            "ensemble of two, gRPC", "triton", "grpc", _ENSEMBLE, lambda to: _over_grpc(to, small)
-        )
+            "ensemble of two that answer at once, gRPC",
+            *("triton", "grpc", _ENSEMBLE),
+            lambda to: _over_grpc(to, small),
+        ),
+        _Question(
+            f"ensemble of two that work for {_WORK_SECONDS * 1000:g} ms each, gRPC",
+            *("triton", "grpc", _ENSEMBLE),
+            lambda to: _over_grpc(to, working),
+        ),
     ]
     for label, numbers in _SIZES.items():
         for server, message in (
