@@ -230,9 +230,11 @@ def _model_commands(actor: Actor, router: APIRouter) -> None:
 
         The next request brings it back. A pinned model is not evicted: unpin it first.
         """
-        if actor.state.model(name).needs.pinned:
+        pin = actor.state.seats.pinned_by(actor.state.model(name))
+        if pin:
+            who = "is pinned" if pin == name else f"is called by {pin!r}, which is pinned"
             raise Conflict(
-                f"model {name!r} is pinned, so it stays in memory; `overbook unpin {name}` first"
+                f"model {name!r} {who}, so it stays in memory; `overbook unpin {pin}` first"
             )
         timeout = (body or bodies.TimeoutBody()).timeout
         for outcome in await command(actor, name, pb.Command.EVICT, timeout):

@@ -33,7 +33,8 @@ def ref(replica: ReplicaId) -> common_pb2.ReplicaRef:
     return common_pb2.ReplicaRef(server=replica.server, replica=replica.replica)
 
 
-def assigned_model(model: Model) -> pb.AssignedModel:
+def assigned_model(model: Model, *, pinned: bool) -> pb.AssignedModel:
+    """``pinned``: also for a model that calls it."""
     needs = model.needs
     return pb.AssignedModel(
         name=model.name,
@@ -42,7 +43,7 @@ def assigned_model(model: Model) -> pb.AssignedModel:
         fingerprint=model.fingerprint,
         requirements=needs.requirements,
         memory_bytes=needs.memory,
-        pinned=needs.pinned,
+        pinned=pinned,
         priority=needs.priority,
         keep_alive_seconds=needs.keep_alive,
         artifact_version="" if needs.artifact_version is None else str(needs.artifact_version),
@@ -64,7 +65,7 @@ def assignments(
         if model is None or role is None or role is Role.REVOKING:
             revoked.append(name)
         else:
-            kept.append(assigned_model(model))
+            kept.append(assigned_model(model, pinned=bool(state.seats.pinned_by(model))))
     return kept, revoked
 
 

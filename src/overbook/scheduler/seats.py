@@ -6,7 +6,7 @@ step. No decisions: those are in `state`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -41,6 +41,7 @@ class Seats:
         self.callers: dict[str, set[str]] = {}  # by what they call, registered or not
         self.moved: set[str] = set()  # callees whose seats changed: their callers go where they are
         self._linked: dict[str, tuple[str, ...]] = {}
+        self._kept: set[str] = set()  # models that a pin keeps in memory, as agents were told
 
     def link(self, model: Model) -> None:
         """Call after what a model calls has changed."""
@@ -48,6 +49,7 @@ class Seats:
 
     def unlink(self, model: Model) -> None:
         """The model is gone."""
+        self._kept.discard(model.name)
         self._relink(model.name, ())
         self._note_move(model.name)
 
@@ -64,6 +66,7 @@ class Seats:
                 del self.callers[each]
         for each in callees:
             self.callers.setdefault(each, set()).add(name)
+        self._pin_all(dict.fromkeys((*before, *callees)))
 
     def _note_move(self, name: str) -> None:
         if name in self.callers:
@@ -129,15 +132,32 @@ class Seats:
             replica.beyond[name] = after.size - after.claim
         self.weighed.add(replica.id.server)
 
+    def pinned_by(self, model: Model) -> str:
+        """The pinned model for which this one stays in memory: itself, or one that calls it; "" when none does."""
+        upwards = _reachable([model.name], lambda name: sorted(self.callers.get(name, ())))
+        found = (self.models.get(name) for name in upwards)
+        return next((each.name for each in found if each is not None and each.needs.pinned), "")
+
     def pin(self, model: Model) -> None:
-        """Call after whether the model is pinned has changed."""
-        for replica_id in model.seats:
-            self._pin(model, self.replicas[replica_id])
+        """Call after whether the model is pinned has changed. What it calls stays with it, and agents hear of that."""
+        self._pin_all([model.name])
+
+    def _pin_all(self, names: Iterable[str]) -> None:
+        for name in _reachable(names, lambda each: self._linked.get(each, ())):
+            model = self.models.get(name)
+            if model is None:
+                continue
+            kept = bool(self.pinned_by(model))
+            if kept != (name in self._kept):
+                (self._kept.add if kept else self._kept.discard)(name)
+                self.tell(model)
+            for replica_id in model.seats:
+                self._pin(model, self.replicas[replica_id])
 
     def _pin(self, model: Model, replica: Replica) -> None:
         """Keeps what pinned models take in step with seats, sizes and pins."""
         before = replica.pinned.pop(model.name, 0)
-        if model.needs.pinned and replica.id in model.seats:
+        if replica.id in model.seats and self.pinned_by(model):
             replica.pinned[model.name] = model.weight.takes
         if before or replica.pinned:
             self.pinned.add(replica.id)
@@ -299,3 +319,15 @@ def demand_of(name: str, needs: Needs, weight: Weight, made_for: str) -> ModelDe
         server=needs.server,
         made_for=made_for,
     )
+
+
+def _reachable(names: Iterable[str], following: Callable[[str], Iterable[str]]) -> dict[str, None]:
+    """These, and all that they lead to, each once."""
+    found: dict[str, None] = {}
+    coming = [*names]
+    while coming:
+        name = coming.pop(0)
+        if name not in found:
+            found[name] = None
+            coming += following(name)
+    return found

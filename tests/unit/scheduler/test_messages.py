@@ -20,14 +20,14 @@ from tests.unit.scheduler.world import World
 def test_an_assignment_carries_pin_priority_and_keep_alive() -> None:
     world = World()
     world.apply("iris", pinned=True, priority=3, keepAlive="1h30m")
-    told = assigned_model(world.model("iris"))
+    told = assigned_model(world.model("iris"), pinned=True)
     assert (told.pinned, told.priority, told.keep_alive_seconds) == (True, 3, 5400.0)
 
 
 def test_an_assignment_carries_the_parameters_and_another_value_is_another_content() -> None:
     world = World()
     world.apply("iris", parameters=[{"name": "b", "value": "2"}, {"name": "a", "value": "1"}])
-    assert dict(assigned_model(world.model("iris")).parameters) == {"a": "1", "b": "2"}
+    assert dict(assigned_model(world.model("iris"), pinned=True).parameters) == {"a": "1", "b": "2"}
     before = world.model("iris").content_generation
     world.apply("iris", parameters=[{"name": "a", "value": "1"}, {"name": "b", "value": "2"}])
     assert world.model("iris").content_generation == before

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from overbook.placement import ReplicaId
 from overbook.scheduler import pins
 from overbook.scheduler.manifests_in import set_pin
+from overbook.scheduler.messages import assignments
 from tests.unit.scheduler.world import MB, World, a_report
 
 HERE = "mlserver/0"
@@ -136,3 +138,60 @@ def test_clients_are_told_that_a_model_without_room_is_not_ready(world: World) -
     in_memory(world, "middle")
     world.settle()
     assert world.model("middle").readiness.ready, "it is in memory itself"
+
+
+def test_what_a_pinned_model_calls_is_pinned_with_it(world: World) -> None:
+    world.apply("ensemble", memory="100k", needs=["caller"])
+    world.apply("caller", memory="100k", needs=["large"])
+    assert warned(world, "middle") == []
+    pin(world, "ensemble")
+    (line,) = warned(world, "ensemble")
+    assert "pinned models take 7.2M (7200000 bytes) of 10M" in line
+    assert "no room for middle" in line
+    told = world.state.seats
+    assert told.pinned_by(world.model("large")) == "ensemble"
+    world.check()
+    pin(world, "large")
+    pin(world, "ensemble", pinned=False)
+    assert told.pinned_by(world.model("large")) == "large", "its own pin stands"
+    pin(world, "large", pinned=False)
+    assert warned(world, "middle") == []
+    pin(world, "caller")
+    assert told.pinned_by(world.model("large")) == "caller"
+    assert told.pinned_by(world.model("ensemble")) == ""
+    world.apply("caller", memory="100k", needs=[])
+    assert told.pinned_by(world.model("large")) == "", "it is not called any more"
+    world.check()
+    world.apply("caller", memory="100k", needs=["large"])
+    assert told.pinned_by(world.model("large")) == "caller"
+    world.delete("caller")
+    world.check()
+
+
+def test_agents_hear_that_a_model_is_pinned_for_its_caller(world: World) -> None:
+    world.apply("caller", memory="100k", needs=["small"])
+    world.settle()
+    where = ReplicaId("mlserver", 0)
+
+    def heard() -> dict[str, bool]:
+        told = world.last.told[where]
+        kept, _ = assignments(world.state, where, told)
+        return {each.name: each.pinned for each in kept}
+
+    pin(world, "caller")
+    assert heard()["small"]
+    pin(world, "caller", pinned=False)
+    assert not heard()["small"]
+
+
+def test_a_diamond_of_callers_is_looked_through_once_a_model(world: World) -> None:
+    """Not once a path: of these there are more than a million."""
+    below: list[str] = ["small"]
+    for layer in range(20):
+        names = [f"l{layer}-{side}" for side in "ab"]
+        for name in names:
+            world.apply(name, memory=1000, needs=below)
+        below = names
+    pin(world, below[0])
+    assert world.state.seats.pinned_by(world.model("small")) == below[0]
+    assert set(world.state.seats.replicas[ReplicaId("mlserver", 0)].pinned) >= {"small", below[0]}

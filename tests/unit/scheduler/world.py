@@ -144,6 +144,11 @@ class World:
     def registered(self, where: str = "mlserver/0") -> int:
         return self.state.seats.replicas[replica(where)].registered
 
+    def _is_kept(self, model: Model) -> bool:
+        """Whether it is pinned itself, or anything that calls it, found the long way."""
+        callers = [each for each in self.state.seats.models.values() if model.name in each.callees]
+        return model.needs.pinned or any(self._is_kept(each) for each in callers)
+
     def check(self) -> None:
         """The seats agree with themselves."""
         seats = self.state.seats
@@ -157,7 +162,7 @@ class World:
                 for name, weight in weights.items()
                 if weight.size > weight.claim
             }
-            pinned = {name for name in here if seats.models[name].needs.pinned}
+            pinned = {name for name in here if self._is_kept(seats.models[name])}
             assert each.pinned == {name: weights[name].takes for name in pinned}
         for model in seats.models.values():
             assert set(model.seats) <= seats.replicas.keys()
