@@ -5,11 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 CLIENTS := .venv-clients
 LOWEST := .venv-lowest
+NOTEBOOK := .venv-notebook
 UV := .venv-uv/bin/uv
 # Tests of the rooms without I/O: docs/inside.md.
 PURE := tests/unit/residency tests/unit/placement tests/unit/manifests
 
-.PHONY: setup demo test lint coverage lowest bench soak proto protocol docs lock clean
+.PHONY: setup demo test lint coverage lowest bench soak notebook proto protocol docs lock clean
 
 setup: $(VENV)/.ready
 
@@ -36,10 +37,17 @@ $(LOWEST)/.ready: requirements-lowest.lock pyproject.toml | .venv-uv/bin/uv
 	$(UV) pip install --quiet --python $(LOWEST)/bin/python --no-deps -e .
 	touch $@
 
+# Overbook, Jupyter, and what trains models and asks them: the example needs nothing that its reader would not have.
+$(NOTEBOOK)/.ready: examples/requirements.lock pyproject.toml | .venv-uv/bin/uv
+	$(UV) venv --quiet --clear --python $(PYTHON) $(NOTEBOOK)
+	$(UV) pip install --quiet --compile-bytecode --python $(NOTEBOOK)/bin/python --require-hashes -r examples/requirements.lock
+	$(UV) pip install --quiet --python $(NOTEBOOK)/bin/python --no-deps -e .
+	touch $@
+
 demo: setup
 	$(BIN)/overbook demo
 
-test: setup $(CLIENTS)/.ready $(LOWEST)/.ready lint
+test: setup $(CLIENTS)/.ready $(LOWEST)/.ready $(NOTEBOOK)/.ready lint
 	bash scripts/system-packages.sh curl
 	$(BIN)/overbook runtime install mlserver
 	$(BIN)/overbook runtime install triton
@@ -74,6 +82,12 @@ soak: setup
 	$(BIN)/overbook runtime install triton
 	OVERBOOK_SOAK_PICTURES=$${OVERBOOK_SOAK_PICTURES:-docs/pictures} $(BIN)/pytest -s -m soak
 
+# What the cells show is kept in the notebook: look at its pictures before they are committed.
+notebook: $(NOTEBOOK)/.ready
+	$(NOTEBOOK)/bin/overbook runtime install mlserver
+	$(NOTEBOOK)/bin/overbook runtime install triton
+	$(NOTEBOOK)/bin/python scripts/notebook.py
+
 proto: setup
 	bash scripts/proto.sh
 
@@ -95,8 +109,10 @@ lock: .venv-uv/bin/uv
 	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes --resolution lowest-direct --upgrade --extra unit \
 	  --constraints <(grep '^[a-z]' requirements-dev.lock | grep -vxFf <(grep '^[a-z]' requirements.lock) | tr -d '\\') pyproject.toml -o requirements-lowest.lock
 	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes tests/e2e/clients.in -o tests/e2e/clients.lock
+	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes \
+	  --constraints <(grep '^[a-z]' requirements-dev.lock | tr -d '\\') pyproject.toml examples/requirements.in -o examples/requirements.lock
 	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes src/overbook/demo/trainers/networks.in -o src/overbook/demo/trainers/networks.lock
 	for d in src/overbook/runtimes/*/; do test ! -f $$d/requirements.in || UV=$(CURDIR)/$(UV) bash scripts/lock-runtime.sh $$d; done
 
 clean:
-	rm -rf $(VENV) $(CLIENTS) $(LOWEST) .venv-uv
+	rm -rf $(VENV) $(CLIENTS) $(LOWEST) $(NOTEBOOK) .venv-uv
