@@ -32,7 +32,9 @@ _FIELDS = {
 
 
 class Ways:
-    """To one server. Inputs are as in JSON, with flat data; BYTES may be text or bytes."""
+    """To one server. Inputs are as in JSON, with flat data; BYTES may be text or bytes. ``content_type``: the
+    request's.
+    """
 
     def __init__(self, rest: str, grpc_address: str) -> None:
         self._rest = httpx.Client(base_url=f"http://{rest}", trust_env=False, timeout=CALL)
@@ -53,11 +55,16 @@ class Ways:
         self._raw.close()
 
     def json(
-        self, model: str, inputs: Sequence[dict[str, Any]], outputs: Sequence[str] = ()
+        self,
+        model: str,
+        inputs: Sequence[dict[str, Any]],
+        outputs: Sequence[str] = (),
+        content_type: str = "",
     ) -> Answer:
         body: dict[str, Any] = {"inputs": inputs}
         if outputs:
             body["outputs"] = [{"name": name} for name in outputs]
+        body["parameters"] = _said(content_type)
         reply = self._rest.post(f"/v2/models/{model}/infer", json=body)
         if reply.status_code != 200:
             assert reply.status_code == 400, reply.text
@@ -67,7 +74,11 @@ class Ways:
         }
 
     def contents(
-        self, model: str, inputs: Sequence[dict[str, Any]], outputs: Sequence[str] = ()
+        self,
+        model: str,
+        inputs: Sequence[dict[str, Any]],
+        outputs: Sequence[str] = (),
+        content_type: str = "",
     ) -> Answer:
         request = oip_pb2.ModelInferRequest(model_name=model)
         for given in inputs:
@@ -80,6 +91,8 @@ class Ways:
             getattr(tensor.contents, _FIELDS[given["datatype"]]).extend(values)
         for name in outputs:
             request.outputs.add(name=name)
+        for key, value in _said(content_type).items():
+            request.parameters[key].string_param = value
         call = self._channel.unary_unary(
             "/inference.GRPCInferenceService/ModelInfer",
             request_serializer=oip_pb2.ModelInferRequest.SerializeToString,
@@ -97,22 +110,34 @@ class Ways:
         }
 
     def binary(
-        self, model: str, inputs: Sequence[dict[str, Any]], outputs: Sequence[str] = ()
+        self,
+        model: str,
+        inputs: Sequence[dict[str, Any]],
+        outputs: Sequence[str] = (),
+        content_type: str = "",
     ) -> Answer:
         tensors = [_tensor(triton_http.InferInput, each) for each in inputs]
         asked = [triton_http.InferRequestedOutput(name, binary_data=True) for name in outputs]
-        return self._by_triton(self._binary, model, tensors, asked)
+        return self._by_triton(self._binary, model, tensors, asked, content_type)
 
     def raw(
-        self, model: str, inputs: Sequence[dict[str, Any]], outputs: Sequence[str] = ()
+        self,
+        model: str,
+        inputs: Sequence[dict[str, Any]],
+        outputs: Sequence[str] = (),
+        content_type: str = "",
     ) -> Answer:
         tensors = [_tensor(triton_grpc.InferInput, each) for each in inputs]
         asked = [triton_grpc.InferRequestedOutput(name) for name in outputs]
-        return self._by_triton(self._raw, model, tensors, asked)
+        return self._by_triton(self._raw, model, tensors, asked, content_type)
 
-    def _by_triton(self, client: Any, model: str, tensors: list[Any], asked: list[Any]) -> Answer:
+    def _by_triton(
+        self, client: Any, model: str, tensors: list[Any], asked: list[Any], content_type: str
+    ) -> Answer:
         try:
-            answer = client.infer(model, tensors, outputs=asked or None)
+            answer = client.infer(
+                model, tensors, outputs=asked or None, parameters=_said(content_type) or None
+            )
         except InferenceServerException as error:
             if error.status() not in ("400", "StatusCode.INVALID_ARGUMENT"):
                 raise
@@ -125,6 +150,10 @@ class Ways:
         )
         found = {name: answer.as_numpy(name) for name in names}
         return {name: _shaped(each.ravel().tolist(), each.shape) for name, each in found.items()}
+
+
+def _said(content_type: str) -> dict[str, str]:
+    return {"content_type": content_type} if content_type else {}
 
 
 def _tensor(kind: Any, given: dict[str, Any]) -> Any:

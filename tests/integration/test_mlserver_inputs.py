@@ -239,3 +239,27 @@ def test_a_content_type_that_is_said_holds(served: Served, way: str) -> None:
         for each in table["inputs"]
     ]
     same(ask("mixed", **table), served.expected["mixed"])
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", TABLES)
+def test_a_request_that_says_it_is_a_table_is_the_same_table(
+    served: Served, name: str, way: str
+) -> None:
+    request = served.request(name)
+    request["inputs"].reverse()
+    found = served.ways.all[way](name, **request, content_type="pd")
+    same(found, served.expected[name])
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_table_that_is_said_to_be_one_may_have_more_columns_as_in_scikit_learn(
+    served: Served, way: str
+) -> None:
+    request = served.request("mixed")
+    request["inputs"].append(_column("town", ["a", "b", "c", "d"]))
+    request["inputs"] = [
+        _said(each, "str") if each["datatype"] == "BYTES" else each for each in request["inputs"]
+    ]
+    found = served.ways.all[way]("mixed", **request, content_type="pd")
+    same(found, served.expected["mixed"])

@@ -4,7 +4,7 @@ MLServer makes one NumPy array of a request's only input, unless the request or 
 That is wrong for a pipeline of texts, to which gRPC brings bytes, and for one that was fitted with a table. What a
 model wants is found when it is loaded (`model_inputs`); the requests of models that tell nothing are MLServer's alone,
 and so are those in which somebody says a content type: for the request, or for its only input. The type of one input
-of a table is that column's.
+of a table is that column's. ``pd`` for the request says that it is a table, and nothing of its columns.
 
 What is refused here becomes a 400 that says what was expected.
 """
@@ -62,20 +62,32 @@ def _decode(
 ) -> Any:
     model = held()
     assert model is not None, "it decodes its own requests"
-    if not _is_said(model, request):
+    said = _said(model, request)
+    if not said:
         decoded = _in_form(model, form, request)
         if decoded is not None:
             return decoded
+    elif said == columns.PandasCodec.ContentType and _has_all(request, form):
+        # As MLServer does, but that bytes are text and no column is in another's place.
+        return _table(model, request.inputs, form)
     return type(model).decode_request(model, request, default_codec)
 
 
-def _is_said(model: MLModel, request: InferenceRequest) -> bool:
-    """Whether anybody says a content type for all of the request."""
+def _said(model: MLModel, request: InferenceRequest) -> str | None:
+    """The content type that anybody says for all of the request."""
     settings = model.settings.parameters
-    return bool(
+    return (
         _content_type(request)
-        or (settings is not None and settings.content_type)
-        or (len(request.inputs) == 1 and _said_of(model, request.inputs[0]))
+        or (settings.content_type if settings is not None else None)
+        or (_said_of(model, request.inputs[0]) if len(request.inputs) == 1 else None)
+    )
+
+
+def _has_all(request: InferenceRequest, form: Wanted) -> bool:
+    """Whether the inputs are the columns of the table that the model was fitted with."""
+    names = [given.name for given in request.inputs]
+    return isinstance(form, Columns) and (
+        len(set(names)) == len(names) and form.required <= set(names) <= form.known
     )
 
 
