@@ -1,7 +1,6 @@
 """Real models of the frameworks that MLServer gets as extras, against a real server that has them all.
 
-They are trained in the runtime's environment, so that versions match. The environment is made in pytest's cache
-folder, not where people keep theirs: what `overbook up` installs by itself must not depend on who ran the tests.
+They are trained in the runtime's environment, so that versions match.
 """
 
 from __future__ import annotations
@@ -22,13 +21,12 @@ import pytest_asyncio
 from overbook.agent.servers.mlserver.server import MlserverServer
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel
 from overbook.runtimes.catalogue import runtime
-from overbook.runtimes.install import RuntimeEnvironment, environment, install
+from overbook.runtimes.install import RuntimeEnvironment
 from tests.integration import mlserver_harness
 from tests.integration.infer_ways import ERROR, Ways
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 CALL = 60.0
-EXTRAS = frozenset({"xgboost", "lightgbm", "catboost", "mlflow"})
 SCRIPT = Path(__file__).with_name("make_models.py")
 TABLES = Path(__file__).parent / "inside" / "told_tables.py"
 REQUIREMENTS = {
@@ -72,12 +70,8 @@ class Made:
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
     cache = request.config.cache
     assert cache is not None
-    folder = cache.mkdir("runtimes")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OVERBOOK_RUNTIMES_DIR", str(folder))
-        install("mlserver", lambda _message, _fraction: None, extras=EXTRAS)
-        found = environment("mlserver")
-        offered = runtime("mlserver").offers(found.extras)
+    found = mlserver_harness.with_all_extras(cache.mkdir("runtimes"))
+    offered = runtime("mlserver").offers(found.extras)
     models = tmp_path_factory.mktemp("models")
     for script in ((SCRIPT,), (TABLES, "train"), (TABLES, "ask")):
         command = [found.python, "-I", "-W", "ignore", *script, models]
@@ -105,7 +99,10 @@ async def client(server: MlserverServer) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def test_capabilities_follow_what_is_installed(made: Made) -> None:
-    assert set(made.capabilities) == {"mlserver", "sklearn", "python", "onnx"} | EXTRAS
+    assert (
+        set(made.capabilities)
+        == {"mlserver", "sklearn", "python", "onnx"} | mlserver_harness.EXTRAS
+    )
 
 
 @pytest.mark.parametrize("name", list(REQUIREMENTS))
