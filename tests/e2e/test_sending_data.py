@@ -1,12 +1,14 @@
 """Every example of docs/sending-data.md is run, and answers what the page shows: with curl, requests, tritonclient and
-the kserve client, unmodified.
+the kserve client, unmodified. MLServer's own client is asked as well.
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from onnx import helper
@@ -35,6 +37,26 @@ REQUIRED = {
     "total-triton": ["onnx", "triton"],
 }
 EXAMPLES = examples(PAGE)
+
+
+def _one(name: str, datatype: str, value: Any) -> dict[str, Any]:
+    return {"name": name, "datatype": datatype, "shape": [1], "data": [value]}
+
+
+# Requests, each a list of inputs, and what is answered to them.
+BATCHES = {
+    "reviews": (
+        [[_one("text", "BYTES", text)] for text in ("great fun", "schade", "dull")],
+        ["good", "bad", "bad"],
+    ),
+    "churn": (
+        [
+            [_one("city", "BYTES", city), _one("age", "INT64", age)]
+            for city, age in (("Oslo", 44), ("Rome", 61), ("Rome", 25))
+        ],
+        ["leaves", "stays", "leaves"],
+    ),
+}
 pytestmark = pytest.mark.slow
 
 
@@ -112,6 +134,27 @@ def test_the_answer_is_what_the_page_shows(
     assert is_answer(example.answer, done.stdout), (
         f"{PAGE.name}, line {example.line}:\n{done.stdout}{done.stderr}"
     )
+
+
+@pytest.mark.parametrize("form", ["JSON", "binary"])
+@pytest.mark.parametrize("model", BATCHES)
+def test_mlservers_own_client_for_files_of_requests(
+    running: Overbook, extras: RuntimeEnvironment, tmp_path: Path, model: str, form: str
+) -> None:
+    """`mlserver infer`, which its package has: it sends several requests as one."""
+    requests, expected = BATCHES[model]
+    asked, answered = tmp_path / "asked", tmp_path / "answered"
+    asked.write_text("\n".join(json.dumps({"inputs": inputs}) for inputs in requests))
+    command = [
+        *(str(extras.python.parent / "mlserver"), "infer", "-u", f"127.0.0.1:{running.port}"),
+        *("-m", model, "-i", str(asked), "-o", str(answered), "-s", "2"),
+        *(["-b"] if form == "binary" else []),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=90)
+    assert done.returncode == 0, done.stderr
+    answers = [json.loads(line) for line in answered.read_text().splitlines()]
+    found = {each["parameters"]["batch_index"]: each["outputs"][0]["data"] for each in answers}
+    assert [found[number] for number in range(len(requests))] == [[each] for each in expected]
 
 
 def test_the_page_has_each_client_and_each_kind_of_model() -> None:
