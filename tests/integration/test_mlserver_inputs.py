@@ -6,6 +6,7 @@ What they answer is compared with the same model in a process of its own, withou
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ NAMES = (
     *("mixed", "mixed-searched", "part", "ordinal", "categories", "numbers", "scaled"),
     *("array", "array-by-place", "plain", "series"),
 )
+# Their rows lack values, which not every form can say.
+WITH_GAPS = ("gaps",)
 WAYS = ("JSON", "binary", "gRPC", "raw gRPC")
 TABLES = ("mixed", "mixed-searched", "ordinal", "categories", "numbers", "scaled")
 
@@ -66,7 +69,7 @@ async def served(
     server = mlserver_harness.server(tmp_path_factory.mktemp("server"))
     try:
         await server.start(timeout=60)
-        for name in NAMES:
+        for name in (*NAMES, *WITH_GAPS):
             await server.load(PreparedModel(name, 1, folder / name), timeout=60)
         ways = Ways(server.addresses.rest, server.addresses.grpc)
         yield Served(folder, ways, expected)
@@ -95,6 +98,24 @@ def test_columns_are_put_right_by_name(served: Served, name: str, way: str) -> N
     request = served.request(name)
     request["inputs"].reverse()
     same(served.ways.all[way](name, **request), served.expected[name])
+
+
+def test_null_is_a_missing_value(served: Served) -> None:
+    same(served.ways.json("gaps", **served.request("gaps")), served.expected["gaps"])
+
+
+@pytest.mark.parametrize("way", WAYS[1:])
+def test_a_number_that_is_none_is_a_missing_value(served: Served, way: str) -> None:
+    request = served.request("gaps")
+    for column in request["inputs"]:
+        # The rows in which numbers are missing, of which no more can be said in these forms.
+        number = column["datatype"] == "FP64"
+        column["data"] = [
+            math.nan if number and each is None else each for each in column["data"][:2]
+        ]
+        column["shape"] = [2]
+    expected = {name: values[:2] for name, values in served.expected["gaps"].items()}
+    same(served.ways.all[way]("gaps", **request), expected)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -20,6 +20,7 @@ from sklearn.compose import make_column_transformer
 from sklearn.decomposition import TruncatedSVD
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestRegressor, VotingClassifier
 from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import MultinomialNB
@@ -50,6 +51,10 @@ NUMBERS = TABLE[["age", "income"]]
 BOUGHT = np.where((TABLE["age"] > 45) ^ (TABLE["city"] == "Köln"), "yes", "no")
 SPENT = TABLE["income"] * 2 - TABLE["age"]
 FEW = TABLE.iloc[:4]
+# In the first rows a value of each kind is missing.
+GAPS = TABLE[["age", "income", "city"]].astype({"age": float})
+GAPS.loc[0, "age"] = GAPS.loc[1, "income"] = np.nan
+GAPS.loc[2, "city"] = None
 ARRAY = TABLE[["city", "review"]].to_numpy(dtype=object)
 
 
@@ -120,6 +125,20 @@ def models() -> dict[str, tuple[Any, Any, tuple[str, ...]]]:
                 cv=2,
             ).fit(TABLE, BOUGHT),
             FEW,
+            counts,
+        ),
+        "gaps": (
+            make_pipeline(
+                make_column_transformer(
+                    (SimpleImputer(), ["age", "income"]),
+                    (
+                        make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder()),
+                        ["city"],
+                    ),
+                ),
+                LogisticRegression(**logistic),
+            ).fit(GAPS, BOUGHT),
+            GAPS.iloc[:4],
             counts,
         ),
         "part": (
@@ -196,7 +215,7 @@ def inputs(rows: Any) -> list[dict[str, Any]]:
             "name": name,
             "datatype": kinds.get(rows[name].dtype.kind, "BYTES"),
             "shape": [len(rows), 1],
-            "data": rows[name].tolist(),
+            "data": [None if pd.isna(each) else each for each in rows[name]],
         }
         for name in rows
     ]
