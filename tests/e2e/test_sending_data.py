@@ -69,8 +69,9 @@ def extras(request: pytest.FixtureRequest) -> Iterator[RuntimeEnvironment]:
     found = mlserver_harness.with_all_extras(folder)
     triton = triton_harness.runtime().root
     beside = folder / triton.name
-    if not beside.exists():
-        beside.symlink_to(triton)
+    # One that is there already may lead to where somebody else keeps theirs.
+    beside.unlink(missing_ok=True)
+    beside.symlink_to(triton)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OVERBOOK_RUNTIMES_DIR", str(folder))
         yield found
