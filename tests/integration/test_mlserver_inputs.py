@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -31,6 +32,19 @@ NAMES = (
 WITH_GAPS = ("gaps",)
 WAYS = ("JSON", "binary", "gRPC", "raw gRPC")
 TABLES = ("mixed", "mixed-searched", "ordinal", "categories", "numbers", "scaled")
+# A class of somebody's own, with a model that tells what it wants: how it is asked is its own affair.
+OWN = """
+from mlserver.codecs import NumpyRequestCodec, StringCodec
+from mlserver.types import InferenceResponse
+from mlserver_sklearn import SKLearnModel
+
+
+class Own(SKLearnModel):
+    async def predict(self, payload):
+        given = self.decode_request(payload, default_codec=NumpyRequestCodec)
+        output = StringCodec.encode_output("given", [type(given).__name__])
+        return InferenceResponse(model_name=self.name, outputs=[output])
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +85,11 @@ async def served(
         await server.start(timeout=60)
         for name in (*NAMES, *WITH_GAPS):
             await server.load(PreparedModel(name, 1, folder / name), timeout=60)
+        (folder / "own").mkdir()
+        (folder / "own" / "model.py").write_text(OWN)
+        (folder / "own" / "model-settings.json").write_text('{"implementation": "model.Own"}')
+        shutil.copy(folder / "numbers" / "model.joblib", folder / "own")
+        await server.load(PreparedModel("own", 1, folder / "own"), timeout=60)
         ways = Ways(server.addresses.rest, server.addresses.grpc)
         yield Served(folder, ways, expected)
         ways.close()
@@ -284,3 +303,8 @@ def test_a_table_that_is_said_to_be_one_may_have_more_columns_as_in_scikit_learn
     ]
     found = served.ways.all[way]("mixed", **request, content_type="pd")
     same(found, served.expected["mixed"])
+
+
+def test_a_class_of_ones_own_is_asked_as_it_asks_to_be(served: Served) -> None:
+    one = _column("age", [1.0, 2.0], "FP64")
+    assert served.ways.json("own", [one]) == {"given": ["ndarray"]}
