@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
-import grpc.aio
-import httpx
 import pytest
 
 from overbook.agent.servers.protocol import PreparedModel
-from overbook.wire import oip_pb2
 from tests.integration import mlserver_harness
+from tests.integration.infer_ways import Ways
 
 SCRIPT = Path(__file__).parent / "inside" / "codecs.py"
 COLUMNS = {
@@ -85,14 +84,21 @@ def test_what_a_client_reads(
 
 
 _MODEL = """
+import numpy as np
 import pandas as pd
 from mlserver import MLModel
-from mlserver.codecs import PandasCodec
+from mlserver.codecs import NumpyCodec, PandasCodec
+from mlserver.types import InferenceResponse
 
 
 class Model(MLModel):
     async def predict(self, payload):
-        return PandasCodec.encode_response(self.name, pd.DataFrame({"label": ["a", "ß"], "p": [0.5, None]}))
+        if payload.outputs:
+            mixed = np.array(["ß", b"b", 1, None], dtype=object)
+            output = NumpyCodec.encode_output("mixed", mixed)
+            return InferenceResponse(model_name=self.name, outputs=[output])
+        frame = pd.DataFrame({"label": ["a", "ß"], "p": [0.5, None], "note": ["x", None]})
+        return PandasCodec.encode_response(self.name, frame)
 """
 
 
@@ -102,26 +108,17 @@ async def test_a_frame_with_text_comes_back_from_the_server(tmp_path: Path) -> N
     (artifact / "model.py").write_text(_MODEL)
     (artifact / "model-settings.json").write_text('{"implementation": "model.Model"}')
     server = mlserver_harness.server(tmp_path / "server")
+    tensor = {"name": "x", "shape": [1], "datatype": "INT64", "data": [1]}
     try:
         await server.start(timeout=60)
         await server.load(PreparedModel("frame", 1, artifact), timeout=30)
-        tensor = {"name": "x", "shape": [1], "datatype": "INT64", "data": [1]}
-        url = f"http://{server.addresses.rest}/v2/models/frame/infer"
-        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
-            reply = await client.post(url, json={"inputs": [tensor]})
-        outputs = {each["name"]: each["data"] for each in reply.json()["outputs"]}
-        assert outputs == {"label": ["a", "ß"], "p": [0.5, None]}
-        request = oip_pb2.ModelInferRequest(model_name="frame")
-        request.inputs.add(name="x", shape=[1], datatype="INT64").contents.int64_contents.append(1)
-        async with grpc.aio.insecure_channel(server.addresses.grpc) as channel:
-            call = channel.unary_unary(
-                "/inference.GRPCInferenceService/ModelInfer",
-                request_serializer=oip_pb2.ModelInferRequest.SerializeToString,
-                response_deserializer=oip_pb2.ModelInferResponse.FromString,
-            )
-            answer: oip_pb2.ModelInferResponse = await call(request, timeout=30)
-        label, p = answer.outputs
-        assert list(label.contents.bytes_contents) == [b"a", "ß".encode()]
-        assert str(list(p.contents.fp64_contents)) == "[0.5, nan]"
+        with closing(Ways(server.addresses.rest, server.addresses.grpc)) as ways:
+            for way, ask in ways.all.items():
+                found = ask("frame", [tensor])
+                assert found["label"] == ["a", "ß"], way
+                assert found["note"] == ['"x"', "null"], way
+                assert str(found["p"]) == ("[0.5, None]" if way == "JSON" else "[0.5, nan]"), way
+                mixed = ["ß", "b", 1, None] if way == "JSON" else ["ß", "b", "1", "null"]
+                assert ask("frame", [tensor], ["mixed"])["mixed"] == mixed, way
     finally:
         await server.close()

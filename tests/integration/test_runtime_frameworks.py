@@ -1,7 +1,6 @@
 """Real models of the frameworks that MLServer gets as extras, against a real server that has them all.
 
-They are trained in the runtime's environment, so that versions match. The environment is made in pytest's cache
-folder, not where people keep theirs: what `overbook up` installs by itself must not depend on who ran the tests.
+They are trained in the runtime's environment, so that versions match.
 """
 
 from __future__ import annotations
@@ -9,8 +8,10 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -20,13 +21,14 @@ import pytest_asyncio
 from overbook.agent.servers.mlserver.server import MlserverServer
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel
 from overbook.runtimes.catalogue import runtime
-from overbook.runtimes.install import RuntimeEnvironment, environment, install
+from overbook.runtimes.install import RuntimeEnvironment
 from tests.integration import mlserver_harness
+from tests.integration.infer_ways import ERROR, Ways
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 CALL = 60.0
-EXTRAS = frozenset({"xgboost", "lightgbm", "catboost", "mlflow"})
 SCRIPT = Path(__file__).with_name("make_models.py")
+TABLES = Path(__file__).parent / "inside" / "told_tables.py"
 REQUIREMENTS = {
     "xgboost-json": "xgboost",
     "xgboost-ubj": "xgboost",
@@ -38,6 +40,17 @@ REQUIREMENTS = {
     "mlflow-plain": "mlflow",
     "mlflow-signature": "mlflow",
 }
+# Fitted with tables or texts: the word is the requirement.
+TOLD = (
+    *("xgboost", "xgboost-numbers", "lightgbm", "catboost"),
+    *("mlflow-signed", "mlflow-unsigned", "mlflow-texts"),
+)
+MISSING = {
+    "mlflow-signed": (
+        "inputs: model is missing inputs ['age']; the model's signature is "
+        "'age' (INT64), 'income' (FP64), 'city' (BYTES), 'review' (BYTES)"
+    )
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +58,11 @@ class Made:
     environment: RuntimeEnvironment
     capabilities: tuple[str, ...]
     models: Path
+    # What those of `TOLD` answer in a process of their own.
+    told: dict[str, list[Any]]
 
     def model(self, name: str, *requirements: str) -> PreparedModel:
-        words = requirements or (REQUIREMENTS[name],)
+        words = requirements or (REQUIREMENTS.get(name) or name.partition("-")[0],)
         return PreparedModel(name, 1, self.models / name, requirements=words)
 
 
@@ -55,15 +70,14 @@ class Made:
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
     cache = request.config.cache
     assert cache is not None
-    folder = cache.mkdir("runtimes")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OVERBOOK_RUNTIMES_DIR", str(folder))
-        install("mlserver", lambda _message, _fraction: None, extras=EXTRAS)
-        found = environment("mlserver")
-        offered = runtime("mlserver").offers(found.extras)
+    found = mlserver_harness.with_all_extras(cache.mkdir("runtimes"))
+    offered = runtime("mlserver").offers(found.extras)
     models = tmp_path_factory.mktemp("models")
-    subprocess.run([found.python, "-I", SCRIPT, models], check=True, capture_output=True, cwd="/")
-    return Made(found, offered, models)
+    for script in ((SCRIPT,), (TABLES, "train"), (TABLES, "ask")):
+        command = [found.python, "-I", "-W", "ignore", *script, models]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, cwd="/")
+        assert done.returncode == 0, done.stderr
+    return Made(found, offered, models, json.loads(done.stdout))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -85,7 +99,10 @@ async def client(server: MlserverServer) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def test_capabilities_follow_what_is_installed(made: Made) -> None:
-    assert set(made.capabilities) == {"mlserver", "sklearn", "python", "onnx"} | EXTRAS
+    assert (
+        set(made.capabilities)
+        == {"mlserver", "sklearn", "python", "onnx"} | mlserver_harness.EXTRAS
+    )
 
 
 @pytest.mark.parametrize("name", list(REQUIREMENTS))
@@ -129,6 +146,31 @@ def body(name: str, rows: list[list[float]]) -> dict[str, object]:
         # Without a signature MLflow's class makes a dictionary of the inputs, unless told otherwise.
         return {"inputs": [tensor], "parameters": {"content_type": "np"}}
     return {"inputs": [tensor]}
+
+
+@pytest.mark.parametrize("name", TOLD)
+async def test_a_model_is_given_what_it_was_fitted_with_whichever_way_it_is_sent(
+    made: Made, server: MlserverServer, name: str
+) -> None:
+    inputs = json.loads((made.models / f"{name}.json").read_text())
+    await server.load(made.model(name), timeout=CALL)
+    expected = made.told[name]
+    with closing(Ways(server.addresses.rest, server.addresses.grpc)) as ways:
+        for way, ask in ways.all.items():
+            # In any order, where there are columns.
+            for sent in (inputs, inputs[::-1]):
+                (values,) = ask(name, sent).values()
+                is_text = isinstance(expected[0], str)
+                assert values == (expected if is_text else pytest.approx(expected)), way
+            if len(inputs) > 1:
+                refused = ask(name, inputs[1:])
+                assert refused == {ERROR: MISSING.get(name) or _missing(inputs)}, way
+    await server.unload(name, timeout=CALL)
+
+
+def _missing(inputs: list[dict[str, Any]]) -> str:
+    names = ", ".join(repr(each["name"]) for each in inputs)
+    return f"inputs: missing 'age'; this model takes the columns {names}"
 
 
 async def test_outputs_chosen_by_name(

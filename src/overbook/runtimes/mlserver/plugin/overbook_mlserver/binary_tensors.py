@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 import orjson
-from mlserver.codecs.string import encode_str
 from mlserver.errors import MLServerError
 from mlserver.types import InferenceRequest, InferenceResponse, TensorData
 from mlserver.utils import extract_headers, insert_headers
 from pydantic import ValidationError
 
 from overbook_mlserver import unanswered
+from overbook_mlserver.codecs import element
 from overbook_mlserver.encodings import read, replayed
 
 _HEADER = b"inference-header-content-length"
@@ -209,7 +209,7 @@ def _pack(output: Any) -> bytes | None:
     datatype = getattr(output.datatype, "value", output.datatype)
     data = getattr(output.data, "root", output.data)
     if datatype == "BYTES":
-        elements = [encode_str(each) if isinstance(each, str) else bytes(each) for each in data]
+        elements = [element(each) for each in data]
         return b"".join(struct.pack("<I", len(each)) + each for each in elements)
     dtype = _DTYPES.get(datatype)
     return None if dtype is None else np.asarray(data, dtype).tobytes()

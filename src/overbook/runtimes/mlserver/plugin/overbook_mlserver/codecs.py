@@ -6,30 +6,37 @@ What the codecs can encode goes out as it did. Of the rest:
 - Text is BYTES with content type ``str``. With a missing value among it, MLServer's way for columns of mixed objects:
   each value as JSON, content type ``pd_json``.
 - Numbers are what NumPy calls them. With a missing value they are FP64 and that one is null in JSON, NaN over gRPC.
+- In an array of mixed objects, where there is no JSON around: each that is neither text nor bytes as JSON.
 - A category is what it is a category of. Moments are BYTES in ISO 8601, content type ``datetime``.
 """
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterable
 from typing import Any
 
 import mlserver.codecs.pandas as columns
 import mlserver.grpc.converters as converters
+import mlserver.raw as raw
 import numpy as np
 import pandas as pd
 from mlserver.codecs.datetime import DatetimeCodec
+from mlserver.codecs.json import encode_to_json
 from mlserver.codecs.numpy import to_datatype
 from mlserver.codecs.utils import inject_batch_dimension
-from mlserver.types import Datatype, Parameters, ResponseOutput
+from mlserver.types import Datatype, Parameters, ResponseOutput, TensorData
 
 _NUMBERS = "biuf"
 _OBJECTS = np.dtype(object)
 
 
 def install() -> None:
-    """From now on MLServer's codec for DataFrames and its conversion to gRPC's messages do as is said above."""
+    """From now on MLServer's codec for DataFrames and its conversions to gRPC's messages do as is said above."""
     columns._to_response_output = column
     converters.InferTensorContentsConverter.from_types = _contents
+    raw._pack_tensor = _packed
+    raw._ensure_bytes = element
 
 
 def column(series: pd.Series, use_bytes: bool = True) -> ResponseOutput:
@@ -96,11 +103,35 @@ def _contents(type_object: Any, datatype: Datatype) -> Any:
         return _as_before(type_object, datatype)
     except TypeError:
         # JSON has null where these messages have NaN, and text where they have bytes.
-        values = [_for_message(each) for each in getattr(type_object, "root", type_object)]
-        return _as_before(values, datatype)
+        values = getattr(type_object, "root", type_object)
+        if datatype == Datatype.BYTES:
+            return _as_before(list(map(element, values)), datatype)
+        return _as_before(_with_nan(values), datatype)
 
 
-def _for_message(value: Any) -> Any:
-    if value is None:
-        return np.nan
-    return value.encode() if isinstance(value, str) else value
+_packed_as_before = raw._pack_tensor
+
+
+def _packed(tensor: Any) -> bytes:
+    """A tensor as raw contents, which is how a request that has them is answered."""
+    try:
+        return _packed_as_before(tensor)
+    except struct.error:
+        tensor.data = TensorData.model_construct(root=_with_nan(tensor.data))
+        return _packed_as_before(tensor)
+
+
+def _with_nan(values: Iterable[Any]) -> list[Any]:
+    """JSON has null where there is only a number here."""
+    return [np.nan if each is None else each for each in values]
+
+
+def element(value: Any) -> bytes:
+    """One of BYTES where there is nothing but bytes: what is neither text nor bytes is JSON, as in a column of mixed
+    objects.
+    """
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, bytes | bytearray):
+        return bytes(value)
+    return encode_to_json(value)

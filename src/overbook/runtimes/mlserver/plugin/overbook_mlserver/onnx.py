@@ -27,8 +27,9 @@ from mlserver.types import InferenceRequest, InferenceResponse
 
 from overbook_mlserver import calls
 from overbook_mlserver.offload import LoadFailed
-from overbook_mlserver.onnx_tensors import Tensor, decode, describe, encode, listed, matched
+from overbook_mlserver.onnx_tensors import Tensor, decode, describe, encode, matched
 from overbook_mlserver.prediction_cost import PredictionCost
+from overbook_mlserver.tensor_values import listed
 from overbook_mlserver.threads import threads
 
 # What ONNX Runtime says beside its reason: its own codes, the file, and places in its source.

@@ -13,6 +13,8 @@ import numpy as np
 from mlserver.errors import InferenceError
 from mlserver.types import MetadataTensor, RequestInput, ResponseOutput, TensorData
 
+from overbook_mlserver.tensor_values import bad, listed, numbers, texts
+
 # ONNX Runtime's name of a type: the protocol's, and NumPy's. BFLOAT16 and the like have no NumPy type there.
 _TYPES = {
     "tensor(bool)": ("BOOL", np.dtype(np.bool_)),
@@ -29,7 +31,6 @@ _TYPES = {
     "tensor(double)": ("FP64", np.dtype(np.float64)),
     "tensor(string)": ("BYTES", np.dtype(object)),
 }
-_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -76,17 +77,16 @@ def decode(given: RequestInput, tensor: Tensor) -> np.ndarray[Any, Any]:
     """The array for ONNX Runtime. Raises InferenceError."""
     datatype = getattr(given.datatype, "value", given.datatype)
     if datatype != tensor.datatype:
-        raise _bad(given, "datatype", f"{datatype}; expected {tensor.datatype}")
+        raise bad(given, "datatype", f"{datatype}; expected {tensor.datatype}")
     shape = list(given.shape)
     if not _fits(shape, tensor.shape):
-        raise _bad(given, "shape", f"{shape}; expected {list(tensor.shape or ())}")
-    data = getattr(given.data, "root", given.data)
-    values = _strings(given, data) if tensor.datatype == "BYTES" else _numbers(given, data, tensor)
+        raise bad(given, "shape", f"{shape}; expected {list(tensor.shape or ())}")
+    values = _strings(given) if tensor.datatype == "BYTES" else numbers(given, tensor.dtype)
     count = 1
     for size in shape:
         count *= size
     if values.size != count:
-        raise _bad(given, "data", f"{values.size} elements; shape {shape} takes {count}")
+        raise bad(given, "data", f"{values.size} elements; shape {shape} takes {count}")
     return values.reshape(shape)
 
 
@@ -104,15 +104,6 @@ def encode(tensor: Tensor, values: np.ndarray[Any, Any]) -> ResponseOutput:
     )
 
 
-def listed(names: Any) -> str:
-    """Names for a message: all of a few, the first of many."""
-    found = [repr(name) for name in names]
-    if len(found) == 1:
-        return found[0]
-    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-    return f"one of {', '.join(found[:_SHOWN])}{more}"
-
-
 def _fits(shape: Sequence[int], expected: tuple[int, ...] | None) -> bool:
     if any(size < 0 for size in shape):
         return False
@@ -122,61 +113,8 @@ def _fits(shape: Sequence[int], expected: tuple[int, ...] | None) -> bool:
     return len(shape) == len(expected) and all(want in (-1, size) for size, want in pairs)
 
 
-def _numbers(given: RequestInput, data: Any, tensor: Tensor) -> np.ndarray[Any, Any]:
-    try:
-        values = np.asarray(data)
-        if values.dtype.kind in "SU":
-            raise ValueError("has strings")
-        if tensor.dtype.kind in "iub" and values.size:
-            values = _integers(values, data, tensor.dtype)
-        return values.astype(tensor.dtype, copy=False)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise _bad(given, "data", f"not {tensor.datatype} throughout: {error}") from None
-
-
-def _integers(
-    values: np.ndarray[Any, Any], data: Any, dtype: np.dtype[Any]
-) -> np.ndarray[Any, Any]:
-    """NumPy would cut 1.5 to 1 and 300 to 44 without a word, and takes 0 beside 2**63 for floats."""
-    if values.dtype.kind not in "iub":
-        name, values = values.dtype.name, np.asarray(data, dtype=object)
-        if not all(isinstance(each, int) for each in values.flat):
-            raise ValueError(f"has {name} elements")
-    low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-    if values.dtype.kind != "b" and (values.min() < low or values.max() > high):
-        raise OverflowError(f"an element is outside {low} to {high}")
-    return values
-
-
-def _strings(given: RequestInput, data: Any) -> np.ndarray[Any, Any]:
-    found: list[str] = []
-    for element in _flat(data):
-        if isinstance(element, str):
-            found.append(element)
-        elif isinstance(element, bytes):
-            try:
-                found.append(element.decode())
-            except UnicodeDecodeError:
-                raise _bad(
-                    given, "data", f"element {len(found)} is not UTF-8; strings of ONNX are text"
-                ) from None
-        else:
-            raise _bad(given, "data", f"element {len(found)} is {element!r}; expected a string")
+def _strings(given: RequestInput) -> np.ndarray[Any, Any]:
+    found = texts(given)
     values = np.empty(len(found), dtype=object)
     values[:] = found
     return values
-
-
-def _flat(data: Any) -> Any:
-    if not isinstance(data, list):
-        yield data
-        return
-    for each in data:
-        if isinstance(each, list):
-            yield from _flat(each)
-        else:
-            yield each
-
-
-def _bad(given: RequestInput, field: str, what: str) -> InferenceError:
-    return InferenceError(f"input {given.name!r}: {field}: {what}")

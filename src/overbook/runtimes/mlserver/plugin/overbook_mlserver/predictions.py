@@ -31,6 +31,7 @@ from overbook_mlserver.prediction_cost import PredictionCost
 from overbook_mlserver.repository import IsolatedSettings
 from overbook_mlserver.samples import Samples
 from overbook_mlserver.short_loads import ShortLoads
+from overbook_mlserver.signatures import refusal
 from overbook_mlserver.unanswered import unmarked
 
 _LET_GO = ("mlserver_xgboost.", "mlserver_lightgbm.", "overbook_mlserver.catboost.")
@@ -66,6 +67,8 @@ class Predictions:
         except Exception as error:
             if (model := self._held(name)) is not None:
                 load_warnings.explain(model, error)
+                if (refused := refusal(model, error)) is not None:
+                    raise refused from None
             raise
         if seen is not None:
             self._samples.keep(name, seen)

@@ -30,7 +30,7 @@ from mlserver.model import MLModel
 from mlserver.registry import MultiModelRegistry
 from mlserver.settings import ModelSettings
 
-from overbook_mlserver import calls
+from overbook_mlserver import calls, input_decoding
 from overbook_mlserver.activity import Activity, Growth, Rest
 from overbook_mlserver.freeing import Dropped, anonymous_bytes, trim
 from overbook_mlserver.offload import LoadFailed, describe, in_thread
@@ -88,6 +88,7 @@ class Initialiser:
                 raise LoadFailed(
                     f"load() of {type(model).__name__} returned {ready!r}, expected True"
                 )
+            input_decoding.install(model)
             return True
 
         model.load = load

@@ -221,12 +221,14 @@ def _load_here(runner: asyncio.Runner, name: str, raw: dict[str, Any]) -> Any:
 
 
 async def _load(settings: Any) -> Any:
+    from overbook_mlserver import input_decoding
     from overbook_mlserver.offload import LoadFailed
 
     model = settings.implementation(settings)
     ready = await model.load()
     if not ready:
         raise LoadFailed(f"load() of {type(model).__name__} returned {ready!r}, expected True")
+    input_decoding.install(model)
     return model
 
 
