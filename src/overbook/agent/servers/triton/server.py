@@ -24,7 +24,7 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -34,12 +34,15 @@ from overbook.agent.servers.launched.server import LaunchedServer, emptied, tune
 from overbook.agent.servers.oip import OipClient
 from overbook.agent.servers.protocol import (
     Addresses,
+    Exposition,
+    Lives,
     ModelRejected,
     PreparedModel,
     Presence,
     ProcessMemory,
     ServerError,
     ServerUnreachable,
+    Unkept,
     Warn,
     unheard,
 )
@@ -59,6 +62,10 @@ _REPLACED_SECONDS: Final = 5.0
 # A stub whose answer is out has milliseconds of work left; how long they take is the machine's.
 _HALT_WORK_SECONDS: Final = 0.2
 _HALT_SECONDS: Final = 5.0
+# Bytes of what it measures: 100,000 series are 8 MiB.
+_MOST_METRICS: Final = 16 * 1024 * 1024
+# Loads and unloads wait for a look at what the model has counted.
+_ONE_LOOK_SECONDS: Final = 1.0
 _REASON: Final = re.compile(r"version \d+ is at UNAVAILABLE state: (.*?);?$")
 _DIED: Final = re.compile(r"^Internal: Stub process '.*' is not healthy\.$")
 
@@ -70,7 +77,8 @@ class TritonConfig:
     ``python``: of the runtime's environment. ``plugin``: the folder with the launcher package.
     ``state``: private to this replica; gets ``server/`` with the model repository, ``server.json``, ``server.log``.
     ``threads``: for OpenMP and BLAS inside one prediction; 0 means half of the machine's.
-    ``extras``: those of the runtime that are installed. ``warn``: is told what may be wrong with models.
+    ``extras``: those of the runtime that are installed. ``warn``: is told what may be wrong with models; ``lives``:
+    of their metrics.
     """
 
     python: Path
@@ -80,6 +88,7 @@ class TritonConfig:
     threads: int = 0
     extras: frozenset[str] = frozenset()
     warn: Warn = unheard
+    lives: Lives = field(default_factory=Unkept)
 
 
 class TritonServer(Unweighed):
@@ -90,16 +99,20 @@ class TritonServer(Unweighed):
         self._repository = config.state / "server" / _REPOSITORY
         self._offer = pip_offer(config.extras)
         self._warn = config.warn
+        self._lives = config.lives
         self._versions = Versions(config.python.parent.parent)
         self._launched = LaunchedServer(
             "Triton",
             config.host,
             lambda addresses: _process_spec(config, addresses),
+            metrics_port=True,
         )
         self._watch = stubs.StubWatch(self._on_lost)
         self._burials: dict[str, asyncio.Task[None]] = {}
         self._losses: asyncio.Queue[str] = asyncio.Queue()
         self._finalizing: set[str] = set()  # models with code to run at their end
+        self._loaded: set[str] = set()  # models whose series count
+        self._known: set[str] = set()  # models that were loaded since the server's start
 
     @property
     def addresses(self) -> Addresses:
@@ -159,6 +172,7 @@ class TritonServer(Unweighed):
         callees = await asyncio.to_thread(config.published_callees, name, self._repository)
         if callees:
             await self._load_ensemble(client, model, callees, timeout)
+            await self._first_look(name)
             return
         # From here on the end of the old ones is intended, unless the load fails.
         old = self._watch.take(name)
@@ -177,6 +191,7 @@ class TritonServer(Unweighed):
                 self._watch.add(name, old) if old else self._on_gone(name, old)
             raise
         self._watch.add(name, new)
+        await self._first_look(name)
         await self._let_end(name, old)
 
     async def unload(
@@ -184,6 +199,7 @@ class TritonServer(Unweighed):
     ) -> int | None:
         client = self._launched.client
         await self._buried(name)
+        await self._last_look(name)
         leaving = self._watch.take(name)
         halted = idle and name not in self._finalizing and await _halt(leaving, timeout)
         try:
@@ -232,6 +248,41 @@ class TritonServer(Unweighed):
 
     async def model_memory(self, name: str) -> ProcessMemory | None:
         return await asyncio.to_thread(stubs.memory, self._watch.of(name))
+
+    async def metrics(self, *, timeout: float) -> Exposition | None:
+        loaded = frozenset(self._loaded)
+        text, whole = await self._launched.client.metrics(most=_MOST_METRICS, timeout=timeout)
+        if whole:
+            return Exposition(shared=text, loaded=loaded, known=frozenset(self._known))
+        return Exposition(
+            shared=text[: text.rfind(b"\n") + 1],
+            loaded=loaded,
+            known=frozenset(self._known),
+            dropped={"": {"flood": 1}},
+        )
+
+    async def _last_look(self, name: str) -> None:
+        """Triton forgets some of what a model has counted, a while after the model."""
+        if name in self._loaded:
+            self._loaded.discard(name)
+            self._lives.ended(name, await self._of_one(name))
+
+    async def _first_look(self, name: str) -> None:
+        """And goes on with the rest where the model comes back."""
+        if name in self._loaded:
+            return
+        if name in self._known:
+            self._lives.began(name, await self._of_one(name))
+        self._loaded.add(name)
+        self._known.add(name)
+
+    async def _of_one(self, name: str) -> Exposition:
+        text = b""
+        with contextlib.suppress(ServerError):
+            text, _ = await self._launched.client.metrics(
+                most=_MOST_METRICS, timeout=_ONE_LOOK_SECONDS
+            )
+        return Exposition(shared=_lines_of(name, text), loaded=frozenset((name,)))
 
     async def wait_lost(self) -> str:
         return await self._losses.get()
@@ -312,6 +363,7 @@ class TritonServer(Unweighed):
     async def _bury(self, name: str, gone: frozenset[stubs.Stub]) -> None:
         """Have Triton let go of it: requests then see a 404, and the next load is a first one."""
         try:
+            await self._last_look(name)
             await self._launched.client.unload(name, timeout=_BURIAL_SECONDS)
             await asyncio.to_thread(self._clear_away, name, gone)
         except ServerError:
@@ -331,6 +383,8 @@ class TritonServer(Unweighed):
             burial.cancel()
         self._burials.clear()
         self._finalizing.clear()
+        self._loaded.clear()
+        self._known.clear()
         while not self._losses.empty():
             self._losses.get_nowait()
 
@@ -347,6 +401,12 @@ async def _halt(leaving: frozenset[stubs.Stub], timeout: float) -> bool:
     except asyncio.CancelledError:
         halting.add_done_callback(lambda _: stubs.resume(leaving))
         raise
+
+
+def _lines_of(name: str, page: bytes) -> bytes:
+    """The lines of one model, with the heads of all families."""
+    label = f'model="{name}"'.encode()
+    return b"\n".join([line for line in page.split(b"\n") if line[:1] == b"#" or label in line])
 
 
 def _reason(text: str) -> str:
@@ -368,6 +428,7 @@ def _process_spec(config: TritonConfig, addresses: Addresses) -> ProcessSpec:
             *(str(config.python), "-m", "overbook_triton", "--host", config.host),
             *("--rest-port", addresses.rest.rpartition(":")[2]),
             *("--grpc-port", addresses.grpc.rpartition(":")[2]),
+            *("--metrics-port", addresses.metrics.rpartition(":")[2]),
             *("--models", _REPOSITORY, "--segments", _segments(config)),
         ),
         environment=tuned(server_environment(os.environ, drop=("TRITON",)), config.threads)
