@@ -104,6 +104,11 @@ class Kept:
         for model in self._models:
             self.end(model)
 
+    def lose_sight(self) -> None:
+        """The server does not answer: nobody knows what gauges are now."""
+        for known in self._models.values():
+            known.gauges = {}
+
     def forget(self, model: str) -> None:
         self._models.pop(model, None)
 

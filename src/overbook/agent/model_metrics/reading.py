@@ -1,10 +1,9 @@
 """Pure: the series in an inference server's page of metrics, by model, within bounds.
 
 Theory of operation. Whatever a page holds was written by models, by mistake or to do harm, so each bound is of one
-model, and what breaks it costs that model alone. Lines are cheap to look at and dear to parse (some 20 microseconds),
-so they are counted, and the model in them is found, before prometheus_client parses those that are admitted: family by
-family, as it gives up at the first line that it cannot read. A histogram or summary that lost a line is dropped with
-all its lines: half of one is wrong.
+model, and what breaks it costs that model alone. Lines are cheap to look at and dear to parse (see `parsing`), so they
+are counted, and the model in them is found, before those that are admitted are parsed. A histogram or summary that lost
+a line is dropped with all its lines: half of one is wrong.
 
 Models are told apart by the server's own account where it gives one (`Exposition.models`), else by the label ``model``.
 """
@@ -16,10 +15,10 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
-from prometheus_client.parser import text_string_to_metric_families
-
+from overbook.agent.model_metrics.parsing import Parser, Sample
 from overbook.agent.servers.protocol import Exposition
 from overbook.metrics.families import OURS, Family, Labels, Series
 
@@ -46,7 +45,6 @@ TOLD: Final = {
 _NAME: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _MODEL: Final = re.compile(r'[{,]\s*model="((?:[^"\\]|\\.)*)"')
-_KINDS: Final = frozenset(("counter", "gauge", "histogram", "summary"))
 # The label in which the lines of one histogram or summary differ.
 STEP: Final = {"histogram": "le", "summary": "quantile"}
 PARTED: Final = frozenset(STEP)
@@ -93,17 +91,26 @@ class _Block:
 _Owner = Callable[[_Block, str], str | None]
 
 
-def read(exposition: Exposition, assigned: Callable[[str], bool], bounds: Bounds) -> Reading:
-    """``assigned``: whether a name is that of a model of this replica, loaded or not."""
+def read(
+    exposition: Exposition,
+    assigned: Callable[[str], bool],
+    bounds: Bounds,
+    parser: Parser | None = None,
+) -> Reading:
+    """``assigned``: whether a name is that of a model of this replica, loaded or not. ``parser``: that of the page
+    before.
+    """
+    parser = parser or Parser()
     reading = Reading()
     for model, why in exposition.dropped.items():
         for reason, count in why.items():
             reading.dropped[model, reason] += count
     for model, text in exposition.models.items():
-        _Reader(reading, bounds, _only(model), _of_model).read(text)
+        _Reader(reading, bounds, parser, _only(model), _of_model).read(text)
     if exposition.shared:
         owner = _by_label(exposition, assigned)
-        _Reader(reading, bounds, owner, _of_server).read(exposition.shared)
+        _Reader(reading, bounds, parser, owner, _of_server).read(exposition.shared)
+    parser.turn()
     return reading
 
 
@@ -141,8 +148,14 @@ class _Reader:
     """Reads one text into ``reading``."""
 
     def __init__(
-        self, reading: Reading, bounds: Bounds, owner: _Owner, may: Callable[[str], bool]
+        self,
+        reading: Reading,
+        bounds: Bounds,
+        parser: Parser,
+        owner: _Owner,
+        may: Callable[[str], bool],
     ) -> None:
+        self._parser = parser
         self._reading = reading
         self._bounds = bounds
         self._owner = owner
@@ -172,11 +185,14 @@ class _Reader:
         # A second family of one name is somebody else's.
         again = bool(block.name) and block.name in self._seen
         self._seen.add(block.name)
-        for owner, lines in admitted.items():
+        lines = [line for of_owner in admitted.values() for line in of_owner]
+        samples = iter(() if again else self._parser.parse(block.name, block.head, lines))
+        for owner, of_owner in admitted.items():
             if again:
-                self._drop(owner, CLASH, len(lines))
+                self._drop(owner, CLASH, len(of_owner))
             else:
-                self._parse(owner, block, lines, cut=owner in cut)
+                found = list(islice(samples, len(of_owner)))
+                self._sort(owner, found, cut=owner in cut)
 
     def _refusal(self, owner: str, line: str) -> str:
         """Why the line is not parsed; "" where it is, and then it counts."""
@@ -189,20 +205,26 @@ class _Reader:
         self._length[owner] += len(line)
         return ""
 
-    def _parse(self, owner: str, block: _Block, lines: list[str], *, cut: bool) -> None:
-        try:
-            families = _parsed(block, lines)
-        except (ValueError, LookupError, OverflowError):
-            self._drop(owner, UNREADABLE, len(lines))
-            return
-        for family in families:
+    def _sort(self, owner: str, samples: list[Sample | None], *, cut: bool) -> None:
+        """The families of one owner: one, unless lines stand below the heads of another."""
+        families: dict[str, Family] = {}
+        for each in samples:
+            if each is None:
+                # Of what else its family has nobody knows whether it is whole.
+                self._drop(owner, UNREADABLE, len(samples))
+                return
+            family = families.get(each.family)
+            if family is None:
+                documentation = each.documentation[: self._bounds.documentation]
+                family = families[each.family] = Family(each.family, each.kind, documentation)
+            family.series.append(Series(each.name, each.labels, each.value))
+        for family in families.values():
             if family.name.endswith("_created"):
                 continue  # when a counter began: of no use where lives are added up
             reason = self._refusal_of(owner, family)
             if reason:
                 self._drop(owner, reason, len(family.series))
                 continue
-            family.documentation = family.documentation[: self._bounds.documentation]
             family.series = self._good(owner, family, cut=cut)
             if family.series:
                 self._reading.families.setdefault(owner, {})[family.name] = family
@@ -283,26 +305,6 @@ def _blocks(text: str) -> Iterator[_Block]:
             block = _Block(words[2])
         block.head.append(line)
     yield block
-
-
-def _parsed(block: _Block, lines: list[str]) -> list[Family]:
-    found: dict[str, Family] = {}
-    for metric in text_string_to_metric_families("\n".join((*block.head, *lines))):
-        kind = metric.type if metric.type in _KINDS else "untyped"
-        name = metric.name
-        # The parser takes the end off a counter's name, or adds it to its samples'.
-        if kind == "counter" and block.name in (name, f"{name}_total"):
-            name = block.name
-        family = found.setdefault(name, Family(name, kind, metric.documentation))
-        family.series += [
-            Series(
-                name if kind == "counter" else each.name,
-                tuple(each.labels.items()),
-                float(each.value),
-            )
-            for each in metric.samples
-        ]
-    return list(found.values())
 
 
 def _is_number(text: str) -> bool:

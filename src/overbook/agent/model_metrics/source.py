@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from overbook import metrics
 from overbook.agent.clock import Clock
 from overbook.agent.model_metrics.kept import Kept, Room
+from overbook.agent.model_metrics.parsing import Parser
 from overbook.agent.model_metrics.reading import CLASH, SERVER, TOLD, Bounds, Reading, read
 from overbook.agent.notices import Notices
 from overbook.agent.servers.protocol import Exposition, ServerError
@@ -57,6 +58,7 @@ class ModelMetrics:
         self._names = names
         self._bounds = bounds or Bounds()
         self._kept = Kept(room or Room())
+        self._parser = Parser()
         self._pid: int | None = None
         self._looking: asyncio.Task[None] | None = None
         self._looked = -_FRESH_SECONDS
@@ -113,12 +115,12 @@ class ModelMetrics:
                 return
             assigned = self._assigned()
             reading = await asyncio.to_thread(
-                read, exposition, lambda name: name in assigned, self._bounds
+                read, exposition, lambda name: name in assigned, self._bounds, self._parser
             )
             up.set(1)
         except ServerError as error:
-            # Gauges of now are not known; what was counted stays as it was.
             log.debug("metrics of the inference server: %s", error)
+            self._kept.lose_sight()
             reading = Reading()
             up.set(0)
         finally:

@@ -107,6 +107,10 @@ class LaunchedServer:
         await self._process.look()
         return client is not None and await client.live_rest(timeout=timeout)
 
+    async def look_at_metrics(self, *, most: int, timeout: float) -> tuple[bytes, bool]:
+        """See `OipClient.metrics`."""
+        return await self.client.metrics(most=most, timeout=timeout)
+
     async def memory(self) -> ProcessMemory:
         return await self._process.memory()
 

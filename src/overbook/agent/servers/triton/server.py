@@ -48,6 +48,7 @@ from overbook.agent.servers.protocol import (
 )
 from overbook.agent.servers.triton import config, stubs
 from overbook.agent.servers.triton.backends import pip_offer
+from overbook.agent.servers.triton.measured import Measured
 from overbook.agent.servers.unweighed import Unweighed
 from overbook.agent.servers.versions import Versions
 
@@ -62,10 +63,6 @@ _REPLACED_SECONDS: Final = 5.0
 # A stub whose answer is out has milliseconds of work left; how long they take is the machine's.
 _HALT_WORK_SECONDS: Final = 0.2
 _HALT_SECONDS: Final = 5.0
-# Bytes of what it measures: 100,000 series are 8 MiB.
-_MOST_METRICS: Final = 16 * 1024 * 1024
-# Loads and unloads wait for a look at what the model has counted.
-_ONE_LOOK_SECONDS: Final = 1.0
 _REASON: Final = re.compile(r"version \d+ is at UNAVAILABLE state: (.*?);?$")
 _DIED: Final = re.compile(r"^Internal: Stub process '.*' is not healthy\.$")
 
@@ -99,7 +96,6 @@ class TritonServer(Unweighed):
         self._repository = config.state / "server" / _REPOSITORY
         self._offer = pip_offer(config.extras)
         self._warn = config.warn
-        self._lives = config.lives
         self._versions = Versions(config.python.parent.parent)
         self._launched = LaunchedServer(
             "Triton",
@@ -111,8 +107,7 @@ class TritonServer(Unweighed):
         self._burials: dict[str, asyncio.Task[None]] = {}
         self._losses: asyncio.Queue[str] = asyncio.Queue()
         self._finalizing: set[str] = set()  # models with code to run at their end
-        self._loaded: set[str] = set()  # models whose series count
-        self._known: set[str] = set()  # models that were loaded since the server's start
+        self._measured = Measured(self._launched.look_at_metrics, config.lives)
 
     @property
     def addresses(self) -> Addresses:
@@ -172,7 +167,7 @@ class TritonServer(Unweighed):
         callees = await asyncio.to_thread(config.published_callees, name, self._repository)
         if callees:
             await self._load_ensemble(client, model, callees, timeout)
-            await self._first_look(name)
+            await self._measured.begin(name)
             return
         # From here on the end of the old ones is intended, unless the load fails.
         old = self._watch.take(name)
@@ -191,7 +186,7 @@ class TritonServer(Unweighed):
                 self._watch.add(name, old) if old else self._on_gone(name, old)
             raise
         self._watch.add(name, new)
-        await self._first_look(name)
+        await self._measured.begin(name)
         await self._let_end(name, old)
 
     async def unload(
@@ -199,7 +194,7 @@ class TritonServer(Unweighed):
     ) -> int | None:
         client = self._launched.client
         await self._buried(name)
-        await self._last_look(name)
+        await self._measured.end(name)
         leaving = self._watch.take(name)
         halted = idle and name not in self._finalizing and await _halt(leaving, timeout)
         try:
@@ -250,39 +245,7 @@ class TritonServer(Unweighed):
         return await asyncio.to_thread(stubs.memory, self._watch.of(name))
 
     async def metrics(self, *, timeout: float) -> Exposition | None:
-        loaded = frozenset(self._loaded)
-        text, whole = await self._launched.client.metrics(most=_MOST_METRICS, timeout=timeout)
-        if whole:
-            return Exposition(shared=text, loaded=loaded, known=frozenset(self._known))
-        return Exposition(
-            shared=text[: text.rfind(b"\n") + 1],
-            loaded=loaded,
-            known=frozenset(self._known),
-            dropped={"": {"flood": 1}},
-        )
-
-    async def _last_look(self, name: str) -> None:
-        """Triton forgets some of what a model has counted, a while after the model."""
-        if name in self._loaded:
-            self._loaded.discard(name)
-            self._lives.ended(name, await self._of_one(name))
-
-    async def _first_look(self, name: str) -> None:
-        """And goes on with the rest where the model comes back."""
-        if name in self._loaded:
-            return
-        if name in self._known:
-            self._lives.began(name, await self._of_one(name))
-        self._loaded.add(name)
-        self._known.add(name)
-
-    async def _of_one(self, name: str) -> Exposition:
-        text = b""
-        with contextlib.suppress(ServerError):
-            text, _ = await self._launched.client.metrics(
-                most=_MOST_METRICS, timeout=_ONE_LOOK_SECONDS
-            )
-        return Exposition(shared=_lines_of(name, text), loaded=frozenset((name,)))
+        return await self._measured.page(timeout=timeout)
 
     async def wait_lost(self) -> str:
         return await self._losses.get()
@@ -363,7 +326,7 @@ class TritonServer(Unweighed):
     async def _bury(self, name: str, gone: frozenset[stubs.Stub]) -> None:
         """Have Triton let go of it: requests then see a 404, and the next load is a first one."""
         try:
-            await self._last_look(name)
+            await self._measured.end(name)
             await self._launched.client.unload(name, timeout=_BURIAL_SECONDS)
             await asyncio.to_thread(self._clear_away, name, gone)
         except ServerError:
@@ -383,8 +346,7 @@ class TritonServer(Unweighed):
             burial.cancel()
         self._burials.clear()
         self._finalizing.clear()
-        self._loaded.clear()
-        self._known.clear()
+        self._measured.clear()
         while not self._losses.empty():
             self._losses.get_nowait()
 
@@ -401,12 +363,6 @@ async def _halt(leaving: frozenset[stubs.Stub], timeout: float) -> bool:
     except asyncio.CancelledError:
         halting.add_done_callback(lambda _: stubs.resume(leaving))
         raise
-
-
-def _lines_of(name: str, page: bytes) -> bytes:
-    """The lines of one model, with the heads of all families."""
-    label = f'model="{name}"'.encode()
-    return b"\n".join([line for line in page.split(b"\n") if line[:1] == b"#" or label in line])
 
 
 def _reason(text: str) -> str:

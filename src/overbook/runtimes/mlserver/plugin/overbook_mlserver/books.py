@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -35,7 +36,10 @@ from overbook_mlserver.offload import in_thread
 
 # Series of one model that are shown: a few more than the agent shows, which says what it leaves out.
 _MOST_SERIES = 600
-_MOST_SECONDS = 1.0
+# The agent waits for a little longer than for all of them.
+_ALL_SECONDS = 1.8
+_BOOK_SECONDS = 1.0
+_GLANCE_SECONDS = 0.1
 # Why series are left out, in the agent's words.
 FLOOD, UNREADABLE, HANGS = "flood", "unreadable", "hangs"
 _COUNTING = ("counter", "histogram", "summary")
@@ -121,9 +125,10 @@ class Books:
             if book.hanging
         }
         work = asyncio.ensure_future(in_thread(look.run))
-        await asyncio.wait({work}, timeout=_MOST_SECONDS)
-        if not work.done():
-            look.give_up()
+        end = time.monotonic() + _ALL_SECONDS
+        while not work.done() and not look.hangs and time.monotonic() < end:
+            await asyncio.wait({work}, timeout=_GLANCE_SECONDS)
+        look.give_up()
         return hanging | dict(look.found)
 
     def _registry(self) -> MetricsRegistry | None:
@@ -138,23 +143,30 @@ class _Look:
 
     def __init__(self, books: list[tuple[str, Book]]) -> None:
         self._books = books
-        self._at: Book | None = None
+        self._at: tuple[Book, float] | None = None
         self._given_up = False
         self.found: dict[str, dict[str, Any]] = {}
 
+    @property
+    def hangs(self) -> bool:
+        at = self._at
+        return at is not None and time.monotonic() - at[1] > _BOOK_SECONDS
+
     def give_up(self) -> None:
+        """Nobody waits for the rest, if there is any. A book that hangs is passed over until it does not."""
         self._given_up = True
-        if (book := self._at) is not None:
-            book.hanging = True
+        at = self._at
+        if at is not None and self.hangs:
+            at[0].hanging = True
 
     async def run(self) -> None:
         for name, book in self._books:
-            self._at = book
+            if self._given_up:
+                return
+            self._at = book, time.monotonic()
             shown = book.shown()
             self._at = None
-            if self._given_up:
-                book.hanging = False
-                return
+            book.hanging = False
             self.found[name] = shown
 
 
