@@ -16,6 +16,7 @@ from overbook.agent.deaths import Calls
 from overbook.agent.servers.protocol import (
     Addresses,
     Configuration,
+    Exposition,
     ModelRejected,
     PreparedModel,
     Presence,
@@ -267,6 +268,9 @@ class FakeServer:
 
     async def borrowed(self) -> int:
         return self.bodies
+
+    async def metrics(self, *, timeout: float) -> Exposition | None:
+        return None
 
     async def wait_lost(self) -> str:
         return await self._losses.get()

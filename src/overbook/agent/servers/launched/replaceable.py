@@ -14,6 +14,7 @@ from overbook.agent.deaths import Calls
 from overbook.agent.servers.protocol import (
     Addresses,
     Configuration,
+    Exposition,
     InferenceServer,
     PreparedModel,
     Presence,
@@ -145,6 +146,9 @@ class ReplaceableServer:
 
     async def borrowed(self) -> int:
         return await self._current.borrowed()
+
+    async def metrics(self, *, timeout: float) -> Exposition | None:
+        return await self._current.metrics(timeout=timeout)
 
     async def wait_lost(self) -> str:
         while True:
