@@ -61,7 +61,7 @@ def test_more_models_than_memory_were_served_and_no_request_failed(cells: dict[s
     summary = ast.literal_eval(cells["result"].text)
     assert summary["models"] == MODELS
     assert summary["memory that they need (MiB)"] > 1.5 * summary["memory that they got (MiB)"]
-    assert summary["requests"] > 20
+    assert summary["requests"] >= summary["loads"]
     assert summary["failed or wrong"] == 0
     assert summary["loads"] > 0
     assert summary["evictions"] > 0
@@ -84,8 +84,8 @@ def test_the_picture_shows_models_in_memory_loading_and_on_disk(cells: dict[str,
 
 def test_nothing_of_it_is_left(cells: dict[str, Cell], scratch: Path) -> None:
     assert "stopped" in cells["stop"].text
-    # ONNX Runtime leaves a file in the folder for temporary files, `.ses`, whoever runs it.
-    assert [path.name for path in scratch.iterdir() if path.name != ".ses"] == []
+    # Nor `.ses`, in which ONNX Runtime keeps the session of its telemetry where nobody turns that off.
+    assert [path.name for path in scratch.iterdir()] == []
     running = [
         line
         for process in psutil.process_iter(["cmdline"])

@@ -163,5 +163,7 @@ def tuned(environment: Mapping[str, str], threads: int) -> dict[str, str]:
         made.setdefault(variable, count)
     # Threads that spin after a prediction take the CPU from the next model's.
     made.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # From 1.32 on ONNX Runtime sends what it does to its makers unless it is told not to (its Privacy.md).
+    made.setdefault("ORT_DISABLE_TELEMETRY", "1")
     # With these two glibc gives the memory of an unloaded model back to the kernel.
     return made | {"MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": "65536"}
