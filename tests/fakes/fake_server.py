@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from overbook.agent.deaths import Calls
 from overbook.agent.servers.protocol import (
     Addresses,
+    Exposition,
     ModelRejected,
     PreparedModel,
     Presence,
@@ -260,6 +261,9 @@ class FakeServer:
 
     async def borrowed(self) -> int:
         return self.bodies
+
+    async def metrics(self, *, timeout: float) -> Exposition | None:
+        return None
 
     async def wait_lost(self) -> str:
         return await self._losses.get()

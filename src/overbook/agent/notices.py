@@ -129,6 +129,13 @@ class Notices:
         """There is another content, or a person asked: whatever happens next is news."""
         self.failures.pop(model, None)
 
+    def metrics_dropped(self, model: str, why: str) -> None:
+        """Series that it measures are left out of the page of metrics. "": those of no model."""
+        whose = "of it" if model else "of its own, or of models that do not say whose they are,"
+        told = f"metrics {whose} are left out: {why}"
+        self._event("ModelMetricsDropped", model, told, warning=True)
+        self.wake.set()
+
     def lost(self, model: ModelName) -> None:
         metrics.MODELS_LOST.labels(*self.labels).inc()
         self._event("ModelLost", model, "the process that served it died", warning=True)

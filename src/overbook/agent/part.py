@@ -27,6 +27,7 @@ from overbook.agent.memory.machine import room_for
 from overbook.agent.memory.probe import TreeProbe
 from overbook.agent.memory.store import SizeStore
 from overbook.agent.memory.unattributed import passing_of
+from overbook.agent.model_metrics.source import ModelMetrics
 from overbook.agent.notices import Notices
 from overbook.agent.operations import OperationLimits
 from overbook.agent.proven import Proven
@@ -36,11 +37,16 @@ from overbook.agent.servers.attached.foreign import Foreign
 from overbook.agent.servers.attached.server import AttachedServer
 from overbook.agent.servers.factory import attach, make_server, sequence_idle
 from overbook.agent.servers.launched.replaceable import ReplaceableServer
-from overbook.agent.servers.protocol import InferenceServer, PreparedModel, Presence
+from overbook.agent.servers.protocol import (
+    InferenceServer,
+    PreparedModel,
+    Presence,
+)
 from overbook.agent.service import AgentService
 from overbook.agent.supervisor import RestartLimits, Supervisor
 from overbook.agent.surveys import Surveys
 from overbook.artifacts.cache import ArtifactCache
+from overbook.metrics.page import PAGE
 from overbook.residency.chosen import DEFAULT, POLICIES
 from overbook.residency.replica import Limits
 from overbook.runtimes.catalogue import UnknownRuntime, runtime
@@ -108,6 +114,7 @@ class AgentPart:
         self._clock = Clock()
         self._notices = Notices(config.server, config.replica, self._clock)
         self._folder = config.state_dir / "agents" / f"{config.server}-{config.replica}"
+        self._model_metrics = ModelMetrics(self._notices, self._clock, PAGE.names)
         self._budget = config.memory
         self._retired = False
         self._live: tuple[Actor, Supervisor] | None = None
@@ -157,24 +164,28 @@ class AgentPart:
             server = attach(config.runtime, config.attachment, changed)
         kept = _Kept(self._folder, _identity(config), self._notices.not_kept)
         agent = self._assembled(server, kept, foreign)
+        self._model_metrics.of(server, lambda: agent.assignments.assigned)
         surveys = Surveys()
         service = AgentService(agent.assignments, agent.actor.followers)
         register = partial(agent_pb2_grpc.add_AgentServiceServicer_to_server, service)
         try:
-            async with (
-                serving(config.listen, register, grace=_STOP_GRACE),
-                asyncio.TaskGroup() as tasks,
-            ):
-                tasks.create_task(agent.run(), name="agent")
-                await asyncio.sleep(0)
-                self._live = agent.actor, agent.supervisor
-                self.serving.set()
-                tasks.create_task(self._link(agent, surveys, foreign).run(), name="scheduler link")
-                tasks.create_task(self._prune(agent.assignments), name="cache pruning")
-                tasks.create_task(_remember(agent.assignments), name="history")
+            with PAGE.showing(self._model_metrics):
+                async with (
+                    serving(config.listen, register, grace=_STOP_GRACE),
+                    asyncio.TaskGroup() as tasks,
+                ):
+                    tasks.create_task(agent.run(), name="agent")
+                    await asyncio.sleep(0)
+                    self._live = agent.actor, agent.supervisor
+                    self.serving.set()
+                    link = self._link(agent, surveys, foreign)
+                    tasks.create_task(link.run(), name="scheduler link")
+                    tasks.create_task(self._prune(agent.assignments), name="cache pruning")
+                    tasks.create_task(_remember(agent.assignments), name="history")
         finally:
             self._live = None
             self.serving.clear()
+            self._model_metrics.close()
             agent.assignments.remember()
             if isinstance(server, AttachedServer) and self._retired:
                 await server.release(timeout=_RELEASE)
@@ -244,7 +255,7 @@ class AgentPart:
     def _made(self, folder: Path) -> InferenceServer:
         if self._config.environment is None:
             raise ValueError("a server that is started here needs an environment")
-        return make_server(self._config.environment, folder, self._warn)
+        return make_server(self._config.environment, folder, self._warn, self._model_metrics)
 
     def _warn(self, model: PreparedModel, texts: Iterable[str]) -> None:
         content = f"{model.artifact}/{model.version}"

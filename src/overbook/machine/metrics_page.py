@@ -5,7 +5,6 @@ The scheduler needs none: its control API has that page.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import os
@@ -13,10 +12,9 @@ import socket
 from collections.abc import AsyncIterator
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from overbook.machine.options import MetricsOptions
-from overbook.metrics import REGISTRY
+from overbook.metrics.page import CONTENT_TYPE, PAGE
 
 
 class MetricsPageFailed(Exception):
@@ -44,9 +42,7 @@ async def shown(where: MetricsOptions) -> AsyncIterator[None]:
 
 
 async def _page(request: web.Request) -> web.Response:
-    # In a thread: of thousands of models it is long, and requests would wait for it.
-    content = await asyncio.to_thread(generate_latest, REGISTRY)
-    return web.Response(body=content, headers={"Content-Type": CONTENT_TYPE_LATEST})
+    return web.Response(body=await PAGE.text(), headers={"Content-Type": CONTENT_TYPE})
 
 
 def _failure(where: MetricsOptions, error: OSError) -> MetricsPageFailed:

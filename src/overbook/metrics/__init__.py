@@ -142,6 +142,18 @@ VERDICTS = Counter(
     ("verdict",),
     registry=REGISTRY,
 )
+SERVER_METRICS_UP = Gauge(
+    "overbook_server_metrics_up",
+    "Whether the inference server's own metrics could be read for this page.",
+    _REPLICA,
+    registry=REGISTRY,
+)
+MODEL_METRICS_DROPPED = Counter(
+    "overbook_model_metrics_dropped",
+    "Series of models that were left out of a page of metrics, by reason; of the server itself without a model.",
+    (*_REPLICA, "model", "reason"),
+    registry=REGISTRY,
+)
 XDS_PUSH_SECONDS = Histogram(
     "overbook_xds_ack_seconds",
     "From a routing change to Envoy's acknowledgement.",

@@ -14,13 +14,12 @@ from typing import Annotated, Any, Final, TypeAlias, cast
 from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 
 from overbook import __version__
 from overbook.manifests.problems import Json, field_name, shown
-from overbook.metrics import REGISTRY
+from overbook.metrics.page import CONTENT_TYPE, PAGE
 from overbook.scheduler import bodies, pins, status
 from overbook.scheduler.actor import Actor
 from overbook.scheduler.apply import FAILED, SKIPPED, Result, apply
@@ -368,8 +367,8 @@ def _health(ready: ReadyCheck) -> APIRouter:
 
     @router.get("/metrics")
     async def metrics() -> Response:
-        """These are the metrics of this process, in the text format of Prometheus."""
-        return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
+        """These are the metrics of this process and its agents' models, in the text format of Prometheus."""
+        return Response(await PAGE.text(), media_type=CONTENT_TYPE)
 
     return router
 

@@ -17,6 +17,7 @@ sys.path.insert(0, sys.argv[1])
 from mlserver.errors import InferenceError
 from mlserver.model import MLModel
 from mlserver.types import InferenceRequest, InferenceResponse, RequestInput
+from overbook_mlserver.books import Books
 from overbook_mlserver.predictions import Predictions
 from overbook_mlserver.repository import IsolatedSettings
 from overbook_mlserver.samples import Samples
@@ -56,7 +57,7 @@ async def main() -> None:
 
     short_loads = SimpleNamespace(expected=lambda settings: settings.name == "short-load")
     samples = Samples()
-    predictions = Predictions(models.get, short_loads, samples, infer)
+    predictions = Predictions(models.get, short_loads, samples, Books(), infer)
     tensor = RequestInput(name="x", shape=[1], datatype="FP32", data=[1.5])
     found = {}
     for name in [*CASES, "unknown"]:

@@ -11,7 +11,14 @@ from overbook.agent.servers.attached.kinds import AttachedKind, AttachedMlserver
 from overbook.agent.servers.attached.server import AttachedServer
 from overbook.agent.servers.mlserver import settings as mlserver_settings
 from overbook.agent.servers.mlserver.server import MlserverConfig, MlserverServer
-from overbook.agent.servers.protocol import InferenceServer, PreparedModel, Warn, unheard
+from overbook.agent.servers.protocol import (
+    InferenceServer,
+    Lives,
+    PreparedModel,
+    Unkept,
+    Warn,
+    unheard,
+)
 from overbook.agent.servers.triton import config as triton_config
 from overbook.agent.servers.triton import ensembles, sequences
 from overbook.agent.servers.triton import layout as triton_layout
@@ -19,13 +26,21 @@ from overbook.agent.servers.triton.server import TritonConfig, TritonServer
 from overbook.runtimes.catalogue import UnknownRuntime
 from overbook.runtimes.install import RuntimeEnvironment
 
-LAUNCHED: Final[Mapping[str, Callable[[RuntimeEnvironment, Path, Warn], InferenceServer]]] = {
-    "mlserver": lambda installed, folder, warn: MlserverServer(
-        MlserverConfig(**_told(installed, folder, warn))
-    ),
-    "triton": lambda installed, folder, warn: TritonServer(
-        TritonConfig(**_told(installed, folder, warn))
-    ),
+
+class _Told(TypedDict):
+    """What every server that is started here is told."""
+
+    python: Path
+    plugin: Path
+    state: Path
+    extras: frozenset[str]
+    warn: Warn
+    lives: Lives
+
+
+LAUNCHED: Final[Mapping[str, Callable[[_Told], InferenceServer]]] = {
+    "mlserver": lambda told: MlserverServer(MlserverConfig(**told)),
+    "triton": lambda told: TritonServer(TritonConfig(**told)),
 }
 ATTACHED: Final[Mapping[str, Callable[[], AttachedKind]]] = {
     "mlserver": AttachedMlserver,
@@ -46,36 +61,28 @@ WORDS: Final[Mapping[str, Callable[[PreparedModel], str]]] = {
 }
 
 
-class _Told(TypedDict):
-    """What every server that is started here is told."""
-
-    python: Path
-    plugin: Path
-    state: Path
-    extras: frozenset[str]
-    warn: Warn
-
-
-def _told(installed: RuntimeEnvironment, folder: Path, warn: Warn) -> _Told:
+def _told(installed: RuntimeEnvironment, folder: Path, warn: Warn, lives: Lives) -> _Told:
     return {
         "python": installed.python,
         "plugin": installed.plugin,
         "state": folder,
         "extras": installed.extras,
         "warn": warn,
+        "lives": lives,
     }
 
 
 def make_server(
-    installed: RuntimeEnvironment, folder: Path, warn: Warn = unheard
+    installed: RuntimeEnvironment, folder: Path, warn: Warn = unheard, lives: Lives | None = None
 ) -> InferenceServer:
-    """The server of one replica, not started; ``folder`` is its own. ``warn``: is told what may be wrong with models.
+    """The server of one replica, not started; ``folder`` is its own. ``warn``: is told what may be wrong with models,
+    ``lives``: of their metrics.
 
     Raises UnknownRuntime.
     """
     if installed.name not in LAUNCHED:
         raise UnknownRuntime(_unknown(installed.name, "started", LAUNCHED))
-    return LAUNCHED[installed.name](installed, folder, warn)
+    return LAUNCHED[installed.name](_told(installed, folder, warn, lives or Unkept()))
 
 
 def attach(runtime: str, attachment: Attachment, on_foreign: Callable[[], None]) -> AttachedServer:

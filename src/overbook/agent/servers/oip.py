@@ -16,6 +16,7 @@ import aiohttp
 import grpc
 from google.protobuf.message import Message
 
+from overbook.agent.servers.bounded import read_up_to
 from overbook.agent.servers.protocol import (
     Addresses,
     ModelRejected,
@@ -176,6 +177,18 @@ class OipClient:
         if not isinstance(found, dict):
             raise ModelRejected(f"metadata of {name}: expected an object, got {one_line(text)}")
         return found
+
+    async def metrics(self, *, most: int, timeout: float) -> tuple[bytes, bool]:
+        """What it measures, up to ``most`` bytes, and whether that is all. Raises ServerUnreachable."""
+        url = f"http://{self._addresses.metrics}/metrics"
+        try:
+            async with self._http.get(url, timeout=aiohttp.ClientTimeout(timeout)) as reply:
+                if reply.status == HTTPStatus.OK:
+                    return await read_up_to(reply, most)
+                told = f"HTTP {reply.status}"
+        except (aiohttp.ClientError, TimeoutError) as error:
+            told = f"{type(error).__name__} after at most {timeout:g} s"
+        raise ServerUnreachable(f"metrics of {self._addresses.metrics}: {told}")
 
     async def _get(self, address: str, path: str, timeout: float) -> tuple[int, bytes]:
         """Status and body. Raises ServerUnreachable."""

@@ -7,7 +7,7 @@ model is the caller's promise; different models may be loaded and unloaded at th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -86,6 +86,7 @@ class PreparedModel:
 class Addresses:
     """Where the data plane reaches the server, ``host:port``.
 
+    ``metrics``: where it shows what it measures; empty when that is none of these ports.
     ``infer``: an endpoint for gateways that answers unary inference of both protocols over HTTP/1.1, quicker
     than the others do; empty when the server has none. A server that has one marks the answers that no model gave
     (x-overbook-unanswered).
@@ -94,6 +95,22 @@ class Addresses:
     rest: str
     grpc: str
     infer: str = ""
+    metrics: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Exposition:
+    """What a server measures, in Prometheus' text format. ``models``: of each, where the server tells them apart.
+    ``shared``: of all together, and the server itself; a label says whose. ``loaded``: the models whose series in it
+    count, as they were loaded before it was asked; ``known``: all that ever were. ``dropped``: what the server left
+    out, by model and reason.
+    """
+
+    models: Mapping[str, bytes] = field(default_factory=dict)
+    shared: bytes = b""
+    loaded: frozenset[str] = frozenset()
+    known: frozenset[str] = frozenset()
+    dropped: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +140,28 @@ Warn: TypeAlias = Callable[[PreparedModel, Iterable[str]], None]
 
 def unheard(_model: PreparedModel, _texts: Iterable[str]) -> None:
     """A `Warn` for who has nobody to tell."""
+
+
+class Lives(Protocol):
+    """Is told by an adapter when what a model measures begins and ends; see `InferenceServer.metrics`."""
+
+    def began(self, model: str, exposition: Exposition) -> None:
+        """The model was loaded. What it shows already was counted before, by one of its name."""
+        ...
+
+    def ended(self, model: str, exposition: Exposition) -> None:
+        """The model has left, and this is what it showed last."""
+        ...
+
+
+class Unkept:
+    """`Lives` for who shows nobody's metrics."""
+
+    def began(self, model: str, exposition: Exposition) -> None:
+        return None
+
+    def ended(self, model: str, exposition: Exposition) -> None:
+        return None
 
 
 class InferenceServer(Protocol):
@@ -246,6 +285,10 @@ class InferenceServer(Protocol):
 
     async def borrowed(self) -> int:
         """Bytes that requests which are being answered may hold by now, as far as the server can tell."""
+        ...
+
+    async def metrics(self, *, timeout: float) -> Exposition | None:
+        """What it measures now; None where it is not asked for that. Raises ServerUnreachable."""
         ...
 
     async def wait_lost(self) -> str:

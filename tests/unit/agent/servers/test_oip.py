@@ -48,7 +48,8 @@ async def http_server(reply: bytes) -> AsyncIterator[OipClient]:
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    async with OipClient(Addresses(rest=f"127.0.0.1:{port}", grpc="127.0.0.1:1")) as client:
+    at = f"127.0.0.1:{port}"
+    async with OipClient(Addresses(rest=at, grpc="127.0.0.1:1", metrics=at)) as client:
         yield client
     server.close()
     await server.wait_closed()
@@ -191,3 +192,38 @@ async def test_metadata() -> None:
 def test_one_line_is_one_and_short() -> None:
     assert one_line("a\n\tb  c") == "a b c"
     assert len(one_line("x" * 1000)) == 500
+
+
+async def test_a_page_of_metrics_is_read_up_to_a_bound() -> None:
+    page = "x 1\n" * 1000
+    async with http_server(http("200 OK", page)) as client:
+        assert await client.metrics(most=len(page), timeout=5) == (page.encode(), True)
+        assert await client.metrics(most=len(page) - 1, timeout=5) == (page.encode()[:-1], False)
+
+
+async def test_a_page_of_metrics_that_never_ends_is_cut_off() -> None:
+    async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        try:
+            while True:
+                writer.write(b"x 1\n" * 10_000)
+                await writer.drain()
+        except ConnectionError:
+            gone.set()
+
+    gone = asyncio.Event()
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    at = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with OipClient(Addresses(rest="127.0.0.1:1", grpc="127.0.0.1:1", metrics=at)) as client:
+        text, whole = await client.metrics(most=100_000, timeout=5)
+    assert (len(text), whole) == (100_000, False)
+    async with asyncio.timeout(5):
+        await gone.wait()
+    server.close()
+
+
+@pytest.mark.parametrize("reply", [http("500 Internal Server Error", "no"), b""])
+async def test_no_page_of_metrics_is_a_server_that_does_not_answer(reply: bytes) -> None:
+    async with http_server(reply) as client:
+        with pytest.raises(ServerUnreachable, match="metrics of "):
+            await client.metrics(most=10, timeout=5)

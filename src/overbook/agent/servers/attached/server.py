@@ -29,6 +29,7 @@ from overbook.agent.servers.launched.process import tree_memory
 from overbook.agent.servers.oip import OipClient
 from overbook.agent.servers.protocol import (
     Addresses,
+    Exposition,
     ModelRejected,
     PreparedModel,
     Presence,
@@ -246,6 +247,10 @@ class AttachedServer(Unweighed):
         if self._connection.pid is None:
             return None
         return await asyncio.to_thread(self._kind.model_memory, self._connection.pid, name)
+
+    async def metrics(self, *, timeout: float) -> Exposition | None:
+        """Nobody says where it shows them. Whoever runs it can have it scraped as it is."""
+        return None
 
     async def wait_lost(self) -> str:
         """Nobody sees processes of a server that somebody else started: requests tell, and `wait_exit` does."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from overbook.agent.deaths import Calls
 from overbook.agent.servers.protocol import (
     Addresses,
+    Exposition,
     InferenceServer,
     PreparedModel,
     Presence,
@@ -141,6 +142,9 @@ class ReplaceableServer:
 
     async def borrowed(self) -> int:
         return await self._current.borrowed()
+
+    async def metrics(self, *, timeout: float) -> Exposition | None:
+        return await self._current.metrics(timeout=timeout)
 
     async def wait_lost(self) -> str:
         while True:

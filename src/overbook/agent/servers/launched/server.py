@@ -39,11 +39,13 @@ class LaunchedServer:
         specify: Callable[[Addresses], ProcessSpec],
         *,
         infer_port: bool = False,
+        metrics_port: bool = False,
     ) -> None:
         self._title = title
         self._host = host
         self._specify = specify
-        self._ports = [GuardedPort(host) for _ in range(3 if infer_port else 2)]
+        self._ports = [GuardedPort(host) for _ in range(2 + infer_port + metrics_port)]
+        self._infer_port = infer_port
         self.addresses = self._numbered()
         self._process = ServerProcess(specify(self.addresses))
         self._client: OipClient | None = None
@@ -51,7 +53,8 @@ class LaunchedServer:
 
     def _numbered(self) -> Addresses:
         rest, grpc, *more = (f"{self._host}:{port.number}" for port in self._ports)
-        return Addresses(rest, grpc, more[0] if more else "")
+        infer = more.pop(0) if self._infer_port else ""
+        return Addresses(rest, grpc, infer, more[0] if more else "")
 
     @property
     def pid(self) -> int | None:
@@ -103,6 +106,10 @@ class LaunchedServer:
         client = self._client
         await self._process.look()
         return client is not None and await client.live_rest(timeout=timeout)
+
+    async def look_at_metrics(self, *, most: int, timeout: float) -> tuple[bytes, bool]:
+        """See `OipClient.metrics`."""
+        return await self.client.metrics(most=most, timeout=timeout)
 
     async def memory(self) -> ProcessMemory:
         return await self._process.memory()

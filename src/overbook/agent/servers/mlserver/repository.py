@@ -8,18 +8,34 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 
+from overbook.agent.servers.bounded import read_up_to
 from overbook.agent.servers.oip import one_line
-from overbook.agent.servers.protocol import ModelRejected, ServerUnreachable, UnloadFailed
+from overbook.agent.servers.protocol import Exposition, ModelRejected, ServerUnreachable
 
 # For which a request that was let through and has not arrived is waited for.
 _MISSING_SECONDS: Final = 1.0
 # That an answer may take longer, because a prediction holds up the server's event loop.
 _ANSWER_SECONDS: Final = 10.0
+# Bytes of what all models measure.
+_MOST_METRICS: Final = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a load or an unload answered. ``warned``: of the model, meanwhile. ``gave``: bytes that came back, if known.
+    ``said``: what went wrong with a model that has left all the same. ``left``: what the one that left had counted.
+    """
+
+    warned: tuple[str, ...] = ()
+    gave: int | None = None
+    said: str = ""
+    left: Exposition | None = None
 
 
 class RestRepository:
@@ -33,32 +49,31 @@ class RestRepository:
     async def close(self) -> None:
         await self._http.close()
 
-    async def load(
-        self, name: str, settings: Mapping[str, object], *, timeout: float
-    ) -> tuple[str, ...]:
-        """``settings``: the model's, as MLServer takes them. What was warned of while it was loaded.
-
-        Raises ModelRejected with its words, ServerUnreachable.
-        """
+    async def load(self, name: str, settings: Mapping[str, object], *, timeout: float) -> Done:
+        """``settings``: the model's, as MLServer takes them. Raises ModelRejected with its words, ServerUnreachable."""
         status, text = await self._call(name, "load", timeout, settings)
         if status != HTTPStatus.OK:
             raise ModelRejected(_reason(status, text))
-        return tuple(map(one_line, json.loads(text)["warned"])) if text else ()
+        return _done(name, text)
 
-    async def unload(self, name: str, *, timeout: float, measure: bool = False) -> int | None:
-        """Bytes that came back, if that is to be measured and could be.
-
-        Raises ServerUnreachable, ModelRejected, UnloadFailed.
-        """
+    async def unload(self, name: str, *, timeout: float, measure: bool = False) -> Done:
+        """``measure``: the bytes that come back. Raises ServerUnreachable, ModelRejected."""
         body = {"measure": True} if measure else None
         status, text = await self._call(name, "unload", timeout, body)
         if status not in (HTTPStatus.OK, HTTPStatus.NOT_FOUND):
             raise ModelRejected(_reason(status, text))
-        if status != HTTPStatus.OK or not text:
-            return None
-        if text.startswith("{"):
-            raise UnloadFailed(one_line(str(json.loads(text)["said"])))
-        return int(text)
+        return _done(name, text) if status == HTTPStatus.OK else Done()
+
+    async def metrics(self, *, timeout: float) -> Exposition:
+        """What the models that are loaded measure. Raises ServerUnreachable."""
+        url = f"http://{self._address()}/v2/repository/metrics"
+        try:
+            async with self._http.post(url, timeout=aiohttp.ClientTimeout(timeout)) as reply:
+                text, _ = await read_up_to(reply, _MOST_METRICS)
+            return exposition(json.loads(text)["models"])
+        except (TimeoutError, aiohttp.ClientError, ValueError, LookupError) as error:
+            said = f"{type(error).__name__}: {one_line(str(error))}"
+            raise ServerUnreachable(f"metrics at {self._address()}: {said}") from error
 
     async def settle(self, name: str, passed: Mapping[str, int], *, timeout: float) -> None:
         """Until nothing of the model is in flight there. Raises ServerUnreachable, ModelRejected."""
@@ -116,6 +131,24 @@ class RestRepository:
         except aiohttp.ClientError as error:
             said = f"{type(error).__name__}: {one_line(str(error))}"
             raise ServerUnreachable(f"{name}: {action} at {self._address()}: {said}") from error
+
+
+def exposition(models: Mapping[str, Mapping[str, Any]]) -> Exposition:
+    """As `overbook_mlserver.books` writes it."""
+    return Exposition(
+        models={name: shown["text"].encode() for name, shown in models.items()},
+        dropped={name: shown["dropped"] for name, shown in models.items() if shown["dropped"]},
+    )
+
+
+def _done(name: str, text: str) -> Done:
+    found = json.loads(text) if text else {}
+    return Done(
+        warned=tuple(map(one_line, found.get("warned", ()))),
+        gave=found.get("gave"),
+        said=one_line(found.get("said", "")),
+        left=exposition({name: found["left"]}) if "left" in found else None,
+    )
 
 
 def _reason(status: int, text: str) -> str:

@@ -23,11 +23,15 @@ from overbook.agent.servers.mlserver.repository import RestRepository
 from overbook.agent.servers.mlserver.weighing_room import WeighingRoom
 from overbook.agent.servers.protocol import (
     Addresses,
+    Exposition,
+    Lives,
     ModelRejected,
     PreparedModel,
     Presence,
     ProcessMemory,
     ServerUnreachable,
+    Unkept,
+    UnloadFailed,
     Warn,
     WeighingFailed,
     Weight,
@@ -53,7 +57,8 @@ class MlserverConfig:
     which the agent does not use, takes settings from ``models/``.
     ``threads``: for OpenMP and BLAS inside one prediction; 0 means half of the machine's.
     ``extras``: those of the runtime that are installed; None when that is not known. ``variables``: of its
-    environment, before all others; an empty one is left out. ``warn``: is told what may be wrong with models.
+    environment, before all others; an empty one is left out. ``warn``: is told what may be wrong with models;
+    ``lives``: of their metrics.
     """
 
     python: Path
@@ -64,6 +69,7 @@ class MlserverConfig:
     extras: frozenset[str] | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
     warn: Warn = unheard
+    lives: Lives = field(default_factory=Unkept)
 
 
 class MlserverServer:
@@ -72,6 +78,7 @@ class MlserverServer:
     def __init__(self, config: MlserverConfig) -> None:
         self._extras = config.extras
         self._warn = config.warn
+        self._lives = config.lives
         self._versions = Versions(config.python.parent.parent)
         self._settings = settings.KnownSettings()
         self._python = config.python
@@ -156,13 +163,15 @@ class MlserverServer:
     async def load(self, model: PreparedModel, *, timeout: float) -> None:
         settings = await self._settings_of(model)
         try:
-            warned = await self._repository.load(model.name, settings, timeout=timeout)
+            done = await self._repository.load(model.name, settings, timeout=timeout)
         except ModelRejected as error:
             self._settings.forget(model)
             why = await self._explained(model, str(error))
             raise ModelRejected(f"MLServer refused {model.name}: {why}") from error
-        if warned:
-            self._warn(model, warned)
+        if done.left is not None:
+            self._lives.ended(model.name, done.left)
+        if done.warned:
+            self._warn(model, done.warned)
 
     async def _explained(self, model: PreparedModel, reason: str) -> str:
         """The reason of a failed load, with the versions where those may be why."""
@@ -175,9 +184,14 @@ class MlserverServer:
         self, name: str, *, timeout: float, idle: bool = False, measure: bool = False
     ) -> int | None:
         try:
-            return await self._repository.unload(name, measure=measure, timeout=timeout)
+            done = await self._repository.unload(name, measure=measure, timeout=timeout)
         except ModelRejected as error:
             raise ServerUnreachable(f"unload of {name}: {error}") from error
+        if done.left is not None:
+            self._lives.ended(name, done.left)
+        if done.said:
+            raise UnloadFailed(done.said)
+        return done.gave
 
     async def settle(self, name: str, passed: Mapping[str, int], *, timeout: float) -> None:
         try:
@@ -236,6 +250,9 @@ class MlserverServer:
 
     async def borrowed(self) -> int:
         return _PER_BODY_BYTE * await self._repository.bodies(timeout=_LOOK_SECONDS)
+
+    async def metrics(self, *, timeout: float) -> Exposition | None:
+        return await self._repository.metrics(timeout=timeout)
 
     async def wait_lost(self) -> str:
         never: asyncio.Future[str] = asyncio.get_running_loop().create_future()

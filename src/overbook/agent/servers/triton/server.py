@@ -24,7 +24,7 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -34,17 +34,21 @@ from overbook.agent.servers.launched.server import LaunchedServer, emptied, tune
 from overbook.agent.servers.oip import OipClient
 from overbook.agent.servers.protocol import (
     Addresses,
+    Exposition,
+    Lives,
     ModelRejected,
     PreparedModel,
     Presence,
     ProcessMemory,
     ServerError,
     ServerUnreachable,
+    Unkept,
     Warn,
     unheard,
 )
 from overbook.agent.servers.triton import config, stubs
 from overbook.agent.servers.triton.backends import pip_offer
+from overbook.agent.servers.triton.measured import Measured
 from overbook.agent.servers.unweighed import Unweighed
 from overbook.agent.servers.versions import Versions
 
@@ -70,7 +74,8 @@ class TritonConfig:
     ``python``: of the runtime's environment. ``plugin``: the folder with the launcher package.
     ``state``: private to this replica; gets ``server/`` with the model repository, ``server.json``, ``server.log``.
     ``threads``: for OpenMP and BLAS inside one prediction; 0 means half of the machine's.
-    ``extras``: those of the runtime that are installed. ``warn``: is told what may be wrong with models.
+    ``extras``: those of the runtime that are installed. ``warn``: is told what may be wrong with models; ``lives``:
+    of their metrics.
     """
 
     python: Path
@@ -80,6 +85,7 @@ class TritonConfig:
     threads: int = 0
     extras: frozenset[str] = frozenset()
     warn: Warn = unheard
+    lives: Lives = field(default_factory=Unkept)
 
 
 class TritonServer(Unweighed):
@@ -95,11 +101,13 @@ class TritonServer(Unweighed):
             "Triton",
             config.host,
             lambda addresses: _process_spec(config, addresses),
+            metrics_port=True,
         )
         self._watch = stubs.StubWatch(self._on_lost)
         self._burials: dict[str, asyncio.Task[None]] = {}
         self._losses: asyncio.Queue[str] = asyncio.Queue()
         self._finalizing: set[str] = set()  # models with code to run at their end
+        self._measured = Measured(self._launched.look_at_metrics, config.lives)
 
     @property
     def addresses(self) -> Addresses:
@@ -159,6 +167,7 @@ class TritonServer(Unweighed):
         callees = await asyncio.to_thread(config.published_callees, name, self._repository)
         if callees:
             await self._load_ensemble(client, model, callees, timeout)
+            await self._measured.begin(name)
             return
         # From here on the end of the old ones is intended, unless the load fails.
         old = self._watch.take(name)
@@ -177,6 +186,7 @@ class TritonServer(Unweighed):
                 self._watch.add(name, old) if old else self._on_gone(name, old)
             raise
         self._watch.add(name, new)
+        await self._measured.begin(name)
         await self._let_end(name, old)
 
     async def unload(
@@ -184,6 +194,7 @@ class TritonServer(Unweighed):
     ) -> int | None:
         client = self._launched.client
         await self._buried(name)
+        await self._measured.end(name)
         leaving = self._watch.take(name)
         halted = idle and name not in self._finalizing and await _halt(leaving, timeout)
         try:
@@ -232,6 +243,9 @@ class TritonServer(Unweighed):
 
     async def model_memory(self, name: str) -> ProcessMemory | None:
         return await asyncio.to_thread(stubs.memory, self._watch.of(name))
+
+    async def metrics(self, *, timeout: float) -> Exposition | None:
+        return await self._measured.page(timeout=timeout)
 
     async def wait_lost(self) -> str:
         return await self._losses.get()
@@ -312,6 +326,7 @@ class TritonServer(Unweighed):
     async def _bury(self, name: str, gone: frozenset[stubs.Stub]) -> None:
         """Have Triton let go of it: requests then see a 404, and the next load is a first one."""
         try:
+            await self._measured.end(name)
             await self._launched.client.unload(name, timeout=_BURIAL_SECONDS)
             await asyncio.to_thread(self._clear_away, name, gone)
         except ServerError:
@@ -331,6 +346,7 @@ class TritonServer(Unweighed):
             burial.cancel()
         self._burials.clear()
         self._finalizing.clear()
+        self._measured.clear()
         while not self._losses.empty():
             self._losses.get_nowait()
 
@@ -368,6 +384,7 @@ def _process_spec(config: TritonConfig, addresses: Addresses) -> ProcessSpec:
             *(str(config.python), "-m", "overbook_triton", "--host", config.host),
             *("--rest-port", addresses.rest.rpartition(":")[2]),
             *("--grpc-port", addresses.grpc.rpartition(":")[2]),
+            *("--metrics-port", addresses.metrics.rpartition(":")[2]),
             *("--models", _REPOSITORY, "--segments", _segments(config)),
         ),
         environment=tuned(server_environment(os.environ, drop=("TRITON",)), config.threads)

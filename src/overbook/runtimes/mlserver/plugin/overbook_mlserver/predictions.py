@@ -26,6 +26,7 @@ from mlserver.settings import ModelSettings
 from mlserver.types import InferenceRequest, InferenceResponse
 
 from overbook_mlserver import calls, load_warnings
+from overbook_mlserver.books import Books
 from overbook_mlserver.offload import in_thread
 from overbook_mlserver.prediction_cost import PredictionCost
 from overbook_mlserver.repository import IsolatedSettings
@@ -46,9 +47,11 @@ class Predictions:
         held: Callable[[str], MLModel | None],
         short_loads: ShortLoads,
         samples: Samples,
+        books: Books,
         infer: _Infer,
     ) -> None:
         self._samples = samples
+        self._books = books
         self._held = held
         self._short_loads = short_loads
         self._infer = infer
@@ -61,12 +64,18 @@ class Predictions:
     ) -> InferenceResponse:
         """What the data plane's does."""
         seen = self._samples.see(name, payload)
+        book, begun = self._books.of(name), time.perf_counter()
+        failed = True
         try:
             answer = await calls.during(calls.REQUEST, name, self._answer(payload, name, version))
+            failed = False
         except Exception as error:
             if (model := self._held(name)) is not None:
                 load_warnings.explain(model, error)
             raise
+        finally:
+            if book is not None:
+                book.asked(time.perf_counter() - begun, failed=failed)
         if seen is not None:
             self._samples.keep(name, seen)
         return unmarked(answer)

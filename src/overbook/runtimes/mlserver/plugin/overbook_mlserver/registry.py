@@ -32,6 +32,7 @@ from mlserver.settings import ModelSettings
 
 from overbook_mlserver import calls
 from overbook_mlserver.activity import Activity, Growth, Rest
+from overbook_mlserver.books import Books
 from overbook_mlserver.freeing import Dropped, anonymous_bytes, trim
 from overbook_mlserver.offload import LoadFailed, describe, in_thread
 from overbook_mlserver.repository import IsolatedSettings
@@ -113,11 +114,14 @@ class Initialiser:
 
 
 class Registry(MultiModelRegistry):
-    def __init__(self, short_loads: ShortLoads, activity: Activity, **hooks: Any) -> None:
+    def __init__(
+        self, short_loads: ShortLoads, activity: Activity, books: Books, **hooks: Any
+    ) -> None:
         super().__init__(model_initialiser=Initialiser(short_loads), **hooks)
         self._short_loads = short_loads
         self._activity = activity
         self._growth = Growth(activity)
+        self._books = books
 
     async def load(self, model_settings: ModelSettings) -> MLModel:
         with self._activity.going_on():
@@ -145,15 +149,17 @@ class Registry(MultiModelRegistry):
         name = model_settings.name
         previous = self.held(name)
         try:
-            if not _imported(model_settings):
-                await calls.during(calls.LOAD, name, in_thread(_importing(model_settings)))
-            loading = super().load(model_settings)
-            model = await calls.during(calls.LOAD, name, loading)
+            with self._books.opened() as book:
+                if not _imported(model_settings):
+                    await calls.during(calls.LOAD, name, in_thread(_importing(model_settings)))
+                loading = super().load(model_settings)
+                model = await calls.during(calls.LOAD, name, loading)
         except BaseException as error:
             await self._undo(name, model_settings, error)
             if isinstance(error, (MLServerError, asyncio.CancelledError)):
                 raise
             raise LoadFailed(describe(error)) from error
+        self._books.begin(name, book)
         if previous is not None:
             _forget(previous.settings)
             dropped = self._dropped(previous)
@@ -205,6 +211,7 @@ class Registry(MultiModelRegistry):
         finally:
             # Also when the caller has lost patience with the model's own unload().
             del leaving
+            self._books.end(name)
             _forget(settings)
         await dropped.reclaim()
         return said

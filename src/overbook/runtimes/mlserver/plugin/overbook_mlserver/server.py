@@ -33,6 +33,7 @@ from mlserver.utils import install_uvloop_event_loop  # noqa: E402
 from overbook_mlserver import codecs, load_warnings, own_paths  # noqa: E402
 from overbook_mlserver.activity import Activity  # noqa: E402
 from overbook_mlserver.binary_tensors import BinaryTensors  # noqa: E402
+from overbook_mlserver.books import Books  # noqa: E402
 from overbook_mlserver.encodings import Encodings  # noqa: E402
 from overbook_mlserver.failures import Failures  # noqa: E402
 from overbook_mlserver.gateway_endpoint import GatewayEndpoint  # noqa: E402
@@ -75,6 +76,7 @@ class OverbookServer(mlserver.server.MLServer):
         self._short_loads = ShortLoads(self._one_at_a_time.typical)
         self._activity = Activity()
         self._samples = Samples()
+        self._books = Books()
         super().__init__(settings)
         self._model_repository.attach(self._model_registry)
         self._rest_server._app.add_exception_handler(NotHere, answer)
@@ -87,17 +89,21 @@ class OverbookServer(mlserver.server.MLServer):
         # The agent tells of loads and unloads; a line for each cost 8 % of a small model's.
         mlserver.registry.logger = logging.getLogger("mlserver.registry")
         mlserver.registry.logger.setLevel(logging.WARNING)
-        # Nobody scrapes these, and they would keep one child per model name for ever.
+        # They would keep one child per model name for ever; `books` has what they count.
         silent = _NoMetric()
         self._data_plane._ModelInferRequestSuccess = silent
         self._data_plane._ModelInferRequestFailure = silent
         self._data_plane._ModelInferRequestDuration = silent
         predictions = Predictions(
-            self._model_registry.held, self._short_loads, self._samples, self._data_plane.infer
+            self._model_registry.held,
+            self._short_loads,
+            self._samples,
+            self._books,
+            self._data_plane.infer,
         )
         self._data_plane.infer = predictions.infer
         self._traffic = Traffic()
-        streams = Streams(self._traffic, self._data_plane.infer_stream)
+        streams = Streams(self._traffic, self._books, self._data_plane.infer_stream)
         self._data_plane.infer_stream = streams.infer_stream
         self._gateway_endpoint = self._create_gateway_endpoint(gateway_port)
 
@@ -111,7 +117,12 @@ class OverbookServer(mlserver.server.MLServer):
                 RestInfer(app, self._data_plane, errors),
                 GrpcInfer(servicer, self._settings.grpc_max_message_length),
                 RepositoryCalls(
-                    self._model_registry, errors, traffic, self._activity, self._samples
+                    self._model_registry,
+                    errors,
+                    traffic,
+                    self._activity,
+                    self._samples,
+                    self._books,
                 ),
             ],
             self._one_at_a_time,
@@ -142,6 +153,7 @@ class OverbookServer(mlserver.server.MLServer):
         return Registry(
             self._short_loads,
             self._activity,
+            self._books,
             on_model_load=[self.add_custom_handlers, load_batching],
             # MLServer forgets the batching of a reloaded model.
             on_model_reload=[self.reload_custom_handlers, _reload_batching],

@@ -20,6 +20,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--host", required=True)
     parser.add_argument("--rest-port", type=int, required=True)
     parser.add_argument("--grpc-port", type=int, required=True)
+    parser.add_argument("--metrics-port", type=int, required=True)
     parser.add_argument(
         "--models", required=True, help="model repository, below the working folder"
     )
@@ -53,7 +54,7 @@ def main() -> None:
         str(installed.server),
         *("--http-address", arguments.host, "--http-port", str(arguments.rest_port)),
         *("--grpc-address", arguments.host, "--grpc-port", str(arguments.grpc_port)),
-        "--allow-metrics=false",
+        *("--metrics-address", arguments.host, "--metrics-port", str(arguments.metrics_port)),
         "--model-control-mode=explicit",
         "--strict-readiness=false",
         # With it every load would start a stub twice: once to ask for the configuration, once to serve.
