@@ -106,7 +106,10 @@ def test_without_the_scheduler_models_are_served_and_activated(home: Path) -> No
 
 
 def _each_tells_its_own(pages: list[int], *, asked: int) -> None:
-    """The metrics of agent and gateway, on their ports: evictions there, at least so many requests here."""
+    """The metrics of agent and gateway, on their ports: evictions there, at least so many requests here.
+
+    What models were asked is there as well, as their server counted it, and over all evictions.
+    """
     agent, gateway = pages
     assert _total(agent, "overbook_evictions_total", server="mlserver", replica="0") >= ROUNDS
     # Of hot ones the gateway hears from Envoy, a moment later.
@@ -114,6 +117,11 @@ def _each_tells_its_own(pages: list[int], *, asked: int) -> None:
         "all requests are counted", lambda: _total(gateway, "overbook_requests_total") >= asked
     )
     assert _total(agent, "overbook_requests_total") == 0
+    wait_until(
+        "all answers are counted",
+        lambda: _total(agent, "model_infer_request_success_total", server="mlserver") == asked,
+    )
+    assert _total(gateway, "model_infer_request_success_total") == 0
     assert _total(gateway, "overbook_evictions_total") == 0
 
 

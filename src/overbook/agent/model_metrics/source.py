@@ -107,7 +107,6 @@ class ModelMetrics:
         if server is None:
             return
         self._changed.clear()
-        up = metrics.SERVER_METRICS_UP.labels(*self._notices.labels)
         try:
             exposition = await server.metrics(timeout=_LOOK_SECONDS)
             self._notice_process()
@@ -117,12 +116,12 @@ class ModelMetrics:
             reading = await asyncio.to_thread(
                 read, exposition, lambda name: name in assigned, self._bounds, self._parser
             )
-            up.set(1)
+            metrics.SERVER_METRICS_UP.labels(*self._notices.labels).set(1)
         except ServerError as error:
             log.debug("metrics of the inference server: %s", error)
             self._kept.lose_sight()
             reading = Reading()
-            up.set(0)
+            metrics.SERVER_METRICS_UP.labels(*self._notices.labels).set(0)
         finally:
             self._looking, self._looked = None, self._clock.now()
         self._take(reading, reading.families.keys() - self._changed)

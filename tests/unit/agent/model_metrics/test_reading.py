@@ -19,7 +19,7 @@ def nobody(_name: str) -> bool:
 
 
 def of_models(bounds: Bounds = SMALL, **texts: str) -> Reading:
-    models = {name: text.encode("utf-8", "strict") for name, text in texts.items()}
+    models = {name: text.encode() for name, text in texts.items()}
     return read(Exposition(models=models), nobody, bounds)
 
 

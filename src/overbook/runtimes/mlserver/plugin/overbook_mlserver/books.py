@@ -34,8 +34,9 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from overbook_mlserver.offload import in_thread
 
-# Series of one model that are shown: a few more than the agent shows, which says what it leaves out.
-_MOST_SERIES = 600
+# Series of one model of which text is made, some ten milliseconds' work. The agent shows fewer, and says what it leaves
+# out.
+_MOST_SERIES = 3000
 # The agent waits for a little longer than for all of them.
 _ALL_SECONDS = 1.8
 _BOOK_SECONDS = 1.0
@@ -43,6 +44,7 @@ _GLANCE_SECONDS = 0.1
 # Why series are left out, in the agent's words.
 FLOOD, UNREADABLE, HANGS = "flood", "unreadable", "hangs"
 _COUNTING = ("counter", "histogram", "summary")
+_WITH_SUM = ("histogram", "summary")
 _SUCCESS, _FAILURE, _SECONDS = range(3)
 
 
@@ -132,9 +134,12 @@ class Books:
         return hanging | dict(look.found)
 
     def _registry(self) -> MetricsRegistry | None:
+        """Of the model in whose context this is; None: of none."""
         book = self._opened.get()
         if book is None:
-            book = self._books.get(model_name_var.get(""))
+            name = model_name_var.get("")
+            # What a request measures that outlives its model goes nowhere.
+            book = self._books.get(name) or (Book() if name else None)
         return None if book is None else book.registry
 
 
@@ -207,18 +212,25 @@ def _write(
             continue
         if leaving and collector._type not in _COUNTING:
             continue
-        sets = len(getattr(collector, "_metrics", ()))
-        if room <= 0 or sets > _MOST_SERIES:
-            dropped[FLOOD] = dropped.get(FLOOD, 0) + max(1, sets)
+        series = _series_of(collector)
+        if series > room:
+            dropped[FLOOD] = dropped.get(FLOOD, 0) + series
             continue
+        room -= series
         try:
             text = prometheus_client.generate_latest(_One(collector)).decode()
         # A gauge may be a function of the model's.
         except Exception:
-            dropped[UNREADABLE] = dropped.get(UNREADABLE, 0) + max(1, sets)
+            dropped[UNREADABLE] = dropped.get(UNREADABLE, 0) + series
             continue
-        room -= max(1, text.count("\n") - 2)
         parts.append(text)
+
+
+def _series_of(collector: MetricWrapperBase) -> int:
+    labelled = collector._labelnames and not collector._labelvalues
+    sets = len(collector._metrics) if labelled else 1
+    of_one = len(getattr(collector, "_upper_bounds", ())) + (collector._type in _WITH_SUM) * 2
+    return sets * max(1, of_one)
 
 
 class _One:
