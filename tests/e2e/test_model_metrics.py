@@ -283,7 +283,7 @@ def test_a_hostile_model_costs_itself_alone(page: Page, home: Path) -> None:
         if each["reason"] == "ModelMetricsDropped"
     ]
     assert sorted(name for name, _ in told) == ["flooding", "hostile"]
-    assert all("metrics of it are left out: " in message for _, message in told)
+    assert all("some of its metrics are left out: " in message for _, message in told)
 
 
 def test_where_nothing_hangs_each_fault_is_dropped_for_itself(page: Page, home: Path) -> None:

@@ -131,8 +131,12 @@ class Notices:
 
     def metrics_dropped(self, model: str, why: str) -> None:
         """Series that it measures are left out of the page of metrics. "": those of no model."""
-        whose = "of it" if model else "of its own, or of models that do not say whose they are,"
-        told = f"metrics {whose} are left out: {why}"
+        whose = (
+            "its metrics"
+            if model
+            else "the metrics of the server, and of models that do not say whose they are,"
+        )
+        told = f"some of {whose} are left out: {why}"
         self._event("ModelMetricsDropped", model, told, warning=True)
         self.wake.set()
 

@@ -52,10 +52,8 @@ class Page:
         for answer in answers:
             if isinstance(answer, list):
                 families += answer
-            elif isinstance(answer, Exception):
+            elif not isinstance(answer, asyncio.CancelledError):  # its agent has just ended
                 log.error("metrics of models are left out of the page", exc_info=answer)
-            else:
-                raise answer
         # In a thread: of thousands of models it is long, and requests would wait for it.
         return await asyncio.to_thread(_written, families)
 

@@ -101,3 +101,15 @@ def test_a_warning_is_one_event_and_stays_with_its_content(notices: Notices) -> 
 def test_each_cause_of_an_eviction_has_words_of_its_own() -> None:
     assert EVICTED.keys() == set(Cause)
     assert len(set(EVICTED.values())) == len(EVICTED)
+
+
+def test_metrics_that_are_left_out_are_told(notices: Notices) -> None:
+    notices.metrics_dropped(A, "a name is too long")
+    notices.metrics_dropped("", "a name is too long")
+    told = [(event.reason, event.model, event.warning, event.message) for event in notices.events]
+    server = "some of the metrics of the server, and of models that do not say whose they are,"
+    assert told == [
+        ("ModelMetricsDropped", "a", True, "some of its metrics are left out: a name is too long"),
+        ("ModelMetricsDropped", "", True, f"{server} are left out: a name is too long"),
+    ]
+    assert notices.wake.is_set()

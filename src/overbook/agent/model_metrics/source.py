@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Container, Iterable, Mapping
 from typing import Final, Protocol
 
 from overbook import metrics
@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 # Of one look. A server that takes longer is busy with something else.
 _LOOK_SECONDS: Final = 2.0
 _FRESH_SECONDS: Final = 1.0
+# Models between two looks at the event loop: some milliseconds.
+_BITE: Final = 50
 
 
 class Exposing(Protocol):
@@ -64,6 +66,7 @@ class ModelMetrics:
         self._looked = -_FRESH_SECONDS
         self._changed: set[str] = set()  # models that came or left while a look was under way
         self._counted: dict[str, set[str]] = {}  # reasons, by model
+        self._shown: dict[str, list[Family]] = {}  # as it is on the page, while nothing changes
 
     def of(self, server: Exposing, assigned: Callable[[], Container[str]]) -> None:
         """``assigned``: the models of the replica."""
@@ -76,24 +79,31 @@ class ModelMetrics:
         if self._looking is not None:
             await asyncio.shield(self._looking)
         self._forget()
-        return [
-            self._labelled(model, each)
-            for model in self._kept.models
-            for each in self._kept.families(model)
-        ]
+        found: list[Family] = []
+        async for model in _by_bites(self._kept.models):
+            if model not in self._shown:
+                self._shown[model] = [
+                    self._labelled(model, each) for each in self._kept.families(model)
+                ]
+            found += self._shown[model]
+        return found
 
     def began(self, model: str, exposition: Exposition) -> None:
         self._notice_process()
         self._changed.add(model)
         reading = read(exposition, lambda name: name == model, self._bounds)
         self._kept.begin(model, self._claimed(model, reading))
+        self._shown.pop(model, None)
 
     def ended(self, model: str, exposition: Exposition) -> None:
         self._notice_process()
         self._changed.add(model)
         if model in self._assigned():
-            self._take(read(exposition, lambda name: name == model, self._bounds), (model,))
+            reading = read(exposition, lambda name: name == model, self._bounds)
+            self._kept.see(model, self._claimed(model, reading))
+            self._settle(reading)
         self._kept.end(model)
+        self._shown.pop(model, None)
 
     def close(self) -> None:
         """The agent ends, and its series with it."""
@@ -103,28 +113,34 @@ class ModelMetrics:
             self._forget_one(model)
 
     async def _look(self) -> None:
-        server = self._server
-        if server is None:
-            return
-        self._changed.clear()
         try:
-            exposition = await server.metrics(timeout=_LOOK_SECONDS)
-            self._notice_process()
-            if exposition is None:
-                return
-            assigned = self._assigned()
-            reading = await asyncio.to_thread(
-                read, exposition, lambda name: name in assigned, self._bounds, self._parser
-            )
-            metrics.SERVER_METRICS_UP.labels(*self._notices.labels).set(1)
+            if self._server is not None:
+                await self._look_at(self._server)
         except ServerError as error:
             log.debug("metrics of the inference server: %s", error)
             self._kept.lose_sight()
-            reading = Reading()
+            self._shown.clear()
             metrics.SERVER_METRICS_UP.labels(*self._notices.labels).set(0)
         finally:
             self._looking, self._looked = None, self._clock.now()
-        self._take(reading, reading.families.keys() - self._changed)
+
+    async def _look_at(self, server: Exposing) -> None:
+        self._changed.clear()
+        exposition = await server.metrics(timeout=_LOOK_SECONDS)
+        self._notice_process()
+        if exposition is None:
+            return
+        pid, assigned = self._pid, self._assigned()
+        reading = await asyncio.to_thread(
+            read, exposition, lambda name: name in assigned, self._bounds, self._parser
+        )
+        metrics.SERVER_METRICS_UP.labels(*self._notices.labels).set(1)
+        async for model in _by_bites(reading.families):
+            # Of another process, or another life, it says nothing.
+            if server.pid == pid and model not in self._changed:
+                self._kept.see(model, self._claimed(model, reading))
+                self._shown.pop(model, None)
+        self._settle(reading)
 
     def _notice_process(self) -> None:
         """A process that ended takes with it what it counted."""
@@ -132,10 +148,10 @@ class ModelMetrics:
         if pid != self._pid:
             self._pid = pid
             self._kept.end_all()
+            self._shown.clear()
 
-    def _take(self, reading: Reading, models: Iterable[str]) -> None:
-        for model in models:
-            self._kept.see(model, self._claimed(model, reading))
+    def _settle(self, reading: Reading) -> None:
+        """Tell what was left out, and forget whom there is no room for."""
         for (model, reason), count in reading.dropped.items():
             self._count(model, reason, count)
         for model in self._kept.make_room():
@@ -172,6 +188,7 @@ class ModelMetrics:
 
     def _forget_one(self, model: str) -> None:
         self._kept.forget(model)
+        self._shown.pop(model, None)
         self._names.release(self._user(model))
         for reason in self._counted.pop(model, ()):
             metrics.MODEL_METRICS_DROPPED.remove(*self._notices.labels, model, reason)
@@ -183,3 +200,11 @@ class ModelMetrics:
             ours = (("model", model), *ours)
         series = [Series(name, (*ours, *labels), value) for name, labels, value in family.series]
         return Family(family.name, family.kind, family.documentation, series)
+
+
+async def _by_bites(models: Iterable[str]) -> AsyncIterator[str]:
+    """All of them; what else the event loop has to do comes in between."""
+    for place, model in enumerate(list(models)):
+        if place % _BITE == _BITE - 1:
+            await asyncio.sleep(0)
+        yield model

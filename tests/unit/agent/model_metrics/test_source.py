@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from overbook import metrics
 from overbook.agent.clock import Clock
+from overbook.agent.model_metrics import reading, source
 from overbook.agent.model_metrics.kept import Room
 from overbook.agent.model_metrics.source import ModelMetrics
 from overbook.agent.notices import Notices
@@ -56,7 +58,8 @@ def exposition(**counts: float) -> Exposition:
 
 
 class World:
-    def __init__(self) -> None:
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.patch = patch
         self.server, self.clock, self.names = Server(), Hand(), Names()
         self.notices = Notices(*("mlserver", 0), self.clock)
         self.assigned = {"a", "b"}
@@ -83,8 +86,8 @@ class World:
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    made = World()
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    made = World(monkeypatch)
     yield made
     made.source.close()
 
@@ -154,6 +157,34 @@ async def test_a_look_says_nothing_of_who_came_or_left_meanwhile(world: World) -
     assert await asking == {"a": 5, "b": 1}
 
 
+async def test_a_look_says_nothing_of_another_process(world: World) -> None:
+    world.server.shows = exposition(a=3)
+    await world.rows()
+    world.server.gate, world.server.shows = asyncio.Event(), exposition(a=9)
+    world.server.hears.clear()
+    asking = asyncio.create_task(world.rows())
+    await world.server.hears.wait()
+    world.server.gate.set()
+    read = reading.read
+
+    def slow(*given: Any) -> reading.Reading:
+        world.server.pid = 2  # while the page of the first is read
+        return read(*given)
+
+    world.patch.setattr(source, "read", slow)
+    assert await asking == {"a": 3}
+    world.patch.undo()
+    world.server.shows = exposition(a=1)
+    assert await world.rows() == {"a": 4}
+
+
+async def test_many_models_leave_the_event_loop_to_others(world: World) -> None:
+    names = [f"m{number}" for number in range(60)]
+    world.assigned |= set(names)
+    world.server.shows = exposition(**dict.fromkeys(names, 1.0))
+    assert await world.rows() == dict.fromkeys(names, 1.0)
+
+
 async def test_what_a_server_kept_of_an_earlier_life_is_not_counted_again(world: World) -> None:
     world.server.shows = exposition(a=3)
     await world.rows()
@@ -185,11 +216,11 @@ async def test_what_is_left_out_is_counted_each_time_and_told_once(world: World)
     assert world.told() == [
         (
             "a",
-            "metrics of it are left out: more series than the 500 that are shown of one model",
+            "some of its metrics are left out: more series than the 500 that are shown of one model",
         ),
         (
             "a",
-            "metrics of it are left out: a name is that of another metric, or the same series is there twice",
+            "some of its metrics are left out: a name is that of another metric, or the same series is there twice",
         ),
     ]
 
