@@ -1,8 +1,9 @@
 """Reads the examples of a page: what is typed or run, and the answer that is shown below it.
 
 An example is a fenced block. ``console``: lines that begin with ``$`` are typed, one after the other, and what follows
-each is its answer. ``python``: a program, whose output is the ``text`` block that follows. What else is fenced is for
-reading, and has to say so (``yaml``, ``json``).
+each is its answer. ``python``: a program, whose output is the ``text`` block that follows. A block whose fence goes on
+with a path after its language is a file of the reader's, with that content. What else is fenced is for reading, and has
+to say so (``yaml``, ``json``, ``bash``).
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_FOR_READING = ("yaml", "json")
+_BLOCK = re.compile(r"^```(\w*)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FOR_READING = ("yaml", "json", "bash")
 # What a page shows of a number with a point.
 _DIGITS = 1e-4
 # In a shown answer: whatever stands there.
@@ -25,7 +26,10 @@ _ANY = "…"
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """``line``: of the page. ``kind``: console or python."""
+    """``line``: of the page. ``kind``: console, python or file.
+
+    ``run``: what is typed, or the content of the file. ``answer``: what is shown below it, or the file's path.
+    """
 
     line: int
     kind: str
@@ -43,10 +47,12 @@ def _examples(text: str) -> Iterator[Example]:
     program: tuple[int, str] | None = None
     for found in _BLOCK.finditer(text):
         line = text.count("\n", 0, found.start()) + 1
-        kind, content = found[1], found[2]
+        kind, path, content = found.groups()
         if program is not None and kind != "text":
             raise ValueError(f"line {program[0]}: no text with its output follows")
         match kind:
+            case _ if path is not None:
+                yield Example(line, "file", content, path)
             case "python":
                 program = line, content
             case "text":

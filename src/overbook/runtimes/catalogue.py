@@ -156,8 +156,8 @@ RUNTIMES: Final[tuple[Runtime, ...]] = (
             (
                 "huggingface",
                 "MLServer's runtime for it needs TensorFlow and an older PyTorch, of which package indexes have the "
-                "GPU build of several GB; export the model to ONNX and require onnx, or attach a server that has it "
-                "(docs/runtimes.md)",
+                "GPU build of several GB; export the model to ONNX (docs/hugging-face.md), or attach a server that "
+                "has it",
             ),
         ),
     ),
