@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ import pytest
 from overbook.artifacts import survey as artifact_survey
 from overbook.artifacts.survey import Survey, look
 from overbook.scheduler.errors import PortInUse, StoreError
+from overbook.scheduler.logs import READERS
 from overbook.scheduler.manifests_in import Defaults
 from overbook.scheduler.part import SchedulerConfig, running_scheduler
 from tests.integration.scheduler_harness import (
@@ -369,3 +371,54 @@ async def test_files_that_mean_ill_fail_their_document_alone(
             assert (result["name"], result["action"]) == (name, "failed")
             assert result["error"].startswith("spec.storageUri: "), result
             assert "\n" not in result["error"]
+
+
+async def test_the_log_of_a_server(tmp_path: Path) -> None:
+    async with harness(tmp_path) as running:
+        await running.apply(server_document())
+        url = "/api/v1/servers/mlserver/replicas/0/log"
+        away = await running.http.get(url)
+        assert (away.status_code, "not connected" in away.json()["error"]) == (503, True)
+        agent = ScriptedAgent("mlserver/0")
+        agent.server_log = [b"a\n", b"\xff\x1b[31mb\n"]
+        await running.agent(agent)
+        first = (await running.http.get(url, params={"lines": 1})).json()
+        assert first == {
+            "replica": "mlserver/0",
+            "path": "/server.log",
+            "lines": ["\ufffd\x1b[31mb"],
+            "next": "2",
+            "missed": False,
+        }
+        assert (await running.http.get(url, params={"lines": 0})).json()["lines"] == []
+        waiting = asyncio.create_task(
+            running.http.get(url, params={"after": first["next"], "wait": 30})
+        )
+        await until("the agent is asked", lambda: len(agent.log) > 4)
+        agent.server_log.append(b"c\n")
+        assert (await waiting).json()["lines"] == ["c"]
+        nowhere = await running.http.get("/api/v1/servers/mlserver/replicas/7/log")
+        assert nowhere.status_code == 404
+        assert nowhere.json()["error"] == (
+            "server 'mlserver' has no replica 7; see `overbook get servers`"
+        )
+
+
+async def test_only_so_many_follow_logs_and_a_stop_waits_for_none(tmp_path: Path) -> None:
+    async with harness(tmp_path) as running:
+        await running.apply(server_document())
+        await running.agent(ScriptedAgent("mlserver/0"))
+        url = "/api/v1/servers/mlserver/replicas/0/log"
+        followers = [
+            asyncio.create_task(running.http.get(url, params={"wait": 60}))
+            for _ in range(READERS + 1)
+        ]
+        done, waiting = await asyncio.wait(followers, return_when=asyncio.FIRST_COMPLETED)
+        [refused] = done
+        assert refused.result().status_code == 503
+        assert refused.result().json()["error"] == (
+            "16 others read logs already; try again when one of them has ended"
+        )
+        await asyncio.wait_for(running.scheduler.drain(), 10)
+        await asyncio.wait(waiting)
+        assert {each.result().status_code for each in waiting} == {200}

@@ -148,6 +148,18 @@ def silence_limit_option(function: _Function) -> _Function:
     )(function)
 
 
+def server_log_size_option(function: _Function) -> _Function:
+    """`--server-log-size`, of whatever runs inference servers."""
+    return click.option(
+        "--server-log-size",
+        type=parse_quantity,
+        metavar="BYTES",
+        default="10Mi",
+        show_default=True,
+        help="Of an inference server's log; two earlier files of that size are kept.",
+    )(function)
+
+
 def metrics_options(function: _Function) -> _Function:
     """`--metrics-port` and `--metrics-host`, of a part that has no control API."""
     port = click.option(

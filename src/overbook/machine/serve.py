@@ -92,6 +92,7 @@ def _run_agent(options: ServeAgentOptions, stack: ExitStack) -> int:
             listen=options.listen,
             scheduler=options.scheduler,
             silence_limit=options.silence_limit,
+            log_size=options.server_log_size,
         )
         return AgentPart(config)
 

@@ -127,6 +127,7 @@ class _Up:
             scheduler=target,
             keeper=RuntimeKeeper(options.state_dir / ENVIRONMENTS, StderrProgress()),
             silence_limit=options.silence_limit,
+            log_size=options.server_log_size,
         )
         self._begin("agents", supervisor.run())
         models = await self._until_stopped(asyncio.to_thread(self._apply))

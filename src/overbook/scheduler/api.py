@@ -21,6 +21,7 @@ from starlette.exceptions import HTTPException
 from overbook import __version__
 from overbook.manifests.problems import Json, field_name, shown
 from overbook.metrics import REGISTRY
+from overbook.placement import ReplicaId
 from overbook.scheduler import bodies, pins, status
 from overbook.scheduler.actor import Actor
 from overbook.scheduler.apply import FAILED, SKIPPED, Result, apply
@@ -90,6 +91,7 @@ def create_app(actor: Actor, surveyor: Surveyor, ready: ReadyCheck) -> FastAPI:
     app.include_router(_documents(actor, surveyor))
     app.include_router(_models(actor))
     app.include_router(_servers(actor))
+    app.include_router(_logs(actor))
     app.include_router(_events(actor))
     app.include_router(_health(ready))
     app.add_exception_handler(SchedulerError, _scheduler_error)
@@ -314,6 +316,41 @@ def _servers(actor: Actor) -> APIRouter:
 
         warnings = await actor.submit(remove)
         return {"warnings": [*warnings, *await actor.unheard()]}
+
+    return router
+
+
+def _logs(actor: Actor) -> APIRouter:
+    router = APIRouter(prefix="/api/v1/servers", tags=["servers"])
+
+    @router.get(
+        "/{name}/replicas/{replica}/log",
+        response_model=bodies.LogAnswer,
+        responses=_errors(400, 404, 503),
+    )
+    async def read_log(
+        name: str,
+        replica: int,
+        after: Annotated[
+            str, Query(max_length=64, description="Only later lines: the `next` of before.")
+        ] = "",
+        lines: Annotated[
+            int, Query(ge=0, le=10_000, description="Without `after`: so many of the last lines.")
+        ] = 100,
+        model: Annotated[
+            str, Query(max_length=253, description="Only records that name this Model.")
+        ] = "",
+        wait: Annotated[
+            float, Query(ge=0, le=60, description="Seconds to wait for lines when there are none.")
+        ] = 0.0,
+    ) -> Response:
+        """Lines of the log of a replica's inference server are shown, 256 KiB at most."""
+        actor.state.server(name)
+        asked = ReplicaId(name, replica)
+        if asked not in actor.state.seats.replicas:
+            raise NotFound(f"server {name!r} has no replica {replica}; see `overbook get servers`")
+        found = await actor.logs.read(asked, after=after, lines=lines, model=model, wait=wait)
+        return _answer(found)
 
     return router
 

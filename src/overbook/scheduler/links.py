@@ -135,6 +135,12 @@ class Links:
         asked = pb.SchedulerToAgent(look=pb.Look(id=number, storage_uris=storage_uris))
         return (await self._ask(replica, number, asked, timeout)).surveys.artifacts
 
+    async def read_log(self, replica: ReplicaId, asked: pb.ReadLog, timeout: float) -> pb.LogPiece:
+        """Asks for lines of the inference server's log. Raises Unavailable when no answer comes in time."""
+        asked.id = next(self._ids)
+        question = pb.SchedulerToAgent(read_log=asked)
+        return (await self._ask(replica, asked.id, question, timeout)).log
+
     async def _ask(
         self,
         replica: ReplicaId,

@@ -120,7 +120,7 @@ class SchedulerPart:
                 self.api_url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
                 surveyor = Surveyor(actor, config.look)
                 app = create_app(actor, surveyor, lambda: self._missing())
-                calls = Calls(app, actor.events.stop_waiting)
+                calls = Calls(app, actor.stop_waiting)
                 # The inner one ends first: sessions must end while the actor still listens.
                 async with (
                     _running(actor, surveyor, calls, api_socket),

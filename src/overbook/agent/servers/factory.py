@@ -19,13 +19,21 @@ from overbook.agent.servers.triton.server import TritonConfig, TritonServer
 from overbook.runtimes.catalogue import UnknownRuntime
 from overbook.runtimes.install import RuntimeEnvironment
 
-LAUNCHED: Final[Mapping[str, Callable[[RuntimeEnvironment, Path, Warn], InferenceServer]]] = {
-    "mlserver": lambda installed, folder, warn: MlserverServer(
-        MlserverConfig(**_told(installed, folder, warn))
-    ),
-    "triton": lambda installed, folder, warn: TritonServer(
-        TritonConfig(**_told(installed, folder, warn))
-    ),
+
+class _Told(TypedDict):
+    """What every server that is started here is told."""
+
+    python: Path
+    plugin: Path
+    state: Path
+    log: Path
+    extras: frozenset[str]
+    warn: Warn
+
+
+LAUNCHED: Final[Mapping[str, Callable[[_Told], InferenceServer]]] = {
+    "mlserver": lambda told: MlserverServer(MlserverConfig(**told)),
+    "triton": lambda told: TritonServer(TritonConfig(**told)),
 }
 ATTACHED: Final[Mapping[str, Callable[[], AttachedKind]]] = {
     "mlserver": AttachedMlserver,
@@ -46,36 +54,25 @@ WORDS: Final[Mapping[str, Callable[[PreparedModel], str]]] = {
 }
 
 
-class _Told(TypedDict):
-    """What every server that is started here is told."""
-
-    python: Path
-    plugin: Path
-    state: Path
-    extras: frozenset[str]
-    warn: Warn
-
-
-def _told(installed: RuntimeEnvironment, folder: Path, warn: Warn) -> _Told:
-    return {
-        "python": installed.python,
-        "plugin": installed.plugin,
-        "state": folder,
-        "extras": installed.extras,
-        "warn": warn,
-    }
-
-
 def make_server(
-    installed: RuntimeEnvironment, folder: Path, warn: Warn = unheard
+    installed: RuntimeEnvironment, folder: Path, warn: Warn = unheard, *, log: Path | None = None
 ) -> InferenceServer:
     """The server of one replica, not started; ``folder`` is its own. ``warn``: is told what may be wrong with models.
 
+    ``log``: the file that it appends to, which may be another's too; without it one in the folder.
     Raises UnknownRuntime.
     """
     if installed.name not in LAUNCHED:
         raise UnknownRuntime(_unknown(installed.name, "started", LAUNCHED))
-    return LAUNCHED[installed.name](installed, folder, warn)
+    told: _Told = {
+        "python": installed.python,
+        "plugin": installed.plugin,
+        "state": folder,
+        "log": log or folder / "server.log",
+        "extras": installed.extras,
+        "warn": warn,
+    }
+    return LAUNCHED[installed.name](told)
 
 
 def attach(runtime: str, attachment: Attachment, on_foreign: Callable[[], None]) -> AttachedServer:

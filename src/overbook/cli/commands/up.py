@@ -13,6 +13,7 @@ from overbook.cli.options import (
     activation_timeout_option,
     grace_option,
     parse_quantity,
+    server_log_size_option,
     silence_limit_option,
 )
 from overbook.client.http import JsonObject
@@ -71,6 +72,7 @@ from overbook.machine.options import (
 @activation_timeout_option
 @grace_option
 @silence_limit_option
+@server_log_size_option
 @click.pass_context
 def up(ctx: click.Context, /, files: tuple[str, ...], state_dir: Path | None, **rest: Any) -> None:
     """Start Overbook on this machine, and serve until it is stopped.

@@ -49,11 +49,12 @@ class MlserverConfig:
     """Where MLServer is installed and where this one server replica keeps its things.
 
     ``python``: of the runtime's environment. ``plugin``: the folder with the launcher package.
-    ``state``: private to this replica; gets ``server/``, ``server.json``, ``server.log``. MLServer's own load call,
+    ``state``: private to this replica; gets ``server/`` and ``server.json``. MLServer's own load call,
     which the agent does not use, takes settings from ``models/``.
     ``threads``: for OpenMP and BLAS inside one prediction; 0 means half of the machine's.
     ``extras``: those of the runtime that are installed; None when that is not known. ``variables``: of its
     environment, before all others; an empty one is left out. ``warn``: is told what may be wrong with models.
+    ``log``: what the process writes; without it a file in ``state``.
     """
 
     python: Path
@@ -64,6 +65,7 @@ class MlserverConfig:
     extras: frozenset[str] | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
     warn: Warn = unheard
+    log: Path | None = None
 
 
 class MlserverServer:
@@ -255,7 +257,7 @@ def _process_spec(config: MlserverConfig, addresses: Addresses) -> ProcessSpec:
         ),
         environment=_environment(config),
         folder=folder,
-        log=config.state / "server.log",
+        log=config.log or config.state / "server.log",
         record=config.state / "server.json",
     )
 

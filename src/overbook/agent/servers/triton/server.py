@@ -68,9 +68,10 @@ class TritonConfig:
     """Where Triton is installed and where this one server replica keeps its things.
 
     ``python``: of the runtime's environment. ``plugin``: the folder with the launcher package.
-    ``state``: private to this replica; gets ``server/`` with the model repository, ``server.json``, ``server.log``.
+    ``state``: private to this replica; gets ``server/`` with the model repository, and ``server.json``.
     ``threads``: for OpenMP and BLAS inside one prediction; 0 means half of the machine's.
     ``extras``: those of the runtime that are installed. ``warn``: is told what may be wrong with models.
+    ``log``: what the process writes; without it a file in ``state``.
     """
 
     python: Path
@@ -80,6 +81,7 @@ class TritonConfig:
     threads: int = 0
     extras: frozenset[str] = frozenset()
     warn: Warn = unheard
+    log: Path | None = None
 
 
 class TritonServer(Unweighed):
@@ -373,6 +375,6 @@ def _process_spec(config: TritonConfig, addresses: Addresses) -> ProcessSpec:
         environment=tuned(server_environment(os.environ, drop=("TRITON",)), config.threads)
         | {"PYTHONPATH": str(config.plugin)},
         folder=config.state / "server",
-        log=config.state / "server.log",
+        log=config.log or config.state / "server.log",
         record=config.state / "server.json",
     )
