@@ -13,6 +13,7 @@ import pytest
 
 from overbook.artifacts import survey as artifact_survey
 from overbook.artifacts.survey import Survey, look
+from overbook.cli.showing import manifest
 from overbook.scheduler.errors import PortInUse, StoreError
 from overbook.scheduler.logs import READERS
 from overbook.scheduler.manifests_in import Defaults
@@ -371,6 +372,28 @@ async def test_files_that_mean_ill_fail_their_document_alone(
             assert (result["name"], result["action"]) == (name, "failed")
             assert result["error"].startswith("spec.storageUri: "), result
             assert "\n" not in result["error"]
+
+
+async def test_what_get_prints_as_a_manifest_changes_nothing(
+    tmp_path: Path, artifact: Path
+) -> None:
+    async with harness(tmp_path) as running:
+        await running.apply(
+            server_document(extraCapabilities=["fraud"], overcommitPercentage=50),
+            server_document("other", evictionPolicy="lru", replicas=2),
+        )
+        await running.agent(ScriptedAgent("mlserver/0"))
+        plain = model_document("plain", artifact)
+        full = model_document("full", artifact, keepAlive="10m", priority=3, pinned=True)
+        await running.apply(plain, full)
+        await running.http.post("/api/v1/models/plain/pin")
+        for kind in ("models", "servers"):
+            shown = (await running.http.get(f"/api/v1/{kind}")).json()
+            documents: list[dict[str, object]] = [{**manifest(each)} for each in shown]
+            results = await running.apply(*documents)
+            assert [each["action"] for each in results] == ["unchanged", "unchanged"]
+            again = (await running.http.get(f"/api/v1/{kind}")).json()
+            assert [each["spec"] for each in again] == [each["spec"] for each in shown]
 
 
 async def test_the_log_of_a_server(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
 import click
 
+from overbook.cli.terminal import coloured, safe
 from overbook.client.errors import BadUrl, ClientError
 from overbook.machine.folders import StateUnusable
 from overbook.manifests.problems import ManifestError
@@ -23,7 +25,10 @@ class Failed(click.ClickException):
 
     # Any is click's own signature.
     def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(self.message, err=True)
+        text = safe(self.message)
+        if coloured(sys.stderr) and text.startswith("Error:"):
+            text = click.style("Error:", fg="red") + text.removeprefix("Error:")
+        click.echo(text, err=True)
 
 
 @contextmanager

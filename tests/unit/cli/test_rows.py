@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from overbook.cli.rows import model_row, server_rows
+from overbook.cli.rows import (
+    MODEL_COLUMNS,
+    SERVER_COLUMNS,
+    WIDE_MODEL_COLUMNS,
+    WIDE_SERVER_COLUMNS,
+    model_row,
+    server_rows,
+    wide_model_row,
+    wide_server_rows,
+)
 from overbook.cli.words import ago, milliseconds, plural
 from overbook.client.http import JsonObject
 from tests.unit.client.fake_overbook import model, server
@@ -34,6 +43,7 @@ def test_a_model_in_memory() -> None:
         "resident",
         "mlserver/0",
         "100Ki",
+        "no",
         "90s ago",
         "",
     )
@@ -46,7 +56,7 @@ def test_replicas_that_differ() -> None:
         ),
         NOW,
     )
-    assert row[1:6] == ("Unknown", "2 cold, 1 resident", "mlserver/0,1 big/0", "4Ki", "never")
+    assert row[1:7] == ("Unknown", "2 cold, 1 resident", "mlserver/0,1 big/0", "4Ki", "no", "never")
 
 
 def test_nothing_declared_and_nothing_measured_is_a_dash() -> None:
@@ -72,8 +82,10 @@ def test_a_model_without_a_place_shows_what_it_declares() -> None:
     "thing", [{}, {"metadata": 7, "status": []}, {"status": {"replicas": [{}]}}]
 )
 def test_missing_fields_are_no_error(thing: JsonObject) -> None:
-    assert len(model_row(thing, NOW)) == 7
-    assert all(len(row) == 8 for row in server_rows(thing))
+    assert len(model_row(thing, NOW)) == len(MODEL_COLUMNS)
+    assert len(wide_model_row(thing, {}, NOW)) == len(WIDE_MODEL_COLUMNS)
+    assert all(len(row) == len(SERVER_COLUMNS) for row in server_rows(thing))
+    assert all(len(row) == len(WIDE_SERVER_COLUMNS) for row in wide_server_rows(thing))
 
 
 def test_a_server_without_replicas_says_so() -> None:

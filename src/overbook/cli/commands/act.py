@@ -7,6 +7,7 @@ from typing import Literal
 import click
 
 from overbook.cli.options import api_url_option, parse_duration
+from overbook.cli.terminal import warn
 
 _models = click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 _timeout = click.option(
@@ -90,4 +91,4 @@ def _act(
             warnings = client.act(action, model, timeout=timeout)
             click.echo(f"model/{model} {done}")
             for warning in warnings:
-                click.echo(f"warning: {warning}", err=True)
+                warn(warning)

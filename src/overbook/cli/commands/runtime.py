@@ -38,7 +38,8 @@ def list_() -> None:
     \b
     overbook runtime list
     """
-    from overbook.cli.tables import Column, table, terminal_width
+    from overbook.cli.tables import Column, table
+    from overbook.cli.terminal import terminal_width
     from overbook.cli.words import size
     from overbook.runtimes.install import RuntimeInstallError, list_runtimes
 

@@ -16,6 +16,7 @@ from overbook.cli.options import (
     server_log_size_option,
     silence_limit_option,
 )
+from overbook.cli.terminal import warn
 from overbook.client.http import JsonObject
 from overbook.machine.home import state_folder
 from overbook.machine.options import (
@@ -99,5 +100,5 @@ def _documents(files: tuple[str, ...]) -> tuple[JsonObject, ...]:
 
     manifests = load_manifests(files, stdin=sys.stdin.buffer)
     for problem in manifests.warnings:
-        click.echo(f"warning: {problem}", err=True)
+        warn(str(problem))
     return tuple(each.body for each in manifests.loaded)
