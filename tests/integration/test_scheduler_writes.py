@@ -164,8 +164,8 @@ async def test_pin_says_whom_it_leaves_without_room(running: Harness, artifact: 
         model_document("small", artifact, memory="1M"),
     )
     expected = (
-        "mlserver/0: pinned models take 7M (7000000 bytes) of 10M (10000000 bytes), which leaves "
-        "no room for middle (4M (4000000 bytes)): requests for them are refused while the pinned "
+        "mlserver/0: pinned models take 6.68MiB (7000000 bytes) of 9.54MiB (10000000 bytes), which leaves "
+        "no room for middle (3.81MiB (4000000 bytes)): requests for them are refused while the pinned "
         "ones are in memory; unpin one of them, or give the Server more memory"
     )
     assert await warnings(running, "POST", "/models/large/pin") == [expected]

@@ -19,6 +19,7 @@ from overbook.cli.reading import (
 from overbook.cli.tables import Column
 from overbook.cli.words import ago, size
 from overbook.client.http import JsonObject
+from overbook.manifests.quantities import parse_bytes
 
 _COLOURS: Final = {
     "True": "green",
@@ -239,4 +240,4 @@ def _memory(model: JsonObject, parts: tuple[JsonObject, ...]) -> str:
     if known:
         return size(max(known))
     declared = at(model, "spec", "memory")
-    return str(declared) if isinstance(declared, str | int | float) else "-"
+    return size(parse_bytes(declared)) if isinstance(declared, str | int | float) else "-"

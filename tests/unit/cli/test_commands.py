@@ -40,14 +40,14 @@ def test_get_table(overbook: Overbook, fake: FakeOverbook) -> None:
     assert header.split() == [
         *("NAME", "READY", "STATE", "SERVER", "MEMORY", "PINNED", "USED", "REASON")
     ]
-    assert iris.split()[:5] == ["iris", "True", "resident", "mlserver/0", "100Ki"]
+    assert iris.split()[:5] == ["iris", "True", "resident", "mlserver/0", "100KiB"]
     assert wine.endswith("ModelFailed: invalid load key")
 
 
 def test_get_servers(overbook: Overbook, fake: FakeOverbook) -> None:
     fake.add(server("mlserver"))
     _, row = overbook("get", "server").stdout.splitlines()
-    assert row.split() == ["mlserver/0", "ready", "40", "12", "1Gi", "3Gi", "2Gi", "1.25Gi"]
+    assert row.split() == ["mlserver/0", "ready", "40", "12", "1GiB", "3GiB", "2GiB", "1.25GiB"]
 
 
 def test_get_json_and_yaml_are_what_the_api_said(overbook: Overbook, fake: FakeOverbook) -> None:
@@ -108,7 +108,7 @@ def test_get_wide_says_what_happened_last(overbook: Overbook, fake: FakeOverbook
         *("NAME", "READY", "STATE", "SERVER", "MEMORY", "PINNED", "USED", "BUSY", "LOADS"),
         *("EVICTED", "DECLARED", "MEASURED", "PRIORITY", "REQUIREMENTS", "LAST", "REASON"),
     ]
-    assert re.search(r" 2 +3 +1 +100Ki +- +0 +sklearn +ModelLoaded: in 14 ms, \d+d ago$", iris)
+    assert re.search(r" 2 +3 +1 +100KiB +- +0 +sklearn +ModelLoaded: in 14 ms, \d+d ago$", iris)
     assert wine.endswith("  ModelFailed: invalid load key")
     fake.add(server("mlserver"))
     _, row = overbook("get", "servers", "-o", "wide").stdout.splitlines()
@@ -314,14 +314,14 @@ def test_metadata(overbook: Overbook, fake: FakeOverbook) -> None:
 
 def test_apply_says_what_became_of_each(overbook: Overbook, fake: FakeOverbook) -> None:
     fake.add(model("old"))
-    fake.apply_errors["large"] = "spec.memory: 3Gi is more than every budget; the largest is 2Gi"
+    fake.apply_errors["large"] = "spec.memory: 3GiB is more than every budget; the largest is 2GiB"
     fake.unplaced["lost"] = "nobody offers 'xgboost'"
     text = manifest("old") + manifest("iris") + manifest("large") + manifest("lost")
     result = overbook("apply", "-f", "-", stdin=text)
     assert result.exit_code == 1
     assert result.stdout == "model/old unchanged\nmodel/iris created\nmodel/lost created\n"
     assert result.stderr.splitlines() == [
-        "<stdin>:5: model/large failed: spec.memory: 3Gi is more than every budget; the largest is 2Gi",
+        "<stdin>:5: model/large failed: spec.memory: 3GiB is more than every budget; the largest is 2GiB",
         "<stdin>:7: model/lost is not placed: nobody offers 'xgboost'",
     ]
 
@@ -487,11 +487,11 @@ def test_acts(overbook: Overbook, fake: FakeOverbook, action: str, done: str) ->
     fake.add(model("iris"))
     assert overbook(action, "iris").stdout == f"model/iris {done}\n"
     assert fake.requests == [("POST", f"/api/v1/models/iris/{action}", {"timeout": 60.0})]
-    fake.refusals["iris"] = (503, "pinned models fill the budget: 2Gi of 2Gi")
+    fake.refusals["iris"] = (503, "pinned models fill the budget: 2GiB of 2GiB")
     result = overbook(action, "iris")
     assert (result.exit_code, result.stderr) == (
         1,
-        "Error: pinned models fill the budget: 2Gi of 2Gi\n",
+        "Error: pinned models fill the budget: 2GiB of 2GiB\n",
     )
 
 
@@ -513,9 +513,9 @@ def test_describe_model(overbook: Overbook, fake: FakeOverbook) -> None:
     fake.events = [event(1, "iris")]
     text = overbook("describe", "model", "iris").stdout
     assert "mlserver/1  refused: needs 1M, only 500k of 12M left\n" in text
-    assert "            registered 11.5M, limit 12M, budget 10M, 11 models\n" in text
+    assert "            registered 10.97MiB, limit 11.44MiB, budget 9.54MiB, 11 models\n" in text
     assert "mlserver/0: warning: saved with an older version\n" in text
-    assert "wanted: 1 replica with room for 1M\nno server replica has room\n" in text
+    assert "wanted: 1 replica with room for 976.6KiB\nno server replica has room\n" in text
     assert text.rstrip().endswith("Normal  ModelLoaded  mlserver/0  in 14 ms")
 
 
@@ -537,10 +537,10 @@ def test_describe_server(overbook: Overbook, fake: FakeOverbook) -> None:
     fake.add(server("mlserver"))
     fake.registered = [f"m{index}" for index in range(31)]
     text = overbook("describe", "server", "mlserver").stdout
-    assert "mlserver/0: 31 models of at most 12M in all: m0, m1, " in text
+    assert "mlserver/0: 31 models of at most 11.44MiB in all: m0, m1, " in text
     assert ", m29 and 1 more\n" in text
     assert (
-        "mlserver/0: REST 127.0.0.1:39001, gRPC 127.0.0.1:39002, process 4242, 256Mi without models"
+        "mlserver/0: REST 127.0.0.1:39001, gRPC 127.0.0.1:39002, process 4242, 256MiB without models"
         in text
     )
 

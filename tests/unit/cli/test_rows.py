@@ -42,7 +42,7 @@ def test_a_model_in_memory() -> None:
         "True",
         "resident",
         "mlserver/0",
-        "100Ki",
+        "100KiB",
         "no",
         "90s ago",
         "",
@@ -56,7 +56,14 @@ def test_replicas_that_differ() -> None:
         ),
         NOW,
     )
-    assert row[1:7] == ("Unknown", "2 cold, 1 resident", "mlserver/0,1 big/0", "4Ki", "no", "never")
+    assert row[1:7] == (
+        "Unknown",
+        "2 cold, 1 resident",
+        "mlserver/0,1 big/0",
+        "4KiB",
+        "no",
+        "never",
+    )
 
 
 def test_nothing_declared_and_nothing_measured_is_a_dash() -> None:
@@ -70,12 +77,12 @@ def test_a_model_in_memory_takes_what_it_is_charged() -> None:
     """Of one that is too small to be measured, 0 says nothing."""
     small = replica(0, "resident", 0)
     small["bytes"] = {"declared": None, "measured": 0, "charged": 4096}
-    assert model_row(with_replicas(small), NOW)[4] == "4Ki"
-    assert model_row(with_replicas(replica(0, "cold", 0)), NOW)[4] == "1Ki"
+    assert model_row(with_replicas(small), NOW)[4] == "4KiB"
+    assert model_row(with_replicas(replica(0, "cold", 0)), NOW)[4] == "1KiB"
 
 
 def test_a_model_without_a_place_shows_what_it_declares() -> None:
-    assert model_row(with_replicas(), NOW)[2:5] == ("-", "-", "100Ki")
+    assert model_row(with_replicas(), NOW)[2:5] == ("-", "-", "100KiB")
 
 
 @pytest.mark.parametrize(

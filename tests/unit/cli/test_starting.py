@@ -266,7 +266,7 @@ def test_runtime_list(overbook: Overbook, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("overbook.runtimes.install.list_runtimes", lambda: known)
     lines = overbook("runtime", "list").stdout.splitlines()
     assert [line.split() for line in lines[1:3]] == [
-        ["mlserver", "yes", "1Gi", "onnx", "xgboost", "/r/m"],
+        ["mlserver", "yes", "1GiB", "onnx", "xgboost", "/r/m"],
         ["other", "no", "-", "-", "-", "-"],
     ]
     has, would = lines.index("mlserver has"), lines.index("other would have")

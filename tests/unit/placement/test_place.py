@@ -44,9 +44,9 @@ def test_twelve_models_fit_and_the_thirteenth_is_refused_with_the_numbers() -> N
     verdicts = fill(13, overcommit=20)
     assert [each.placed for each in verdicts] == [True] * 12 + [False]
     assert verdicts[-1].reason == (
-        "0 of 1 replicas placed; mlserver/0: 12M (12000000 bytes) registered in 12 models + "
-        "1M (1000000 bytes) needed is more than 12M (12000000 bytes), its budget of "
-        "10M (10000000 bytes) with 20 % overcommit"
+        "0 of 1 replicas placed; mlserver/0: 11.44MiB (12000000 bytes) registered in 12 models + "
+        "976.6KiB (1000000 bytes) needed is more than 11.44MiB (12000000 bytes), its budget of "
+        "9.54MiB (10000000 bytes) with 20 % overcommit"
     )
     assert rules(verdicts[-1]) == {"mlserver/0": Rule.NO_ROOM}
 
@@ -72,11 +72,11 @@ def test_a_model_larger_than_every_budget_names_the_largest() -> None:
         demand(11 * MB), [view(), view("big/0", budget=10_500_000), view("small/0", budget=MB)]
     )
     assert verdict.reason == (
-        "the model needs 11M (11000000 bytes), more than every budget; the largest is "
-        "10.5M (10500000 bytes) of big/0; give a Server more memory"
+        "the model needs 10.49MiB (11000000 bytes), more than every budget; the largest is "
+        "10.01MiB (10500000 bytes) of big/0; give a Server more memory"
     )
     assert set(rules(verdict).values()) == {Rule.TOO_LARGE}
-    assert "10M (10000000 bytes)" in verdict.decisions[0].reason
+    assert "9.54MiB (10000000 bytes)" in verdict.decisions[0].reason
 
 
 def test_a_requirement_that_nobody_offers_names_the_nearest() -> None:
@@ -162,7 +162,7 @@ def test_order_of_preference() -> None:
     more = view("w/0", registered=MB, models=2)
     verdict = place(demand(replicas=4), [more, fewest, roomy, holds])
     assert [each.server for each in verdict.chosen] == ["z", "y", "x", "w"]
-    assert verdict.decisions[0].reason.startswith("holds it already (3M (3000000 bytes)")
+    assert verdict.decisions[0].reason.startswith("holds it already (2.86MiB (3000000 bytes)")
     assert place(demand(), [more, fewest]).decisions[1].reason.startswith("could take it")
 
 
@@ -203,7 +203,8 @@ def test_a_decision_has_the_numbers() -> None:
         3,
     )
     assert (
-        decision.reason == "9M (9000000 bytes) of 12M (12000000 bytes) free for 1M (1000000 bytes)"
+        decision.reason
+        == "8.58MiB (9000000 bytes) of 11.44MiB (12000000 bytes) free for 976.6KiB (1000000 bytes)"
     )
 
 
@@ -263,7 +264,7 @@ def test_what_others_turned_out_to_take_sends_nobody_away() -> None:
     assert kept.placed
     assert (
         kept.decisions[0].reason
-        == "holds it already (2M (2000000 bytes) above 12M (12000000 bytes))"
+        == "holds it already (1.91MiB (2000000 bytes) above 11.44MiB (12000000 bytes))"
     )
     asks_for_more = place(demand(2 * MB + 1), [full])
     assert rules(asks_for_more) == {"mlserver/0": Rule.NO_ROOM}
@@ -275,7 +276,9 @@ def test_one_that_takes_more_than_the_whole_budget_is_refused_whatever_it_counts
     large = demand(9 * MB, takes=11 * MB)
     refused = place(large, [view()])
     assert rules(refused) == {"mlserver/0": Rule.TOO_LARGE}
-    assert refused.reason.startswith("the model needs 11M (11000000 bytes), more than every budget")
+    assert refused.reason.startswith(
+        "the model needs 10.49MiB (11000000 bytes), more than every budget"
+    )
     assert place(large, [view(holds=True, held=9 * MB)]).placed
     assert place(demand(11 * MB, takes=9 * MB), [view()]).placed
 
