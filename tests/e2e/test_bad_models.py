@@ -108,7 +108,7 @@ def test_a_request_that_ends_the_process_costs_the_others_seconds_and_is_not_beg
             assert "the inference server died" in oip_error(answer)
             time.sleep(0.2)
     assert deaths(running) - before <= 2
-    is_held_back(running, "crasher", "2 times", "in a request of it", "signal 11")
+    is_held_back(running, "crasher", "2 times", "while answering a request for it", "signal 11")
     assert "good" not in " ".join(events(running, "ModelSuspected"))
 
 

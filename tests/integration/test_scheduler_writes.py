@@ -106,7 +106,7 @@ async def test_a_gateway_that_went_away_is_named_and_not_waited_for(
 
     await applied(running, model_document("a", artifact))
     await until("it is noticed", named)
-    assert found == ["gateway goes is not connected; until it is, it goes by what it heard last"]
+    assert found == ["gateway goes is not connected; until it is, it uses what it heard last"]
     assert time.monotonic() - began < HEARD_SECONDS
     await running.gateway("goes")
     assert await applied(running, model_document("b", artifact)) == []

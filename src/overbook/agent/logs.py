@@ -32,7 +32,7 @@ class Logs:
         if log is None:
             return pb.LogPiece(
                 id=asked.id,
-                error="its inference server was started by somebody else, who has its log",
+                error="its inference server was started by somebody else; look at that server's own log",
             )
         if asked.after:
             piece = await asyncio.to_thread(log.after, asked.after)

@@ -59,7 +59,7 @@ class Endpoint:
         except ValueError as error:
             raise BadUrl(f"{url!r} is not a URL ({error}); expected http://HOST:PORT") from None
         if parts.scheme not in _SCHEMES or not parts.hostname:
-            raise BadUrl(f"{url!r} is not a URL of HTTP; expected http://HOST:PORT")
+            raise BadUrl(f"{url!r} is not an HTTP URL; expected http://HOST:PORT")
         self.url = url.rstrip("/")
         self._setting = setting
         self._prefix = parts.path.rstrip("/")

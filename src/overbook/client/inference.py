@@ -74,7 +74,7 @@ class RestInference:
             answer = None
         if not isinstance(answer, dict):
             raise Refused(
-                f"{self._endpoint.url} answered something else than JSON; "
+                f"{self._endpoint.url} answered with something other than JSON; "
                 "if the model sends binary tensors, use a client that reads them"
             )
         return answer

@@ -126,12 +126,12 @@ class Actor:
         """
         links, watches = self.links.of(replicas), self.catalogue.watches
         late = await self.hearing.settled([*links, *watches], HEARD_SECONDS)
-        slow = f"has not taken this in within {HEARD_SECONDS:g} s, and does so when it can"
+        slow = f"has not acted on this within {HEARD_SECONDS:g} s, but will as soon as it can"
         return [
             *(f"the agent of {each.name} {slow}" for each in links if each in late),
             *sorted(f"gateway {each.name} {slow}" for each in watches if each in late),
             *(
-                f"gateway {name} is not connected; until it is, it goes by what it heard last"
+                f"gateway {name} is not connected; until it is, it uses what it heard last"
                 for name in self.catalogue.away()
             ),
         ]

@@ -234,7 +234,7 @@ def _model_commands(actor: Actor, router: APIRouter) -> None:
         """
         if actor.state.model(name).needs.pinned:
             raise Conflict(
-                f"model {name!r} is pinned, so it stays in memory; `overbook unpin {name}` first"
+                f"model {name!r} is pinned, so it stays in memory; run `overbook unpin {name}` first"
             )
         timeout = (body or bodies.TimeoutBody()).timeout
         for outcome in await command(actor, name, pb.Command.EVICT, timeout):
@@ -267,7 +267,7 @@ async def _pin(actor: Actor, name: str, pinned: bool) -> bodies.DoneAnswer:
     warnings = pins.warnings(seats.replicas, seats.models, [name]) if pinned else []
     away = [each for each in replicas if not seats.replicas[each].connected]
     warnings += [
-        f"the agent of {each} is not connected; it hears of this before it serves again"
+        f"the agent of {each} is not connected; it is told of this before it serves again"
         for each in away
     ]
     return {"warnings": [*warnings, *await actor.unheard(replicas)]}

@@ -153,7 +153,9 @@ class Links:
         if link is None:
             raise Unavailable(f"the agent of {replica} is not connected; try again")
         if len(link.waiting) >= MAX_QUESTIONS:
-            raise Unavailable(f"{MAX_QUESTIONS} commands wait for {replica} already; try later")
+            raise Unavailable(
+                f"{MAX_QUESTIONS} commands are waiting for {replica} already; try again later"
+            )
         future: asyncio.Future[pb.AgentToScheduler] = asyncio.get_running_loop().create_future()
         link.waiting[number] = future
         link.questions.append(question)

@@ -154,7 +154,9 @@ def test_get_sorts(
 def test_an_unknown_column_names_those_there_are(overbook: Overbook) -> None:
     result = overbook("get", "servers", "--sort", "loads")
     assert result.exit_code == 2
-    assert "'loads' is no column of servers; expected one of: name, state, models" in result.stderr
+    assert (
+        "'loads' is not a column of servers; expected one of: name, state, models" in result.stderr
+    )
 
 
 def test_a_watch_shows_what_changes_and_what_goes(
@@ -315,14 +317,14 @@ def test_metadata(overbook: Overbook, fake: FakeOverbook) -> None:
 def test_apply_says_what_became_of_each(overbook: Overbook, fake: FakeOverbook) -> None:
     fake.add(model("old"))
     fake.apply_errors["large"] = "spec.memory: 3GiB is more than every budget; the largest is 2GiB"
-    fake.unplaced["lost"] = "nobody offers 'xgboost'"
+    fake.unplaced["lost"] = "no server offers 'xgboost'"
     text = manifest("old") + manifest("iris") + manifest("large") + manifest("lost")
     result = overbook("apply", "-f", "-", stdin=text)
     assert result.exit_code == 1
     assert result.stdout == "model/old unchanged\nmodel/iris created\nmodel/lost created\n"
     assert result.stderr.splitlines() == [
         "<stdin>:5: model/large failed: spec.memory: 3GiB is more than every budget; the largest is 2GiB",
-        "<stdin>:7: model/lost is not placed: nobody offers 'xgboost'",
+        "<stdin>:7: model/lost is not placed: no server offers 'xgboost'",
     ]
 
 

@@ -53,12 +53,12 @@ def test_describe_adds_verdict_and_events(fake: FakeOverbook, client: ControlCli
 
 def test_apply_answers_for_each_document(fake: FakeOverbook, client: ControlClient) -> None:
     fake.apply_errors["bad"] = "spec.memory: too much"
-    fake.unplaced["lost"] = "nobody offers it"
+    fake.unplaced["lost"] = "no server offers it"
     documents = [model("iris"), model("bad"), model("lost")]
     assert client.apply(documents).results == (
         Applied("Model", "iris", 1, "created", ""),
         Applied("Model", "bad", 1, "failed", "spec.memory: too much"),
-        Applied("Model", "lost", 1, "created", "nobody offers it"),
+        Applied("Model", "lost", 1, "created", "no server offers it"),
     )
     assert fake.requests[-1] == ("POST", "/api/v1/apply", {"documents": documents})
     client.validate(documents)

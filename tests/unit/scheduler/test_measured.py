@@ -234,7 +234,7 @@ def test_a_server_says_by_what_it_is_over_its_limit_at_once() -> None:
         "m-7 by 8.58MiB (9000000 bytes), m-6 by 7.63MiB (8000000 bytes)"
     ) in condition.message
     assert (
-        "m-3 by 4.77MiB (5000000 bytes), and 3 more by 8.58MiB (9000000 bytes); no further"
+        "m-3 by 4.77MiB (5000000 bytes), and 3 more by 8.58MiB (9000000 bytes); no more"
         in condition.message
     )
     for number in range(8):

@@ -87,7 +87,7 @@ def _column(kind: Kind, given: str) -> str:
     wanted = given.lower().replace(" ", "-").replace("_", "-")
     if wanted not in KEYS[kind]:
         raise click.BadParameter(
-            f"{given!r} is no column of {kind}s; expected one of: {', '.join(KEYS[kind])}",
+            f"{given!r} is not a column of {kind}s; expected one of: {', '.join(KEYS[kind])}",
             param_hint="--sort",
         )
     return wanted
