@@ -202,7 +202,7 @@ class Supervisor:
         actor.followers.set_address(address)
         actor.server_up()
         who = f"process {self._server.pid}" if self._server.pid else f"the one at {addresses.rest}"
-        self._notices.server_event("ServerReady", f"{who} serves")
+        self._notices.server_event("ServerReady", f"{who} is serving")
 
     async def _wait_end(self, actor: Actor) -> _End | None:
         """How the process ended; None when it has not, but shall be replaced."""

@@ -48,41 +48,41 @@ MODEL_COLUMNS: Final = (
     Column("NAME"),
     Column("READY", colour=colour_of),
     Column("STATE", colour=colour_of),
-    Column("SERVER", shrinks=True),
+    Column("SERVER", shrinks=True, spare=2),
     Column("MEMORY", right=True),
-    Column("PINNED", spare=1),
-    Column("USED", right=True),
+    Column("PINNED", spare=3),
+    Column("USED", right=True, spare=1),
     Column("REASON", shrinks=True),
 )
 # These are what changes all the time: a watch does not print a model anew because of them.
 _RESTLESS: Final = frozenset({"USED", "BUSY"})
 WIDE_MODEL_COLUMNS: Final = (
     *MODEL_COLUMNS[:-1],
-    Column("BUSY", right=True, spare=3),
+    Column("BUSY", right=True, spare=4),
     Column("LOADS", right=True, spare=5),
     Column("EVICTED", right=True, spare=6),
-    Column("DECLARED", right=True, spare=8),
-    Column("MEASURED", right=True, spare=7),
-    Column("PRIORITY", right=True, spare=9),
-    Column("REQUIREMENTS", shrinks=True, spare=10),
-    Column("LAST REASON", folds=True),
+    Column("DECLARED", right=True, spare=9),
+    Column("MEASURED", right=True, spare=10),
+    Column("PRIORITY", right=True, spare=8),
+    Column("REQUIREMENTS", shrinks=True, spare=7),
+    Column("LAST REASON", folds=True, wanted=40),
 )
 SERVER_COLUMNS: Final = (
     Column("NAME"),
     Column("STATE", colour=colour_of),
     Column("MODELS", right=True),
-    Column("IN MEMORY", right=True),
+    Column("IN MEMORY", right=True, spare=1),
     Column("RESIDENT", right=True),
     Column("REGISTERED", right=True),
     Column("BUDGET", right=True),
-    Column("PROCESS", right=True),
+    Column("PROCESS", right=True, spare=2),
 )
 WIDE_SERVER_COLUMNS: Final = (
     *SERVER_COLUMNS,
-    Column("PID", right=True, spare=1),
-    Column("REST", spare=2),
-    Column("GRPC", spare=3),
-    Column("REASON", folds=True),
+    Column("PID", right=True, spare=3),
+    Column("REST", spare=4),
+    Column("GRPC", spare=5),
+    Column("REASON", folds=True, wanted=30),
 )
 
 

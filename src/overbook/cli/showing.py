@@ -23,7 +23,7 @@ from overbook.cli.rows import (
     wide_server_rows,
 )
 from overbook.cli.tables import Column, Layout
-from overbook.cli.terminal import coloured, safe_json, terminal_width
+from overbook.cli.terminal import coloured, folded, safe_json, terminal_width
 from overbook.client.http import JsonObject
 
 Output: TypeAlias = Literal["table", "wide", "json", "yaml", "name", "manifest"]
@@ -61,7 +61,8 @@ class Tables:
             self._layout = Layout(self.columns, rows, width=width, colour=coloured())
             if self._layout.dropped:
                 titles = ", ".join(reversed(self._layout.dropped))
-                click.echo(f"too narrow for {titles}; widen the terminal, or use -o json", err=True)
+                note = f"(no room for {titles}; -o json has everything)"
+                click.echo("\n".join(folded(note, width)), err=True)
             click.echo(self._layout.header)
         if rows:
             click.echo("\n".join(map(self._layout.row, rows)))

@@ -17,8 +17,8 @@ _MIN_SHRUNK: Final = 15
 @dataclass(frozen=True, slots=True)
 class Column:
     """``shrinks``: may be cut, with an ellipsis, when the table is wider than the terminal; ``folds``: goes on in lines
-    of its own instead, which the last column may. ``spare``: left out of tables that are still too wide, the highest
-    first. ``colour``: of a cell by its text; "" for none.
+    of its own instead, which the last column may. ``spare``: left out before a column that gives way has less than
+    ``wanted`` characters, the highest first. ``colour``: of a cell by its text; "" for none.
     """
 
     title: str
@@ -26,6 +26,7 @@ class Column:
     shrinks: bool = False
     folds: bool = False
     spare: int = 0
+    wanted: int = _MIN_SHRUNK
     colour: Callable[[str], str] | None = None
 
 
@@ -63,14 +64,15 @@ class Layout:
     def _excess(self, *, shrunk: bool) -> int:
         needed = len(_GAP) * (len(self._shown) - 1)
         for index in self._shown:
-            least = self._least(index) if shrunk else self._widths[index]
-            needed += min(least, self._widths[index])
+            wanted = self._least(index, self._columns[index].wanted)
+            needed += wanted if shrunk else self._widths[index]
         return needed - self._width
 
-    def _least(self, index: int) -> int:
+    def _least(self, index: int, least: int = _MIN_SHRUNK) -> int:
+        """The width that a column may be cut to; that which it has, where it may not be cut."""
         column = self._columns[index]
         if column.shrinks or column.folds:
-            return max(_MIN_SHRUNK, len(column.title))
+            return min(max(least, len(column.title)), self._widths[index])
         return self._widths[index]
 
     def _drop(self) -> None:
