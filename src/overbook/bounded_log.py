@@ -77,8 +77,9 @@ class BoundedLog:
                 return
             with self.path.open("rb+", buffering=0) as file:
                 self._shift()
-                whole = os.fstat(file.fileno()).st_size // _BLOCK * _BLOCK
-                with self._earlier(1).open("wb") as earlier:
+                state = os.fstat(file.fileno())
+                whole = state.st_size // _BLOCK * _BLOCK
+                with self._made(self._earlier(1), state.st_mode & 0o777) as earlier:
                     _copy(file, earlier, max(0, whole - self._most), whole)
                     if _collapse(file.fileno(), whole):
                         self._moved += whole
@@ -136,6 +137,10 @@ class BoundedLog:
             return max(0, self._moved - self._earlier(1).stat().st_size) if self._moved else 0
         except OSError:
             return self._moved
+
+    def _made(self, path: Path, mode: int) -> IO[bytes]:
+        """An empty file, which nobody may read who may not read the log."""
+        return open(path, "wb", opener=lambda name, flags: os.open(name, flags, mode))
 
     def _shift(self) -> None:
         for number in range(self._kept, 1, -1):

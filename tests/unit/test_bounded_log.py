@@ -91,7 +91,9 @@ def test_what_is_large_moves_aside_and_is_read_on(log: BoundedLog) -> None:
 @pytest.mark.usefixtures("either")
 def test_of_a_flood_only_the_end_is_kept(log: BoundedLog) -> None:
     write(log, LINE * 10_000)
+    log.path.chmod(0o600)
     log.trim()
+    assert (log.path.parent / "server.log.1").stat().st_mode & 0o777 == 0o600
     assert sum(path.stat().st_size for path in log.path.parent.iterdir()) <= 8192 + 4096
     assert log.last(1).data == LINE
 
