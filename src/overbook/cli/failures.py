@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
 import click
 
-from overbook.cli.terminal import coloured, safe
+from overbook.cli.terminal import safe, told
 from overbook.client.errors import BadUrl, ClientError
 from overbook.machine.folders import StateUnusable
 from overbook.manifests.problems import ManifestError
@@ -25,10 +24,8 @@ class Failed(click.ClickException):
 
     # Any is click's own signature.
     def show(self, file: IO[Any] | None = None) -> None:
-        text = safe(self.message)
-        if coloured(sys.stderr) and text.startswith("Error:"):
-            text = click.style("Error:", fg="red") + text.removeprefix("Error:")
-        click.echo(text, err=True)
+        for line in safe(self.message).splitlines():
+            told(line, "Error:", "red")
 
 
 @contextmanager

@@ -69,8 +69,17 @@ def folded(line: str, width: int, indent: int = 2) -> list[str]:
 
 def warn(text: str) -> None:
     """One line on stderr about what does not keep the command from its work."""
-    label = click.style("warning:", fg="yellow") if coloured(sys.stderr) else "warning:"
-    click.echo(f"{label} {safe(text)}", err=True)
+    told(f"warning: {safe(text)}", "warning:", "yellow")
+
+
+def told(line: str, label: str, colour: str) -> None:
+    """A line on stderr, folded on a terminal, with its label in colour where that is wanted."""
+    text = line
+    if sys.stderr.isatty():
+        text = "\n".join(folded(line, shutil.get_terminal_size().columns))
+    if coloured(sys.stderr) and text.startswith(label):
+        text = click.style(label, fg=colour) + text.removeprefix(label)
+    click.echo(text, err=True)
 
 
 def _escaped(character: str) -> str:

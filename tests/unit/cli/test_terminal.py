@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import io
 import json
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
 
 import pytest
 
 from overbook.cli.terminal import coloured, folded, safe, safe_json
+from tests.unit.client.fake_overbook import FakeOverbook, event, model, server
 
 
 @pytest.mark.parametrize(
@@ -35,6 +44,57 @@ def test_json_stays_what_it_means() -> None:
     assert text.isprintable()
     assert "äöü" in text
     assert safe_json('"\x7f"') == '"\\u007f"'
+
+
+def shown(fake: FakeOverbook, *arguments: str, columns: int, **environment: str) -> str:
+    """What a command prints on a terminal that is so wide."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    child = subprocess.Popen(
+        [sys.executable, "-c", "from overbook.cli.main import main; main()", *arguments],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={
+            **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+            "TERM": "xterm",
+            "OVERBOOK_API_URL": fake.url,
+            **environment,
+        },
+    )
+    os.close(theirs)
+    said = b""
+    with contextlib.suppress(OSError):  # how the end of a terminal is told
+        while piece := os.read(ours, 65536):
+            said += piece
+    os.close(ours)
+    assert child.wait(timeout=30) == 0
+    return said.decode().replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("columns", [80, 160])
+def test_on_a_terminal_all_fits_and_has_colour(fake: FakeOverbook, columns: int) -> None:
+    why = "a reason that goes on and on, " * 8
+    fake.add(
+        model("iris"),
+        model("a-model-with-a-longer-name", ready=False, reason="ModelFailed", message=why),
+        server("mlserver"),
+    )
+    fake.events = [{**event(1, "iris"), "message": why, "type": "Warning"}]
+    for arguments in (
+        ("get", "models"),
+        ("get", "models", "-o", "wide"),
+        ("get", "servers", "-o", "wide"),
+        ("describe", "model", "a-model-with-a-longer-name"),
+        ("describe", "server", "mlserver"),
+        ("events",),
+    ):
+        text = shown(fake, *arguments, columns=columns)
+        assert "\x1b[" in text, arguments
+        assert max(map(len, safe(text).splitlines())) <= columns, safe(text)
+        plain = shown(fake, *arguments, columns=columns, NO_COLOR="1")
+        assert "\x1b" not in plain
+        assert [line.rstrip() for line in safe(text).splitlines()] == plain.splitlines()
 
 
 class Terminal(io.StringIO):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -71,13 +71,10 @@ def get(
         by = "name"
     with ControlClient(api_url) as client:
         if watch:
-            _watch(client, kind, name, output)
+            _watch(client, kind, name, output, lambda found: _ordered(kind, found, by, reverse))
             return
         found = client.list(kind) if name is None else (client.get(kind, name),)
-        if by is not None:
-            from overbook.cli.sorting import ordered
-
-            found = tuple(ordered(kind, found, by, reverse=reverse))
+        found = _ordered(kind, found, by, reverse)
         _show(client, kind, name, found, output)
 
 
@@ -91,6 +88,16 @@ def _column(kind: Kind, given: str) -> str:
             param_hint="--sort",
         )
     return wanted
+
+
+def _ordered(
+    kind: Kind, found: Sequence[JsonObject], by: str | None, reverse: bool
+) -> tuple[JsonObject, ...]:
+    if by is None:
+        return tuple(found)
+    from overbook.cli.sorting import ordered
+
+    return tuple(ordered(kind, found, by, reverse=reverse))
 
 
 def _show(
@@ -118,7 +125,13 @@ def _show(
         tables.show(tables.rows(found, lasts))
 
 
-def _watch(client: ControlClient, kind: Kind, name: str | None, output: Output) -> None:
+def _watch(
+    client: ControlClient,
+    kind: Kind,
+    name: str | None,
+    output: Output,
+    order: Callable[[Sequence[JsonObject]], Sequence[JsonObject]],
+) -> None:
     """Each object that changed, again; what is there no more is said once."""
     from overbook.cli.reading import name_of
     from overbook.cli.showing import Tables, latest_events
@@ -133,7 +146,7 @@ def _watch(client: ControlClient, kind: Kind, name: str | None, output: Output) 
             page = client.events(after=last, wait=_RECHECK if known else 0.0)
             last = page.last
             lasts |= latest_events(page.events)
-            found = _found(client, kind, name)
+            found = order(_found(client, kind, name))
             current = {
                 name_of(each): tables.unchanging(tables.rows([each], lasts)) for each in found
             }
