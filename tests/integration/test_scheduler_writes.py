@@ -171,7 +171,7 @@ async def test_pin_says_whom_it_leaves_without_room(running: Harness, artifact: 
     assert await warnings(running, "POST", "/models/large/pin") == [expected]
     await running.until_reason("middle", "ModelAvailable")
     said = (await running.http.get("/api/v1/models/middle")).json()["status"]["conditions"][0]
-    assert "but pinned models take 7M" in said["message"]
+    assert "but pinned models take 6.68MiB" in said["message"]
     evict = await running.http.post("/api/v1/models/large/evict")
     assert evict.status_code == 409
     assert "`overbook unpin large` first" in evict.json()["error"]
