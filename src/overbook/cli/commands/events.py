@@ -15,10 +15,14 @@ _POLL: Final = 20.0
 
 
 @click.command()
-@click.option("-w", "--watch", is_flag=True, help="Go on showing events until Ctrl-C.")
-@click.option("--model", metavar="NAME", help="Of this model only.")
+@click.option("-w", "--watch", is_flag=True, help="Keep showing new events until Ctrl-C.")
+@click.option("--model", metavar="NAME", help="Only events of this model.")
 @click.option(
-    "--after", type=click.IntRange(0), default=0, metavar="SEQ", help="Later than this number only."
+    "--after",
+    type=click.IntRange(0),
+    default=0,
+    metavar="SEQ",
+    help="Only events after this number.",
 )
 @click.option(
     "-o",

@@ -35,11 +35,13 @@ _PAUSE: Final = 0.1
     "--sort",
     "by",
     metavar="COLUMN",
-    help="Order by name, state, server, memory, used, pinned, priority, busy, loads, evicted, "
-    "reason; for servers also by models, resident, registered, budget, process.",
+    help="Models by name, ready, state, server, memory, used, pinned, priority, busy, loads, evicted or "
+    "reason; servers by name, state, models, resident, registered, budget or process.",
 )
-@click.option("-r", "--reverse", is_flag=True, help="The other way round, as in --sort memory -r.")
-@click.option("-w", "--watch", is_flag=True, help="Go on, and show what changes, until Ctrl-C.")
+@click.option("-r", "--reverse", is_flag=True, help="Reverse the order, as in --sort memory -r.")
+@click.option(
+    "-w", "--watch", is_flag=True, help="Keep running, and show what changes, until Ctrl-C."
+)
 @api_url_option
 def get(
     kind: Kind,
@@ -53,8 +55,8 @@ def get(
     """List models or servers, or one of them.
 
     MEMORY is what a model takes when it is in memory: measured where that is known, else as
-    declared; a dash where nobody has said or seen it yet. LAST REASON (-o wide) is why a model is
-    not ready, or else what happened to it last.
+    declared; a dash where it is not known yet. LAST REASON (-o wide) is why a model is not ready,
+    or else what happened to it last.
 
     \b
     overbook get models

@@ -67,7 +67,7 @@ def _request(given: str) -> JsonObject:
     metavar="DURATION",
     default="60s",
     show_default=True,
-    help="Of one request.",
+    help="For one request.",
 )
 @header_option
 @url_option

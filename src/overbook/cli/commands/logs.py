@@ -24,7 +24,7 @@ _PAUSE: Final = 1.0
 
 @click.command(short_help="Show what an inference server and its models write.")
 @click.argument("target", metavar="SERVER|SERVER/NUMBER|model/NAME")
-@click.option("-f", "--follow", is_flag=True, help="Go on showing lines until Ctrl-C.")
+@click.option("-f", "--follow", is_flag=True, help="Keep showing new lines until Ctrl-C.")
 @click.option(
     "-n",
     "--lines",
@@ -37,8 +37,8 @@ _PAUSE: Final = 1.0
 def logs(target: str, follow: bool, lines: int, api_url: str) -> None:
     """Show what an inference server and its models write, and where the file is.
 
-    Of a model, that is what names it, with the lines after that, and its events: servers do not say
-    of every line which model wrote it. What a model prints may stand in its server's log alone.
+    For a model: its events, and the records of the log that name it. Servers do not say which model
+    wrote a line, so look for what a model prints in the log of its server.
 
     \b
     overbook logs mlserver
