@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from overbook.cli.reading import (
+    Condition,
     at,
     condition,
     latest,
@@ -89,15 +90,16 @@ WIDE_SERVER_COLUMNS: Final = (
 def model_row(model: JsonObject, now: float) -> tuple[str, ...]:
     """One model in one line, however many replicas it has. `now` in Unix seconds."""
     parts = replicas(model)
+    found = condition(model)
     return (
         name_of(model),
-        condition(model).status,
+        found.status,
         _states(parts),
         _places(parts),
         _memory(model, parts),
         "yes" if pinned(model) else "no",
         ago(latest([part.get("lastUsed") for part in parts]), now),
-        _reason(model),
+        _reason(found, parts),
     )
 
 
@@ -147,11 +149,10 @@ def largest(parts: Sequence[JsonObject], name: str) -> int | None:
     return max(known, default=None)
 
 
-def _reason(model: JsonObject) -> str:
+def _reason(found: Condition, parts: Sequence[JsonObject]) -> str:
     """What is wrong needs words; that all is well is said by READY already."""
-    found = condition(model)
     if found.ready:
-        doubts = [each for part in replicas(model) if (each := text(part.get("unverified")))]
+        doubts = [each for part in parts if (each := text(part.get("unverified")))]
         reason = f"unverified: {doubts[0]}" if doubts else ""
     else:
         reason = ": ".join(each for each in (found.reason, found.message) if each)

@@ -52,6 +52,11 @@ class Layout:
         self.dropped: list[str] = []
         self._drop()
         self._shrink()
+        # Into files and pipes: there may be thousands of rows, and nothing to cut, fold or paint.
+        self._plain: list[tuple[int, bool]] | None = None
+        if width >= UNLIMITED and not colour:
+            rights = (column.right for column in columns)
+            self._plain = list(zip(self._widths, rights, strict=True))
 
     @property
     def header(self) -> str:
@@ -59,6 +64,12 @@ class Layout:
         return "\n".join(self._lines(cells, header=True))
 
     def row(self, cells: Sequence[str]) -> str:
+        if self._plain is not None:
+            parts = (
+                cell.rjust(width) if right else cell.ljust(width)
+                for cell, (width, right) in zip(cells, self._plain, strict=True)
+            )
+            return _GAP.join(parts).rstrip()
         return "\n".join(self._lines([cells[index] for index in self._shown], header=False))
 
     def _excess(self, *, shrunk: bool) -> int:
