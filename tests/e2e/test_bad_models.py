@@ -108,7 +108,7 @@ def test_a_request_that_ends_the_process_costs_the_others_seconds_and_is_not_beg
             assert "the inference server died" in oip_error(answer)
             time.sleep(0.2)
     assert deaths(running) - before <= 2
-    is_held_back(running, "crasher", "2 times", "in a request of it", "signal 11")
+    is_held_back(running, "crasher", "2 times", "while answering a request for it", "signal 11")
     assert "good" not in " ".join(events(running, "ModelSuspected"))
 
 
@@ -172,6 +172,41 @@ def test_sys_exit_is_an_answer(running: Overbook, good: TrainedModel, home: Path
         assert "SystemExit(3)" in oip_error(answer)
     assert deaths(running) == before
     assert running.run("delete", "model", "polite").code == 0
+
+
+def test_a_model_that_prints_without_end_fills_no_disk_and_can_be_read(
+    running: Overbook, good: TrainedModel, home: Path
+) -> None:
+    bad(
+        running,
+        home,
+        "talker",
+        at_trigger={"chatter": 60_000_000},
+        at_predict={"fail": "enough\x1b[2J"},
+    )
+    folder = running.folder / "state" / "agents" / "mlserver-0"
+    with beside(running, good):
+        for _ in range(2):
+            assert ask(running.data, "talker", TRIGGER).status_code == 500
+        files = ("server.log", "server.log.1", "server.log.2")
+        most = 31 * 2**20  # three files of 10MiB, each cut at the end of a block
+
+        def bounded() -> bool:
+            return (folder / files[1]).exists() and most > sum(
+                (folder / each).stat().st_size for each in files if (folder / each).exists()
+            )
+
+        wait_until("its log is short", bounded)
+    said = running.run("logs", "mlserver", "-n", "5")
+    assert said.code == 0, said.err
+    assert "RuntimeError: enough" in said.out
+    of_it = running.run("logs", "model/talker", "-n", "1000").out
+    assert "ModelRegistered   model/talker" in of_it
+    assert "/v2/models/talker" in of_it
+    assert "model/good" not in of_it
+    page = running.api.get("/api/v1/servers/mlserver/replicas/0/log", params={"lines": 1}).json()
+    assert page["path"] == str(folder / "server.log")
+    assert running.run("delete", "model", "talker").code == 0
 
 
 def test_a_child_that_holds_the_ports_ends_with_the_server(

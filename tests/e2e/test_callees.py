@@ -232,7 +232,7 @@ def test_without_what_it_calls_a_model_says_so(running: Overbook, models: Path) 
     )
     assert "the model calls 'nobody', which nobody registered" in applied.out + applied.err
     client = triton_grpc.InferenceServerClient(f"127.0.0.1:{running.port}")
-    assert "nobody registered" in ask(client, "orphan", 1.0)
+    assert "not registered" in ask(client, "orphan", 1.0)
     written(models / "nobody", PLAIN.replace("EXPRESSION", "x + 1"))
     assert (
         running.apply(

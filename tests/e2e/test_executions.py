@@ -284,7 +284,9 @@ def test_a_request_that_ends_the_process_runs_once(
     if protocol == "REST":
         answer = asker.rest("says", how)
         assert answer.status_code == 503
-        assert "the inference server died in a request of it" in answer.json()["error"]
+        assert (
+            "the inference server died while answering a request for it" in answer.json()["error"]
+        )
     else:
         assert asker.unary("says", how) is grpc.StatusCode.UNAVAILABLE
     assert asker.executions == 1

@@ -150,7 +150,7 @@ def running(home: Path, folder: Path) -> Iterator[Overbook]:
         for told in (
             "Pipeline 'join' of mlops.seldon.io/v1alpha1 is skipped",
             "Experiment 'ab' of mlops.seldon.io/v1alpha1 is skipped",
-            "spec.podSpec: Overbook takes memory 200Mi (209715200 bytes) and overcommitPercentage 25",
+            "spec.podSpec: Overbook takes memory 200MiB (209715200 bytes) and overcommitPercentage 25",
         ):
             assert told in valid.err
             assert told in applied.err

@@ -121,7 +121,7 @@ def test_manifests_that_lie_tenfold_or_say_nothing(home: Path) -> None:
         assert condition["status"] == "True"
         assert "off by more than 25 % for large, small" in condition["message"]
         [condition] = running.model("small")["status"]["conditions"]
-        assert "spec.memory says 10M (10000000 bytes), but" in condition["message"]
+        assert "spec.memory says 9.54MiB (10000000 bytes), but" in condition["message"]
         metrics = running.api.get("/metrics").text
         [line] = [
             line

@@ -119,7 +119,7 @@ def test_where_it_cannot_be_read_both_versions_are_named(
     folder, _ = saved
     applied = running.apply(model_manifest("elsewhere", folder, server="mlserver"))
     assert applied.code == 1
-    told = f"saved with scikit-learn {OLDER}, here is 1.9.1; save it with that one, or run it on"
+    told = f"saved with scikit-learn {OLDER}, but 1.9.1 is installed here; save it again with that version, or run"
     assert told in running.model("elsewhere")["status"]["conditions"][0]["message"]
     described = running.run("describe", "model", "elsewhere").out
     assert f"mlserver/0: warning: {told}" in described

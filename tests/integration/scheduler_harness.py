@@ -87,6 +87,7 @@ class ScriptedAgent:
         self.looks = True
         self.machine = "here"
         self.command_reason: str | None = ""
+        self.server_log: list[bytes] = []
         self._known: set[str] = set()
         self._send: asyncio.Queue[pb.AgentToScheduler | None] = asyncio.Queue()
 
@@ -136,6 +137,8 @@ class ScriptedAgent:
                 answer = pb.Surveys(id=message.look.id, artifacts=seen)
                 if self.looks:
                     self._send.put_nowait(pb.AgentToScheduler(surveys=answer))
+            case "read_log":
+                self._send.put_nowait(pb.AgentToScheduler(log=self._piece(message.read_log)))
             case "command" if self.command_reason is not None:
                 result = pb.CommandResult(
                     id=message.command.id,
@@ -145,6 +148,13 @@ class ScriptedAgent:
                 self._send.put_nowait(pb.AgentToScheduler(command_result=result))
             case _:
                 pass
+
+    def _piece(self, asked: pb.ReadLog) -> pb.LogPiece:
+        """A place in the log is the number of its lines before that."""
+        end = len(self.server_log)
+        begin = int(asked.after) if asked.after else max(0, end - asked.lines)
+        text = b"".join(self.server_log[begin:])
+        return pb.LogPiece(id=asked.id, text=text, next=str(end), path="/server.log")
 
     def _assign(self, update: pb.AssignmentUpdate) -> None:
         if update.reset:

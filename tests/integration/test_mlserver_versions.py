@@ -21,7 +21,9 @@ from tests.integration import mlserver_harness
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CALL = 60.0
-DIFFERENCE = f"saved with scikit-learn 1.6.1, here is {sklearn.__version__}; save it with that one"
+DIFFERENCE = (
+    f"saved with scikit-learn 1.6.1, but {sklearn.__version__} is installed here; save it again"
+)
 
 Said = dict[str, list[str]]
 
@@ -77,7 +79,7 @@ async def test_a_load_that_works_all_the_same_warns_each_time(
         assert [text.startswith(DIFFERENCE) for text in said[name]] == [True]
         await server.load(model, timeout=CALL)
         warned = said[name][1:]
-        told = f"saved with scikit-learn 1.6.1, here is {sklearn.__version__}: it may fail"
+        told = f"saved with scikit-learn 1.6.1, but {sklearn.__version__} is installed here: it may fail"
         assert [told in text for text in warned] == [True], "once, of whichever model"
         said[name].clear()
         assert await server.weigh(model, timeout=CALL) is not None
@@ -95,7 +97,9 @@ async def test_what_such_a_model_raises_when_it_is_asked_says_so(
     async with httpx.AsyncClient(trust_env=False, timeout=CALL) as client:
         url = f"http://{server.addresses.rest}/v2/models/asked/infer"
         reply = await client.post(url, json={"inputs": [tensor]})
-    told = f"the model was saved with scikit-learn 1.6.1, here is {sklearn.__version__}"
+    told = (
+        f"the model was saved with scikit-learn 1.6.1, but {sklearn.__version__} is installed here"
+    )
     assert reply.status_code == 500
     assert reply.json()["error"].startswith("AttributeError: ")
     assert reply.json()["error"].endswith(told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -12,7 +13,9 @@ import pytest
 
 from overbook.artifacts import survey as artifact_survey
 from overbook.artifacts.survey import Survey, look
+from overbook.cli.showing import manifest
 from overbook.scheduler.errors import PortInUse, StoreError
+from overbook.scheduler.logs import READERS
 from overbook.scheduler.manifests_in import Defaults
 from overbook.scheduler.part import SchedulerConfig, running_scheduler
 from tests.integration.scheduler_harness import (
@@ -369,3 +372,76 @@ async def test_files_that_mean_ill_fail_their_document_alone(
             assert (result["name"], result["action"]) == (name, "failed")
             assert result["error"].startswith("spec.storageUri: "), result
             assert "\n" not in result["error"]
+
+
+async def test_what_get_prints_as_a_manifest_changes_nothing(
+    tmp_path: Path, artifact: Path
+) -> None:
+    async with harness(tmp_path) as running:
+        await running.apply(
+            server_document(extraCapabilities=["fraud"], overcommitPercentage=50),
+            server_document("other", evictionPolicy="lru", replicas=2),
+        )
+        await running.agent(ScriptedAgent("mlserver/0"))
+        plain = model_document("plain", artifact)
+        full = model_document("full", artifact, keepAlive="10m", priority=3, pinned=True)
+        await running.apply(plain, full)
+        await running.http.post("/api/v1/models/plain/pin")
+        for kind in ("models", "servers"):
+            shown = (await running.http.get(f"/api/v1/{kind}")).json()
+            documents: list[dict[str, object]] = [{**manifest(each)} for each in shown]
+            results = await running.apply(*documents)
+            assert [each["action"] for each in results] == ["unchanged", "unchanged"]
+            again = (await running.http.get(f"/api/v1/{kind}")).json()
+            assert [each["spec"] for each in again] == [each["spec"] for each in shown]
+
+
+async def test_the_log_of_a_server(tmp_path: Path) -> None:
+    async with harness(tmp_path) as running:
+        await running.apply(server_document())
+        url = "/api/v1/servers/mlserver/replicas/0/log"
+        away = await running.http.get(url)
+        assert (away.status_code, "not connected" in away.json()["error"]) == (503, True)
+        agent = ScriptedAgent("mlserver/0")
+        agent.server_log = [b"a\n", b"\xff\x1b[31mb\n"]
+        await running.agent(agent)
+        first = (await running.http.get(url, params={"lines": 1})).json()
+        assert first == {
+            "replica": "mlserver/0",
+            "path": "/server.log",
+            "lines": ["\ufffd\x1b[31mb"],
+            "next": "2",
+            "missed": False,
+        }
+        assert (await running.http.get(url, params={"lines": 0})).json()["lines"] == []
+        waiting = asyncio.create_task(
+            running.http.get(url, params={"after": first["next"], "wait": 30})
+        )
+        await until("the agent is asked", lambda: len(agent.log) > 4)
+        agent.server_log.append(b"c\n")
+        assert (await waiting).json()["lines"] == ["c"]
+        nowhere = await running.http.get("/api/v1/servers/mlserver/replicas/7/log")
+        assert nowhere.status_code == 404
+        assert nowhere.json()["error"] == (
+            "server 'mlserver' has no replica 7; see `overbook get servers`"
+        )
+
+
+async def test_only_so_many_follow_logs_and_a_stop_waits_for_none(tmp_path: Path) -> None:
+    async with harness(tmp_path) as running:
+        await running.apply(server_document())
+        await running.agent(ScriptedAgent("mlserver/0"))
+        url = "/api/v1/servers/mlserver/replicas/0/log"
+        followers = [
+            asyncio.create_task(running.http.get(url, params={"wait": 60}))
+            for _ in range(READERS + 1)
+        ]
+        done, waiting = await asyncio.wait(followers, return_when=asyncio.FIRST_COMPLETED)
+        [refused] = done
+        assert refused.result().status_code == 503
+        assert refused.result().json()["error"] == (
+            "16 others read logs already; try again when one of them has ended"
+        )
+        await asyncio.wait_for(running.scheduler.drain(), 10)
+        await asyncio.wait(waiting)
+        assert {each.result().status_code for each in waiting} == {200}

@@ -64,6 +64,9 @@ async def test_each_answer_that_is_described_is_answered_and_so(
     assert description().answers == call.seen
 
 
+LOG = "/api/v1/servers/mlserver/replicas/0/log"
+
+
 async def applies(call: Caller, artifact: Path) -> None:
     """Documents of each kind of fate."""
     documents = [
@@ -85,6 +88,8 @@ async def reads(call: Caller) -> None:
         await call("GET", path, 200)
     await call("GET", "/api/v1/events?after=1&model=iris", 200)
     await call("GET", "/api/v1/events?wait=1000", 400)
+    await call("GET", f"{LOG}?lines=5&model=iris", 200)
+    await call("GET", f"{LOG}?lines=-1", 400)
     for kind, name in (("models", "iris"), ("models", "huge"), ("servers", "mlserver")):
         await call("GET", f"/api/v1/{kind}", 200)
         await call("GET", f"/api/v1/{kind}/{name}", 200)
@@ -99,6 +104,7 @@ async def commands(call: Caller) -> None:
 
 async def refusals(call: Caller) -> None:
     """Nobody of that name, and bodies that are wrong."""
+    await call("GET", LOG.replace("/0/", "/7/"), 404)
     for kind in ("models", "servers"):
         await call("GET", f"/api/v1/{kind}/who", 404)
         await call("GET", f"/api/v1/{kind}/who/describe", 404)
@@ -124,6 +130,7 @@ async def conflicts(call: Caller, running: Harness, agent: ScriptedAgent) -> Non
 
 async def unavailable(call: Caller, artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The agent is away, and then the disk is full."""
+    await call("GET", LOG, 503)
     for each in ("activate", "evict"):
         await call("POST", f"/api/v1/models/iris/{each}", 503)
 

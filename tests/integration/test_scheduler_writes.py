@@ -106,7 +106,7 @@ async def test_a_gateway_that_went_away_is_named_and_not_waited_for(
 
     await applied(running, model_document("a", artifact))
     await until("it is noticed", named)
-    assert found == ["gateway goes is not connected; until it is, it goes by what it heard last"]
+    assert found == ["gateway goes is not connected; until it is, it uses what it heard last"]
     assert time.monotonic() - began < HEARD_SECONDS
     await running.gateway("goes")
     assert await applied(running, model_document("b", artifact)) == []
@@ -165,14 +165,14 @@ async def test_pin_says_whom_it_leaves_without_room(running: Harness, artifact: 
         model_document("small", artifact, memory="1M"),
     )
     expected = (
-        "mlserver/0: pinned models take 7M (7000000 bytes) of 10M (10000000 bytes), which leaves "
-        "no room for middle (4M (4000000 bytes)): requests for them are refused while the pinned "
+        "mlserver/0: pinned models take 6.68MiB (7000000 bytes) of 9.54MiB (10000000 bytes), which leaves "
+        "no room for middle (3.81MiB (4000000 bytes)): requests for them are refused while the pinned "
         "ones are in memory; unpin one of them, or give the Server more memory"
     )
     assert await warnings(running, "POST", "/models/large/pin") == [expected]
     await running.until_reason("middle", "ModelAvailable")
     said = (await running.http.get("/api/v1/models/middle")).json()["status"]["conditions"][0]
-    assert "but pinned models take 7M" in said["message"]
+    assert "but pinned models take 6.68MiB" in said["message"]
     evict = await running.http.post("/api/v1/models/large/evict")
     assert evict.status_code == 409
     assert "`overbook unpin large` first" in evict.json()["error"]

@@ -17,7 +17,7 @@ from overbook.agent.servers.protocol import PreparedModel
 
 _WHILE: Final = {
     CallKind.LOAD: "while loading it",
-    CallKind.REQUEST: "in a request of it",
+    CallKind.REQUEST: "while answering a request for it",
     CallKind.UNLOAD: "while unloading it",
 }
 
@@ -75,7 +75,7 @@ def _suspect(prepared: PreparedModel) -> Suspect:
 def _reason(sentence: Sentence, told: str) -> str:
     what = _WHILE[sentence.kind]
     if sentence.strikes == 0:
-        return f"the inference server died {what}, or in another model that was in it then: {told}"
+        return f"the inference server died {what}, or because of another model that it held: {told}"
     if sentence.strikes == 1:
         return f"the inference server died {what}: {told}"
     name = sentence.suspect.model

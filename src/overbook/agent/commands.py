@@ -45,7 +45,7 @@ class Commands:
                 # A load under way ends first; whoever waits for it gets its answer.
                 while self._actor.charged(model):
                     if entry.state is State.RESIDENT and asked:
-                        return f"model '{model}' is in use; it was asked for while it drained"
+                        return f"model '{model}' is in use: a request came for it while it drained"
                     if entry.state is State.RESIDENT or (
                         entry.state is State.DRAINING and not asked
                     ):

@@ -34,12 +34,13 @@ _RETRY: Final = 0.5
 @dataclass(frozen=True, slots=True)
 class LinkHandlers:
     """What the link asks the rest of the agent. ``command`` returns why it failed, or an empty string; ``look``: what
-    is at these addresses.
+    is at these addresses; ``read_log``: what is in the inference server's log.
     """
 
     assignments: Callable[[pb.AssignmentUpdate], None]
     command: Callable[[pb.Command], Awaitable[str]]
     look: Callable[[pb.Look], Awaitable[pb.Surveys]]
+    read_log: Callable[[pb.ReadLog], Awaitable[pb.LogPiece]]
     configure: Callable[[pb.Configure], None]
     model_report: Callable[[str], pb.ModelReport | None]
     server_report: Callable[[], pb.ServerReport]
@@ -133,6 +134,8 @@ class Session:
                     self._begin(tasks, self._command(message.command))
                 case "look":
                     self._begin(tasks, self._look(message.look))
+                case "read_log":
+                    self._begin(tasks, self._read_log(message.read_log))
 
     def _begin(self, tasks: asyncio.TaskGroup, answer: Coroutine[None, None, None]) -> None:
         task = tasks.create_task(answer, name="answer the scheduler")
@@ -153,6 +156,9 @@ class Session:
 
     async def _look(self, asked: pb.Look) -> None:
         self._answer(pb.AgentToScheduler(surveys=await self._handlers.look(asked)))
+
+    async def _read_log(self, asked: pb.ReadLog) -> None:
+        self._answer(pb.AgentToScheduler(log=await self._handlers.read_log(asked)))
 
     def _answer(self, answer: pb.AgentToScheduler) -> None:
         self._results.append(answer)

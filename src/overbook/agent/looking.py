@@ -45,7 +45,7 @@ def failing_alone(model: str, where: str) -> Iterator[None]:
         raise ModelRejected(
             told(
                 f"model {model}: {where} cannot be understood ({said}); expected files as the library writes them: "
-                "save the model anew and apply it again. The agent's log has more"
+                "save the model again and apply it. The agent's log has more"
             ),
             passing=isinstance(error, _PASSING),
         ) from error
@@ -63,7 +63,7 @@ async def looked(model: str, where: str, look: Callable[[], T], *, longest: floa
         except TimeoutError as error:
             raise ModelRejected(
                 f"model {model}: looking at {where} did not end within {longest:g} s; "
-                "is the disk that has the agent's state folder well?",
+                "check the disk that holds the agent's state folder",
                 passing=True,
             ) from error
 

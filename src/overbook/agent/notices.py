@@ -22,24 +22,28 @@ log = logging.getLogger(__name__)
 
 _MAX_EVENTS: Final = 1000
 _MAX_WARNINGS: Final = 8  # of one model
-NOT_AGAIN: Final = (
-    "it is not tried again by itself: mend it and apply it, or run: overbook activate"
-)
+NOT_AGAIN: Final = "it is not retried by itself: fix it and apply it, or run: overbook activate"
 
 # Why a model left memory, for people.
 EVICTED: Final[Mapping[Cause, str]] = {
     Cause.PRESSURE: "evicted to make room for another model",
-    Cause.AHEAD: "evicted to have room for the next model",
-    Cause.FAIRNESS: "evicted for a model that was waited for too long",
+    Cause.AHEAD: "evicted to keep room for the next model",
+    Cause.FAIRNESS: "evicted for a model that had waited too long",
     Cause.REQUESTED: "evicted on request",
-    Cause.REMOVED: "unloaded, as it was deleted",
-    Cause.UPDATED: "unloaded to make way for its new content",
-    Cause.BUDGET: "evicted, as the budget became smaller",
-    Cause.SURPRISE: "evicted, as a model takes more memory than was known",
-    Cause.LOST: "evicted, as the server does not give all memory back",
-    Cause.GUARD: "evicted, as the machine runs short of memory",
-    Cause.RECYCLED: "unloaded, as the server's process is replaced",
+    Cause.REMOVED: "unloaded because it was deleted",
+    Cause.UPDATED: "unloaded to make room for its new content",
+    Cause.BUDGET: "evicted because the budget was lowered",
+    Cause.SURPRISE: "evicted because a model takes more memory than was known",
+    Cause.LOST: "evicted because the server does not give all its memory back",
+    Cause.GUARD: "evicted because the machine is running short of memory",
+    Cause.RECYCLED: "unloaded because the server's process is being replaced",
     Cause.CALLEE: "unloaded with a model that it calls",
+}
+
+# The same, where it is known for which one.
+FOR_ONE: Final[Mapping[Cause, str]] = {
+    Cause.PRESSURE: "evicted to make room for {}",
+    Cause.FAIRNESS: "evicted for {}, which had waited too long",
 }
 
 
@@ -154,9 +158,13 @@ class Notices:
         self._event("ModelUnloadFailed", model, f"it is unloaded, but {problem}", warning=True)
         self.wake.set()
 
-    def evicted(self, model: ModelName, cause: Cause) -> None:
+    def evicted(self, model: ModelName, cause: Cause, room_for: ModelName | None = None) -> None:
+        """``room_for``: the model whose load needs its bytes, where it is one."""
         metrics.EVICTIONS.labels(*self.labels, cause.value).inc()
-        self._event("ModelEvicted", model, EVICTED[cause])
+        told = EVICTED[cause]
+        if room_for is not None and cause in FOR_ONE:
+            told = FOR_ONE[cause].format(room_for)
+        self._event("ModelEvicted", model, told)
         self.changed(model)
 
     def artifact_failed(self, model: str, reason: str) -> None:

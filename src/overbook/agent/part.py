@@ -20,6 +20,7 @@ from overbook.agent.commands import Commands
 from overbook.agent.guesses import Guess
 from overbook.agent.kinds import kind_of
 from overbook.agent.link import LinkHandlers, SchedulerLink
+from overbook.agent.logs import Logs
 from overbook.agent.looking import told
 from overbook.agent.memory.gpu import find_gpus
 from overbook.agent.memory.history import History
@@ -46,6 +47,7 @@ from overbook.agent.service import AgentService
 from overbook.agent.supervisor import RestartLimits, Supervisor
 from overbook.agent.surveys import Surveys
 from overbook.artifacts.cache import ArtifactCache
+from overbook.bounded_log import KEPT, MOST_BYTES, BoundedLog
 from overbook.metrics.page import PAGE
 from overbook.residency.chosen import DEFAULT, POLICIES
 from overbook.residency.replica import Limits
@@ -75,6 +77,7 @@ class AgentConfig:
     ``own_process``: capabilities for which the server starts a process per model, and bytes of such a process.
     ``environment``: what the runtime is started from; ``attachment``: the server that is used instead.
     ``silence_limit``: seconds for which a server that was started here may give no answer while it owes some.
+    ``log_size``: bytes of each file of its log.
     """
 
     state_dir: Path
@@ -90,6 +93,7 @@ class AgentConfig:
     environment: RuntimeEnvironment | None = None
     attachment: Attachment | None = None
     silence_limit: float = SILENCE_LIMIT
+    log_size: int = MOST_BYTES
 
 
 class _Kept:
@@ -115,6 +119,7 @@ class AgentPart:
         self._notices = Notices(config.server, config.replica, self._clock)
         self._folder = config.state_dir / "agents" / f"{config.server}-{config.replica}"
         self._model_metrics = ModelMetrics(self._notices, self._clock, PAGE.names)
+        self._log = self._bounded("server.log")
         self._budget = config.memory
         self._retired = False
         self._live: tuple[Actor, Supervisor] | None = None
@@ -182,6 +187,8 @@ class AgentPart:
                     tasks.create_task(link.run(), name="scheduler link")
                     tasks.create_task(self._prune(agent.assignments), name="cache pruning")
                     tasks.create_task(_remember(agent.assignments), name="history")
+                    if config.attachment is None:
+                        self._bound_logs(tasks)
         finally:
             self._live = None
             self.serving.clear()
@@ -245,6 +252,7 @@ class AgentPart:
                 assignments=agent.assignments.update,
                 command=Commands(agent.actor, agent.assignments).run,
                 look=surveys.of,
+                read_log=Logs(self._log if self._config.attachment is None else None).read,
                 configure=lambda told: self._configure(told, agent, foreign()),
                 model_report=agent.reporter.model,
                 server_report=agent.reporter.server,
@@ -255,7 +263,18 @@ class AgentPart:
     def _made(self, folder: Path) -> InferenceServer:
         if self._config.environment is None:
             raise ValueError("a server that is started here needs an environment")
-        return make_server(self._config.environment, folder, self._warn, self._model_metrics)
+        return make_server(
+            self._config.environment, folder, self._warn, self._model_metrics, log=self._log.path
+        )
+
+    def _bounded(self, name: str, *, kept: int = KEPT) -> BoundedLog:
+        return BoundedLog(self._folder / name, most=self._config.log_size, kept=kept)
+
+    def _bound_logs(self, tasks: asyncio.TaskGroup) -> None:
+        """The server's, and those of fresh processes in which models are weighed."""
+        weighing = (self._bounded(each, kept=1) for each in ("weighing.log", "spare/weighing.log"))
+        for log_ in (self._log, *weighing):
+            tasks.create_task(log_.run(), name=f"bound {log_.path.name}")
 
     def _warn(self, model: PreparedModel, texts: Iterable[str]) -> None:
         content = f"{model.artifact}/{model.version}"

@@ -63,7 +63,8 @@ class Performer:
                 self.operations.settle(model, ticket, self.followers.passed_on(model))
             case fx.Evicted(model, cause):
                 self.contents.left(model)
-                self.notices.evicted(model, cause)
+                entry = self.entries.get(model)
+                self.notices.evicted(model, cause, None if entry is None else entry.left_for)
             case fx.Forgotten(model):
                 self._forget(model)
 

@@ -155,6 +155,12 @@ class Supervisor:
             self.phase = Phase.STOPPED
             await asyncio.shield(self._server.stop(grace=self._grace))
 
+    @property
+    def _more(self) -> str:
+        """Where people find more about a failure. One that somebody else started has its log elsewhere."""
+        name = f"{self._notices.server}/{self._notices.replica}"
+        return "" if self._spare is None else f"; see `overbook logs {name}`"
+
     def _backoff(self, deaths: int, *, started: bool) -> float:
         if deaths <= 0:
             return 0.0
@@ -171,7 +177,9 @@ class Supervisor:
         except (ServerStartFailed, OSError) as error:  # OSError: no disk space, no more processes
             # The same again every few seconds is no news.
             if self.message != str(error):
-                self._notices.server_event("ServerStartFailed", str(error), warning=True)
+                self._notices.server_event(
+                    "ServerStartFailed", f"{error}{self._more}", warning=True
+                )
             self.phase, self.message = Phase.FAILED, str(error)
             return False
         reading = await self._meter.began()
@@ -194,7 +202,7 @@ class Supervisor:
         actor.followers.set_address(address)
         actor.server_up()
         who = f"process {self._server.pid}" if self._server.pid else f"the one at {addresses.rest}"
-        self._notices.server_event("ServerReady", f"{who} serves")
+        self._notices.server_event("ServerReady", f"{who} is serving")
 
     async def _wait_end(self, actor: Actor) -> _End | None:
         """How the process ended; None when it has not, but shall be replaced."""
@@ -224,7 +232,7 @@ class Supervisor:
             end = self._kill_end
         elif silent.done() and not silent.cancelled():
             found = silent.result()
-            told = f"it answered nothing for {_who(found)}, and was ended"
+            told = f"it gave no answer for {_who(found)}, and was killed"
             end = _End(told, bool(found.blocking), found.blocking, hung=True)
         else:
             return None
@@ -260,7 +268,10 @@ class Supervisor:
         if end is not None:
             self._withdraw(actor, end)
         else:
-            self.phase, self.message = Phase.STARTING, f"the inference server is replaced: {reason}"
+            self.phase, self.message = (
+                Phase.STARTING,
+                f"the inference server is being replaced: {reason}",
+            )
             actor.server_down(reason)
         if not preparing.result():
             await self._server.stop(grace=self._limits.grace)
@@ -282,7 +293,7 @@ class Supervisor:
     def _withdraw(self, actor: Actor, end: _End) -> bool:
         """Whether somebody is suspected of its end."""
         self.phase, self.message = Phase.STARTING, f"the inference server ended: {end.reason}"
-        self._notices.server_event("ServerDied", self.message, warning=True)
+        self._notices.server_event("ServerDied", self.message + self._more, warning=True)
         calls, named, own_doing = self._server.open_calls(), end.named, end.own_doing
         if calls is None:
             calls = actor.asked_for

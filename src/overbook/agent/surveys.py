@@ -56,7 +56,7 @@ class Surveys:
                 async with asyncio.timeout(self._longest):
                     seen = await loop.run_in_executor(self._threads, self._look, uri)
             except TimeoutError:
-                seen = f"looking at {uri} did not end within {self._longest:g} s; is its disk well?"
+                seen = f"looking at {uri} did not end within {self._longest:g} s; check its disk"
             found[index] = survey_message(seen)
 
     def close(self) -> None:

@@ -41,11 +41,12 @@ class Verdict:
 
 
 _VERIFIED: Final = Verdict(Standing.VERIFIED)
-_PENDING: Final = Verdict(Standing.PENDING, "it has not been loaded yet, and waits to be tried")
+_PENDING: Final = Verdict(Standing.PENDING, "it has not been loaded yet; a trial load is waiting")
 _LATE: Final = Verdict(
-    Standing.UNVERIFIED, f"there was no room to try it within {PATIENCE:.0f} s; a request loads it"
+    Standing.UNVERIFIED,
+    f"there was no room to try it within {PATIENCE:.0f} s; the next request loads it",
 )
-_UNWANTED: Final = Verdict(Standing.UNVERIFIED, "spec.verify is false; a request loads it")
+_UNWANTED: Final = Verdict(Standing.UNVERIFIED, "spec.verify is false; the next request loads it")
 
 
 def key_of(model: PreparedModel) -> str:
@@ -110,14 +111,12 @@ class Verification:
 
     def died(self, model: PreparedModel, reason: str) -> Collection[str]:
         """A trial of it ended its process, or was ended."""
-        told = (
-            f"the process in which it was tried did not survive that: {reason}; a request loads it"
-        )
+        told = f"the process of its trial load died: {reason}; the next request loads it"
         return self._judge(key_of(model), Verdict(Standing.UNVERIFIED, told))
 
     def hindered(self, model: PreparedModel, reason: str) -> Collection[str]:
         """A trial of it failed for a reason that does not lie in the content, and may be gone by the next load."""
-        told = f"a trial load failed for what may pass: {reason}; a request loads it"
+        told = f"a trial load failed, perhaps only for now: {reason}; the next request loads it"
         return self._judge(key_of(model), Verdict(Standing.UNVERIFIED, told))
 
     def end_waits(self, now: float, under_way: Collection[str]) -> list[str]:

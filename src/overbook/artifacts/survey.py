@@ -78,7 +78,7 @@ def look(path: str) -> Survey:
     except ValueError as error:
         # A zero byte, or what no file system can have as a name.
         raise ArtifactError(
-            f"{shown(path)} can be no path ({error}); expected a model's file or folder"
+            f"{shown(path)} cannot be a path ({error}); expected a model's file or folder"
         ) from None
     if not entries:
         raise ArtifactError(f"{shown(path)} is empty; expected a model's files")

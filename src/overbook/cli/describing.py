@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import click
 
 from overbook.cli.reading import (
     Condition,
@@ -16,21 +20,26 @@ from overbook.cli.reading import (
     replicas,
     text,
 )
-from overbook.cli.rows import SERVER_COLUMNS, replica_name, server_rows
+from overbook.cli.rows import SERVER_COLUMNS, colour_of, replica_name, server_rows
 from overbook.cli.tables import Column, table
+from overbook.cli.terminal import UNLIMITED, folded, safe
 from overbook.cli.words import ago, plural, size, span
 from overbook.client.http import Json, JsonObject
 from overbook.manifests.specs import EVICTION_POLICIES
 
 _LABEL: Final = 14
+# `Ready:         True`: where the value begins.
+_FIELD: Final = re.compile(r"\w+: {2,}|\w{13,}: ", re.ASCII)
+Field: TypeAlias = tuple[str, str]
 _NAMES: Final = 30
+_SECTIONS: Final = ("Replicas", "Placement", "Models", "Events")
 _REPLICA_COLUMNS: Final = (
     Column("REPLICA"),
-    Column("STATE"),
+    Column("STATE", colour=colour_of),
     Column("DECLARED", right=True),
     Column("MEASURED", right=True),
     Column("CHARGED", right=True),
-    Column("LAST USED", right=True),
+    Column("USED", right=True),
     Column("BUSY", right=True),
     Column("LOADS", right=True),
     Column("EVICTED", right=True),
@@ -38,23 +47,54 @@ _REPLICA_COLUMNS: Final = (
 # Messages stand last and whole: a description that hides its reasons describes nothing.
 _EVENT_COLUMNS: Final = (
     Column("AGO", right=True),
-    Column("TYPE"),
+    Column("TYPE", colour=lambda cell: "yellow" if cell == "Warning" else ""),
     Column("REASON"),
-    Column("REPLICA"),
-    Column("MESSAGE"),
+    Column("REPLICA", spare=1),
+    Column("MESSAGE", folds=True),
 )
 
 
-def describe_model(model: JsonObject, *, now: float) -> str:
-    """The whole text. `now` in Unix seconds."""
-    lines = [*_head(model), *_spec(model), *_ready(condition(model), now)]
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What it is written on: so many columns, with colour or without. `now` in Unix seconds."""
+
+    now: float
+    width: int = UNLIMITED
+    colour: bool = False
+
+    def table(self, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
+        return table(columns, rows, width=self.width, colour=self.colour)
+
+    def text(self, lines: Iterable[str]) -> str:
+        """All lines, folded where they are too long; tables are as they should be already."""
+        return "\n".join(piece for line in lines for piece in self._pieces(line))
+
+    def _pieces(self, line: str) -> list[str]:
+        if "\n" in line or "\x1b" in line:
+            return [line]
+        if self.colour and line in _SECTIONS:
+            return [click.style(line, bold=True)]
+        label = _FIELD.match(line)
+        indent = 2 + len(line) - len(line.lstrip()) if label is None else label.end()
+        pieces = folded(line, self.width, indent)
+        if self.colour and label is not None and line.startswith("Ready:"):
+            status = line[indent:].partition(",")[0]
+            pieces[0] = pieces[0].replace(status, click.style(status, fg=colour_of(status) or None))
+        return pieces
+
+
+def describe_model(model: JsonObject, page: Page) -> str:
+    """The whole text."""
+    now = page.now
+    lines = _fields(*_head(model), *_spec(model), *_ready(condition(model), now))
     parts = replicas(model)
     lines += ["", "Replicas"]
     if parts:
-        lines.append(table(_REPLICA_COLUMNS, [_replica(part, now) for part in parts]))
+        lines.append(page.table(_REPLICA_COLUMNS, [_replica(part, now) for part in parts]))
         for part in parts:
             if error := text(part.get("lastError")):
-                lines.append(f"{replica_name(part)}: {' '.join(error.split())}")
+                more = f"(more: overbook logs model/{name_of(model)})"
+                lines.append(f"{replica_name(part)}: {' '.join(error.split())} {more}")
             elif doubt := text(part.get("unverified")):
                 lines.append(f"{replica_name(part)}: unverified: {doubt}")
             warnings = part.get("warnings")
@@ -63,21 +103,16 @@ def describe_model(model: JsonObject, *, now: float) -> str:
     else:
         lines.append("none: the model is assigned to no server replica")
     lines += ["", "Placement", *_verdict(model.get("verdict"))]
-    lines += ["", "Events", _events(model, now)]
-    return "\n".join(lines)
+    lines += ["", "Events", _events(model, page)]
+    return page.text(lines)
 
 
-def describe_server(server: JsonObject, *, now: float) -> str:
-    """The whole text. `now` in Unix seconds."""
-    lines = [
-        *_head(server),
-        *_spec(server),
-        *_policy(server),
-        *_ready(condition(server, "Ready"), now),
-        "",
-        "Replicas",
-    ]
-    lines.append(table(SERVER_COLUMNS, server_rows(server)))
+def describe_server(server: JsonObject, page: Page) -> str:
+    """The whole text."""
+    ready = _ready(condition(server, "Ready"), page.now)
+    lines = _fields(*_head(server), *_spec(server), *_policy(server), *ready)
+    lines += ["", "Replicas"]
+    lines.append(page.table(SERVER_COLUMNS, server_rows(server)))
     for part in replicas(server):
         pid, base = number(part.get("pid")), number(at(part, "bytes", "base"))
         details = [
@@ -92,8 +127,8 @@ def describe_server(server: JsonObject, *, now: float) -> str:
                 f"{name_of(server)}/{part.get('replica')}: not Overbook's: {', '.join(foreign)}"
             )
     lines += ["", "Models", *_models_on(server)]
-    lines += ["", "Events", _events(server, now)]
-    return "\n".join(lines)
+    lines += ["", "Events", _events(server, page)]
+    return page.text(lines)
 
 
 def _foreign(model: JsonObject) -> str:
@@ -116,13 +151,11 @@ def _event(event: JsonObject, now: float) -> tuple[str, ...]:
     )
 
 
-def _ready(found: Condition, now: float) -> Iterator[str]:
+def _ready(found: Condition, now: float) -> Iterator[Field]:
     since = moment(found.since)
-    yield _field(
-        "Ready", found.status if since is None else f"{found.status}, for {span(now - since)}"
-    )
+    yield "Ready", found.status if since is None else f"{found.status}, for {span(now - since)}"
     said = ": ".join(each for each in (found.reason, found.message) if each)
-    yield _field("Reason", " ".join(said.split()) or "-")
+    yield "Reason", " ".join(said.split()) or "-"
 
 
 def _models_on(server: JsonObject) -> Iterator[str]:
@@ -138,24 +171,24 @@ def _models_on(server: JsonObject) -> Iterator[str]:
         yield f"{name_of(server)}/{each.get('replica')}: {plural(len(names), 'model')}{room}: {listed}"
 
 
-def _head(thing: JsonObject) -> Iterator[str]:
-    yield _field("Name", name_of(thing))
-    yield _field("Kind", f"{text(thing.get('kind'))}, {text(thing.get('apiVersion'))}")
-    yield _field("Generation", str(number(at(thing, "metadata", "generation")) or "-"))
+def _head(thing: JsonObject) -> Iterator[Field]:
+    yield "Name", name_of(thing)
+    yield "Kind", f"{text(thing.get('kind'))}, {text(thing.get('apiVersion'))}"
+    yield "Generation", str(number(at(thing, "metadata", "generation")) or "-")
 
 
-def _spec(thing: JsonObject) -> Iterator[str]:
+def _spec(thing: JsonObject) -> Iterator[Field]:
     """The spec's fields as the user wrote them, so that nothing given is hidden."""
     spec = thing.get("spec")
     if isinstance(spec, dict):
         for name, value in spec.items():
-            yield _field(name, _plain(value))
+            yield safe(name), _plain(value)
 
 
-def _policy(server: JsonObject) -> Iterator[str]:
+def _policy(server: JsonObject) -> Iterator[Field]:
     """In which order models leave its memory, where the spec does not say."""
     if at(server, "spec", "evictionPolicy") is None:
-        yield _field("evictionPolicy", f"{EVICTION_POLICIES[0]} (the default)")
+        yield "evictionPolicy", f"{EVICTION_POLICIES[0]} (the default)"
 
 
 def _plain(value: Json) -> str:
@@ -165,11 +198,13 @@ def _plain(value: Json) -> str:
         return ", ".join(_plain(each) for each in value) or "none"
     if isinstance(value, dict):
         return ", ".join(f"{name}={_plain(each)}" for name, each in value.items())
-    return "-" if value is None else str(value)
+    return "-" if value is None else safe(str(value))
 
 
-def _field(label: str, value: str) -> str:
-    return f"{label + ':':<{_LABEL}} {value}".rstrip()
+def _fields(*fields: Field) -> list[str]:
+    """Labels and values, below each other."""
+    widest = max(_LABEL, *(len(label) + 1 for label, _ in fields))
+    return [f"{label + ':':<{widest}} {value}".rstrip() for label, value in fields]
 
 
 def _replica(part: JsonObject, now: float) -> tuple[str, ...]:
@@ -215,8 +250,8 @@ def _figures(decision: JsonObject) -> str:
     return ", ".join(known if models is None else [*known, plural(models, "model")])
 
 
-def _events(thing: JsonObject, now: float) -> str:
+def _events(thing: JsonObject, page: Page) -> str:
     events = objects(thing.get("events"))
     if not events:
         return "none"
-    return table(_EVENT_COLUMNS, [_event(each, now) for each in events])
+    return page.table(_EVENT_COLUMNS, [_event(each, page.now) for each in events])

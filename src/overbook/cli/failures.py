@@ -8,6 +8,7 @@ from typing import IO, Any
 
 import click
 
+from overbook.cli.terminal import safe, told
 from overbook.client.errors import BadUrl, ClientError
 from overbook.machine.folders import StateUnusable
 from overbook.manifests.problems import ManifestError
@@ -23,7 +24,8 @@ class Failed(click.ClickException):
 
     # Any is click's own signature.
     def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(self.message, err=True)
+        for line in safe(self.message).splitlines():
+            told(line, "Error:", "red")
 
 
 @contextmanager

@@ -26,11 +26,13 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "delete": ("delete", "delete"),
     "wait": ("wait", "wait"),
     "infer": ("infer", "infer"),
+    "metadata": ("metadata", "metadata"),
     "activate": ("act", "activate"),
     "evict": ("act", "evict"),
     "pin": ("act", "pin"),
     "unpin": ("act", "unpin"),
     "events": ("events", "events"),
+    "logs": ("logs", "logs"),
     "runtime": ("runtime", "runtime"),
     "demo": ("demo", "demo"),
     "doctor": ("doctor", "doctor"),
@@ -52,6 +54,17 @@ class _Commands(click.Group):
         command = getattr(importlib.import_module(f"overbook.cli.commands.{module}"), attribute)
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.NoSuchCommand as error:
+            # Click would look among commands that are imported already, and finds none.
+            raise click.NoSuchCommand(
+                error.command_name, possibilities=_COMMANDS, ctx=ctx
+            ) from None
 
     def invoke(self, ctx: click.Context) -> object:
         with reported():

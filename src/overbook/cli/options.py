@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable
 from typing import Any, Final, Literal, TypeAlias, TypeVar
@@ -20,6 +21,8 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 PORT: Final = click.IntRange(1, 65535)
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+# A token of HTTP: what a header may be called.
+_HEADER: Final = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
 _KINDS: Final[dict[str, Kind]] = {
     "model": "model",
     "models": "model",
@@ -69,7 +72,9 @@ def parse_kind(text: str) -> Kind:
     """`model` or `server`, singular or plural."""
     found = _KINDS.get(text.lower())
     if found is None:
-        raise click.BadParameter(f"{text!r} is not known; expected models or servers")
+        near = difflib.get_close_matches(text.lower(), _KINDS, n=1)
+        meant = f" Did you mean {near[0]!r}?" if near else ""
+        raise click.BadParameter(f"{text!r} is not known; expected models or servers.{meant}")
     return found
 
 
@@ -91,6 +96,29 @@ def url_option(function: _Function) -> _Function:
         callback=_inherited("url", DEFAULT_URL),
         help=f"Data plane.  [env: OVERBOOK_URL; default: {DEFAULT_URL}]",
     )(function)
+
+
+def header_option(function: _Function) -> _Function:
+    """`-H`, as often as wanted: a header of requests to models, or metadata over gRPC."""
+    return click.option(
+        "-H",
+        "--header",
+        "headers",
+        multiple=True,
+        metavar="'NAME: VALUE'",
+        callback=_headers,
+        help="Send this header too, over gRPC as metadata; may be repeated.",
+    )(function)
+
+
+def _headers(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for each in given:
+        name, colon, value = each.partition(":")
+        if not colon or not _HEADER.fullmatch(name.strip()) or not value.isprintable():
+            raise click.BadParameter(f"{each!r} is not a header; expected 'NAME: VALUE'")
+        found[name.strip()] = value.strip()
+    return found
 
 
 def files_option(*, required: bool) -> Callable[[_Function], _Function]:
@@ -145,6 +173,18 @@ def silence_limit_option(function: _Function) -> _Function:
         envvar="OVERBOOK_SILENCE_LIMIT",
         show_envvar=True,
         help="Replace an inference server that owes answers and gives none for so long; at most 1h.",
+    )(function)
+
+
+def server_log_size_option(function: _Function) -> _Function:
+    """`--server-log-size`, of whatever runs inference servers."""
+    return click.option(
+        "--server-log-size",
+        type=parse_quantity,
+        metavar="BYTES",
+        default="10Mi",
+        show_default=True,
+        help="Of an inference server's log; two earlier files of that size are kept.",
     )(function)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from overbook.cli.terminal import safe
 from overbook.client.http import Json, JsonObject
 
 
@@ -22,7 +23,8 @@ def at(value: Json, *path: str) -> Json:
 
 
 def text(value: Json) -> str:
-    return value if isinstance(value, str) else ""
+    """A string without control characters: models and files have a say in what there is to read."""
+    return safe(value) if isinstance(value, str) else ""
 
 
 def number(value: Json) -> int | None:

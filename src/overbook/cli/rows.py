@@ -3,54 +3,160 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Final
 
-from overbook.cli.reading import at, condition, latest, name_of, number, replicas, text
+from overbook.cli.reading import (
+    Condition,
+    at,
+    condition,
+    latest,
+    moment,
+    name_of,
+    number,
+    replicas,
+    text,
+)
 from overbook.cli.tables import Column
 from overbook.cli.words import ago, size
 from overbook.client.http import JsonObject
+from overbook.manifests.quantities import parse_bytes
 
+_COLOURS: Final = {
+    "True": "green",
+    "resident": "green",
+    "ready": "green",
+    "loading": "cyan",
+    "starting": "cyan",
+    "draining": "yellow",
+    "unloading": "yellow",
+    "stopping": "yellow",
+    "disconnected": "yellow",
+    "Unknown": "yellow",
+    "False": "red",
+    "failed": "red",
+    "deleted": "red",
+}
+
+
+def colour_of(cell: str) -> str:
+    """What is well is green, what needs somebody is red."""
+    return _COLOURS.get(cell, "")
+
+
+# `spare`: what goes first where the terminal is too narrow for all.
 MODEL_COLUMNS: Final = (
     Column("NAME"),
-    Column("READY"),
-    Column("STATE"),
-    Column("SERVER", shrinks=True),
+    Column("READY", colour=colour_of),
+    Column("STATE", colour=colour_of),
+    Column("SERVER", shrinks=True, spare=2),
     Column("MEMORY", right=True),
-    Column("USED", right=True),
+    Column("PINNED", spare=3),
+    Column("USED", right=True, spare=1),
     Column("REASON", shrinks=True),
+)
+# These are what changes all the time: a watch does not print a model anew because of them.
+_RESTLESS: Final = frozenset({"USED", "BUSY"})
+WIDE_MODEL_COLUMNS: Final = (
+    *MODEL_COLUMNS[:-1],
+    Column("BUSY", right=True, spare=4),
+    Column("LOADS", right=True, spare=5),
+    Column("EVICTED", right=True, spare=6),
+    Column("DECLARED", right=True, spare=9),
+    Column("MEASURED", right=True, spare=10),
+    Column("PRIORITY", right=True, spare=8),
+    Column("REQUIREMENTS", shrinks=True, spare=7),
+    Column("LAST REASON", folds=True, wanted=40),
 )
 SERVER_COLUMNS: Final = (
     Column("NAME"),
-    Column("STATE"),
+    Column("STATE", colour=colour_of),
     Column("MODELS", right=True),
-    Column("IN MEMORY", right=True),
+    Column("IN MEMORY", right=True, spare=1),
     Column("RESIDENT", right=True),
     Column("REGISTERED", right=True),
     Column("BUDGET", right=True),
-    Column("PROCESS", right=True),
+    Column("PROCESS", right=True, spare=2),
+)
+WIDE_SERVER_COLUMNS: Final = (
+    *SERVER_COLUMNS,
+    Column("PID", right=True, spare=3),
+    Column("REST", spare=4),
+    Column("GRPC", spare=5),
+    Column("REASON", folds=True, wanted=30),
 )
 
 
 def model_row(model: JsonObject, now: float) -> tuple[str, ...]:
     """One model in one line, however many replicas it has. `now` in Unix seconds."""
-    found = condition(model)
     parts = replicas(model)
-    # What is wrong needs words; that all is well is said by READY already.
-    reason = "" if found.ready else found.reason
-    doubts = [each for part in parts if (each := text(part.get("unverified")))]
-    if found.ready and doubts:
-        reason = f"unverified: {doubts[0]}"
-    if reason and not found.ready and found.message:
-        reason = f"{reason}: {found.message}"
+    found = condition(model)
     return (
         name_of(model),
         found.status,
         _states(parts),
         _places(parts),
         _memory(model, parts),
+        "yes" if pinned(model) else "no",
         ago(latest([part.get("lastUsed") for part in parts]), now),
-        " ".join(reason.split()),
+        _reason(found, parts),
     )
+
+
+def wide_model_row(model: JsonObject, last: JsonObject | None, now: float) -> tuple[str, ...]:
+    """As `model_row`, with more columns. `last`: the latest event about it, where one is known."""
+    *row, reason = model_row(model, now)
+    parts = replicas(model)
+    if not reason and last is not None:
+        reason = f"{text(last.get('reason'))}: {' '.join(text(last.get('message')).split())}"
+        reason += f", {ago(moment(last.get('time')), now)}"
+    words = at(model, "spec", "requirements")
+    return (
+        *row,
+        str(total(parts, "inFlight")),
+        str(total(parts, "loads")),
+        str(total(parts, "evictions")),
+        size(largest(parts, "declared")),
+        size(largest(parts, "measured")),
+        str(number(at(model, "spec", "priority")) or 0),
+        ",".join(map(text, words)) if isinstance(words, list) and words else "-",
+        reason or "-",
+    )
+
+
+def steady(columns: Sequence[Column], row: Sequence[str]) -> tuple[str, ...]:
+    """What a row says apart from what changes by itself all the time."""
+    kept = zip(columns, row, strict=True)
+    return tuple(
+        cell.rpartition(", ")[0] if column.title == "LAST REASON" else cell
+        for column, cell in kept
+        if column.title not in _RESTLESS
+    )
+
+
+def pinned(model: JsonObject) -> bool:
+    return at(model, "spec", "pinned") is True
+
+
+def total(parts: Sequence[JsonObject], name: str) -> int:
+    """The sum over all replicas."""
+    return sum(number(part.get(name)) or 0 for part in parts)
+
+
+def largest(parts: Sequence[JsonObject], name: str) -> int | None:
+    """The largest of these bytes among all replicas, None where none is known."""
+    known = [found for part in parts if (found := number(at(part, "bytes", name))) is not None]
+    return max(known, default=None)
+
+
+def _reason(found: Condition, parts: Sequence[JsonObject]) -> str:
+    """What is wrong needs words; that all is well is said by READY already."""
+    if found.ready:
+        doubts = [each for part in parts if (each := text(part.get("unverified")))]
+        reason = f"unverified: {doubts[0]}" if doubts else ""
+    else:
+        reason = ": ".join(each for each in (found.reason, found.message) if each)
+    return " ".join(reason.split())
 
 
 def server_rows(server: JsonObject) -> list[tuple[str, ...]]:
@@ -60,6 +166,23 @@ def server_rows(server: JsonObject) -> list[tuple[str, ...]]:
     if not parts:
         return [(name, "no replicas", "-", "-", "-", "-", "-", "-")]
     return [_server_row(name, part) for part in parts]
+
+
+def wide_server_rows(server: JsonObject) -> list[tuple[str, ...]]:
+    """As `server_rows`, with more columns; the reason stands in the first row, as it is the server's."""
+    found = condition(server, "Ready")
+    said = ": ".join(each for each in (found.reason, found.message) if each)
+    parts = replicas(server) or ({},)
+    return [
+        (
+            *row,
+            _count(part.get("pid")),
+            text(at(part, "address", "rest")) or "-",
+            text(at(part, "address", "grpc")) or "-",
+            (" ".join(said.split()) if not index else "") or "-",
+        )
+        for index, (row, part) in enumerate(zip(server_rows(server), parts, strict=True))
+    ]
 
 
 def memory_bytes(part: JsonObject) -> int | None:
@@ -118,4 +241,4 @@ def _memory(model: JsonObject, parts: tuple[JsonObject, ...]) -> str:
     if known:
         return size(max(known))
     declared = at(model, "spec", "memory")
-    return str(declared) if isinstance(declared, str | int | float) else "-"
+    return size(parse_bytes(declared)) if isinstance(declared, str | int | float) else "-"

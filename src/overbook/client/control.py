@@ -53,6 +53,16 @@ class EventPage:
     last: int
 
 
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """Lines of a log; ask again after `next`. `path`: on the agent's machine. `missed`: lines before these are lost."""
+
+    lines: tuple[str, ...]
+    next: str
+    path: str
+    missed: bool
+
+
 class ControlClient:
     """A running Overbook's control API. Every method may raise the errors of `errors`."""
 
@@ -120,6 +130,31 @@ class ControlClient:
         last = page.get("last")
         events = tuple(map(_object, _array(page.get("events"))))
         return EventPage(events, last if isinstance(last, int) else after)
+
+    def log(
+        self,
+        server: str,
+        replica: int,
+        *,
+        after: str = "",
+        lines: int = 100,
+        model: str = "",
+        wait: float = 0.0,
+    ) -> LogPage:
+        """The last lines of an inference server's log, or those `after` a place; waits up to `wait` seconds for some.
+
+        `model`: only what names it.
+        """
+        query = {"after": after, "lines": str(lines), "model": model, "wait": f"{wait:g}"}
+        path = f"/api/v1/servers/{quote(server, safe='')}/replicas/{replica}/log"
+        answer = self._call("GET", f"{path}?{urlencode(query)}", timeout=wait + self._timeout)
+        page = _object(answer)
+        return LogPage(
+            lines=tuple(map(str, _array(page.get("lines")))),
+            next=_text(page, "next"),
+            path=_text(page, "path"),
+            missed=page.get("missed") is True,
+        )
 
     def version(self) -> str:
         return _text(_object(self._get("/api/v1/version")), "version")

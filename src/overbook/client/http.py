@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
@@ -58,7 +59,7 @@ class Endpoint:
         except ValueError as error:
             raise BadUrl(f"{url!r} is not a URL ({error}); expected http://HOST:PORT") from None
         if parts.scheme not in _SCHEMES or not parts.hostname:
-            raise BadUrl(f"{url!r} is not a URL of HTTP; expected http://HOST:PORT")
+            raise BadUrl(f"{url!r} is not an HTTP URL; expected http://HOST:PORT")
         self.url = url.rstrip("/")
         self._setting = setting
         self._prefix = parts.path.rstrip("/")
@@ -76,14 +77,22 @@ class Endpoint:
         self._used = False
 
     def call(
-        self, method: str, path: str, body: Json = None, *, timeout: float, has_body: bool = False
+        self,
+        method: str,
+        path: str,
+        body: Json = None,
+        *,
+        timeout: float,
+        has_body: bool = False,
+        more: Mapping[str, str] | None = None,
     ) -> Reply:
-        """One request. Raises NotRunning when nobody listens, TimedOut after `timeout` seconds."""
+        """One request, with `more` headers. Raises NotRunning when nobody listens, TimedOut after `timeout` seconds."""
         payload = None
         headers = {"Accept": "application/json"}
         if body is not None or has_body:
             payload = json.dumps(body, separators=(",", ":")).encode()
             headers["Content-Type"] = "application/json"
+        headers |= more or {}
         self._connection.timeout = timeout
         if self._connection.sock is not None:
             self._connection.sock.settimeout(timeout)

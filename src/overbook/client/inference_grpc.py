@@ -5,6 +5,7 @@ Apart from `inference` because importing gRPC takes 0.2 s, which only `--grpc` s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -39,17 +40,47 @@ class GrpcInference:
             request_serializer=oip.ModelInferRequest.SerializeToString,
             response_deserializer=oip.ModelInferResponse.FromString,
         )
+        self._describe = self._channel.unary_unary(
+            "/inference.GRPCInferenceService/ModelMetadata",
+            request_serializer=oip.ModelMetadataRequest.SerializeToString,
+            response_deserializer=oip.ModelMetadataResponse.FromString,
+        )
 
     def close(self) -> None:
         self._channel.close()
 
-    def infer(self, model: str, request: JsonObject, *, timeout: float) -> JsonObject:
+    def infer(
+        self,
+        model: str,
+        request: JsonObject,
+        *,
+        timeout: float,
+        headers: Mapping[str, str] | None = None,
+    ) -> JsonObject:
         """The model's answer; BadTensor when the request has no gRPC form. `timeout` in seconds."""
         message = request_from_json(model, request)
         try:
-            return response_to_json(self._infer(message, timeout=timeout))
+            answer = self._infer(message, timeout=timeout, metadata=_metadata(headers))
+            return response_to_json(answer)
         except grpc.RpcError as error:
             raise self._said(error, timeout) from None
+
+    def metadata(
+        self, model: str, *, timeout: float, headers: Mapping[str, str] | None = None
+    ) -> JsonObject:
+        """What the model takes and gives, as far as it is known without a load; in the form that it has over REST."""
+        asked = oip.ModelMetadataRequest(name=model)
+        try:
+            answer = self._describe(asked, timeout=timeout, metadata=_metadata(headers))
+        except grpc.RpcError as error:
+            raise self._said(error, timeout) from None
+        return {
+            "name": answer.name,
+            "versions": list(answer.versions),
+            "platform": answer.platform,
+            "inputs": [_tensor(each) for each in answer.inputs],
+            "outputs": [_tensor(each) for each in answer.outputs],
+        }
 
     def _said(self, error: grpc.RpcError, timeout: float) -> ClientError:
         code = error.code()
@@ -61,3 +92,12 @@ class GrpcInference:
         if code is grpc.StatusCode.UNAVAILABLE and "failed to connect" in details:
             return NotRunning(self._url, URL_SETTING)
         return Refused(f"{code.name}: {details}")
+
+
+def _metadata(headers: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
+    """Names of metadata are in small letters in HTTP/2."""
+    return tuple((name.lower(), value) for name, value in (headers or {}).items())
+
+
+def _tensor(tensor: oip.ModelMetadataResponse.TensorMetadata) -> JsonObject:
+    return {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}

@@ -197,4 +197,4 @@ def _parts(*parts: tuple[str, str]) -> Text:
 
 def mib(count: int) -> str:
     """Bytes in whole MiB: close enough here, and of one width."""
-    return f"{count / 2**20:,.0f} MiB"
+    return f"{count / 2**20:,.0f}MiB"

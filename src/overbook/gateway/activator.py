@@ -160,7 +160,7 @@ class Activator:
                 async with asyncio.timeout(_CATALOGUE_SECONDS):
                     await self._catalogue.wait_known()
             except TimeoutError:
-                unknown = "this gateway has not heard from the scheduler which models there are"
+                unknown = "this gateway has not heard from the scheduler yet which models there are"
                 return Refused(NotServed.UNAVAILABLE, f"model {model}: {unknown}", 1.0)
             entry = self._catalogue.find(model)
         return entry or Refused(NotServed.UNKNOWN, f"model {model}: not found")
@@ -195,7 +195,7 @@ class Activator:
         if len(replicas) == 1:
             return await self._ask_noting(wish, replicas[0], final)
         last = Refused(
-            NotServed.UNAVAILABLE, f"model {wish.model}: no replica can be asked now", 1.0
+            NotServed.UNAVAILABLE, f"model {wish.model}: no replica can be reached now", 1.0
         )
         left, asked = deque(replicas), set[str]()
         running: set[asyncio.Task[Verdict]] = set()

@@ -14,7 +14,7 @@ from typing import Final
 from overbook.wire import scheduler_pb2
 from overbook.wire.common_pb2 import ReplicaRef
 
-_UNTOLD: Final = "its server replicas have not told of it yet"
+_UNTOLD: Final = "its server replicas have not reported on it yet"
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,10 @@ class EnvoyProcess:
         self.restarts = 0
         self.pid: int | None = None
 
+    @property
+    def log_file(self) -> Path:
+        return self._settings.log_file
+
     async def wait_live(self) -> None:
         """Until Envoy has its listeners. Raises GatewayStartFailed after START_SECONDS."""
         try:

@@ -19,6 +19,7 @@ from pathlib import Path
 import grpc
 from envoy.service.discovery.v3 import ads_pb2_grpc
 
+from overbook.bounded_log import BoundedLog
 from overbook.gateway.activation import ActivationService
 from overbook.gateway.activator import Activator, ActivatorLimits
 from overbook.gateway.admin import Admin
@@ -208,6 +209,9 @@ class GatewayPart:
                 await self.envoy.wait_live()
                 group.create_task(self.meter.run(), name="gateway meter")
                 group.create_task(self._request_log.run(), name="gateway request log")
+                group.create_task(
+                    BoundedLog(self.envoy.log_file, kept=1).run(), name="gateway envoy log"
+                )
                 self.serving.set()
         finally:
             self.serving.clear()

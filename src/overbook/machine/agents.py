@@ -20,7 +20,7 @@ from overbook.agent.servers.attached.connection import Attachment
 from overbook.machine.folders import socket_target
 from overbook.machine.news import News
 from overbook.machine.offers import Offer, attached_offer, installed_offer
-from overbook.machine.options import SILENCE_LIMIT
+from overbook.machine.options import SERVER_LOG_SIZE, SILENCE_LIMIT
 from overbook.machine.runtimes import RuntimeKeeper
 from overbook.runtimes.in_use import held
 from overbook.runtimes.install import (
@@ -70,7 +70,7 @@ class _Asked:
 
 
 class AgentSupervisor:
-    """``keeper``: installs what is missing for a server. ``silence_limit``: see `AgentConfig`."""
+    """``keeper``: installs what is missing for a server. ``silence_limit``, ``log_size``: see `AgentConfig`."""
 
     def __init__(
         self,
@@ -80,8 +80,10 @@ class AgentSupervisor:
         scheduler: str,
         keeper: RuntimeKeeper,
         silence_limit: float = SILENCE_LIMIT,
+        log_size: int = SERVER_LOG_SIZE,
     ) -> None:
         self._silence_limit = silence_limit
+        self._log_size = log_size
         self._state_dir = state_dir
         self._run_dir = run_dir
         self._scheduler = scheduler
@@ -162,6 +164,7 @@ class AgentSupervisor:
             listen=listen,
             scheduler=self._scheduler,
             silence_limit=self._silence_limit,
+            log_size=self._log_size,
         )
 
     async def _run(self, wanted: _Wanted, name: str) -> bool:

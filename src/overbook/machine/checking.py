@@ -62,7 +62,7 @@ def _server(manifest: ServerManifest, defaults: Defaults) -> Refusal | None:
     for name in ("requirements", "archive"):
         path = None if own is None else getattr(own, name)
         if path is not None and not Path(path).is_file():
-            told = f"{shown(path)} is no file on this machine; expected what the environment is made of"
+            told = f"{shown(path)} is not a file on this machine; expected the one that the environment is made from"
             return Refusal(("spec", "environment", name), told)
     return None
 
@@ -126,7 +126,7 @@ def models_in(repository: Path) -> list[Found]:
 def _found(folder: Path) -> Found:
     name = folder.name
     if not is_model_name(name):
-        return Found(name, refused=f"{shown(name)} can be no name of a model; rename the folder")
+        return Found(name, refused=f"{shown(name)} cannot be a model's name; rename the folder")
     looked = survey(str(folder))
     if isinstance(looked, str):
         return Found(name, refused=looked)

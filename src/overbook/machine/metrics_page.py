@@ -56,6 +56,6 @@ def _failure(where: MetricsOptions, error: OSError) -> MetricsPageFailed:
         # In the place of asyncio's words, which name the address once more.
         why = os.strerror(error.errno)
     return MetricsPageFailed(
-        f"metrics address {where.host}:{where.port}: cannot be listened on ({why}); "
+        f"metrics address {where.host}:{where.port}: cannot listen there ({why}); "
         "expected an address of this machine"
     )

@@ -23,6 +23,8 @@ ACTIVATION_TIMEOUT: Final = 60.0
 GRACE: Final = 30.0
 # For how long an inference server that owes answers may give none; seconds.
 SILENCE_LIMIT: Final = 90.0
+# Of each file of an inference server's log; bytes.
+SERVER_LOG_SIZE: Final = 10 * 1024 * 1024
 
 
 def default_state_dir(environment: Mapping[str, str], home: Path) -> Path:
@@ -51,6 +53,7 @@ class UpOptions:
     activation_timeout: float = ACTIVATION_TIMEOUT
     grace: float = GRACE
     silence_limit: float = SILENCE_LIMIT
+    server_log_size: int = SERVER_LOG_SIZE
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,7 @@ class ServeAgentOptions:
 
     `environment`: packages of its own, None for those of the runtime. `grace`: seconds for which a stop waits for
     requests that run. `silence_limit`: seconds for which that server may give no answer while it owes some.
+    `server_log_size`: bytes of each file of its log.
     """
 
     state_dir: Path
@@ -111,6 +115,7 @@ class ServeAgentOptions:
     environment: EnvironmentOptions | None = None
     grace: float = GRACE
     silence_limit: float = SILENCE_LIMIT
+    server_log_size: int = SERVER_LOG_SIZE
     metrics: MetricsOptions = MetricsOptions()
 
 

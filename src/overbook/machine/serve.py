@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from overbook.agent.part import AgentConfig, AgentPart
@@ -13,6 +14,7 @@ from overbook.agent.servers.attached.connection import Attachment
 from overbook.gateway.errors import GatewayStartFailed
 from overbook.gateway.part import GatewayConfig, GatewayPart
 from overbook.machine import descriptors, garbage, logs, metrics_page
+from overbook.machine.banner import agent_lines, gateway_lines, scheduler_lines
 from overbook.machine.folders import ENVIRONMENTS, StateUnusable, owned, run_dir
 from overbook.machine.metrics_page import MetricsPageFailed
 from overbook.machine.offers import attached_offer, installed_offer
@@ -26,7 +28,7 @@ from overbook.machine.options import (
 from overbook.machine.progress import StderrProgress
 from overbook.machine.runtimes import RuntimeKeeper
 from overbook.machine.scheduler import scheduler_config
-from overbook.machine.stopping import Part, Stop
+from overbook.machine.stopping import Part, Stop, say_stopped
 from overbook.runtimes.in_use import held
 from overbook.runtimes.install import RuntimeInstallError, UnknownRuntime
 from overbook.runtimes.own import Wish
@@ -57,7 +59,8 @@ def run_scheduler(options: ServeSchedulerOptions) -> int:
         return SchedulerPart(config)
 
     # Its metrics are on the control API's port.
-    return _run("scheduler", options.state_dir, part, options.grace, MetricsOptions())
+    lines = partial(scheduler_lines, options)
+    return _run("scheduler", options.state_dir, part, options.grace, MetricsOptions(), lines)
 
 
 def run_agent(options: ServeAgentOptions) -> int:
@@ -92,11 +95,13 @@ def _run_agent(options: ServeAgentOptions, stack: ExitStack) -> int:
             listen=options.listen,
             scheduler=options.scheduler,
             silence_limit=options.silence_limit,
+            log_size=options.server_log_size,
         )
         return AgentPart(config)
 
     name = f"agent-{options.server}-{options.replica}"
-    return _run(name, options.state_dir, part, options.grace, options.metrics)
+    lines = partial(agent_lines, options)
+    return _run(name, options.state_dir, part, options.grace, options.metrics, lines)
 
 
 def _wish(given: EnvironmentOptions | None) -> Wish | None:
@@ -115,7 +120,8 @@ def run_gateway(options: ServeGatewayOptions) -> int:
         )
         return GatewayPart(config)
 
-    return _run("gateway", options.state_dir, part, options.grace, options.metrics)
+    lines = partial(gateway_lines, options)
+    return _run("gateway", options.state_dir, part, options.grace, options.metrics, lines)
 
 
 def _run(
@@ -124,19 +130,23 @@ def _run(
     make: Callable[[], Awaitable[Part]],
     grace: float,
     metrics: MetricsOptions,
+    lines: Callable[[Path], list[str]],
 ) -> int:
-    """The exit code; a failure is one line on stderr. Each part owns a folder of its own in the state folder."""
+    """The exit code; a failure is one line on stderr. Each part owns a folder of its own in the state folder.
 
-    async def run() -> None:
+    ``lines``: what is said once it serves, given the path of the log.
+    """
+
+    async def run(log: Path) -> None:
         async with metrics_page.shown(metrics):
-            await _until_signal(name, make, grace)
+            await _until_signal(name, make, grace, lines(log))
 
     try:
         with owned(state_dir / "parts" / name):
-            logs.configure(state_dir, name)
+            log = logs.configure(state_dir, name)
             garbage.settle()
             descriptors.raise_limit()
-            asyncio.run(run())
+            asyncio.run(run(log))
     except (*_EXPECTED, BaseExceptionGroup) as error:
         cause: BaseException = error
         while isinstance(cause, BaseExceptionGroup):
@@ -145,10 +155,13 @@ def _run(
             raise
         print(f"Error: {cause}", file=sys.stderr)
         return 1
+    say_stopped()
     return 0
 
 
-async def _until_signal(name: str, make: Callable[[], Awaitable[Part]], grace: float) -> None:
+async def _until_signal(
+    name: str, make: Callable[[], Awaitable[Part]], grace: float, lines: list[str]
+) -> None:
     stop = Stop(grace)
     with stop.on_signals():
         asked = asyncio.create_task(stop.asked.wait(), name="signal")
@@ -159,16 +172,24 @@ async def _until_signal(name: str, make: Callable[[], Awaitable[Part]], grace: f
                 return
             part = making.result()
             running = asyncio.create_task(part.run(), name=name)
+            said = asyncio.create_task(_say(part, lines), name="say that it serves")
             try:
                 await asyncio.wait({running, asked}, return_when=asyncio.FIRST_COMPLETED)
                 if not running.done():
                     await stop.let_leave(part, running)
             finally:
+                said.cancel()
                 running.cancel("it stops")
-                await asyncio.wait({running})
+                await asyncio.wait({running, said})
             if not running.cancelled():
                 running.result()
         finally:
             asked.cancel()
             making.cancel()
             await asyncio.wait({making})
+
+
+async def _say(part: Part, lines: list[str]) -> None:
+    """What runs and where, once it does."""
+    await part.serving.wait()
+    print("\n".join((*lines, "serving; stop with Ctrl-C")), flush=True)

@@ -140,6 +140,7 @@ class Stop:
     def _first_signal(self) -> None:
         self.begin()
         self.asked.set()
+        self._say("stopping...")
         loop = asyncio.get_running_loop()
         for signum in _SIGNALS:
             loop.remove_signal_handler(signum)
@@ -153,6 +154,11 @@ def waiting_line(running: int, left: float) -> str:
         f"stopping: {_requests(running)} still run{'s' if running == 1 else ''}, "
         f"up to {math.ceil(left)} s; press Ctrl-C again to end at once"
     )
+
+
+def say_stopped() -> None:
+    """The last word of a process that ended in good order."""
+    _to_terminal("stopped")
 
 
 def _requests(count: int) -> str:

@@ -15,13 +15,13 @@ from collections.abc import Awaitable, Coroutine
 from pathlib import Path
 from typing import Final, TypeVar
 
-from overbook import __version__
 from overbook.client.control import ControlClient
 from overbook.client.http import JsonObject
 from overbook.gateway.errors import GatewayStartFailed
 from overbook.gateway.part import GatewayConfig, GatewayPart
 from overbook.machine import descriptors, garbage, logs
 from overbook.machine.agents import AgentSupervisor
+from overbook.machine.banner import dialled, up_lines
 from overbook.machine.first_server import FIRST_SERVER, said
 from overbook.machine.folders import ENVIRONMENTS, StateUnusable, owned, run_dir, socket_target
 from overbook.machine.options import UpOptions
@@ -30,7 +30,8 @@ from overbook.machine.readiness import Readiness
 from overbook.machine.room import machine_bytes
 from overbook.machine.runtimes import RuntimeKeeper
 from overbook.machine.scheduler import scheduler_config
-from overbook.machine.stopping import Leaver, Stop
+from overbook.machine.stopping import Leaver, Stop, say_stopped
+from overbook.runtimes.install import RuntimeInstallError, list_runtimes
 from overbook.scheduler.errors import SchedulerError
 from overbook.scheduler.part import SchedulerPart, default_settings
 
@@ -60,6 +61,7 @@ def run_up(options: UpOptions) -> int:
     except (StateUnusable, UpFailed, SchedulerError, GatewayStartFailed, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
+    say_stopped()
     return 0
 
 
@@ -78,7 +80,7 @@ class _Up:
 
     @property
     def _api_url(self) -> str:
-        return f"http://{_dialled(self._options.host)}:{self._options.api_port}"
+        return f"http://{dialled(self._options.host)}:{self._options.api_port}"
 
     async def run(self) -> None:
         with self._stop.on_signals():
@@ -127,12 +129,13 @@ class _Up:
             scheduler=target,
             keeper=RuntimeKeeper(options.state_dir / ENVIRONMENTS, StderrProgress()),
             silence_limit=options.silence_limit,
+            log_size=options.server_log_size,
         )
         self._begin("agents", supervisor.run())
         models = await self._until_stopped(asyncio.to_thread(self._apply))
         if models is None:
             return
-        self._banner()
+        await self._banner()
         if self._made_server:
             for line in said(
                 self._memory, defaults.overcommit, option=options.overcommit, environ=os.environ
@@ -199,13 +202,12 @@ class _Up:
         """The budget, in bytes, of a Server that does not say: Seldon's manifests cannot."""
         return self._options.memory or min(_DEFAULT_MEMORY, machine_bytes() // 2)
 
-    def _banner(self) -> None:
-        host = _dialled(self._options.host)
-        print(f"Overbook {__version__}", flush=True)
-        print(f"  data plane   http://{host}:{self._options.port}  (REST and gRPC)")
-        print(f"  control API  {self._api_url}  (docs at {self._api_url}/docs)")
-        print(f"  state        {self._options.state_dir}")
-        print(f"  log          {self._log_file}", flush=True)
+    async def _banner(self) -> None:
+        try:
+            runtimes = await asyncio.to_thread(list_runtimes)
+        except RuntimeInstallError:
+            runtimes = []  # there is no folder for them; whoever needs one says so
+        print("\n".join(up_lines(self._options, self._log_file, runtimes)), flush=True)
 
     async def _announce_ready(self, models: list[str]) -> None:
         await self._readiness.wait(self._api_url, models)
@@ -253,11 +255,6 @@ def _first_cause(error: BaseException | None) -> BaseException | None:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-def _dialled(host: str) -> str:
-    """The address to connect to a server that listens on ``host``."""
-    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
 
 
 def _name(document: JsonObject) -> str:

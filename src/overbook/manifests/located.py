@@ -210,7 +210,7 @@ class _Builder:
                 )
             parent.merged.extend(sources)
         elif name in entries:
-            self._problem(f"{name!r} is here twice, first in line {entries[name][0]}", line)
+            self._problem(f"{name!r} appears twice, first in line {entries[name][0]}", line)
         else:
             entries[name] = (line, node)
 

@@ -79,7 +79,7 @@ def parse_sources(sources: Iterable[Source], *, allow_relative: bool = True) -> 
             earlier = first.setdefault(key, item)
             if earlier is not item:
                 message = (
-                    f"{key[0]} {key[1]!r} is here twice, first at {earlier.source}:{earlier.line}; "
+                    f"{key[0]} {key[1]!r} appears twice, first at {earlier.source}:{earlier.line}; "
                     "expected each name once"
                 )
                 wrong.append(Problem(message, ("metadata", "name"), item.source, item.line))

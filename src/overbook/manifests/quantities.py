@@ -51,29 +51,21 @@ def parse_bytes(value: str | int | float) -> int:
 
 
 def format_bytes(count: int) -> str:
-    """Bytes for people: exact where two decimals do (`1.5Gi`, `10M`), else within half a percent."""
+    """Bytes for people, in binary units and within half a percent: `999B`, `1.5GiB`, `9.54MiB`."""
     if count < 0:
         return f"-{format_bytes(-count)}"
-    if count < 1000:
-        return str(count)
-    for units in (_BINARY, _DECIMAL):
-        for suffix, size in reversed(units.items()):
-            if count >= size:
-                if count * 100 % size == 0:
-                    return f"{_trimmed(Decimal(count) / size, 2)}{suffix}"
-                break
     for suffix, size in reversed(_BINARY.items()):
-        # 1023.999Mi would round to 1024Mi: the next unit says it shorter.
-        if count >= size * 0.9995:
+        # 1023.999MiB would round to 1024MiB: the next unit says it shorter.
+        if count >= size or (size > 2**10 and count >= size * 0.9995):
             number = Decimal(count) / size
-            return f"{_trimmed(number, 2 if number < 100 else 1)}{suffix}"
-    return str(count)
+            exact = count * 100 % size == 0
+            return f"{_trimmed(number, 2 if exact or number < 100 else 1)}{suffix}B"
+    return f"{count}B"
 
 
 def amount(count: int) -> str:
-    """Bytes for people, readable and to the byte: ``10M (10000000 bytes)``."""
-    short = format_bytes(count)
-    return f"{count} bytes" if short == str(count) else f"{short} ({count} bytes)"
+    """Bytes for people, readable and to the byte: ``9.54MiB (10000000 bytes)``."""
+    return f"{count} bytes" if abs(count) < 2**10 else f"{format_bytes(count)} ({count} bytes)"
 
 
 def _trimmed(number: Decimal, decimals: int) -> str:

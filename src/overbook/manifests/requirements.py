@@ -32,7 +32,7 @@ def parse_requirement(text: str) -> Requirement:
         return Requirement(text)
     except InvalidRequirement as error:
         raise ValueError(
-            f"{text!r} is no requirement; expected NAME and versions, such as {_EXAMPLE}"
+            f"{text!r} is not a requirement; expected NAME and versions, such as {_EXAMPLE}"
         ) from error
 
 

@@ -209,7 +209,7 @@ def _consistency(manifest: Manifest, *, allow_relative: bool) -> list[Problem]:
     names = [each.name for each in spec.parameters]
     for index, name in enumerate(names):
         if name in names[:index]:
-            told = f"{shown(name)} is here twice; expected each name once"
+            told = f"{shown(name)} appears twice; expected each name once"
             problems.append(Problem(told, ("spec", "parameters", index, "name")))
     if spec.min_replicas is not None and spec.min_replicas > spec.replicas:
         problems.append(
@@ -235,7 +235,7 @@ def _naming(manifest: ModelManifest) -> list[Problem]:
     if manifest.api_version == SELDON_GROUP and not is_kubernetes_name(manifest.metadata.name):
         problems.append(
             Problem(
-                f"{shown(manifest.metadata.name)} is no name in Kubernetes; expected at most {MAX_NAME} lower-case "
+                f"{shown(manifest.metadata.name)} is not a name in Kubernetes; expected at most {MAX_NAME} lower-case "
                 f"letters, digits, '-' and '.', or apiVersion {GROUP}, where models are called as clients call them",
                 ("metadata", "name"),
             )
@@ -269,7 +269,7 @@ def _own_environment(spec: ServerSpec, *, allow_relative: bool) -> list[Problem]
         return []
     where: Path = ("spec", "environment")
     if spec.address is not None:
-        told = "is of no use with address: that server has packages of its own; expected one of the two"
+        told = "has no effect with address: that server has packages of its own; expected one of the two"
         return [Problem(told, where)]
     given = {name: getattr(own, name) for name in ENVIRONMENT_SOURCES}
     named = [name for name, value in given.items() if value]
@@ -287,7 +287,7 @@ def _attachable(spec: ServerSpec) -> list[Problem]:
     if spec.address is None:
         if spec.model_repository is None:
             return []
-        told = "is of use with address only; expected both or neither"
+        told = "has an effect with address only; expected both or neither"
         return [Problem(told, ("spec", "modelRepository"))]
     found: list[tuple[str, str]] = []
     if spec.server_config not in ATTACHABLE:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from overbook.manifests.quantities import amount
+from overbook.manifests.quantities import format_bytes
 from overbook.placement.views import ModelDemand, ReplicaView
 
 
@@ -20,8 +20,8 @@ class Candidates:
 def chosen_because(model: ModelDemand, view: ReplicaView, others: Candidates) -> str:
     """Its room, and what sets it apart from the others that could have taken the model."""
     if view.holds:
-        return f"holds it already ({_room(view)})"
-    reasons = [*_advantage(model, view, others), f"{_room(view)} for {amount(model.size)}"]
+        return f"holds it already; {_room(view)}"
+    reasons = [*_advantage(model, view, others), f"{_room(view)} for {format_bytes(model.size)}"]
     return "; ".join(reasons)
 
 
@@ -71,8 +71,8 @@ def _is_foreign_format(model: ModelDemand, view: ReplicaView) -> bool:
 def _room(view: ReplicaView) -> str:
     free = view.limit - view.registered
     if free < 0:
-        return f"{amount(-free)} above {amount(view.limit)}"
-    return f"{amount(free)} of {amount(view.limit)} free"
+        return f"{format_bytes(-free)} above {format_bytes(view.limit)}"
+    return f"{format_bytes(free)} of {format_bytes(view.limit)} free"
 
 
 def _words(words: frozenset[str]) -> str:

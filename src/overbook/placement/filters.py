@@ -134,9 +134,10 @@ def _no_room(model: ModelDemand, replica: ReplicaView) -> Unfit | None:
     limit = replica.limit
     if replica.registered + model.size <= limit or _has_its_place(model, replica):
         return None
+    models = "1 model" if replica.models == 1 else f"{replica.models} models"
     return Unfit(
         Rule.NO_ROOM,
-        f"{amount(replica.registered)} registered in {replica.models} models + "
+        f"{amount(replica.registered)} registered in {models} + "
         f"{amount(model.size)} needed is more than {amount(limit)}, its budget of "
         f"{amount(replica.budget)} with {replica.overcommit_percent} % overcommit",
     )

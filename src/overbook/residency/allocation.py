@@ -126,7 +126,7 @@ def _make_room(replica: ReplicaState, entry: Entry, promises: Promises, now: flo
         if victims is None:
             promises.blocked = True
             return False
-        promises.choose(victims, Cause.PRESSURE)
+        promises.choose(victims, Cause.PRESSURE, entry.model)
     promises.spare -= needs
     promises.kept.add(entry.model)
     return True
@@ -291,6 +291,7 @@ def _take_victims(replica: ReplicaState, promises: Promises, now: float) -> None
         entry = replica.entries[model]
         if entry.state is State.RESIDENT:  # else it left with what it calls
             replica.begin_drain(entry, cause, now)
+            entry.left_for = promises.room_for[model]
 
 
 def _put_back(replica: ReplicaState, promises: Promises) -> None:

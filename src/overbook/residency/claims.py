@@ -16,6 +16,7 @@ from itertools import chain
 from overbook.residency import next_load
 from overbook.residency.effects import Cause
 from overbook.residency.entry import Entry
+from overbook.residency.events import ModelName
 from overbook.residency.planning import Candidate, plan_victims
 from overbook.residency.promises import Promises, idle, in_use
 from overbook.residency.replica import ReplicaState
@@ -35,7 +36,7 @@ def claim(replica: ReplicaState, entry: Entry, promises: Promises, now: float) -
         leaving_first = chain(idle(replica, promises, now, entry), used)
         victims = plan_victims(missing, in_turn(replica, promises, leaving_first))
         if victims is not None:
-            _take(replica, promises, victims)
+            _take(replica, promises, victims, entry.model)
         elif promises.places.long_running:
             # Others go on while that lasts, and may claim; but no further long one begins, or it would always be so.
             promises.claimed = False
@@ -50,9 +51,16 @@ def claim(replica: ReplicaState, entry: Entry, promises: Promises, now: float) -
     promises.places.promise(needs, long=replica.takes_long(entry))
 
 
-def _take(replica: ReplicaState, promises: Promises, victims: tuple[Candidate, ...]) -> None:
+def _take(
+    replica: ReplicaState,
+    promises: Promises,
+    victims: tuple[Candidate, ...],
+    room_for: ModelName,
+) -> None:
     busy = {victim.model for victim in victims if replica.entries[victim.model].in_use}
-    promises.choose((victim for victim in victims if victim.model not in busy), Cause.FAIRNESS)
+    idle_ones = (victim for victim in victims if victim.model not in busy)
+    promises.choose(idle_ones, Cause.FAIRNESS, room_for)
     for victim in victims:
         if victim.model in busy:
             promises.victims[victim.model] = Cause.FAIRNESS  # its bytes come when it is idle
+            promises.room_for[victim.model] = room_for

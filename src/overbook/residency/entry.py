@@ -35,6 +35,7 @@ class Entry:
     loading: Loading | None = None
     drain: Drain | None = None
     unloading: Cause | None = None
+    left_for: ModelName | None = None  # whose load it was last told to make room for, for people
     loaded_generation: int = 0
     loaded_size: int = 0
     good: Good | None = None  # what was loaded last, and may serve; see `Good`

@@ -27,6 +27,7 @@ class Promises:
     places: Places  # how many more waiting models may have room made for them now
     # Chosen but not yet told to leave: one who turns out superfluous before the end is left alone.
     victims: dict[ModelName, Cause] = field(default_factory=dict)
+    room_for: dict[ModelName, ModelName | None] = field(default_factory=dict)  # by victim
     kept: set[ModelName] = field(
         default_factory=set
     )  # to whom room was promised: no longer victims
@@ -35,10 +36,13 @@ class Promises:
     blocked: bool = False  # somebody waits for a busy model to become idle
     wake: float = math.inf  # when to look again, in seconds
 
-    def choose(self, victims: Iterable[Candidate], cause: Cause) -> None:
-        """They are idle: their bytes come back as soon as they left."""
+    def choose(
+        self, victims: Iterable[Candidate], cause: Cause, room_for: ModelName | None = None
+    ) -> None:
+        """They are idle: their bytes come back as soon as they left. ``room_for``: whose load needs them."""
         for victim in victims:
             self.victims[victim.model] = cause
+            self.room_for[victim.model] = room_for
             self.spare += victim.size
             self.idle_bytes -= victim.size
 

@@ -279,6 +279,7 @@ class ReplicaState:
 
     def begin_drain(self, entry: Entry, cause: Cause, now: float) -> None:
         drain = Drain(self._ticket(), cause, now + self.limits.drain_timeout)
+        entry.left_for = None
         self.step(entry, Step.BEGIN_DRAIN, drain=drain)
         self.stale.pop(entry.model, None)
         if cause is Cause.UPDATED and entry.good is not None:

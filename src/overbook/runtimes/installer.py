@@ -169,7 +169,7 @@ def _uv_reason(failed: str, lines: list[str]) -> str:
     if "No space left on device" in text or "Disk quota exceeded" in text:
         advice = "no disk space: free some, or set OVERBOOK_RUNTIMES_DIR and UV_CACHE_DIR to another disk"
     elif "No solution found" in text:
-        advice = "these packages do not go together"
+        advice = "these packages are not compatible with each other"
     elif re.search(
         r"dns error|connect|timed out|client error|Failed to fetch", text, re.IGNORECASE
     ):

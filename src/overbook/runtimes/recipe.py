@@ -28,7 +28,7 @@ _OPERATOR: Final = re.compile(r"[<>=!~]")
 
 
 class UnusableRequirement(Exception):
-    """It is no requirement, or it asks for what cannot be chosen. The message is for people."""
+    """It is not a requirement, or it asks for what cannot be chosen. The message is for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def normal(known: Runtime, packages: Iterable[str]) -> tuple[str, ...]:
             requirement = Requirement(text)
         except InvalidRequirement as error:
             raise UnusableRequirement(
-                f"{text!r} is no requirement; expected NAME and versions, such as scikit-learn==1.6.1"
+                f"{text!r} is not a requirement; expected NAME and versions, such as scikit-learn==1.6.1"
             ) from error
         requirement.name = name = canonicalize_name(requirement.name)
         if known.is_server(name):

@@ -21,6 +21,7 @@ from overbook.scheduler.errors import SchedulerError, Unavailable
 from overbook.scheduler.events import EventRing
 from overbook.scheduler.hearing import Hearing
 from overbook.scheduler.links import Links
+from overbook.scheduler.logs import Logs
 from overbook.scheduler.manifests_in import Defaults
 from overbook.scheduler.rows import batch_of, restore
 from overbook.scheduler.state import State
@@ -77,6 +78,7 @@ class Actor:
         self.servers: Final = ServersHub()
         self.links: Final = Links(self.hearing)
         self.events: Final = EventRing()
+        self.logs: Final = Logs(self.links)
         self.state = State()
 
     async def load(self) -> None:
@@ -87,6 +89,11 @@ class Actor:
         loop = asyncio.get_running_loop()
         snapshot = await loop.run_in_executor(self._thread, self._store.load)
         self.state = restore(snapshot, self.defaults, self.now(), live, self._providers)
+
+    def stop_waiting(self) -> None:
+        """From now on who only waits for something to happen is answered at once."""
+        self.events.stop_waiting()
+        self.logs.stop_waiting()
 
     def now(self) -> float:
         """Unix seconds, strictly increasing, so that times order what happened."""
@@ -119,12 +126,12 @@ class Actor:
         """
         links, watches = self.links.of(replicas), self.catalogue.watches
         late = await self.hearing.settled([*links, *watches], HEARD_SECONDS)
-        slow = f"has not taken this in within {HEARD_SECONDS:g} s, and does so when it can"
+        slow = f"has not acted on this within {HEARD_SECONDS:g} s, but will as soon as it can"
         return [
             *(f"the agent of {each.name} {slow}" for each in links if each in late),
             *sorted(f"gateway {each.name} {slow}" for each in watches if each in late),
             *(
-                f"gateway {name} is not connected; until it is, it goes by what it heard last"
+                f"gateway {name} is not connected; until it is, it uses what it heard last"
                 for name in self.catalogue.away()
             ),
         ]

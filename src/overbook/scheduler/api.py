@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 from overbook import __version__
 from overbook.manifests.problems import Json, field_name, shown
 from overbook.metrics.page import CONTENT_TYPE, PAGE
+from overbook.placement import ReplicaId
 from overbook.scheduler import bodies, pins, status
 from overbook.scheduler.actor import Actor
 from overbook.scheduler.apply import FAILED, SKIPPED, Result, apply
@@ -89,6 +90,7 @@ def create_app(actor: Actor, surveyor: Surveyor, ready: ReadyCheck) -> FastAPI:
     app.include_router(_documents(actor, surveyor))
     app.include_router(_models(actor))
     app.include_router(_servers(actor))
+    app.include_router(_logs(actor))
     app.include_router(_events(actor))
     app.include_router(_health(ready))
     app.add_exception_handler(SchedulerError, _scheduler_error)
@@ -233,7 +235,7 @@ def _model_commands(actor: Actor, router: APIRouter) -> None:
         if pin:
             who = "is pinned" if pin == name else f"is called by {pin!r}, which is pinned"
             raise Conflict(
-                f"model {name!r} {who}, so it stays in memory; `overbook unpin {pin}` first"
+                f"model {name!r} {who}, so it stays in memory; run `overbook unpin {pin}` first"
             )
         timeout = (body or bodies.TimeoutBody()).timeout
         for outcome in await command(actor, name, pb.Command.EVICT, timeout):
@@ -266,7 +268,7 @@ async def _pin(actor: Actor, name: str, pinned: bool) -> bodies.DoneAnswer:
     warnings = pins.warnings(seats.replicas, seats.models, [name]) if pinned else []
     away = [each for each in replicas if not seats.replicas[each].connected]
     warnings += [
-        f"the agent of {each} is not connected; it hears of this before it serves again"
+        f"the agent of {each} is not connected; it is told of this before it serves again"
         for each in away
     ]
     return {"warnings": [*warnings, *await actor.unheard(replicas)]}
@@ -315,6 +317,41 @@ def _servers(actor: Actor) -> APIRouter:
 
         warnings = await actor.submit(remove)
         return {"warnings": [*warnings, *await actor.unheard()]}
+
+    return router
+
+
+def _logs(actor: Actor) -> APIRouter:
+    router = APIRouter(prefix="/api/v1/servers", tags=["servers"])
+
+    @router.get(
+        "/{name}/replicas/{replica}/log",
+        response_model=bodies.LogAnswer,
+        responses=_errors(400, 404, 503),
+    )
+    async def read_log(
+        name: str,
+        replica: int,
+        after: Annotated[
+            str, Query(max_length=64, description="Only later lines: the `next` of before.")
+        ] = "",
+        lines: Annotated[
+            int, Query(ge=0, le=10_000, description="Without `after`: so many of the last lines.")
+        ] = 100,
+        model: Annotated[
+            str, Query(max_length=253, description="Only records that name this Model.")
+        ] = "",
+        wait: Annotated[
+            float, Query(ge=0, le=60, description="Seconds to wait for lines when there are none.")
+        ] = 0.0,
+    ) -> Response:
+        """Lines of the log of a replica's inference server are shown, 256 KiB at most."""
+        actor.state.server(name)
+        asked = ReplicaId(name, replica)
+        if asked not in actor.state.seats.replicas:
+            raise NotFound(f"server {name!r} has no replica {replica}; see `overbook get servers`")
+        found = await actor.logs.read(asked, after=after, lines=lines, model=model, wait=wait)
+        return _answer(found)
 
     return router
 

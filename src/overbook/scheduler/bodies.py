@@ -157,6 +157,18 @@ class EventsAnswer(TypedDict):
     last: Annotated[int, Field(description="The number to pass as `after` next time.")]
 
 
+class LogAnswer(TypedDict):
+    """Lines of an inference server's log."""
+
+    replica: Annotated[str, Field(description="The server replica, such as `mlserver/0`.")]
+    path: Annotated[str, Field(description="The file, on the machine of that replica's agent.")]
+    lines: Annotated[
+        list[str], Field(description="The lines, as the server and its models wrote them.")
+    ]
+    next: Annotated[str, Field(description="What to pass as `after` next time.")]
+    missed: Annotated[bool, Field(description="Whether lines before these are not kept any more.")]
+
+
 class VersionAnswer(TypedDict):
     """Which Overbook answers."""
 

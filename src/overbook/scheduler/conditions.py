@@ -142,7 +142,7 @@ def _failure(model: Model, seats: Sequence[tuple[ReplicaId, Replica | None]]) ->
                 f"generation {report.serving_generation} serves"
             )
         if report.final:
-            reason += "; it is not tried again by itself: apply it with a change, or activate it"
+            reason += "; it is not retried by itself: fix it and apply it, or activate it"
         return f"{each}: {reason}"
     return ""
 
@@ -182,7 +182,7 @@ def _warnings(replica: Replica) -> list[str]:
     """What does not hurt now, but will: wrong manifests, and more registered than may be."""
     found: list[str] = []
     if replica.connected and replica.news is not None:
-        found.append(f"{replica.id}: {replica.news.text}; what it has now goes on")
+        found.append(f"{replica.id}: {replica.news.text}; it keeps running with what it has")
     wrong = sorted(replica.misdeclared)
     if wrong:
         names = ", ".join(wrong[:_NAMED])
@@ -193,7 +193,7 @@ def _warnings(replica: Replica) -> list[str]:
     if replica.registered > replica.limit:
         found.append(
             f"{replica.id}: {amount(replica.registered)} are registered, more than the limit of "
-            f"{amount(replica.limit)}{_excess(replica)}; no further model is taken"
+            f"{amount(replica.limit)}{_excess(replica)}; no more models are accepted"
         )
     return found
 

@@ -135,6 +135,12 @@ class Links:
         asked = pb.SchedulerToAgent(look=pb.Look(id=number, storage_uris=storage_uris))
         return (await self._ask(replica, number, asked, timeout)).surveys.artifacts
 
+    async def read_log(self, replica: ReplicaId, asked: pb.ReadLog, timeout: float) -> pb.LogPiece:
+        """Asks for lines of the inference server's log. Raises Unavailable when no answer comes in time."""
+        asked.id = next(self._ids)
+        question = pb.SchedulerToAgent(read_log=asked)
+        return (await self._ask(replica, asked.id, question, timeout)).log
+
     async def _ask(
         self,
         replica: ReplicaId,
@@ -147,7 +153,9 @@ class Links:
         if link is None:
             raise Unavailable(f"the agent of {replica} is not connected; try again")
         if len(link.waiting) >= MAX_QUESTIONS:
-            raise Unavailable(f"{MAX_QUESTIONS} commands wait for {replica} already; try later")
+            raise Unavailable(
+                f"{MAX_QUESTIONS} commands are waiting for {replica} already; try again later"
+            )
         future: asyncio.Future[pb.AgentToScheduler] = asyncio.get_running_loop().create_future()
         link.waiting[number] = future
         link.questions.append(question)

@@ -25,9 +25,7 @@ from overbook.scheduler.state import State
 MAX_REPLICAS = 1000
 
 # Whoever applies need not wait for an agent; whoever waits for the model does.
-NOT_LOOKED = Unseen(
-    "no agent is connected that could look at its files; the first one that comes does"
-)
+NOT_LOOKED = Unseen("no agent is connected to look at its files; the first one to connect will")
 _NO_FILES = Survey(0, "")
 
 Action: TypeAlias = Literal["created", "configured", "unchanged"]
@@ -225,7 +223,7 @@ def _refuse_circle(state: State, name: str, callees: Iterable[str]) -> None:
     while trails:
         trail = trails.pop()
         if trail[-1] == name:
-            raise Conflict(f"spec.needs: {' calls '.join(trail)}; expected no circle")
+            raise Conflict(f"spec.needs: {' calls '.join(trail)}; expected no cycle")
         model = state.seats.models.get(trail[-1])
         if model is not None and trail[-1] not in seen:
             seen.add(trail[-1])
@@ -350,7 +348,7 @@ def _refuse_if_homeless(state: State, model: Model, demand: ModelDemand) -> None
     verdict = place(demand, state.seats.views(model), state.providers)
     if verdict.wanted and not verdict.chosen and not verdict.waiting:
         raise Conflict(
-            f"generation {model.generation} goes on serving, the new one does not fit: "
+            f"generation {model.generation} keeps serving; the new generation does not fit: "
             f"{verdict.reason}"
         )
 

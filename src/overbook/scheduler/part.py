@@ -120,7 +120,7 @@ class SchedulerPart:
                 self.api_url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
                 surveyor = Surveyor(actor, config.look)
                 app = create_app(actor, surveyor, lambda: self._missing())
-                calls = Calls(app, actor.events.stop_waiting)
+                calls = Calls(app, actor.stop_waiting)
                 # The inner one ends first: sessions must end while the actor still listens.
                 async with (
                     _running(actor, surveyor, calls, api_socket),
@@ -217,8 +217,7 @@ async def _serving_agents(actor: Actor, listen: str) -> AsyncIterator[str]:
             yield target
     except ListenFailed as error:
         raise PortInUse(
-            f"scheduler address {listen}: could not be listened on; "
-            "stop what uses it or choose another"
+            f"scheduler address {listen}: cannot listen there; stop what uses it or choose another"
         ) from error
 
 
@@ -239,7 +238,7 @@ def _bind(host: str, port: int) -> socket.socket:
                 "with --api-port"
             ) from error
         raise SchedulerError(
-            f"API address {host}:{port}: cannot be listened on ({error.strerror}); "
+            f"API address {host}:{port}: cannot listen there ({error.strerror}); "
             "expected an address of this machine"
         ) from error
     return listener

@@ -108,6 +108,8 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
                     self._actor.links.answered(link, message.command_result.id, message)
                 case "surveys":
                     self._actor.links.answered(link, message.surveys.id, message)
+                case "log":
+                    self._actor.links.answered(link, message.log.id, message)
                 case "event":
                     self._event(link.replica, message.event)
                 case "heard":

@@ -30,6 +30,7 @@ class AgentToScheduler(_message.Message):
     EVENT_FIELD_NUMBER: _builtins.int
     HEARD_FIELD_NUMBER: _builtins.int
     SURVEYS_FIELD_NUMBER: _builtins.int
+    LOG_FIELD_NUMBER: _builtins.int
     heard: _builtins.int
     """AssignmentUpdate.revision: all up to it is in force here"""
     @_builtins.property
@@ -42,6 +43,8 @@ class AgentToScheduler(_message.Message):
     def event(self) -> Global___EventReport: ...
     @_builtins.property
     def surveys(self) -> Global___Surveys: ...
+    @_builtins.property
+    def log(self) -> Global___LogPiece: ...
     def __init__(
         self,
         *,
@@ -51,12 +54,13 @@ class AgentToScheduler(_message.Message):
         event: Global___EventReport | None = ...,
         heard: _builtins.int = ...,
         surveys: Global___Surveys | None = ...,
+        log: Global___LogPiece | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["command_result", b"command_result", "event", b"event", "heard", b"heard", "hello", b"hello", "message", b"message", "status", b"status", "surveys", b"surveys"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["command_result", b"command_result", "event", b"event", "heard", b"heard", "hello", b"hello", "log", b"log", "message", b"message", "status", b"status", "surveys", b"surveys"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_result", b"command_result", "event", b"event", "heard", b"heard", "hello", b"hello", "message", b"message", "status", b"status", "surveys", b"surveys"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_result", b"command_result", "event", b"event", "heard", b"heard", "hello", b"hello", "log", b"log", "message", b"message", "status", b"status", "surveys", b"surveys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "status", "command_result", "event", "heard", "surveys"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "status", "command_result", "event", "heard", "surveys", "log"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -464,6 +468,7 @@ class SchedulerToAgent(_message.Message):
     COMMAND_FIELD_NUMBER: _builtins.int
     CONFIGURE_FIELD_NUMBER: _builtins.int
     LOOK_FIELD_NUMBER: _builtins.int
+    READ_LOG_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def assignments(self) -> Global___AssignmentUpdate: ...
     @_builtins.property
@@ -472,6 +477,8 @@ class SchedulerToAgent(_message.Message):
     def configure(self) -> Global___Configure: ...
     @_builtins.property
     def look(self) -> Global___Look: ...
+    @_builtins.property
+    def read_log(self) -> Global___ReadLog: ...
     def __init__(
         self,
         *,
@@ -479,12 +486,13 @@ class SchedulerToAgent(_message.Message):
         command: Global___Command | None = ...,
         configure: Global___Configure | None = ...,
         look: Global___Look | None = ...,
+        read_log: Global___ReadLog | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "command", b"command", "configure", b"configure", "look", b"look", "message", b"message"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "command", b"command", "configure", b"configure", "look", b"look", "message", b"message", "read_log", b"read_log"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "command", b"command", "configure", b"configure", "look", b"look", "message", b"message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "command", b"command", "configure", b"configure", "look", b"look", "message", b"message", "read_log", b"read_log"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["assignments", "command", "configure", "look"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["assignments", "command", "configure", "look", "read_log"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -706,6 +714,78 @@ class Look(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Look: _TypeAlias = Look  # noqa: Y015
+
+@_typing.final
+class ReadLog(_message.Message):
+    """Asks for lines of the inference server's log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    after: _builtins.str
+    """LogPiece.next of before; "": the last lines"""
+    lines: _builtins.int
+    """how many of these"""
+    model: _builtins.str
+    """only what names it; "": everything"""
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        after: _builtins.str = ...,
+        lines: _builtins.int = ...,
+        model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "id", b"id", "lines", b"lines", "model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadLog: _TypeAlias = ReadLog  # noqa: Y015
+
+@_typing.final
+class LogPiece(_message.Message):
+    """The answer to ReadLog."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
+    MISSED_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    error: _builtins.str
+    """why there is no log to read, for people"""
+    text: _builtins.bytes
+    next: _builtins.str
+    missed: _builtins.bool
+    """what lay between is not kept any more"""
+    path: _builtins.str
+    """as the agent's machine has it"""
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        error: _builtins.str = ...,
+        text: _builtins.bytes = ...,
+        next: _builtins.str = ...,
+        missed: _builtins.bool = ...,
+        path: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "id", b"id", "missed", b"missed", "next", b"next", "path", b"path", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogPiece: _TypeAlias = LogPiece  # noqa: Y015
 
 @_typing.final
 class WatchCatalogueRequest(_message.Message):

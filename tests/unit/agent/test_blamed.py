@@ -40,7 +40,9 @@ async def test_the_first_time_costs_it_a_moment_and_the_second_its_place() -> No
         await dies(made, A)
         first = await made.activate(A)
         assert first.refusal is Refusal.LOAD_FAILED
-        assert first.reason == "the inference server died in a request of it: signal 11"
+        assert (
+            first.reason == "the inference server died while answering a request for it: signal 11"
+        )
         assert 0 < first.retry_after <= 2.0
         assert made.actor.last_death is not None
         assert made.actor.last_death.calls.begun == {(A, CallKind.REQUEST)}
@@ -153,7 +155,7 @@ async def test_a_silent_server_is_ended_when_it_owes_answers_and_who_blocks_it_i
         made.server.mute, made.server.open = False, Calls()
         assert 85 <= made.clock.now() - began <= 95, "to a look exactly"
         [(_, died)] = told(made, "ServerDied")
-        assert "answered nothing for 9" in died
+        assert "gave no answer for 9" in died
         assert "in a request of model 'a'" in died
         [(_, silent)] = told(made, "ServerSilent")
         assert "model 'a'" in silent

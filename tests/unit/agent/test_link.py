@@ -84,6 +84,7 @@ class Agent:
             assignments=self.updates.append,
             command=self._command,
             look=self._look,
+            read_log=self._read_log,
             configure=lambda told: self.budgets.append(told.memory_bytes),
             model_report=self._report,
             server_report=lambda: pb.ServerReport(budget_bytes=1),
@@ -100,6 +101,9 @@ class Agent:
     async def _look(self, asked: pb.Look) -> pb.Surveys:
         found = [pb.ArtifactSurvey(error=f"nothing at {uri}") for uri in asked.storage_uris]
         return pb.Surveys(id=asked.id, artifacts=found)
+
+    async def _read_log(self, asked: pb.ReadLog) -> pb.LogPiece:
+        return pb.LogPiece(id=asked.id, text=f"after {asked.after}".encode())
 
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[tuple[FakeStream, asyncio.Task[str]]]:
@@ -322,6 +326,7 @@ async def test_a_fault_of_the_agent_itself_is_not_taken_for_a_lost_stream() -> N
         assignments=broken,
         command=agent.handlers.command,
         look=agent.handlers.look,
+        read_log=agent.handlers.read_log,
         configure=agent.handlers.configure,
         model_report=agent.handlers.model_report,
         server_report=agent.handlers.server_report,
@@ -340,3 +345,13 @@ async def test_a_scheduler_that_is_away_costs_no_memory() -> None:
         notices.server_event("ServerDied", str(number))
     assert len(notices.events) == 1000
     assert notices.events[-1].message == "4999"
+
+
+@in_virtual_time
+async def test_a_question_about_the_log_is_answered() -> None:
+    agent = Agent()
+    async with agent.connected() as (stream, _):
+        stream.inbox.put_nowait(pb.SchedulerToAgent(read_log=pb.ReadLog(id=3, after="here")))
+        await settle()
+        [piece] = [each.log for each in stream.told if each.HasField("log")]
+        assert (piece.id, piece.text) == (3, b"after here")

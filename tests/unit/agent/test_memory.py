@@ -243,7 +243,7 @@ async def test_before_the_machine_runs_out_idle_models_leave_and_then_activation
         await asyncio.sleep(2)
         answer = await made.activate(A)
         assert answer.refusal is Refusal.OVERLOADED
-        assert "memory runs short" in answer.reason
+        assert "memory is running short" in answer.reason
         assert answer.retry_after > 0
         made.room = Room(total=16_000 * MB, available=4_000 * MB)
         await asyncio.sleep(2)

@@ -265,7 +265,7 @@ SEEN: Final[dict[str, tuple[str, dict[str, bytes], str]]] = {
     "an address that is none": (
         "mlserver",
         {"model-settings.json": _settings(uri="//[x"), "model.joblib": LINEAR},
-        "model-settings.json: parameters.uri is '//[x', but that can be no file: Invalid IPv6 URL",
+        "model-settings.json: parameters.uri is '//[x', but that cannot be a file: Invalid IPv6 URL",
     ),
     "nested 100,000 deep": (
         "mlserver",
@@ -286,17 +286,17 @@ SEEN: Final[dict[str, tuple[str, dict[str, bytes], str]]] = {
     "a path of 5,000 characters": (
         "mlserver",
         {"model-settings.json": _settings(uri="a" * 5000), "model.joblib": LINEAR},
-        "but that can be no file: File name too long; found model-settings.json, model.joblib",
+        "but that cannot be a file: File name too long; found model-settings.json, model.joblib",
     ),
     "a path with a zero byte": (
         "mlserver",
         {"model-settings.json": _settings(uri="a\0b"), "model.joblib": LINEAR},
-        r"parameters.uri is 'a\x00b', but that can be no file: embedded null byte",
+        r"parameters.uri is 'a\x00b', but that cannot be a file: embedded null byte",
     ),
     "half of a surrogate pair": (
         "mlserver",
         {"model-settings.json": _settings(uri="\ud800"), "model.joblib": LINEAR},
-        r"parameters.uri is '\ud800', but that can be no file",
+        r"parameters.uri is '\ud800', but that cannot be a file",
     ),
     "a device": (
         "mlserver",

@@ -42,16 +42,20 @@ def test_loads_and_evictions_are_counted_and_told(notices: Notices) -> None:
     notices.loaded(A, 0.0123)
     notices.load_failed(A, "bad pickle", final=False)
     notices.evicted(A, Cause.PRESSURE)
+    notices.evicted(A, Cause.PRESSURE, ModelName("wine"))
+    notices.evicted(A, Cause.REQUESTED, ModelName("wine"))
     told = [(event.reason, event.warning, event.message) for event in notices.events]
     assert told == [
         ("ModelLoaded", False, "loaded in 12 ms"),
         ("ModelLoadFailed", True, "bad pickle"),
         ("ModelEvicted", False, "evicted to make room for another model"),
+        ("ModelEvicted", False, "evicted to make room for wine"),
+        ("ModelEvicted", False, "evicted on request"),
     ]
     labels = ("notices-test", "3")
     assert metrics.LOADS.labels(*labels, "ok")._value.get() == 1
     assert metrics.LOADS.labels(*labels, "failed")._value.get() == 1
-    assert metrics.EVICTIONS.labels(*labels, "pressure")._value.get() == 1
+    assert metrics.EVICTIONS.labels(*labels, "pressure")._value.get() == 2
 
 
 def test_the_same_failure_at_every_try_is_one_event_and_its_end_is_another(

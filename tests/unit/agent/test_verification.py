@@ -73,7 +73,7 @@ def test_who_waited_too_long_is_available_but_for_what_is_being_tried() -> None:
 
 def test_who_does_not_want_it_is_told_so_until_it_was_loaded_anyway() -> None:
     known = _pending(_MODEL)
-    assert known.of(A, wanted=False).reason == "spec.verify is false; a request loads it"
+    assert known.of(A, wanted=False).reason == "spec.verify is false; the next request loads it"
     known.loaded(_MODEL)
     assert known.of(A, wanted=False).standing is Standing.VERIFIED
 
@@ -221,7 +221,7 @@ async def test_one_that_is_taken_unverified_is_available_at_once() -> None:
         await made.assign(taken)
         report = made.report(A)
         assert report.available
-        assert report.unverified == "spec.verify is false; a request loads it"
+        assert report.unverified == "spec.verify is false; the next request loads it"
         await asyncio.sleep(30)
         assert made.server.loads.count(A) == 0
 

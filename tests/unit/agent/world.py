@@ -19,13 +19,14 @@ from overbook.agent.memory.history import History
 from overbook.agent.memory.machine import Room
 from overbook.agent.memory.readings import Reading
 from overbook.agent.memory.store import SizeStore
-from overbook.agent.notices import EVICTED, Notices
+from overbook.agent.notices import EVICTED, FOR_ONE, Notices
 from overbook.agent.operations import OperationLimits
 from overbook.agent.proven import Proven
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel, Weight
 from overbook.agent.supervisor import RestartLimits
 from overbook.artifacts.cache import Artifact
 from overbook.artifacts.errors import ArtifactError
+from overbook.residency.effects import Cause
 from overbook.residency.events import ModelName, Ticket
 from overbook.residency.replica import Limits
 from overbook.residency.states import State
@@ -335,7 +336,12 @@ def charged(made: World) -> int:
 
 def causes(made: World) -> list[str]:
     """Why models left, the first first."""
-    by_message = {message: cause.value for cause, message in EVICTED.items()}
-    return [
-        by_message[event.message] for event in made.notices.events if event.reason == "ModelEvicted"
-    ]
+    told = [each.message for each in made.notices.events if each.reason == "ModelEvicted"]
+    return [next(cause.value for cause in Cause if _says(each, cause)) for each in told]
+
+
+def _says(message: str, cause: Cause) -> bool:
+    """Whether these are the words for that cause, whichever model it was for."""
+    before, _, after = FOR_ONE.get(cause, EVICTED[cause]).partition("{}")
+    named = cause in FOR_ONE and message.startswith(before) and message.endswith(after)
+    return named or message == EVICTED[cause]

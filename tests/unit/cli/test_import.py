@@ -67,7 +67,7 @@ def test_what_is_no_model_is_said_and_keeps_nobody_out(
     assert empty.startswith("empty: ")
     assert "is empty; expected a model's files" in empty
     assert notes.startswith("notes: model notes: ")
-    assert words == "two words: 'two words' can be no name of a model; rename the folder"
+    assert words == "two words: 'two words' cannot be a model's name; rename the folder"
 
 
 def test_a_folder_without_folders(overbook: Overbook, tmp_path: Path) -> None:

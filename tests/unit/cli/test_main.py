@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 import sys
@@ -72,6 +73,25 @@ def test_wrong_usage_is_2(overbook: Overbook, arguments: tuple[str, ...]) -> Non
     assert result.exit_code == 2
     assert result.stdout == ""
     assert "Error: " in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (("gte", "models"), "'get'"),
+        (("descirbe", "model", "x"), "'describe'"),
+        (("log", "mlserver"), "'logs'"),
+        (("serve", "schedular"), "'scheduler'"),
+        (("get", "modles"), "'models'"),
+        (("get", "models", "--otput", "json"), "'--output'"),
+    ],
+)
+def test_who_mistypes_is_told_what_was_meant(
+    overbook: Overbook, typed: tuple[str, ...], meant: str
+) -> None:
+    result = overbook(*typed)
+    assert result.exit_code == 2
+    assert re.search(rf"Did you mean (one of: .*)?{meant}", result.stderr)
 
 
 def test_nobody_there_is_1_with_one_line() -> None:

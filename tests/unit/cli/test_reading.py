@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from overbook.cli import describing, reading, rows, waiting
-from overbook.cli.commands import events
+from overbook.cli import (
+    describing,
+    event_lines,
+    following,
+    reading,
+    rows,
+    showing,
+    sorting,
+    waiting,
+)
 from overbook.client.http import Json, JsonObject, Reply
 from tests.unit.cli.conftest import Overbook
 from tests.unit.client.fake_overbook import FakeOverbook, event, model, server
@@ -51,12 +59,19 @@ def test_every_field_that_is_read_is_described(
         without_a_place(model("lost")),
         with_spec(of_replica(server("mlserver"), foreignModels=[foreign]), evictionPolicy="worth"),
     )
-    for command in ("get models", "get servers", "describe server mlserver", "events"):
-        assert overbook(*command.split()).exit_code == 0
+    fake.logs["mlserver/0"] = [["a line"]]
+    for command in (
+        *("get models", "get servers", "get models -o wide", "get servers -o wide"),
+        *("describe server mlserver", "events"),
+        *("logs mlserver", "logs model/iris", "metadata iris"),
+        *(f"get models --sort {each}" for each in sorting.KEYS["model"]),
+        *(f"get servers --sort {each}" for each in sorting.KEYS["server"]),
+    ):
+        assert overbook(*command.split()).exit_code == 0, command
     for name in ("iris", "broken", "doubtful", "lost"):
         assert overbook("describe", "model", name).exit_code == 0
         overbook("wait", "model", name, "--timeout", "10ms")
-    readers = (reading, rows, describing, waiting, events)
+    readers = (reading, rows, describing, waiting, event_lines, showing, sorting, following)
     untested = {name for each in readers for name in names_in(each)} - names
     assert untested == set(), "nobody asked for these here"
 

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from overbook.cli.rows import model_row, server_rows
+from overbook.cli.rows import (
+    MODEL_COLUMNS,
+    SERVER_COLUMNS,
+    WIDE_MODEL_COLUMNS,
+    WIDE_SERVER_COLUMNS,
+    model_row,
+    server_rows,
+    wide_model_row,
+    wide_server_rows,
+)
 from overbook.cli.words import ago, milliseconds, plural
 from overbook.client.http import JsonObject
 from tests.unit.client.fake_overbook import model, server
@@ -33,7 +42,8 @@ def test_a_model_in_memory() -> None:
         "True",
         "resident",
         "mlserver/0",
-        "100Ki",
+        "100KiB",
+        "no",
         "90s ago",
         "",
     )
@@ -46,7 +56,14 @@ def test_replicas_that_differ() -> None:
         ),
         NOW,
     )
-    assert row[1:6] == ("Unknown", "2 cold, 1 resident", "mlserver/0,1 big/0", "4Ki", "never")
+    assert row[1:7] == (
+        "Unknown",
+        "2 cold, 1 resident",
+        "mlserver/0,1 big/0",
+        "4KiB",
+        "no",
+        "never",
+    )
 
 
 def test_nothing_declared_and_nothing_measured_is_a_dash() -> None:
@@ -60,20 +77,22 @@ def test_a_model_in_memory_takes_what_it_is_charged() -> None:
     """Of one that is too small to be measured, 0 says nothing."""
     small = replica(0, "resident", 0)
     small["bytes"] = {"declared": None, "measured": 0, "charged": 4096}
-    assert model_row(with_replicas(small), NOW)[4] == "4Ki"
-    assert model_row(with_replicas(replica(0, "cold", 0)), NOW)[4] == "1Ki"
+    assert model_row(with_replicas(small), NOW)[4] == "4KiB"
+    assert model_row(with_replicas(replica(0, "cold", 0)), NOW)[4] == "1KiB"
 
 
 def test_a_model_without_a_place_shows_what_it_declares() -> None:
-    assert model_row(with_replicas(), NOW)[2:5] == ("-", "-", "100Ki")
+    assert model_row(with_replicas(), NOW)[2:5] == ("-", "-", "100KiB")
 
 
 @pytest.mark.parametrize(
     "thing", [{}, {"metadata": 7, "status": []}, {"status": {"replicas": [{}]}}]
 )
 def test_missing_fields_are_no_error(thing: JsonObject) -> None:
-    assert len(model_row(thing, NOW)) == 7
-    assert all(len(row) == 8 for row in server_rows(thing))
+    assert len(model_row(thing, NOW)) == len(MODEL_COLUMNS)
+    assert len(wide_model_row(thing, {}, NOW)) == len(WIDE_MODEL_COLUMNS)
+    assert all(len(row) == len(SERVER_COLUMNS) for row in server_rows(thing))
+    assert all(len(row) == len(WIDE_SERVER_COLUMNS) for row in wide_server_rows(thing))
 
 
 def test_a_server_without_replicas_says_so() -> None:

@@ -88,7 +88,7 @@ def test_names_are_unique_over_all_files(tmp_path: Path) -> None:
     write(tmp_path / "a.yaml", "a")
     write(tmp_path / "b.yaml", "a")
     assert problems(tmp_path) == [
-        f"{tmp_path}/b.yaml:3: metadata.name: Model 'a' is here twice, first at {tmp_path}/a.yaml:3; "
+        f"{tmp_path}/b.yaml:3: metadata.name: Model 'a' appears twice, first at {tmp_path}/a.yaml:3; "
         "expected each name once"
     ]
 

@@ -266,7 +266,7 @@ def test_runtime_list(overbook: Overbook, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("overbook.runtimes.install.list_runtimes", lambda: known)
     lines = overbook("runtime", "list").stdout.splitlines()
     assert [line.split() for line in lines[1:3]] == [
-        ["mlserver", "yes", "1Gi", "onnx", "xgboost", "/r/m"],
+        ["mlserver", "yes", "1GiB", "onnx", "xgboost", "/r/m"],
         ["other", "no", "-", "-", "-", "-"],
     ]
     has, would = lines.index("mlserver has"), lines.index("other would have")
@@ -318,7 +318,7 @@ def test_runtime_failures_are_one_line(overbook: Overbook, monkeypatch: pytest.M
     monkeypatch.setattr("overbook.runtimes.install.list_runtimes", fail)
     assert overbook("runtime", "list").stderr == result.stderr
     wrong = overbook("runtime", "install", "mlserver", "--with", "scikit-learn=1")
-    assert "is no requirement" in wrong.stderr
+    assert "is not a requirement" in wrong.stderr
     unknown = overbook("runtime", "remove", "nope")
     assert unknown.exit_code == 1
     assert len(unknown.stderr.splitlines()) == 1

@@ -49,7 +49,13 @@ def model(
         "apiVersion": "overbook.dev/v1alpha1",
         "kind": "Model",
         "metadata": {"name": name, "generation": 1},
-        "spec": {"storageUri": f"/models/{name}", "requirements": ["sklearn"], "memory": "100Ki"},
+        "spec": {
+            "storageUri": f"/models/{name}",
+            "requirements": ["sklearn"],
+            "memory": "100Ki",
+            "pinned": False,
+            "priority": 0,
+        },
         "status": {"conditions": [standing], "final": False, "replicas": [replica]},
     }
 
@@ -136,6 +142,8 @@ class FakeOverbook:
         self.unplaced: dict[str, str] = {}
         self.becomes_ready: dict[str, JsonObject] = {}
         self.warnings: list[str] = []
+        self.logs: dict[str, list[list[Json]]] = {}
+        self.headers: list[dict[str, str]] = []
         self.ready = True
         self.requests: list[tuple[str, str, Json]] = []
         self.raw: dict[str, tuple[int, bytes]] = {}
@@ -151,7 +159,7 @@ class FakeOverbook:
         parts = urlsplit(target)
         steps = [step for step in parts.path.split("/") if step]
         if steps[:1] == ["v2"]:
-            return self._infer(steps[2], body)
+            return self._infer(steps[2], body) if method == "POST" else self._metadata(steps[2])
         match (method, steps[2:]):
             case ("GET", ["version"]):
                 return 200, {"version": "9.8.7"}
@@ -176,6 +184,8 @@ class FakeOverbook:
         if method == "DELETE":
             del self.objects[plural][name]
             return 200, {"warnings": [*self.warnings]}
+        if rest[:1] == ["replicas"]:
+            return self._log(name, int(rest[1]))
         if method == "POST":
             return 200, {"warnings": [*self.warnings]}
         thing = self.objects[plural][name]
@@ -184,6 +194,20 @@ class FakeOverbook:
             said: Json = self.verdict if plural == "models" else [models]
             return 200, {**thing, "verdict": said, "events": list(self.events)}
         return 200, thing
+
+    def _log(self, server: str, replica: int) -> tuple[int, Json]:
+        """The next of the pages that are to be told, the last of them again and again."""
+        pages = self.logs.get(f"{server}/{replica}")
+        if not pages:
+            return 503, {"error": f"the agent of {server}/{replica} is not connected; try again"}
+        lines = pages.pop(0) if len(pages) > 1 else pages[0]
+        return 200, {
+            "replica": f"{server}/{replica}",
+            "path": f"/state/{server}-{replica}/server.log",
+            "lines": [*lines],
+            "next": "life:7",
+            "missed": False,
+        }
 
     def _apply(self, body: Json) -> list[Json]:
         assert isinstance(body, dict)
@@ -228,6 +252,18 @@ class FakeOverbook:
         last = max([after, *(each["seq"] for each in self.events if isinstance(each["seq"], int))])
         return {"events": list(found), "last": last}
 
+    def _metadata(self, name: str) -> tuple[int, Json]:
+        if name not in self.objects["models"]:
+            return 404, {"error": f"model {name!r} is not registered"}
+        inputs: list[Json] = [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}]
+        return 200, {
+            "name": name,
+            "versions": ["1"],
+            "platform": "sklearn",
+            "inputs": inputs,
+            "outputs": [],
+        }
+
     def _infer(self, name: str, body: Json) -> tuple[int, Json]:
         if name in self.refusals:
             status, error = self.refusals[name]
@@ -250,6 +286,7 @@ def _handler(fake: FakeOverbook) -> type[BaseHTTPRequestHandler]:
             length = int(self.headers.get("Content-Length") or 0)
             body: Json = json.loads(self.rfile.read(length)) if length else None
             fake.requests.append((self.command, self.path, body))
+            fake.headers.append({name.lower(): value for name, value in self.headers.items()})
             kind = "application/json"
             if self.path in fake.raw:
                 status, content = fake.raw[self.path]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from overbook.client import control, http
-from overbook.client.control import Applied, ControlClient
+from overbook.client.control import Applied, ControlClient, LogPage
 from overbook.client.errors import BadUrl, ClientError, NotFound, NotRunning, Refused, TimedOut
 from overbook.client.http import Reply
 from tests.unit.client.fake_overbook import (
@@ -53,12 +53,12 @@ def test_describe_adds_verdict_and_events(fake: FakeOverbook, client: ControlCli
 
 def test_apply_answers_for_each_document(fake: FakeOverbook, client: ControlClient) -> None:
     fake.apply_errors["bad"] = "spec.memory: too much"
-    fake.unplaced["lost"] = "nobody offers it"
+    fake.unplaced["lost"] = "no server offers it"
     documents = [model("iris"), model("bad"), model("lost")]
     assert client.apply(documents).results == (
         Applied("Model", "iris", 1, "created", ""),
         Applied("Model", "bad", 1, "failed", "spec.memory: too much"),
-        Applied("Model", "lost", 1, "created", "nobody offers it"),
+        Applied("Model", "lost", 1, "created", "no server offers it"),
     )
     assert fake.requests[-1] == ("POST", "/api/v1/apply", {"documents": documents})
     client.validate(documents)
@@ -94,6 +94,13 @@ def test_every_field_that_is_read_is_described(
     client.validate([model("iris")])
     client.events()
     client.version()
+    fake.add(server("mlserver"))
+    fake.logs["mlserver/0"] = [["a line"]]
+    page = client.log("mlserver", 0, after="x:1", lines=5, model="iris", wait=0.5)
+    assert page == LogPage(("a line",), "life:7", "/state/mlserver-0/server.log", False)
+    assert fake.requests[-1][1] == (
+        "/api/v1/servers/mlserver/replicas/0/log?after=x%3A1&lines=5&model=iris&wait=0.5"
+    )
     client.act("pin", "iris", timeout=1)
     client.delete("model", "iris")
     with pytest.raises(NotFound):

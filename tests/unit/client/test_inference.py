@@ -83,7 +83,7 @@ def test_rest_failures() -> None:
         with pytest.raises(Refused, match="invalid load key") as refused:
             client.infer("broken", REQUEST, timeout=5)
         assert refused.value.status == 503
-        with pytest.raises(Refused, match="something else than JSON"):
+        with pytest.raises(Refused, match="something other than JSON"):
             client.infer("iris", REQUEST, timeout=5)
         client.close()
 

@@ -76,14 +76,14 @@ def test_the_live_table_fits_and_says_everything() -> None:
     assert max(map(len, lines)) <= 80
     text = "\n".join(lines)
     for figure in (
-        "40 models need 1,054 MiB",
+        "40 models need 1,054MiB",
         "4,780",
         "213/s",
         "none",
         "90.0 %",
         "10 of 40 models",
-        "150 MiB of 163 MiB",
-        "90 MiB of 100 MiB",
+        "150MiB of 163MiB",
+        "90MiB of 100MiB",
         "p50 45 ms, p99 1.2 s",
         "juniper-breast-cancer-39",
     ):
@@ -109,8 +109,8 @@ def test_the_summary() -> None:
     text = "\n".join(lines)
     assert "Served 4.0 times more than fits in memory, and no request noticed." in text
     assert "120, 80" in text
-    assert "163 MiB, most used 163 MiB" in text
-    assert "100 MiB, most used 90 MiB" in text
+    assert "163MiB, most used 163MiB" in text
+    assert "100MiB, most used 90MiB" in text
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_while_nobody_tells_what_was_known_holds() -> None:
     entry = catalogue.find("m")
     assert entry is not None
     assert not entry.available
-    assert "have not told" in entry.reason
+    assert "have not reported" in entry.reason
     catalogue.apply(_told(scheduler_pb2.CatalogueModel.READY))
     catalogue.apply(_told(scheduler_pb2.CatalogueModel.UNKNOWN))
     entry = catalogue.find("m")

@@ -107,7 +107,7 @@ def test_servers_that_are_too_large() -> None:
 def test_what_an_environment_is_made_of_is_there(tmp_path: Path, field: str) -> None:
     given = tmp_path / "mine"
     (line,) = _told(_server(environment={field: str(given)}))
-    assert line.startswith(f"spec.environment.{field}: '{given}' is no file on this machine")
+    assert line.startswith(f"spec.environment.{field}: '{given}' is not a file on this machine")
     given.touch()
     assert _told(_server(environment={field: str(given)})) == [""]
     assert _told(_server(environment={"packages": ["a==1"]})) == [""]

@@ -28,7 +28,7 @@ def test_why_so_much_may_be_registered(
 ) -> None:
     first, hint = said(2 << 30, overcommit, option=option, environ=environ)
     assert first == (
-        f"no Server given: mlserver with 2Gi for models; {overcommit} % more may be registered than fit {why}"
+        f"no Server given: mlserver with 2GiB for models; {overcommit} % more may be registered than fit {why}"
     )
     assert "--overcommit 100" in hint
 

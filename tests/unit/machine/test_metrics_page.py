@@ -54,6 +54,6 @@ async def test_an_address_of_another_machine_is_one_line() -> None:
         async with shown(MetricsOptions("192.0.2.1", 9007)):
             raise AssertionError("it is not ours")
     assert str(failed.value) == (
-        "metrics address 192.0.2.1:9007: cannot be listened on (Cannot assign requested address); "
+        "metrics address 192.0.2.1:9007: cannot listen there (Cannot assign requested address); "
         "expected an address of this machine"
     )

@@ -100,7 +100,7 @@ def test_a_folder_is_absolute_and_of_an_attached_server() -> None:
         "reads its models from"
     ]
     assert problems(address=None) == [
-        "spec.modelRepository: is of use with address only; expected both or neither"
+        "spec.modelRepository: has an effect with address only; expected both or neither"
     ]
 
 

@@ -98,7 +98,7 @@ def test_problems_of_all_documents_and_files_are_collected() -> None:
 
 def test_a_name_twice_names_both_places() -> None:
     assert problems(IRIS, f"---\n{IRIS}") == [
-        "1.yaml:5: metadata.name: Model 'iris' is here twice, first at 0.yaml:4; expected each name once"
+        "1.yaml:5: metadata.name: Model 'iris' appears twice, first at 0.yaml:4; expected each name once"
     ]
 
 
@@ -108,7 +108,7 @@ def test_a_model_and_a_server_may_share_a_name() -> None:
 
 
 def test_a_key_twice_is_an_error_with_both_lines() -> None:
-    assert "0.yaml:9: 'memory' is here twice, first in line 8" in problems(IRIS + "  memory: 5\n")
+    assert "0.yaml:9: 'memory' appears twice, first in line 8" in problems(IRIS + "  memory: 5\n")
 
 
 @pytest.mark.parametrize(

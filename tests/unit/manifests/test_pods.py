@@ -99,7 +99,7 @@ def test_it_is_told_what_was_taken() -> None:
     agent = _agent(_env("SELDON_OVERCOMMIT_PERCENTAGE", 0))
     (warning,) = _checked({"containers": [server, agent]}).warnings
     assert str(warning) == (
-        "spec.podSpec: Overbook takes memory 1Gi (1073741824 bytes) and overcommitPercentage 0 "
+        "spec.podSpec: Overbook takes memory 1GiB (1073741824 bytes) and overcommitPercentage 0 "
         "from it, and nothing else"
     )
 

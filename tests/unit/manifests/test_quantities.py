@@ -92,31 +92,33 @@ def test_suffixes_multiply_and_round_up(number: Decimal, suffix: str) -> None:
 @given(st.integers(0, MAX_BYTES))
 def test_what_is_printed_reads_back_within_half_a_percent(count: int) -> None:
     text = format_bytes(count)
-    # The largest number may print as 8Ei, one more than can be read.
-    back = parse_bytes(text) if text != "8Ei" else 2**63
+    # The largest number may print as 8EiB, one more than can be read.
+    back = parse_bytes(text.removesuffix("B")) if text != "8EiB" else 2**63
     assert abs(back - count) <= max(1, count * 0.005)
 
 
 @settings(deadline=None)
-@example(224, "k")  # 218.75Ki: exact, but only with both decimals
-@given(st.integers(1, 999), st.sampled_from(sorted(_MULTIPLES)))
+@example(224, "k")  # 218.75KiB: exact, but only with both decimals
+@given(st.integers(1, 999), st.sampled_from(["", "Ki", "Mi", "Gi"]))
 def test_whole_multiples_read_back_exactly(number: int, suffix: str) -> None:
     count = number * _MULTIPLES[suffix]
-    assert parse_bytes(format_bytes(count)) == count
+    assert parse_bytes(format_bytes(count).removesuffix("B")) == count
 
 
 @pytest.mark.parametrize(
     ("count", "text"),
     [
-        (0, "0"),
-        (999, "999"),
-        (1001, "1001"),
-        (102_400, "100Ki"),
-        (1_610_612_736, "1.5Gi"),
-        (10_000_000, "10M"),
-        (1_234_567, "1.18Mi"),
-        (2**20 - 1, "1Mi"),
-        (-1024, "-1Ki"),
+        (0, "0B"),
+        (999, "999B"),
+        (1023, "1023B"),
+        (102_400, "100KiB"),
+        (224_000, "218.75KiB"),
+        (224_001, "218.8KiB"),
+        (1_610_612_736, "1.5GiB"),
+        (10_000_000, "9.54MiB"),
+        (1_234_567, "1.18MiB"),
+        (2**20 - 1, "1MiB"),
+        (-1024, "-1KiB"),
     ],
 )
 def test_prints_short(count: int, text: str) -> None:
@@ -128,9 +130,9 @@ def test_prints_short(count: int, text: str) -> None:
     [
         (0, "0 bytes"),
         (999, "999 bytes"),
-        (1536, "1.5Ki (1536 bytes)"),
-        (-2048, "-2Ki (-2048 bytes)"),
-        (5 << 29, "2.5Gi (2684354560 bytes)"),
+        (1536, "1.5KiB (1536 bytes)"),
+        (-2048, "-2KiB (-2048 bytes)"),
+        (5 << 29, "2.5GiB (2684354560 bytes)"),
     ],
 )
 def test_amounts_are_readable_and_exact(count: int, text: str) -> None:

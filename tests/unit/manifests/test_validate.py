@@ -276,8 +276,8 @@ def test_in_seldons_group_names_are_those_of_kubernetes(name: str) -> None:
     assert line.startswith("metadata.name: '")
     if len(name) < 254:
         assert line == (
-            f"metadata.name: {name!r} is no name in Kubernetes; expected at most 253 lower-case letters, digits, '-' "
-            f"and '.', or apiVersion {OURS}, where models are called as clients call them"
+            f"metadata.name: {name!r} is not a name in Kubernetes; expected at most 253 lower-case letters, digits, "
+            f"'-' and '.', or apiVersion {OURS}, where models are called as clients call them"
         )
 
 
@@ -334,7 +334,7 @@ def test_parameters_that_say_nothing_clear() -> None:
     ]
     twice: Json = [{"name": "a", "value": "1"}, {"name": "a", "value": "2"}]
     assert problems(model(parameters=twice)) == [
-        "spec.parameters[1].name: 'a' is here twice; expected each name once"
+        "spec.parameters[1].name: 'a' appears twice; expected each name once"
     ]
 
 
@@ -461,7 +461,7 @@ def test_an_environment_of_a_servers_own() -> None:
         ),
         (
             {"packages": ["a=1"]},
-            "spec.environment.packages[0]: 'a=1' is no requirement; expected NAME and versions, such as "
+            "spec.environment.packages[0]: 'a=1' is not a requirement; expected NAME and versions, such as "
             "scikit-learn==1.6.1",
         ),
         ({"file": "/a"}, "spec.environment.file: unknown field in spec.environment"),
@@ -479,13 +479,13 @@ def test_a_server_of_somebody_else_has_packages_of_its_own() -> None:
         environment={"packages": ["a==1"]},
     )
     assert problems(attached) == [
-        "spec.environment: is of no use with address: that server has packages of its own; expected one of the two"
+        "spec.environment: has no effect with address: that server has packages of its own; expected one of the two"
     ]
 
 
 def test_requirements_with_versions() -> None:
     assert said(model(requirements=["sklearn", "scikit-learn==1.6.*"])) is None
     assert problems(model(requirements=["scikit-learn=1.6"])) == [
-        "spec.requirements[0]: 'scikit-learn=1.6' is no requirement; expected NAME and versions, such as "
+        "spec.requirements[0]: 'scikit-learn=1.6' is not a requirement; expected NAME and versions, such as "
         "scikit-learn==1.6.1"
     ]

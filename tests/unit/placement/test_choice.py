@@ -45,8 +45,8 @@ def test_who_needs_no_process_for_it_comes_first_even_with_less_room() -> None:
     assert chosen(verdict) == ["mlserver"]
     assert reasons(verdict) == {
         "mlserver": "serves onnx in its one process; triton would pay a process of its own; "
-        "2M (2000000 bytes) of 10M (10000000 bytes) free for 1M (1000000 bytes)",
-        "triton": "could take it (10M (10000000 bytes) of 10M (10000000 bytes) free), but onnx would "
+        "1.91MiB of 9.54MiB free for 976.6KiB",
+        "triton": "could take it (9.54MiB of 9.54MiB free), but onnx would "
         "take a process of its own here, mlserver/0 serves it in its one process",
     }
 
@@ -76,7 +76,7 @@ def test_room_decides_between_equals() -> None:
     verdict = place(demand("onnx"), [mlserver(registered=MB), twin])
     assert chosen(verdict) == ["twin"]
     assert reasons(verdict)["mlserver"].endswith("but others come first")
-    assert reasons(verdict)["twin"].startswith("10M (10000000 bytes) of")
+    assert reasons(verdict)["twin"].startswith("9.54MiB of")
 
 
 def test_the_one_that_the_files_are_made_for_comes_before_the_cheaper_one() -> None:

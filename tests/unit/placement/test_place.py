@@ -44,9 +44,9 @@ def test_twelve_models_fit_and_the_thirteenth_is_refused_with_the_numbers() -> N
     verdicts = fill(13, overcommit=20)
     assert [each.placed for each in verdicts] == [True] * 12 + [False]
     assert verdicts[-1].reason == (
-        "0 of 1 replicas placed; mlserver/0: 12M (12000000 bytes) registered in 12 models + "
-        "1M (1000000 bytes) needed is more than 12M (12000000 bytes), its budget of "
-        "10M (10000000 bytes) with 20 % overcommit"
+        "0 of 1 replicas placed; mlserver/0: 11.44MiB (12000000 bytes) registered in 12 models + "
+        "976.6KiB (1000000 bytes) needed is more than 11.44MiB (12000000 bytes), its budget of "
+        "9.54MiB (10000000 bytes) with 20 % overcommit"
     )
     assert rules(verdicts[-1]) == {"mlserver/0": Rule.NO_ROOM}
 
@@ -72,11 +72,11 @@ def test_a_model_larger_than_every_budget_names_the_largest() -> None:
         demand(11 * MB), [view(), view("big/0", budget=10_500_000), view("small/0", budget=MB)]
     )
     assert verdict.reason == (
-        "the model needs 11M (11000000 bytes), more than every budget; the largest is "
-        "10.5M (10500000 bytes) of big/0; give a Server more memory"
+        "the model needs 10.49MiB (11000000 bytes), more than every budget; the largest is "
+        "10.01MiB (10500000 bytes) of big/0; give a Server more memory"
     )
     assert set(rules(verdict).values()) == {Rule.TOO_LARGE}
-    assert "10M (10000000 bytes)" in verdict.decisions[0].reason
+    assert "9.54MiB (10000000 bytes)" in verdict.decisions[0].reason
 
 
 def test_a_requirement_that_nobody_offers_names_the_nearest() -> None:
@@ -162,7 +162,7 @@ def test_order_of_preference() -> None:
     more = view("w/0", registered=MB, models=2)
     verdict = place(demand(replicas=4), [more, fewest, roomy, holds])
     assert [each.server for each in verdict.chosen] == ["z", "y", "x", "w"]
-    assert verdict.decisions[0].reason.startswith("holds it already (3M (3000000 bytes)")
+    assert verdict.decisions[0].reason.startswith("holds it already; 2.86MiB")
     assert place(demand(), [more, fewest]).decisions[1].reason.startswith("could take it")
 
 
@@ -202,9 +202,7 @@ def test_a_decision_has_the_numbers() -> None:
         10 * MB,
         3,
     )
-    assert (
-        decision.reason == "9M (9000000 bytes) of 12M (12000000 bytes) free for 1M (1000000 bytes)"
-    )
+    assert decision.reason == "8.58MiB of 11.44MiB free for 976.6KiB"
 
 
 sizes = st.integers(0, 60)
@@ -261,10 +259,7 @@ def test_what_others_turned_out_to_take_sends_nobody_away() -> None:
     full = view(registered=14 * MB, models=3, holds=True, held=2 * MB)
     kept = place(demand(2 * MB), [full])
     assert kept.placed
-    assert (
-        kept.decisions[0].reason
-        == "holds it already (2M (2000000 bytes) above 12M (12000000 bytes))"
-    )
+    assert kept.decisions[0].reason == "holds it already; 1.91MiB above 11.44MiB"
     asks_for_more = place(demand(2 * MB + 1), [full])
     assert rules(asks_for_more) == {"mlserver/0": Rule.NO_ROOM}
     newcomer = place(demand(2 * MB), [view(registered=14 * MB)])
@@ -275,7 +270,9 @@ def test_one_that_takes_more_than_the_whole_budget_is_refused_whatever_it_counts
     large = demand(9 * MB, takes=11 * MB)
     refused = place(large, [view()])
     assert rules(refused) == {"mlserver/0": Rule.TOO_LARGE}
-    assert refused.reason.startswith("the model needs 11M (11000000 bytes), more than every budget")
+    assert refused.reason.startswith(
+        "the model needs 10.49MiB (11000000 bytes), more than every budget"
+    )
     assert place(large, [view(holds=True, held=9 * MB)]).placed
     assert place(demand(11 * MB, takes=9 * MB), [view()]).placed
 
@@ -319,5 +316,5 @@ def test_a_model_goes_only_where_all_that_it_calls_is() -> None:
         "0 of 1 replicas placed; mlserver/0: 'add', which the model calls, is not assigned to it"
     )
     assert place(demand(unregistered=("add", "rank")), replicas[:1]).reason == (
-        "the model calls 'add', 'rank', which nobody registered; apply what it calls"
+        "the model calls 'add', 'rank', which is not registered; apply that first"
     )

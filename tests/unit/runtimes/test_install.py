@@ -110,7 +110,10 @@ def test_what_was_cut_short_is_no_environment(
     [
         ("echo 'error: Failed to fetch: dns error' >&2; exit 2", "index cannot be reached"),
         ("echo 'error: No space left on device (os error 28)' >&2; exit 2", "no disk space"),
-        ("echo '  × No solution found' >&2; exit 1", "do not go together (No solution found)"),
+        (
+            "echo '  × No solution found' >&2; exit 1",
+            "are not compatible with each other (No solution found)",
+        ),
         ('echo "error: $COLUMNS" >&2; exit 1', "(10000)"),
         ("exit 1", "uv said nothing"),
     ],

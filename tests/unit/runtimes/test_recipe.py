@@ -44,7 +44,7 @@ def test_words_are_extras_or_packages_and_a_package_may_bring_its_extra() -> Non
     [
         ("mlserver==1.6", "'mlserver==1.6' cannot be chosen: what Overbook adds"),
         ("mlserver-xgboost>1", "cannot be chosen"),
-        ("scikit-learn=1.6", "is no requirement; expected NAME and versions"),
+        ("scikit-learn=1.6", "is not a requirement; expected NAME and versions"),
     ],
 )
 def test_what_cannot_be_chosen(word: str, reason: str) -> None:

@@ -135,7 +135,7 @@ class Description:
 
 def _matches(described: list[str], steps: list[str]) -> bool:
     return len(described) == len(steps) and all(
-        each in (step, "{name}") for each, step in zip(described, steps, strict=True)
+        each == step or each.startswith("{") for each, step in zip(described, steps, strict=True)
     )
 
 

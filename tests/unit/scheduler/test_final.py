@@ -45,7 +45,7 @@ def test_one_that_was_given_up_is_final_and_says_what_to_do(world: World) -> Non
     condition = world.model("iris").condition
     assert condition is not None
     assert condition.message == (
-        f"{seat}: No module named 'nowhere'; it is not tried again by itself: apply it with a change, or activate it"
+        f"{seat}: No module named 'nowhere'; it is not retried by itself: fix it and apply it, or activate it"
     )
 
 

@@ -31,7 +31,7 @@ def test_what_was_measured_counts_and_not_what_was_declared() -> None:
     assert world.registered() == 10 * MB
     world.apply("late", memory=MB)
     assert world.reason("late") == "ScheduleFailed"
-    assert "10M (10000000 bytes) registered" in world.model("late").reason
+    assert "9.54MiB (10000000 bytes) registered" in world.model("late").reason
     world.apply("liar", memory=2 * MB)
     assert world.model("liar").size == 2 * MB, "until its agent says what it makes of that"
 
@@ -45,7 +45,10 @@ def test_too_much_by_measurement_unseats_nobody_and_says_so() -> None:
     condition = world.state.server("mlserver").condition
     assert condition is not None
     assert condition.status
-    assert "14M (14000000 bytes) are registered, more than the limit of 10M" in condition.message
+    assert (
+        "13.35MiB (14000000 bytes) are registered, more than the limit of 9.54MiB"
+        in condition.message
+    )
     assert "off by more than 25 % for one" in condition.message
 
 
@@ -57,7 +60,10 @@ def test_a_model_tells_what_its_manifest_should_say() -> None:
     condition = world.model("liar").condition
     assert condition is not None
     assert condition.status
-    assert "spec.memory says 1M (1000000 bytes), but 10M (10000000 bytes)" in condition.message
+    assert (
+        "spec.memory says 976.6KiB (1000000 bytes), but 9.54MiB (10000000 bytes)"
+        in condition.message
+    )
     _measured(world, "liar", MB, MB)
     world.settle()
     condition = world.model("liar").condition
@@ -95,9 +101,9 @@ def test_what_a_quarter_and_the_noise_of_measuring_forgive() -> None:
 
 def test_a_budget_larger_than_the_machine_is_refused_with_numbers_or_asked_for_by_name() -> None:
     world = World()
-    with pytest.raises(Invalid, match=r"10M \(10000000 bytes\).*9M \(9000000 bytes\)"):
+    with pytest.raises(Invalid, match=r"9.54MiB \(10000000 bytes\).*8.58MiB \(9000000 bytes\)"):
         world.server(machine=9 * MB)
-    with pytest.raises(Invalid, match=r"2 replicas of 10M.*allowOversizedMemory"):
+    with pytest.raises(Invalid, match=r"2 replicas of 9.54MiB.*allowOversizedMemory"):
         world.server(machine=19 * MB, replicas=2)
     assert world.server(machine=20 * MB, replicas=2).action == "created"
     world.server("large", machine=9 * MB, allowOversizedMemory=True)
@@ -125,7 +131,7 @@ def test_an_honest_declaration_counts_and_not_the_little_that_was_measured_beyon
     assert world.registered() == 30 * 12_800_000 == 384 * MB
     assert [world.reason(f"forest-{each:02}") for each in range(30)] == ["ModelAvailable"] * 30
     world.apply("one-more", memory=12_800_000)
-    assert "384M (384000000 bytes) registered in 30 models" in world.model("one-more").reason
+    assert "366.2MiB (384000000 bytes) registered in 30 models" in world.model("one-more").reason
 
 
 def test_one_that_the_truth_contradicts_does_not_count() -> None:
@@ -223,11 +229,12 @@ def test_a_server_says_by_what_it_is_over_its_limit_at_once() -> None:
     condition = world.state.server("mlserver").condition
     assert condition is not None
     assert (
-        "mlserver/0: 60M (60000000 bytes) are registered, more than the limit of 20M (20000000 bytes), "
-        "as models take more than was declared or first guessed: m-7 by 9M (9000000 bytes), m-6 by 8M (8000000 bytes)"
+        "mlserver/0: 57.22MiB (60000000 bytes) are registered, more than the limit of 19.07MiB (20000000 bytes), "
+        "as models take more than was declared or first guessed: "
+        "m-7 by 8.58MiB (9000000 bytes), m-6 by 7.63MiB (8000000 bytes)"
     ) in condition.message
     assert (
-        "m-3 by 5M (5000000 bytes), and 3 more by 9M (9000000 bytes); no further"
+        "m-3 by 4.77MiB (5000000 bytes), and 3 more by 8.58MiB (9000000 bytes); no more"
         in condition.message
     )
     for number in range(8):

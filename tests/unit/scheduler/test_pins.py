@@ -51,8 +51,8 @@ def test_who_is_left_without_room_is_named_with_the_numbers(world: World) -> Non
     pin(world, "large")
     (line,) = warned(world, "large")
     assert line.startswith(
-        "mlserver/0: pinned models take 7M (7000000 bytes) of 10M (10000000 bytes), "
-        "which leaves no room for middle (6M (6000000 bytes)): "
+        "mlserver/0: pinned models take 6.68MiB (7000000 bytes) of 9.54MiB (10000000 bytes), "
+        "which leaves no room for middle (5.72MiB (6000000 bytes)): "
     )
     assert warned(world, "middle") == [line], "who applies it hears of it as well"
     assert warned(world, "small") == []
@@ -69,16 +69,18 @@ def test_pinned_models_may_be_too_many_for_each_other(world: World) -> None:
     pin(world, "large")
     pin(world, "middle")
     (line,) = warned(world, "middle")
-    assert "leaves no room for large (7M (7000000 bytes)), middle (6M" in line
+    assert "leaves no room for large (6.68MiB (7000000 bytes)), middle (5.72MiB" in line
 
 
 def test_the_status_warns_and_then_says_that_it_fails(world: World) -> None:
     pin(world, "large")
     assert world.reason("middle") == "ModelAvailable", "the pinned model is not in memory yet"
-    assert "it needs 6M (6000000 bytes), but pinned models take 7M" in message(world, "middle")
+    assert "it needs 5.72MiB (6000000 bytes), but pinned models take 6.68MiB" in message(
+        world, "middle"
+    )
     in_memory(world, "large")
     assert world.reason("middle") == "ModelFailed"
-    assert "but pinned models hold 7M (7000000 bytes) of 10M" in message(world, "middle")
+    assert "but pinned models hold 6.68MiB (7000000 bytes) of 9.54MiB" in message(world, "middle")
     assert world.reason("small") == world.reason("large") == "ModelAvailable"
     in_memory(world, "middle")
     assert world.reason("middle") == "ModelAvailable", "it serves while it is in memory"
@@ -106,8 +108,8 @@ def test_what_was_learned_counts(world: World) -> None:
     report = a_report(2, declared=2 * MB, measured=5 * MB, charged=5 * MB, size=5 * MB)
     world.report(HERE, "small", report)
     (line,) = warned(world, "small")
-    assert "take 5M" in line
-    assert "large (7M" in line
+    assert "take 4.77MiB" in line
+    assert "large (6.68MiB" in line
     assert world.reason("large") == "ModelFailed"
 
 
@@ -117,7 +119,7 @@ def test_of_many_the_largest_are_named(world: World) -> None:
         world.apply(f"m{number}", memory=f"{4_000_000 + number}")
     pin(world, "large")
     (line,) = warned(world, "large")
-    assert "middle (6M" in line
+    assert "middle (5.72MiB" in line
     assert "and 3 more: requests" in line
 
 
@@ -134,7 +136,7 @@ def test_clients_are_told_that_a_model_without_room_is_not_ready(world: World) -
     world.settle()
     told = world.model("middle").readiness
     assert told.ready is False
-    assert "pinned models hold 7M" in told.reason
+    assert "pinned models hold 6.68MiB" in told.reason
     in_memory(world, "middle")
     world.settle()
     assert world.model("middle").readiness.ready, "it is in memory itself"

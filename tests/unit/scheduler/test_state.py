@@ -187,7 +187,7 @@ def test_nothing_moves_because_a_better_place_appears(world: World) -> None:
 
 def test_an_update_without_a_place_leaves_the_old_generation_alone(world: World) -> None:
     world.apply("iris")
-    with pytest.raises(Conflict, match=r"generation 1 goes on serving.*no server offers 'torch'"):
+    with pytest.raises(Conflict, match=r"generation 1 keeps serving.*no server offers 'torch'"):
         world.apply("iris", requirements=["torch"])
     assert world.model("iris").generation == 1
     assert world.model("iris").needs.requirements == ()

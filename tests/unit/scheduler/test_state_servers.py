@@ -140,7 +140,7 @@ def test_what_is_done_for_an_environment_stands_in_the_condition() -> None:
     assert told("no such version", failed=True) == ("ServerFailed", "EnvironmentFailed")
     world.hello("older/0")
     world.server_report("older/0", state="ready")
-    assert "older/0: no such version; what it has now goes on" in message()
+    assert "older/0: no such version; it keeps running with what it has" in message()
     assert told("") == ("ServerReady", "")
     assert message() == "1 of 1 replicas ready"
     assert told("no such version", failed=True)[1] == "EnvironmentFailed", "it was mended meanwhile"

@@ -23,7 +23,7 @@ def test_it_waits_for_a_look_and_then_has_a_place() -> None:
     world.apply("iris", memory=None, artifact=NOT_LOOKED)
     world.hello()
     assert world.reason("iris") == "ModelProgressing"
-    assert "no agent is connected that could look at its files" in message(world, "iris")
+    assert "no agent is connected to look at its files" in message(world, "iris")
     verdict = world.state.verdict("iris")
     assert (verdict.chosen, verdict.waiting, verdict.reason) == ((), True, NOT_LOOKED.reason)
     assert [each.reason for each in verdict.decisions] == [NOT_LOOKED.reason]

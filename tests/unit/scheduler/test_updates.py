@@ -43,11 +43,14 @@ def test_a_larger_one_is_taken_and_said_to_be_over_the_limit() -> None:
     assert applied.action == "configured"
     (warning,) = applied.warnings
     assert (
-        "18M (18000000 bytes) are registered now, 6M (6000000 bytes) more than its limit" in warning
+        "17.17MiB (18000000 bytes) are registered now, 5.72MiB (6000000 bytes) more than its limit"
+        in warning
     )
-    assert "2M (2000000 bytes) more than before" in warning
+    assert "1.91MiB (2000000 bytes) more than before" in warning
     assert world.seats("b") == {"mlserver/0": Role.ASSIGNED}
-    assert "18M (18000000 bytes) are registered, more than the limit of 12M" in _message(world)
+    assert "17.17MiB (18000000 bytes) are registered, more than the limit of 11.44MiB" in _message(
+        world
+    )
     world.report("mlserver/0", "b")
     assert world.reason("b") == "ModelAvailable"
     world.apply("d", memory=MB)

@@ -97,7 +97,7 @@ async def test_a_command_without_an_agent_or_an_answer(monkeypatch: pytest.Monke
         await agents.command(HERE, pb.Command.EVICT, "iris", -1.0)
     assert link.waiting == {}
     monkeypatch.setattr(links, "MAX_QUESTIONS", 0)
-    with pytest.raises(Unavailable, match="commands wait"):
+    with pytest.raises(Unavailable, match="commands are waiting"):
         await agents.command(HERE, pb.Command.EVICT, "iris", 5.0)
 
 

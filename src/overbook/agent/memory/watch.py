@@ -177,7 +177,7 @@ class Watch:
             f"{amount(bounds.allowed + bounds.reserve)}, {amount(sample.available)} are available to it, "
             f"of which {amount(bounds.low)} must stay free"
         )
-        refusing = f"memory runs short: {numbers}" if after.refusing else ""
+        refusing = f"memory is running short: {numbers}" if after.refusing else ""
         ports.residents.guard(after.withheld(bounds.budget), refusing)
         metrics.PRESSURE.labels(*ports.notices.labels).set(
             0 if after.room is None else 2 if after.refusing else 1
@@ -241,7 +241,7 @@ class Watch:
             now=ports.clock.now(),
         )
         if advice is Advice.RECYCLE:
-            ports.recycle(f"{amount(lost)} of its memory are lost to models that left")
+            ports.recycle(f"{amount(lost)} of its memory was not given back by models that left")
         elif advice is Advice.ABSORB:
             told = f"{amount(lost)} came back at once in the new process and are its own"
             ports.notices.server_event("ServerBaseGrew", told)

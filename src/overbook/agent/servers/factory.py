@@ -33,6 +33,7 @@ class _Told(TypedDict):
     python: Path
     plugin: Path
     state: Path
+    log: Path
     extras: frozenset[str]
     warn: Warn
     lives: Lives
@@ -61,28 +62,32 @@ WORDS: Final[Mapping[str, Callable[[PreparedModel], str]]] = {
 }
 
 
-def _told(installed: RuntimeEnvironment, folder: Path, warn: Warn, lives: Lives) -> _Told:
-    return {
-        "python": installed.python,
-        "plugin": installed.plugin,
-        "state": folder,
-        "extras": installed.extras,
-        "warn": warn,
-        "lives": lives,
-    }
-
-
 def make_server(
-    installed: RuntimeEnvironment, folder: Path, warn: Warn = unheard, lives: Lives | None = None
+    installed: RuntimeEnvironment,
+    folder: Path,
+    warn: Warn = unheard,
+    lives: Lives | None = None,
+    *,
+    log: Path | None = None,
 ) -> InferenceServer:
     """The server of one replica, not started; ``folder`` is its own. ``warn``: is told what may be wrong with models,
     ``lives``: of their metrics.
 
+    ``log``: the file that it appends to, which may be another's too; without it one in the folder.
     Raises UnknownRuntime.
     """
     if installed.name not in LAUNCHED:
         raise UnknownRuntime(_unknown(installed.name, "started", LAUNCHED))
-    return LAUNCHED[installed.name](_told(installed, folder, warn, lives or Unkept()))
+    told: _Told = {
+        "python": installed.python,
+        "plugin": installed.plugin,
+        "state": folder,
+        "log": log or folder / "server.log",
+        "extras": installed.extras,
+        "warn": warn,
+        "lives": lives or Unkept(),
+    }
+    return LAUNCHED[installed.name](told)
 
 
 def attach(runtime: str, attachment: Attachment, on_foreign: Callable[[], None]) -> AttachedServer:

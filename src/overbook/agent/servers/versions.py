@@ -34,8 +34,8 @@ class Versions:
         if saved == here:
             return ""
         return (
-            f"saved with {_PACKAGE} {saved}, here is {here or 'none'}; save it with that one, or run it on a Server "
-            f"with environment: {{packages: [{_PACKAGE}=={saved}]}}"
+            f"saved with {_PACKAGE} {saved}, but {here or 'none'} is installed here; save it again with that "
+            f"version, or run it on a Server with environment: {{packages: [{_PACKAGE}=={saved}]}}"
         )
 
     def _installed(self) -> str:

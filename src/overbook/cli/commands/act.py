@@ -7,6 +7,7 @@ from typing import Literal
 import click
 
 from overbook.cli.options import api_url_option, parse_duration
+from overbook.cli.terminal import warn
 
 _models = click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 _timeout = click.option(
@@ -39,7 +40,7 @@ def activate(models: tuple[str, ...], timeout: float, api_url: str) -> None:
 def evict(models: tuple[str, ...], timeout: float, api_url: str) -> None:
     """Unload models from memory; they stay ready, and come back when a request asks.
 
-    Requests in flight are finished first, and the model has left when this ends. A pinned model
+    Requests in flight are finished first, and the model has left memory when this returns. A pinned model
     stays: unpin it first.
 
     \b
@@ -54,7 +55,7 @@ def evict(models: tuple[str, ...], timeout: float, api_url: str) -> None:
 def pin(models: tuple[str, ...], api_url: str) -> None:
     """Keep models in memory: never evict them for others.
 
-    Others have what pinned models leave. Models for which that is too little are named, with what
+    Other models share what pinned ones leave. Models that this leaves no room for are named, with what
     they need.
 
     \b
@@ -90,4 +91,4 @@ def _act(
             warnings = client.act(action, model, timeout=timeout)
             click.echo(f"model/{model} {done}")
             for warning in warnings:
-                click.echo(f"warning: {warning}", err=True)
+                warn(warning)

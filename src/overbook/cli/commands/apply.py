@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from overbook.cli.options import api_url_option, files_option, parse_duration
+from overbook.cli.terminal import warn
 
 if TYPE_CHECKING:
     from overbook.cli.sources import Loaded
@@ -53,7 +54,7 @@ def apply(
 
     manifests = load_manifests(files, stdin=sys.stdin.buffer)
     for problem in manifests.warnings:
-        click.echo(f"warning: {problem}", err=True)
+        warn(str(problem))
     with ControlClient(api_url) as client:
         failed, generations = _send(client, manifests.loaded)
         for line in failed:
@@ -88,7 +89,7 @@ def _send(client: ControlClient, loaded: Sequence[Loaded]) -> tuple[list[str], d
             warnings.update(dict.fromkeys(reply.warnings))
             advance(len(chunk))
     for warning in warnings:
-        click.echo(f"warning: {warning}", err=True)
+        warn(warning)
     if many:
         counts = ", ".join(f"{count} {action}" for action, count in sorted(actions.items()))
         click.echo(f"{len(loaded)} documents: {counts}")

@@ -9,6 +9,7 @@ import click
 
 from overbook.cli.failures import Failed
 from overbook.cli.options import Kind, api_url_option, files_option, parse_kind
+from overbook.cli.terminal import warn
 
 
 @click.command(short_help="Delete models or servers.")
@@ -39,7 +40,7 @@ def delete(kind: Kind | None, names: tuple[str, ...], files: tuple[str, ...], ap
             else:
                 click.echo(f"{each}/{name} deleted")
                 for warning in warnings:
-                    click.echo(f"warning: {warning}", err=True)
+                    warn(warning)
     if failed:
         raise Failed(*failed)
 

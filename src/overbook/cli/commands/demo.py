@@ -19,14 +19,18 @@ from overbook.demo.options import (
 
 @click.command(short_help="See it work: real models, more than fit.")
 @click.option(
-    "--models", type=click.IntRange(1), default=DEFAULT_MODELS, show_default=True, help="How many."
+    "--models",
+    type=click.IntRange(1),
+    default=DEFAULT_MODELS,
+    show_default=True,
+    help="How many models.",
 )
 @click.option(
     "--seconds",
     type=click.FloatRange(0, min_open=True),
     default=DEFAULT_SECONDS,
     show_default=True,
-    help="Of traffic.",
+    help="How long the traffic lasts.",
 )
 @click.option(
     "--port",
@@ -50,7 +54,9 @@ from overbook.demo.options import (
     help="Where state and models live; without it, a folder of the demo's own.",
 )
 @click.option("--keep", is_flag=True, help="Leave Overbook's state for a look afterwards.")
-@click.option("--seed", type=int, default=DEFAULT_SEED, show_default=True, help="Of the traffic.")
+@click.option(
+    "--seed", type=int, default=DEFAULT_SEED, show_default=True, help="Seed of the traffic."
+)
 @click.pass_context
 def demo(ctx: click.Context, /, **_: object) -> None:
     """See it work: train models, serve more of them than fit in memory, and watch.

@@ -20,10 +20,12 @@ def describe(kind: Kind, name: str, api_url: str) -> None:
     overbook describe model iris
     overbook describe server mlserver
     """
-    from overbook.cli.describing import describe_model, describe_server
+    from overbook.cli.describing import Page, describe_model, describe_server
+    from overbook.cli.terminal import coloured, terminal_width
     from overbook.client.control import ControlClient
 
     with ControlClient(api_url) as client:
         found = client.describe(kind, name)
     text = describe_model if kind == "model" else describe_server
-    click.echo(text(found, now=time.time()))
+    page = Page(time.time(), terminal_width(), coloured())
+    click.echo(text(found, page))

@@ -15,10 +15,14 @@ _POLL: Final = 20.0
 
 
 @click.command()
-@click.option("-w", "--watch", is_flag=True, help="Go on showing events until Ctrl-C.")
-@click.option("--model", metavar="NAME", help="Of this model only.")
+@click.option("-w", "--watch", is_flag=True, help="Keep showing new events until Ctrl-C.")
+@click.option("--model", metavar="NAME", help="Only events of this model.")
 @click.option(
-    "--after", type=click.IntRange(0), default=0, metavar="SEQ", help="Later than this number only."
+    "--after",
+    type=click.IntRange(0),
+    default=0,
+    metavar="SEQ",
+    help="Only events after this number.",
 )
 @click.option(
     "-o",
@@ -55,21 +59,12 @@ def events(
 
 
 def _show(found: tuple[JsonObject, ...], output: Literal["table", "json"]) -> None:
+    from overbook.cli.event_lines import event_line
+    from overbook.cli.terminal import coloured, safe_json, terminal_width
+
+    width, colour = terminal_width(), coloured()
     for event in found:
-        click.echo(json.dumps(event, ensure_ascii=False) if output == "json" else _line(event))
-
-
-def _line(event: JsonObject) -> str:
-    """One event in columns that stay put from line to line, as more come in."""
-    from datetime import datetime
-
-    from overbook.cli.reading import moment, text
-
-    then = moment(event.get("time"))
-    clock = "--:--:--" if then is None else datetime.fromtimestamp(then).strftime("%H:%M:%S")
-    thing = f"{text(event.get('kind')).lower()}/{text(event.get('name'))}"
-    replica = event.get("replica")
-    where = f" on {replica}" if isinstance(replica, str) and replica else ""
-    message = " ".join(text(event.get("message")).split())
-    kind = text(event.get("type"))
-    return f"{clock}  {kind:<7}  {text(event.get('reason')):<16}  {thing}{where}: {message}"
+        if output == "json":
+            click.echo(safe_json(json.dumps(event, ensure_ascii=False)))
+        else:
+            click.echo(event_line(event, width=width, colour=colour))

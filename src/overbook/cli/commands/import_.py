@@ -15,7 +15,7 @@ def import_(ctx: click.Context, repository: Path) -> None:
     """Write a manifest for each model in a model repository.
 
     A repository is a folder with a folder for each model, as Triton and MLServer read them; the folder's name is the
-    model's. What is no model is said on stderr, and the exit code is 1 then; the manifests of all others are written.
+    model's. Folders that hold no model are named on stderr, and the exit code is 1 then; all others get a manifest.
 
     \b
     overbook import models/ > models.yaml

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from overbook.cli.failures import Failed
-from overbook.cli.options import parse_duration, url_option
+from overbook.cli.options import header_option, parse_duration, url_option
 
 if TYPE_CHECKING:
-    from overbook.client.http import Json, JsonObject
+    from overbook.cli.asking import Asked, Tally
+    from overbook.client.http import JsonObject
     from overbook.client.inference import InferenceClient
 
 
 def _request(given: str) -> JsonObject:
     """An Open Inference Protocol request: JSON, @FILE or - for stdin."""
+    from overbook.cli.asking import BadRequest, parse_request
+
     text = given
     if given == "-":
         text = sys.stdin.read()
@@ -29,17 +34,21 @@ def _request(given: str) -> JsonObject:
         except (OSError, UnicodeDecodeError) as error:
             raise click.BadParameter(f"{given[1:]!r} cannot be read: {error}") from None
     try:
-        request: Json = json.loads(text)
-    except ValueError as error:
-        raise click.BadParameter(f"not JSON: {error}; expected JSON, @FILE or -") from None
-    if not isinstance(request, dict) or not isinstance(request.get("inputs"), list):
-        raise click.BadParameter('expected an Open Inference Protocol request: {"inputs": [...]}')
-    return request
+        return parse_request(text)
+    except BadRequest as error:
+        raise click.BadParameter(f"{error}; expected JSON, @FILE or -") from None
 
 
 @click.command()
 @click.argument("model")
-@click.argument("request_", metavar="JSON|@FILE|-", type=_request)
+@click.argument("request_", metavar="[JSON|@FILE|-]", type=_request, required=False)
+@click.option(
+    "-f",
+    "--file",
+    "path",
+    metavar="FILE",
+    help="Many requests, one JSON object a line; - for stdin. Answers come a line each.",
+)
 @click.option("--grpc", "use_grpc", is_flag=True, help="Ask over gRPC instead of REST.")
 @click.option(
     "-n",
@@ -48,20 +57,29 @@ def _request(given: str) -> JsonObject:
     help="Ask this many times, one after another, and print times instead of answers.",
 )
 @click.option(
+    "--seconds",
+    type=click.FloatRange(0, min_open=True),
+    help="Ask for this long, and print times instead of answers.",
+)
+@click.option(
     "--timeout",
     type=parse_duration,
     metavar="DURATION",
     default="60s",
     show_default=True,
-    help="Of one request.",
+    help="For one request.",
 )
+@header_option
 @url_option
 def infer(
     model: str,
-    request_: JsonObject,
+    request_: JsonObject | None,
+    path: str | None,
     use_grpc: bool,
     count: int | None,
+    seconds: float | None,
     timeout: float,
+    headers: dict[str, str],
     url: str,
 ) -> None:
     """Ask a model. The request is Open Inference Protocol JSON; so is the answer.
@@ -69,85 +87,117 @@ def infer(
     \b
     overbook infer iris '{"inputs": [{"name": "x", "datatype": "FP32",
                           "shape": [1, 4], "data": [5.1, 3.5, 1.4, 0.2]}]}'
-    overbook infer iris @request.json --grpc
-    overbook infer iris @request.json -n 100
+    overbook infer iris @request.json --grpc -H 'x-request-id: 7'
+    overbook infer iris @request.json --seconds 10
+    overbook infer iris -f requests.jsonl > answers.jsonl
     """
-    client = _client(url, use_grpc)
+    from overbook.cli.asking import Asked, inference_client, read_requests
+
+    if (request_ is None) == (path is None):
+        raise click.UsageError("expected either a request (JSON, @FILE or -), or -f FILE")
+    requests = [Asked(request_)] if request_ is not None else read_requests(path or "")
+    client = inference_client(url, use_grpc)
+    asking = _Asking(client, model, timeout, headers)
     try:
-        if count is None:
-            click.echo(_answer(_ask(client, model, request_, timeout)))
+        if count is not None or seconds is not None:
+            asking.repeat(requests, count=count, seconds=seconds)
+        elif path is not None:
+            asking.each(requests)
         else:
-            _repeat(client, model, request_, count=count, timeout=timeout)
+            _print(_answer(asking.one(requests[0])))
     finally:
         client.close()
 
 
-def _client(url: str, use_grpc: bool) -> InferenceClient:
-    if use_grpc:
-        from overbook.client.inference_grpc import GrpcInference
+class _Asking:
+    """One model, asked in one way."""
 
-        return GrpcInference(url)
-    from overbook.client.inference import RestInference
+    def __init__(
+        self, client: InferenceClient, model: str, timeout: float, headers: dict[str, str]
+    ) -> None:
+        self._client = client
+        self._model = model
+        self._timeout = timeout
+        self._headers = headers
 
-    return RestInference(url)
+    def one(self, asked: Asked) -> JsonObject:
+        from overbook.client.errors import BadTensor, Refused
+
+        try:
+            return self._client.infer(
+                self._model, asked.request, timeout=self._timeout, headers=self._headers
+            )
+        except BadTensor as error:
+            raise Refused(str(error)) from None
+
+    def repeat(
+        self, requests: Sequence[Asked], *, count: int | None, seconds: float | None
+    ) -> None:
+        """One request after another, from the beginning again after the last; times at the end."""
+        from overbook.cli.asking import Tally
+
+        tally, began = Tally(), time.perf_counter()
+        try:
+            for asked in itertools.islice(itertools.cycle(requests), count):
+                if seconds is not None and time.perf_counter() - began >= seconds:
+                    break
+                self._timed(asked, tally)
+        except KeyboardInterrupt:
+            click.echo("stopped", err=True)
+        self._sum_up(tally, began, err=False)
+        if tally.errors:
+            raise Failed(f"Error: {tally.errors[0]}")
+
+    def each(self, requests: Sequence[Asked]) -> None:
+        """Every request once: answers on stdout, a line each; errors and times on stderr."""
+        from overbook.cli.asking import Tally
+
+        tally, began = Tally(), time.perf_counter()
+        for asked in requests:
+            answer = self._timed(asked, tally)
+            if answer is not None:
+                _print(json.dumps(answer, ensure_ascii=False))
+            else:
+                click.echo(tally.errors[-1], err=True)
+        self._sum_up(tally, began, err=True)
+        if tally.errors:
+            raise Failed(f"Error: {len(tally.errors)} of {len(requests)} requests failed")
+
+    def _timed(self, asked: Asked, tally: Tally) -> JsonObject | None:
+        from overbook.cli.terminal import safe
+        from overbook.client.errors import ClientError
+
+        start = time.perf_counter()
+        try:
+            answer = self.one(asked)
+        except ClientError as error:
+            place = f"{asked.place}: " if asked.place else ""
+            tally.errors.append(f"{place}{safe(str(error))}")
+            return None
+        tally.took.append(time.perf_counter() - start)
+        return answer
+
+    def _sum_up(self, tally: Tally, began: float, *, err: bool) -> None:
+        if tally.took or tally.errors:
+            for line in tally.summary(time.perf_counter() - began):
+                click.echo(line, err=err)
 
 
-def _ask(client: InferenceClient, model: str, request: JsonObject, timeout: float) -> JsonObject:
-    from overbook.client.errors import BadTensor
+def _print(text: str) -> None:
+    from overbook.cli.terminal import safe_json
 
-    try:
-        return client.infer(model, request, timeout=timeout)
-    except BadTensor as error:
-        raise Failed(f"Error: {error}") from None
+    click.echo(safe_json(text))
 
 
 def _answer(answer: JsonObject) -> str:
     """JSON with a line for each field and each output: readable, and tensors stay on one line."""
-    lines = []
+    return "{\n" + ",\n".join(_fields(answer)) + "\n}"
+
+
+def _fields(answer: JsonObject) -> Iterator[str]:
     for name, value in answer.items():
         if isinstance(value, list) and value:
             items = ",\n".join(f"    {json.dumps(each, ensure_ascii=False)}" for each in value)
-            lines.append(f"  {json.dumps(name)}: [\n{items}\n  ]")
+            yield f"  {json.dumps(name)}: [\n{items}\n  ]"
         else:
-            lines.append(f"  {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}")
-    return "{\n" + ",\n".join(lines) + "\n}"
-
-
-def _repeat(
-    client: InferenceClient, model: str, request: JsonObject, *, count: int, timeout: float
-) -> None:
-    from overbook.cli.words import milliseconds, plural
-    from overbook.client.errors import ClientError
-
-    took: list[float] = []
-    errors: list[str] = []
-    began = time.perf_counter()
-    for _ in range(count):
-        start = time.perf_counter()
-        try:
-            _ask(client, model, request, timeout)
-        except ClientError as error:
-            errors.append(str(error))
-        else:
-            took.append(time.perf_counter() - start)
-    elapsed = time.perf_counter() - began
-    click.echo(
-        f"{plural(count, 'request')} in {elapsed:.2f} s ({count / elapsed:.0f}/s), "
-        f"{plural(len(errors), 'error')}"
-    )
-    if took:
-        figures = (
-            ("first", took[0]),
-            ("p50", _percentile(took, 0.5)),
-            ("p99", _percentile(took, 0.99)),
-            ("max", max(took)),
-        )
-        click.echo(", ".join(f"{name} {milliseconds(value)}" for name, value in figures))
-    if errors:
-        raise Failed(f"Error: {errors[0]}")
-
-
-def _percentile(values: list[float], share: float) -> float:
-    """The smallest value that at least this share of them does not exceed."""
-    ordered = sorted(values)
-    return ordered[max(0, -int(-share * len(ordered) // 1) - 1)]
+            yield f"  {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}"

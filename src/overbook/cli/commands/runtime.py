@@ -38,7 +38,8 @@ def list_() -> None:
     \b
     overbook runtime list
     """
-    from overbook.cli.tables import Column, table, terminal_width
+    from overbook.cli.tables import Column, table
+    from overbook.cli.terminal import terminal_width
     from overbook.cli.words import size
     from overbook.runtimes.install import RuntimeInstallError, list_runtimes
 
@@ -82,11 +83,11 @@ def list_() -> None:
     "words",
     multiple=True,
     metavar="EXTRA|PACKAGE==VERSION,...",
-    help="Frameworks to have in it besides, and versions to have instead of those that are pinned; what it has stays.",
+    help="More frameworks, and versions in place of the pinned ones; what it has already stays.",
 )
-@click.option("--reinstall", is_flag=True, help="Make it anew, also when it is there.")
+@click.option("--reinstall", is_flag=True, help="Install it again, even when it is there.")
 def install(name: str, words: tuple[str, ...], reinstall: bool) -> None:
-    """Install a runtime; nothing to do when it is there already.
+    """Install a runtime; nothing happens when it is there already.
 
     With `PACKAGE==VERSION` the whole runtime gets that version. One Server alone gets it by `environment` in its
     manifest, and then others run beside it as they are.

@@ -12,6 +12,7 @@ from overbook.cli.options import (
     grace_option,
     metrics_options,
     parse_quantity,
+    server_log_size_option,
     silence_limit_option,
 )
 from overbook.machine.home import state_folder
@@ -153,6 +154,7 @@ def scheduler(
 )
 @grace_option
 @silence_limit_option
+@server_log_size_option
 @click.pass_context
 def agent(ctx: click.Context, /, **_: object) -> None:
     """An agent and its inference server.
@@ -179,6 +181,7 @@ def agent(ctx: click.Context, /, **_: object) -> None:
         environment=_environment(given["packages"], given["requirements"], given["archive"]),
         grace=given["grace"],
         silence_limit=given["silence_limit"],
+        server_log_size=given["server_log_size"],
         metrics=MetricsOptions(given["metrics_host"], given["metrics_port"]),
     )
     ctx.exit(run_agent(options))

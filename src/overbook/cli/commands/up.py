@@ -13,8 +13,10 @@ from overbook.cli.options import (
     activation_timeout_option,
     grace_option,
     parse_quantity,
+    server_log_size_option,
     silence_limit_option,
 )
+from overbook.cli.terminal import warn
 from overbook.client.http import JsonObject
 from overbook.machine.home import state_folder
 from overbook.machine.options import (
@@ -71,6 +73,7 @@ from overbook.machine.options import (
 @activation_timeout_option
 @grace_option
 @silence_limit_option
+@server_log_size_option
 @click.pass_context
 def up(ctx: click.Context, /, files: tuple[str, ...], state_dir: Path | None, **rest: Any) -> None:
     """Start Overbook on this machine, and serve until it is stopped.
@@ -97,5 +100,5 @@ def _documents(files: tuple[str, ...]) -> tuple[JsonObject, ...]:
 
     manifests = load_manifests(files, stdin=sys.stdin.buffer)
     for problem in manifests.warnings:
-        click.echo(f"warning: {problem}", err=True)
+        warn(str(problem))
     return tuple(each.body for each in manifests.loaded)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from overbook.cli.options import api_url_option, files_option
+from overbook.cli.terminal import warn
 
 if TYPE_CHECKING:
     from overbook.cli.sources import Loaded
@@ -41,7 +42,7 @@ def validate(ctx: click.Context, files: tuple[str, ...], remote: bool, api_url: 
 
     manifests = load_manifests(files, stdin=sys.stdin.buffer)
     for problem in manifests.warnings:
-        click.echo(f"warning: {problem}", err=True)
+        warn(str(problem))
     loaded = manifests.loaded
     refused = _asked(loaded, api_url) if remote else _looked(loaded)
     for each, why in zip(loaded, refused, strict=True):

@@ -35,7 +35,8 @@ _LOST: Final = (
     "as it may be the cause; send it again if it is not"
 )
 _NOT_ASKED: Final = (
-    "gateway: it could not be asked about this request, as when too many come at once; try again"
+    "gateway: it could not be asked about this request, perhaps because too many came at once; "
+    "try again"
 )
 _TYPE: Final = "type.googleapis.com/envoy.extensions"
 

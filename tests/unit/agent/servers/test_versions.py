@@ -26,11 +26,11 @@ def test_another_version_is_named_with_the_way_to_it(tmp_path: Path) -> None:
     here = Versions(environment(tmp_path / "here", "1.9.1"))
     assert here.difference(saved(tmp_path / "same", "1.9.1")) == ""
     assert here.difference(saved(tmp_path / "older", "1.6.1")) == (
-        "saved with scikit-learn 1.6.1, here is 1.9.1; save it with that one, or run it on a Server with "
-        "environment: {packages: [scikit-learn==1.6.1]}"
+        "saved with scikit-learn 1.6.1, but 1.9.1 is installed here; save it again with that version, "
+        "or run it on a Server with environment: {packages: [scikit-learn==1.6.1]}"
     )
     none = Versions(environment(tmp_path / "none", ""))
-    assert "1.6.1, here is none;" in none.difference(tmp_path / "older")
+    assert "1.6.1, but none is installed here;" in none.difference(tmp_path / "older")
 
 
 def test_what_cannot_be_read_explains_nothing(tmp_path: Path) -> None:

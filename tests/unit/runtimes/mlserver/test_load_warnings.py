@@ -54,7 +54,7 @@ def test_estimators_that_the_same_version_saved_are_told_once(module: Any) -> No
         for name in ("StandardScaler", "LogisticRegression"):
             warnings.warn(OfOneEstimator(f"{name} from version 1.6.1"), stacklevel=1)
     assert found == [
-        "OfOneEstimator: saved with scikit-learn 1.6.1, here is 1.9.1: it may fail, or answer wrongly"
+        "OfOneEstimator: saved with scikit-learn 1.6.1, but 1.9.1 is installed here: it may fail, or answer wrongly"
     ]
 
 
@@ -72,7 +72,9 @@ def test_what_a_model_of_another_version_raises_says_so(module: Any) -> None:
         module.explain(model, error)
         return str(error)
 
-    said = "no attribute 'x'; the model was saved with scikit-learn 1.6.1, here is 1.9.1"
+    said = (
+        "no attribute 'x'; the model was saved with scikit-learn 1.6.1, but 1.9.1 is installed here"
+    )
     assert explained(other, AttributeError("no attribute 'x'")) == said
     assert explained(other, ValueError("3 columns")) == "3 columns", "that is of the request"
     assert explained(same, AttributeError("no attribute 'x'")) == "no attribute 'x'"

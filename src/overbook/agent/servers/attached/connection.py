@@ -118,7 +118,7 @@ class Connection:
                         ("grpc", self._attachment.grpc) if rest else ("rest", self._attachment.rest)
                     )
                     raise ServerStartFailed(
-                        f"{self._kind.name}: spec.address.{field}: nothing that is live answers at {where}; "
+                        f"{self._kind.name}: spec.address.{field}: no live server answers at {where}; "
                         "start it, or correct the address"
                     )
                 await asyncio.sleep(self._again)

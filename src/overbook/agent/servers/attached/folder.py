@@ -70,10 +70,10 @@ class SharedFolder:
         field = f"spec.modelRepository.path: {str(self.path)!r}"
         if not self.path.is_dir():
             raise FolderUnusable(
-                f"{field} is no folder on this machine; expected the one that the inference server reads"
+                f"{field} is not a folder on this machine; expected the one that the inference server reads"
             )
         if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
-            raise FolderUnusable(f"{field} cannot be written; give this user the right to")
+            raise FolderUnusable(f"{field} cannot be written to; give this user permission")
         try:
             self._placed = _read(self.path / RECORD)
         except (OSError, ValueError) as error:

@@ -14,7 +14,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -28,7 +27,6 @@ from overbook.agent.servers.launched.descent import MARK, Descent
 from overbook.agent.servers.protocol import ProcessMemory, ServerStartFailed
 
 PARENT_FD_FLAG: Final = "--parent-fd"
-_KEPT_LOG_BYTES: Final = 4 * 1024 * 1024
 _TAIL_BYTES: Final = 16 * 1024
 _TAIL_LINES: Final = 5
 _KILLED_SECONDS: Final = 10.0
@@ -266,16 +264,9 @@ def _opened(folder: Path, log: Path) -> int:
     """A descriptor of the log, to append to; the folder is there. Raises ServerStartFailed."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _rotate(log)
+        log.parent.mkdir(parents=True, exist_ok=True)
         return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise ServerStartFailed(
             f"cannot write {log}: {error}; make room, or remove what is in its place"
         ) from error
-
-
-def _rotate(log: Path) -> None:
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileNotFoundError):
-        if log.stat().st_size > _KEPT_LOG_BYTES:
-            shutil.move(log, log.with_name(log.name + ".1"))

@@ -53,12 +53,12 @@ class MlserverConfig:
     """Where MLServer is installed and where this one server replica keeps its things.
 
     ``python``: of the runtime's environment. ``plugin``: the folder with the launcher package.
-    ``state``: private to this replica; gets ``server/``, ``server.json``, ``server.log``. MLServer's own load call,
+    ``state``: private to this replica; gets ``server/`` and ``server.json``. MLServer's own load call,
     which the agent does not use, takes settings from ``models/``.
     ``threads``: for OpenMP and BLAS inside one prediction; 0 means half of the machine's.
     ``extras``: those of the runtime that are installed; None when that is not known. ``variables``: of its
     environment, before all others; an empty one is left out. ``warn``: is told what may be wrong with models;
-    ``lives``: of their metrics.
+    ``lives``: of their metrics. ``log``: what the process writes; without it a file in ``state``.
     """
 
     python: Path
@@ -70,6 +70,7 @@ class MlserverConfig:
     variables: Mapping[str, str] = field(default_factory=dict)
     warn: Warn = unheard
     lives: Lives = field(default_factory=Unkept)
+    log: Path | None = None
 
 
 class MlserverServer:
@@ -275,7 +276,7 @@ def _process_spec(config: MlserverConfig, addresses: Addresses) -> ProcessSpec:
         ),
         environment=_environment(config),
         folder=folder,
-        log=config.state / "server.log",
+        log=config.log or config.state / "server.log",
         record=config.state / "server.json",
     )
 

@@ -340,7 +340,7 @@ def _resolved_uri(where: str, model: PreparedModel, folder: Path, uri: object) -
 
 def _why(error: Exception) -> str:
     said = error.strerror if isinstance(error, OSError) else str(error)
-    return f"that can be no file: {said}"
+    return f"that cannot be a file: {said}"
 
 
 def _wants_loop(settings: Mapping[str, object]) -> bool:

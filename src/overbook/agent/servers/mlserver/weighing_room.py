@@ -134,7 +134,9 @@ class WeighingRoom:
         self._folder.mkdir(parents=True, exist_ok=True)
         readable, self._pipe = os.pipe()
         self._descent = Descent.fresh()
-        log = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        log = os.open(
+            self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC | os.O_CLOEXEC, 0o644
+        )
         try:
             return await asyncio.create_subprocess_exec(
                 *self._command,

@@ -73,10 +73,10 @@ class TritonConfig:
     """Where Triton is installed and where this one server replica keeps its things.
 
     ``python``: of the runtime's environment. ``plugin``: the folder with the launcher package.
-    ``state``: private to this replica; gets ``server/`` with the model repository, ``server.json``, ``server.log``.
+    ``state``: private to this replica; gets ``server/`` with the model repository, and ``server.json``.
     ``threads``: for OpenMP and BLAS inside one prediction; 0 means half of the machine's.
     ``extras``: those of the runtime that are installed. ``warn``: is told what may be wrong with models; ``lives``:
-    of their metrics.
+    of their metrics. ``log``: what the process writes; without it a file in ``state``.
     """
 
     python: Path
@@ -87,6 +87,7 @@ class TritonConfig:
     extras: frozenset[str] = frozenset()
     warn: Warn = unheard
     lives: Lives = field(default_factory=Unkept)
+    log: Path | None = None
 
 
 class TritonServer(Unweighed):
@@ -394,6 +395,6 @@ def _process_spec(config: TritonConfig, addresses: Addresses) -> ProcessSpec:
         environment=tuned(server_environment(os.environ, drop=("TRITON",)), config.threads)
         | {"PYTHONPATH": str(config.plugin)},
         folder=config.state / "server",
-        log=config.state / "server.log",
+        log=config.log or config.state / "server.log",
         record=config.state / "server.json",
     )

@@ -53,7 +53,7 @@ async def test_a_process_that_is_seen_is_measured_and_so_are_models_of_others(
 )
 async def test_nobody_there(world: World, rest: bool, told: str) -> None:
     world.theirs.live, world.theirs.grpc = rest, False
-    with pytest.raises(ServerStartFailed, match=f"Plain: {told}: nothing that is live answers"):
+    with pytest.raises(ServerStartFailed, match=f"Plain: {told}: no live server answers"):
         await world.start()
 
 
@@ -62,7 +62,7 @@ async def test_a_wrong_mode_and_a_wrong_folder_are_told(world: World) -> None:
     with pytest.raises(ServerStartFailed, match="wrong mode"):
         await world.start()
     world.repository.rmdir()
-    with pytest.raises(ServerStartFailed, match=r"spec.modelRepository.path: .* is no folder"):
+    with pytest.raises(ServerStartFailed, match=r"spec.modelRepository.path: .* is not a folder"):
         await world.start()
 
 

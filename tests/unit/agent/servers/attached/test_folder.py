@@ -97,10 +97,10 @@ def test_a_damaged_record_is_no_licence_to_guess(tmp_path: Path, text: str) -> N
 
 
 def test_folders_that_cannot_be_shared(tmp_path: Path) -> None:
-    with pytest.raises(FolderUnusable, match="is no folder on this machine"):
+    with pytest.raises(FolderUnusable, match="is not a folder on this machine"):
         opened(tmp_path / "nowhere")
     (tmp_path / "file").write_text("")
-    with pytest.raises(FolderUnusable, match="is no folder on this machine"):
+    with pytest.raises(FolderUnusable, match="is not a folder on this machine"):
         opened(tmp_path / "file")
 
 

@@ -122,17 +122,29 @@ def test_a_broken_record_is_nothing(tmp_path: Path, content: str) -> None:
     end_recorded(record)
 
 
-def test_large_logs_move_aside_at_start(tmp_path: Path) -> None:
+def appends(pid: int) -> bool:
+    """Whether its standard output is opened for appending."""
+    flags = Path(f"/proc/{pid}/fdinfo/1").read_text().split("flags:")[1].split()[0]
+    return bool(int(flags, 8) & os.O_APPEND)
+
+
+def test_a_log_is_appended_to(tmp_path: Path) -> None:
+    """By every process at this place, so that it can be shortened while they write."""
     log = tmp_path / "server.log"
-    log.write_bytes(b"x" * (5 * 1024 * 1024))
+    log.write_text("old\n")
 
     async def run() -> None:
-        process = await started(tmp_path, "echo new")
-        await process.wait_exit()
+        process = await started(tmp_path, "echo new; sleep 60")
+        deadline = time.monotonic() + 5
+        while not log.read_text().endswith("new\n"):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.005)
+        assert process.pid is not None
+        assert appends(process.pid)
+        await process.stop(grace=0)
 
     asyncio.run(run())
-    assert log.read_text() == "new\n"
-    assert (tmp_path / "server.log.1").stat().st_size == 5 * 1024 * 1024
+    assert log.read_text() == "old\nnew\n"
 
 
 def test_tail_of_what_is_not_there(tmp_path: Path) -> None:

@@ -22,7 +22,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--state", required=True, help="working folder of this process alone")
     parser.add_argument("--max-message-bytes", type=int, default=256 * 1024 * 1024)
     parser.add_argument("--parent-fd", type=int, help="pipe that closes when the agent dies")
-    parser.add_argument("--max-log-bytes", type=int, default=16 * 1024 * 1024)
     return parser.parse_args()
 
 
@@ -32,7 +31,6 @@ def main() -> None:
     sys.dont_write_bytecode = True
     if arguments.parent_fd is not None:
         guard.exit_with_parent(arguments.parent_fd)
-    guard.bound_log(arguments.max_log_bytes)
     pools.watch(arguments.state)
 
     from overbook_mlserver import server

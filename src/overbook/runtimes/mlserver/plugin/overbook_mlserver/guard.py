@@ -1,4 +1,4 @@
-"""Watches over this process: it ends with its agent, and its log stays bounded. Standard library only.
+"""Watches over this process: it ends with its agent. Standard library only.
 
 Why a pipe and not PR_SET_PDEATHSIG: that signal is tied to the *thread* that forked us and is lost on
 exec of a set-uid program; the end of a pipe that only the agent holds is neither.
@@ -7,15 +7,11 @@ exec of a set-uid program; the end of a pipe that only the agent holds is neithe
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import stat
-import sys
 import threading
 import time
 
 _STOP_SECONDS = 5.0
-_LOG_CHECK_SECONDS = 10.0
 
 
 def exit_with_parent(fd: int) -> None:
@@ -35,27 +31,3 @@ def exit_with_parent(fd: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, name="parent-guard", daemon=True).start()
-
-
-def bound_log(limit: int) -> None:
-    """Keep the file behind standard output below about ``limit`` bytes; the older half moves to ``.1``.
-
-    The file was opened for appending by the agent, so cutting it here is safe: the next line starts
-    at its new end. Does nothing when standard output is no regular file.
-    """
-    descriptor = sys.stdout.fileno()
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return
-
-    def watch() -> None:
-        while True:
-            time.sleep(_LOG_CHECK_SECONDS)
-            try:
-                if os.fstat(descriptor).st_size > limit:
-                    path = os.readlink(f"/proc/self/fd/{descriptor}")
-                    shutil.copyfile(path, path + ".1")
-                    os.ftruncate(descriptor, 0)
-            except OSError as error:
-                print(f"cannot cut the log: {error}", file=sys.stderr)
-
-    threading.Thread(target=watch, name="log-guard", daemon=True).start()

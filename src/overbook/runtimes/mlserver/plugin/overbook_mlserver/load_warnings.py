@@ -83,7 +83,7 @@ def _told(message: Any) -> str:
     if saved is None:
         return str(message)
     here = getattr(message, "current_sklearn_version", "another")
-    return f"{_SAVED_WITH} {saved}, here is {here}: it may fail, or answer wrongly"
+    return f"{_SAVED_WITH} {saved}, but {here} is installed here: it may fail, or answer wrongly"
 
 
 class _Listener(logging.Handler):

@@ -31,7 +31,6 @@ def _arguments() -> argparse.Namespace:
         "--exit-seconds", type=int, default=3, help="how long models may take to end"
     )
     parser.add_argument("--parent-fd", type=int, help="pipe that closes when the agent dies")
-    parser.add_argument("--max-log-bytes", type=int, default=16 * 1024 * 1024)
     return parser.parse_args()
 
 
@@ -48,7 +47,6 @@ def main() -> None:
             parent_fd=arguments.parent_fd,
             segments=arguments.segments,
             seconds=arguments.exit_seconds + 2,
-            log_limit=arguments.max_log_bytes,
         )
     command = [
         str(installed.server),

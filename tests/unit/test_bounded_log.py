@@ -1,0 +1,160 @@
+"""A log that somebody else appends to stays small, loses nothing on the way, and can be read on from any place."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from overbook import bounded_log
+from overbook.bounded_log import PIECE_BYTES, BoundedLog, Piece
+
+LINE = b"0123456789abcde\n"  # 256 of them are a block
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> BoundedLog:
+    return BoundedLog(tmp_path / "server.log", most=8192, kept=2)
+
+
+@pytest.fixture(params=["blocks are taken away", "the file is cut"])
+def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the file system can do."""
+    if request.param == "the file is cut":
+        monkeypatch.setattr(bounded_log, "_collapse", lambda descriptor, count: False)
+
+
+def write(log: BoundedLog, data: bytes) -> None:
+    with log.path.open("ab") as file:
+        file.write(data)
+
+
+def followed(log: BoundedLog, begin: Piece) -> Iterator[bytes]:
+    at = begin.next
+    while (piece := log.after(at)).data:
+        assert not piece.missed
+        at = piece.next
+        yield piece.data
+
+
+def test_the_last_lines_and_those_after_them(log: BoundedLog) -> None:
+    assert log.last(10) == Piece(b"", log.last(10).next)
+    write(log, b"a\nb\nc\n")
+    first = log.last(2)
+    assert first.data == b"b\nc\n"
+    assert log.last(0).data == b""
+    assert log.after(first.next).data == b""
+    write(log, b"d\ne")
+    second = log.after(first.next)
+    assert second.data == b"d\n", "what is still being written comes when it is whole"
+    write(log, b"!\n")
+    assert log.after(second.next).data == b"e!\n"
+
+
+def test_another_life_begins_where_this_one_began(log: BoundedLog) -> None:
+    write(log, b"old\n")
+    later = BoundedLog(log.path)
+    write(later, b"new\n")
+    assert later.after(log.last(0).next).data == b"new\n"
+    assert later.after("nonsense").data == b"new\n"
+
+
+@pytest.mark.usefixtures("either")
+def test_what_is_large_moves_aside_and_is_read_on(log: BoundedLog) -> None:
+    log.trim()  # nothing there
+    begin = log.last(0)
+    written = b""
+    for number in range(3):
+        more = (b"%015d\n" % number) * 600  # 9600 bytes
+        written += more
+        write(log, more)
+        log.trim()
+    sizes = {path.name: path.stat().st_size for path in log.path.parent.iterdir()}
+    assert set(sizes) == {"server.log", "server.log.1", "server.log.2"}
+    assert sizes["server.log"] < 4096
+    assert sizes["server.log.1"] <= 8192 + 4096
+    # The file before this one is still read; what was in the one before that is said to be missing.
+    late = log.after(begin.next)
+    assert late.missed
+    assert written.endswith(late.data)
+    assert len(late.data) >= 8192
+    assert log.last(700).data == written[-len(log.last(700).data) :]
+    write(log, LINE)
+    assert log.after(late.next).data == LINE
+
+
+@pytest.mark.usefixtures("either")
+def test_of_a_flood_only_the_end_is_kept(log: BoundedLog) -> None:
+    write(log, LINE * 10_000)
+    log.path.chmod(0o600)
+    log.trim()
+    assert (log.path.parent / "server.log.1").stat().st_mode & 0o777 == 0o600
+    assert sum(path.stat().st_size for path in log.path.parent.iterdir()) <= 8192 + 4096
+    assert log.last(1).data == LINE
+
+
+def test_a_reader_gets_pieces_of_bounded_size(tmp_path: Path) -> None:
+    log = BoundedLog(tmp_path / "server.log")
+    begin = log.last(0)
+    write(log, LINE * 40_000)
+    pieces = list(followed(log, begin))
+    assert b"".join(pieces) == LINE * 40_000
+    assert max(map(len, pieces)) <= PIECE_BYTES
+    assert len(log.last(10**6).data) <= PIECE_BYTES
+    write(log, b"x" * (PIECE_BYTES + 1))
+    assert len(log.after(log.last(0).next).data) == 0
+    assert len(log.after(begin.next).data) <= PIECE_BYTES
+
+
+def test_a_line_without_an_end_is_read_in_pieces(tmp_path: Path) -> None:
+    log = BoundedLog(tmp_path / "server.log")
+    begin = log.last(0)
+    write(log, b"x" * (2 * PIECE_BYTES))
+    assert len(log.after(begin.next).data) == PIECE_BYTES
+
+
+def test_a_file_that_somebody_emptied_is_read_from_its_head(log: BoundedLog) -> None:
+    write(log, b"a\nb\n")
+    at = log.last(0).next
+    os.truncate(log.path, 0)
+    write(log, b"c\n")
+    assert log.after(at).data == b"c\n"
+
+
+_WRITER = """
+import os, sys
+for number in range(int(sys.argv[1])):
+    os.write(1, b"%015d\\n" % number)
+"""
+
+
+def test_nothing_is_lost_while_somebody_writes(tmp_path: Path) -> None:
+    """Every line that a process writes, as fast as it can, is read once and in order, through all that moves aside."""
+    with tempfile.NamedTemporaryFile(dir=tmp_path) as probe:
+        probe.write(b"x" * 8192)
+        probe.flush()
+        if not bounded_log._collapse(probe.fileno(), 4096):
+            pytest.skip("this file system cannot take away blocks")
+    log = BoundedLog(tmp_path / "server.log", most=256 * 1024, kept=1)
+    at, found, count = log.last(0).next, bytearray(), 200_000
+    with log.path.open("ab") as file:
+        writer = subprocess.Popen([sys.executable, "-S", "-c", _WRITER, str(count)], stdout=file)
+    try:
+        while len(found) < 16 * count:
+            piece = log.after(at)
+            assert not piece.missed
+            at = piece.next
+            found += piece.data
+            if len(piece.data) < PIECE_BYTES:
+                log.trim()
+                assert piece.data or writer.poll() is None or log.after(at).data
+    finally:
+        writer.kill()
+        writer.wait()
+    assert bytes(found) == b"".join(b"%015d\n" % number for number in range(count))
+    assert (tmp_path / "server.log.1").exists()
