@@ -111,6 +111,11 @@ def test_what_was_cut_short_is_no_environment(
         ("echo 'error: Failed to fetch: dns error' >&2; exit 2", "index cannot be reached"),
         ("echo 'error: No space left on device (os error 28)' >&2; exit 2", "no disk space"),
         ("echo '  × No solution found' >&2; exit 1", "do not go together (No solution found)"),
+        (
+            "printf 'error: No solution found\\n  cause: Because a needs b<7 and b is 7, no.\\n    And because a, no.' "
+            ">&2; exit 1",
+            "do not go together (Because a needs b<7 and b is 7, no. And because a, no.)",
+        ),
         ('echo "error: $COLUMNS" >&2; exit 1', "(10000)"),
         ("exit 1", "uv said nothing"),
     ],
