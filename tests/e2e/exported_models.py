@@ -35,7 +35,8 @@ made.normalizer = normalizers.BertNormalizer()
 made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
 made.decoder = decoders.WordPiece()
 sentences = sys.stdin.read().splitlines()
-made.train_from_iterator(sentences, trainers.WordPieceTrainer(vocab_size=2000, special_tokens=special))
+trainer = trainers.WordPieceTrainer(vocab_size=2000, special_tokens=special, show_progress=False)
+made.train_from_iterator(sentences, trainer)
 ends = [(each, made.token_to_id(each)) for each in ("[CLS]", "[SEP]")]
 made.post_processor = processors.TemplateProcessing(
     single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ends
@@ -128,15 +129,19 @@ def _ids(folder: Path) -> dict[str, int]:
 
 
 def _vectors(ids: dict[str, int]) -> np.ndarray[Any, Any]:
-    random = np.random.default_rng(0)
-    vectors = random.normal(size=(_ROWS, WIDTH)).astype(np.float32)
-    for word, like in _LIKE.items():
-        vectors[ids[word]] = vectors[ids[like]] + 0.5 * random.normal(size=WIDTH)
+    """A word has the same in each run, whatever number the tokenizer gave it."""
+    vectors = np.zeros((_ROWS, WIDTH), dtype=np.float32)
+    for word, number in ids.items():
+        vectors[number] = _of(word) if word not in _LIKE else _of(_LIKE[word]) + 0.5 * _of(word)
     vectors[:, 0] = 0.0
     for word, good in _GOOD.items():
         vectors[ids[word], 0] = good
     vectors[ids["[PAD]"]] = _PADDING
     return vectors
+
+
+def _of(word: str) -> np.ndarray[Any, Any]:
+    return np.random.default_rng(list(word.encode())).normal(size=WIDTH)
 
 
 def _save(

@@ -160,7 +160,7 @@ def run_uv(
 
 
 def _uv_reason(failed: str, lines: list[str]) -> str:
-    """One line from uv's error report: its outermost and innermost cause."""
+    """One line from uv's error report: its innermost cause, or all that it concludes of versions."""
     causes = [
         re.sub(r"^\s*(error:|cause:|Caused by:|[×├╰─▶>-]+)\s*", "", line).strip() for line in lines
     ]
@@ -178,7 +178,9 @@ def _uv_reason(failed: str, lines: list[str]) -> str:
         )
     else:
         advice = "uv could not install its packages"
-    detail = causes[-1] if causes else "uv said nothing"
+    # Of several conclusions the first names the packages that differ, and the last only that nothing fits.
+    first = next((at for at, cause in enumerate(causes) if cause.startswith("Because ")), -1)
+    detail = " ".join(causes[first:]) or "uv said nothing"
     return f"{failed}: {advice} ({detail})"
 
 

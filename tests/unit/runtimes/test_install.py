@@ -114,6 +114,11 @@ def test_what_was_cut_short_is_no_environment(
             "echo '  × No solution found' >&2; exit 1",
             "are not compatible with each other (No solution found)",
         ),
+        (
+            "printf 'error: No solution found\\n  cause: Because a needs b<7 and b is 7, no.\\n    And because a, no.' "
+            ">&2; exit 1",
+            "compatible with each other (Because a needs b<7 and b is 7, no. And because a, no.)",
+        ),
         ('echo "error: $COLUMNS" >&2; exit 1', "(10000)"),
         ("exit 1", "uv said nothing"),
     ],
