@@ -230,7 +230,7 @@ def test_without_what_it_calls_a_model_says_so(running: Overbook, models: Path) 
             "orphan", models / "orphan", requirements=[], memory=ONE_MODEL, needs=["nobody"]
         )
     )
-    assert "the model calls 'nobody', which nobody registered" in applied.out + applied.err
+    assert "the model calls 'nobody', which is not registered" in applied.out + applied.err
     client = triton_grpc.InferenceServerClient(f"127.0.0.1:{running.port}")
     assert "not registered" in ask(client, "orphan", 1.0)
     written(models / "nobody", PLAIN.replace("EXPRESSION", "x + 1"))
@@ -240,7 +240,7 @@ def test_without_what_it_calls_a_model_says_so(running: Overbook, models: Path) 
         ).code
         == 0
     )
-    wait_until("it has a place", lambda: "nobody registered" not in ask(client, "orphan", 1.0))
+    wait_until("it has a place", lambda: "not registered" not in ask(client, "orphan", 1.0))
 
 
 def test_a_sequence_goes_on_whatever_is_asked_between_its_requests(

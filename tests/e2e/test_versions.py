@@ -154,7 +154,7 @@ def test_an_environment_that_cannot_be_made_says_why_and_is_made_when_it_can(
     ready(running, "filed")
     # A change that cannot be made leaves what is there.
     file.write_text("scikit-learn==9.9\n")
-    wait_until("it is said", lambda: "what it has now goes on" in message(), seconds=60)
+    wait_until("it is said", lambda: "it keeps running with what it has" in message(), seconds=60)
     assert condition(running, "filed")["status"] == "True"
     assert running.run("delete", "server", "filed").code == 0
 

@@ -273,7 +273,7 @@ async def test_a_scheduler_without_the_files_asks_who_has_them(
         )
         assert [each["action"] for each in results] == ["created"] * 3
         assert [each["error"] for each in results] == [None] * 3
-        assert "no agent is connected that could look" in str(results[1]["warnings"])
+        assert "no agent is connected to look" in str(results[1]["warnings"])
         assert await running.reason("iris") == await running.reason("missing")
         assert await running.reason("iris") == "ModelProgressing"
         agent = ScriptedAgent("mlserver/0")

@@ -126,35 +126,43 @@ def test_a_file_that_somebody_emptied_is_read_from_its_head(log: BoundedLog) -> 
     assert log.after(at).data == b"c\n"
 
 
-_WRITER = """
+# As fast as it can, but never further ahead than what is kept: a round for each line of its input.
+_ROUND = 2000
+_WRITER = f"""
 import os, sys
-for number in range(int(sys.argv[1])):
-    os.write(1, b"%015d\\n" % number)
+for start in range(0, 10**9, {_ROUND}):
+    if not sys.stdin.readline():
+        break
+    for number in range(start, start + {_ROUND}):
+        os.write(1, b"%015d\\n" % number)
 """
 
 
 def test_nothing_is_lost_while_somebody_writes(tmp_path: Path) -> None:
-    """Every line that a process writes, as fast as it can, is read once and in order, through all that moves aside."""
+    """Every line is read once and in order, through all that moves aside while it is written."""
     with tempfile.NamedTemporaryFile(dir=tmp_path) as probe:
         probe.write(b"x" * 8192)
         probe.flush()
         if not bounded_log._collapse(probe.fileno(), 4096):
             pytest.skip("this file system cannot take away blocks")
-    log = BoundedLog(tmp_path / "server.log", most=256 * 1024, kept=1)
-    at, found, count = log.last(0).next, bytearray(), 200_000
+    log = BoundedLog(tmp_path / "server.log", most=64 * 1024, kept=1)
+    at, found = log.last(0).next, bytearray()
     with log.path.open("ab") as file:
-        writer = subprocess.Popen([sys.executable, "-S", "-c", _WRITER, str(count)], stdout=file)
-    try:
-        while len(found) < 16 * count:
-            piece = log.after(at)
-            assert not piece.missed
-            at = piece.next
-            found += piece.data
-            if len(piece.data) < PIECE_BYTES:
+        writer = subprocess.Popen(
+            [sys.executable, "-S", "-c", _WRITER], stdin=subprocess.PIPE, stdout=file
+        )
+    with writer:
+        assert writer.stdin is not None
+        for done in range(1, 61):
+            writer.stdin.write(b"go\n")
+            writer.stdin.flush()
+            while len(found) < 16 * _ROUND * done:
                 log.trim()
-                assert piece.data or writer.poll() is None or log.after(at).data
-    finally:
-        writer.kill()
-        writer.wait()
-    assert bytes(found) == b"".join(b"%015d\n" % number for number in range(count))
+                piece = log.after(at)
+                assert not piece.missed
+                assert piece.data or writer.poll() is None
+                at = piece.next
+                found += piece.data
+        writer.stdin.close()
+    assert bytes(found) == b"".join(b"%015d\n" % number for number in range(60 * _ROUND))
     assert (tmp_path / "server.log.1").exists()

@@ -76,7 +76,9 @@ def shortage(
         return "there is no server replica; apply a Server with replicas of 1 or more"
     if model.unregistered:
         listed = ", ".join(repr(each) for each in model.unregistered)
-        return f"the model calls {listed}, which is not registered; apply that first"
+        one = len(model.unregistered) == 1
+        rest = "is not registered; apply that" if one else "are not registered; apply them"
+        return f"the model calls {listed}, which {rest} first"
     if model.server is not None and all(each.id.server != model.server for each in every):
         return _no_such_server(model.server, {each.id.server for each in every})
     reasons = [(view, each) for view, each in refused if each.rule is not Rule.OTHER_SERVER]

@@ -316,5 +316,5 @@ def test_a_model_goes_only_where_all_that_it_calls_is() -> None:
         "0 of 1 replicas placed; mlserver/0: 'add', which the model calls, is not assigned to it"
     )
     assert place(demand(unregistered=("add", "rank")), replicas[:1]).reason == (
-        "the model calls 'add', 'rank', which is not registered; apply that first"
+        "the model calls 'add', 'rank', which are not registered; apply them first"
     )

@@ -46,7 +46,7 @@ def test_what_an_ensembles_files_name_is_called_too(world: World) -> None:
     world.apply("ensemble", artifact=ENSEMBLE, needs=["add"])
     assert world.model("ensemble").callees == ("add", "scale")
     assert message(world, "ensemble") == (
-        "the model calls 'add', 'scale', which is not registered; apply that first"
+        "the model calls 'add', 'scale', which are not registered; apply them first"
     )
     world.apply("add")
     assert message(world, "ensemble").startswith("the model calls 'scale', which is not registered")
