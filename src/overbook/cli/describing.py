@@ -72,7 +72,7 @@ def describe_server(server: JsonObject, *, now: float) -> str:
     lines = [
         *_head(server),
         *_spec(server),
-        *_policy(server),
+        *_defaults(server),
         *_ready(condition(server, "Ready"), now),
         "",
         "Replicas",
@@ -152,10 +152,12 @@ def _spec(thing: JsonObject) -> Iterator[str]:
             yield _field(name, _plain(value))
 
 
-def _policy(server: JsonObject) -> Iterator[str]:
-    """In which order models leave its memory, where the spec does not say."""
+def _defaults(server: JsonObject) -> Iterator[str]:
+    """In which order models leave its memory, and which calls it allows, where the spec does not say."""
     if at(server, "spec", "evictionPolicy") is None:
         yield _field("evictionPolicy", f"{EVICTION_POLICIES[0]} (the default)")
+    if at(server, "spec", "allow") is None:
+        yield _field("allow", "nothing (the default)")
 
 
 def _plain(value: Json) -> str:

@@ -292,6 +292,13 @@ def test_describe_server(overbook: Overbook, fake: FakeOverbook) -> None:
         if line.startswith("evictionPolicy")
     ]
     assert told == ["evictionPolicy: lru"]
+    assert (
+        "allow:         nothing (the default)\n"
+        in overbook("describe", "server", "mlserver").stdout
+    )
+    chosen["spec"]["allow"] = ["log", "trace"]
+    fake.add(chosen)
+    assert "allow:         log, trace\n" in overbook("describe", "server", "mlserver").stdout
     fake.add(server("mlserver"))
     fake.registered = [f"m{index}" for index in range(31)]
     text = overbook("describe", "server", "mlserver").stdout
