@@ -48,6 +48,7 @@ class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
     def __init__(self, server: FakeServer) -> None:
         self.server = server
         self.hot: set[str] = set()
+        self.pinned: set[str] = set()
         self.assigned: set[str] | None = None
         self.activations: list[tuple[str, bool]] = []
         self.running = 0
@@ -108,6 +109,17 @@ class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
             raise
         finally:
             self.running -= 1
+
+    async def Evict(  # noqa: N802
+        self,
+        request: agent_pb2.EvictRequest,
+        context: grpc.aio.ServicerContext[agent_pb2.EvictRequest, agent_pb2.EvictReply],
+    ) -> agent_pb2.EvictReply:
+        if request.model in self.pinned:
+            return agent_pb2.EvictReply(reason="it is pinned", refused=True)
+        if request.model in self.hot:
+            await self.withdraw(request.model, unload=True)
+        return agent_pb2.EvictReply()
 
     async def Metadata(  # noqa: N802
         self,

@@ -158,7 +158,8 @@ class AgentPart:
         kept = _Kept(self._folder, _identity(config), self._notices.not_kept)
         agent = self._assembled(server, kept, foreign)
         surveys = Surveys()
-        service = AgentService(agent.assignments, agent.actor.followers)
+        commands = Commands(agent.actor, agent.assignments)
+        service = AgentService(agent.assignments, agent.actor.followers, commands)
         register = partial(agent_pb2_grpc.add_AgentServiceServicer_to_server, service)
         try:
             async with (
