@@ -17,8 +17,19 @@ from starlette.types import ASGIApp
 from overbook.gateway.oip.answers import Answers
 from overbook.gateway.oip.compressed import CompressedCalls
 from overbook.gateway.oip.grpc_api import build_handlers
-from overbook.gateway.oip.ports import CatalogueView, MetadataSource, ServersView
+from overbook.gateway.oip.kept import Kept
+from overbook.gateway.oip.passed_grpc import allowed_handlers
+from overbook.gateway.oip.passed_on import PassedOn
+from overbook.gateway.oip.passed_rest import allowed_routes
+from overbook.gateway.oip.ports import (
+    AllowedView,
+    CatalogueView,
+    MetadataSource,
+    Residency,
+    ServersView,
+)
 from overbook.gateway.oip.relay import StreamRelay
+from overbook.gateway.oip.repository import RepositoryControl
 from overbook.gateway.oip.rest import build_app
 from overbook.gateway.oip.statistics import Statistics
 from overbook.wire.limits import MAX_MESSAGE
@@ -64,10 +75,17 @@ class OipServer:
         catalogue: CatalogueView,
         metadata: MetadataSource,
         servers: ServersView,
+        allowed: AllowedView,
+        residency: Residency,
+        kept: Kept,
     ) -> None:
         self._settings = settings
-        self._answers = Answers(catalogue=catalogue, metadata=metadata, servers=servers)
-        self._statistics = Statistics(self._answers, servers)
+        self._answers = answers = Answers(
+            catalogue=catalogue, metadata=metadata, servers=servers, allowed=allowed
+        )
+        self._statistics = Statistics(answers, servers)
+        self._passed = PassedOn(answers, allowed, residency, kept)
+        self._control = RepositoryControl(answers, allowed, residency)
         self.serving = asyncio.Event()
 
     def leave(self) -> None:
@@ -79,7 +97,8 @@ class OipServer:
         with _bound(self._settings.rest_socket) as listener:
             try:
                 async with asyncio.TaskGroup() as group:
-                    rest = _RestServer(build_app(self._answers, self._statistics))
+                    routes = allowed_routes(self._passed, self._control)
+                    rest = _RestServer(build_app(self._answers, self._statistics, routes))
                     group.create_task(rest.serve_until_cancelled(listener), name="oip rest")
                     await rest.started_event.wait()
                     group.create_task(self._serve_grpc(), name="oip grpc")
@@ -97,11 +116,14 @@ class OipServer:
                 first_message_seconds=self._settings.first_message_seconds,
             )
             server = grpc.aio.server(
-                handlers=build_handlers(
-                    self._answers,
-                    relay,
-                    CompressedCalls(answers=self._answers, upstream=upstream),
-                    self._statistics,
+                handlers=(
+                    *allowed_handlers(self._passed, self._control),
+                    *build_handlers(
+                        self._answers,
+                        relay,
+                        CompressedCalls(answers=self._answers, upstream=upstream),
+                        self._statistics,
+                    ),
                 ),
                 options=_MESSAGE_OPTIONS,
                 maximum_concurrent_rpcs=MAX_CONCURRENT_RPCS,
