@@ -167,7 +167,7 @@ async def test_a_process_that_takes_anothers_place_is_told_again(scene: Scene) -
     handle = b"h" * 64
     encoded = base64.b64encode(handle)
     for protocol, ask in (
-        ("rest", lambda client: client.register_system_shared_memory("a b", "/k", 64)),
+        ("rest", lambda client: client.register_system_shared_memory("a b:c", "/k", 64)),
         ("grpc", lambda client: client.register_system_shared_memory("g", "/l", 64)),
         ("grpc", lambda client: client.register_cuda_shared_memory("c", encoded, 0, 64)),
         ("rest", lambda client: client.register_system_shared_memory("gone", "/gone", 64)),
@@ -186,7 +186,7 @@ async def test_a_process_that_takes_anothers_place_is_told_again(scene: Scene) -
         fresh.broken.add("/gone")
         await scene.kept.tell(fresh.address, WORDS)
         old = scene.servers[0]
-        assert sorted(fresh.regions["system"]) == ["a%20b", "g"]
+        assert sorted(fresh.regions["system"]) == ["a%20b:c", "g"]
         assert fresh.regions["cuda"]["c"]["raw_handle"] == handle
         assert fresh.settings == old.settings
         assert fresh.settings["trace"] == {"trace_level": ["TENSORS"], "trace_rate": "5"}

@@ -38,7 +38,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class OverRest:
-    """``path``: as it was sent, with what is percent-encoded in it."""
+    """``path``: with what must be percent-encoded in it."""
 
     method: str
     path: str

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Final
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from overbook.gateway.oip.asking import OverRest
-from overbook.gateway.oip.errors import BadRequest
+from overbook.gateway.oip.errors import BadRequest, NoSuchCall
 from overbook.gateway.oip.passed_on import Asked, PassedOn
 from overbook.gateway.oip.repository import RepositoryControl
 from overbook.gateway.oip.surface import REST, Call
@@ -19,6 +20,8 @@ from overbook.runtimes.server_kinds import REPOSITORY
 from overbook.wire.limits import MAX_OWN_BODY
 
 _NAMES: Final = ("MODEL", "VERSION", "REGION", "REPOSITORY")
+# What stands in a path as it is, beside letters, digits and "-._~"; the client library would decode it.
+_PLAIN: Final = "!$&'()*+,;=:@"
 _JSON: Final = "application/json"
 _Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -44,19 +47,27 @@ def _pattern(path: str) -> str:
 
 def _passed(passed: PassedOn, call: Call) -> _Endpoint:
     async def endpoint(request: Request) -> Response:
-        path, name = request.scope["raw_path"].decode("ascii", "replace"), ""
-        parts = path.split("/")
-        if "model" in request.path_params:
-            # Triton does not decode what is percent-encoded.
-            name = parts[3] = request.path_params["model"]
-            path = "/".join(parts)
-        elif "region" in request.path_params:
-            name = parts[4]  # as it was sent, since Triton takes it so
+        names = request.path_params
+        # Triton takes a region's name as it stands in the path.
+        name = names.get("model", "") or _encoded(names.get("region", ""))
+        path = _path(call, names)
         body = await _body(request)
         reply = await passed.answer(Asked(call, OverRest(call.method, path, body), name))
         return Response(reply.body, reply.http, headers={"content-type": reply.content_type})
 
     return endpoint
+
+
+def _path(call: Call, names: Mapping[str, str]) -> str:
+    """Made anew, as what was sent may be read in two ways. Raises NoSuchCall."""
+    if not {".", ".."}.isdisjoint(names.values()):
+        raise NoSuchCall(f"no such endpoint: {call.path} without a name in it")
+    parts = call.path.split("/")
+    return "/".join(_encoded(names[each.lower()]) if each in _NAMES else each for each in parts)
+
+
+def _encoded(name: str) -> str:
+    return quote(name, safe=_PLAIN)
 
 
 def _controlled(control: RepositoryControl, call: Call) -> _Endpoint:

@@ -12,6 +12,7 @@ from overbook.gateway.oip.errors import NotAvailable
 from overbook.gateway.oip.kept import Kept
 from overbook.gateway.oip.passed_on import PassedOn
 from overbook.gateway.oip.passed_rest import allowed_routes
+from overbook.gateway.oip.ports import ServerAddress
 from overbook.gateway.oip.repository import RepositoryControl
 from overbook.gateway.oip.rest import build_app
 from overbook.gateway.oip.statistics import Statistics
@@ -242,6 +243,24 @@ async def test_what_no_server_allows_is_refused_with_the_way_to_allow_it(
         answer = await client.request(method, path, json={})
         assert answer.status_code == 503
         assert "none of the servers that allow it" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v2/systemsharedmemory/region/%2e%2e/register",
+        "/v2/models/iris/versions/%2E%2E/trace/setting",
+        "/v2/systemsharedmemory%2Fregion%2Fa%2F..%2Fregister",
+    ],
+)
+async def test_a_path_that_leads_elsewhere_is_no_call(
+    client: httpx.AsyncClient, allowed: FakeAllowed, path: str
+) -> None:
+    nobody = ServerAddress("127.0.0.1:1", "127.0.0.1:1")
+    allowed.allowing = {"sharedMemory": [nobody], "trace": [nobody]}
+    answer = await client.post(path, json={})
+    assert answer.status_code == 404
+    assert "no such endpoint" in answer.json()["error"]
 
 
 async def test_where_nothing_can_be_registered_there_is_nothing(client: httpx.AsyncClient) -> None:
