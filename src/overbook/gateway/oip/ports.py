@@ -68,6 +68,10 @@ class ServersView(Protocol):
         ...
 
 
+MetadataSource = Callable[[str], Awaitable[Mapping[str, object] | None]]
+"""A registered model's OIP metadata, got without loading it; None when no replica can tell."""
+
+
 class AllowedView(Protocol):
     """What Servers allow, by the words of their manifests."""
 
@@ -100,7 +104,3 @@ class Residency(Protocol):
     ) -> AbstractAsyncContextManager[Sequence[ServerAddress]]:
         """In memory for as long as the block runs, on one of its replicas or on all. Raises NotAvailable."""
         ...
-
-
-MetadataSource = Callable[[str], Awaitable[Mapping[str, object] | None]]
-"""A registered model's OIP metadata, got without loading it; None when no replica can tell."""
