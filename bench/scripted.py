@@ -116,6 +116,13 @@ class ScriptedAgent(agent_pb2_grpc.AgentServiceServicer):
         self.activations += 1
         return agent_pb2.ActivateReply(outcome=agent_pb2.ActivateReply.RESIDENT)
 
+    async def Evict(  # noqa: N802
+        self,
+        request: agent_pb2.EvictRequest,
+        context: grpc.aio.ServicerContext[agent_pb2.EvictRequest, agent_pb2.EvictReply],
+    ) -> agent_pb2.EvictReply:
+        return agent_pb2.EvictReply(reason="every model stays hot here", refused=True)
+
     async def Metadata(  # noqa: N802
         self,
         request: agent_pb2.MetadataRequest,

@@ -156,6 +156,7 @@ def _table(calls: tuple[Call, ...]) -> str:
 _WORDS: Final = {
     Way.SERVER: "server",
     Way.HERE: "gateway",
+    Way.ALLOWED: "[if allowed](#allowed-by-name)",
     Way.REFUSED: "refused",
     Way.ABSENT: "no such call",
 }
@@ -164,6 +165,8 @@ _WORDS: Final = {
 def _cold(call: Call) -> str:
     if Way.SERVER in (call.mlserver, call.triton):
         return "is loaded"
+    if Way.ALLOWED in (call.mlserver, call.triton):
+        return ""  # that is said of all of them together
     about_a_model = "/MODEL" in call.path or call.path.rpartition("/")[2].startswith("Model")
     return "stays cold" if about_a_model else ""
 
@@ -176,6 +179,8 @@ model there:
 
 - *server*: the model's server, in its own words. A request for a cold model brings it into memory, and waits for that.
 - *gateway*: Overbook, from what it knows of all models, in the form of the protocol. Nothing is loaded for it.
+- *if allowed*: the servers whose Server allows it by name, [see below](#allowed-by-name); where none does it is refused
+  for the reason that is given.
 - *refused*: nobody, for the reason that is given; REST 403, gRPC PERMISSION_DENIED.
 - *no such call*: that server does not have it: REST 404, gRPC UNIMPLEMENTED. A wrong method is 405. Neither loads a
   cold model.
@@ -190,6 +195,50 @@ _BETWEEN: Final = """
 
 """
 _TAIL: Final = """
+## Allowed by name
+
+Calls that touch the machine are refused, with 403 and PERMISSION_DENIED, unless a Server's manifest allows them:
+
+```yaml
+spec:
+  serverConfig: triton
+  allow: [sharedMemory, trace, log, repository]    # or some of them
+```
+
+That holds at once, also while the server runs, for servers started by Overbook and attached ones, and for all
+replicas of that Server. The call then goes to them as the client sent it, and the answer is the server's own. Server
+metadata names the protocol's extension (`system_shared_memory`, `cuda_shared_memory`, `trace`, `logging`,
+`model_repository`) while some Server allows it.
+
+**Whoever can reach the gateway can do what is allowed, and nobody looks into it:** map any shared memory that the
+server's user may open, that of the server itself and of other clients included, whatever its size; fill the disk with
+traces and logs; take models out of memory that others use. Allow it where all clients are yours.
+
+- **`sharedMemory`**: regions are registered with all replicas of all Servers that allow it, or with none: any of them
+  may be the one that answers the request. So they have to be on the same machine as the client. `status` lists what
+  the servers have, whoever registered it; `unregister` goes to all, and without a name ends all that they have. No
+  model is loaded for any of it. A process that takes another's place is told again: one that Overbook started before
+  requests reach it, an attached one when its agent has noticed. A region whose memory cannot be opened any more is
+  forgotten then, with a line in the log. So is what was registered through
+  a gateway that was started again since. Where a Server does not allow it any more, what was registered through the
+  gateway goes. Requests that name a region are answered as those that bring their tensors. The pages of a region that
+  a server has touched count as memory of its process: leave room for them beside the budget. Many of them, measured
+  by it, are taken for lost memory at first, and the process is replaced once, which no request notices
+  ([memory.md](memory.md)).
+- **`trace`, `log`**: server-wide settings are changed on all replicas that allow it, and read from one. A process
+  that takes another's place is told again. A model's own trace settings are asked of, and set at, the servers that
+  have the model: Triton knows it by name only while it is in memory, so a cold model is loaded for that. They outlive
+  its eviction, and end with the server's process. The files are the server's to name: a Triton that Overbook started
+  writes `trace.json`, or `trace.json.0`, `.1` and so on, beside its `server.log` in `agents/SERVER-N/server` below
+  the state folder, and nothing of it before `trace_level` is set.
+- **`repository`**: `load` is `overbook activate`, `unload` is `overbook evict`, and both wait until it is done: the
+  model is in memory, or its memory is given back, on all its replicas. To clients the model stays READY, in the index
+  and when they ask for it, and the next request brings it back. `load` of a model that failed for good tries it
+  again; it does not look for changed files, which `overbook apply` does. Its parameters (`config`, `file:...`) are
+  refused, as files and configuration are the manifest's; `unload_dependents` is accepted: what a model calls leaves
+  with it anyway. A model that cannot be loaded is 503 and UNAVAILABLE with the server's reason, as any request for
+  it, and one that is pinned 403 and PERMISSION_DENIED. All Servers that have the model must allow it.
+
 ## Bodies
 
 - **Content type.** The body of an inference request is JSON, whatever its `content-type` says, and also without one;

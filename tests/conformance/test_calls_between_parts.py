@@ -35,6 +35,9 @@ class Scripted:
         with self._watched():
             return await self.activate(request, context)
 
+    async def Evict(self, request: pb.EvictRequest, context: Any) -> pb.EvictReply:  # noqa: N802
+        return pb.EvictReply()
+
     async def Metadata(self, request: pb.MetadataRequest, context: Any) -> pb.MetadataReply:  # noqa: N802
         return pb.MetadataReply()
 

@@ -66,13 +66,21 @@ def check_theirs(theirs: HandTriton) -> None:
         assert theirs.infer(name, INPUT) == [each + 100 * (number + 1) for each in (1, 2, 3)]
 
 
+def log_level(theirs: HandTriton) -> int:
+    """As its own port has it."""
+    settings = httpx.get(f"http://{theirs.rest}/v2/logging").raise_for_status().json()
+    return int(settings["log_verbose_level"])
+
+
 def up(home: Path) -> Overbook:
     return Overbook(home / "overbook", "-f", str(home / "server.yaml"))
 
 
 def test_a_triton_of_somebody_else(home: Path, theirs: HandTriton, models: dict[str, Path]) -> None:
     # Room for three of the six beside what the two take.
-    server = theirs.server("theirs", "400Mi", overcommitPercentage=100, serverConfig="triton")
+    server = theirs.server(
+        "theirs", "400Mi", overcommitPercentage=100, serverConfig="triton", allow=["log"]
+    )
     (home / "server.yaml").write_text(yaml.safe_dump(server))
     with up(home) as overbook:
         wait_until("it is connected", lambda: replica(overbook).get("state") == "ready")
@@ -87,6 +95,8 @@ def test_a_triton_of_somebody_else(home: Path, theirs: HandTriton, models: dict[
 
         apply(overbook, *(manifest(name, folder) for name, folder in models.items()))
         wait_until("all are ready", lambda: all(ready(overbook, name) for name in NAMES))
+        overbook.data.post("/v2/logging", json={"log_verbose_level": 1}).raise_for_status()
+        assert log_level(theirs) == 1
         for _ in range(2):
             ask_all(overbook)
         assert reasons(overbook).count("ModelEvicted") >= 6
@@ -98,6 +108,7 @@ def test_a_triton_of_somebody_else(home: Path, theirs: HandTriton, models: dict[
         ask_all(overbook)
         wait_until("the loss is told", lambda: "ServerDied" in reasons(overbook))
         check_theirs(theirs)
+        wait_until("it is told again what it was told", lambda: log_level(theirs) == 1)
         wait_until("only what is hot lies there", lambda: folders(theirs) == hot(overbook) | THEIRS)
         before, pid = hot(overbook), theirs.pid
     check_theirs(theirs)

@@ -1,11 +1,14 @@
 """Triton's own clients: what they see through the one port is what Triton tells them directly, hot and cold.
 
-The gateway's own words are used where a model need not be in memory; they are compared too.
+The gateway's own words are used where a model need not be in memory; they are compared too. What touches the machine is
+allowed here; that it is refused else is in `differential`.
 """
 
 from __future__ import annotations
 
+import os
 import queue
+import signal
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -16,13 +19,14 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
-from tritonclient.utils import InferenceServerException
+from tritonclient.utils import InferenceServerException, shared_memory
 
 from tests.e2e.process import Overbook, model_manifest, server_manifest, wait_until
 from tests.e2e.steady import Asker, same
 from tests.e2e.triton_models import Multiplier, multiplier
 from tests.e2e.zoo import TrainedModel, train
 
+ALLOWED = ["sharedMemory", "trace", "log", "repository"]
 _STREAMING = """
 backend: "python"
 model_transaction_policy { decoupled: true }
@@ -66,7 +70,7 @@ def running(home: Path, times: Multiplier, forest: TrainedModel) -> Iterator[Ove
     with Overbook(home / "state") as made:
         applied = made.apply(
             server_manifest("200Mi"),
-            server_manifest("1Gi", name="triton", serverConfig="triton"),
+            server_manifest("1Gi", name="triton", serverConfig="triton", allow=ALLOWED),
             model_manifest(forest.name, forest.folder),
             model_manifest("times", times.folder, requirements=["triton"]),
             model_manifest("counter", streaming, requirements=["triton"]),
@@ -292,3 +296,149 @@ def test_tensors_much_larger_than_the_shared_memory_at_the_start(both: Both) -> 
     over_grpc = both.grpc[0].infer("times", [grpc_input(values)]).as_numpy("y")
     np.testing.assert_array_equal(over_rest, values * 3.0)
     np.testing.assert_array_equal(over_grpc, values * 3.0)
+
+
+class Regions:
+    """Two regions of this machine's shared memory, for a tensor that goes in and one that comes out."""
+
+    def __init__(self, values: np.ndarray[Any, Any]) -> None:
+        self.values, self.size = values, values.nbytes
+        self.made = {
+            name: shared_memory.create_shared_memory_region(name, f"/overbook_{name}", self.size)
+            for name in ("region-in", "region-out")
+        }
+        shared_memory.set_shared_memory_region(self.made["region-in"], [values])
+
+    def close(self) -> None:
+        for region in self.made.values():
+            shared_memory.destroy_shared_memory_region(region)
+
+    def register(self, client: Any) -> None:
+        for name in self.made:
+            client.register_system_shared_memory(name, f"/overbook_{name}", self.size)
+
+    def infer(self, client: Any, package: Any) -> tuple[Any, np.ndarray[Any, Any]]:
+        """The answer, and what lies in the region for it, which was emptied before."""
+        nothing = np.zeros_like(self.values)
+        shared_memory.set_shared_memory_region(self.made["region-out"], [nothing])
+        tensor = package.InferInput("x", list(self.values.shape), "FP64")
+        tensor.set_shared_memory("region-in", self.size)
+        wanted = package.InferRequestedOutput("y")
+        wanted.set_shared_memory("region-out", self.size)
+        answer = client.infer("times", [tensor], outputs=[wanted]).get_response()
+        found = shared_memory.get_contents_as_numpy(
+            self.made["region-out"], np.float64, list(self.values.shape)
+        )
+        return answer, found.copy()
+
+
+@pytest.fixture
+def regions(both: Both) -> Iterator[Regions]:
+    made = Regions(np.arange(1000, dtype=np.float64))
+    yield made
+    both.grpc[1].unregister_system_shared_memory()
+    made.close()
+
+
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_tensors_in_shared_memory(
+    running: Overbook, both: Both, regions: Regions, temperature: str, protocol: str
+) -> None:
+    clients, package = (both.rest, triton_http) if protocol == "rest" else (both.grpc, triton_grpc)
+    regions.register(clients[0])
+    if temperature == "cold":
+        assert running.states()["times"] == "cold", "to register a region loads nothing"
+    answers = [regions.infer(client, package) for client in clients]
+    assert answers[0][0] == answers[1][0]
+    for _, found in answers:
+        np.testing.assert_array_equal(found, regions.values * 3.0)
+    status = [client.get("/v2/systemsharedmemory/status").json() for client in both.http]
+    assert status[0] == status[1]
+    assert sorted(each["name"] for each in status[0]) == ["region-in", "region-out"]
+    over_grpc = [client.get_system_shared_memory_status("region-in") for client in both.grpc]
+    assert over_grpc[0] == over_grpc[1]
+    refused = both.refusals(lambda client: regions.register(client))
+    assert refused[0] == refused[1]
+    clients[0].unregister_system_shared_memory()
+    assert both.http[1].get("/v2/systemsharedmemory/status").json() == []
+    refused = both.refusals(lambda client: regions.infer(client, triton_grpc))
+    assert refused[0] == refused[1]
+
+
+def test_regions_and_settings_outlive_the_process(
+    running: Overbook, both: Both, regions: Regions
+) -> None:
+    regions.register(both.grpc[0])
+    both.rest[0].update_log_settings({"log_verbose_level": 1})
+    before = address(running, "rest"), process_of(running)
+    os.kill(before[1], signal.SIGKILL)
+    # The request is held, or sent again, until the new process serves; it has to know the regions then.
+    _, found = regions.infer(both.rest[0], triton_http)
+    np.testing.assert_array_equal(found, regions.values * 3.0)
+    wait_until("another process is reported", lambda: process_of(running) != before[1])
+    directly = triton_http.InferenceServerClient(address(running, "rest"))
+    status = directly.get_system_shared_memory_status()
+    assert sorted(each["name"] for each in status) == ["region-in", "region-out"]
+    assert directly.get_log_settings()["log_verbose_level"] == 1
+    both.rest[0].update_log_settings({"log_verbose_level": 0})
+    assert directly.get_log_settings()["log_verbose_level"] == 0
+    both.rest[0].unregister_system_shared_memory()
+    assert directly.get_system_shared_memory_status() == []
+    directly.close()
+
+
+def process_of(running: Overbook) -> int:
+    """Triton's."""
+    (server,) = (each for each in running.servers() if each["metadata"]["name"] == "triton")
+    return int(server["status"]["replicas"][0]["pid"])
+
+
+def test_trace_settings_and_what_is_traced(running: Overbook, both: Both) -> None:
+    both.rest[0].update_trace_settings(
+        settings={"trace_level": ["TIMESTAMPS"], "trace_rate": "1", "log_frequency": "1"}
+    )
+    both.grpc[0].infer("times", [grpc_input(np.array([1.0]))])
+    for client in both.http:
+        assert client.get("/v2/trace/setting").json()["trace_level"] == ["TIMESTAMPS"]
+    folder = running.folder / "state" / "agents" / "triton-0" / "server"
+    wait_until("a trace is written", lambda: any(folder.glob("trace.json*")))
+    both.grpc[0].update_trace_settings(settings={"trace_level": ["OFF"], "log_frequency": []})
+    settings = [client.get_trace_settings() for client in both.grpc]
+    assert settings[0] == settings[1]
+    assert [*settings[0].settings["trace_level"].value] == ["OFF"]
+    refused = both.refusals(
+        lambda client: client.update_trace_settings(settings={"trace_file": "/tmp/elsewhere"})
+    )
+    assert refused[0] == refused[1]
+
+
+def test_a_models_own_trace_settings_outlive_its_reload(
+    running: Overbook, both: Both, temperature: str
+) -> None:
+    both.grpc[0].update_trace_settings("times", settings={"trace_rate": "77"})
+    assert running.run("evict", "times").code == 0
+    told = [client.get_trace_settings("times") for client in both.rest]
+    assert told[0] == told[1]
+    assert told[0]["trace_rate"] == "77"
+    assert both.rest[0].get_trace_settings()["trace_rate"] != "77"
+    both.rest[0].update_trace_settings("times", settings={"trace_rate": None})
+
+
+def test_load_and_unload(running: Overbook, both: Both, temperature: str) -> None:
+    for client, directly in zip(
+        (both.rest[0], both.grpc[0]), (both.rest[1], both.grpc[1]), strict=True
+    ):
+        client.load_model("times")
+        assert directly.is_model_ready("times")
+        client.unload_model("times", unload_dependents=True)
+        assert not directly.is_model_ready("times")
+        assert client.is_model_ready("times"), "a request would bring it back"
+    states = {each["name"]: each["state"] for each in both.rest[0].get_model_repository_index()}
+    assert states["times"] == "READY"
+    with pytest.raises(InferenceServerException, match="its configuration and its files are"):
+        both.rest[0].load_model("times", config="{}")
+    with pytest.raises(InferenceServerException, match="on Server mlserver, which does not allow"):
+        both.grpc[0].unload_model("forest")
+    np.testing.assert_array_equal(
+        both.grpc[0].infer("times", [grpc_input(np.array([2.0]))]).as_numpy("y"), [6.0]
+    )

@@ -21,6 +21,7 @@ import httpx
 
 from overbook.gateway.activator import ActivatorLimits
 from overbook.gateway.newcomers import GRANTS
+from overbook.gateway.oip.ports import ServerAddress
 from overbook.gateway.part import GatewayConfig, GatewayPart, running_gateway
 from overbook.gateway.snapshot.names import Protocol
 from overbook.wire import agent_pb2, agent_pb2_grpc, oip_pb2, scheduler_pb2, scheduler_pb2_grpc
@@ -42,12 +43,17 @@ class Follower:
 
 class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
     """An agent over a FakeServer. ``load`` is what an activation does before the model is there, ``replying`` what it
-    does before it says so.
+    does before it says so. ``again``: the models that a person wanted loaded. ``elsewhere``: where it says that its
+    server is, in its ``epoch``.
     """
 
     def __init__(self, server: FakeServer) -> None:
         self.server = server
         self.hot: set[str] = set()
+        self.pinned: set[str] = set()
+        self.again: list[str] = []
+        self.elsewhere: ServerAddress | None = None
+        self.epoch = 1
         self.assigned: set[str] | None = None
         self.activations: list[tuple[str, bool]] = []
         self.running = 0
@@ -88,6 +94,7 @@ class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
         context: grpc.aio.ServicerContext[agent_pb2.ActivateRequest, agent_pb2.ActivateReply],
     ) -> agent_pb2.ActivateReply:
         self.activations.append((request.model, request.suspect))
+        self.again += [request.model] if request.again else []
         self.running += 1
         try:
             if request.model in self.refuse:
@@ -100,7 +107,7 @@ class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
                     self.loads[request.model] += 1
                     self.server.loaded.add(request.model)
             self.make_hot(request.model)
-            if self.follower is not None:
+            if self.follower is not None and request.gateway:
                 self.follower.granted[request.model].add(request.call)
             await self.replying(request.model)
             return agent_pb2.ActivateReply(outcome=agent_pb2.ActivateReply.RESIDENT)
@@ -109,6 +116,17 @@ class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
             raise
         finally:
             self.running -= 1
+
+    async def Evict(  # noqa: N802
+        self,
+        request: agent_pb2.EvictRequest,
+        context: grpc.aio.ServicerContext[agent_pb2.EvictRequest, agent_pb2.EvictReply],
+    ) -> agent_pb2.EvictReply:
+        if request.model in self.pinned:
+            return agent_pb2.EvictReply(reason="it is pinned", refused=True)
+        if request.model in self.hot:
+            await self.withdraw(request.model, unload=True)
+        return agent_pb2.EvictReply()
 
     async def Metadata(  # noqa: N802
         self,
@@ -161,10 +179,13 @@ class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
 
     def say_address(self, *, down: bool = False) -> None:
         assert self.follower is not None
+        where = self.elsewhere or ServerAddress(
+            f"127.0.0.1:{self.server.rest_port}", f"127.0.0.1:{self.server.grpc_port}"
+        )
         address = agent_pb2.ServerAddress(
-            rest="" if down else f"127.0.0.1:{self.server.rest_port}",
-            grpc="" if down else f"127.0.0.1:{self.server.grpc_port}",
-            epoch=1,
+            rest="" if down else where.rest,
+            grpc="" if down else where.grpc,
+            epoch=self.epoch,
             infer=f"127.0.0.1:{self.server.rest_port}" if self.server.counts else "",
             counts_requests=self.server.counts,
         )

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import grpc
 
+from overbook.gateway.oip.kept import Kept
 from overbook.gateway.oip.methods import STREAM_METHOD
 from overbook.gateway.oip.server import OipServer, OipSettings
 from overbook.wire.limits import MAX_MESSAGE
-from tests.unit.gateway.oip.catalogue import FakeCatalogue
+from tests.unit.gateway.oip.catalogue import FakeAllowed, FakeCatalogue, FakeResidency
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Script = Callable[[Context], Awaitable[None]]
@@ -57,7 +58,12 @@ class Running:
 
 @contextlib.asynccontextmanager
 async def running(
-    catalogue: FakeCatalogue, *, first_message_seconds: float = 30.0
+    catalogue: FakeCatalogue,
+    *,
+    first_message_seconds: float = 30.0,
+    allowed: FakeAllowed | None = None,
+    residency: FakeResidency | None = None,
+    kept: Kept | None = None,
 ) -> AsyncIterator[Running]:
     with tempfile.TemporaryDirectory(prefix="oip") as folder:
         root = Path(folder)
@@ -83,6 +89,9 @@ async def running(
             metadata=catalogue.metadata,
             configuration=catalogue.configuration,
             servers=catalogue,
+            allowed=allowed or FakeAllowed(),
+            residency=residency or FakeResidency(),
+            kept=kept or Kept(),
         )
         task = asyncio.create_task(oip.run())
         try:

@@ -14,10 +14,11 @@ import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 from tritonclient.utils import InferenceServerException
 
+from overbook.gateway.oip.kept import Kept
 from overbook.gateway.oip.server import OipServer, OipSettings
 from overbook.wire import oip_pb2 as pb
 from tests.integration.oip_harness import running, tcp_door
-from tests.unit.gateway.oip.catalogue import example
+from tests.unit.gateway.oip.catalogue import FakeAllowed, FakeResidency, example
 
 
 def _ask_over_rest(port: int) -> None:
@@ -129,6 +130,9 @@ async def test_a_left_over_socket_is_replaced_and_signals_stay_the_callers() -> 
             metadata=catalogue.metadata,
             configuration=catalogue.configuration,
             servers=catalogue,
+            allowed=FakeAllowed(),
+            residency=FakeResidency(),
+            kept=Kept(),
         )
         task = asyncio.create_task(second.run())
         async with asyncio.timeout(10):
@@ -150,6 +154,9 @@ async def test_a_socket_that_cannot_be_bound_is_named() -> None:
             metadata=catalogue.metadata,
             configuration=catalogue.configuration,
             servers=catalogue,
+            allowed=FakeAllowed(),
+            residency=FakeResidency(),
+            kept=Kept(),
         )
         with pytest.raises(OSError, match=r"missing-folder/rest\.sock"):
             await server.run()

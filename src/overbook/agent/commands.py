@@ -1,4 +1,4 @@
-"""What people ask of one server replica through the scheduler: activate, evict."""
+"""What people ask of one server replica, through the scheduler or by the protocol: activate, evict."""
 
 from __future__ import annotations
 
@@ -32,10 +32,16 @@ class Commands:
             self._actor.passed(activation.request)  # no request follows
             return ""
         if command.kind == pb.Command.EVICT:
-            return await self._evict(model, timeout)
+            return await self.evict(model, timeout)
         return f"command {command.kind} is unknown to this agent"
 
-    async def _evict(self, model: ModelName, timeout: float) -> str:
+    def pinned(self, model: ModelName) -> bool:
+        """Whether it is not to be evicted. The scheduler has looked before it sends a command; gateways have not."""
+        entry = self._actor.entries.get(model)
+        return entry is not None and entry.pinned
+
+    async def evict(self, model: ModelName, timeout: float) -> str:
+        """Empty when its bytes are back, else why not."""
         entry = self._actor.entries.get(model)
         if entry is None:
             return f"model '{model}' is not on this server replica"

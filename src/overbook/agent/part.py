@@ -171,7 +171,8 @@ class AgentPart:
         agent = self._assembled(server, kept, foreign)
         self._model_metrics.of(server, lambda: agent.assignments.assigned)
         surveys = Surveys()
-        service = AgentService(agent.assignments, agent.actor.followers)
+        commands = Commands(agent.actor, agent.assignments)
+        service = AgentService(agent.assignments, agent.actor.followers, commands)
         register = partial(agent_pb2_grpc.add_AgentServiceServicer_to_server, service)
         try:
             with PAGE.showing(self._model_metrics):

@@ -1,4 +1,4 @@
-"""`AgentService` for gateways: activation, metadata, and the stream by which routing follows residency.
+"""`AgentService` for gateways: activation, eviction, metadata, and the stream by which routing follows residency.
 
 Translates between messages and the actor; decides nothing.
 """
@@ -15,6 +15,7 @@ import grpc.aio
 from overbook import metrics
 from overbook.agent.activation import Activation, AgentStops
 from overbook.agent.assignments import Assignments
+from overbook.agent.commands import Commands
 from overbook.agent.followers import Follower, Followers
 from overbook.residency.effects import Refusal
 from overbook.residency.events import ModelName, Ticket
@@ -28,9 +29,10 @@ _DEFAULT_TIMEOUT: Final = 60.0
 
 
 class AgentService(agent_pb2_grpc.AgentServiceServicer):
-    def __init__(self, assignments: Assignments, followers: Followers) -> None:
+    def __init__(self, assignments: Assignments, followers: Followers, commands: Commands) -> None:
         self._assignments = assignments
         self._followers = followers
+        self._commands = commands
 
     async def Activate(  # noqa: N802 - the name is the protocol's
         self,
@@ -38,6 +40,8 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         context: grpc.aio.ServicerContext[pb.ActivateRequest, pb.ActivateReply],
     ) -> pb.ActivateReply:
         timeout = request.timeout_seconds or _DEFAULT_TIMEOUT
+        if request.again:
+            self._assignments.try_again(ModelName(request.model))
         try:
             activation = await self._assignments.activate(
                 ModelName(request.model), timeout=timeout, suspect=request.suspect
@@ -58,6 +62,20 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
             waited_seconds=max(0.0, activation.waited - activation.load),
             load_seconds=activation.load,
         )
+
+    async def Evict(  # noqa: N802
+        self,
+        request: pb.EvictRequest,
+        context: grpc.aio.ServicerContext[pb.EvictRequest, pb.EvictReply],
+    ) -> pb.EvictReply:
+        model = ModelName(request.model)
+        if self._commands.pinned(model):
+            reason = (
+                f"model {model!r} is pinned, so it stays in memory; `overbook unpin {model}` first"
+            )
+            return pb.EvictReply(reason=reason, refused=True)
+        timeout = request.timeout_seconds or _DEFAULT_TIMEOUT
+        return pb.EvictReply(reason=await self._commands.evict(model, timeout))
 
     async def Metadata(  # noqa: N802
         self,

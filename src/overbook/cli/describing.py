@@ -110,7 +110,7 @@ def describe_model(model: JsonObject, page: Page) -> str:
 def describe_server(server: JsonObject, page: Page) -> str:
     """The whole text."""
     ready = _ready(condition(server, "Ready"), page.now)
-    lines = _fields(*_head(server), *_spec(server), *_policy(server), *ready)
+    lines = _fields(*_head(server), *_spec(server), *_defaults(server), *ready)
     lines += ["", "Replicas"]
     lines.append(page.table(SERVER_COLUMNS, server_rows(server)))
     for part in replicas(server):
@@ -185,10 +185,12 @@ def _spec(thing: JsonObject) -> Iterator[Field]:
             yield safe(name), _plain(value)
 
 
-def _policy(server: JsonObject) -> Iterator[Field]:
-    """In which order models leave its memory, where the spec does not say."""
+def _defaults(server: JsonObject) -> Iterator[Field]:
+    """In which order models leave its memory, and which calls it allows, where the spec does not say."""
     if at(server, "spec", "evictionPolicy") is None:
         yield "evictionPolicy", f"{EVICTION_POLICIES[0]} (the default)"
+    if at(server, "spec", "allow") is None:
+        yield "allow", "nothing (the default)"
 
 
 def _plain(value: Json) -> str:

@@ -47,10 +47,13 @@ class AgentUnreachable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class FollowPorts:
-    """What a stream acts upon."""
+    """What a stream acts upon. ``told_again``: told a replica and its server's address before requests go there, and
+    once more when they do.
+    """
 
     router: Router
     drains: DrainWatch
+    told_again: Callable[[str, ServerAddress], Awaitable[None]]
 
 
 class AgentCall:
@@ -81,6 +84,7 @@ class AgentLink:
         self._gateway = gateway
         self._router = ports.router
         self._drains = ports.drains
+        self._told_again = ports.told_again
         self._channel = connect(entry.agent_target)
         self._stub = agent_pb2_grpc.AgentServiceStub(self._channel)
         self._outgoing: _Outgoing | None = None
@@ -151,6 +155,14 @@ class AgentLink:
             epoch=grants.epoch(self._replica),
         )
         outgoing.put_nowait(agent_pb2.GatewayToAgent(passed=passed))
+
+    async def evict(self, model: str, *, timeout: float) -> agent_pb2.EvictReply:
+        """Have a person's wish done that the model is cold, within ``timeout`` seconds. Raises AgentUnreachable."""
+        request = agent_pb2.EvictRequest(model=model, timeout_seconds=timeout)
+        try:
+            return await self._stub.Evict(request, timeout=timeout + 1.0)
+        except grpc.aio.AioRpcError as error:
+            raise AgentUnreachable(f"agent of {self._replica}: {error.details()}") from error
 
     async def metadata(self, model: str) -> Mapping[str, object] | None:
         """OIP metadata of a model, without loading it. Raises AgentUnreachable."""
@@ -240,7 +252,11 @@ class AgentLink:
                     counts_requests=message.address.counts_requests,
                 )
                 self._router.grants.begin(self._replica, message.address.epoch)
+                where = ServerAddress(addresses.rest, addresses.grpc)
+                await self._told_again(self._replica, where)
                 await self._router.set_address(self._replica, addresses)
+                # What was told to the others in the meantime.
+                await self._told_again(self._replica, where)
                 self.down = ""
             else:
                 self._router.set_down(self._replica)

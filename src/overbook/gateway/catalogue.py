@@ -39,11 +39,12 @@ class CatalogueEntry:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaEntry:
-    """A server replica. ``agent_target``: where its agent's AgentService is."""
+    """A server replica. ``agent_target``: where its agent's AgentService is. ``allow``: what its Server allows."""
 
     name: str
     agent_target: str
     runtime: str
+    allow: frozenset[str] = frozenset()
 
 
 def replica_name(ref: ReplicaRef) -> str:
@@ -124,7 +125,9 @@ class Catalogue:
         for replica in update.replicas:
             name = replica_name(replica.ref)
             replicas.discard(name)
-            self._replicas[name] = ReplicaEntry(name, replica.agent_target, replica.runtime)
+            self._replicas[name] = ReplicaEntry(
+                name, replica.agent_target, replica.runtime, frozenset(replica.allow)
+            )
         gone_models = set(update.removed)
         gone_replicas = {replica_name(ref) for ref in update.removed_replicas}
         if update.complete:

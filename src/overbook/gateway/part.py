@@ -24,6 +24,8 @@ from overbook.gateway.activation import ActivationService
 from overbook.gateway.activator import Activator, ActivatorLimits
 from overbook.gateway.admin import Admin
 from overbook.gateway.agents import Agents, FollowPorts
+from overbook.gateway.allowed import Allowed
+from overbook.gateway.by_hand import ByHand
 from overbook.gateway.catalogue import Catalogue
 from overbook.gateway.drain import DrainWatch
 from overbook.gateway.envoy import EnvoyProcess, EnvoySettings, check_port_free, find_program
@@ -77,6 +79,13 @@ def _check(config: GatewayConfig) -> None:
     check_port_free(config.host, config.port)
 
 
+def _made(folder: Path, *more: Path) -> Path:
+    """The first of these folders, all of which are there now."""
+    for needed in (folder, *more):
+        needed.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 class GatewayPart:
     """Runs until cancelled. ``serving`` is set once Envoy accepts clients.
 
@@ -88,9 +97,7 @@ class GatewayPart:
         _check(config)
         self._config = config
         self._sockets = bootstrap.Sockets.in_folder(config.run_dir)
-        folder = config.state_dir / "gateway"
-        for needed in (folder, config.run_dir):
-            needed.mkdir(parents=True, exist_ok=True)
+        folder = _made(config.state_dir / "gateway", config.run_dir)
         self.serving = asyncio.Event()
         self.catalogue = Catalogue()
         self.feed = Feed()
@@ -110,18 +117,20 @@ class GatewayPart:
         self._drains = DrainWatch(self.admin, now)
         # A gateway that starts again counts from zero, and so it is another one.
         process = f"{config.name}.{secrets.token_hex(4)}"
-        self.agents = Agents(
-            self.catalogue, process, FollowPorts(router=self.router, drains=self._drains)
-        )
-        self.catalogue.on_replicas = self.agents.catalogue_changed
+        self._allowed = Allowed(self.catalogue, self.router)
+        ports = FollowPorts(router=self.router, drains=self._drains, told_again=self._allowed.tell)
+        self.agents = Agents(self.catalogue, process, ports)
+        self.catalogue.on_replicas = self._replicas_changed
+        within = config.activation_timeout
         self._activator = Activator(
             catalogue=self.catalogue,
             agents=self.agents,
             router=self.router,
             limits=config.limits.within(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
-            timeout=config.activation_timeout,
+            timeout=within,
             now=now,
         )
+        self._by_hand = ByHand(self.catalogue, self.agents, self.router, timeout=within)
         self._leaving = Leaving(Admin(self._sockets.admin))
         self.meter = UsageMeter(
             # A connection of its own: a long scrape must not keep a drain waiting.
@@ -197,11 +206,15 @@ class GatewayPart:
                     metadata=self.agents.metadata,
                     configuration=self.agents.configuration,
                     servers=self.agents,
+                    allowed=self._allowed,
+                    residency=self._by_hand,
+                    kept=self._allowed.kept,
                 )
                 group.create_task(oip.run(), name="gateway oip")
                 group.create_task(self._following.run(), name="gateway catalogue")
                 group.create_task(self.agents.run(), name="gateway agents")
                 group.create_task(self._drains.run(), name="gateway drains")
+                group.create_task(self._allowed.run(), name="gateway allowed")
                 await oip.serving.wait()
                 for path in (self._sockets.admin, self._sockets.inner):
                     path.unlink(missing_ok=True)
@@ -218,6 +231,10 @@ class GatewayPart:
             await self.admin.close()
             await self._leaving.close()
             await server.stop(_STOP_SECONDS)
+
+    def _replicas_changed(self) -> None:
+        self.agents.catalogue_changed()
+        self._allowed.catalogue_changed()
 
     def _take_in(self, counts: Mapping[tuple[str, int], PlaceCount], at: float) -> None:
         self._drains.see(counts)

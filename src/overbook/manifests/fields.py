@@ -61,6 +61,7 @@ SPEC: Final[dict[tuple[str, str], KnownFields]] = {
             "address",
             "modelRepository",
             "environment",
+            "allow",
         }
     ),
     (SELDON_GROUP, "Model"): KnownFields(

@@ -30,6 +30,10 @@ _INT32_MAX: Final = 2**31 - 1
 _PORT_MAX: Final = 65535
 # What may be attached: the kinds of inference server that there are adapters for.
 ATTACHABLE: Final = tuple(SERVER_KINDS)
+# What a Server may allow: calls that touch its machine.
+ALLOWABLE: Final = tuple(
+    sorted({word for kind in SERVER_KINDS.values() for word in kind.allowable})
+)
 
 
 def has_scheme(storage_uri: str) -> bool:
@@ -89,6 +93,14 @@ def _eviction_policy(text: str) -> str:
     return text
 
 
+def _allowable(text: str) -> str:
+    if text not in ALLOWABLE:
+        raise ValueError(
+            f"{text!r} is nothing that can be allowed; expected {', '.join(ALLOWABLE[:-1])} or {ALLOWABLE[-1]}"
+        )
+    return text
+
+
 def _duration(value: str | int | float) -> str | int | float:
     parse_seconds(value)
     return value
@@ -106,6 +118,7 @@ Quantity = Annotated[StrictStr | StrictInt | StrictFloat, AfterValidator(_quanti
 Duration = Annotated[StrictStr | StrictInt | StrictFloat, AfterValidator(_duration)]
 Wait = Annotated[StrictStr | StrictInt | StrictFloat, AfterValidator(_wait)]
 EvictionPolicy = Annotated[StrictStr, AfterValidator(_eviction_policy)]
+Allowed = Annotated[StrictStr, AfterValidator(_allowable)]
 HostPort = Annotated[Word, AfterValidator(_host_port)]
 AbsolutePath = Annotated[Word, AfterValidator(_absolute)]
 Requirement = Annotated[Word, AfterValidator(_requirement)]
@@ -245,6 +258,7 @@ class ServerSpec(_Value):
     model_repository: ModelRepository | None = None
     pod_spec: dict[StrictStr, Any] | None = None
     environment: ServerEnvironment | None = None
+    allow: Annotated[tuple[Allowed, ...], Field(strict=False)] = ()
 
     @property
     def attachment(self) -> Attachment | None:

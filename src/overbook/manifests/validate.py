@@ -28,6 +28,7 @@ from overbook.manifests.specs import (
     ServerSpec,
     has_scheme,
 )
+from overbook.runtimes.server_kinds import SERVER_KINDS
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -203,7 +204,8 @@ def _consistency(manifest: Manifest, *, allow_relative: bool) -> list[Problem]:
     """What takes more than one field, or the caller's point of view, to judge."""
     if not isinstance(manifest, ModelManifest):
         own = _own_environment(manifest.spec, allow_relative=allow_relative)
-        return [*_attachable(manifest.spec), *manifest.spec.pod.problems, *own]
+        of_kind = _not_there(manifest.spec)
+        return [*_attachable(manifest.spec), *manifest.spec.pod.problems, *own, *of_kind]
     problems = _naming(manifest)
     spec = manifest.spec
     names = [each.name for each in spec.parameters]
@@ -280,6 +282,22 @@ def _own_environment(spec: ServerSpec, *, allow_relative: bool) -> list[Problem]
     if file is None or allow_relative or file.startswith("/"):
         return []
     return [Problem(f"{shown(file)} is relative; expected an absolute path", (*where, named[0]))]
+
+
+def _not_there(spec: ServerSpec) -> list[Problem]:
+    """What is allowed although that kind of server has no such call."""
+    kind = SERVER_KINDS.get(spec.server_config)
+    if kind is None:
+        return []
+    return [
+        Problem(
+            f"{shown(word)} is a call that {spec.server_config} does not have; expected "
+            f"{' or '.join(kind.allowable)}, or leave it out",
+            ("spec", "allow", index),
+        )
+        for index, word in enumerate(spec.allow)
+        if word not in kind.allowable
+    ]
 
 
 def _attachable(spec: ServerSpec) -> list[Problem]:

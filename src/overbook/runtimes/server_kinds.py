@@ -10,6 +10,11 @@ from dataclasses import dataclass
 from typing import Final
 
 _MIB: Final = 1024 * 1024
+# Calls of the protocol that touch the machine of a server, by the word with which a Server allows them.
+SHARED_MEMORY: Final = "sharedMemory"
+TRACE: Final = "trace"
+LOG: Final = "log"
+REPOSITORY: Final = "repository"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +24,14 @@ class ServerKind:
     ``attached_only``: words that only somebody else's build of it can offer. ``own_process``: for which words our build
     starts a process per model, and the bytes of such a process before the model is in it: measured, without the
     libraries that all processes share (docs/runtimes.md), and rounded up. ``own_process_attached``: the same of the
-    vendor's build.
+    vendor's build. ``allowable``: which calls that touch its machine it has.
     """
 
     sign: re.Pattern[str]
     attached_only: tuple[str, ...]
     own_process: Mapping[str, int]
     own_process_attached: Mapping[str, int]
+    allowable: tuple[str, ...]
 
 
 # Every kind can be attached.
@@ -35,6 +41,7 @@ SERVER_KINDS: Final[Mapping[str, ServerKind]] = {
         attached_only=("alibi-detect", "alibi-explain", "huggingface", "spark-mlib"),
         own_process={},
         own_process_attached={},
+        allowable=(REPOSITORY,),
     ),
     "triton": ServerKind(
         sign=re.compile(r"(.*/)?(config\.pbtxt|[0-9]+/model\.py)"),
@@ -47,5 +54,6 @@ SERVER_KINDS: Final[Mapping[str, ServerKind]] = {
         },
         # NVIDIA's build has the other backends inside its one process.
         own_process_attached={"python": 24 * _MIB},
+        allowable=(SHARED_MEMORY, TRACE, LOG, REPOSITORY),
     ),
 }

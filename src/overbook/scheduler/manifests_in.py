@@ -151,6 +151,7 @@ def build_server(
         attachment=spec.attachment,
         eviction_policy=spec.eviction_policy,
         environment=spec.environment,
+        allow=spec.allow,
     )
 
 

@@ -106,11 +106,13 @@ def catalogue_replicas(
         if replica is None or replica.hello is None:
             removed.append(ref(replica_id))
             continue
+        server = state.seats.servers.get(replica_id.server)
         kept.append(
             pb.CatalogueReplica(
                 ref=ref(replica_id),
                 agent_target=replica.hello.target,
                 runtime=replica.hello.runtime,
+                allow=() if server is None else server.allow,
             )
         )
     return kept, removed

@@ -217,6 +217,7 @@ class Server:
     environment: ServerEnvironment | None = None
     condition: Condition | None = None
     eviction_policy: str = ""
+    allow: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

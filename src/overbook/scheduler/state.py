@@ -207,6 +207,7 @@ class State:
             smaller = replica.budget < before[0] or replica.limit < before[1]
             if replica.hello is not None:
                 replica.capabilities = capabilities(server, replica.hello)
+                seats.changes.replicas.add(replica.id)  # gateways hear what it allows
             if replica.connected:
                 seats.changes.configured.add(replica.id)
             self.later(self.seats.misplaced(replica, enforce=smaller))
@@ -268,6 +269,7 @@ class State:
         seats.changes.notes.append(Note("ServerRemoved", "Server", name, "deleted"))
         for replica in self.replicas_of(name):
             replica.draining = True
+            seats.changes.replicas.add(replica.id)
             homeless = sorted(replica.models, key=lambda each: seats.models[each].created)
             for model_name in homeless:
                 model = seats.models[model_name]

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19overbook/wire/agent.proto\x12\x0boverbook.v1\"i\n\x0f\x41\x63tivateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x17\n\x0ftimeout_seconds\x18\x02 \x01(\x01\x12\x0f\n\x07suspect\x18\x03 \x01(\x08\x12\x0f\n\x07gateway\x18\x04 \x01(\t\x12\x0c\n\x04\x63\x61ll\x18\x05 \x01(\x04\"\xb1\x02\n\rActivateReply\x12\x33\n\x07outcome\x18\x01 \x01(\x0e\x32\".overbook.v1.ActivateReply.Outcome\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x1b\n\x13retry_after_seconds\x18\x03 \x01(\x01\x12\x16\n\x0ewaited_seconds\x18\x04 \x01(\x01\x12\x14\n\x0cload_seconds\x18\x05 \x01(\x01\"\x8f\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x0c\n\x08RESIDENT\x10\x01\x12\x10\n\x0cNOT_ASSIGNED\x10\x02\x12\x0f\n\x0bLOAD_FAILED\x10\x03\x12\x0e\n\nOVERLOADED\x10\x04\x12\x0c\n\x08\x44\x45\x41\x44LINE\x10\x05\x12\x0f\n\x0bUNAVAILABLE\x10\x06\x12\x0b\n\x07NO_ROOM\x10\x07\" \n\x0fMetadataRequest\x12\r\n\x05model\x18\x01 \x01(\t\",\n\rMetadataReply\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\x12\x0c\n\x04json\x18\x02 \x01(\t\"%\n\x14\x43onfigurationRequest\x12\r\n\x05model\x18\x01 \x01(\t\"B\n\x12\x43onfigurationReply\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\x12\x0c\n\x04json\x18\x02 \x01(\x0c\x12\x0f\n\x07message\x18\x03 \x01(\x0c\"\xc6\x01\n\x0eGatewayToAgent\x12*\n\x05hello\x18\x01 \x01(\x0b\x32\x19.overbook.v1.GatewayHelloH\x00\x12+\n\twithdrawn\x18\x02 \x01(\x0b\x32\x16.overbook.v1.WithdrawnH\x00\x12)\n\x05usage\x18\x03 \x01(\x0b\x32\x18.overbook.v1.UsageReportH\x00\x12%\n\x06passed\x18\x04 \x01(\x0b\x32\x13.overbook.v1.PassedH\x00\x42\t\n\x07message\"\x1f\n\x0cGatewayHello\x12\x0f\n\x07gateway\x18\x01 \x01(\t\"J\n\tWithdrawn\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06ticket\x18\x02 \x01(\x04\x12\x0f\n\x07granted\x18\x03 \x01(\x04\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\"F\n\x06Passed\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x63\x61lls\x18\x02 \x03(\x04\x12\x0f\n\x07granted\x18\x03 \x01(\x04\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\"6\n\x0bUsageReport\x12\'\n\x06models\x18\x01 \x03(\x0b\x32\x17.overbook.v1.ModelUsage\"@\n\nModelUsage\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tin_flight\x18\x02 \x01(\r\x12\x10\n\x08requests\x18\x03 \x01(\x04\"\x9c\x01\n\x0e\x41gentToGateway\x12-\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0b\x32\x1a.overbook.v1.ServerAddressH\x00\x12%\n\x03hot\x18\x02 \x01(\x0b\x32\x16.overbook.v1.HotUpdateH\x00\x12)\n\x08withdraw\x18\x03 \x01(\x0b\x32\x15.overbook.v1.WithdrawH\x00\x42\t\n\x07message\"h\n\rServerAddress\x12\x0c\n\x04rest\x18\x01 \x01(\t\x12\x0c\n\x04grpc\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\r\n\x05infer\x18\x04 \x01(\t\x12\x17\n\x0f\x63ounts_requests\x18\x06 \x01(\x08J\x04\x08\x05\x10\x06\"<\n\tHotUpdate\x12\r\n\x05reset\x18\x01 \x01(\x08\x12\x0e\n\x06models\x18\x02 \x03(\t\x12\x10\n\x08\x63omplete\x18\x03 \x01(\x08\")\n\x08Withdraw\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06ticket\x18\x02 \x01(\x04\x32\xb7\x02\n\x0c\x41gentService\x12\x44\n\x08\x41\x63tivate\x12\x1c.overbook.v1.ActivateRequest\x1a\x1a.overbook.v1.ActivateReply\x12\x44\n\x08Metadata\x12\x1c.overbook.v1.MetadataRequest\x1a\x1a.overbook.v1.MetadataReply\x12S\n\rConfiguration\x12!.overbook.v1.ConfigurationRequest\x1a\x1f.overbook.v1.ConfigurationReply\x12\x46\n\x06\x46ollow\x12\x1b.overbook.v1.GatewayToAgent\x1a\x1b.overbook.v1.AgentToGateway(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19overbook/wire/agent.proto\x12\x0boverbook.v1\"x\n\x0f\x41\x63tivateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x17\n\x0ftimeout_seconds\x18\x02 \x01(\x01\x12\x0f\n\x07suspect\x18\x03 \x01(\x08\x12\x0f\n\x07gateway\x18\x04 \x01(\t\x12\x0c\n\x04\x63\x61ll\x18\x05 \x01(\x04\x12\r\n\x05\x61gain\x18\x06 \x01(\x08\"\xb1\x02\n\rActivateReply\x12\x33\n\x07outcome\x18\x01 \x01(\x0e\x32\".overbook.v1.ActivateReply.Outcome\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x1b\n\x13retry_after_seconds\x18\x03 \x01(\x01\x12\x16\n\x0ewaited_seconds\x18\x04 \x01(\x01\x12\x14\n\x0cload_seconds\x18\x05 \x01(\x01\"\x8f\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x0c\n\x08RESIDENT\x10\x01\x12\x10\n\x0cNOT_ASSIGNED\x10\x02\x12\x0f\n\x0bLOAD_FAILED\x10\x03\x12\x0e\n\nOVERLOADED\x10\x04\x12\x0c\n\x08\x44\x45\x41\x44LINE\x10\x05\x12\x0f\n\x0bUNAVAILABLE\x10\x06\x12\x0b\n\x07NO_ROOM\x10\x07\"6\n\x0c\x45victRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x17\n\x0ftimeout_seconds\x18\x02 \x01(\x01\"-\n\nEvictReply\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07refused\x18\x02 \x01(\x08\" \n\x0fMetadataRequest\x12\r\n\x05model\x18\x01 \x01(\t\",\n\rMetadataReply\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\x12\x0c\n\x04json\x18\x02 \x01(\t\"%\n\x14\x43onfigurationRequest\x12\r\n\x05model\x18\x01 \x01(\t\"B\n\x12\x43onfigurationReply\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\x12\x0c\n\x04json\x18\x02 \x01(\x0c\x12\x0f\n\x07message\x18\x03 \x01(\x0c\"\xc6\x01\n\x0eGatewayToAgent\x12*\n\x05hello\x18\x01 \x01(\x0b\x32\x19.overbook.v1.GatewayHelloH\x00\x12+\n\twithdrawn\x18\x02 \x01(\x0b\x32\x16.overbook.v1.WithdrawnH\x00\x12)\n\x05usage\x18\x03 \x01(\x0b\x32\x18.overbook.v1.UsageReportH\x00\x12%\n\x06passed\x18\x04 \x01(\x0b\x32\x13.overbook.v1.PassedH\x00\x42\t\n\x07message\"\x1f\n\x0cGatewayHello\x12\x0f\n\x07gateway\x18\x01 \x01(\t\"J\n\tWithdrawn\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06ticket\x18\x02 \x01(\x04\x12\x0f\n\x07granted\x18\x03 \x01(\x04\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\"F\n\x06Passed\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x63\x61lls\x18\x02 \x03(\x04\x12\x0f\n\x07granted\x18\x03 \x01(\x04\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\"6\n\x0bUsageReport\x12\'\n\x06models\x18\x01 \x03(\x0b\x32\x17.overbook.v1.ModelUsage\"@\n\nModelUsage\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tin_flight\x18\x02 \x01(\r\x12\x10\n\x08requests\x18\x03 \x01(\x04\"\x9c\x01\n\x0e\x41gentToGateway\x12-\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0b\x32\x1a.overbook.v1.ServerAddressH\x00\x12%\n\x03hot\x18\x02 \x01(\x0b\x32\x16.overbook.v1.HotUpdateH\x00\x12)\n\x08withdraw\x18\x03 \x01(\x0b\x32\x15.overbook.v1.WithdrawH\x00\x42\t\n\x07message\"h\n\rServerAddress\x12\x0c\n\x04rest\x18\x01 \x01(\t\x12\x0c\n\x04grpc\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\r\n\x05infer\x18\x04 \x01(\t\x12\x17\n\x0f\x63ounts_requests\x18\x06 \x01(\x08J\x04\x08\x05\x10\x06\"<\n\tHotUpdate\x12\r\n\x05reset\x18\x01 \x01(\x08\x12\x0e\n\x06models\x18\x02 \x03(\t\x12\x10\n\x08\x63omplete\x18\x03 \x01(\x08\")\n\x08Withdraw\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06ticket\x18\x02 \x01(\x04\x32\xf4\x02\n\x0c\x41gentService\x12\x44\n\x08\x41\x63tivate\x12\x1c.overbook.v1.ActivateRequest\x1a\x1a.overbook.v1.ActivateReply\x12;\n\x05\x45vict\x12\x19.overbook.v1.EvictRequest\x1a\x17.overbook.v1.EvictReply\x12\x44\n\x08Metadata\x12\x1c.overbook.v1.MetadataRequest\x1a\x1a.overbook.v1.MetadataReply\x12S\n\rConfiguration\x12!.overbook.v1.ConfigurationRequest\x1a\x1f.overbook.v1.ConfigurationReply\x12\x46\n\x06\x46ollow\x12\x1b.overbook.v1.GatewayToAgent\x1a\x1b.overbook.v1.AgentToGateway(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,39 +32,43 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'overbook.wire.agent_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ACTIVATEREQUEST']._serialized_start=42
-  _globals['_ACTIVATEREQUEST']._serialized_end=147
-  _globals['_ACTIVATEREPLY']._serialized_start=150
-  _globals['_ACTIVATEREPLY']._serialized_end=455
-  _globals['_ACTIVATEREPLY_OUTCOME']._serialized_start=312
-  _globals['_ACTIVATEREPLY_OUTCOME']._serialized_end=455
-  _globals['_METADATAREQUEST']._serialized_start=457
-  _globals['_METADATAREQUEST']._serialized_end=489
-  _globals['_METADATAREPLY']._serialized_start=491
-  _globals['_METADATAREPLY']._serialized_end=535
-  _globals['_CONFIGURATIONREQUEST']._serialized_start=537
-  _globals['_CONFIGURATIONREQUEST']._serialized_end=574
-  _globals['_CONFIGURATIONREPLY']._serialized_start=576
-  _globals['_CONFIGURATIONREPLY']._serialized_end=642
-  _globals['_GATEWAYTOAGENT']._serialized_start=645
-  _globals['_GATEWAYTOAGENT']._serialized_end=843
-  _globals['_GATEWAYHELLO']._serialized_start=845
-  _globals['_GATEWAYHELLO']._serialized_end=876
-  _globals['_WITHDRAWN']._serialized_start=878
-  _globals['_WITHDRAWN']._serialized_end=952
-  _globals['_PASSED']._serialized_start=954
-  _globals['_PASSED']._serialized_end=1024
-  _globals['_USAGEREPORT']._serialized_start=1026
-  _globals['_USAGEREPORT']._serialized_end=1080
-  _globals['_MODELUSAGE']._serialized_start=1082
-  _globals['_MODELUSAGE']._serialized_end=1146
-  _globals['_AGENTTOGATEWAY']._serialized_start=1149
-  _globals['_AGENTTOGATEWAY']._serialized_end=1305
-  _globals['_SERVERADDRESS']._serialized_start=1307
-  _globals['_SERVERADDRESS']._serialized_end=1411
-  _globals['_HOTUPDATE']._serialized_start=1413
-  _globals['_HOTUPDATE']._serialized_end=1473
-  _globals['_WITHDRAW']._serialized_start=1475
-  _globals['_WITHDRAW']._serialized_end=1516
-  _globals['_AGENTSERVICE']._serialized_start=1519
-  _globals['_AGENTSERVICE']._serialized_end=1830
+  _globals['_ACTIVATEREQUEST']._serialized_end=162
+  _globals['_ACTIVATEREPLY']._serialized_start=165
+  _globals['_ACTIVATEREPLY']._serialized_end=470
+  _globals['_ACTIVATEREPLY_OUTCOME']._serialized_start=327
+  _globals['_ACTIVATEREPLY_OUTCOME']._serialized_end=470
+  _globals['_EVICTREQUEST']._serialized_start=472
+  _globals['_EVICTREQUEST']._serialized_end=526
+  _globals['_EVICTREPLY']._serialized_start=528
+  _globals['_EVICTREPLY']._serialized_end=573
+  _globals['_METADATAREQUEST']._serialized_start=575
+  _globals['_METADATAREQUEST']._serialized_end=607
+  _globals['_METADATAREPLY']._serialized_start=609
+  _globals['_METADATAREPLY']._serialized_end=653
+  _globals['_CONFIGURATIONREQUEST']._serialized_start=655
+  _globals['_CONFIGURATIONREQUEST']._serialized_end=692
+  _globals['_CONFIGURATIONREPLY']._serialized_start=694
+  _globals['_CONFIGURATIONREPLY']._serialized_end=760
+  _globals['_GATEWAYTOAGENT']._serialized_start=763
+  _globals['_GATEWAYTOAGENT']._serialized_end=961
+  _globals['_GATEWAYHELLO']._serialized_start=963
+  _globals['_GATEWAYHELLO']._serialized_end=994
+  _globals['_WITHDRAWN']._serialized_start=996
+  _globals['_WITHDRAWN']._serialized_end=1070
+  _globals['_PASSED']._serialized_start=1072
+  _globals['_PASSED']._serialized_end=1142
+  _globals['_USAGEREPORT']._serialized_start=1144
+  _globals['_USAGEREPORT']._serialized_end=1198
+  _globals['_MODELUSAGE']._serialized_start=1200
+  _globals['_MODELUSAGE']._serialized_end=1264
+  _globals['_AGENTTOGATEWAY']._serialized_start=1267
+  _globals['_AGENTTOGATEWAY']._serialized_end=1423
+  _globals['_SERVERADDRESS']._serialized_start=1425
+  _globals['_SERVERADDRESS']._serialized_end=1529
+  _globals['_HOTUPDATE']._serialized_start=1531
+  _globals['_HOTUPDATE']._serialized_end=1591
+  _globals['_WITHDRAW']._serialized_start=1593
+  _globals['_WITHDRAW']._serialized_end=1634
+  _globals['_AGENTSERVICE']._serialized_start=1637
+  _globals['_AGENTSERVICE']._serialized_end=2009
 # @@protoc_insertion_point(module_scope)

@@ -40,6 +40,11 @@ class AgentServiceStub:
                 request_serializer=overbook_dot_wire_dot_agent__pb2.ActivateRequest.SerializeToString,
                 response_deserializer=overbook_dot_wire_dot_agent__pb2.ActivateReply.FromString,
                 _registered_method=True)
+        self.Evict = channel.unary_unary(
+                '/overbook.v1.AgentService/Evict',
+                request_serializer=overbook_dot_wire_dot_agent__pb2.EvictRequest.SerializeToString,
+                response_deserializer=overbook_dot_wire_dot_agent__pb2.EvictReply.FromString,
+                _registered_method=True)
         self.Metadata = channel.unary_unary(
                 '/overbook.v1.AgentService/Metadata',
                 request_serializer=overbook_dot_wire_dot_agent__pb2.MetadataRequest.SerializeToString,
@@ -64,6 +69,14 @@ class AgentServiceServicer:
     def Activate(self, request, context):
         """Makes a model resident and answers when it is, or why it is not. Safe to repeat; calls for one model
         share one load. Cancelling the call withdraws the wish.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Evict(self, request, context):
+        """Makes a model cold because a person wants it, and answers when its bytes are back, or why they are not. The next
+        request brings it back. Cancelling the call ends the waiting only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -97,6 +110,11 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.Activate,
                     request_deserializer=overbook_dot_wire_dot_agent__pb2.ActivateRequest.FromString,
                     response_serializer=overbook_dot_wire_dot_agent__pb2.ActivateReply.SerializeToString,
+            ),
+            'Evict': grpc.unary_unary_rpc_method_handler(
+                    servicer.Evict,
+                    request_deserializer=overbook_dot_wire_dot_agent__pb2.EvictRequest.FromString,
+                    response_serializer=overbook_dot_wire_dot_agent__pb2.EvictReply.SerializeToString,
             ),
             'Metadata': grpc.unary_unary_rpc_method_handler(
                     servicer.Metadata,
@@ -142,6 +160,33 @@ class AgentService:
             '/overbook.v1.AgentService/Activate',
             overbook_dot_wire_dot_agent__pb2.ActivateRequest.SerializeToString,
             overbook_dot_wire_dot_agent__pb2.ActivateReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Evict(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/overbook.v1.AgentService/Evict',
+            overbook_dot_wire_dot_agent__pb2.EvictRequest.SerializeToString,
+            overbook_dot_wire_dot_agent__pb2.EvictReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,10 @@ class AgentServiceStub:
     """Makes a model resident and answers when it is, or why it is not. Safe to repeat; calls for one model
     share one load. Cancelling the call withdraws the wish.
     """
+    Evict: _grpc.UnaryUnaryMultiCallable[_agent_pb2.EvictRequest, _agent_pb2.EvictReply]
+    """Makes a model cold because a person wants it, and answers when its bytes are back, or why they are not. The next
+    request brings it back. Cancelling the call ends the waiting only.
+    """
     Metadata: _grpc.UnaryUnaryMultiCallable[_agent_pb2.MetadataRequest, _agent_pb2.MetadataReply]
     """Open Inference Protocol metadata of an assigned model, without loading it."""
     Configuration: _grpc.UnaryUnaryMultiCallable[_agent_pb2.ConfigurationRequest, _agent_pb2.ConfigurationReply]
@@ -52,6 +56,10 @@ class AgentServiceAsyncStub(AgentServiceStub):
     Activate: _aio.UnaryUnaryMultiCallable[_agent_pb2.ActivateRequest, _agent_pb2.ActivateReply]  # type: ignore[assignment]
     """Makes a model resident and answers when it is, or why it is not. Safe to repeat; calls for one model
     share one load. Cancelling the call withdraws the wish.
+    """
+    Evict: _aio.UnaryUnaryMultiCallable[_agent_pb2.EvictRequest, _agent_pb2.EvictReply]  # type: ignore[assignment]
+    """Makes a model cold because a person wants it, and answers when its bytes are back, or why they are not. The next
+    request brings it back. Cancelling the call ends the waiting only.
     """
     Metadata: _aio.UnaryUnaryMultiCallable[_agent_pb2.MetadataRequest, _agent_pb2.MetadataReply]  # type: ignore[assignment]
     """Open Inference Protocol metadata of an assigned model, without loading it."""
@@ -71,6 +79,16 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_agent_pb2.ActivateReply, _abc.Awaitable[_agent_pb2.ActivateReply]]:
         """Makes a model resident and answers when it is, or why it is not. Safe to repeat; calls for one model
         share one load. Cancelling the call withdraws the wish.
+        """
+
+    @_abc_1.abstractmethod
+    def Evict(
+        self,
+        request: _agent_pb2.EvictRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.EvictReply, _abc.Awaitable[_agent_pb2.EvictReply]]:
+        """Makes a model cold because a person wants it, and answers when its bytes are back, or why they are not. The next
+        request brings it back. Cancelling the call ends the waiting only.
         """
 
     @_abc_1.abstractmethod

@@ -923,20 +923,26 @@ class CatalogueReplica(_message.Message):
     REF_FIELD_NUMBER: _builtins.int
     AGENT_TARGET_FIELD_NUMBER: _builtins.int
     RUNTIME_FIELD_NUMBER: _builtins.int
+    ALLOW_FIELD_NUMBER: _builtins.int
     agent_target: _builtins.str
     runtime: _builtins.str
     @_builtins.property
     def ref(self) -> _common_pb2.ReplicaRef: ...
+    @_builtins.property
+    def allow(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """calls that touch its machine and are passed on to it, by the Server's words"""
+
     def __init__(
         self,
         *,
         ref: _common_pb2.ReplicaRef | None = ...,
         agent_target: _builtins.str = ...,
         runtime: _builtins.str = ...,
+        allow: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ref", b"ref"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_target", b"agent_target", "ref", b"ref", "runtime", b"runtime"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_target", b"agent_target", "allow", b"allow", "ref", b"ref", "runtime", b"runtime"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

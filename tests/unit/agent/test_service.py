@@ -11,6 +11,7 @@ import grpc
 import grpc.aio
 import pytest
 
+from overbook.agent.commands import Commands
 from overbook.agent.service import AgentService, outcome_of
 from overbook.metrics import REGISTRY
 from overbook.residency.effects import Refusal
@@ -28,7 +29,8 @@ _NO_ROOM = {"outcome": "no room"}
 @contextlib.asynccontextmanager
 async def served(made: World, folder: Path) -> AsyncIterator[agent_pb2_grpc.AgentServiceAsyncStub]:
     server = grpc.aio.server()
-    service = AgentService(made.assignments, made.actor.followers)
+    commands = Commands(made.actor, made.assignments)
+    service = AgentService(made.assignments, made.actor.followers, commands)
     agent_pb2_grpc.add_AgentServiceServicer_to_server(service, server)
     target = f"unix:{folder}/agent.sock"
     server.add_insecure_port(target)
@@ -65,6 +67,31 @@ async def test_outcomes(tmp_path: Path) -> None:
         assert (reply.outcome, reply.reason) == (pb.ActivateReply.LOAD_FAILED, "bad pickle")
         reply = await stub.Activate(pb.ActivateRequest(model="stranger"))
         assert reply.outcome == pb.ActivateReply.NOT_ASSIGNED
+
+
+async def test_a_person_who_wants_a_model_has_it_tried_again_at_once(tmp_path: Path) -> None:
+    async with world() as made, served(made, tmp_path) as stub:
+        made.server.scripts[B] = Script(fail="bad pickle")
+        await made.assign(spec(B))
+        for again, loads in ((False, 1), (True, 2)):
+            request = pb.ActivateRequest(model=B, timeout_seconds=5, again=again)
+            reply = await stub.Activate(request)
+            assert reply.outcome == pb.ActivateReply.LOAD_FAILED
+            assert made.server.loads == [B] * loads
+
+
+async def test_evict_waits_until_the_model_is_cold(tmp_path: Path) -> None:
+    async with world() as made, served(made, tmp_path) as stub:
+        await made.assign(spec(A), spec(B, pinned=True))
+        reply = await stub.Evict(pb.EvictRequest(model=A, timeout_seconds=5))
+        assert (reply.reason, reply.refused) == ("", False)
+        assert made.state(A) is State.COLD
+        reply = await stub.Evict(pb.EvictRequest(model=B))
+        assert reply.refused
+        assert "`overbook unpin b` first" in reply.reason
+        reply = await stub.Evict(pb.EvictRequest(model="stranger"))
+        assert "not on this server replica" in reply.reason
+        assert not reply.refused
 
 
 async def test_no_room_beside_pinned_models_has_a_name_of_its_own(tmp_path: Path) -> None:

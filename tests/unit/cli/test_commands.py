@@ -536,6 +536,14 @@ def test_describe_server(overbook: Overbook, fake: FakeOverbook) -> None:
         if line.startswith("evictionPolicy")
     ]
     assert told == ["evictionPolicy: lru"]
+
+    def described() -> str:
+        return " ".join(overbook("describe", "server", "mlserver").stdout.split())
+
+    assert "allow: nothing (the default)" in described()
+    chosen["spec"]["allow"] = ["log", "trace"]
+    fake.add(chosen)
+    assert "allow: log, trace " in described()
     fake.add(server("mlserver"))
     fake.registered = [f"m{index}" for index in range(31)]
     text = overbook("describe", "server", "mlserver").stdout

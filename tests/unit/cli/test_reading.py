@@ -57,7 +57,11 @@ def test_every_field_that_is_read_is_described(
         model("broken", ready=False, reason="ModelFailed", message="invalid load key"),
         of_replica(model("doubtful"), unverified="spec.verify is false"),
         without_a_place(model("lost")),
-        with_spec(of_replica(server("mlserver"), foreignModels=[foreign]), evictionPolicy="worth"),
+        with_spec(
+            of_replica(server("mlserver"), foreignModels=[foreign]),
+            evictionPolicy="worth",
+            allow=["log"],
+        ),
     )
     fake.logs["mlserver/0"] = [["a line"]]
     for command in (

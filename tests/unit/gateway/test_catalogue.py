@@ -54,6 +54,17 @@ async def test_a_model_may_say_how_long_its_requests_wait() -> None:
     assert [entry and entry.activation_timeout for entry in entries] == [90.0, None]
 
 
+async def test_what_a_server_allows_may_change() -> None:
+    catalogue = Catalogue()
+    changes: list[frozenset[str]] = []
+    catalogue.on_replicas = lambda: changes.append(catalogue.replicas()["s/0"].allow)
+    for words in (["log"], ["log"], []):
+        told = replica(0, "t")
+        told.allow.extend(words)
+        catalogue.apply(scheduler_pb2.CatalogueUpdate(replicas=[told], complete=True))
+    assert changes == [{"log"}, frozenset()]
+
+
 async def test_known_only_after_a_complete_sync() -> None:
     catalogue = Catalogue()
     catalogue.apply(scheduler_pb2.CatalogueUpdate(reset=True, models=[model("a", 0)]))

@@ -242,6 +242,15 @@ def test_every_problem_is_said_at_once() -> None:
             server(evictionPolicy="fifo"),
             "spec.evictionPolicy: 'fifo' is not a policy; expected worth or lru",
         ),
+        (
+            server(allow=["log", "shm"]),
+            "spec.allow[1]: 'shm' is nothing that can be allowed; expected log, repository, sharedMemory or trace",
+        ),
+        (server(allow="log"), "spec.allow: 'log' is not a list"),
+        (
+            server(allow=["repository", "trace"]),
+            "spec.allow[1]: 'trace' is a call that mlserver does not have; expected repository, or leave it out",
+        ),
         ({**model(), "data": 1}, "data: unknown field in overbook.dev/v1alpha1"),
     ],
 )
@@ -286,6 +295,14 @@ def test_a_server_chooses_who_leaves_first(policy: str) -> None:
     manifest = validate_object(server(evictionPolicy=policy)).manifest
     assert isinstance(manifest, ServerManifest)
     assert manifest.spec.eviction_policy == policy
+
+
+@pytest.mark.parametrize("kind", ["triton", "of-somebody-else"])
+def test_a_server_allows_what_touches_its_machine(kind: str) -> None:
+    words = ("sharedMemory", "trace", "log", "repository")
+    manifest = validate_object(server(serverConfig=kind, allow=list(words))).manifest
+    assert isinstance(manifest, ServerManifest)
+    assert manifest.spec.allow == words
 
 
 def test_dots_are_fine_in_kubernetes() -> None:

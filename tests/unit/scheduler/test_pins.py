@@ -148,7 +148,7 @@ def test_what_a_pinned_model_calls_is_pinned_with_it(world: World) -> None:
     assert warned(world, "middle") == []
     pin(world, "ensemble")
     (line,) = warned(world, "ensemble")
-    assert "pinned models take 7.2M (7200000 bytes) of 10M" in line
+    assert "pinned models take 6.87MiB (7200000 bytes) of 9.54MiB" in line
     assert "no room for middle" in line
     told = world.state.seats
     assert told.pinned_by(world.model("large")) == "ensemble"

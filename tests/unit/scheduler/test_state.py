@@ -12,6 +12,7 @@ from overbook.placement import ReplicaId, Unseen
 from overbook.scheduler import agents_in
 from overbook.scheduler.errors import Conflict, Invalid, NotFound
 from overbook.scheduler.manifests_in import NOT_LOOKED, set_pin
+from overbook.scheduler.messages import catalogue_replicas
 from overbook.scheduler.records import Role
 from tests.unit.scheduler.world import FILES, MB, World, a_report, replica
 
@@ -241,6 +242,20 @@ def test_agents_are_told_of_another_eviction_policy(world: World) -> None:
     world.bye("mlserver/0")
     world.hello()
     assert world.last.configured == {replica("mlserver/0")}, "it may have had another one"
+
+
+def test_gateways_are_told_at_once_what_a_server_allows(world: World) -> None:
+    def told() -> list[str]:
+        ((entry,), _) = catalogue_replicas(world.state, [replica("mlserver/0")])
+        return list(entry.allow)
+
+    assert told() == []
+    world.server(allow=["repository"])
+    assert world.last.replicas == {replica("mlserver/0")}
+    assert told() == ["repository"]
+    world.state.remove_server("mlserver")
+    assert replica("mlserver/0") in world.settle().replicas
+    assert told() == []
 
 
 def test_deleting_a_server_sends_its_models_elsewhere(world: World) -> None:

@@ -16,12 +16,19 @@ from overbook.gateway.oip.errors import (
     UnknownModel,
     UnknownRegion,
 )
-from overbook.gateway.oip.ports import CatalogueView, Entry, MetadataSource, ServersView
-from overbook.gateway.oip.surface import TRITON, Call, Way
+from overbook.gateway.oip.ports import (
+    AllowedView,
+    CatalogueView,
+    Entry,
+    MetadataSource,
+    ServersView,
+)
+from overbook.gateway.oip.surface import TRITON, Call, Way, how_to_allow
+from overbook.runtimes.server_kinds import LOG, REPOSITORY, SHARED_MEMORY, TRACE
 from overbook.wire.limits import MAX_SHOWN
 
 SERVER_NAME: Final = "overbook"
-# By kind of server, in Triton's words. What is refused (model repository, shared memory, trace, logging) is not named.
+# By kind of server, in Triton's words. What has to be allowed is named where some Server allows it.
 _EXTENSIONS: Final[Mapping[str, tuple[str, ...]]] = {
     TRITON: (
         *("classification", "sequence", "schedule_policy", "model_configuration"),
@@ -29,6 +36,12 @@ _EXTENSIONS: Final[Mapping[str, tuple[str, ...]]] = {
     )
 }
 _OF_ALL: Final = ("binary_tensor_data",)
+_ALLOWED: Final[Mapping[str, tuple[str, ...]]] = {
+    REPOSITORY: ("model_repository", "model_repository(unload_dependents)"),
+    SHARED_MEMORY: ("system_shared_memory", "cuda_shared_memory"),
+    TRACE: ("trace",),
+    LOG: ("logging",),
+}
 METADATA_TIMEOUT_SECONDS: Final = 10.0
 
 
@@ -61,11 +74,17 @@ class Answers:
     """Looks at the catalogue and says what is so; never makes a model resident."""
 
     def __init__(
-        self, *, catalogue: CatalogueView, metadata: MetadataSource, servers: ServersView
+        self,
+        *,
+        catalogue: CatalogueView,
+        metadata: MetadataSource,
+        servers: ServersView,
+        allowed: AllowedView,
     ) -> None:
         self._catalogue = catalogue
         self._metadata = metadata
         self._servers = servers
+        self._allowed = allowed
         self._leaving = False
 
     def leave(self) -> None:
@@ -79,8 +98,13 @@ class Answers:
     @property
     def extensions(self) -> list[str]:
         """Of the protocol: what one of the servers understands and the gateway passes on."""
-        found = (_EXTENSIONS.get(kind, ()) for kind in sorted(self._servers.kinds()))
-        return list(dict.fromkeys((*(each for these in found for each in these), *_OF_ALL)))
+        words = set(self._allowed.words())
+        found = (
+            *(_EXTENSIONS.get(kind, ()) for kind in sorted(self._servers.kinds())),
+            _OF_ALL,
+            *(names for word, names in _ALLOWED.items() if word in words),
+        )
+        return list(dict.fromkeys(each for these in found for each in these))
 
     def kind(self, name: str) -> str:
         """Which kind of server has the model; "" where that is not known."""
@@ -157,7 +181,7 @@ class Answers:
         command = "activate" if verb == "load" else "evict"
         return NotAllowed(
             f"{verb} of model {name!r} refused: models come and go by themselves as requests "
-            f"need them; to force it, use `overbook {command} {name}`"
+            f"need them; to force it, use `overbook {command} {name}`; {how_to_allow(REPOSITORY)}"
         )
 
     def refuse(self, call: Call, name: str = "") -> NoAnswer:
@@ -174,7 +198,7 @@ class Answers:
         return NotAllowed(f"{call.path.rpartition('Service/')[2]} refused: {call.remark}")
 
     def region(self, name: str, kind: str) -> None:
-        """Raises UnknownRegion where a region of shared memory is named: nobody can register one."""
+        """Raises UnknownRegion where a region of shared memory is named although nobody can register one."""
         if name:
             raise UnknownRegion(f"Unable to find {kind} shared memory region: '{name[:MAX_SHOWN]}'")
 

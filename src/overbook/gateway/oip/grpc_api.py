@@ -18,17 +18,9 @@ from overbook.gateway.oip.configuration import Configurations
 from overbook.gateway.oip.errors import BadRequest, NoAnswer
 from overbook.gateway.oip.metadata import metadata_message
 from overbook.gateway.oip.methods import status_of
-from overbook.gateway.oip.model_name import model_name
 from overbook.gateway.oip.relay import StreamRelay
 from overbook.gateway.oip.statistics import Statistics
-from overbook.gateway.oip.surface import (
-    HEALTH_SERVICE,
-    REPOSITORY_SERVICE,
-    RPCS,
-    SERVICE,
-    Call,
-    Way,
-)
+from overbook.gateway.oip.surface import HEALTH_SERVICE, REPOSITORY_SERVICE, SERVICE
 from overbook.gateway.snapshot.names import INFER_PATH
 from overbook.wire import oip_pb2 as pb
 
@@ -47,12 +39,10 @@ def build_handlers(
     statistics: Statistics,
     configurations: Configurations,
 ) -> tuple[grpc.GenericRpcHandler, ...]:
-    """The handlers of all services, to be added to one gRPC server."""
+    """The handlers of all services, to be added to one gRPC server; those of `passed_grpc` go before them."""
     calls = _Calls(answers, statistics, configurations)
     repository: _Handlers = {
         "RepositoryIndex": _unary(calls.index, pb.RepositoryIndexRequest),
-        "RepositoryModelLoad": _unary(calls.load, pb.RepositoryModelLoadRequest),
-        "RepositoryModelUnload": _unary(calls.unload, pb.RepositoryModelUnloadRequest),
     }
     inference: _Handlers = {
         "ServerLive": _unary(calls.server_live, pb.ServerLiveRequest),
@@ -66,47 +56,13 @@ def build_handlers(
         # No serialisers: these pass the messages on as the bytes they are.
         "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(relay.handle),
         "ModelInfer": compressed.handler(INFER_PATH),
-        **_shared_memory(answers),
-    }
-    prefix = f"/{SERVICE}/"
-    refused = {
-        call.path.removeprefix(prefix): _refused(answers, call)
-        for call in RPCS
-        if Way.REFUSED in (call.mlserver, call.triton) and call.path.startswith(prefix)
     }
     health: _Handlers = {"Check": _bytes(calls.health)}
     return (
-        grpc.method_handlers_generic_handler(SERVICE, {**refused, **inference, **repository}),
+        grpc.method_handlers_generic_handler(SERVICE, {**inference, **repository}),
         grpc.method_handlers_generic_handler(REPOSITORY_SERVICE, repository),
         grpc.method_handlers_generic_handler(HEALTH_SERVICE, health),
     )
-
-
-def _shared_memory(answers: Answers) -> _Handlers:
-    """What is answered although nothing can be registered; all answers are empty messages."""
-
-    def status(kind: str) -> Callable[[bytes], Awaitable[bytes]]:
-        async def call(message: bytes) -> bytes:
-            answers.region(model_name(message), kind)
-            return b""
-
-        return call
-
-    async def unregister(_: bytes) -> bytes:
-        return b""
-
-    return {
-        f"{kind}SharedMemory{verb}": _bytes(call)
-        for kind in ("System", "Cuda")
-        for verb, call in (("Status", status(kind.lower())), ("Unregister", unregister))
-    }
-
-
-def _refused(answers: Answers, call: Call) -> grpc.RpcMethodHandler[bytes, bytes]:
-    async def refuse(_: bytes) -> bytes:
-        raise answers.refuse(call)
-
-    return _bytes(refuse)
 
 
 def _bytes(call: Callable[[bytes], Awaitable[bytes]]) -> grpc.RpcMethodHandler[bytes, bytes]:
@@ -192,11 +148,3 @@ class _Calls:
                 for item in self._answers.index(ready_only=request.ready)
             ]
         )
-
-    async def load(self, request: pb.RepositoryModelLoadRequest) -> pb.RepositoryModelLoadResponse:
-        raise self._answers.refuse_repository("load", request.model_name)
-
-    async def unload(
-        self, request: pb.RepositoryModelUnloadRequest
-    ) -> pb.RepositoryModelUnloadResponse:
-        raise self._answers.refuse_repository("unload", request.model_name)

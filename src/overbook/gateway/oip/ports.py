@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -81,3 +82,37 @@ yet."""
 
 MetadataSource = Callable[[str], Awaitable[Mapping[str, object] | None]]
 """A registered model's OIP metadata, got without loading it; None when no replica can tell."""
+
+
+class AllowedView(Protocol):
+    """What Servers allow, by the words of their manifests."""
+
+    def words(self) -> Iterable[str]:
+        """All words that some Server allows."""
+        ...
+
+    def servers(self, word: str) -> Sequence[ServerAddress | None]:
+        """The server replicas that allow it, always in the same order; None for each that cannot be asked now."""
+        ...
+
+    def forbidding(self, model: str, word: str) -> Sequence[str]:
+        """The names of the Servers that have the model and do not allow it."""
+        ...
+
+
+class Residency(Protocol):
+    """Models in memory because somebody says so, and not because a request needs them."""
+
+    async def load(self, model: str) -> None:
+        """Returns when it is in memory on all its replicas. Raises NotAvailable."""
+        ...
+
+    async def unload(self, model: str) -> None:
+        """Returns when its memory is given back on all its replicas. Raises NotAvailable, NotAllowed."""
+        ...
+
+    def resident(
+        self, model: str, *, everywhere: bool
+    ) -> AbstractAsyncContextManager[Sequence[ServerAddress]]:
+        """In memory for as long as the block runs, on one of its replicas or on all. Raises NotAvailable."""
+        ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from starlette.applications import Starlette
@@ -31,7 +31,6 @@ _MODEL: Final = "/v2/models/{name}"
 _VERSION: Final = "/v2/models/{name}/versions/{version}"
 
 _REPOSITORIES: Final = ("/v2/repository", "/v2/repository/{repository}")
-_NAMES: Final = ("MODEL", "VERSION", "REGION", "REPOSITORY")
 
 _STATUS: Final[dict[type[Exception], int]] = {
     UnknownModel: 404,
@@ -45,9 +44,15 @@ _Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def build_app(
-    answers: Answers, statistics: Statistics, configurations: Configurations
+    answers: Answers,
+    statistics: Statistics,
+    configurations: Configurations,
+    allowed: Sequence[Route],
 ) -> Starlette:
-    """The whole application. Every error has the protocol's form ``{"error": ...}``."""
+    """The whole application. Every error has the protocol's form ``{"error": ...}``.
+
+    ``allowed``: the calls that a Server may allow; see `passed_rest`.
+    """
     routes = [
         Route("/v2", _server_metadata(answers)),
         Route("/v2/", _server_metadata(answers)),
@@ -66,12 +71,7 @@ def build_app(
             Route(f"{path}/index", _index(answers), methods=["GET", "POST"])
             for path in _REPOSITORIES
         ),
-        *(
-            Route(f"{path}/models/{{name}}/{verb}", _repository(answers, verb), methods=["POST"])
-            for path in _REPOSITORIES
-            for verb in ("load", "unload")
-        ),
-        *(route for kind in ("system", "cuda") for route in _shared_memory(answers, kind)),
+        *allowed,
         *(_refused(answers, call) for call in REST if Way.REFUSED in (call.mlserver, call.triton)),
     ]
     app = Starlette(
@@ -154,35 +154,11 @@ def _all_statistics(statistics: Statistics) -> _Endpoint:
     return endpoint
 
 
-def _shared_memory(answers: Answers, kind: str) -> list[Route]:
-    """What is answered although nothing can be registered."""
-
-    async def status(request: Request) -> Response:
-        answers.region(request.path_params.get("region", ""), kind)
-        return JSONResponse([])
-
-    async def unregister(_: Request) -> Response:
-        return Response(media_type="application/json")
-
-    return [
-        Route(f"/v2/{kind}sharedmemory{region}/{verb}", endpoint, methods=[method])
-        for region in ("", "/region/{region}")
-        for verb, method, endpoint in (
-            ("status", "GET", status),
-            ("unregister", "POST", unregister),
-        )
-    ]
-
-
 def _refused(answers: Answers, call: Call) -> Route:
-    path = call.path
-    for name in _NAMES:
-        path = path.replace(name, "{name}" if name == "MODEL" else f"{{{name.lower()}}}")
+    async def endpoint(_: Request) -> Response:
+        raise answers.refuse(call)
 
-    async def endpoint(request: Request) -> Response:
-        raise answers.refuse(call, request.path_params.get("name", ""))
-
-    return Route(path, endpoint, methods=[call.method])
+    return Route(call.path, endpoint, methods=[call.method])
 
 
 def _index(answers: Answers) -> _Endpoint:
@@ -192,13 +168,6 @@ def _index(answers: Answers) -> _Endpoint:
         return JSONResponse(
             [{"name": item.name, "state": item.state, "reason": item.reason} for item in items]
         )
-
-    return endpoint
-
-
-def _repository(answers: Answers, verb: str) -> _Endpoint:
-    async def endpoint(request: Request) -> Response:
-        raise answers.refuse_repository(verb, request.path_params["name"])
 
     return endpoint
 

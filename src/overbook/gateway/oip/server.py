@@ -18,13 +18,20 @@ from overbook.gateway.oip.answers import Answers
 from overbook.gateway.oip.compressed import CompressedCalls
 from overbook.gateway.oip.configuration import Configurations, by_call
 from overbook.gateway.oip.grpc_api import build_handlers
+from overbook.gateway.oip.kept import Kept
+from overbook.gateway.oip.passed_grpc import allowed_handlers
+from overbook.gateway.oip.passed_on import PassedOn
+from overbook.gateway.oip.passed_rest import allowed_routes
 from overbook.gateway.oip.ports import (
+    AllowedView,
     CatalogueView,
     ConfigurationSource,
     MetadataSource,
+    Residency,
     ServersView,
 )
 from overbook.gateway.oip.relay import StreamRelay
+from overbook.gateway.oip.repository import RepositoryControl
 from overbook.gateway.oip.rest import build_app
 from overbook.gateway.oip.statistics import Statistics
 from overbook.wire.limits import MAX_MESSAGE
@@ -71,11 +78,18 @@ class OipServer:
         metadata: MetadataSource,
         configuration: ConfigurationSource,
         servers: ServersView,
+        allowed: AllowedView,
+        residency: Residency,
+        kept: Kept,
     ) -> None:
         self._settings = settings
         self._configuration = configuration
-        self._answers = Answers(catalogue=catalogue, metadata=metadata, servers=servers)
-        self._statistics = Statistics(self._answers, servers)
+        self._answers = answers = Answers(
+            catalogue=catalogue, metadata=metadata, servers=servers, allowed=allowed
+        )
+        self._statistics = Statistics(answers, servers)
+        self._passed = PassedOn(answers, allowed, residency, kept)
+        self._control = RepositoryControl(answers, allowed, residency)
         self.serving = asyncio.Event()
 
     def leave(self) -> None:
@@ -94,7 +108,10 @@ class OipServer:
                     configurations = Configurations(
                         self._answers, self._configuration, by_call(upstream)
                     )
-                    rest = _RestServer(build_app(self._answers, self._statistics, configurations))
+                    routes = allowed_routes(self._passed, self._control)
+                    rest = _RestServer(
+                        build_app(self._answers, self._statistics, configurations, routes)
+                    )
                     group.create_task(rest.serve_until_cancelled(listener), name="oip rest")
                     await rest.started_event.wait()
                     group.create_task(self._serve_grpc(upstream, configurations), name="oip grpc")
@@ -110,8 +127,9 @@ class OipServer:
         )
         compressed = CompressedCalls(answers=self._answers, upstream=upstream)
         server = grpc.aio.server(
-            handlers=build_handlers(
-                self._answers, relay, compressed, self._statistics, configurations
+            handlers=(
+                *allowed_handlers(self._passed, self._control),
+                *build_handlers(self._answers, relay, compressed, self._statistics, configurations),
             ),
             options=_MESSAGE_OPTIONS,
             maximum_concurrent_rpcs=MAX_CONCURRENT_RPCS,

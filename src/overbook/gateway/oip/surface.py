@@ -2,7 +2,9 @@
 
 One table: the endpoints refuse by it, requests for cold models are checked against it before anything is loaded, and
 docs/protocol.md is made of it. Its calls are compared with the servers' own (`scripts/protocol.py`), so that none is
-forgotten. In paths MODEL, VERSION, REGION and REPOSITORY stand for names.
+forgotten. In paths MODEL, VERSION, REGION and REPOSITORY stand for names. What touches the machine of a server is
+refused unless its Server allows it by a word (`allow` in its manifest); what becomes of it then is `passed_on`'s and
+`repository`'s.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
+
+from overbook.runtimes.server_kinds import LOG, REPOSITORY, SHARED_MEMORY, TRACE
 
 GRPC: Final = "gRPC"
 MLSERVER: Final = "mlserver"
@@ -23,45 +27,56 @@ HEALTH_SERVICE: Final = "grpc.health.v1.Health"
 
 class Way(Enum):
     """Who answers. SERVER: the model's server, and a cold model is brought into memory for it. HERE: the gateway, and
-    no model is. REFUSED: nobody, by decision. ABSENT: nobody, as that server has no such call.
+    no model is. ALLOWED: the servers whose Server allows it, and else nobody. REFUSED: nobody, by decision. ABSENT:
+    nobody, as that server has no such call.
     """
 
     SERVER = "the server"
     HERE = "the gateway"
+    ALLOWED = "if allowed"
     REFUSED = "refused"
     ABSENT = "not there"
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """``method``: of HTTP, or GRPC. ``remark``: why it is refused, or what differs from the server's own answer."""
+    """``method``: of HTTP, or GRPC. ``remark``: why it is refused, or what differs from the server's own answer.
+
+    ``allow``: the word by which a Server allows it; "" where it need not be allowed.
+    """
 
     method: str
     path: str
     mlserver: Way
     triton: Way
     remark: str = ""
+    allow: str = ""
 
     def way(self, kind: str) -> Way:
         """Who answers it for models on this kind of server."""
         return {MLSERVER: self.mlserver, TRITON: self.triton}.get(kind, Way.ABSENT)
 
 
-REPOSITORY: Final = (
+def how_to_allow(word: str) -> str:
+    """What to do so that a call is not refused, for people."""
+    return f"`allow: [{word}]` in the Server's manifest allows it"
+
+
+_REPOSITORY: Final = (
     "models come and go by themselves as requests need them; "
-    "`overbook activate` and `overbook evict` force it"
+    f"`overbook activate` and `overbook evict` force it; {how_to_allow(REPOSITORY)}"
 )
-SHARED_MEMORY: Final = (
+_SHARED_MEMORY: Final = (
     "shared memory is a region of the machine that the server runs on, and models share their server; "
-    "send tensors in the request"
+    f"send tensors in the request; {how_to_allow(SHARED_MEMORY)}"
 )
-TRACING: Final = (
-    "trace settings name files on the server's machine, and models share their server; "
-    "they are set where the server is started"
+_TRACING: Final = (
+    "trace settings are about files on the server's machine, and models share their server; "
+    f"{how_to_allow(TRACE)}"
 )
-LOGGING: Final = (
-    "log settings name files on the server's machine, and models share their server; "
-    "they are set where the server is started"
+_LOGGING: Final = (
+    "log settings are about files on the server's machine, and models share their server; "
+    f"{how_to_allow(LOG)}"
 )
 _OWN_DOCUMENT: Final = (
     "it describes the server; /v2/models/MODEL/docs/dataplane.json tells a model's"
@@ -82,27 +97,38 @@ _STREAM: Final = (
     "and as ModelInferResponse, as MLServer's do, where the metadata of the stream names the model (seldon-model)"
 )
 _OWN_PATHS: Final = "paths that a model defines; outside of /v2/models/MODEL the header seldon-model names the model"
-_NOTHING_REGISTERED: Final = "nothing is registered through the gateway, and so nothing is listed"
-_NOTHING_TO_END: Final = "nothing is registered through the gateway; done at once"
+_REGISTERED: Final = (
+    f"of all servers that allow it (`{SHARED_MEMORY}`); where none does, nothing is registered"
+)
+_UNREGISTERED: Final = (
+    f"on all servers that allow it (`{SHARED_MEMORY}`); where none does, done at once"
+)
 
 _BOTH: Final = (Way.SERVER, Way.SERVER)
 _HERE: Final = (Way.HERE, Way.HERE)
 _HERE_FOR_TRITON: Final = (Way.ABSENT, Way.HERE)
 _OF_MLSERVER: Final = (Way.SERVER, Way.ABSENT)
-_REFUSED: Final = (Way.REFUSED, Way.REFUSED)
-_REFUSED_TRITON: Final = (Way.ABSENT, Way.REFUSED)
+_ALLOWED: Final = (Way.ALLOWED, Way.ALLOWED)
+_ALLOWED_TRITON: Final = (Way.ABSENT, Way.ALLOWED)
+_ALLOWED_MLSERVER: Final = (Way.ALLOWED, Way.ABSENT)
 _REFUSED_MLSERVER: Final = (Way.REFUSED, Way.ABSENT)
 _MODEL: Final = "/v2/models/MODEL"
 
 
 def _of_model(
-    method: str, verb: str, ways: tuple[Way, Way], remark: str = "", *, slash: str = "/"
+    method: str,
+    verb: str,
+    ways: tuple[Way, Way],
+    remark: str = "",
+    allow: str = "",
+    *,
+    slash: str = "/",
 ) -> list[Call]:
     """With and without a version in the path."""
     rest = f"{slash}{verb}" if verb else ""
     return [
-        Call(method, f"{_MODEL}{rest}", *ways, remark),
-        Call(method, f"{_MODEL}/versions/VERSION{rest}", *ways, remark),
+        Call(method, f"{_MODEL}{rest}", *ways, remark, allow),
+        Call(method, f"{_MODEL}/versions/VERSION{rest}", *ways, remark, allow),
     ]
 
 
@@ -110,9 +136,9 @@ def _shared_memory(kind: str) -> list[Call]:
     calls = []
     for path in (f"/v2/{kind}sharedmemory", f"/v2/{kind}sharedmemory/region/REGION"):
         calls += [
-            Call("GET", f"{path}/status", *_HERE_FOR_TRITON, _NOTHING_REGISTERED),
-            Call("POST", f"{path}/register", *_REFUSED_TRITON, SHARED_MEMORY),
-            Call("POST", f"{path}/unregister", *_HERE_FOR_TRITON, _NOTHING_TO_END),
+            Call("GET", f"{path}/status", *_HERE_FOR_TRITON, _REGISTERED, SHARED_MEMORY),
+            Call("POST", f"{path}/register", *_ALLOWED_TRITON, _SHARED_MEMORY, SHARED_MEMORY),
+            Call("POST", f"{path}/unregister", *_HERE_FOR_TRITON, _UNREGISTERED, SHARED_MEMORY),
         ]
     return calls
 
@@ -121,11 +147,11 @@ def _repository() -> list[Call]:
     calls = []
     for path in ("/v2/repository", "/v2/repository/REPOSITORY"):
         named = path.endswith("REPOSITORY")
-        index, control = (_HERE_FOR_TRITON, _REFUSED_TRITON) if named else (_HERE, _REFUSED)
+        index, control = (_HERE_FOR_TRITON, _ALLOWED_TRITON) if named else (_HERE, _ALLOWED)
         calls += [
             Call("POST", f"{path}/index", *index, _INDEX),
-            Call("POST", f"{path}/models/MODEL/load", *control, REPOSITORY),
-            Call("POST", f"{path}/models/MODEL/unload", *control, REPOSITORY),
+            Call("POST", f"{path}/models/MODEL/load", *control, _REPOSITORY, REPOSITORY),
+            Call("POST", f"{path}/models/MODEL/unload", *control, _REPOSITORY, REPOSITORY),
         ]
     return calls
 
@@ -141,17 +167,17 @@ REST: Final[tuple[Call, ...]] = (
     *_of_model("GET", "stats", _HERE_FOR_TRITON, _STATISTICS),
     *_of_model("GET", "docs", _OF_MLSERVER),
     *_of_model("GET", "docs/dataplane.json", _OF_MLSERVER),
-    *_of_model("GET", "trace/setting", _REFUSED_TRITON, TRACING),
-    *_of_model("POST", "trace/setting", _REFUSED_TRITON, TRACING),
+    *_of_model("GET", "trace/setting", _ALLOWED_TRITON, _TRACING, TRACE),
+    *_of_model("POST", "trace/setting", _ALLOWED_TRITON, _TRACING, TRACE),
     Call("GET", "/v2/models/stats", *_HERE_FOR_TRITON, _ALL_STATISTICS),
     Call("GET", "/v2", *_HERE, "the gateway's own name and version, the extensions of its servers"),
     Call("GET", "/v2/health/live", *_HERE),
     Call("GET", "/v2/health/ready", *_HERE, _SERVERS),
     *_repository(),
-    Call("GET", "/v2/trace/setting", *_REFUSED_TRITON, TRACING),
-    Call("POST", "/v2/trace/setting", *_REFUSED_TRITON, TRACING),
-    Call("GET", "/v2/logging", *_REFUSED_TRITON, LOGGING),
-    Call("POST", "/v2/logging", *_REFUSED_TRITON, LOGGING),
+    Call("GET", "/v2/trace/setting", *_ALLOWED_TRITON, _TRACING, TRACE),
+    Call("POST", "/v2/trace/setting", *_ALLOWED_TRITON, _TRACING, TRACE),
+    Call("GET", "/v2/logging", *_ALLOWED_TRITON, _LOGGING, LOG),
+    Call("POST", "/v2/logging", *_ALLOWED_TRITON, _LOGGING, LOG),
     *_shared_memory("system"),
     *_shared_memory("cuda"),
     Call("GET", "/v2/docs", *_REFUSED_MLSERVER, _OWN_DOCUMENT),
@@ -161,8 +187,15 @@ REST: Final[tuple[Call, ...]] = (
 )
 
 
-def _rpc(name: str, ways: tuple[Way, Way], remark: str = "", service: str = SERVICE) -> Call:
-    return Call(GRPC, f"/{service}/{name}", *ways, remark)
+def _rpc(
+    name: str,
+    ways: tuple[Way, Way],
+    remark: str = "",
+    service: str = SERVICE,
+    *,
+    allow: str = "",
+) -> Call:
+    return Call(GRPC, f"/{service}/{name}", *ways, remark, allow)
 
 
 RPCS: Final[tuple[Call, ...]] = (
@@ -176,22 +209,30 @@ RPCS: Final[tuple[Call, ...]] = (
     _rpc("ModelConfig", _HERE_FOR_TRITON, _CONFIGURATION),
     _rpc("ModelStatistics", _HERE_FOR_TRITON, f"{_STATISTICS}; without a name: {_ALL_STATISTICS}"),
     _rpc("RepositoryIndex", _HERE, _INDEX),
-    _rpc("RepositoryModelLoad", _REFUSED, REPOSITORY),
-    _rpc("RepositoryModelUnload", _REFUSED, REPOSITORY),
-    _rpc("TraceSetting", _REFUSED_TRITON, TRACING),
-    _rpc("LogSettings", _REFUSED_TRITON, LOGGING),
+    _rpc("RepositoryModelLoad", _ALLOWED, _REPOSITORY, allow=REPOSITORY),
+    _rpc("RepositoryModelUnload", _ALLOWED, _REPOSITORY, allow=REPOSITORY),
+    _rpc("TraceSetting", _ALLOWED_TRITON, _TRACING, allow=TRACE),
+    _rpc("LogSettings", _ALLOWED_TRITON, _LOGGING, allow=LOG),
     *(
-        call
+        _rpc(f"{kind}SharedMemory{verb}", ways, remark, allow=SHARED_MEMORY)
         for kind in ("System", "Cuda")
-        for call in (
-            _rpc(f"{kind}SharedMemoryStatus", _HERE_FOR_TRITON, _NOTHING_REGISTERED),
-            _rpc(f"{kind}SharedMemoryRegister", _REFUSED_TRITON, SHARED_MEMORY),
-            _rpc(f"{kind}SharedMemoryUnregister", _HERE_FOR_TRITON, _NOTHING_TO_END),
+        for verb, ways, remark in (
+            ("Status", _HERE_FOR_TRITON, _REGISTERED),
+            ("Register", _ALLOWED_TRITON, _SHARED_MEMORY),
+            ("Unregister", _HERE_FOR_TRITON, _UNREGISTERED),
         )
     ),
     _rpc("RepositoryIndex", (Way.HERE, Way.ABSENT), _INDEX, REPOSITORY_SERVICE),
-    _rpc("RepositoryModelLoad", _REFUSED_MLSERVER, REPOSITORY, REPOSITORY_SERVICE),
-    _rpc("RepositoryModelUnload", _REFUSED_MLSERVER, REPOSITORY, REPOSITORY_SERVICE),
+    *(
+        _rpc(
+            f"RepositoryModel{verb}",
+            _ALLOWED_MLSERVER,
+            _REPOSITORY,
+            REPOSITORY_SERVICE,
+            allow=REPOSITORY,
+        )
+        for verb in ("Load", "Unload")
+    ),
     _rpc("Check", _HERE_FOR_TRITON, "of any name, as ServerReady", HEALTH_SERVICE),
     _rpc(
         "Watch", (Way.ABSENT, Way.ABSENT), "Triton has it, and does not answer it", HEALTH_SERVICE

@@ -1,11 +1,13 @@
-"""A catalogue for tests: what is registered is what the test says."""
+"""A catalogue for tests: what is registered, allowed and in memory is what the test says."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from overbook.gateway.oip.errors import NotAvailable
+from overbook.gateway.oip.answers import Answers
+from overbook.gateway.oip.errors import NoAnswer, NotAvailable
 from overbook.gateway.oip.ports import ServerAddress, ServersConfiguration
 
 
@@ -73,6 +75,63 @@ class FakeCatalogue:
         self.configuration_of[name] = ServersConfiguration(
             b'{"name":"%b"}' % name.encode(), name.encode()
         )
+
+
+@dataclass(slots=True)
+class FakeAllowed:
+    """``allowing``: servers by what they allow. ``forbids``: the Servers of a model that do not, by model and word."""
+
+    allowing: dict[str, list[ServerAddress | None]] = field(default_factory=dict)
+    forbids: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+
+    def words(self) -> Iterable[str]:
+        return self.allowing
+
+    def servers(self, word: str) -> Sequence[ServerAddress | None]:
+        return self.allowing.get(word, [])
+
+    def forbidding(self, model: str, word: str) -> Sequence[str]:
+        return self.forbids.get((model, word), [])
+
+
+@dataclass(slots=True)
+class FakeResidency:
+    """``where``: the servers that get a model. ``refusal``: raised instead. ``calls``: what was asked for."""
+
+    where: list[ServerAddress] = field(default_factory=list)
+    refusal: NoAnswer | None = None
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    held: set[str] = field(default_factory=set)
+
+    async def load(self, model: str) -> None:
+        self._called("load", model)
+
+    async def unload(self, model: str) -> None:
+        self._called("unload", model)
+
+    @contextlib.asynccontextmanager
+    async def resident(
+        self, model: str, *, everywhere: bool
+    ) -> AsyncIterator[Sequence[ServerAddress]]:
+        self._called("everywhere" if everywhere else "somewhere", model)
+        self.held.add(model)
+        yield self.where if everywhere else self.where[:1]
+        self.held.discard(model)
+
+    def _called(self, what: str, model: str) -> None:
+        self.calls.append((what, model))
+        if self.refusal is not None:
+            raise self.refusal
+
+
+def answers_of(catalogue: FakeCatalogue, allowed: FakeAllowed | None = None) -> Answers:
+    """All that is known is of the catalogue; nothing is allowed unless it is said."""
+    return Answers(
+        catalogue=catalogue,
+        metadata=catalogue.metadata,
+        servers=catalogue,
+        allowed=allowed or FakeAllowed(),
+    )
 
 
 def example() -> FakeCatalogue:

@@ -6,11 +6,10 @@ import grpc
 import pytest
 
 from overbook.gateway.oip import configuration as module
-from overbook.gateway.oip.answers import Answers
 from overbook.gateway.oip.configuration import Configurations, by_call
 from overbook.gateway.oip.errors import BadRequest, NoSuchCall, NotAvailable, UnknownModel
 from overbook.gateway.oip.ports import ServersConfiguration
-from tests.unit.gateway.oip.catalogue import FakeCatalogue, example
+from tests.unit.gateway.oip.catalogue import FakeCatalogue, answers_of, example
 
 KNOWN = ServersConfiguration(b"{}", b"known")
 
@@ -24,7 +23,7 @@ def catalogue() -> FakeCatalogue:
 
 @pytest.fixture
 def configurations(catalogue: FakeCatalogue) -> Configurations:
-    answers = Answers(catalogue=catalogue, metadata=catalogue.metadata, servers=catalogue)
+    answers = answers_of(catalogue)
     return Configurations(answers, catalogue.configuration, catalogue.load)
 
 

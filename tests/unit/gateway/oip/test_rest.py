@@ -8,12 +8,23 @@ import httpx
 import pytest
 
 import overbook
-from overbook.gateway.oip.answers import Answers
 from overbook.gateway.oip.configuration import Configurations
+from overbook.gateway.oip.errors import NotAvailable
+from overbook.gateway.oip.kept import Kept
+from overbook.gateway.oip.passed_on import PassedOn
+from overbook.gateway.oip.passed_rest import allowed_routes
+from overbook.gateway.oip.ports import ServerAddress
+from overbook.gateway.oip.repository import RepositoryControl
 from overbook.gateway.oip.rest import build_app
 from overbook.gateway.oip.statistics import Statistics
 from overbook.wire.limits import MAX_OWN_BODY
-from tests.unit.gateway.oip.catalogue import FakeCatalogue, example
+from tests.unit.gateway.oip.catalogue import (
+    FakeAllowed,
+    FakeCatalogue,
+    FakeResidency,
+    answers_of,
+    example,
+)
 
 
 @pytest.fixture
@@ -22,10 +33,23 @@ def catalogue() -> FakeCatalogue:
 
 
 @pytest.fixture
-async def client(catalogue: FakeCatalogue) -> AsyncIterator[httpx.AsyncClient]:
-    answers = Answers(catalogue=catalogue, metadata=catalogue.metadata, servers=catalogue)
+def allowed() -> FakeAllowed:
+    return FakeAllowed()
+
+
+@pytest.fixture
+def residency() -> FakeResidency:
+    return FakeResidency()
+
+
+@pytest.fixture
+async def client(
+    catalogue: FakeCatalogue, allowed: FakeAllowed, residency: FakeResidency
+) -> AsyncIterator[httpx.AsyncClient]:
+    answers, ports = answers_of(catalogue, allowed), (allowed, residency)
+    routes = allowed_routes(PassedOn(answers, *ports, Kept()), RepositoryControl(answers, *ports))
     configurations = Configurations(answers, catalogue.configuration, catalogue.load)
-    app = build_app(answers, Statistics(answers, catalogue), configurations)
+    app = build_app(answers, Statistics(answers, catalogue), configurations, routes)
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://overbook") as client:
         yield client
@@ -139,6 +163,119 @@ async def test_load_and_unload_are_refused_with_the_way_to_do_it(
     answer = await client.post(f"/v2/repository/models/iris/{verb}")
     assert answer.status_code == 403
     assert f"overbook {command} iris" in answer.json()["error"]
+    assert "`allow: [repository]` in the Server" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("verb", ["load", "unload"])
+@pytest.mark.parametrize("folder", ["", "/mine"])
+async def test_load_and_unload_are_done_where_the_server_allows_it(
+    client: httpx.AsyncClient,
+    allowed: FakeAllowed,
+    residency: FakeResidency,
+    verb: str,
+    folder: str,
+) -> None:
+    path = f"/v2/repository{folder}/models/iris/{verb}"
+    allowed.allowing["repository"] = [None]
+    answer = await client.post(path)
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert residency.calls == [(verb, "iris")]
+    residency.refusal = NotAvailable("model 'iris': bad pickle")
+    answer = await client.post(path, json={"parameters": {}})
+    assert (answer.status_code, answer.json()) == (503, {"error": "model 'iris': bad pickle"})
+    allowed.forbids["iris", "repository"] = ["mlserver"]
+    answer = await client.post(path)
+    assert answer.status_code == 403
+    assert "is on Server mlserver, which does not allow it" in answer.json()["error"]
+    unplaced = await client.post(path.replace("iris", "huge"))
+    assert unplaced.status_code == 503
+    assert "largest budget" in unplaced.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "body", "status", "says"),
+    [
+        ("load", b'{"parameters": {"config": "{}"}}', 403, "with 'config' refused: its config"),
+        ("load", b'{"parameters": {"file:1/m": "", "config": ""}}', 403, "'config', 'file:1/m'"),
+        ("load", b" " * (MAX_OWN_BODY + 1), 400, "larger than"),
+        ("load", b"[", 400, "not JSON"),
+        ("unload", b'{"parameters": []}', 400, "must be an object"),
+        ("unload", b'{"parameters": {"now": true}}', 400, "'now' is not known; expected unload_"),
+        ("unload", b'{"parameters": {"unload_dependents": true}}', 200, ""),
+    ],
+)
+async def test_what_a_load_and_an_unload_may_bear(
+    client: httpx.AsyncClient,
+    allowed: FakeAllowed,
+    residency: FakeResidency,
+    verb: str,
+    body: bytes,
+    status: int,
+    says: str,
+) -> None:
+    allowed.allowing["repository"] = [None]
+    answer = await client.post(f"/v2/repository/models/iris/{verb}", content=body)
+    assert answer.status_code == status
+    assert says in answer.text
+    assert bool(residency.calls) is (status == 200)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "word"),
+    [
+        ("POST", "/v2/systemsharedmemory/region/a/register", "sharedMemory"),
+        ("POST", "/v2/cudasharedmemory/region/a/register", "sharedMemory"),
+        ("GET", "/v2/trace/setting", "trace"),
+        ("POST", "/v2/trace/setting", "trace"),
+        ("POST", "/v2/models/iris/trace/setting", "trace"),
+        ("GET", "/v2/models/iris/versions/1/trace/setting", "trace"),
+        ("GET", "/v2/logging", "log"),
+        ("POST", "/v2/logging", "log"),
+    ],
+)
+async def test_what_no_server_allows_is_refused_with_the_way_to_allow_it(
+    client: httpx.AsyncClient, allowed: FakeAllowed, method: str, path: str, word: str
+) -> None:
+    allowed.allowing = {"repository": [None]}
+    answer = await client.request(method, path, json={})
+    assert answer.status_code == 403
+    assert f"`allow: [{word}]` in the Server" in answer.json()["error"]
+    if "/models/" not in path:
+        allowed.allowing = {word: [None]}
+        answer = await client.request(method, path, json={})
+        assert answer.status_code == 503
+        assert "none of the servers that allow it" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v2/systemsharedmemory/region/%2e%2e/register",
+        "/v2/models/iris/versions/%2E%2E/trace/setting",
+        "/v2/systemsharedmemory%2Fregion%2Fa%2F..%2Fregister",
+    ],
+)
+async def test_a_path_that_leads_elsewhere_is_no_call(
+    client: httpx.AsyncClient, allowed: FakeAllowed, path: str
+) -> None:
+    nobody = ServerAddress("127.0.0.1:1", "127.0.0.1:1")
+    allowed.allowing = {"sharedMemory": [nobody], "trace": [nobody]}
+    answer = await client.post(path, json={})
+    assert answer.status_code == 404
+    assert "no such endpoint" in answer.json()["error"]
+
+
+async def test_where_nothing_can_be_registered_there_is_nothing(client: httpx.AsyncClient) -> None:
+    for kind in ("system", "cuda"):
+        assert (await client.get(f"/v2/{kind}sharedmemory/status")).json() == []
+        named = await client.get(f"/v2/{kind}sharedmemory/region/a/status")
+        assert (named.status_code, named.json()) == (
+            404,
+            {"error": f"Unable to find {kind} shared memory region: 'a'"},
+        )
+        for path in ("unregister", "region/a/unregister"):
+            ended = await client.post(f"/v2/{kind}sharedmemory/{path}")
+            assert (ended.status_code, ended.content) == (200, b"")
 
 
 async def test_what_is_not_there_and_what_is_not_allowed(client: httpx.AsyncClient) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 from tritonclient.grpc import service_pb2
 
-from overbook.gateway.oip.answers import Answers
 from overbook.gateway.oip.errors import NoSuchCall, NotAvailable, UnknownModel
 from overbook.gateway.oip.ports import ServerAddress
 from overbook.gateway.oip.statistics import Statistics
-from tests.unit.gateway.oip.catalogue import FakeCatalogue, example
+from tests.unit.gateway.oip.catalogue import FakeCatalogue, answers_of, example
 
 NOBODY = ServerAddress("127.0.0.1:1", "127.0.0.1:1")
 
@@ -23,8 +22,7 @@ def catalogue() -> FakeCatalogue:
 
 @pytest.fixture
 def statistics(catalogue: FakeCatalogue) -> Statistics:
-    answers = Answers(catalogue=catalogue, metadata=catalogue.metadata, servers=catalogue)
-    return Statistics(answers, catalogue)
+    return Statistics(answers_of(catalogue), catalogue)
 
 
 async def test_a_cold_model_has_counted_nothing(statistics: Statistics) -> None:

@@ -10,9 +10,12 @@ from overbook.gateway.oip.surface import (
     RPCS,
     TRITON,
     Way,
+    how_to_allow,
     unanswerable,
     unanswerable_rpc,
 )
+from overbook.manifests.specs import ALLOWABLE
+from overbook.runtimes.server_kinds import SERVER_KINDS
 
 INFER = "/v2/models/iris/infer"
 
@@ -26,6 +29,16 @@ def test_each_call_stands_once_in_the_table() -> None:
 def test_what_is_refused_has_a_reason() -> None:
     for call in (*REST, *RPCS):
         assert call.remark or Way.REFUSED not in (call.mlserver, call.triton), call
+
+
+def test_what_may_be_allowed_says_by_which_word_and_the_kind_of_server_knows_it() -> None:
+    for call in (*REST, *RPCS):
+        for kind in (MLSERVER, TRITON):
+            if call.way(kind) is Way.ALLOWED:
+                assert how_to_allow(call.allow) in call.remark, call
+                assert call.allow in SERVER_KINDS[kind].allowable, call
+        assert call.allow in ("", *ALLOWABLE)
+        assert not call.allow or call.allow in call.remark
 
 
 @pytest.mark.parametrize(

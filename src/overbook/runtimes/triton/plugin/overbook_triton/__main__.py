@@ -13,6 +13,8 @@ import sys
 from overbook_triton import guard, layout
 
 _NO_CUDA = ("--cuda-memory-pool-byte-size=0:0", "--pinned-memory-pool-byte-size=0")
+# Nothing is traced before somebody asks for it by the protocol, and that cannot name the file.
+_TRACING = ("--trace-config=triton,file=trace.json", "--trace-config=level=OFF")
 
 
 def _arguments() -> argparse.Namespace:
@@ -61,6 +63,7 @@ def main() -> None:
         "--backend-directory=backends",
         f"--backend-config=python,shm-region-prefix-name={arguments.segments}",
         f"--exit-timeout-secs={arguments.exit_seconds}",
+        *_TRACING,
         *_NO_CUDA,
     ]
     os.execve(command[0], command, layout.environment(installed, os.environ))
