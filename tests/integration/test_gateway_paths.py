@@ -18,6 +18,7 @@ from overbook.wire.limits import MAX_HEAD
 from tests.integration.fake_inference_server import SERVICE
 from tests.integration.gateway_fakes import World, agent_target, eventually, running_world
 from tests.unit.gateway.oip.hostile import INVALID_ARGUMENT, NAMED, NOT_FOUND, REFUSED
+from tests.unit.wire.writing import block
 
 MODELS = {"iris": [0], "wine": [0], "slow": [0], "broken": [0], "nowhere": []}
 
@@ -203,15 +204,20 @@ async def test_a_compressed_message_is_a_message(
 
 async def test_a_compressed_message_is_refused_like_any_other(world: World) -> None:
     gzip, status = grpc.Compression.Gzip, grpc.StatusCode
-    for message, code, says in (
-        (b"\x0a\x04nope" * 1000, status.NOT_FOUND, "'nope' is not registered"),
-        (b"\x0a\x00" * 1000, status.INVALID_ARGUMENT, "model_name: empty"),
-        (b"\x0a\x7f" + bytes(60), status.INVALID_ARGUMENT, "not a ModelInferRequest"),
-        (b"\x0a\x07nowhere" * 1000, status.UNAVAILABLE, "no room"),
-    ):
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await world.raw_call(message, compression=gzip)
-        assert (caught.value.code(), says in (caught.value.details() or "")) == (code, True)
+    # What is small Envoy's script reads; a bomb comes to the gateway.
+    for bomb in (b"", block(7, bytes(1_000_000))):
+        for message, code, says in (
+            (b"\x0a\x04nope" * 1000, status.NOT_FOUND, "nope"),
+            (b"\x0a\x00" * 1000, status.INVALID_ARGUMENT, "model_name: empty"),
+            (b"\x0a\x7f" + bytes(60), status.INVALID_ARGUMENT, "not a ModelInferRequest"),
+            (b"\x0a\x07nowhere" * 1000, status.UNAVAILABLE, "no room"),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await world.raw_call(bomb + message, compression=gzip)
+            told = caught.value.details() or ""
+            assert (caught.value.code(), says in told) == (code, True), told
+            if not bomb:
+                assert await refused(world.raw_call(message)) == (code.value[0], told)
     assert world.agent.activations == []
 
 
@@ -331,7 +337,7 @@ async def test_what_the_models_server_has_no_call_for_loads_nothing(world: World
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await world.raw_call(b"\x0a\x04iris", method=f"/{SERVICE}/ModelConfig")
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-    assert "MLServer has no call ModelConfig" in (caught.value.details() or "")
+    assert "on a server that has no configuration" in (caught.value.details() or "")
     assert world.agent.activations == []
 
 

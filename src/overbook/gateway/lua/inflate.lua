@@ -1,9 +1,11 @@
 -- Inflates the message of a compressed call of gRPC, with the system's zlib, so that its fields can be read. Only what is
--- plainly one whole stream of no more than MAX_INFLATED bytes: for anything else, and where there is no zlib, it says
--- nothing, and oip/compressed.py has the last word. A worker does nothing else meanwhile, hence the limit: zlib makes
--- some hundred megabytes a second.
+-- plainly one whole stream of no more than MAX_INFLATED bytes, and no bomb: for anything else, and where there is no
+-- zlib, it says nothing, and oip/compressed.py has the last word. A worker does nothing else meanwhile, hence the limits:
+-- zlib makes about a gigabyte a second of what is all the same, and who sends little must not cause much.
 
 local MAX_INFLATED = @MAX_INFLATED@
+-- What a message may become: so many times what was sent, and what is little in any case.
+local MOST_TIMES, LITTLE = 32, 65536
 -- Window bits of zlib, with which it takes nothing but this encoding.
 local ENCODINGS = { gzip = 31, deflate = 15 }
 local FINISH, STREAM_END = 4, 1
@@ -48,11 +50,12 @@ local function inflated(bytes, encoding, spare)
     return nil
   end
   stream.next_in, stream.avail_in = bytes, #bytes
-  stream.next_out, stream.avail_out = output + spare, MAX_INFLATED - spare
+  local most = math.min(MAX_INFLATED, LITTLE + MOST_TIMES * #bytes)
+  stream.next_out, stream.avail_out = output + spare, most - spare
   if zlib.inflate(stream, FINISH) ~= STREAM_END or stream.avail_in ~= 0 then
     return nil
   end
-  local size = MAX_INFLATED - stream.avail_out
+  local size = most - stream.avail_out
   return {
     length = function() return size end,
     getBytes = function(_, at, length) return ffi.string(output + at, length) end,

@@ -59,7 +59,7 @@ class Configurations:
     async def find(self, name: str, version: str) -> ServersConfiguration:
         """Raises NoAnswer."""
         self._answers.model(name)
-        if self._answers.kind(name) != TRITON:
+        if self._answers.kind(name) not in (TRITON, ""):
             raise NoSuchCall(f"model {name!r} is on a server that has no configuration of models")
         if version:
             await self._answers.metadata(name, version)

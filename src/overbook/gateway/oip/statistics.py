@@ -40,7 +40,7 @@ class Statistics:
         found = None if where is None else await _get(where.rest, path)
         if found is not None:
             return found
-        versions = [version] if version else await self._answers.versions(name)
+        versions = await self._versions(name, version)
         return {"model_stats": [_zero(name, each) for each in versions]}
 
     async def message(self, name: str, version: str) -> Any:
@@ -54,7 +54,7 @@ class Statistics:
         if found is not None:
             return pb.ModelStatisticsResponse.FromString(found)
         zero = pb.InferStatistics(**{each: pb.StatisticDuration() for each in _DURATIONS})
-        versions = [version] if version else await self._answers.versions(name)
+        versions = await self._versions(name, version)
         return pb.ModelStatisticsResponse(
             model_stats=[
                 pb.ModelStatistics(name=name, version=each, inference_stats=zero)
@@ -79,6 +79,13 @@ class Statistics:
         every = pb.ModelStatisticsResponse.FromString(b"".join(each or b"" for each in found))
         mine = [one for one in every.model_stats if self._answers.knows(one.name)]
         return pb.ModelStatisticsResponse(model_stats=mine)
+
+    async def _versions(self, name: str, version: str) -> list[str]:
+        """Those that are asked for. Raises NoAnswer where the model does not have it."""
+        if not version:
+            return await self._answers.versions(name)
+        await self._answers.metadata(name, version)
+        return [version]
 
     def _holder(self, name: str) -> ServerAddress | None:
         """Which server has the model in memory. Raises NoAnswer."""

@@ -48,6 +48,8 @@ async def test_who_keeps_none_says_so(statistics: Statistics) -> None:
             await ask("wine", "")
         with pytest.raises(UnknownModel):
             await ask("nobody", "")
+        with pytest.raises(UnknownModel, match="no version '7'; it has 1"):
+            await ask("iris", "7")
 
 
 async def test_a_server_that_is_gone_is_said_to_be(
