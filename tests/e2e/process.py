@@ -31,7 +31,7 @@ def free_ports(count: int) -> list[int]:
         return [int(each.getsockname()[1]) for each in sockets]
 
 
-def wait_until(what: str, done: Any, *, seconds: float = 30.0, pause: float = 0.1) -> Any:
+def wait_until(what: str, done: Any, *, seconds: float = 60.0, pause: float = 0.1) -> Any:
     """Poll until ``done()`` is truthy; its value. Fails with ``what`` after ``seconds``."""
     end = time.monotonic() + seconds
     while True:

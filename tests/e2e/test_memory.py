@@ -47,13 +47,13 @@ def bytes_of(running: Overbook, name: str) -> dict[str, Any]:
 def measured(running: Overbook, name: str) -> int:
     """Once its agent has told."""
     return int(
-        wait_until(f"{name} is measured", lambda: bytes_of(running, name)["measured"], seconds=10)
+        wait_until(f"{name} is measured", lambda: bytes_of(running, name)["measured"])
     )
 
 
 def evict(running: Overbook, name: str) -> None:
     assert running.run("evict", name).code == 0
-    wait_until(f"{name} is cold", lambda: running.states()[name] == "cold", seconds=10)
+    wait_until(f"{name} is cold", lambda: running.states()[name] == "cold")
 
 
 def events(running: Overbook, reason: str) -> list[dict[str, Any]]:
@@ -130,11 +130,11 @@ def test_manifests_that_lie_tenfold_or_say_nothing(home: Path) -> None:
         ]
         assert float(line.split()[1]) == pytest.approx(90 * MB, abs=MB)
         described = running.run("describe", "model", "small").out
-        assert "spec.memory says 10M" in described
+        assert "spec.memory says 9.54MiB" in described
         # What was measured outlives the program.
         assert running.stop() == 0
         running.start().wait_ready()
-        wait_until("known again", lambda: bytes_of(running, "small")["measured"], seconds=20)
+        wait_until("known again", lambda: bytes_of(running, "small")["measured"])
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_model_that_does_not_give_back_costs_a_process_but_no_request(
                 ask(running, name)
                 evict(running, name)
                 time.sleep(0.2)
-            wait_until("recycled", lambda: events(running, "ServerRecycled"), seconds=10)
+            wait_until("recycled", lambda: events(running, "ServerRecycled"))
         assert watch.charged <= BUDGET
         # Budget, and what one process may take for its own once.
         assert watch.excess <= BUDGET + (size + leak) * MB + SLACK
@@ -179,7 +179,7 @@ def test_a_model_that_allocates_at_its_first_inference(home: Path) -> None:
         wait_until(
             "the first inference is counted",
             lambda: bytes_of(running, "grows")["charged"] > 90 * MB,
-            seconds=10,
+            seconds=60,
         )
         assert measured(running, "grows") == pytest.approx(100 * MB, abs=MB)
         evict(running, "grows")
