@@ -11,7 +11,9 @@ import contextlib
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextvars import ContextVar
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar, copy_context
+from functools import partial
 from typing import Any, Final, ParamSpec, TypeVar
 
 _P = ParamSpec("_P")
@@ -95,13 +97,17 @@ def run(
 
 
 async def in_thread(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """As `asyncio.to_thread`, but cancelled it ends the work, and returns when that has ended."""
+    """As `asyncio.to_thread`, but cancelled it ends the work, and returns when that has ended.
+
+    Each work has a thread of its own: those that the loop lends are few, and some that last would leave none to others.
+    """
     work = _Work()
-    token = _current.set(work)
-    try:
-        running = asyncio.create_task(asyncio.to_thread(function, *args, **kwargs))
-    finally:
-        _current.reset(token)
+    context = copy_context()
+    context.run(_current.set, work)
+    executor = ThreadPoolExecutor(1, "installation")
+    running = asyncio.get_running_loop().run_in_executor(
+        executor, partial(context.run, partial(function, *args, **kwargs))
+    )
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
@@ -110,3 +116,5 @@ async def in_thread(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwa
         if not running.cancelled():
             running.exception()  # it was ended: whatever it says of that is of no use
         raise
+    finally:
+        executor.shutdown(wait=False)

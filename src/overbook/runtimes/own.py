@@ -8,10 +8,13 @@ that is then added to what it has.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import tarfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -77,17 +80,53 @@ def state_of(wish: Wish) -> tuple[int, ...]:
     return (found.st_ino, found.st_size, found.st_mtime_ns)
 
 
-def own_environment(
-    known: Runtime, extras: frozenset[str], wish: Wish, folder: Path, progress: Progress
-) -> RuntimeEnvironment:
-    """The environment, made unless it is there; blocks. Raises RuntimeInstallError."""
-    try:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the environment of a wish lies, or will. ``title``: what it is made of, for people."""
+
+    recipe: Recipe
+    wish: Wish
+    root: Path
+    title: str
+
+
+def place_of(known: Runtime, extras: frozenset[str], wish: Wish, folder: Path) -> Place:
+    """Reads what the environment is made from, and makes nothing; blocks. Raises RuntimeInstallError."""
+    with _in_words(wish, folder):
         recipe = _recipe(known, extras, wish)
         root = folder.absolute() / recipe.keyed(_content(recipe, wish))
+        return Place(recipe, wish, root, recipe.title if wish.file is None else str(wish.file))
+
+
+def made_at(place: Place) -> RuntimeEnvironment | None:
+    """The environment if it is there, without a wait for whoever makes others. Blocks, briefly."""
+    if not is_complete(place.root):
+        return None
+    try:
+        # It is in use again: see `prune`.
+        os.utime(place.root / COMPLETE)
+    except OSError:
+        return None
+    return _environment(place)
+
+
+def make_at(place: Place, progress: Progress) -> RuntimeEnvironment:
+    """The environment, made unless somebody has done so meanwhile; blocks. Raises RuntimeInstallError."""
+    root, folder = place.root, place.root.parent
+    with _in_words(place.wish, folder):
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / f".{root.name}.lock", progress):
             if not is_complete(root):
-                _make(recipe, wish, root, progress)
+                _make(place, progress)
+        os.utime(root / COMPLETE)
+    progress(f"the environment {root.name} is ready", 1.0)
+    return _environment(place)
+
+
+@contextmanager
+def _in_words(wish: Wish, folder: Path) -> Iterator[None]:
+    try:
+        yield
     except UnusableRequirement as error:
         raise RuntimeInstallError(f"{_FAILED}: {error}") from error
     except OSError as error:
@@ -97,8 +136,10 @@ def own_environment(
         raise RuntimeInstallError(
             os_reason(_FAILED, folder, error, "give another folder with --state-dir,")
         ) from error
-    (root / COMPLETE).touch()
-    progress(f"the environment {root.name} is ready", 1.0)
+
+
+def _environment(place: Place) -> RuntimeEnvironment:
+    known, root = place.recipe.runtime, place.root
     made = said_of(root).get("extras")
     return RuntimeEnvironment(
         name=known.name,
@@ -151,8 +192,9 @@ def _digest(path: Path, *_state: int) -> bytes:
     return digest.digest()
 
 
-def _make(recipe: Recipe, wish: Wish, root: Path, progress: Progress) -> None:
+def _make(place: Place, progress: Progress) -> None:
     """In its place, as what conda packed cannot be moved; it counts once its marker is there."""
+    recipe, wish, root = place.recipe, place.wish, place.root
     known = recipe.runtime
     _clear(root)
     try:
@@ -161,7 +203,7 @@ def _make(recipe: Recipe, wish: Wish, root: Path, progress: Progress) -> None:
             _unpack(wish.archive, root)
             _complete_archive(recipe, root, progress)
         else:
-            named = wish.requirements.name if wish.requirements is not None else recipe.title
+            named = wish.requirements.name if wish.requirements is not None else place.title
             progress(f"making an environment for {named}", 0.0)
             make_empty(root, _FAILED)
             fill_chosen(recipe, root, progress, _FAILED, file=wish.requirements)

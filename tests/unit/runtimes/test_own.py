@@ -16,7 +16,7 @@ import uv
 from overbook.runtimes.catalogue import runtime
 from overbook.runtimes.in_use import held
 from overbook.runtimes.install import RuntimeEnvironment, RuntimeInstallError
-from overbook.runtimes.own import Wish, own_environment, prune, state_of
+from overbook.runtimes.own import Wish, made_at, make_at, place_of, prune, state_of
 
 MLSERVER = runtime("mlserver")
 NEEDED = ("mlserver==1.7.1", "mlserver-sklearn==1.7.1", "uvloop==0.21", "psutil==7", "httptools==1")
@@ -46,13 +46,8 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def made(tmp_path: Path, wish: Wish, *extras: str, said: Said | None = None) -> RuntimeEnvironment:
     heard: Said = [] if said is None else said
-    return own_environment(
-        MLSERVER,
-        frozenset(extras),
-        wish,
-        tmp_path / "environments",
-        lambda message, _: heard.append(message),
-    )
+    place = place_of(MLSERVER, frozenset(extras), wish, tmp_path / "environments")
+    return made_at(place) or make_at(place, lambda message, _: heard.append(message))
 
 
 def archive(tmp_path: Path, *installed: str, inside: str = "", **files: str) -> Path:
