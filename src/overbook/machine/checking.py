@@ -24,7 +24,9 @@ from overbook.manifests.problems import Path as FieldPath
 from overbook.manifests.problems import shown
 from overbook.manifests.specs import ModelManifest, ServerManifest, ServerSpec
 from overbook.manifests.validate import validate_object
+from overbook.runtimes import requirements_file
 from overbook.runtimes.capabilities import sources
+from overbook.runtimes.recipe import UnusableRequirement
 from overbook.scheduler.errors import Invalid
 from overbook.scheduler.manifests_in import Defaults, checked_server
 
@@ -64,6 +66,14 @@ def _server(manifest: ServerManifest, defaults: Defaults) -> Refusal | None:
         if path is not None and not Path(path).is_file():
             told = f"{shown(path)} is not a file on this machine; expected the one that the environment is made from"
             return Refusal(("spec", "environment", name), told)
+    if own is not None and own.requirements is not None:
+        try:
+            requirements_file.read(Path(own.requirements))
+        except UnusableRequirement as error:
+            return Refusal(("spec", "environment", "requirements"), str(error))
+        except OSError as error:
+            told = f"{shown(own.requirements)} cannot be read: {error.strerror or error}"
+            return Refusal(("spec", "environment", "requirements"), told)
     return None
 
 

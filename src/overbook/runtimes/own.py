@@ -13,15 +13,16 @@ import shutil
 import subprocess
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+from overbook.runtimes import requirements_file
 from overbook.runtimes.abandoning import check, run
-from overbook.runtimes.building import fill_chosen, make_empty, names_in
+from overbook.runtimes.building import fill_chosen, make_empty
 from overbook.runtimes.catalogue import Runtime
 from overbook.runtimes.in_use import is_held
 from overbook.runtimes.install import RuntimeEnvironment
@@ -47,6 +48,7 @@ from overbook.runtimes.recipe import (
     normal,
     present,
 )
+from overbook.runtimes.requirements_file import MOST_FILES, Requirements
 
 _READ: Final = 1 << 20
 # Written by conda-pack: makes the paths in the files those of this machine.
@@ -70,13 +72,36 @@ class Wish:
 
 
 def state_of(wish: Wish) -> tuple[int, ...]:
-    """Changes when the file behind a wish does, without reading it; the same while it is not there."""
+    """Changes when a file behind a wish does; the same while there is none."""
     if wish.file is None:
         return ()
-    try:
-        found = wish.file.stat()
-    except OSError:
+    files: tuple[Path, ...] = (wish.file,)
+    state = _state(files)
+    if not any(state):
         return ()
+    # What is included may include more: it is all known when nothing comes to it.
+    for _ in range(MOST_FILES):
+        more = files if wish.requirements is None else _behind(wish.requirements, state)
+        if more == files:
+            break
+        files, state = more, _state(more)
+    return state
+
+
+@lru_cache(maxsize=256)
+def _behind(path: Path, _state: tuple[int, ...]) -> tuple[Path, ...]:
+    return requirements_file.files_behind(path)
+
+
+def _state(files: Iterable[Path]) -> tuple[int, ...]:
+    return tuple(number for each in files for number in _state_of_one(each))
+
+
+def _state_of_one(file: Path) -> tuple[int, ...]:
+    try:
+        found = file.stat()
+    except OSError:
+        return (0,)
     return (found.st_ino, found.st_size, found.st_mtime_ns)
 
 
@@ -88,14 +113,17 @@ class Place:
     wish: Wish
     root: Path
     title: str
+    asked: Requirements | None
 
 
 def place_of(known: Runtime, extras: frozenset[str], wish: Wish, folder: Path) -> Place:
     """Reads what the environment is made from, and makes nothing; blocks. Raises RuntimeInstallError."""
     with _in_words(wish, folder):
-        recipe = _recipe(known, extras, wish)
-        root = folder.absolute() / recipe.keyed(_content(recipe, wish))
-        return Place(recipe, wish, root, recipe.title if wish.file is None else str(wish.file))
+        asked = None if wish.requirements is None else requirements_file.read(wish.requirements)
+        recipe = _recipe(known, extras, wish, asked)
+        root = folder.absolute() / recipe.keyed(_content(recipe, wish, asked))
+        title = recipe.title if wish.file is None else str(wish.file)
+        return Place(recipe, wish, root, title, asked)
 
 
 def made_at(place: Place) -> RuntimeEnvironment | None:
@@ -167,16 +195,18 @@ def _age(root: Path) -> float:
     return time.time() - (root / COMPLETE).stat().st_mtime
 
 
-def _recipe(known: Runtime, extras: frozenset[str], wish: Wish) -> Recipe:
+def _recipe(
+    known: Runtime, extras: frozenset[str], wish: Wish, asked: Requirements | None
+) -> Recipe:
     packages = normal(known, wish.packages)
-    names = {*map(name_of, packages), *names_in(wish.requirements)}
+    names = {*map(name_of, packages), *(() if asked is None else asked.names)}
     return Recipe(known, known.default_extras() | extras | implied(known, names), packages)
 
 
-def _content(recipe: Recipe, wish: Wish) -> bytes:
+def _content(recipe: Recipe, wish: Wish, asked: Requirements | None) -> bytes:
     """What the environment's name is made of beside runtime and extras."""
-    if wish.requirements is not None:
-        return b"requirements\0" + wish.requirements.read_bytes()
+    if asked is not None:
+        return b"requirements\0" + requirements_file.content(asked, check)
     if wish.archive is not None:
         return b"archive\0" + _digest(wish.archive, *state_of(wish))
     return b"packages\0" + "\n".join(recipe.packages).encode()
@@ -206,7 +236,7 @@ def _make(place: Place, progress: Progress) -> None:
             named = wish.requirements.name if wish.requirements is not None else place.title
             progress(f"making an environment for {named}", 0.0)
             make_empty(root, _FAILED)
-            fill_chosen(recipe, root, progress, _FAILED, file=wish.requirements)
+            fill_chosen(recipe, root, progress, _FAILED, asked=place.asked)
         here = installed(root)
         extras = recipe.extras | present(known, here)
         complete(root, {"bytes": size_of(root), "extras": sorted(extras)})

@@ -94,7 +94,10 @@ def test_a_file_of_requirements_is_followed_by_its_content(tmp_path: Path, log: 
     before = state_of(wish)
     first = made(tmp_path, wish)
     assert "lightgbm" in first.extras
-    assert f" {file}\n" in log.read_text()
+    calls = log.read_text()
+    assert "\nlightgbm==4\n" in calls
+    assert "\n--index-url https://x\n" in calls
+    assert calls.splitlines()[-1].endswith("/sources.txt"), "where packages come from, once more"
     file.write_text("lightgbm==4.1\n")
     assert state_of(wish) != before
     assert made(tmp_path, wish).root != first.root
@@ -102,6 +105,39 @@ def test_a_file_of_requirements_is_followed_by_its_content(tmp_path: Path, log: 
     assert state_of(wish) == ()
     with pytest.raises(RuntimeInstallError, match=r"requirements\.txt cannot be read: No such"):
         made(tmp_path, wish)
+
+
+def test_what_a_file_includes_makes_another_environment_too(tmp_path: Path, log: Path) -> None:
+    roots = set()
+    for folder, version in (("a", "1"), ("b", "2")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "req.txt").write_text("-r more.txt\n")
+        (tmp_path / folder / "more.txt").write_text(f"lightgbm=={version}\n")
+        found = made(tmp_path, Wish(requirements=tmp_path / folder / "req.txt"))
+        assert "lightgbm" in found.extras
+        roots.add(found.root)
+    wish = Wish(requirements=tmp_path / "a" / "req.txt")
+    before = state_of(wish)
+    assert state_of(wish) == before
+    (tmp_path / "a" / "more.txt").write_text("-c least.txt\nlightgbm==1\n")
+    without = state_of(wish)
+    assert without != before
+    (tmp_path / "a" / "least.txt").write_text("numpy<3\n")
+    assert state_of(wish) != without, "what was missing is there"
+    roots.add(made(tmp_path, wish).root)
+    (tmp_path / "a" / "least.txt").write_text("numpy<2.4\n")
+    roots.add(made(tmp_path, wish).root)
+    assert len(roots) == 4
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path, log: Path) -> None:
+    file = tmp_path / "requirements.txt"
+    file.write_bytes(b"six==1\n# Gr\xfc\xdfe\n")
+    with pytest.raises(RuntimeInstallError) as error:
+        made(tmp_path, Wish(requirements=file))
+    assert str(error.value) == (
+        f"its environment was not made: {file}, line 2: this is not UTF-8; save the file as UTF-8"
+    )
 
 
 def test_a_whole_archive_is_used_as_it_is(tmp_path: Path, log: Path) -> None:
