@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import subprocess
-import tarfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -21,7 +19,8 @@ from pathlib import Path
 from typing import Final
 
 from overbook.runtimes import requirements_file
-from overbook.runtimes.abandoning import check, run
+from overbook.runtimes.abandoning import check
+from overbook.runtimes.archives import unpack
 from overbook.runtimes.building import fill_chosen, make_empty
 from overbook.runtimes.catalogue import Runtime
 from overbook.runtimes.in_use import is_held
@@ -51,9 +50,6 @@ from overbook.runtimes.recipe import (
 from overbook.runtimes.requirements_file import MOST_FILES, Requirements
 
 _READ: Final = 1 << 20
-# Written by conda-pack: makes the paths in the files those of this machine.
-_UNPACKER: Final = "conda-unpack"
-_UNPACK_SECONDS: Final = 300.0
 _FAILED: Final = "its environment was not made"
 _KEPT_SECONDS: Final = 7 * 24 * 3600.0
 
@@ -208,6 +204,8 @@ def _content(recipe: Recipe, wish: Wish, asked: Requirements | None) -> bytes:
     if asked is not None:
         return b"requirements\0" + requirements_file.content(asked, check)
     if wish.archive is not None:
+        if wish.archive.exists() and not wish.archive.is_file():
+            raise UnusableRequirement(f"{wish.archive} is not a file; expected an archive")
         return b"archive\0" + _digest(wish.archive, *state_of(wish))
     return b"packages\0" + "\n".join(recipe.packages).encode()
 
@@ -230,7 +228,7 @@ def _make(place: Place, progress: Progress) -> None:
     try:
         if wish.archive is not None:
             progress(f"unpacking {wish.archive.name}", 0.0)
-            _unpack(wish.archive, root)
+            unpack(wish.archive, root, _FAILED)
             _complete_archive(recipe, root, progress)
         else:
             named = wish.requirements.name if wish.requirements is not None else place.title
@@ -268,55 +266,6 @@ def _complete_archive(recipe: Recipe, root: Path, progress: Progress) -> None:
 
 def _all(known: Runtime) -> frozenset[str]:
     return frozenset(extra.name for extra in known.extras)
-
-
-def _unpack(archive: Path, root: Path) -> None:
-    """A conda-pack or venv archive, with its files at the top or in one folder. Raises RuntimeInstallError, OSError."""
-    root.mkdir()
-    try:
-        with tarfile.open(archive) as packed:
-            # Links may lead to the machine's Python; nothing is written outside all the same.
-            packed.extractall(root, filter=_taken)
-    except (tarfile.TarError, EOFError, ValueError) as error:
-        raise RuntimeInstallError(
-            f"{_FAILED}: {archive} cannot be unpacked: {error}; expected a .tar.gz of conda-pack or of a venv"
-        ) from error
-    _lift(root)
-    python = root / "bin" / "python"
-    if not python.is_symlink() and not python.exists():
-        raise RuntimeInstallError(
-            f"{_FAILED}: {archive} has no bin/python; expected a .tar.gz of conda-pack or of a venv"
-        )
-    if not python.exists():
-        raise RuntimeInstallError(
-            f"{_FAILED}: {archive} was made for {python.readlink()}, which is not on this machine; pack it with "
-            "conda-pack, which takes Python along"
-        )
-    if (root / "bin" / _UNPACKER).is_file():
-        command = [str(python), str(root / "bin" / _UNPACKER)]
-        try:
-            code, said = run(command, seconds=_UNPACK_SECONDS)
-        except subprocess.TimeoutExpired:
-            code, said = 1, f"it did not end within {_UNPACK_SECONDS:g} s"
-        if code:
-            raise RuntimeInstallError(
-                f"{_FAILED}: {_UNPACKER} of {archive} failed: {' '.join(said.split())[-300:]}"
-            )
-
-
-def _taken(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
-    check()
-    return tarfile.tar_filter(member, folder)
-
-
-def _lift(root: Path) -> None:
-    """A folder that was packed as such, and not what is in it, becomes the root."""
-    inside = list(root.iterdir())
-    if len(inside) != 1 or not (inside[0] / "bin").is_dir():
-        return
-    for each in inside[0].iterdir():
-        each.rename(root / each.name)
-    inside[0].rmdir()
 
 
 def _clear(root: Path) -> None:

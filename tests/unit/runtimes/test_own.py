@@ -176,11 +176,14 @@ def test_archives_that_cannot_be_used_say_why_and_leave_nothing(tmp_path: Path, 
     def refused(path: Path) -> str:
         with pytest.raises(RuntimeInstallError) as error:
             made(tmp_path, Wish(archive=path))
-        assert [each for each in (tmp_path / "environments").iterdir() if each.is_dir()] == []
+        assert [each for each in (tmp_path / "environments").glob("*") if each.is_dir()] == []
         return str(error.value)
 
     (tmp_path / "no.tar.gz").write_bytes(b"no archive")
-    assert "cannot be unpacked" in refused(tmp_path / "no.tar.gz")
+    assert f"was not made: {tmp_path}/no.tar.gz is no archive; expected" in refused(
+        tmp_path / "no.tar.gz"
+    )
+    assert "/dev/null is not a file" in refused(Path("/dev/null"))
     other = archive(tmp_path, "mlserver==1.6.0")
     assert "has mlserver 1.6.0, and what Overbook adds to it is made for 1.7.1" in refused(other)
     python = tmp_path / "packed" / "bin" / "python"
