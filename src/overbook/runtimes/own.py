@@ -7,9 +7,13 @@ that is then added to what it has.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
+import logging
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -49,7 +53,10 @@ from overbook.runtimes.recipe import (
 )
 from overbook.runtimes.requirements_file import MOST_FILES, Requirements
 
+log = logging.getLogger(__name__)
+
 _READ: Final = 1 << 20
+_NOTE: Final = ".last"
 _FAILED: Final = "its environment was not made"
 _KEPT_SECONDS: Final = 7 * 24 * 3600.0
 
@@ -103,23 +110,30 @@ def _state_of_one(file: Path) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the environment of a wish lies, or will. ``title``: what it is made of, for people."""
+    """Where the environment of a wish lies, or will. ``title``: what it is made of, for people.
+
+    ``asked``: what is in its requirements file. ``note``: where it is written down which environment a file led to.
+    """
 
     recipe: Recipe
     wish: Wish
     root: Path
     title: str
-    asked: Requirements | None
+    asked: Requirements | None = None
+    note: Path | None = None
 
 
 def place_of(known: Runtime, extras: frozenset[str], wish: Wish, folder: Path) -> Place:
     """Reads what the environment is made from, and makes nothing; blocks. Raises RuntimeInstallError."""
     with _in_words(wish, folder):
+        if last := _last(known, extras, wish, folder):
+            log.warning("%s is gone; what was made of it is used", wish.file)
+            return last
         asked = None if wish.requirements is None else requirements_file.read(wish.requirements)
         recipe = _recipe(known, extras, wish, asked)
         root = folder.absolute() / recipe.keyed(_content(recipe, wish, asked))
         title = recipe.title if wish.file is None else str(wish.file)
-        return Place(recipe, wish, root, title, asked)
+        return Place(recipe, wish, root, title, asked, _note(known, extras, wish, folder))
 
 
 def made_at(place: Place) -> RuntimeEnvironment | None:
@@ -164,6 +178,9 @@ def _in_words(wish: Wish, folder: Path) -> Iterator[None]:
 
 def _environment(place: Place) -> RuntimeEnvironment:
     known, root = place.recipe.runtime, place.root
+    if place.note is not None:
+        with contextlib.suppress(OSError):
+            _write_down(place.note, root.name)
     made = said_of(root).get("extras")
     return RuntimeEnvironment(
         name=known.name,
@@ -175,6 +192,35 @@ def _environment(place: Place) -> RuntimeEnvironment:
     )
 
 
+def _note(known: Runtime, extras: frozenset[str], wish: Wish, folder: Path) -> Path | None:
+    """Another one for each runtime, with its pins and extras, and each file."""
+    if wish.file is None:
+        return None
+    runtime = known.folder_name(known.default_extras() | extras)
+    digest = hashlib.sha256(f"{runtime}\0{wish.file}".encode(errors="surrogateescape"))
+    return folder.absolute() / f".{digest.hexdigest()[:16]}{_NOTE}"
+
+
+def _write_down(note: Path, name: str) -> None:
+    """At once or not at all, and only what is new."""
+    if note.exists() and note.read_text(encoding="utf-8") == name:
+        return
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", dir=note.parent, suffix=".new", delete=False
+    ) as made:
+        made.write(name)
+    os.replace(made.name, note)
+
+
+def _last(known: Runtime, extras: frozenset[str], wish: Wish, folder: Path) -> Place | None:
+    """What a file that is gone led to when it was read last; None where the file is there, or that is gone too."""
+    note = _note(known, extras, wish, folder)
+    if wish.file is None or os.path.exists(wish.file) or note is None or not note.is_file():
+        return None
+    root = note.parent / note.read_text(encoding="utf-8")
+    return Place(Recipe(known, extras), wish, root, str(wish.file)) if is_complete(root) else None
+
+
 def prune(folder: Path) -> list[Path]:
     """Remove environments that nobody holds, and nobody has asked for within a week; which those were."""
     gone = [
@@ -184,6 +230,9 @@ def prune(folder: Path) -> list[Path]:
     ]
     for root in gone:
         _clear(root)
+    for note in folder.glob(f".*{_NOTE}"):
+        if not (folder / note.read_text(encoding="utf-8")).is_dir():
+            note.unlink()
     return gone
 
 
@@ -204,7 +253,7 @@ def _content(recipe: Recipe, wish: Wish, asked: Requirements | None) -> bytes:
     if asked is not None:
         return b"requirements\0" + requirements_file.content(asked, check)
     if wish.archive is not None:
-        if wish.archive.exists() and not wish.archive.is_file():
+        if os.path.exists(wish.archive) and not os.path.isfile(wish.archive):
             raise UnusableRequirement(f"{wish.archive} is not a file; expected an archive")
         return b"archive\0" + _digest(wish.archive, *state_of(wish))
     return b"packages\0" + "\n".join(recipe.packages).encode()
@@ -224,6 +273,9 @@ def _make(place: Place, progress: Progress) -> None:
     """In its place, as what conda packed cannot be moved; it counts once its marker is there."""
     recipe, wish, root = place.recipe, place.wish, place.root
     known = recipe.runtime
+    if wish.requirements is not None and place.asked is None:
+        # It went away since somebody looked.
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(wish.requirements))
     _clear(root)
     try:
         if wish.archive is not None:

@@ -6,6 +6,7 @@ uv is a little program here; the real one is used in tests/integration.
 from __future__ import annotations
 
 import os
+import shutil
 import tarfile
 import time
 from pathlib import Path
@@ -100,11 +101,19 @@ def test_a_file_of_requirements_is_followed_by_its_content(tmp_path: Path, log: 
     assert calls.splitlines()[-1].endswith("/sources.txt"), "where packages come from, once more"
     file.write_text("lightgbm==4.1\n")
     assert state_of(wish) != before
-    assert made(tmp_path, wish).root != first.root
+    second = made(tmp_path, wish)
+    assert second.root != first.root
     file.unlink()
     assert state_of(wish) == ()
+    assert made(tmp_path, wish) == second, "what was made of it last is there"
+    with pytest.raises(RuntimeInstallError, match=r"requirements\.txt cannot be read: No such"):
+        made(tmp_path, wish, "xgboost")
+    shutil.rmtree(second.root)
     with pytest.raises(RuntimeInstallError, match=r"requirements\.txt cannot be read: No such"):
         made(tmp_path, wish)
+    assert len(list((tmp_path / "environments").glob("*.last"))) == 1
+    assert prune(tmp_path / "environments") == []
+    assert list((tmp_path / "environments").glob("*.last")) == []
 
 
 def test_what_a_file_includes_makes_another_environment_too(tmp_path: Path, log: Path) -> None:
@@ -149,6 +158,8 @@ def test_a_whole_archive_is_used_as_it_is(tmp_path: Path, log: Path) -> None:
     assert (found.root / "bin" / "python").exists(), "what was packed in a folder is lifted out"
     assert found.extras == {"onnx", "xgboost"}
     assert not log.exists(), "without a network"
+    packed.unlink()
+    assert made(tmp_path, Wish(archive=packed)) == found, "what was made of it is there"
 
 
 def test_what_an_archive_lacks_is_added_to_what_it_has(tmp_path: Path, log: Path) -> None:
