@@ -1,7 +1,7 @@
 """Child processes of installations: each ends with all that it started, as soon as its own work or this process ends.
 
 uv starts compilers, interpreters and the builds of packages, which would go on for themselves after a `kill -9`. So a
-keeper stands between: a little Python program that runs the command in a group of its own, and kills that group when
+minder stands between: a little Python program that runs the command in a group of its own, and kills that group when
 the command has ended, or when the pipe from this process closes, however that happens. What leaves the group, as a
 daemon does, is not found.
 """
@@ -17,19 +17,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-# With few imports, as it is started for every command. The kernel ends the command where the keeper itself is killed.
-_KEEPER: Final = """
+# With few imports, as it is started for every command. The kernel ends the command where the minder itself is killed.
+_MINDER: Final = """
 import _thread, ctypes, os, signal, sys
 pipe, command = int(sys.argv[1]), sys.argv[2:]
 os.set_inheritable(pipe, False)
-keeper = os.getpid()
+minder = os.getpid()
 child = os.fork()
 if child == 0:
     os.setpgid(0, 0)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     try:
-        if os.getppid() == keeper:
+        if os.getppid() == minder:
             os.execv(command[0], command)
     except OSError as error:
         print(f"cannot run {command[0]}: {error.strerror}", file=sys.stderr)
@@ -58,7 +58,7 @@ os._exit(os.waitstatus_to_exitcode(status) & 255 if os.WIFEXITED(status) else 12
 
 
 class Child:
-    """Of `started`. ``process``: its keeper, whose exit code is the command's, or 128 and the signal that ended it."""
+    """Of `started`. ``process``: its minder, whose exit code is the command's, or 128 and the signal that ended it."""
 
     def __init__(self, process: subprocess.Popen[str], pipe: int) -> None:
         self.process = process
@@ -81,7 +81,7 @@ def started(
     readable, writable = os.pipe()
     try:
         process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _KEEPER, str(readable), *command],
+            [sys.executable, "-I", "-S", "-c", _MINDER, str(readable), *command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -72,19 +72,19 @@ def test_all_of_it_ends_when_we_leave() -> None:
     gone(pids)
 
 
-@pytest.mark.parametrize("victim", ["us", "the keeper"])
+@pytest.mark.parametrize("victim", ["us", "the minder"])
 def test_all_of_it_ends_with_this_process(victim: str) -> None:
     """Also when it is killed, and so can do nothing."""
     command = [sys.executable, "-c", _OURS, *parent(1000)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as ours:
         assert ours.stdout is not None
         pids = [int(each) for each in ours.stdout.readline().split()]
-        [keeper] = psutil.Process(ours.pid).children()
-        os.kill(ours.pid if victim == "us" else keeper.pid, signal.SIGKILL)
+        [minder] = psutil.Process(ours.pid).children()
+        os.kill(ours.pid if victim == "us" else minder.pid, signal.SIGKILL)
         ours.wait(_MUCH)
-    # Where the keeper itself is killed, the kernel ends the command, and nobody what that started.
+    # Where the minder itself is killed, the kernel ends the command, and nobody what that started.
     gone(pids if victim == "us" else pids[:1])
-    if victim == "the keeper":
+    if victim == "the minder":
         os.kill(pids[1], signal.SIGKILL)
 
 
