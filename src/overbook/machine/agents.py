@@ -22,6 +22,7 @@ from overbook.machine.news import News
 from overbook.machine.offers import Offer, attached_offer, installed_offer
 from overbook.machine.options import SERVER_LOG_SIZE, SILENCE_LIMIT
 from overbook.machine.runtimes import RuntimeKeeper
+from overbook.machine.unexpected import in_a_line
 from overbook.runtimes.in_use import held
 from overbook.runtimes.install import (
     RuntimeEnvironment,
@@ -40,8 +41,9 @@ _RESTART: Final = 2.0
 _RECONNECT: Final = 0.5
 # How long the scheduler may take to hear of one change.
 _TELL_SECONDS: Final = 10.0
-# An environment that could not be made is tried again with growing pauses, up to this one.
+# What failed is tried again with growing pauses, up to this one; after an agent ran for so long they begin anew.
 _LATEST: Final = 60.0
+_STEADY: Final = 60.0
 # How often environments are looked for that no Server uses any more.
 _PRUNE: Final = 3600.0
 # How often somebody looks whether a runtime was given another environment, and how long the next replica then
@@ -171,6 +173,7 @@ class AgentSupervisor:
         """Until the agent ends by itself, or (True) until there is another environment for its server."""
         listen = socket_target(self._run_dir, name)
         if wanted.attachment is not None:
+            self._news.put(wanted.server, wanted.replica, "")
             offer = attached_offer(wanted.runtime, wanted.extra)
             part = self._parts[wanted] = AgentPart(self._config(wanted, offer, None, listen))
             return await _runs_until(part.run(), _never())
@@ -184,7 +187,9 @@ class AgentSupervisor:
 
     async def _keep_running(self, wanted: _Wanted) -> None:
         name, pause = f"{wanted.server}-{wanted.replica}", _RESTART
+        loop = asyncio.get_running_loop()
         while True:
+            begun = loop.time()
             try:
                 if await self._run(wanted, name):
                     log.info("agent %s: its server has another environment; starting again", name)
@@ -195,10 +200,18 @@ class AgentSupervisor:
                 await self._asks_for_another(wanted, within=pause)
                 pause = min(2 * pause, _LATEST)
                 continue
-            except Exception:
+            except Exception as error:
                 # One replica's fault must not end the others; its models are cold until it is back.
-                log.exception("agent %s failed; starting it again in %.0f s", name, _RESTART)
-            await asyncio.sleep(_RESTART)
+                if loop.time() - begun > _STEADY:
+                    pause = _RESTART
+                log.exception("agent %s failed; starting it again in %.0f s", name, pause)
+                text = f"its agent failed: {in_a_line(error)}; it is started again, see the log"
+                self._news.put(wanted.server, wanted.replica, text, failed=True)
+                await self._asks_for_another(wanted, within=pause)
+                pause = min(2 * pause, _LATEST)
+                continue
+            pause = _RESTART
+            await asyncio.sleep(pause)
 
     # -- environments
 
@@ -221,7 +234,16 @@ class AgentSupervisor:
             text = f"its environment is being made: {message}"
             loop.call_soon_threadsafe(self._news.put, wanted.server, wanted.replica, text)
 
-        return await self._keeper.ensure(wanted.runtime, wanted.extra, asked.wish, tell)
+        try:
+            return await self._keeper.ensure(wanted.runtime, wanted.extra, asked.wish, tell)
+        except (UnknownRuntime, RuntimeInstallError):
+            raise
+        except Exception as error:
+            # While a server runs in its old environment, a fault in making a new one must not end it.
+            log.exception("the environment of server %s was not made", wanted.server)
+            raise RuntimeInstallError(
+                f"its environment was not made: {in_a_line(error)}"
+            ) from error
 
     def _not_made(self, wanted: _Wanted, error: Exception) -> None:
         log.error("server %s: %s", wanted.server, error)

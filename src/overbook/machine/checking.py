@@ -5,6 +5,7 @@ Where a model would be placed is not told here: that depends on what is register
 
 from __future__ import annotations
 
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,7 +25,9 @@ from overbook.manifests.problems import Path as FieldPath
 from overbook.manifests.problems import shown
 from overbook.manifests.specs import ModelManifest, ServerManifest, ServerSpec
 from overbook.manifests.validate import validate_object
+from overbook.runtimes import requirements_file
 from overbook.runtimes.capabilities import sources
+from overbook.runtimes.recipe import UnusableRequirement
 from overbook.scheduler.errors import Invalid
 from overbook.scheduler.manifests_in import Defaults, checked_server
 
@@ -64,6 +67,14 @@ def _server(manifest: ServerManifest, defaults: Defaults) -> Refusal | None:
         if path is not None and not Path(path).is_file():
             told = f"{shown(path)} is not a file on this machine; expected the one that the environment is made from"
             return Refusal(("spec", "environment", name), told)
+    if own is not None and own.requirements is not None:
+        try:
+            requirements_file.read(Path(own.requirements))
+        except UnusableRequirement as error:
+            return Refusal(("spec", "environment", "requirements"), str(error))
+        except OSError as error:
+            told = f"{shown(own.requirements)} cannot be read: {error.strerror or error}"
+            return Refusal(("spec", "environment", "requirements"), told)
     return None
 
 
@@ -119,8 +130,19 @@ class Found:
 
 def models_in(repository: Path) -> list[Found]:
     """Looks at each folder of a model repository, as inference servers have them. Raises OSError."""
-    folders = sorted(each for each in repository.iterdir() if each.is_dir())
-    return [_found(each) for each in folders if not each.name.startswith(".")]
+    inside = sorted(each for each in repository.iterdir() if not each.name.startswith("."))
+    found = [_found_at(each) for each in inside]
+    return [each for each in found if each is not None]
+
+
+def _found_at(path: Path) -> Found | None:
+    """None for a file, which may lie beside models."""
+    try:
+        is_folder = stat.S_ISDIR(path.stat().st_mode)
+    except OSError as error:
+        kind = "a link that cannot be followed" if path.is_symlink() else "not to be read"
+        return Found(path.name, refused=f"it is {kind} ({error.strerror}); remove it, or mend it")
+    return _found(path) if is_folder else None
 
 
 def _found(folder: Path) -> Found:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextvars import ContextVar
-from typing import Any, Final, ParamSpec, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar, copy_context
+from functools import partial
+from typing import Final, ParamSpec, TypeVar
+
+from overbook.runtimes.children import Child, started
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -27,25 +30,25 @@ class _Work:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._child: subprocess.Popen[Any] | None = None
+        self._child: Child | None = None
         self._abandoned = False
 
     def abandon(self) -> None:
         with self._lock:
             self._abandoned = True
             if self._child is not None:
-                self._child.kill()
+                self._child.end()
 
     def check(self) -> None:
         if self._abandoned:
             raise Abandoned
 
     @contextlib.contextmanager
-    def child(self, process: subprocess.Popen[Any]) -> Iterator[None]:
+    def child(self, child: Child) -> Iterator[None]:
         with self._lock:
-            self._child = process
+            self._child = child
             if self._abandoned:
-                process.kill()
+                child.end()
         try:
             yield
         finally:
@@ -64,44 +67,36 @@ def check() -> None:
 
 
 @contextlib.contextmanager
-def watched(process: subprocess.Popen[Any]) -> Iterator[None]:
-    """The process is killed when nobody waits for this any more, and Abandoned is raised at the end."""
-    with _current.get().child(process):
+def watched(child: Child) -> Iterator[None]:
+    """The child is ended when nobody waits for this any more, and Abandoned is raised at the end."""
+    with _current.get().child(child):
         yield
 
 
 def run(
     command: Sequence[str], *, seconds: float, env: Mapping[str, str] | None = None
 ) -> tuple[int, str]:
-    """The exit code, and what the command says on its standard error. Raises OSError, TimeoutExpired, Abandoned."""
-    with (
-        subprocess.Popen(
-            command,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-        ) as process,
-        watched(process),
-    ):
-        try:
-            _, said = process.communicate(timeout=seconds)
-        except BaseException:
-            process.kill()
-            raise
-        return process.returncode, said
+    """The exit code, and what the command says on its standard error; one that cannot be run fails.
+
+    Raises OSError, TimeoutExpired, Abandoned.
+    """
+    with started(command, env=env) as child, watched(child):
+        _, said = child.process.communicate(timeout=seconds)
+        return child.process.returncode, said
 
 
 async def in_thread(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """As `asyncio.to_thread`, but cancelled it ends the work, and returns when that has ended."""
+    """As `asyncio.to_thread`, but cancelled it ends the work, and returns when that has ended.
+
+    Each work has a thread of its own: those that the loop lends are few, and some that last would leave none to others.
+    """
     work = _Work()
-    token = _current.set(work)
-    try:
-        running = asyncio.create_task(asyncio.to_thread(function, *args, **kwargs))
-    finally:
-        _current.reset(token)
+    context = copy_context()
+    context.run(_current.set, work)
+    executor = ThreadPoolExecutor(1, "installation")
+    running = asyncio.get_running_loop().run_in_executor(
+        executor, partial(context.run, partial(function, *args, **kwargs))
+    )
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
@@ -110,3 +105,5 @@ async def in_thread(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwa
         if not running.cancelled():
             running.exception()  # it was ended: whatever it says of that is of no use
         raise
+    finally:
+        executor.shutdown(wait=False)

@@ -18,6 +18,7 @@ from packaging.utils import canonicalize_name
 
 from overbook.runtimes.installer import Progress, follow, import_all, run_uv
 from overbook.runtimes.recipe import Recipe, name_of, unchosen, wanted_lines
+from overbook.runtimes.requirements_file import Requirements
 
 PACKAGES_FILE: Final = "overbook-packages.txt"
 
@@ -49,20 +50,25 @@ def fill_chosen(
     progress: Progress,
     failed: str,
     *,
-    file: Path | None = None,
+    asked: Requirements | None = None,
     kept: Mapping[str, str] | None = None,
 ) -> None:
-    """With what people chose: the recipe's packages, and what a requirements ``file`` asks for.
+    """With what people chose: the recipe's packages, and what a requirements file asks for (``asked``).
 
     ``kept``: packages, with versions, that are in the environment already and stay. Raises RuntimeInstallError.
     """
     known = recipe.runtime
-    names = {name_of(each) for each in recipe.packages} | names_in(file) | set(kept or ())
+    asked = Requirements() if asked is None else asked
+    names = {name_of(each) for each in recipe.packages} | asked.names | set(kept or ())
     with tempfile.TemporaryDirectory(dir=root) as folder:
         work = Path(folder)
-        _write(work / "wanted.in", [*wanted_lines(recipe, names), *recipe.packages])
+        wanted = [*wanted_lines(recipe, names), *recipe.packages, *asked.lines]
+        _write(work / "wanted.in", [*asked.sources, *wanted])
+        # uv keeps nothing of where packages come from for those who install them.
+        _write(work / "sources.txt", asked.sources)
         _write(work / "excludes.txt", unchosen(known, names))
         constraints = {f"{name}=={version}" for name, version in (kept or {}).items()}
+        constraints |= set(asked.constraints)
         if known.alone:
             constraints |= set(_bounds(recipe))
         _write(work / "constraints.txt", sorted(constraints))
@@ -76,8 +82,6 @@ def fill_chosen(
             *("--excludes", str(work / "excludes.txt")),
             str(work / "wanted.in"),
         ]
-        if file is not None:
-            command.append(str(file))
         progress("finding versions that go together", None)
         run_uv(command, failed, root, follow(progress))
         lines = found.read_text(encoding="utf-8").splitlines()
@@ -86,7 +90,9 @@ def fill_chosen(
             own = {name: version for name, version in known.pins().items() if name not in there}
             lines += _pins(own)
         _write(root / PACKAGES_FILE, lines)
-    run_uv([*_install(root), "-r", str(root / PACKAGES_FILE)], known.name, root, follow(progress))
+        files = [str(root / PACKAGES_FILE), *([str(work / "sources.txt")] if asked.sources else ())]
+        command = [*_install(root), *(word for each in files for word in ("-r", each))]
+        run_uv(command, failed, root, follow(progress))
     progress("trying it", None)
     import_all(root / "bin" / "python", known.imports, failed)
 
@@ -103,13 +109,6 @@ def _bounds(recipe: Recipe) -> Iterable[str]:
     for line in recipe.runtime.lock.with_suffix(".in").read_text(encoding="utf-8").splitlines():
         if line and not line.startswith("#") and not recipe.runtime.is_server(_name(line)):
             yield line
-
-
-def names_in(file: Path | None) -> set[str]:
-    """Names of packages that a requirements file chooses, as far as it says so itself."""
-    if file is None:
-        return set()
-    return {_name(line) for line in file.read_text(encoding="utf-8").splitlines()} - {""}
 
 
 def _name(line: str) -> str:

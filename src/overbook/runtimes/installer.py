@@ -21,6 +21,7 @@ from typing import Final
 import uv
 
 from overbook.runtimes.abandoning import check, run, watched
+from overbook.runtimes.children import started
 
 Progress = Callable[[str, float | None], None]
 
@@ -127,34 +128,19 @@ def run_uv(
     env = {key: value for key, value in os.environ.items() if key not in _FOREIGN}
     # A cause is one line, however wide the terminal is.
     env |= {"UV_NO_PROGRESS": "1", "NO_COLOR": "1", "COLUMNS": "10000"}
-    process = subprocess.Popen(
-        [uv.find_uv_bin(), *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        env=env,
-        # Settings of whatever project the caller stands in must not apply; those of the user do.
-        cwd=folder,
-    )
-    deadline = threading.Timer(_INSTALL_SECONDS, process.kill)
-    deadline.daemon = True
-    deadline.start()
     lines: list[str] = []
-    try:
-        with watched(process):
-            for line in process.stderr or ():
+    # Settings of whatever project the caller stands in must not apply; those of the user do.
+    with started([uv.find_uv_bin(), *arguments], env=env, cwd=folder) as child, watched(child):
+        deadline = threading.Timer(_INSTALL_SECONDS, child.end)
+        deadline.daemon = True
+        deadline.start()
+        try:
+            for line in child.process.stderr or ():
                 lines.append(line.rstrip())
                 on_line(line)
-            code = process.wait()
-    finally:
-        deadline.cancel()
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        if process.stderr is not None:
-            process.stderr.close()
+            code = child.process.wait()
+        finally:
+            deadline.cancel()
     if code != 0:
         raise RuntimeInstallError(_uv_reason(failed, lines))
 

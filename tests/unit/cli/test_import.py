@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,29 @@ def test_a_folder_without_folders(overbook: Overbook, tmp_path: Path) -> None:
     assert result.stdout == ""
     assert result.stderr == f"{tmp_path} has no folders; expected one for each model\n"
     assert overbook("import", str(tmp_path / "nowhere")).exit_code == 2
+
+
+def test_what_is_no_repository(overbook: Overbook, tmp_path: Path) -> None:
+    device = overbook("import", "/dev/null")
+    assert device.exit_code == 2
+    assert "'/dev/null' cannot be read as a folder: Not a directory" in device.stderr
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/gr\xfcn"))
+    (odd / "iris").mkdir(parents=True)
+    (odd / "iris" / "model.joblib").touch()
+    result = overbook("import", str(odd))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "gr\\udcfcn' is not UTF-8, and a manifest cannot name it" in result.stderr
+
+
+def test_names_do_no_harm_to_a_terminal(overbook: Overbook, repository: Path) -> None:
+    (repository / "red\x1b[31m\nMyModel: fine").mkdir()
+    (repository / "loop").symlink_to("loop")
+    (repository / "gone").symlink_to("nowhere")
+    result = overbook("import", str(repository))
+    assert result.exit_code == 1
+    assert len(list(yaml.safe_load_all(result.stdout))) == 5
+    gone, loop, red = result.stderr.splitlines()
+    assert gone.startswith("gone: it is a link that cannot be followed (No such file or directory)")
+    assert loop.startswith("loop: it is a link that cannot be followed (Too many levels of symb")
+    assert red.startswith("'red\\x1b[31m\\nMyModel: fine': ")
+    assert "\x1b" not in red

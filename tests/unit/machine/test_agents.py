@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from overbook.machine.agents import _runs_until, _wish
+from overbook.machine.agents import AgentSupervisor, _runs_until, _Wanted, _wish
+from overbook.machine.runtimes import RuntimeKeeper
+from overbook.runtimes.install import RuntimeEnvironment
 from overbook.runtimes.own import Wish
 from overbook.wire import scheduler_pb2 as pb
 
@@ -79,3 +81,53 @@ def test_what_a_servers_own_environment_consists_of() -> None:
     assert _wish(spec) == Wish(packages=("a==1",))
     spec = pb.ServerSpec(environment=pb.Environment(archive="/env.tar.gz"))
     assert _wish(spec) == Wish(archive=Path("/env.tar.gz"))
+
+
+async def test_whatever_goes_wrong_is_told_in_a_line_and_tried_again_ever_more_rarely(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Keeper(RuntimeKeeper):
+        async def ensure(self, *_args: object, **_kwargs: object) -> RuntimeEnvironment:
+            raise wrong
+
+    supervisor = AgentSupervisor(
+        state_dir=tmp_path,
+        run_dir=tmp_path,
+        scheduler="unix:nowhere",
+        keeper=Keeper(tmp_path, lambda _message, _fraction: None),
+    )
+    told: list[tuple[str, bool]] = []
+    pauses: list[float] = []
+
+    def put(_server: str, _replica: int, text: str, *, failed: bool = False) -> None:
+        told.append((text, failed))
+
+    async def asks_for_another(_wanted: _Wanted, *, within: float) -> None:
+        pauses.append(within)
+        if len(pauses) == 7:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(supervisor._news, "put", put)
+    monkeypatch.setattr(supervisor, "_asks_for_another", asks_for_another)
+    wanted = _Wanted(server="s", replica=0, runtime="mlserver", extra=(), attachment=None)
+    wrong = ValueError("much " * 1_000_000)
+    with pytest.raises(asyncio.CancelledError):
+        await supervisor._keep_running(wanted)
+    assert pauses == [2, 4, 8, 16, 32, 60, 60]
+    assert len(set(told)) == 1
+    assert told[0][0].startswith("its environment was not made: ValueError: much much")
+    assert len(told[0][0]) < 700
+    assert told[0][1]
+
+    async def run(_wanted: _Wanted, _name: str) -> bool:
+        raise wrong
+
+    monkeypatch.setattr(supervisor, "_run", run)
+    told.clear()
+    pauses.clear()
+    with pytest.raises(asyncio.CancelledError):
+        await supervisor._keep_running(wanted)
+    assert pauses == [2, 4, 8, 16, 32, 60, 60]
+    assert told[0][0].startswith("its agent failed: ValueError: much much")
+    assert len(told[0][0]) < 700
+    assert told[0][1]

@@ -111,3 +111,14 @@ def test_what_an_environment_is_made_of_is_there(tmp_path: Path, field: str) -> 
     given.touch()
     assert _told(_server(environment={field: str(given)})) == [""]
     assert _told(_server(environment={"packages": ["a==1"]})) == [""]
+
+
+def test_requirements_that_cannot_be_read_are_told_by_file_and_line(tmp_path: Path) -> None:
+    file = tmp_path / "requirements.txt"
+    file.write_bytes(b"six\n# Gr\xfc\xdfe\n")
+    (line,) = _told(_server(environment={"requirements": str(file)}))
+    assert line == (
+        f"spec.environment.requirements: {file}, line 2: this is not UTF-8; save the file as UTF-8"
+    )
+    file.write_text("six\n")
+    assert _told(_server(environment={"requirements": str(file)})) == [""]

@@ -10,12 +10,18 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from overbook.runtimes.abandoning import Abandoned, check, in_thread, run, watched
+from overbook.runtimes.children import started
 from overbook.runtimes.installer import locked
 
-_ENDLESS = [sys.executable, "-c", "import time; print('here', flush=True); time.sleep(1000)"]
+_ENDLESS = [
+    sys.executable,
+    "-c",
+    "import os, sys, time; print(os.getpid(), file=sys.stderr, flush=True); time.sleep(1000)",
+]
 _MUCH = 60.0
 
 
@@ -45,20 +51,18 @@ async def abandoned(begun: Begun) -> None:
 
 
 async def test_a_child_is_killed() -> None:
-    processes: list[subprocess.Popen[bytes]] = []
+    pids: list[int] = []
 
     def work() -> None:
-        process = subprocess.Popen(_ENDLESS, stdout=subprocess.PIPE)
-        processes.append(process)
-        with process, watched(process):
-            assert process.stdout is not None
-            process.stdout.readline()
+        with started(_ENDLESS) as child, watched(child):
+            assert child.process.stderr is not None
+            pids.append(int(child.process.stderr.readline()))
             made.begun.set()
-            process.wait()
+            child.process.wait()
 
     made = Begun(work)
     await abandoned(made)
-    assert processes[0].returncode == -9
+    assert not psutil.pid_exists(pids[0])
 
 
 async def test_no_other_child_lives_after_that() -> None:

@@ -6,6 +6,7 @@ uv is a little program here; the real one is used in tests/integration.
 from __future__ import annotations
 
 import os
+import shutil
 import tarfile
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ import uv
 from overbook.runtimes.catalogue import runtime
 from overbook.runtimes.in_use import held
 from overbook.runtimes.install import RuntimeEnvironment, RuntimeInstallError
-from overbook.runtimes.own import Wish, own_environment, prune, state_of
+from overbook.runtimes.own import Wish, made_at, make_at, place_of, prune, state_of
 
 MLSERVER = runtime("mlserver")
 NEEDED = ("mlserver==1.7.1", "mlserver-sklearn==1.7.1", "uvloop==0.21", "psutil==7", "httptools==1")
@@ -46,13 +47,8 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def made(tmp_path: Path, wish: Wish, *extras: str, said: Said | None = None) -> RuntimeEnvironment:
     heard: Said = [] if said is None else said
-    return own_environment(
-        MLSERVER,
-        frozenset(extras),
-        wish,
-        tmp_path / "environments",
-        lambda message, _: heard.append(message),
-    )
+    place = place_of(MLSERVER, frozenset(extras), wish, tmp_path / "environments")
+    return made_at(place) or make_at(place, lambda message, _: heard.append(message))
 
 
 def archive(tmp_path: Path, *installed: str, inside: str = "", **files: str) -> Path:
@@ -99,14 +95,58 @@ def test_a_file_of_requirements_is_followed_by_its_content(tmp_path: Path, log: 
     before = state_of(wish)
     first = made(tmp_path, wish)
     assert "lightgbm" in first.extras
-    assert f" {file}\n" in log.read_text()
+    calls = log.read_text()
+    assert "\nlightgbm==4\n" in calls
+    assert "\n--index-url https://x\n" in calls
+    assert calls.splitlines()[-1].endswith("/sources.txt"), "where packages come from, once more"
     file.write_text("lightgbm==4.1\n")
     assert state_of(wish) != before
-    assert made(tmp_path, wish).root != first.root
+    second = made(tmp_path, wish)
+    assert second.root != first.root
     file.unlink()
     assert state_of(wish) == ()
+    assert made(tmp_path, wish) == second, "what was made of it last is there"
+    with pytest.raises(RuntimeInstallError, match=r"requirements\.txt cannot be read: No such"):
+        made(tmp_path, wish, "xgboost")
+    shutil.rmtree(second.root)
     with pytest.raises(RuntimeInstallError, match=r"requirements\.txt cannot be read: No such"):
         made(tmp_path, wish)
+    assert len(list((tmp_path / "environments").glob("*.last"))) == 1
+    assert prune(tmp_path / "environments") == []
+    assert list((tmp_path / "environments").glob("*.last")) == []
+
+
+def test_what_a_file_includes_makes_another_environment_too(tmp_path: Path, log: Path) -> None:
+    roots = set()
+    for folder, version in (("a", "1"), ("b", "2")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "req.txt").write_text("-r more.txt\n")
+        (tmp_path / folder / "more.txt").write_text(f"lightgbm=={version}\n")
+        found = made(tmp_path, Wish(requirements=tmp_path / folder / "req.txt"))
+        assert "lightgbm" in found.extras
+        roots.add(found.root)
+    wish = Wish(requirements=tmp_path / "a" / "req.txt")
+    before = state_of(wish)
+    assert state_of(wish) == before
+    (tmp_path / "a" / "more.txt").write_text("-c least.txt\nlightgbm==1\n")
+    without = state_of(wish)
+    assert without != before
+    (tmp_path / "a" / "least.txt").write_text("numpy<3\n")
+    assert state_of(wish) != without, "what was missing is there"
+    roots.add(made(tmp_path, wish).root)
+    (tmp_path / "a" / "least.txt").write_text("numpy<2.4\n")
+    roots.add(made(tmp_path, wish).root)
+    assert len(roots) == 4
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path, log: Path) -> None:
+    file = tmp_path / "requirements.txt"
+    file.write_bytes(b"six==1\n# Gr\xfc\xdfe\n")
+    with pytest.raises(RuntimeInstallError) as error:
+        made(tmp_path, Wish(requirements=file))
+    assert str(error.value) == (
+        f"its environment was not made: {file}, line 2: this is not UTF-8; save the file as UTF-8"
+    )
 
 
 def test_a_whole_archive_is_used_as_it_is(tmp_path: Path, log: Path) -> None:
@@ -118,6 +158,8 @@ def test_a_whole_archive_is_used_as_it_is(tmp_path: Path, log: Path) -> None:
     assert (found.root / "bin" / "python").exists(), "what was packed in a folder is lifted out"
     assert found.extras == {"onnx", "xgboost"}
     assert not log.exists(), "without a network"
+    packed.unlink()
+    assert made(tmp_path, Wish(archive=packed)) == found, "what was made of it is there"
 
 
 def test_what_an_archive_lacks_is_added_to_what_it_has(tmp_path: Path, log: Path) -> None:
@@ -145,11 +187,14 @@ def test_archives_that_cannot_be_used_say_why_and_leave_nothing(tmp_path: Path, 
     def refused(path: Path) -> str:
         with pytest.raises(RuntimeInstallError) as error:
             made(tmp_path, Wish(archive=path))
-        assert [each for each in (tmp_path / "environments").iterdir() if each.is_dir()] == []
+        assert [each for each in (tmp_path / "environments").glob("*") if each.is_dir()] == []
         return str(error.value)
 
     (tmp_path / "no.tar.gz").write_bytes(b"no archive")
-    assert "cannot be unpacked" in refused(tmp_path / "no.tar.gz")
+    assert f"was not made: {tmp_path}/no.tar.gz is no archive; expected" in refused(
+        tmp_path / "no.tar.gz"
+    )
+    assert "/dev/null is not a file" in refused(Path("/dev/null"))
     other = archive(tmp_path, "mlserver==1.6.0")
     assert "has mlserver 1.6.0, and what Overbook adds to it is made for 1.7.1" in refused(other)
     python = tmp_path / "packed" / "bin" / "python"

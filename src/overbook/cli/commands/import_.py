@@ -23,17 +23,32 @@ def import_(ctx: click.Context, repository: Path) -> None:
     """
     import yaml
 
+    from overbook.cli.terminal import safe
     from overbook.machine.checking import models_in
+    from overbook.manifests.problems import shown
     from overbook.manifests.specs import GROUP
 
-    found = models_in(repository.absolute())
+    where = str(repository.absolute())
+    try:
+        where.encode()
+    except UnicodeEncodeError as error:
+        raise click.BadParameter(
+            f"{shown(where)} is not UTF-8, and a manifest cannot name it; rename the folder, or those around it",
+            param_hint="REPOSITORY",
+        ) from error
+    try:
+        found = models_in(Path(where))
+    except OSError as error:
+        raise click.BadParameter(
+            f"{shown(where)} cannot be read as a folder: {error.strerror}", param_hint="REPOSITORY"
+        ) from error
     documents = [
         {
             "apiVersion": GROUP,
             "kind": "Model",
             "metadata": {"name": each.name},
             "spec": {
-                "storageUri": str(repository.absolute() / each.name),
+                "storageUri": str(Path(where) / each.name),
                 **({"requirements": list(each.words)} if each.words else {}),
             },
         }
@@ -43,8 +58,9 @@ def import_(ctx: click.Context, repository: Path) -> None:
     yaml.safe_dump_all(documents, sys.stdout, sort_keys=False, allow_unicode=True)
     for each in found:
         if each.refused:
-            click.echo(f"{each.name}: {each.refused}", err=True)
+            name = each.name if each.name.isprintable() else shown(each.name)
+            click.echo(safe(f"{name}: {each.refused}"), err=True)
     if not found:
-        click.echo(f"{repository} has no folders; expected one for each model", err=True)
+        click.echo(safe(f"{where} has no folders; expected one for each model"), err=True)
     if len(documents) < len(found) or not found:
         ctx.exit(1)
