@@ -44,6 +44,8 @@ _KEEP_ALIVE_SECONDS: Final = 2 * 3600
 _MESSAGE_OPTIONS: Final = (
     ("grpc.max_send_message_length", MAX_MESSAGE),
     ("grpc.max_receive_message_length", MAX_MESSAGE),
+    # Else gRPC takes in several MB of each stream whose messages nobody reads yet, where they come fast.
+    ("grpc.http2.bdp_probe", 0),
 )
 _CHANNEL_OPTIONS: Final = (
     *_MESSAGE_OPTIONS,
