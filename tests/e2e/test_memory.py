@@ -46,9 +46,7 @@ def bytes_of(running: Overbook, name: str) -> dict[str, Any]:
 
 def measured(running: Overbook, name: str) -> int:
     """Once its agent has told."""
-    return int(
-        wait_until(f"{name} is measured", lambda: bytes_of(running, name)["measured"])
-    )
+    return int(wait_until(f"{name} is measured", lambda: bytes_of(running, name)["measured"]))
 
 
 def evict(running: Overbook, name: str) -> None:

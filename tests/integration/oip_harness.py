@@ -54,6 +54,7 @@ class Running:
     grpc_target: str
     upstream: Upstream
     catalogue: FakeCatalogue
+    oip: OipServer
 
 
 @contextlib.asynccontextmanager
@@ -97,7 +98,7 @@ async def running(
         try:
             async with asyncio.timeout(10):
                 await oip.serving.wait()
-            yield Running(root / "rest.sock", f"unix:{root}/grpc.sock", upstream, catalogue)
+            yield Running(root / "rest.sock", f"unix:{root}/grpc.sock", upstream, catalogue, oip)
         finally:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -274,6 +274,42 @@ async def test_it_is_not_idle_while_a_stream_over_grpc_is_open(gated: Gated) -> 
             await settling
 
 
+_CHUNK = oip_pb2.ModelInferRequest(model_name="a", raw_input_contents=[bytes(1_000_000)])
+_CHUNK.inputs.add(name="x", datatype="UINT8", shape=[1_000_000])
+
+
+async def test_what_a_stream_holds_is_not_taken_for_lost(gated: Gated) -> None:
+    async with grpc.aio.insecure_channel(gated.server.addresses.grpc) as channel:
+        call: grpc.aio.StreamStreamCall[bytes, bytes] = channel.stream_stream(
+            "/inference.GRPCInferenceService/ModelStreamInfer"
+        )()
+        await call.write(_CHUNK.SerializeToString())
+        assert isinstance(await call.read(), bytes), "the first of two answers"
+        assert await gated.server.borrowed() >= 1_000_000
+        gated.open()
+        await call.done_writing()
+        async with asyncio.timeout(CALL):
+            assert isinstance(await call.read(), bytes), "the second"
+            assert await call.read() is grpc.aio.EOF
+            assert await gated.server.borrowed() == 0
+
+
+async def test_of_a_stream_that_nobody_reads_little_is_taken_in(gated: Gated) -> None:
+    async with grpc.aio.insecure_channel(gated.server.addresses.grpc) as channel:
+        call: grpc.aio.StreamStreamCall[bytes, bytes] = channel.stream_stream(
+            "/inference.GRPCInferenceService/ModelStreamInfer"
+        )()
+        written = 0
+        with contextlib.suppress(TimeoutError):
+            while written < 100:
+                async with asyncio.timeout(0.5):
+                    await call.write(_CHUNK.SerializeToString())
+                written += 1
+        assert written <= 3, "the model has the first one, and wants no other"
+        call.cancel()
+        assert await asyncio.wait_for(gated.idle(), CALL)
+
+
 async def test_nor_when_the_client_of_a_stream_is_gone_does_it_stay_in_use(gated: Gated) -> None:
     message = oip_pb2.ModelInferRequest(model_name="a")
     message.inputs.add(name="x", datatype="INT64", shape=[1]).contents.int64_contents.append(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
@@ -341,6 +341,104 @@ async def test_a_model_that_cannot_be_asked_is_an_error_in_the_stream(
     assert await call.read() == message("iris")
     await call.done_writing()
     assert await call.code() is grpc.StatusCode.OK
+
+
+async def test_an_error_of_one_request_among_several_models_has_its_id(
+    oip: Running, stream: Stream
+) -> None:
+    held = asyncio.Event()
+
+    async def script(context: Context) -> None:
+        if model(context) == "wine":
+            for _ in range(3):
+                await context.read()
+            await held.wait()
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "no room")
+        await echo(context)
+
+    oip.upstream.script = script
+    call = stream(timeout=10)
+    for sent in (message("wine", id_="1"), message("wine", id_="2"), message("wine")):
+        await call.write(sent)
+    await call.write(message("iris", id_="3"))
+    assert await call.read() == message("iris", id_="3")
+    held.set()
+    answers = [told(await call.read()) for _ in range(3)]
+    assert [each.infer_response.id for each in answers] == ["1", "2", ""]
+    assert {each.error_message for each in answers} == {"no room"}
+    call.cancel()
+
+
+@pytest.fixture
+async def stopping(
+    oip: Running, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Callable[[], None]]:
+    """Begins the stop of a gateway."""
+    monkeypatch.setattr(relay, "SILENT_SECONDS", 0.1)
+    tasks: list[asyncio.Task[None]] = []
+    yield lambda: tasks.append(asyncio.create_task(oip.oip.end_quiet_streams()))
+    for task in tasks:
+        task.cancel()
+        await asyncio.wait({task})
+        assert task.cancelled()
+
+
+async def _is_told_of_the_stop(call: grpc.aio.StreamStreamCall[bytes, bytes]) -> None:
+    assert await call.code() is grpc.StatusCode.UNAVAILABLE
+    assert await call.details() == "the gateway is stopping; open the stream again"
+
+
+@pytest.mark.parametrize("names", [["iris"], ["iris", "wine"], []])
+async def test_a_stop_ends_streams_in_which_nothing_goes_on(
+    oip: Running, stream: Stream, stopping: Callable[[], None], names: list[str]
+) -> None:
+    oip.upstream.script = echo
+    call = stream(timeout=10)
+    for name in names:
+        await call.write(message(name))
+        assert await call.read() == message(name)
+    stopping()
+    await _is_told_of_the_stop(call)
+    assert not oip.upstream.cancelled.is_set(), "the server ended it by itself"
+
+
+async def test_a_stop_leaves_time_to_what_is_not_answered_yet(
+    oip: Running, stream: Stream, stopping: Callable[[], None]
+) -> None:
+    closed, go = asyncio.Event(), asyncio.Event()
+
+    async def script(context: Context) -> None:
+        asked = await context.read()
+        assert not isinstance(await context.read(), bytes)
+        closed.set()
+        await go.wait()
+        await context.write(asked)
+
+    oip.upstream.script = script
+    call, ended = stream(timeout=10), stream(timeout=10)
+    for each in (call, ended):
+        await each.write(message(id_="1"))
+    await ended.done_writing()
+    stopping()
+    await closed.wait()
+    go.set()
+    for each in (call, ended):
+        assert await each.read() == message(id_="1")
+    await _is_told_of_the_stop(call)
+    assert await ended.code() is grpc.StatusCode.OK, "it had nothing more to ask"
+
+
+async def test_the_end_of_the_grace_ends_all_streams(oip: Running, stream: Stream) -> None:
+    oip.upstream.script = echo_two_and_wait
+    call = stream(timeout=10)
+    for _ in range(2):
+        await call.write(message())
+        await call.read()
+    oip.oip.end_streams("Overbook is stopping")
+    assert await call.code() is grpc.StatusCode.UNAVAILABLE
+    assert await call.details() == "Overbook is stopping"
+    async with asyncio.timeout(5):
+        await oip.upstream.cancelled.wait()
 
 
 async def test_what_breaks_off_among_several_models_ends_the_stream(

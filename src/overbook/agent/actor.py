@@ -183,6 +183,13 @@ class Actor:
         """Names of the artifacts that are being loaded."""
         return self._contents.loading
 
+    def hopeless(self, model: ModelName) -> str:
+        """Why it cannot be loaded as things are because of what it calls; "" when it may."""
+        return self._core.hopeless(model, self._clock.now())
+
+    def hopeless_callers(self) -> dict[ModelName, str]:
+        return self._core.hopeless_callers(self._clock.now())
+
     def statistics(self) -> Statistics:
         return self._core.statistics()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from overbook.agent.actor import Actor, ActorPorts
 from overbook.agent.assignments import Assignments, Cache
+from overbook.agent.callers import Callers
 from overbook.agent.clock import Clock
 from overbook.agent.guesses import Guess
 from overbook.agent.kinds import ArtifactKind
@@ -96,6 +97,7 @@ class Agent:
     recycling: Recycling
     weigher: Weigher
     verifier: Verifier
+    callers: Callers
     lost: LostModels
     reporter: Reporter
     watch: Watch
@@ -111,6 +113,7 @@ class Agent:
             tasks.create_task(self.lost.run(), name="lost models")
             tasks.create_task(self.weigher.run(), name="weigher")
             tasks.create_task(self.verifier.run(), name="verifier")
+            tasks.create_task(self.callers.run(), name="callers")
             if watching:
                 tasks.create_task(self.watch.run(), name="memory watch")
 
@@ -233,6 +236,7 @@ def assemble(ports: AgentPorts, limits: AgentLimits) -> Agent:
         recycling=recycling,
         weigher=weigher,
         verifier=verifier,
+        callers=Callers(actor, notices),
         lost=LostModels(server=server, actor=actor, notices=notices, clock=clock),
         reporter=reporter,
         watch=watch,

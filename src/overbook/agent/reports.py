@@ -121,6 +121,14 @@ class Reporter:
             report.last_error = verdict.reason
             report.failed = report.final = True
         report.serving_generation = assignment.asked_by(self._serving(entry, assignment, verdict))
+        if why := self._actor.hopeless(entry.model):
+            self._add_hopeless(report, why)
+
+    def _add_hopeless(self, report: pb.ModelReport, why: str) -> None:
+        """Its requests are refused with these words, whatever content it has, until sizes, pins or budget change."""
+        report.state, report.available, report.serving_generation = common.FAILED, False, 0
+        if not report.failed:
+            report.last_error, report.failed = why, True
 
     def _serving(self, entry: Entry, assignment: Assignment, verdict: Verdict) -> int:
         """The number of the content that answers requests although it may not be the newest; 0: none does."""

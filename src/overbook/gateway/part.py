@@ -178,12 +178,19 @@ class GatewayPart:
 
         Can be cancelled at any time, and what runs then goes on.
         """
-        if self.serving.is_set():
-            await self._leaving.drain()
+        if self.serving.is_set() and self._oip is not None:
+            async with asyncio.TaskGroup() as tasks:
+                ending = tasks.create_task(self._oip.end_quiet_streams(), name="end streams")
+                await self._leaving.drain()
+                ending.cancel()
 
     async def refuse(self, why: str) -> None:
-        """Refuse what waits for a model, and what comes from now on. Returns when the clients know, or soon."""
+        """Refuse what waits for a model, and what comes from now on; end all streams. Returns when the clients know, or
+        soon.
+        """
         self._activator.end(why)
+        if self._oip is not None:
+            self._oip.end_streams(why)
         await self._leaving.wait_told()
 
     async def wait_told(self) -> None:

@@ -28,6 +28,10 @@ class Calls:
         for each in self._callees.get(model, ()):
             self._callers.setdefault(each, {})[model] = None
 
+    def all_callers(self) -> tuple[ModelName, ...]:
+        """Models that call any."""
+        return tuple(self._callees)
+
     def callees(self, model: ModelName) -> tuple[ModelName, ...]:
         """What it calls itself."""
         return self._callees.get(model, ())

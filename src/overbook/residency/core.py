@@ -107,6 +107,16 @@ class Core:
         good = next_load.fallback(self._replica, self._replica.entries[model])
         return 0 if good is None else good.generation
 
+    def hopeless(self, model: ModelName, now: float) -> str:
+        """See `together`."""
+        return together.hopeless(self._replica, self._replica.entries[model], now)
+
+    def hopeless_callers(self, now: float) -> dict[ModelName, str]:
+        """The models that cannot be loaded because of what they call, and why."""
+        entries = self._replica.entries
+        callers = (each for each in self._replica.calls.all_callers() if each in entries)
+        return {each: why for each in callers if (why := self.hopeless(each, now))}
+
     def statistics(self) -> Statistics:
         return outlook.statistics(self._replica)
 

@@ -19,7 +19,7 @@ from overbook.residency.events import ModelName
 from overbook.residency.planning import Candidate
 from overbook.residency.promises import Promises
 from overbook.residency.replica import ReplicaState
-from overbook.residency.states import State
+from overbook.residency.states import CHARGED, State
 
 # In these a model may be asked, or is about to be: what it calls must be there.
 _LEANING = frozenset({State.LOADING, State.RELOADING, State.RESIDENT})
@@ -69,6 +69,17 @@ def refusal(replica: ReplicaState, entry: Entry, now: float) -> tuple[Refusal, s
         )
         return Refusal.NO_ROOM, why, 0.0
     return None
+
+
+def hopeless(replica: ReplicaState, entry: Entry, now: float) -> str:
+    """Why a model that is not in memory cannot come there as things are, because of what it calls; "" when it may.
+
+    What ends by itself, such as the pause after a callee's failure, is no such reason.
+    """
+    if entry.state in CHARGED or (found := refusal(replica, entry, now)) is None:
+        return ""
+    _, why, retry_after = found
+    return "" if retry_after else why
 
 
 def call_back(replica: ReplicaState, entry: Entry, causes: frozenset[Cause]) -> None:

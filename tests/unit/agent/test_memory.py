@@ -165,6 +165,23 @@ async def test_a_leak_is_withheld_and_the_process_replaced_without_a_failed_requ
 
 
 @in_virtual_time
+async def test_while_requests_hold_much_little_is_proven_lost() -> None:
+    """What they hold is an estimate, and the process is not replaced under them for its error."""
+    async with world(budget=BUDGET, watching=True, weighs=True) as made:
+        made.server.scripts[A] = Script(size=10 * MB, leak=300 * MB)
+        await made.assign(spec(A, memory=10 * MB))
+        made.server.bodies = 400 * MB
+        await made.activate(A)
+        made.actor.evict(ModelName(A))
+        await asyncio.sleep(60.0)
+        assert made.meter.state.withheld > 0.2 * BUDGET
+        assert "ServerRecycled" not in made.events()
+        made.server.bodies = 0
+        await asyncio.sleep(30.0)
+        assert "ServerRecycled" in made.events()
+
+
+@in_virtual_time
 async def test_requests_wait_while_the_process_is_replaced() -> None:
     async with world(budget=BUDGET) as made:
         await made.assign(spec(A), spec(B))

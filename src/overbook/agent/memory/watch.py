@@ -211,7 +211,8 @@ class Watch:
         if reading is None:
             return
         self._export(reading)
-        self._recycle()
+        # What requests hold is not known to the byte: as long as it is much, little is proven lost.
+        self._recycle(await ports.meter.borrowed() if ports.meter.state.withheld else 0)
 
     def _export(self, reading: Reading) -> None:
         ports, labels = self._ports, self._ports.notices.labels
@@ -223,7 +224,7 @@ class Watch:
             if device.held is not None:
                 metrics.GPU_BYTES.labels(*labels, number, "held").set(device.held)
 
-    def _recycle(self) -> None:
+    def _recycle(self, borrowed: int) -> None:
         ports, state = self._ports, self._ports.meter.state
         under = 0
         self._reserve = 0
@@ -233,7 +234,7 @@ class Watch:
                 self._reserve = max(self._reserve, evidence.peak)
                 under += max(0, (ports.meter.sizes.measured(content, None) or 0) - charged)
         # What resident models take beyond their charge is not lost: it goes with them.
-        lost = max(0, state.withheld - under)
+        lost = max(0, state.withheld - under - borrowed)
         advice = self._recycling.advise(
             lost,
             ports.residents.budget,

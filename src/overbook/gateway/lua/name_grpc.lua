@@ -114,9 +114,12 @@ local function model_of(buffer, encoding)
   end
   local window = buffer:getBytes(0, math.min(WINDOW, size))
   local flag, a, b, c, d = string.byte(window, 1, FRAME)
-  local whole = FRAME + ((a * 256 + b) * 256 + c) * 256 + d == size
+  -- Compressed or not: of a part of a message gRPC in the gateway would wait for the rest, which never comes.
+  if FRAME + ((a * 256 + b) * 256 + c) * 256 + d ~= size then
+    return nil, INVALID_ARGUMENT, "ModelInfer: expected exactly one message"
+  end
   if flag ~= 0 then
-    if flag ~= 1 or not whole or size > MAX_INFLATED then
+    if flag ~= 1 or size > MAX_INFLATED then
       return nil
     end
     buffer = inflated(buffer:getBytes(FRAME, size - FRAME), encoding, FRAME)
@@ -125,8 +128,6 @@ local function model_of(buffer, encoding)
     end
     size = buffer:length()
     window = buffer:getBytes(0, math.min(WINDOW, size))
-  elseif not whole then
-    return nil, INVALID_ARGUMENT, "ModelInfer: expected exactly one message"
   end
   local name, wrong = model_name(buffer, window, size)
   if name == nil then

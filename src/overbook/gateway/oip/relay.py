@@ -10,6 +10,9 @@ A stream may name several models, as with Triton: each has a *part*, a call of i
 a stream has named one model only, its part's status is the stream's. With several, a model that cannot be asked is
 an error in the stream, and the others go on; a part that is silent is half-closed, so that its model may leave.
 
+When the gateway stops, a stream in which nothing comes or goes is half-closed at its servers: what they still answer
+comes, and then it ends with UNAVAILABLE, upon which clients ask elsewhere.
+
 Answers come as Triton's do (ModelStreamInferResponse). MLServer answers with ModelInferResponse: that is wrapped. A
 client whose metadata names the model (``seldon-model``) knows whose stream it is: it gets the answers as they are.
 
@@ -25,7 +28,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 import grpc
-from google.protobuf.message import DecodeError
 
 from overbook.gateway.oip.answers import Answers
 from overbook.gateway.oip.errors import BadRequest, NoAnswer
@@ -34,14 +36,16 @@ from overbook.gateway.oip.methods import STREAM_METHOD, status_of
 from overbook.gateway.oip.model_name import model_name, shown
 from overbook.gateway.oip.surface import MLSERVER
 from overbook.gateway.snapshot.names import MODEL_HEADER, SELDON_HEADER
-from overbook.wire.oip_pb2 import ModelInferRequest
+from overbook.wire.limits import MAX_FIELDS
+from overbook.wire.protobuf import MalformedMessage, Walk
 
-# Of a stream that names several models: a part without a message for so long is half-closed.
+# Of a stream that names several models: a part without a message for so long is half-closed. So are all at a stop.
 SILENT_SECONDS: Final = 1.0
 # The fields of ModelStreamInferResponse, as tags: the text of an error, and an answer.
 _ERROR, _ANSWER = b"\x0a", b"\x12"
-# And of the answer: the id of its request.
+# And of the answer: the id of its request. In the request the field has the same number.
 _ID: Final = b"\x1a"
+_ID_NUMBER: Final = 3
 
 _Context = grpc.aio.ServicerContext[bytes, bytes]
 _Call = grpc.aio.StreamStreamCall[bytes, bytes]
@@ -58,6 +62,11 @@ class Ending:
     trailers: Metadata = ()
 
 
+_STOPPING: Final = Ending(
+    grpc.StatusCode.UNAVAILABLE, "the gateway is stopping; open the stream again"
+)
+
+
 class StreamRelay:
     """The handler of ModelStreamInfer. ``upstream``: a channel to Envoy's internal listener."""
 
@@ -67,6 +76,29 @@ class StreamRelay:
         self._answers = answers
         self._open: _Open = upstream.stream_stream(STREAM_METHOD)
         self._first_message_seconds = first_message_seconds
+        self._streams: set[_Stream] = set()
+        # Streams without a message, and whether they are ended.
+        self._mute: set[asyncio.Timeout] = set()
+        self._stopping = False
+
+    async def end_quiet(self) -> None:
+        """Until cancelled: end all streams in which nothing goes on, with UNAVAILABLE."""
+        self._stopping = True
+        try:
+            while True:
+                for mute in self._mute:
+                    if not mute.expired():
+                        mute.reschedule(asyncio.get_running_loop().time())
+                for stream in self._streams:
+                    stream.end_quiet()
+                await asyncio.sleep(SILENT_SECONDS / 2)
+        finally:
+            self._stopping = False
+
+    def end_all(self, why: str) -> None:
+        """With UNAVAILABLE, whatever goes on in them."""
+        for stream in self._streams:
+            stream.end(Ending(grpc.StatusCode.UNAVAILABLE, why))
 
     async def handle(self, _: object, context: _Context) -> None:
         """One stream from its first message to its status."""
@@ -78,9 +110,15 @@ class StreamRelay:
 
     async def _relay(self, context: _Context) -> Ending:
         try:
-            async with asyncio.timeout(self._first_message_seconds):
-                first = await _read(context)
+            async with asyncio.timeout(self._first_message_seconds) as mute:
+                self._mute.add(mute)
+                try:
+                    first = await _read(context)
+                finally:
+                    self._mute.discard(mute)
         except TimeoutError:
+            if self._stopping:
+                return _STOPPING
             return Ending(
                 grpc.StatusCode.DEADLINE_EXCEEDED,
                 f"no message within {self._first_message_seconds:g} s: nothing names the model",
@@ -88,22 +126,39 @@ class StreamRelay:
         if first is None:
             # Nothing was asked: a stream that a client opened ahead of time and did not need.
             return Ending(grpc.StatusCode.OK)
-        return await _Stream(context, self._open, self._answers).run(first)
+        stream = _Stream(context, self._open, self._answers)
+        self._streams.add(stream)
+        try:
+            return await stream.run(first)
+        finally:
+            self._streams.discard(stream)
 
 
 @dataclass(slots=True, eq=False)
 class _Part:
-    """What a stream asks of one model. ``at``: when a message came or went last. ``asked``, ``answered``: how many
-    did. ``closed``: nothing more is asked.
+    """What a stream asks of one model. ``at``: when a message came or went last. ``asked``: the ids of its requests,
+    until one was ``answered``. ``writing``: one is on its way to the server. ``closed``: nothing more is asked.
     """
 
     name: str
     call: _Call
     at: float
-    asked: int = 0
-    answered: int = 0
+    asked: list[bytes] = field(default_factory=list)
+    answered: bool = False
+    writing: bool = False
     closed: bool = False
     over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def is_silent(self, now: float) -> bool:
+        """Whether nothing comes or goes; what is being written cannot be half-closed."""
+        return not self.writing and now - self.at > SILENT_SECONDS
+
+    async def write(self, message: bytes) -> None:
+        self.writing = True
+        # A call that has ended is told of where its answers are read.
+        with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError):
+            await self.call.write(message)
+        self.writing = False
 
     async def close(self) -> None:
         """Half-close it; what it still answers comes."""
@@ -131,6 +186,8 @@ class _Stream:
         # Whether it named more than one model, or one that cannot be asked.
         self._several = False
         self._all_read = False
+        # Whether nothing more is asked, as the gateway stops.
+        self._stopped = False
         self._metadata_sent = False
         # Parts write to the one client in turn.
         self._writing = asyncio.Lock()
@@ -149,6 +206,17 @@ class _Stream:
                 part.call.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    def end_quiet(self) -> None:
+        """Ask nothing more of its models, if nothing comes or goes; it ends when they have answered all."""
+        now = self._now()
+        if not all(part.is_silent(now) for part in self._parts.values()):
+            return
+        self._stopped = True
+        for part in self._parts.values():
+            self._spawn(part.close(), f"stream stop {part.name}")
+        if not self._parts:
+            self.end(_STOPPING)
+
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
@@ -160,31 +228,36 @@ class _Stream:
         if error is not None and not self._ended.done():
             self._ended.set_exception(error)
 
-    def _end(self, ending: Ending) -> None:
+    def end(self, ending: Ending) -> None:
+        """Unless it has ended in another way."""
         if not self._ended.done():
             self._ended.set_result(ending)
+
+    def _end_well(self, trailers: Metadata = ()) -> None:
+        """All that was asked of models is answered. At a stop that may not be all that the client asked."""
+        well = self._all_read or not self._stopped
+        self.end(Ending(grpc.StatusCode.OK, trailers=trailers) if well else _STOPPING)
 
     async def _up(self, first: bytes) -> None:
         """Client to servers, to the half-close."""
         message: bytes | None = first
-        while message is not None:
+        while message is not None and not self._stopped:
             try:
                 part = await self._part(message)
             except NoAnswer as refusal:
-                self._end(Ending(status_of(refusal), str(refusal)))
+                self.end(Ending(status_of(refusal), str(refusal)))
                 return
             if part is not None:
                 part.at = self._now()
-                part.asked += 1
-                # A call that has ended is told of where its answers are read.
-                with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError):
-                    await part.call.write(message)
+                if not part.answered:
+                    part.asked.append(_id(message))
+                await part.write(message)
             message = await _read(self._context)
-        self._all_read = True
+        self._all_read = message is None
         for part in list(self._parts.values()):
             await part.close()
         if not self._parts:
-            self._end(Ending(grpc.StatusCode.OK))
+            self._end_well()
 
     async def _part(self, message: bytes) -> _Part | None:
         """That of the model which the message names; without a name, the one before. None: the client was told why
@@ -228,29 +301,30 @@ class _Stream:
         """Server to client, until the server's status."""
         wraps = not self._addressed and self._answers.kind(part.name) == MLSERVER
         call = part.call
+        failure: Ending | None = None
         try:
             await self._send_metadata(await call.initial_metadata())
             while isinstance(message := await call.read(), bytes):
-                part.answered += 1
+                part.answered = True
+                part.asked.clear()
                 part.at = self._now()
                 async with self._writing:
                     await self._context.write(_field(_ANSWER, message) if wraps else message)
             trailers = forwarded(await call.trailing_metadata())
-            ending = Ending(grpc.StatusCode.OK, trailers=trailers)
         except grpc.aio.AioRpcError as error:
             trailers = forwarded(error.trailing_metadata())
-            ending = Ending(error.code(), error.details() or "", trailers)
+            failure = Ending(error.code(), error.details() or "", trailers)
         del self._parts[part.name]
         part.over.set()
-        failed = ending.code is not grpc.StatusCode.OK
-        if not self._several or (failed and part.answered):
-            # Which of its requests were answered is not known here: so it is said of the whole stream.
-            self._end(ending)
-            return
-        for _ in range(part.asked if failed else 0):
-            await self._tell(ending.details)
-        if self._all_read and not self._parts:
-            self._end(Ending(grpc.StatusCode.OK, trailers=trailers))
+        if failure is not None:
+            if part.answered or not self._several:
+                # Which of its requests were answered is not known here: so it is said of the whole stream.
+                self.end(failure)
+                return
+            for id_ in part.asked:
+                await self._tell(failure.details, id_)
+        if not self._several or ((self._all_read or self._stopped) and not self._parts):
+            self._end_well(trailers)
 
     async def _send_metadata(self, metadata: Iterable[tuple[str, str | bytes]]) -> None:
         """Of the first part that has any; the client gets such once."""
@@ -277,7 +351,7 @@ class _Stream:
         while True:
             await asyncio.sleep(SILENT_SECONDS / 2)
             for part in list(self._parts.values()):
-                if self._now() - part.at > SILENT_SECONDS:
+                if part.is_silent(self._now()):
                     await part.close()
 
 
@@ -288,11 +362,16 @@ async def _read(context: _Context) -> bytes | None:
 
 
 def _id(message: bytes) -> bytes:
-    """The id of a request that is refused; "" where it cannot be read."""
+    """The id of a request, to be told when it is refused or fails; "" where it cannot be read."""
+    id_ = b""
     try:
-        return ModelInferRequest.FromString(message).id.encode()
-    except DecodeError:
+        for number, value in Walk(MAX_FIELDS).fields(memoryview(message)):
+            if number == _ID_NUMBER and isinstance(value, memoryview):
+                id_ = bytes(value)
+        id_.decode()
+    except (MalformedMessage, UnicodeDecodeError):
         return b""
+    return id_
 
 
 def _field(tag: bytes, content: bytes) -> bytes:

@@ -44,6 +44,8 @@ _KEEP_ALIVE_SECONDS: Final = 2 * 3600
 _MESSAGE_OPTIONS: Final = (
     ("grpc.max_send_message_length", MAX_MESSAGE),
     ("grpc.max_receive_message_length", MAX_MESSAGE),
+    # Else gRPC takes in several MB of each stream whose messages nobody reads yet, where they come fast.
+    ("grpc.http2.bdp_probe", 0),
 )
 _CHANNEL_OPTIONS: Final = (
     *_MESSAGE_OPTIONS,
@@ -90,11 +92,22 @@ class OipServer:
         self._statistics = Statistics(answers, servers)
         self._passed = PassedOn(answers, allowed, residency, kept)
         self._control = RepositoryControl(answers, allowed, residency)
+        self._relay: StreamRelay | None = None
         self.serving = asyncio.Event()
 
     def leave(self) -> None:
         """Say from now on that this gateway is not ready; all else is answered as before."""
         self._answers.leave()
+
+    async def end_quiet_streams(self) -> None:
+        """Until cancelled: ask clients of streams in which nothing goes on to go elsewhere."""
+        if self._relay is not None:
+            await self._relay.end_quiet()
+
+    def end_streams(self, why: str) -> None:
+        """Whatever goes on in them."""
+        if self._relay is not None:
+            self._relay.end_all(why)
 
     async def run(self) -> None:
         """Serve until cancelled; then both sockets are gone. Raises OSError if one cannot be bound."""
@@ -120,7 +133,7 @@ class OipServer:
 
     async def _serve_grpc(self, upstream: grpc.aio.Channel, configurations: Configurations) -> None:
         path = self._settings.grpc_socket
-        relay = StreamRelay(
+        self._relay = relay = StreamRelay(
             answers=self._answers,
             upstream=upstream,
             first_message_seconds=self._settings.first_message_seconds,

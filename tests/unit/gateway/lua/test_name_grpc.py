@@ -110,6 +110,19 @@ def test_what_is_not_one_message(body: bytes | None, words: str) -> None:
     assert refusal == Refusal("400", str(INVALID_ARGUMENT), f"ModelInfer: {words}")
 
 
+@pytest.mark.parametrize("flag", [1, 2])
+@pytest.mark.parametrize("end", [b"", b"one more"])
+def test_what_is_not_one_message_is_refused_when_it_is_compressed_too(
+    end: bytes, flag: int
+) -> None:
+    """The gateway would wait for the rest of the frame for as long as the client does."""
+    sent = framed(gzip.compress(_IRIS), compressed=flag)
+    body = sent + end if end else sent[:-1]
+    refusal = SCRIPT.request({"grpc-encoding": "gzip"}, body).refusal
+    words = "ModelInfer: expected exactly one message"
+    assert refusal == Refusal("400", str(INVALID_ARGUMENT), words)
+
+
 def test_a_compressed_message_is_left_to_the_gateway() -> None:
     """Without the header `choose_cluster.lua` takes it there."""
     ran = SCRIPT.request({}, b"\x01" + framed(b"\x0a\x04iris")[1:])

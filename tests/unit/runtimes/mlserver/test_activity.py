@@ -72,3 +72,21 @@ def test_what_left_and_came_again_begins_anew() -> None:
     activity.begin(A)
     activity.end()
     assert growth.since(A, 150) == 30
+
+
+def test_a_stream_holds_its_last_request_and_what_the_client_has_not_taken() -> None:
+    activity = ACTIVITY.Activity()
+    held = ACTIVITY.Held(activity)
+    held.ask(A, 100)
+    held.answer(30)
+    assert (activity.bodies, activity.under_way) == (130, 1)
+    held.taken(30)
+    assert activity.bodies == 100, "the model has it still, and may answer again"
+    held.wait()
+    assert (activity.bodies, activity.under_way) == (100, 0)
+    held.ask(A, 50)
+    assert (activity.bodies, activity.under_way, activity.asked[A]) == (50, 1, 2)
+    held.answer(7)
+    for _ in range(2):
+        held.end()
+        assert (activity.bodies, activity.under_way) == (0, 0)

@@ -39,8 +39,9 @@ from overbook.agent.servers.protocol import (
 )
 from overbook.agent.servers.versions import Versions
 
-# What a byte of a request's body may become while it is answered: the body, its parts, and a list of Python's numbers.
-_PER_BODY_BYTE: Final = 8
+# What a byte of a request's body may become while it is answered: the body, its parts, and a list of Python's numbers;
+# and the same of an answer that is about as large (FP64, as they came: 14).
+_PER_BODY_BYTE: Final = 14
 _LOOK_SECONDS: Final = 2.0
 # What no other version of a package would mend.
 _NOT_OF_VERSIONS: Final = re.compile(r"^(FileNotFound|Permission|Memory|OS|IsADirectory)Error\b")

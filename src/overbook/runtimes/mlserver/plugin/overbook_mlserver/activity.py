@@ -13,7 +13,8 @@ from collections.abc import Iterator
 
 class Activity:
     """``begun``: how many things began so far, and ``asked`` how many of them were requests for a model. ``under_way``:
-    how many have not ended. ``bodies``: bytes of requests' bodies that are held for those that are being answered.
+    how many have not ended. ``bodies``: bytes of requests' bodies that are held for those that are being answered, and
+    of answers that clients of streams have not taken.
     """
 
     def __init__(self) -> None:
@@ -39,6 +40,46 @@ class Activity:
             yield
         finally:
             self.end()
+
+
+class Held:
+    """What a stream holds: its last request, which a model keeps until it has the next one, and answers that the client
+    has not taken. It may never take them.
+    """
+
+    def __init__(self, activity: Activity) -> None:
+        self._activity = activity
+        self._going_on = False
+        self._bytes = 0
+
+    def ask(self, model: bytes, size: int) -> None:
+        """The next request for the model has come."""
+        self._hold(size - self._bytes)
+        self._going_on = True
+        self._activity.begin(model)
+
+    def wait(self) -> None:
+        """The model wants the next one."""
+        if self._going_on:
+            self._going_on = False
+            self._activity.end()
+
+    def answer(self, size: int) -> None:
+        """The client is to take so much."""
+        self._hold(size)
+
+    def taken(self, size: int) -> None:
+        """It has."""
+        self._hold(-size)
+
+    def end(self) -> None:
+        """Nothing is held any more."""
+        self._hold(-self._bytes)
+        self.wait()
+
+    def _hold(self, size: int) -> None:
+        self._bytes += size
+        self._activity.bodies += size
 
 
 class Rest:

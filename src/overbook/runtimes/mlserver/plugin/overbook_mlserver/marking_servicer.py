@@ -1,4 +1,7 @@
-"""MLServer's servicer of gRPC, whose refusals are marked where no model gave them (see `unanswered`)."""
+"""MLServer's servicer of gRPC, whose refusals are marked where no model gave them (see `unanswered`).
+
+Of streams, which come past the endpoint for gateways, it also counts what their messages hold (see `activity`).
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,17 @@ import grpc
 from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.grpc.servicers import InferenceServicer
 
+from overbook_mlserver.activity import Activity, Held
 from overbook_mlserver.unanswered import HEADER, NotHere
 
 
 class MarkingServicer(InferenceServicer):
+    """``args``: MLServer's."""
+
+    def __init__(self, activity: Activity, *args: Any) -> None:
+        super().__init__(*args)
+        self._activity = activity
+
     async def ModelInfer(  # noqa: N802  gRPC's
         self, request: pb.ModelInferRequest, context: Any
     ) -> pb.ModelInferResponse:
@@ -22,8 +32,25 @@ class MarkingServicer(InferenceServicer):
     async def ModelStreamInfer(  # noqa: N802  gRPC's
         self, requests_stream: AsyncIterator[pb.ModelInferRequest], context: Any
     ) -> AsyncIterator[pb.ModelInferResponse]:
-        async for answer in super().ModelStreamInfer(requests_stream, _Marking(context)):
-            yield answer
+        held = Held(self._activity)
+        requests = _counted(requests_stream, held)
+        try:
+            async for answer in super().ModelStreamInfer(requests, _Marking(context)):
+                size = answer.ByteSize()
+                held.answer(size)
+                yield answer
+                held.taken(size)
+        finally:
+            held.end()
+
+
+async def _counted(
+    requests: AsyncIterator[pb.ModelInferRequest], held: Held
+) -> AsyncIterator[pb.ModelInferRequest]:
+    async for request in requests:
+        held.ask(request.model_name.encode(), request.ByteSize())
+        yield request
+        held.wait()
 
 
 class _Marking:

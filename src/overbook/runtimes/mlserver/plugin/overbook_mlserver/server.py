@@ -8,6 +8,7 @@ are had with more server replicas, whose memory the scheduler can account for.
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import logging
 import os
@@ -81,7 +82,7 @@ class OverbookServer(mlserver.server.MLServer):
         self._model_repository.attach(self._model_registry)
         self._rest_server._app.add_exception_handler(NotHere, answer)
         self._rest_server._app.add_exception_handler(MLServerError, own_error)
-        mlserver.grpc.server.InferenceServicer = MarkingServicer
+        mlserver.grpc.server.InferenceServicer = functools.partial(MarkingServicer, self._activity)
         self._rest_server._app.add_middleware(BinaryTensors, data_plane=self._data_plane)
         self._rest_server._app.add_middleware(JsonBodies)
         self._rest_server._app.add_middleware(Encodings, longest=settings.grpc_max_message_length)
@@ -109,7 +110,9 @@ class OverbookServer(mlserver.server.MLServer):
 
     def _create_gateway_endpoint(self, port: int) -> GatewayEndpoint:
         app = self._rest_server._app
-        servicer = MarkingServicer(self._data_plane, self._model_repository_handlers)
+        servicer = MarkingServicer(
+            self._activity, self._data_plane, self._model_repository_handlers
+        )
         errors, traffic = RestErrors(app), self._traffic
         return GatewayEndpoint(
             app,
@@ -238,6 +241,10 @@ def _settings(options: Options) -> Settings:
         cache_enabled=False,
     )
     settings._custom_rest_server_settings = {"timeout_keep_alive": _KEEP_ALIVE_SECONDS}
-    # Two processes on one port would split the traffic between them in silence.
-    settings._custom_grpc_server_settings = {"grpc.so_reuseport": 0}
+    settings._custom_grpc_server_settings = {
+        # Two processes on one port would split the traffic between them in silence.
+        "grpc.so_reuseport": 0,
+        # Else gRPC takes in up to 10 MB of each stream whose messages nobody reads yet, where they come fast.
+        "grpc.http2.bdp_probe": 0,
+    }
     return settings
