@@ -145,9 +145,9 @@ def test_a_model_that_blocks_everybody_is_ended_and_after_the_second_time_held_b
             )
             answer = ask(running.data, "blocker", TRIGGER)
             assert answer.status_code == 503
-            assert "answered nothing" in oip_error(answer)
+            assert "gave no answer" in oip_error(answer)
     assert deaths(running) - before == 2
-    is_held_back(running, "blocker", "2 times", "answered nothing", "model 'blocker'")
+    is_held_back(running, "blocker", "2 times", "gave no answer", "model 'blocker'")
     assert any("model 'blocker'" in told for told in events(running, "ServerSilent"))
     assert running.run("delete", "model", "blocker").code == 0
 
