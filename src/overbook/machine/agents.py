@@ -223,7 +223,7 @@ class AgentSupervisor:
             return _Asked(wish, await asyncio.to_thread(state_of, wish))
         try:
             return _Asked(None, (await asyncio.to_thread(environment, wanted.runtime)).root)
-        except RuntimeInstallError:
+        except (UnknownRuntime, RuntimeInstallError):
             return _Asked(None, None)
 
     async def _ensure(self, wanted: _Wanted, asked: _Asked) -> RuntimeEnvironment:

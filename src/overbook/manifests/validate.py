@@ -205,7 +205,13 @@ def _consistency(manifest: Manifest, *, allow_relative: bool) -> list[Problem]:
     if not isinstance(manifest, ModelManifest):
         own = _own_environment(manifest.spec, allow_relative=allow_relative)
         of_kind = _not_there(manifest.spec)
-        return [*_attachable(manifest.spec), *manifest.spec.pod.problems, *own, *of_kind]
+        return [
+            *_runnable(manifest.spec),
+            *_attachable(manifest.spec),
+            *manifest.spec.pod.problems,
+            *own,
+            *of_kind,
+        ]
     problems = _naming(manifest)
     spec = manifest.spec
     names = [each.name for each in spec.parameters]
@@ -282,6 +288,15 @@ def _own_environment(spec: ServerSpec, *, allow_relative: bool) -> list[Problem]
     if file is None or allow_relative or file.startswith("/"):
         return []
     return [Problem(f"{shown(file)} is relative; expected an absolute path", (*where, named[0]))]
+
+
+def _runnable(spec: ServerSpec) -> list[Problem]:
+    """A kind of server that nobody here can run."""
+    if spec.server_config in SERVER_KINDS or spec.address is not None:
+        return []
+    known = " or ".join(SERVER_KINDS)
+    told = f"{shown(spec.server_config)} is no server that Overbook runs; expected {known}"
+    return [Problem(told, ("spec", "serverConfig"))]
 
 
 def _not_there(spec: ServerSpec) -> list[Problem]:

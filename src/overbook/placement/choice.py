@@ -35,6 +35,8 @@ def not_chosen_because(model: ModelDemand, view: ReplicaView, others: Candidates
         why = f"{best.id} holds it already"
     elif _is_foreign_format(model, view) and not _is_foreign_format(model, best):
         why = f"the model's files are made for {model.made_for}, as {best.id} is"
+    elif view.own_packages and not best.own_packages:
+        why = f"it has packages of its own, which the model does not ask for, and {best.id} has not"
     elif (own := view.own_process_for(model)) and not best.own_process_for(model):
         why = (
             f"{_words(own)} would take a process of its own here, {best.id} serves it in its one "

@@ -66,7 +66,8 @@ class ReplicaView:
     ``awaited``: not connected, but its agent is expected any moment. ``separate_process``:
     capabilities for which the server starts a process per model. ``attached``: somebody else's inference server,
     into which nothing can be installed. ``foreign``: names of models that it holds and that nobody registered.
-    ``lacking``: models that the one in question calls, and that are not assigned here.
+    ``lacking``: models that the one in question calls, and that are not assigned here. ``own_packages``: its Server
+    runs in an environment of its own.
     """
 
     id: ReplicaId
@@ -86,6 +87,7 @@ class ReplicaView:
     held: int = 0
     keeps: bool = False
     lacking: tuple[str, ...] = ()
+    own_packages: bool = False
 
     @property
     def limit(self) -> int:

@@ -309,6 +309,7 @@ def _over_the_limit(state: State, model: Model, before: int) -> tuple[str, ...]:
 def _create(state: State, manifest: ModelManifest, model: Model) -> Applied:
     state.seats.models[model.name] = model
     state.seats.mark(model)
+    state.seats.registered(model)
     state.note("ModelRegistered", model.name, f"storageUri {manifest.spec.storage_uri}")
     state.place(model)
     return Applied(model.generation, CREATED)

@@ -68,6 +68,10 @@ class Seats:
             self.callers.setdefault(each, set()).add(name)
         self._pin_all(dict.fromkeys((*before, *callees)))
 
+    def registered(self, model: Model) -> None:
+        """It was not known before: what calls it waits for it for another reason now."""
+        self._note_move(model.name)
+
     def _note_move(self, name: str) -> None:
         if name in self.callers:
             self.moved.add(name)
@@ -257,6 +261,7 @@ class Seats:
                     attached=server.attachment is not None,
                     foreign=said.foreign_names,
                     lacking=self._lacking(model, replica.id) if model.callees else (),
+                    own_packages=server.environment is not None,
                 )
             )
         return result

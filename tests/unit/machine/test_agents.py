@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from overbook.machine.agents import AgentSupervisor, _runs_until, _Wanted, _wish
+from overbook.machine.agents import AgentSupervisor, _Asked, _runs_until, _Wanted, _wish
 from overbook.machine.runtimes import RuntimeKeeper
-from overbook.runtimes.install import RuntimeEnvironment
+from overbook.runtimes.install import RuntimeEnvironment, UnknownRuntime
 from overbook.runtimes.own import Wish
 from overbook.wire import scheduler_pb2 as pb
 
@@ -131,3 +131,20 @@ async def test_whatever_goes_wrong_is_told_in_a_line_and_tried_again_ever_more_r
     assert told[0][0].startswith("its agent failed: ValueError: much much")
     assert len(told[0][0]) < 700
     assert told[0][1]
+
+
+async def test_a_runtime_that_nobody_knows_is_the_failure_of_its_server_alone(
+    tmp_path: Path,
+) -> None:
+    """It may be stored from a time when it was known: to make it fails, and to look whether it is there does not."""
+    supervisor = AgentSupervisor(
+        state_dir=tmp_path,
+        run_dir=tmp_path,
+        scheduler="unix:nowhere",
+        keeper=RuntimeKeeper(tmp_path, lambda _message, _fraction: None),
+    )
+    wanted = _Wanted("custom", 0, "mlserver-custom", (), None)
+    asked = await supervisor._asked(wanted)
+    assert asked == _Asked(None, None)
+    with pytest.raises(UnknownRuntime, match="expected one of: mlserver, triton"):
+        await supervisor._ensure(wanted, asked)

@@ -88,7 +88,6 @@ def test_the_server_that_is_named_counts(sklearn: Path) -> None:
     assert line.startswith("spec.storageUri: model m: ")
     assert "MLServer" not in line
     assert _told(_server(), _model(sklearn, "sklearn", server="s"))[1] == ""
-    assert _told(_server(serverConfig="other"), _model(sklearn, server="s"))[1] == ""
 
 
 def test_words_that_nobody_here_knows_may_be_somebody_elses(sklearn: Path) -> None:

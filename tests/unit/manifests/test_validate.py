@@ -297,12 +297,20 @@ def test_a_server_chooses_who_leaves_first(policy: str) -> None:
     assert manifest.spec.eviction_policy == policy
 
 
-@pytest.mark.parametrize("kind", ["triton", "of-somebody-else"])
-def test_a_server_allows_what_touches_its_machine(kind: str) -> None:
+def test_a_server_allows_what_touches_its_machine() -> None:
     words = ("sharedMemory", "trace", "log", "repository")
-    manifest = validate_object(server(serverConfig=kind, allow=list(words))).manifest
+    manifest = validate_object(server(serverConfig="triton", allow=list(words))).manifest
     assert isinstance(manifest, ServerManifest)
     assert manifest.spec.allow == words
+
+
+def test_a_server_that_nobody_here_can_run_is_refused() -> None:
+    with pytest.raises(ManifestError) as raised:
+        validate_object(server(serverConfig="mlserver-custom", allow=["log"]))
+    assert "spec.serverConfig: 'mlserver-custom' is no server that Overbook runs" in str(
+        raised.value
+    )
+    assert "expected mlserver or triton" in str(raised.value)
 
 
 def test_dots_are_fine_in_kubernetes() -> None:

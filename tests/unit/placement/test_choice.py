@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from overbook.placement import ModelDemand, ReplicaId, ReplicaView, Rule, Verdict, place
 
 MB = 1_000_000
@@ -131,3 +133,17 @@ def test_the_name_of_somebody_elses_model_is_taken() -> None:
 def test_too_few_that_could_take_it() -> None:
     verdict = place(demand("onnx", replicas=2), [mlserver()])
     assert reasons(verdict)["mlserver"].endswith("but too few can")
+
+
+def test_packages_of_its_own_are_for_those_who_ask_for_them() -> None:
+    older = {"id": ReplicaId("older", 0), "own_packages": True}
+    verdict = place(demand("sklearn"), [mlserver(**older), mlserver(registered=8 * MB)])
+    assert chosen(verdict) == ["mlserver"]
+    assert reasons(verdict)["older"].endswith(
+        "it has packages of its own, which the model does not ask for, and mlserver/0 has not"
+    )
+    asked = demand("sklearn", "scikit-learn==1.6.*")
+    offers = frozenset({"mlserver", "sklearn", "scikit-learn==1.6.1"})
+    offering = replace(mlserver(**older), capabilities=offers)
+    assert chosen(place(asked, [offering, mlserver()])) == ["older"]
+    assert chosen(place(demand("sklearn"), [mlserver(**older)])) == ["older"], "better than nowhere"

@@ -126,3 +126,11 @@ def test_those_that_wait_for_bytes_are_not_kept_waiting_by_a_caller(world: World
     world.apply("large", memory="5M", replicas=3)
     assert where(world, "waits")
     assert len(where(world, "large")) == 3
+
+
+def test_a_callee_that_is_registered_but_not_placed_is_not_said_to_be_unknown(world: World) -> None:
+    world.apply("caller", needs=["scale"])
+    assert "'scale', which is not registered" in message(world, "caller")
+    world.apply("scale", requirements=["nobody-offers-this"])
+    assert "not registered" not in message(world, "caller")
+    assert "'scale', which the model calls" in message(world, "caller")
