@@ -84,6 +84,28 @@ def test_a_callee_that_cannot_be_loaded_is_the_reason() -> None:
     assert here.refused[here.ask(E)][0] is Refusal.LOAD_FAILED
 
 
+def test_who_cannot_come_into_memory_as_things_are() -> None:
+    here = Calling(6, (2, 0, 2, 1, 5, 0))
+    why = here.core.hopeless(E, here.now)
+    assert "model 'e' and what it calls (a) need 7 bytes together, more than the 6 bytes" in why
+    assert here.core.hopeless_callers(here.now) == {E: why}
+    assert here.core.hopeless(F, here.now) == "", "it calls nobody"
+    here.say(ev.BudgetChanged(7))
+    here.budget = 7
+    assert here.core.hopeless_callers(here.now) == {}
+    here.resident(E)
+    here.say(ev.BudgetChanged(6))
+    assert here.core.hopeless(E, here.now) == "", "it is in memory"
+
+
+def test_a_pause_after_a_failure_is_not_for_ever() -> None:
+    here = Calling(10, (1, 1, 1, 1, 1, 1))
+    request = here.ask(E)
+    here.end_work(A, fail=True)
+    assert request in here.refused
+    assert here.core.hopeless(E, here.now) == ""
+
+
 def test_a_callee_that_is_not_there_yet_is_waited_for() -> None:
     here = Calling(10, (1, 1, 1, 1, 1, 1))
     here.say(ev.Remove(A))
