@@ -48,7 +48,10 @@ class IllegalEvent(IllegalStep):
 
 
 class Core:
-    """The residency of one replica: a handler for each event. Bytes, and seconds on the caller's monotonic clock."""
+    """The residency of one replica: a handler for each event. Bytes, and seconds on the caller's monotonic clock.
+
+    Large, as it has a handler for each event and a method for each question; what they decide is in other modules.
+    """
 
     __slots__ = ("_handlers", "_replica", "_retries", "_wake")
 
