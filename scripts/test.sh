@@ -10,7 +10,7 @@ said=$(mktemp -d)
 trap 'rm -rf "$said"' EXIT
 
 # Of those end to end, these run in the row that has less to do.
-beside=(tests/e2e/differential tests/e2e/test_{from_seldon,hugging_face,model_metrics,names,sending_data,triton,triton_clients,triton_faults,versions}.py)
+beside=(tests/e2e/differential tests/e2e/test_{from_seldon,hugging_face,model_metrics,names,sending_data,triton,triton_clients,triton_faults}.py)
 
 unit_tests() {
   make --no-print-directory coverage &&
