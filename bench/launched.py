@@ -52,8 +52,8 @@ def launched_triton(state: Path) -> Iterator[Launched]:
     config = triton.TritonConfig(
         python=runtime.python, plugin=runtime.plugin, state=state, extras=runtime.extras
     )
-    rest, grpc = (f"{_HOST}:{port}" for port in free_ports(2))
-    addresses = Addresses(rest, grpc)
+    rest, grpc, metrics = (f"{_HOST}:{port}" for port in free_ports(3))
+    addresses = Addresses(rest, grpc, metrics=metrics)
     with _running(triton._process_spec(config, addresses), addresses) as launched:
         yield launched
 
