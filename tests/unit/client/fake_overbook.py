@@ -16,6 +16,11 @@ from urllib.parse import parse_qs, urlsplit
 from overbook.client.http import Json, JsonObject
 from tests.unit.scheduler.described import description
 
+# An inference request that its data plane answers.
+REQUEST: JsonObject = {
+    "inputs": [{"name": "x", "datatype": "FP32", "shape": [2], "data": [1.5, 2.5]}]
+}
+
 
 def condition(kind: str, status: str, reason: str, message: str) -> JsonObject:
     return {
