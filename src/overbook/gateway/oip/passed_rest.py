@@ -13,16 +13,17 @@ from starlette.routing import Route
 
 from overbook.gateway.oip.asking import OverRest
 from overbook.gateway.oip.errors import BadRequest, NoSuchCall
+from overbook.gateway.oip.own_body import own_body
 from overbook.gateway.oip.passed_on import Asked, PassedOn
 from overbook.gateway.oip.repository import RepositoryControl
 from overbook.gateway.oip.surface import REST, Call
 from overbook.runtimes.server_kinds import REPOSITORY
-from overbook.wire.limits import MAX_OWN_BODY
 
 _NAMES: Final = ("MODEL", "VERSION", "REGION", "REPOSITORY")
 # What stands in a path as it is, beside letters, digits and "-._~"; the client library would decode it.
 _PLAIN: Final = "!$&'()*+,;=:@"
 _JSON: Final = "application/json"
+_EXPECTED: Final = "less: settings, a region, or no parameters"
 _Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -51,7 +52,7 @@ def _passed(passed: PassedOn, call: Call) -> _Endpoint:
         # Triton takes a region's name as it stands in the path.
         name = names.get("model", "") or _encoded(names.get("region", ""))
         path = _path(call, names)
-        body = await _body(request)
+        body = await own_body(request, _EXPECTED)
         reply = await passed.answer(Asked(call, OverRest(call.method, path, body), name))
         return Response(reply.body, reply.http, headers={"content-type": reply.content_type})
 
@@ -74,21 +75,10 @@ def _controlled(control: RepositoryControl, call: Call) -> _Endpoint:
     act = control.load if call.path.endswith("/load") else control.unload
 
     async def endpoint(request: Request) -> Response:
-        await act(request.path_params["model"], _parameters(await _body(request)))
+        await act(request.path_params["model"], _parameters(await own_body(request, _EXPECTED)))
         return Response(media_type=_JSON)
 
     return endpoint
-
-
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_OWN_BODY:
-            raise BadRequest(
-                f"body is larger than {MAX_OWN_BODY} bytes; expected less: settings, a region, or no parameters"
-            )
-    return bytes(body)
 
 
 def _parameters(body: bytes) -> Collection[str]:

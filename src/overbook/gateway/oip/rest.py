@@ -23,9 +23,9 @@ from overbook.gateway.oip.errors import (
     UnknownModel,
     UnknownRegion,
 )
+from overbook.gateway.oip.own_body import own_body
 from overbook.gateway.oip.statistics import Statistics
 from overbook.gateway.oip.surface import REST, Call, Way
-from overbook.wire.limits import MAX_OWN_BODY
 
 _MODEL: Final = "/v2/models/{name}"
 _VERSION: Final = "/v2/models/{name}/versions/{version}"
@@ -163,24 +163,13 @@ def _refused(answers: Answers, call: Call) -> Route:
 
 def _index(answers: Answers) -> _Endpoint:
     async def endpoint(request: Request) -> Response:
-        ready_only = _ready_only(await _bounded_body(request))
+        ready_only = _ready_only(await own_body(request, '{} or {"ready": true}'))
         items = answers.index(ready_only=ready_only)
         return JSONResponse(
             [{"name": item.name, "state": item.state, "reason": item.reason} for item in items]
         )
 
     return endpoint
-
-
-async def _bounded_body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_OWN_BODY:
-            raise BadRequest(
-                f'body is larger than {MAX_OWN_BODY} bytes; expected {{}} or {{"ready": true}}'
-            )
-    return bytes(body)
 
 
 def _ready_only(body: bytes) -> bool:
