@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 CLIENTS := .venv-clients
 LOWEST := .venv-lowest
 NOTEBOOK := .venv-notebook
+STORES := .venv-stores
 UV := .venv-uv/bin/uv
 # Tests of the rooms without I/O: docs/inside.md.
 PURE := tests/unit/residency tests/unit/placement tests/unit/manifests
@@ -37,6 +38,12 @@ $(LOWEST)/.ready: requirements-lowest.lock pyproject.toml | .venv-uv/bin/uv
 	$(UV) pip install --quiet --python $(LOWEST)/bin/python --no-deps -e .
 	touch $@
 
+# Servers that artifacts come from, as tests start them: their packages have nothing to do with ours.
+$(STORES)/.ready: tests/stores/requirements.lock | .venv-uv/bin/uv
+	$(UV) venv --quiet --clear --python $(PYTHON) $(STORES)
+	$(UV) pip install --quiet --compile-bytecode --python $(STORES)/bin/python --require-hashes -r tests/stores/requirements.lock
+	touch $@
+
 # Overbook, Jupyter, and what trains models and asks them: the example needs nothing that its reader would not have.
 $(NOTEBOOK)/.ready: examples/requirements.lock pyproject.toml | .venv-uv/bin/uv
 	$(UV) venv --quiet --clear --python $(PYTHON) $(NOTEBOOK)
@@ -47,8 +54,8 @@ $(NOTEBOOK)/.ready: examples/requirements.lock pyproject.toml | .venv-uv/bin/uv
 demo: setup
 	$(BIN)/overbook demo
 
-test: setup $(CLIENTS)/.ready $(LOWEST)/.ready $(NOTEBOOK)/.ready lint
-	bash scripts/system-packages.sh curl
+test: setup $(CLIENTS)/.ready $(LOWEST)/.ready $(NOTEBOOK)/.ready $(STORES)/.ready lint
+	bash scripts/system-packages.sh curl nginx-light docker-registry
 	$(BIN)/overbook runtime install mlserver
 	$(BIN)/overbook runtime install triton
 	bash scripts/test.sh $(PURE)
@@ -109,10 +116,11 @@ lock: .venv-uv/bin/uv
 	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes --resolution lowest-direct --upgrade --extra unit \
 	  --constraints <(grep '^[a-z]' requirements-dev.lock | grep -vxFf <(grep '^[a-z]' requirements.lock) | tr -d '\\') pyproject.toml -o requirements-lowest.lock
 	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes tests/e2e/clients.in -o tests/e2e/clients.lock
+	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes tests/stores/requirements.in -o tests/stores/requirements.lock
 	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes \
 	  --constraints <(grep '^[a-z]' requirements-dev.lock | tr -d '\\') pyproject.toml examples/requirements.in -o examples/requirements.lock
 	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes src/overbook/demo/trainers/networks.in -o src/overbook/demo/trainers/networks.lock
 	for d in src/overbook/runtimes/*/; do test ! -f $$d/requirements.in || UV=$(CURDIR)/$(UV) bash scripts/lock-runtime.sh $$d; done
 
 clean:
-	rm -rf $(VENV) $(CLIENTS) $(LOWEST) $(NOTEBOOK) .venv-uv
+	rm -rf $(VENV) $(CLIENTS) $(LOWEST) $(NOTEBOOK) $(STORES) .venv-uv

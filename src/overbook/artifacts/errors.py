@@ -1,7 +1,54 @@
-"""The one error that this package shows to others."""
+"""The errors that this package shows to others, told apart by what whoever catches them does next."""
 
 from __future__ import annotations
+
+from enum import Enum
 
 
 class ArtifactError(Exception):
     """The artifact could not be brought here. One line: what, why, and what to do about it."""
+
+
+class Trouble(Enum):
+    """What is wrong with a source, for people and for who decides whether to ask again."""
+
+    NOT_FOUND = "not found"
+    NOT_ALLOWED = "not allowed"
+    BAD_SECRET = "bad secret"
+    BAD_ADDRESS = "bad address"
+    REFUSED = "refused"  # by a rule of ours: where it leads, or what it holds
+    NOT_TRUSTED = "not trusted"  # TLS that does not verify
+    NOT_INSTALLED = "not installed"
+    UNREACHABLE = "unreachable"
+    BUSY = "busy"  # it asks to come later
+    CHANGED = "changed"  # while it was copied
+    DAMAGED = "damaged"  # other bytes, or another length, than it said
+    NO_SPACE = "no space"
+
+
+# What another try may find otherwise without anybody doing anything.
+PASSING = frozenset(
+    {
+        Trouble.UNREACHABLE,
+        Trouble.BUSY,
+        Trouble.CHANGED,
+        Trouble.DAMAGED,
+        Trouble.NO_SPACE,
+    }
+)
+
+
+class SourceError(ArtifactError):
+    """A source could not be asked, or did not give what it said. ``retry_after``: seconds, where it named some."""
+
+    def __init__(
+        self, trouble: Trouble, message: str, *, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.trouble = trouble
+        self.retry_after = retry_after
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same may succeed later; else somebody has to change something first."""
+        return self.trouble in PASSING
