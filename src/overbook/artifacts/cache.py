@@ -1,194 +1,303 @@
-"""The cache of artifacts: an address goes in, a local, checked, read-only folder comes out.
+"""The cache of artifacts of one machine: what is asked for goes in, a local, checked, read-only folder comes out.
 
-Layout below ``root``: ``<digest>/`` an artifact's files, ``.incoming/`` what is being copied or thrown
-away, ``index.db`` what is known about addresses. An artifact appears by one rename after it is durable,
-so a folder that has a digest for a name is whole; whatever a crash left in ``.incoming`` is removed at
-start. Which artifacts are needed is the caller's knowledge: it says so to `prune`.
+One download or copy at a time for whatever is the same, however many models and replicas want it; equal contents are
+kept once. Several agents use it, each by a view of its own (`views`): a content is known for as long as one of them
+wants it, and its files stay as long as there is room, or its model is in memory. What is on the disk under a known
+fingerprint is used without asking anybody. Which files leave is decided in `disk`; what is at a source is asked by
+`fetching`; how files arrive is written in `arriving`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import itertools
-import os
-import re
-import shutil
-import threading
-import uuid
-from collections.abc import Callable
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
 
-from overbook.artifacts.address import local_path
-from overbook.artifacts.errors import ArtifactError
-from overbook.artifacts.index import Index
-from overbook.artifacts.local import Digested, content_of, copy_artifact, sync_folder
+from overbook import metrics
+from overbook.artifacts.address import Asked, is_remote, local_path
+from overbook.artifacts.arriving import Arrivals, Arrived
+from overbook.artifacts.digests import content_of
+from overbook.artifacts.disk import Hold, Kept
+from overbook.artifacts.errors import ArtifactError, SourceError
+from overbook.artifacts.fetching import Fetcher, survey_of
+from overbook.artifacts.folder import ContentFolder
+from overbook.artifacts.index import Content, Index
+from overbook.artifacts.seals import seal_of
+from overbook.artifacts.shared import SharedWork
+from overbook.artifacts.space import Space, Usage
+from overbook.artifacts.survey import Survey, look
+from overbook.artifacts.transfer import Transfer, Transferred
 from overbook.database import tell_log
-
-__all__ = ["Artifact", "ArtifactCache", "ArtifactError"]
-
-_CONCURRENT_COPIES: Final = 4
-_DIGEST: Final = re.compile(r"[0-9a-f]{40}")
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """``path``: the folder of its files, read-only and shared. ``bytes``: of its files."""
+    """``path``: the folder of its files, read-only and shared; they may have left the disk meanwhile. ``bytes``: of its
+    files. ``fingerprint``: of the files at their address, as they were when they were brought.
+    """
 
     path: Path
     digest: str
     bytes: int
+    fingerprint: str = ""
 
 
-class _Stopped(Exception):
-    """Nobody waits for this copy any more."""
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What one agent does with a content. ``last_used``: Unix seconds."""
+
+    hold: Hold
+    last_used: float
+
+
+# What an agent does with contents, by digest, at this moment.
+Uses = Callable[[], Mapping[str, Use]]
 
 
 class ArtifactCache:
-    """All methods are for one event loop. Making one opens its index and clears ``.incoming``: blocking, brief."""
+    """All methods are for one event loop. Making one opens its index and looks at its folder: blocking, brief.
 
-    def __init__(self, root: Path, tell: Callable[[str], None] = tell_log) -> None:
-        self._root = root
-        self._incoming = root / ".incoming"
-        # On a full disk no folder could be made: this one stays, and where it is missing each copy says so.
-        with contextlib.suppress(OSError):
-            self._incoming.mkdir(parents=True, exist_ok=True)
-            for entry in os.scandir(self._incoming):
-                shutil.rmtree(entry.path, ignore_errors=True)
+    ``budget``: bytes of files on the disk.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        fetcher: Fetcher,
+        *,
+        budget: int,
+        tell: Callable[[str], None] = tell_log,
+        machine: str = "",
+    ) -> None:
+        self._machine = machine
+        self._folder = ContentFolder(root)
+        self._folder.open(time.time())
         self._index = Index(root / "index.db", tell)
-        self._copies = asyncio.Semaphore(_CONCURRENT_COPIES)
-        self._keys: dict[tuple[str, str], asyncio.Lock] = {}
-        # Guards the moment at which a digest's folder appears or goes, in whatever thread.
-        self._publishing = threading.Lock()
-        self._ticks = itertools.count()
-        self._used: dict[str, int] = {}
-        self._active: set[int] = set()
-
-    async def fetch(self, storage_uri: str, fingerprint: str) -> Artifact:
-        """The artifact, copied here unless this content is here already. Raises ArtifactError.
-
-        ``fingerprint`` says which content of the address is meant; an empty one is never remembered.
-        Cancelling stops the copy and leaves nothing behind.
-        """
-        if (found := self._look_up(storage_uri, fingerprint)) is not None:
-            return found
-        source = Path(local_path(storage_uri))
-        started = next(self._ticks)
-        self._active.add(started)
-        try:
-            lock = self._keys.setdefault((storage_uri, fingerprint), asyncio.Lock())
-            async with lock, self._copies:
-                # Somebody else may have brought it while this call waited.
-                found = self._look_up(storage_uri, fingerprint)
-                if found is None:
-                    try:
-                        content = await _stoppable(lambda check: self._bring(source, check))
-                    except OSError as error:
-                        reason = f"{source} cannot be kept in {self._root}: {error}"
-                        raise ArtifactError(reason) from error
-                    found = self._artifact(content)
-                    if fingerprint:
-                        self._index.put(storage_uri, fingerprint, content)
-        finally:
-            self._active.discard(started)
-            if (storage_uri, fingerprint) in self._keys and not lock.locked():
-                del self._keys[storage_uri, fingerprint]
-        return found
-
-    def held(self, digest: str, size: int) -> Artifact | None:
-        """An artifact of ``size`` bytes that was fetched at some time; None when it is not here any more."""
-        if not _DIGEST.fullmatch(digest) or not (self._root / digest).is_dir():
-            return None
-        self._used[digest] = next(self._ticks)
-        return self._artifact(Digested(digest, size))
-
-    async def verify(self, digest: str) -> bool:
-        """Read the artifact again, all of it. A damaged one is removed, so that the next fetch brings it anew."""
-        path = self._root / digest
-        try:
-            content = await asyncio.to_thread(content_of, path)
-            intact = content.digest == digest
-        except (ArtifactError, OSError):
-            intact = False
-        if not intact:
-            await asyncio.to_thread(self._throw_away, [digest])
-        return intact
-
-    async def prune(self, keep: set[str]) -> int:
-        """Remove every artifact but these and those fetched since; how many went."""
-        oldest = min(self._active, default=next(self._ticks))
-        return await asyncio.to_thread(self._prune, frozenset(keep), oldest)
+        self._fetcher = fetcher
+        self._space = Space(budget, kept=self._kept, discard=self._make_leave, now=time.time)
+        self._arrivals = Arrivals(self._folder, fetcher, self._space)
+        self._works: SharedWork[tuple[str, str], Arrived] = SharedWork("fetch")
+        self._transfers: dict[tuple[str, str], Transfer] = {}
+        self._views: dict[str, Uses] = {}
+        self._held: Counter[str] = Counter()
+        # Files of which nothing is known, as where the index was lost.
+        self._strangers = {
+            digest for digest in self._folder.digests if self._index.content(digest) is None
+        }
 
     def close(self) -> None:
         self._index.close()
 
-    def _look_up(self, uri: str, fingerprint: str) -> Artifact | None:
-        content = self._index.get(uri, fingerprint) if fingerprint else None
-        if content is None or not (self._root / content.digest).is_dir():
-            return None
-        self._used[content.digest] = next(self._ticks)
-        return self._artifact(content)
+    # -- who uses it
 
-    def _artifact(self, content: Digested) -> Artifact:
-        return Artifact(self._root / content.digest, content.digest, content.bytes)
+    def join(self, view: str, uses: Uses) -> None:
+        """From now on this agent's word counts for what may leave."""
+        self._views[view] = uses
 
-    def _bring(self, source: Path, check_stopped: Callable[[], None]) -> Digested:
-        self._incoming.mkdir(parents=True, exist_ok=True)
-        temporary = self._incoming / uuid.uuid4().hex
+    def leave(self, view: str) -> None:
+        """It ends, and may come back: what it wants stays, as nobody can tell what it is used for."""
+        self._views.pop(view, None)
+
+    def only(self, views: set[str]) -> None:
+        """Of agents there are none but these any more."""
+        for gone in self._index.holders - views:
+            self._index.let_go(gone, ())
+        self._space.changed()
+
+    async def prune(self, view: str, keep: set[str]) -> int:
+        """This agent wants nothing but these; how many contents went because nobody does."""
+        self._index.let_go(view, keep)
+        known = {each.digest for each in self._index.contents} | self._strangers
+        self._strangers = set()
+        unwanted = [
+            digest for digest in known if not self._index.is_held(digest) and not self._held[digest]
+        ]
+        await self._throw_away(unwanted)
+        return len(unwanted)
+
+    @contextmanager
+    def holding(self, digest: str) -> Iterator[None]:
+        """Its files do not leave while the block runs, if they are here."""
+        self._held[digest] += 1
         try:
-            content = copy_artifact(source, temporary, check_stopped)
-            target = self._root / content.digest
-            with self._publishing:
-                self._used[content.digest] = next(self._ticks)
-                if not target.is_dir():
-                    temporary.rename(target)
-            sync_folder(self._root)
+            yield
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-        return content
+            self._held[digest] -= 1
+            if not self._held[digest]:
+                del self._held[digest]
+                self._space.changed()
 
-    def _prune(self, keep: frozenset[str], since: int) -> int:
-        names = [entry.name for entry in os.scandir(self._root) if _DIGEST.fullmatch(entry.name)]
-        unwanted = [name for name in names if name not in keep]
-        return self._throw_away(unwanted, since)
+    # -- what is where
 
-    def _throw_away(self, digests: list[str], since: int | None = None) -> int:
-        """Make the artifacts disappear at one moment each, then delete their files."""
-        gone, trash = [], []
-        with self._publishing:
-            for digest in digests:
-                if since is not None and self._used.get(digest, -1) >= since:
-                    continue
-                if (self._root / digest).is_dir():
-                    # Straight into a folder that exists: on a full disk no new one could be made.
-                    trash.append(self._incoming / uuid.uuid4().hex)
-                    (self._root / digest).rename(trash[-1])
-                self._used.pop(digest, None)
-                gone.append(digest)
-        for folder in trash:
-            shutil.rmtree(folder, ignore_errors=True)
-        self._index.forget(gone)
-        return len(gone)
+    async def look(self, asked: Asked) -> Survey:
+        """What is at an address elsewhere: nobody is asked where it names one content for all time, and that is known.
 
+        Raises SourceError.
+        """
+        known = self._index.pinned(asked.place)
+        if known is not None:
+            return known
+        listing = await self._fetcher.look(asked)
+        survey = survey_of(listing)
+        if listing.pinned:
+            self._index.pin(asked.place, survey)
+        return survey
 
-async def _stoppable(work: Callable[[Callable[[], None]], T]) -> T:
-    """Run blocking work in a thread; when this is cancelled the work is told, and waited for."""
-    stop = threading.Event()
+    def known(self, asked: Asked) -> Content | None:
+        """What was fetched for this at some time; its files may have left."""
+        return self._index.at(asked.place, asked.fingerprint) if asked.fingerprint else None
 
-    def check() -> None:
-        if stop.is_set():
-            raise _Stopped
+    def is_here(self, digest: str) -> bool:
+        """Whether its files are on the disk."""
+        return self._folder.has(digest)
 
-    running = asyncio.ensure_future(asyncio.to_thread(work, check))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        stop.set()
-        await asyncio.wait({running})
-        if not running.cancelled():
-            running.exception()  # nobody is left to hear of it
-        raise
+    def held(self, digest: str, size: int) -> Artifact | None:
+        """An artifact of ``size`` bytes that was fetched at some time; None when nobody knows it any more."""
+        if self._index.content(digest) is None and not self._folder.has(digest):
+            return None
+        return self.artifact(Content(digest, size))
+
+    def artifact(self, content: Content, fingerprint: str = "") -> Artifact:
+        return Artifact(
+            self._folder.path(content.digest), content.digest, content.bytes, fingerprint
+        )
+
+    def note(self, digest: str, facts: str) -> None:
+        """What an agent found out about the content, for after a restart."""
+        self._index.note(digest, facts=facts)
+
+    def usage(self) -> Usage:
+        return self._space.usage()
+
+    def transferred(self, asked: Asked) -> Transferred | None:
+        """How far its fetch is; None while there is none."""
+        transfer = self._transfers.get((asked.place, asked.fingerprint))
+        return None if transfer is None else transfer.at(time.monotonic())
+
+    # -- bringing
+
+    async def fetch(self, asked: Asked, view: str) -> Artifact:
+        """The artifact, brought here unless it is here already. Raises ArtifactError.
+
+        Without a fingerprint nothing is remembered. Cancelling stops a fetch that nobody else waits for; what it brought
+        is gone on with.
+        """
+        if (found := self._find(asked)) is not None:
+            self._index.hold(found.digest, view)
+            return found
+        key = (asked.place, asked.fingerprint)
+        arrived = await self._works.join(key, lambda: self._bring(asked, view))
+        self._index.hold(arrived.content.digest, view)
+        return self.artifact(arrived.content, arrived.fingerprint)
+
+    def _find(self, asked: Asked) -> Artifact | None:
+        content = self.known(asked)
+        if content is None or not self._folder.has(content.digest):
+            return None
+        return self.artifact(content, asked.fingerprint)
+
+    async def _bring(self, asked: Asked, view: str) -> Arrived:
+        try:
+            if is_remote(asked.storage_uri):
+                arrived = await self._fetched(asked)
+            else:
+                path = local_path(asked.storage_uri, self._machine)
+                arrived = await self._arrivals.copied(path, asked.version)
+        except SourceError as error:
+            metrics.FETCHES.labels(error.trouble.value).inc()
+            raise
+        except OSError as error:
+            raise ArtifactError(
+                f"{asked.storage_uri} cannot be kept in {self._folder.root}: {error}"
+            ) from error
+        marks = {asked.fingerprint, arrived.fingerprint} if asked.fingerprint else set()
+        self._index.put(asked.place, marks - {""}, arrived.content)
+        self._index.hold(arrived.content.digest, view)
+        return arrived
+
+    async def _fetched(self, asked: Asked) -> Arrived:
+        listing = await self._fetcher.listing(asked)
+        here = self._index.at(asked.place, listing.fingerprint)
+        if here is not None and self._folder.has(here.digest):
+            return Arrived(here, listing.fingerprint)
+        key = (asked.place, asked.fingerprint)
+        self._transfers[key] = transfer = Transfer(listing.bytes or None, time.monotonic())
+        try:
+            arrived = await self._arrivals.fetched(asked, listing, transfer)
+        finally:
+            del self._transfers[key]
+        metrics.FETCHES.labels("ok").inc()
+        metrics.FETCHED_BYTES.inc(transfer.at(time.monotonic()).done)
+        if listing.pinned:
+            self._index.pin(asked.place, survey_of(listing))
+        return arrived
+
+    # -- whether it is as it was
+
+    async def intact(self, digest: str) -> bool:
+        """Whether nobody touched its files since they were published, as far as a look at names, sizes and times tells;
+        where that does not, all of it is read. A damaged one is removed, so that the next fetch brings it anew.
+        """
+        known = self._index.content(digest)
+        if known is not None and known.seal:
+            try:
+                if await asyncio.to_thread(seal_of, self._folder.path(digest)) == known.seal:
+                    return True
+            except OSError:
+                pass
+        return await self.verify(digest)
+
+    async def verify(self, digest: str) -> bool:
+        """Read the artifact again, all of it. A damaged one is removed, so that the next fetch brings it anew."""
+        path = self._folder.path(digest)
+        try:
+            found = await asyncio.to_thread(content_of, path)
+            whole = found.digest == digest
+        except (ArtifactError, OSError):
+            whole = False
+        if not whole:
+            await asyncio.to_thread(self._folder.discard, [digest])
+        return whole
+
+    # -- leaving
+
+    def _kept(self) -> list[Kept]:
+        uses = [view() for view in self._views.values()]
+        return [
+            Kept(
+                each.digest,
+                each.bytes,
+                self._hold_of(each.digest, uses),
+                max([each.last_used, *(u[each.digest].last_used for u in uses if each.digest in u)]),
+                each.seconds,
+            )
+            for each in self._index.contents
+            if self._folder.has(each.digest)
+        ]
+
+    def _hold_of(self, digest: str, uses: list[Mapping[str, Use]]) -> Hold:
+        held = [each[digest].hold for each in uses if digest in each]
+        if self._held[digest]:
+            held.append(Hold.BRIEFLY)
+        # Of an agent that is not there nobody can say what it has in memory.
+        if self._index.held_by(digest) - self._views.keys():
+            held.append(Hold.FIRM)
+        return max(held, default=Hold.NONE)
+
+    async def _make_leave(self, digests: tuple[str, ...]) -> None:
+        """Their files leave; what is known of them stays, and they can be fetched again."""
+        await asyncio.to_thread(self._folder.discard, digests)
+        metrics.FILES_LEFT.inc(len(digests))
+
+    async def _throw_away(self, digests: list[str]) -> None:
+        await asyncio.to_thread(self._folder.discard, digests)
+        self._index.forget(digests)
+        self._space.changed()
+
+    def lost(self, digest: str) -> None:
+        """Its address has other files by now: nobody can bring these back."""
+        self._index.forget([digest])

@@ -1,0 +1,84 @@
+"""Whose files leave a disk that has no room for more. Pure: who uses what, and the time, are told.
+
+Files of models in memory, of pinned ones and of those that are just being read never leave. Of the others those go
+first whose return would cost least for each byte that they free, by how long nobody has asked for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+# Seconds; a model that was used a moment ago is worth no more than one that was used a second ago.
+_LEAST_AGE: Final = 1.0
+# Bytes per second that are reckoned with where nobody knows how long a fetch took.
+_USUAL_RATE: Final = 50_000_000
+# Seconds that any fetch costs, however small.
+_FETCH_AT_LEAST: Final = 0.05
+
+
+class Hold(IntEnum):
+    """Why files must stay, the weakest first."""
+
+    NONE = 0  # they can be fetched again
+    BRIEFLY = 1  # somebody reads them, or waits for them, at this moment
+    FIRM = 2  # their model is in memory, or pinned
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An artifact on this disk. ``last_used``: seconds, of any clock; ``fetch_seconds``: that its fetch took, None when
+    nobody knows.
+    """
+
+    digest: str
+    bytes: int
+    hold: Hold
+    last_used: float
+    fetch_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """``digests``: that make the room, in order; empty where there is none to make. ``missing``: bytes that remain to
+    be found, and ``firm``: those that are held firmly.
+    """
+
+    digests: tuple[str, ...] = ()
+    missing: int = 0
+    firm: int = 0
+
+
+def leaving(kept: Iterable[Kept], *, budget: int, needed: int, now: float) -> Leaving:
+    """What has to leave so that ``needed`` more bytes stay within the ``budget``; nothing where that cannot succeed."""
+    every = list(kept)
+    over = sum(each.bytes for each in every) + needed - budget
+    firm = sum(each.bytes for each in every if each.hold is Hold.FIRM)
+    if over <= 0:
+        return Leaving(firm=firm)
+    free = sorted(
+        (each for each in every if each.hold is Hold.NONE), key=lambda each: _worth(each, now)
+    )
+    chosen: list[Kept] = []
+    for each in free:
+        if over <= 0:
+            break
+        chosen.append(each)
+        over -= each.bytes
+    if over > 0:
+        return Leaving(missing=over, firm=firm)
+    # The last ones may have made some of the first needless.
+    for each in list(chosen):
+        if each.bytes <= -over:
+            chosen.remove(each)
+            over += each.bytes
+    return Leaving(tuple(each.digest for each in chosen), firm=firm)
+
+
+def _worth(kept: Kept, now: float) -> tuple[float, str]:
+    """Seconds that its return would cost for each byte, for each second in which nobody wanted it."""
+    seconds = kept.bytes / _USUAL_RATE if kept.fetch_seconds is None else kept.fetch_seconds
+    age = max(_LEAST_AGE, now - kept.last_used)
+    return (max(_FETCH_AT_LEAST, seconds) / max(1, kept.bytes) / age, kept.digest)

@@ -1,0 +1,57 @@
+"""One piece of work at a time for all who want the same: they join it, and it ends early when all of them have left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Work(Generic[T]):
+    task: asyncio.Task[T]
+    joined: int = 0
+
+
+class SharedWork(Generic[K, T]):
+    """Work by key. Whoever joins late gets what the first one gets, its error included."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._works: dict[K, _Work[T]] = {}
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._works
+
+    async def join(self, key: K, begin: Callable[[], Awaitable[T]]) -> T:
+        """The result; ``begin`` is called where nobody has begun. Cancelling leaves it to the others."""
+        work = self._works.get(key)
+        if work is None:
+            work = _Work(asyncio.create_task(_awaited(begin()), name=f"{self._name} {key}"))
+            self._works[key] = work
+            work.task.add_done_callback(lambda task: self._ended(key, task))
+        work.joined += 1
+        try:
+            return await asyncio.shield(work.task)
+        finally:
+            work.joined -= 1
+            if not work.joined and not work.task.done():
+                # Nobody may join what is being cancelled.
+                self._works.pop(key, None)
+                work.task.cancel("nobody waits for it any more")
+                await asyncio.wait({work.task})
+
+    def _ended(self, key: K, task: asyncio.Task[T]) -> None:
+        work = self._works.get(key)
+        if work is not None and work.task is task:
+            del self._works[key]
+        if not task.cancelled():
+            task.exception()  # whoever is left has it; nobody else needs to hear of it
+
+
+async def _awaited(work: Awaitable[T]) -> T:
+    return await work

@@ -1,0 +1,52 @@
+"""How far a fetch is: bytes of bytes, how fast, and how long it will take. Pure; time is an argument."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+# Seconds over which the rate is taken.
+_WINDOW: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Transferred:
+    """``done``, ``total``: bytes; a total of None is not known. ``rate``: bytes per second of late. ``left``: seconds,
+    None where nobody can tell.
+    """
+
+    done: int
+    total: int | None
+    rate: float
+    left: float | None
+
+
+class Transfer:
+    """One fetch. `came` may be called from any thread."""
+
+    def __init__(self, total: int | None, now: float) -> None:
+        self._lock = threading.Lock()
+        self._total = total
+        self._done = 0
+        self._seen: deque[tuple[float, int]] = deque([(now, 0)])
+
+    def came(self, count: int) -> None:
+        """So many bytes more are here."""
+        with self._lock:
+            self._done += count
+
+    def at(self, now: float) -> Transferred:
+        """As it is at this time; seconds of a clock that never goes back."""
+        with self._lock:
+            done = self._done
+            self._seen.append((now, done))
+            while len(self._seen) > 2 and now - self._seen[1][0] >= _WINDOW:
+                self._seen.popleft()
+            began, before = self._seen[0]
+        rate = max(0.0, (done - before) / (now - began)) if now > began else 0.0
+        left = None
+        if self._total is not None and rate > 0:
+            left = max(0.0, (self._total - done) / rate)
+        return Transferred(done, self._total, rate, left)
