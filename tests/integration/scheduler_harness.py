@@ -133,7 +133,7 @@ class ScriptedAgent:
             case "configure":
                 self.memory = message.configure.memory_bytes
             case "look":
-                seen = map(survey_message, map(survey, message.look.storage_uris))
+                seen = (survey_message(survey(each.storage_uri)) for each in message.look.artifacts)
                 answer = pb.Surveys(id=message.look.id, artifacts=seen)
                 if self.looks:
                     self._send.put_nowait(pb.AgentToScheduler(surveys=answer))

@@ -42,8 +42,8 @@ class Surveys:
         self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="overbook-survey")
 
     async def of(self, asked: pb.Look) -> pb.Surveys:
-        found = [pb.ArtifactSurvey() for _ in asked.storage_uris]
-        todo = iter(enumerate(asked.storage_uris))
+        found = [pb.ArtifactSurvey() for _ in asked.artifacts]
+        todo = enumerate(each.storage_uri for each in asked.artifacts)
         async with asyncio.TaskGroup() as tasks:
             for _ in range(_AT_ONCE):
                 tasks.create_task(self._work(todo, found))

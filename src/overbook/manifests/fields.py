@@ -36,6 +36,7 @@ class KnownFields:
 _MODEL: Final = frozenset(
     {
         "storageUri",
+        "secretName",
         "artifactVersion",
         "requirements",
         "memory",
@@ -76,7 +77,6 @@ SPEC: Final[dict[tuple[str, str], KnownFields]] = {
                 "maxReplicas",
                 "preloaded",
                 "schemaUri",
-                "secretName",
             }
         ),
     ),

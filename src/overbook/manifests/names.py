@@ -1,4 +1,4 @@
-"""What Models and Servers may be called, and what Kubernetes can carry of that. Pure."""
+"""What Models, Servers and secrets may be called, and what Kubernetes can carry of that. Pure."""
 
 from __future__ import annotations
 
@@ -48,6 +48,16 @@ def checked_server_name(text: str) -> str:
         raise ValueError(
             f"{_shown(text)} is not a name; expected at most {_MAX_SERVER_NAME} lower-case letters, digits and '-', "
             "beginning and ending with a letter or digit"
+        )
+    return text
+
+
+def checked_secret_name(text: str) -> str:
+    """The same text, where Kubernetes takes it as a name. Raises ValueError with what is expected instead."""
+    if not is_kubernetes_name(text):
+        raise ValueError(
+            f"{_shown(text)} is not the name of a secret; expected at most {MAX_NAME} lower-case letters, digits, '-' "
+            "and '.', beginning and ending with a letter or digit"
         )
     return text
 

@@ -14,7 +14,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictFloat, 
 from pydantic.alias_generators import to_camel
 
 from overbook.manifests.durations import parse_seconds, parse_wait
-from overbook.manifests.names import checked_model_name, checked_server_name
+from overbook.manifests.names import (
+    checked_model_name,
+    checked_secret_name,
+    checked_server_name,
+)
 from overbook.manifests.pods import PodMemory, pod_memory
 from overbook.manifests.problems import Json
 from overbook.manifests.quantities import parse_bytes
@@ -113,6 +117,7 @@ def _wait(value: str | int | float) -> str | int | float:
 
 ModelName = Annotated[StrictStr, AfterValidator(checked_model_name)]
 ServerName = Annotated[StrictStr, AfterValidator(checked_server_name)]
+SecretName = Annotated[StrictStr, AfterValidator(checked_secret_name)]
 Word = Annotated[StrictStr, AfterValidator(_word)]
 Quantity = Annotated[StrictStr | StrictInt | StrictFloat, AfterValidator(_quantity)]
 Duration = Annotated[StrictStr | StrictInt | StrictFloat, AfterValidator(_duration)]
@@ -172,6 +177,7 @@ class ModelSpec(_Value):
     """What a Model needs. `memory` is as the user wrote it; `memory_bytes` is what it means."""
 
     storage_uri: Word
+    secret_name: SecretName | None = None
     artifact_version: Annotated[StrictInt, Field(ge=0, le=_INT32_MAX)] | None = None
     model_type: Word | None = None
     requirements: Annotated[tuple[Requirement, ...], Field(strict=False)] = ()

@@ -25,6 +25,7 @@ from overbook.scheduler.manifests_in import (
     apply_server,
     checked_server,
 )
+from overbook.scheduler.records import Needs
 from overbook.scheduler.state import State
 from overbook.scheduler.surveyor import Surveyor
 
@@ -105,8 +106,14 @@ async def _look_at_all(
 ) -> list[_Checked | Result]:
     """Looks at the files of every Model, where they are."""
     found = [_addressed(each) for each in checked]
-    models = [each for each in found if isinstance(each, _Checked) and _unlooked(each)]
-    seen = iter(await surveyor.look([_uri(each) for each in models]))
+    wanted = [
+        Needs.from_spec(each.manifest.spec).artifact
+        for each in found
+        if isinstance(each, _Checked)
+        and isinstance(each.manifest, ModelManifest)
+        and each.artifact is None
+    ]
+    seen = iter(await surveyor.look(wanted))
     return [
         _with_files(each, next(seen)) if isinstance(each, _Checked) and _unlooked(each) else each
         for each in found

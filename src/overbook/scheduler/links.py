@@ -128,11 +128,11 @@ class Links:
         return Outcome(answer.ok, answer.reason)
 
     async def look(
-        self, replica: ReplicaId, storage_uris: Sequence[str], timeout: float
+        self, replica: ReplicaId, artifacts: Sequence[pb.Artifact], timeout: float
     ) -> Sequence[pb.ArtifactSurvey]:
         """Asks what is at these addresses, as the agent sees it. Raises Unavailable when no answer comes in time."""
         number = next(self._ids)
-        asked = pb.SchedulerToAgent(look=pb.Look(id=number, storage_uris=storage_uris))
+        asked = pb.SchedulerToAgent(look=pb.Look(id=number, artifacts=artifacts))
         return (await self._ask(replica, number, asked, timeout)).surveys.artifacts
 
     async def read_log(self, replica: ReplicaId, asked: pb.ReadLog, timeout: float) -> pb.LogPiece:

@@ -17,7 +17,7 @@ from overbook.manifests.specs import Manifest, ModelManifest, ServerManifest, Se
 from overbook.placement import ModelDemand, Unseen, place
 from overbook.scheduler.changes import Note
 from overbook.scheduler.errors import Conflict, Invalid
-from overbook.scheduler.records import Model, Needs, Server, weigh
+from overbook.scheduler.records import ArtifactAddress, Model, Needs, Server, weigh
 from overbook.scheduler.seats import demand_of
 from overbook.scheduler.state import State
 
@@ -248,13 +248,13 @@ def _unseen(state: State, model: Model, unseen: Unseen | None) -> None:
         state.place(model)
 
 
-def looked(state: State, name: str, address: str, found: Survey | str) -> None:
+def looked(state: State, name: str, address: ArtifactAddress, found: Survey | str) -> None:
     """An agent looked at the files of a model that was applied when none could. ``found``: see `survey`."""
     model = state.seats.models.get(name)
     if model is None or model.deleting or model.unseen is None:
         return
-    if model.needs.storage_uri != address:
-        return  # it was applied anew since, with another address
+    if model.needs.artifact != address:
+        return  # it was applied anew since, with another address or secret
     if isinstance(found, str):
         _unseen(state, model, Unseen(f"spec.storageUri: {found}", waiting=False))
     elif (told := _circle(state, model, found)) != "":

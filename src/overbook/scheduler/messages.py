@@ -8,7 +8,16 @@ from typing import Final, TypeVar
 from overbook.manifests.quantities import MAX_BYTES
 from overbook.manifests.specs import Attachment, ServerEnvironment
 from overbook.placement import ReplicaId
-from overbook.scheduler.records import ForeignModel, Hello, Model, News, Report, Role, ServerReport
+from overbook.scheduler.records import (
+    ArtifactAddress,
+    ForeignModel,
+    Hello,
+    Model,
+    News,
+    Report,
+    Role,
+    ServerReport,
+)
 from overbook.scheduler.state import State
 from overbook.wire import common_pb2
 from overbook.wire import scheduler_pb2 as pb
@@ -46,10 +55,17 @@ def assigned_model(model: Model, *, pinned: bool) -> pb.AssignedModel:
         pinned=pinned,
         priority=needs.priority,
         keep_alive_seconds=needs.keep_alive,
-        artifact_version="" if needs.artifact_version is None else str(needs.artifact_version),
+        artifact_version=needs.artifact.version,
         take_unverified=not needs.verify,
         callees=model.callees,
         parameters=dict(needs.parameters),
+        secret=needs.secret,
+    )
+
+
+def artifact(address: ArtifactAddress) -> pb.Artifact:
+    return pb.Artifact(
+        storage_uri=address.storage_uri, secret=address.secret, artifact_version=address.version
     )
 
 

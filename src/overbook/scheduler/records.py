@@ -53,6 +53,17 @@ class Readiness:
 
 
 @dataclass(frozen=True, slots=True)
+class ArtifactAddress:
+    """Where a model's files are. ``storage_uri``: see `plain`. ``secret``: the name of what is needed to be let in
+    there, "" for none. ``version``: the one folder of the artifact that is meant, "" where nobody chose.
+    """
+
+    storage_uri: str
+    secret: str = ""
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Needs:
     """What a Model's spec asks for, in numbers. ``storage_uri``: see `plain`."""
 
@@ -70,6 +81,7 @@ class Needs:
     verify: bool = True
     callees: tuple[str, ...] = ()  # that the manifest names
     parameters: tuple[tuple[str, str], ...] = ()  # by name
+    secret: str = ""  # its name
 
     @classmethod
     def from_spec(cls, spec: ModelSpec) -> Needs:
@@ -88,11 +100,17 @@ class Needs:
             verify=spec.verify,
             callees=spec.needs,
             parameters=tuple(sorted((each.name, each.value) for each in spec.parameters)),
+            secret=spec.secret_name or "",
         )
 
     def same_content(self, other: Needs) -> bool:
-        """Whether both load the same thing; pins, sizes, waits and replicas are no content."""
+        """Whether both load the same thing; pins, sizes, waits, replicas and secrets are no content."""
         return self._content == other._content
+
+    @property
+    def artifact(self) -> ArtifactAddress:
+        version = "" if self.artifact_version is None else str(self.artifact_version)
+        return ArtifactAddress(self.storage_uri, self.secret, version)
 
     @property
     def _content(self) -> tuple[object, ...]:

@@ -12,9 +12,10 @@ from typing import Final
 
 from overbook.artifacts.survey import Survey
 from overbook.placement import ReplicaId
-from overbook.scheduler import manifests_in
+from overbook.scheduler import manifests_in, messages
 from overbook.scheduler.actor import Actor
 from overbook.scheduler.errors import Unavailable
+from overbook.scheduler.records import ArtifactAddress
 from overbook.scheduler.state import State
 from overbook.wire import scheduler_pb2 as pb
 from overbook.wire.channel import SYNC_CHUNK
@@ -37,17 +38,17 @@ class Surveyor:
         """There may be something that was not looked at."""
         self._actor.links.came.set()
 
-    async def look(self, storage_uris: Sequence[str]) -> list[Found]:
+    async def look(self, wanted: Sequence[ArtifactAddress]) -> list[Found]:
         """Looks at each address. Where machines disagree, the first by name that has a model there counts."""
-        if not storage_uris:
+        if not wanted:
             return []
         asked = self._one_of_each_machine()
         if not asked and self._here is not None:
             return await asyncio.to_thread(
-                lambda here: [here(each) for each in storage_uris], self._here
+                lambda here: [here(each.storage_uri) for each in wanted], self._here
             )
-        answers = await asyncio.gather(*(self._ask(each, storage_uris) for each in asked))
-        return [_best(seen) for seen in zip(*answers, strict=True)] or [None] * len(storage_uris)
+        answers = await asyncio.gather(*(self._ask(each, wanted) for each in asked))
+        return [_best(seen) for seen in zip(*answers, strict=True)] or [None] * len(wanted)
 
     def _one_of_each_machine(self) -> list[ReplicaId]:
         found: dict[str, ReplicaId] = {}
@@ -56,10 +57,10 @@ class Surveyor:
                 found.setdefault(replica.hello.machine, replica.id)
         return [found[machine] for machine in sorted(found)]
 
-    async def _ask(self, replica: ReplicaId, storage_uris: Sequence[str]) -> list[Found]:
+    async def _ask(self, replica: ReplicaId, wanted: Sequence[ArtifactAddress]) -> list[Found]:
         found: list[Found] = []
-        for start in range(0, len(storage_uris), SYNC_CHUNK):
-            piece = storage_uris[start : start + SYNC_CHUNK]
+        for start in range(0, len(wanted), SYNC_CHUNK):
+            piece = [messages.artifact(each) for each in wanted[start : start + SYNC_CHUNK]]
             try:
                 seen = await self._actor.links.look(replica, piece, LOOK_SECONDS)
                 found.extend(map(_found, seen))
@@ -74,14 +75,14 @@ class Surveyor:
             self._actor.links.came.clear()
             models = self._actor.state.seats.models.values()
             unseen = [
-                (each.name, each.needs.storage_uri)
+                (each.name, each.needs.artifact)
                 for each in models
                 if each.unseen is not None and not each.deleting
             ]
             for start in range(0, len(unseen), SYNC_CHUNK):
                 await self._look_at(unseen[start : start + SYNC_CHUNK])
 
-    async def _look_at(self, models: Sequence[tuple[str, str]]) -> None:
+    async def _look_at(self, models: Sequence[tuple[str, ArtifactAddress]]) -> None:
         found = await self.look([address for _, address in models])
 
         async def take(state: State, now: float) -> None:

@@ -469,6 +469,7 @@ class SchedulerToAgent(_message.Message):
     CONFIGURE_FIELD_NUMBER: _builtins.int
     LOOK_FIELD_NUMBER: _builtins.int
     READ_LOG_FIELD_NUMBER: _builtins.int
+    SECRETS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def assignments(self) -> Global___AssignmentUpdate: ...
     @_builtins.property
@@ -479,6 +480,8 @@ class SchedulerToAgent(_message.Message):
     def look(self) -> Global___Look: ...
     @_builtins.property
     def read_log(self) -> Global___ReadLog: ...
+    @_builtins.property
+    def secrets(self) -> Global___Secrets: ...
     def __init__(
         self,
         *,
@@ -487,12 +490,13 @@ class SchedulerToAgent(_message.Message):
         configure: Global___Configure | None = ...,
         look: Global___Look | None = ...,
         read_log: Global___ReadLog | None = ...,
+        secrets: Global___Secrets | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "command", b"command", "configure", b"configure", "look", b"look", "message", b"message", "read_log", b"read_log"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "command", b"command", "configure", b"configure", "look", b"look", "message", b"message", "read_log", b"read_log", "secrets", b"secrets"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "command", b"command", "configure", b"configure", "look", b"look", "message", b"message", "read_log", b"read_log"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "command", b"command", "configure", b"configure", "look", b"look", "message", b"message", "read_log", b"read_log", "secrets", b"secrets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["assignments", "command", "configure", "look", "read_log"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["assignments", "command", "configure", "look", "read_log", "secrets"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -573,6 +577,7 @@ class AssignedModel(_message.Message):
     TAKE_UNVERIFIED_FIELD_NUMBER: _builtins.int
     CALLEES_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
+    SECRET_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     generation: _builtins.int
     storage_uri: _builtins.str
@@ -587,6 +592,8 @@ class AssignedModel(_message.Message):
     """after its last use, while others can be evicted instead"""
     take_unverified: _builtins.bool
     """available without having been loaded once"""
+    secret: _builtins.str
+    """the name of what is needed to be let in where its files are; "": nothing"""
     @_builtins.property
     def requirements(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -613,10 +620,11 @@ class AssignedModel(_message.Message):
         take_unverified: _builtins.bool = ...,
         callees: _abc.Iterable[_builtins.str] | None = ...,
         parameters: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        secret: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_memory_bytes", b"_memory_bytes", "memory_bytes", b"memory_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_memory_bytes", b"_memory_bytes", "artifact_version", b"artifact_version", "callees", b"callees", "fingerprint", b"fingerprint", "generation", b"generation", "keep_alive_seconds", b"keep_alive_seconds", "memory_bytes", b"memory_bytes", "name", b"name", "parameters", b"parameters", "pinned", b"pinned", "priority", b"priority", "requirements", b"requirements", "storage_uri", b"storage_uri", "take_unverified", b"take_unverified"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_memory_bytes", b"_memory_bytes", "artifact_version", b"artifact_version", "callees", b"callees", "fingerprint", b"fingerprint", "generation", b"generation", "keep_alive_seconds", b"keep_alive_seconds", "memory_bytes", b"memory_bytes", "name", b"name", "parameters", b"parameters", "pinned", b"pinned", "priority", b"priority", "requirements", b"requirements", "secret", b"secret", "storage_uri", b"storage_uri", "take_unverified", b"take_unverified"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__memory_bytes: _TypeAlias = _typing.Literal["memory_bytes"]  # noqa: Y015
     _WhichOneofArgType__memory_bytes: _TypeAlias = _typing.Literal["_memory_bytes", b"_memory_bytes"]  # noqa: Y015
@@ -697,23 +705,127 @@ class Look(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ID_FIELD_NUMBER: _builtins.int
-    STORAGE_URIS_FIELD_NUMBER: _builtins.int
+    ARTIFACTS_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     @_builtins.property
-    def storage_uris(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def artifacts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Artifact]: ...
     def __init__(
         self,
         *,
         id: _builtins.int = ...,
-        storage_uris: _abc.Iterable[_builtins.str] | None = ...,
+        artifacts: _abc.Iterable[Global___Artifact] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "storage_uris", b"storage_uris"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "id", b"id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Look: _TypeAlias = Look  # noqa: Y015
+
+@_typing.final
+class Artifact(_message.Message):
+    """Where a model's files are, as AssignedModel says it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STORAGE_URI_FIELD_NUMBER: _builtins.int
+    SECRET_FIELD_NUMBER: _builtins.int
+    ARTIFACT_VERSION_FIELD_NUMBER: _builtins.int
+    storage_uri: _builtins.str
+    secret: _builtins.str
+    artifact_version: _builtins.str
+    def __init__(
+        self,
+        *,
+        storage_uri: _builtins.str = ...,
+        secret: _builtins.str = ...,
+        artifact_version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_version", b"artifact_version", "secret", b"secret", "storage_uri", b"storage_uri"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Artifact: _TypeAlias = Artifact  # noqa: Y015
+
+@_typing.final
+class Secrets(_message.Message):
+    """All secrets that the scheduler holds, each time; kept in memory only. Said when a session begins, before its
+    assignments, and whenever one changes.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECRETS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def secrets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Secret]: ...
+    def __init__(
+        self,
+        *,
+        secrets: _abc.Iterable[Global___Secret] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["secrets", b"secrets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Secrets: _TypeAlias = Secrets  # noqa: Y015
+
+@_typing.final
+class Secret(_message.Message):
+    """One rclone remote."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ParametersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REMOTE_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """as Models call it"""
+    remote: _builtins.str
+    """the name that the remote gives itself"""
+    type: _builtins.str
+    @_builtins.property
+    def parameters(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        remote: _builtins.str = ...,
+        type: _builtins.str = ...,
+        parameters: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "parameters", b"parameters", "remote", b"remote", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Secret: _TypeAlias = Secret  # noqa: Y015
 
 @_typing.final
 class ReadLog(_message.Message):

@@ -127,6 +127,23 @@ async def test_a_change_tries_at_once() -> None:
 
 
 @in_virtual_time
+async def test_another_secret_tries_what_failed_at_once_and_fetches_nothing_that_is_here() -> None:
+    async with world() as made:
+        made.cache.failures["/a"] = "not allowed"
+        await made.assign(spec(A), spec(B))
+        await asyncio.sleep(600)
+        del made.cache.failures["/a"]
+        began = made.clock.now()
+        changed = [spec(each, 2) for each in (A, B)]
+        for each in changed:
+            each.secret = "other"
+        await made.assign(*changed)
+        assert (await made.activate(A)).refusal is None
+        assert made.clock.now() == began
+        assert made.cache.fetched == ["/b", "/a"]
+
+
+@in_virtual_time
 async def test_an_artifact_of_the_wrong_kind_fails_before_any_request() -> None:
     async with world() as made:
         made.server.invalid["a-1"] = "no file that the server can load; found model.onnx"

@@ -99,7 +99,9 @@ class Agent:
         return await self.commands[command.id]
 
     async def _look(self, asked: pb.Look) -> pb.Surveys:
-        found = [pb.ArtifactSurvey(error=f"nothing at {uri}") for uri in asked.storage_uris]
+        found = [
+            pb.ArtifactSurvey(error=f"nothing at {each.storage_uri}") for each in asked.artifacts
+        ]
         return pb.Surveys(id=asked.id, artifacts=found)
 
     async def _read_log(self, asked: pb.ReadLog) -> pb.LogPiece:
@@ -295,7 +297,8 @@ async def test_what_is_at_an_address_is_told_while_a_command_waits() -> None:
     agent = Agent()
     async with agent.connected() as (stream, _):
         stream.inbox.put_nowait(pb.SchedulerToAgent(command=pb.Command(id=1)))
-        stream.inbox.put_nowait(pb.SchedulerToAgent(look=pb.Look(id=2, storage_uris=["/a", "/b"])))
+        artifacts = [pb.Artifact(storage_uri="/a"), pb.Artifact(storage_uri="/b")]
+        stream.inbox.put_nowait(pb.SchedulerToAgent(look=pb.Look(id=2, artifacts=artifacts)))
         await settle()
         told = [each.surveys for each in stream.told if each.HasField("surveys")]
         assert [(each.id, [one.error for one in each.artifacts]) for each in told] == [

@@ -21,6 +21,10 @@ def hanging() -> Iterator[threading.Event]:
     end.set()
 
 
+def asked_for(*uris: str, number: int = 1) -> pb.Look:
+    return pb.Look(id=number, artifacts=[pb.Artifact(storage_uri=each) for each in uris])
+
+
 async def test_answers_come_in_the_order_of_the_addresses(tmp_path: Path) -> None:
     for number in range(9):
         (tmp_path / f"m{number}").mkdir()
@@ -29,7 +33,7 @@ async def test_answers_come_in_the_order_of_the_addresses(tmp_path: Path) -> Non
     surveys = Surveys()
     names = [f"m{number}" for number in range(9)]
     uris = [str(tmp_path / name) for name in (*names, "empty", "nowhere")]
-    answer = await surveys.of(pb.Look(id=7, storage_uris=[*uris, "s3://bucket/m"]))
+    answer = await surveys.of(asked_for(*uris, "s3://bucket/m", number=7))
     surveys.close()
     assert answer.id == 7
     *found, empty, nowhere, remote = answer.artifacts
@@ -47,7 +51,7 @@ async def test_a_disk_that_hangs_fails_its_own_address_alone(hanging: threading.
         return Survey(1, "f")
 
     surveys = Surveys(look, longest=0.05)
-    answer = await surveys.of(pb.Look(storage_uris=["/a", "/hangs", "/b", "/c", "/d", "/e"]))
+    answer = await surveys.of(asked_for("/a", "/hangs", "/b", "/c", "/d", "/e"))
     surveys.close()
     errors = [each.error for each in answer.artifacts]
     assert errors.count("") == 5
@@ -56,6 +60,6 @@ async def test_a_disk_that_hangs_fails_its_own_address_alone(hanging: threading.
 
 async def test_a_name_that_is_no_text_is_told_all_the_same() -> None:
     surveys = Surveys(lambda uri: "bad \udcff name\0")
-    answer = await surveys.of(pb.Look(storage_uris=["/a"]))
+    answer = await surveys.of(asked_for("/a"))
     surveys.close()
     assert answer.artifacts[0].error == "bad ? name?"

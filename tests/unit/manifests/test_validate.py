@@ -112,6 +112,25 @@ def test_how_long_requests_wait_is_said_in_both_groups(group: str) -> None:
     ]
 
 
+@pytest.mark.parametrize("group", [OURS, SELDON])
+def test_a_secret_is_named_in_both_groups(group: str) -> None:
+    found = validate_object(model(group, secretName="team.minio-1"))
+    assert isinstance(found.manifest, ModelManifest)
+    assert found.manifest.spec.secret_name == "team.minio-1"
+    assert warnings(found) == []
+    expected = (
+        "is not the name of a secret; expected at most 253 lower-case letters, digits, '-' and '.', beginning and "
+        "ending with a letter or digit"
+    )
+    for wrong in ("Minio", "a_b", "../up", "-a", "a.", "a..b", ""):
+        told = [f"spec.secretName: {wrong!r} {expected}"]
+        assert problems(model(group, secretName=wrong)) == told
+    assert "(254 characters) is not the name" in problems(model(group, secretName="x" * 254))[0]
+    assert problems(model(group, secretName=7)) == [
+        "spec.secretName: 7 is not text (put it in quotes)"
+    ]
+
+
 def test_a_full_server() -> None:
     manifest = validate_object(
         server(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from overbook.placement import ReplicaId
 from overbook.scheduler.messages import (
+    artifact,
     assigned_model,
     catalogue_models,
     hello_of,
@@ -33,6 +34,22 @@ def test_an_assignment_carries_the_parameters_and_another_value_is_another_conte
     assert world.model("iris").content_generation == before
     world.apply("iris", parameters=[{"name": "a", "value": "1"}, {"name": "b", "value": "3"}])
     assert world.model("iris").content_generation > before
+
+
+def test_an_assignment_names_its_secret_and_another_one_is_no_other_content() -> None:
+    world = World()
+    world.apply("iris", storageUri="s3://b/iris", secretName="minio", artifactVersion=2)
+    told = assigned_model(world.model("iris"), pinned=False)
+    assert (told.secret, told.artifact_version) == ("minio", "2")
+    asked = artifact(world.model("iris").needs.artifact)
+    assert asked == pb.Artifact(storage_uri="s3://b/iris", secret="minio", artifact_version="2")
+    before = world.model("iris").content_generation
+    world.apply("iris", storageUri="s3://b/iris", secretName="other", artifactVersion=2)
+    model = world.model("iris")
+    assert (model.generation, model.content_generation) == (2, before)
+    assert assigned_model(model, pinned=False).secret == "other"
+    world.apply("iris", storageUri="s3://b/iris")
+    assert artifact(model.needs.artifact) == pb.Artifact(storage_uri="s3://b/iris")
 
 
 def test_gateways_hear_how_long_requests_wait() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from overbook.artifacts.survey import Survey
 from overbook.scheduler.manifests_in import NOT_LOOKED, looked
-from overbook.scheduler.records import Role
+from overbook.scheduler.records import ArtifactAddress, Role
 from tests.unit.scheduler.test_rows import reread
 from tests.unit.scheduler.world import MB, World
 
@@ -123,7 +123,10 @@ def test_a_look_that_comes_too_late_changes_nothing() -> None:
     world.apply("iris", storageUri="/m/other")
     world.looked("iris", OTHER)
     assert world.model("iris").fingerprint == "f1"
-    looked(world.state, "gone", "/m/gone", OTHER)
+    world.apply("iris", storageUri="/m/other", secretName="new", artifact=NOT_LOOKED)
+    looked(world.state, "iris", ArtifactAddress("/m/other", "old"), OTHER)
+    assert (world.model("iris").unseen, world.model("iris").fingerprint) == (NOT_LOOKED, "f1")
+    looked(world.state, "gone", ArtifactAddress("/m/gone"), OTHER)
     world.settle()
     assert list(world.state.seats.models) == ["iris"]
 

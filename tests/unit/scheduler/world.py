@@ -108,7 +108,7 @@ class World:
         return applied
 
     def looked(self, name: str, found: Survey | str = FILES) -> None:
-        looked(self.state, name, self.model(name).needs.storage_uri, found)
+        looked(self.state, name, self.model(name).needs.artifact, found)
         self.settle()
 
     def report(self, where: str, name: str, report: Report | None = None) -> None:
