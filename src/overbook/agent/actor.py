@@ -24,7 +24,7 @@ from overbook.agent.inquiries import Inquiries
 from overbook.agent.memory.meter import Meter
 from overbook.agent.memory.watch import RETRY_AFTER
 from overbook.agent.notices import Notices
-from overbook.agent.operations import OperationLimits, Operations, Repair, Reports, Stuck
+from overbook.agent.operations import OperationLimits, Operations, Present, Repair, Reports, Stuck
 from overbook.agent.performing import Performer
 from overbook.agent.residents import Residents
 from overbook.agent.results import Results
@@ -48,14 +48,15 @@ class ActorPorts:
     """What the actor acts upon. ``kill_server`` ends a process that does not answer;
     `server_down` tells of its end.
 
-    ``loaded``: is told of each load that ended well; ``left``: of each model that is forgotten. ``repair``: see
-    `operations`. ``size``, ``guard_again``: see `residents`.
+    ``loaded``: is told of each load that ended well; ``left``: of each model that is forgotten. ``repair``,
+    ``present``: see `operations`. ``size``, ``guard_again``: see `residents`.
     """
 
     server: InferenceServer
     notices: Notices
     kill_server: Callable[[Stuck], None]
     repair: Repair
+    present: Present
     loaded: Callable[[PreparedModel], None]
     left: Callable[[str], None]
     meter: Meter
@@ -121,6 +122,7 @@ class Actor:
             accuser=self._accuser,
             notices=ports.notices,
             meter=ports.meter,
+            present=ports.present,
             clock=self._clock,
             feed=self.feed,
             size=ports.size,

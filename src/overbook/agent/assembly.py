@@ -7,16 +7,16 @@ one up when they are called.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from overbook.agent.actor import Actor, ActorPorts
-from overbook.agent.assignments import Assignments, Cache
+from overbook.agent.assignments import Assignments
 from overbook.agent.callers import Callers
 from overbook.agent.clock import Clock
+from overbook.agent.fetches import Looks
+from overbook.agent.files import Cache, Files
 from overbook.agent.guesses import Guess
-from overbook.agent.kinds import ArtifactKind
 from overbook.agent.losses import LostModels
 from overbook.agent.memory.gpu import Gpus
 from overbook.agent.memory.history import History
@@ -39,8 +39,10 @@ from overbook.agent.servers.launched.replaceable import ReplaceableServer
 from overbook.agent.servers.protocol import InferenceServer
 from overbook.agent.sizing import Sizing
 from overbook.agent.supervisor import Phase, RestartLimits, Supervisor
+from overbook.agent.uses import uses
 from overbook.agent.verification import Verification
 from overbook.agent.verifier import Verifier, VerifierPorts
+from overbook.artifacts.cache import Use
 from overbook.residency.chosen import ChosenOrder
 from overbook.residency.core import Core
 from overbook.residency.events import ModelName
@@ -59,8 +61,7 @@ class AgentPorts:
     server: InferenceServer
     spare: ReplaceableServer | None
     cache: Cache
-    kind_of: Callable[[Path], Awaitable[ArtifactKind]]
-    sequence_idle_of: Callable[[Path], Awaitable[float]]
+    looks: Looks
     probe: Probe
     members: Callable[[], tuple[int, ...]]
     gpus: Gpus
@@ -102,6 +103,22 @@ class Agent:
     reporter: Reporter
     watch: Watch
     order: ChosenOrder
+    clock: Clock
+
+    def uses(self) -> Mapping[str, Use]:
+        """What is done with contents at this moment: see `overbook.agent.uses`."""
+        assigned = self.assignments.assigned
+        tried = {
+            each.measurable.digest
+            for name in self.verifier.waiting
+            if (each := assigned.get(name)) is not None
+        }
+        return uses(
+            assigned.values(),
+            self.actor.entries,
+            busy=self.weigher.wanted | tried,
+            wall=self.clock.to_wall,
+        )
 
     async def run(self, *, watching: bool = True) -> None:
         """Until cancelled. ``watching``: the memory of the process, which takes looks several times a second."""
@@ -145,6 +162,7 @@ def assemble(ports: AgentPorts, limits: AgentLimits) -> Agent:
         ),
         sampling=Sampling(server.sample, lambda digest, request: weigher.sampled(digest, request)),
     )
+    files = Files(ports.cache, lambda prepared: assignments.source_of(prepared))
     supervisor = Supervisor(
         server=server,
         notices=notices,
@@ -165,6 +183,7 @@ def assemble(ports: AgentPorts, limits: AgentLimits) -> Agent:
             notices=notices,
             kill_server=supervisor.kill,
             repair=lambda prepared: assignments.repair(prepared),
+            present=files.present,
             loaded=lambda prepared: assignments.loaded(prepared),
             left=lambda model: assignments.left(model),
             meter=meter,
@@ -190,14 +209,14 @@ def assemble(ports: AgentPorts, limits: AgentLimits) -> Agent:
             room=ports.room,
             base=lambda: meter.state.base,
             tried=verifier.weighed,
+            present=files.present,
         )
     )
     assignments = Assignments(
         actor=actor,
         server=server,
         cache=ports.cache,
-        kind_of=ports.kind_of,
-        sequence_idle_of=ports.sequence_idle_of,
+        looks=ports.looks,
         notices=notices,
         clock=clock,
         sizes=sizes,
@@ -207,7 +226,15 @@ def assemble(ports: AgentPorts, limits: AgentLimits) -> Agent:
         verifier=verifier,
     )
     reporter = Reporter(
-        actor, assignments, supervisor, server, clock, verifier.of, notices.warnings, ports.foreign
+        actor,
+        assignments,
+        supervisor,
+        server,
+        clock,
+        verifier.of,
+        notices.warnings,
+        ports.foreign,
+        disk=ports.cache.usage,
     )
     watch = Watch(
         WatchPorts(
@@ -241,6 +268,7 @@ def assemble(ports: AgentPorts, limits: AgentLimits) -> Agent:
         reporter=reporter,
         watch=watch,
         order=order,
+        clock=clock,
     )
 
 

@@ -6,10 +6,12 @@ import asyncio
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from overbook.agent.facts import Facts
 from overbook.agent.kinds import FILES, ArtifactKind
 from overbook.agent.memory.sizes import Measurable
 from overbook.agent.proven import GoodContent
 from overbook.agent.servers.protocol import PreparedModel
+from overbook.artifacts.address import Asked
 from overbook.artifacts.cache import Artifact
 from overbook.wire import scheduler_pb2 as pb
 
@@ -18,30 +20,30 @@ _NOTHING: Final = Measurable("", ArtifactKind(FILES, 0))
 
 @dataclass(frozen=True, slots=True)
 class AssignedContent:
-    """What was registered: files, of what kind, where they came from (address, fingerprint), and the number the core
-    knows it by. ``asked``: the generation of the spec that asked for it. ``sequence_idle``: see `Register`.
+    """What was registered: files, what was found out about them, where they came from, and the number the core knows
+    it by. ``asked``: the generation of the spec that asked for it.
     """
 
     artifact: Artifact
-    kind: ArtifactKind
-    source: tuple[str, str]
+    facts: Facts
+    source: Asked
     prepared: PreparedModel
     asked: int
-    sequence_idle: float = 0.0
 
     @property
     def measurable(self) -> Measurable:
         words = " ".join(self.prepared.requirements)
-        return Measurable(self.artifact.digest, self.kind, words)
+        return Measurable(self.artifact.digest, self.facts.kind, words)
 
     @property
     def as_good(self) -> GoodContent:
         """What is to be known of it after a restart."""
         return GoodContent(
-            *self.source,
+            self.source.storage_uri,
+            self.source.fingerprint,
             digest=self.artifact.digest,
             bytes=self.artifact.bytes,
-            kind=self.kind,
+            kind=self.facts.kind,
             requirements=self.prepared.requirements,
             version=self.prepared.version,
             generation=self.asked,
@@ -57,7 +59,9 @@ class Assignment:
     """One assigned model. ``content``: what is registered; ``current``: it is what ``spec`` asks for. ``good``: what
     was loaded last, and stands for the model until another has been loaded; its files stay as long.
 
-    ``final``: its files were refused, and are not looked at again until something changes or a person asks.
+    ``final``: its files were refused, and are not looked at again until something changes or a person asks. ``here``:
+    they are to be on the disk, as somebody waits for them; else it may be enough to know what they are. ``passing``: its
+    failure may pass without anybody doing anything.
     """
 
     spec: pb.AssignedModel
@@ -67,6 +71,8 @@ class Assignment:
     failure: str = ""
     failures: int = 0
     final: bool = False
+    here: bool = False
+    passing: bool = True
     waiting: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     fetch: asyncio.Task[None] | None = None
@@ -117,9 +123,7 @@ class Assignment:
 def same_content(one: pb.AssignedModel, other: pb.AssignedModel) -> bool:
     """Whether both ask for the same files, loaded in the same way; sizes, pins and priorities are no content."""
     return (
-        one.storage_uri == other.storage_uri
-        and one.fingerprint == other.fingerprint
-        and one.artifact_version == other.artifact_version
+        replace(asked_by(one), secret="") == replace(asked_by(other), secret="")
         and one.requirements == other.requirements
         and _parameters(one) == _parameters(other)
     )
@@ -135,8 +139,13 @@ def restored(name: str, good: GoodContent, artifact: Artifact) -> AssignedConten
         version=good.version,
         parameters=good.parameters,
     )
-    source = (good.storage_uri, good.fingerprint)
-    return AssignedContent(artifact, good.kind, source, prepared, good.generation)
+    source = Asked(good.storage_uri, good.version, fingerprint=good.fingerprint)
+    return AssignedContent(artifact, Facts(good.kind), source, prepared, good.generation)
+
+
+def asked_by(spec: pb.AssignedModel) -> Asked:
+    """The artifact that it asks for."""
+    return Asked(spec.storage_uri, spec.artifact_version, spec.secret, spec.fingerprint)
 
 
 def asks_for(spec: pb.AssignedModel, good: GoodContent) -> bool:

@@ -9,9 +9,8 @@ the generation of the spec, but a scheduler may begin to count anew while we sti
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Final, Protocol
 
 from overbook.agent.activation import Activation
@@ -19,37 +18,28 @@ from overbook.agent.actor import Actor
 from overbook.agent.assigned import (
     AssignedContent,
     Assignment,
+    asked_by,
     asks_for,
     restored,
     same_content,
 )
 from overbook.agent.clock import Clock
-from overbook.agent.fetches import RETRY_BASE, Fetches, Fetching, FetchPorts
-from overbook.agent.kinds import ArtifactKind
+from overbook.agent.fetches import RETRY_BASE, Fetches, FetchPorts, Looks
+from overbook.agent.files import Cache
 from overbook.agent.memory.sizes import Sizes
 from overbook.agent.notices import Notices
 from overbook.agent.proven import Proven
 from overbook.agent.servers.protocol import Configuration, InferenceServer, PreparedModel
 from overbook.agent.sizing import Sizing
-from overbook.artifacts.cache import Artifact
+from overbook.artifacts.address import Asked
+from overbook.artifacts.transfer import Transferred
 from overbook.residency.effects import Refusal
 from overbook.residency.events import ModelName
+from overbook.residency.states import CHARGED
 from overbook.wire import scheduler_pb2 as pb
 
 # Requests that may wait for the artifact of one model; beyond that they are told to come again.
 _MAX_WAITING: Final = 2000
-
-
-class Cache(Fetching, Protocol):
-    """`overbook.artifacts.cache.ArtifactCache`."""
-
-    def held(self, digest: str, size: int) -> Artifact | None:
-        """An artifact of ``size`` bytes that was fetched at some time; None when it is not here any more."""
-        ...
-
-    async def verify(self, digest: str) -> bool: ...
-
-    async def prune(self, keep: set[str]) -> int: ...
 
 
 class Weighing(Protocol):
@@ -79,8 +69,7 @@ class Assignments:
         actor: Actor,
         server: InferenceServer,
         cache: Cache,
-        kind_of: Callable[[Path], Awaitable[ArtifactKind]],
-        sequence_idle_of: Callable[[Path], Awaitable[float]],
+        looks: Looks,
         notices: Notices,
         clock: Clock,
         sizes: Sizes,
@@ -106,8 +95,7 @@ class Assignments:
                 server=server,
                 sizes=sizes,
                 notices=notices,
-                kind_of=kind_of,
-                sequence_idle_of=sequence_idle_of,
+                looks=looks,
                 begins=self._restore,
                 arrived=self._arrived,
             )
@@ -286,7 +274,7 @@ class Assignments:
             if await self._cache.verify(content.artifact.digest):
                 return None
             self._notices.artifact_damaged(prepared.name, str(content.artifact.path))
-            artifact = await self._cache.fetch(*content.source)
+            artifact = await self._cache.fetch(content.source)
             repaired = replace(prepared, artifact=artifact.path)
             new = replace(content, artifact=artifact, prepared=repaired)
             known.good = new if known.good is content else known.good
@@ -316,6 +304,47 @@ class Assignments:
             self.sizing.keep_only(keep)
             self._weigher.keep_only(keep)
 
+    # -- files
+
+    def source_of(self, prepared: PreparedModel) -> Asked | None:
+        """Where a content came from; None when it is not wanted any more."""
+        for known in (self._assigned.get(prepared.name), self._leaving.get(prepared.name)):
+            for content in () if known is None else known.contents:
+                if content.artifact.path == prepared.artifact:
+                    return content.source
+        return None
+
+    def transferred(self, assignment: Assignment) -> Transferred | None:
+        """How far the fetch of its files is; None while there is none."""
+        return self._cache.transferred(asked_by(assignment.spec))
+
+    def is_here(self, assignment: Assignment) -> bool:
+        """Whether its files are on the disk."""
+        return assignment.content is not None and self._cache.is_here(
+            assignment.content.artifact.digest
+        )
+
+    def secrets_changed(self, names: frozenset[str]) -> None:
+        """What a source refused may be given now."""
+        for each in self._assigned.values():
+            if each.failure and each.spec.secret in names:
+                self._fetches.begin(each, here=each.here)
+
+    async def _brought(self, assignment: Assignment, timeout: float) -> str:
+        """Wait until files that left the disk are back, or were refused; why they are not after so many seconds, or "".
+
+        Requests that wait have time: what passes by itself is waited for.
+        """
+        name = assignment.spec.name
+        if assignment.fetch is None or not assignment.here:
+            self._fetches.begin(assignment, here=True)
+        if assignment.waiting >= _MAX_WAITING:
+            return f"{assignment.waiting} requests wait for the files of model '{name}'; at most that many may"
+        if await assignment.news(timeout):
+            return ""
+        why = f": {assignment.failure}" if assignment.failure else ""
+        return f"the files of model '{name}' had left the disk, and did not come back within {timeout:.0f} s{why}"
+
     # -- requests
 
     def try_again(self, model: ModelName) -> None:
@@ -324,7 +353,7 @@ class Assignments:
         if assignment is None:
             return
         if assignment.failure:
-            self._fetches.begin(assignment)
+            self._fetches.begin(assignment, here=True)
         self._actor.try_again(model)
 
     async def activate(self, model: ModelName, *, timeout: float, suspect: bool) -> Activation:
@@ -336,19 +365,30 @@ class Assignments:
             if assignment is None:
                 reason = f"model '{model}' is not assigned to this server replica"
                 return Activation(Refusal.UNKNOWN, reason)
-            if assignment.registered:
-                left = timeout - waited
-                activation = await self._actor.activate(model, timeout=left, suspect=suspect)
+            left = timeout - waited
+            if assignment.content is not None and self._can_load(assignment.content):
+                with self._cache.holding(assignment.content.artifact.digest):
+                    activation = await self._actor.activate(model, timeout=left, suspect=suspect)
                 return replace(activation, waited=activation.waited + waited)
+            if assignment.registered and not (assignment.failure and not assignment.passing):
+                if why := await self._brought(assignment, left):
+                    return Activation(Refusal.DEADLINE, why, RETRY_BASE, waited=timeout)
+                continue
             if assignment.failure:
                 after = 0.0 if assignment.final else RETRY_BASE
                 return Activation(Refusal.LOAD_FAILED, assignment.failure, after)
             if assignment.waiting >= _MAX_WAITING:
                 reason = f"{assignment.waiting} requests wait for the artifact of model '{model}'"
                 return Activation(Refusal.OVERLOADED, f"{reason}; at most that many may", 1.0)
-            if not await assignment.news(timeout - waited):
+            if not await assignment.news(left):
                 reason = f"the artifact of model '{model}' did not arrive within {timeout:.0f} s"
                 return Activation(Refusal.DEADLINE, reason, 1.0, waited=timeout)
+
+    def _can_load(self, content: AssignedContent) -> bool:
+        """Whether it is in memory, or its files are on the disk."""
+        entry = self._actor.entries.get(ModelName(content.prepared.name))
+        in_memory = entry is not None and entry.state in CHARGED
+        return in_memory or self._cache.is_here(content.artifact.digest)
 
     async def metadata(self, model: ModelName) -> Mapping[str, object] | None:
         return await self._actor.metadata(model)

@@ -1,54 +1,66 @@
 """Brings the files of assignments here and looks what they are, and tries again with backoff where that fails.
 
 Files that were fetched and then refused are not looked at again before the assignment changes, or a person asks: they
-are the same files. What is done with what arrived is `assignments`' to say.
+are the same files. Files that left the disk need not come back before somebody wants them: what is known of them is
+enough. What is done with what arrived is `assignments`' to say.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
-from overbook.agent.assigned import AssignedContent, Assignment, prepared_model
+from overbook.agent.assigned import AssignedContent, Assignment, asked_by, prepared_model
+from overbook.agent.facts import Facts, facts_in
+from overbook.agent.files import Cache
 from overbook.agent.kinds import ArtifactKind
 from overbook.agent.looking import failing_alone, told
 from overbook.agent.memory.sizes import Sizes
 from overbook.agent.notices import Notices
 from overbook.agent.reasons import is_lasting
 from overbook.agent.servers.protocol import InferenceServer, ModelRejected, PreparedModel
-from overbook.artifacts.cache import Artifact, ArtifactError
+from overbook.artifacts.cache import Artifact
+from overbook.artifacts.errors import ArtifactError, SourceError, Trouble
 from overbook.manifests.problems import shown
 from overbook.wire import scheduler_pb2 as pb
 
-_CONCURRENT: Final = 4
+# How many may be looked at, or wait for their turn at a source, at the same time: it is asked for many together.
+_CONCURRENT: Final = 256
 # Seconds.
 RETRY_BASE: Final = 2.0
 _RETRY_MAX: Final = 60.0
+# For what somebody has to put right: it may have been.
+_RETRY_SELDOM: Final = 300.0
+_PROGRESS: Final = 1.0
+# Of a source: these stay as they are until a manifest changes.
+_FINAL: Final = frozenset({Trouble.BAD_ADDRESS, Trouble.REFUSED, Trouble.NOT_INSTALLED})
 
 
-class Fetching(Protocol):
-    """Where artifacts come from, as far as it matters here."""
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """What is asked of files that are here. ``refuse``: raises ArtifactError for what may not be loaded here, such as
+    pickles; None where everything may.
+    """
 
-    async def fetch(self, storage_uri: str, fingerprint: str) -> Artifact:
-        """Raises ArtifactError."""
-        ...
+    kind: Callable[[Path], Awaitable[ArtifactKind]]
+    sequence_idle: Callable[[Path], Awaitable[float]]
+    made_for: Callable[[Path], Awaitable[str]]
+    callees: Callable[[Path], Awaitable[tuple[str, ...]]]
+    refuse: Callable[[Path], Awaitable[None]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class FetchPorts:
-    """``kind_of``, ``sequence_idle_of``: say by the files what is in a folder. ``begins``, ``arrived``: are told of
-    each fetch that begins, and that ended well.
-    """
+    """``begins``, ``arrived``: are told of each fetch that begins, and that ended well."""
 
-    cache: Fetching
+    cache: Cache
     server: InferenceServer
     sizes: Sizes
     notices: Notices
-    kind_of: Callable[[Path], Awaitable[ArtifactKind]]
-    sequence_idle_of: Callable[[Path], Awaitable[float]]
+    looks: Looks
     begins: Callable[[Assignment], None]
     arrived: Callable[[Assignment, AssignedContent], None]
 
@@ -67,13 +79,14 @@ class Fetches:
             self._tasks = tasks
             await asyncio.get_running_loop().create_future()
 
-    def begin(self, assignment: Assignment) -> None:
-        """Also anew, whatever was said against its files."""
+    def begin(self, assignment: Assignment, *, here: bool = False) -> None:
+        """Also anew, whatever was said against its files. ``here``: they have to be on the disk."""
         if self._tasks is None:
             raise RuntimeError("the assignments are not running")
         if assignment.fetch is not None:
             assignment.fetch.cancel()
         assignment.failure, assignment.failures, assignment.final = "", 0, False
+        assignment.here = here
         name = f"fetch {assignment.spec.name}"
         assignment.fetch = self._tasks.create_task(self._fetch(assignment), name=name)
         self._ports.notices.changed(assignment.spec.name)
@@ -83,17 +96,17 @@ class Fetches:
         while True:
             spec = assignment.spec
             try:
-                async with self._slots:
+                async with self._slots, self._progress(spec):
                     with failing_alone(spec.name, f"its artifact {shown(spec.storage_uri)}"):
-                        content = await self._look(spec)
+                        content = await self._look(assignment)
             except (ArtifactError, ModelRejected) as error:
                 # Without a fingerprint the address may lead to other files at the next try.
-                final = is_lasting(error) and bool(spec.fingerprint)
+                final = _is_final(error) and bool(spec.fingerprint)
+                assignment.passing = not final and _passes(error)
                 self._failed(assignment, told(str(error)), final=final)
                 if final:
                     return
-                backoff = RETRY_BASE * 2.0 ** min(10, assignment.failures - 1)
-                await asyncio.sleep(min(_RETRY_MAX, backoff))
+                await asyncio.sleep(_pause(error, assignment.failures))
                 continue
             if assignment.fetch is asyncio.current_task():
                 assignment.fetch = None
@@ -111,15 +124,53 @@ class Fetches:
             self._ports.notices.artifact_failed(assignment.spec.name, reason)
         assignment.changed.set()
 
-    async def _look(self, spec: pb.AssignedModel) -> AssignedContent:
+    def _progress(self, spec: pb.AssignedModel) -> _Ticking:
+        """While it runs, whoever follows the model is told how far the fetch is."""
+        asked, cache, notices = asked_by(spec), self._ports.cache, self._ports.notices
+
+        def tick() -> None:
+            if cache.transferred(asked) is not None:
+                notices.changed(spec.name)
+
+        return _Ticking(tick)
+
+    async def _look(self, assignment: Assignment) -> AssignedContent:
         """Bring the files here and see what they are. Raises ArtifactError, ModelRejected, and whatever files bring."""
-        source = (spec.storage_uri, spec.fingerprint)
-        artifact = await self._ports.cache.fetch(*source)
-        prepared = prepared_model(spec, artifact)
-        await self._ports.server.validate(prepared)
-        kind = await self._kind(prepared)
-        idle = await self._ports.sequence_idle_of(prepared.artifact)
-        return AssignedContent(artifact, kind, source, prepared, spec.generation, idle)
+        spec, cache = assignment.spec, self._ports.cache
+        asked = asked_by(spec)
+        known = cache.known(asked)
+        facts = None if known is None else facts_in(known.facts)
+        if (
+            known is not None
+            and facts is not None
+            and not (assignment.here or cache.is_here(known.digest) or self._must_look(facts))
+        ):
+            return _content(spec, cache.artifact(known, asked.fingerprint), facts)
+        artifact = await cache.fetch(asked)
+        if asked.fingerprint and artifact.fingerprint not in ("", asked.fingerprint):
+            self._ports.notices.artifact_changed(spec.name, spec.storage_uri)
+        with cache.holding(artifact.digest):
+            prepared = prepared_model(spec, artifact)
+            await self._ports.server.validate(prepared)
+            facts = await self._facts(prepared)
+        cache.note(artifact.digest, facts.text)
+        return _content(spec, artifact, facts)
+
+    def _must_look(self, facts: Facts) -> bool:
+        """Whether the files may be such as are refused here, for all that is known."""
+        return self._ports.looks.refuse is not None and facts.pickled is not False
+
+    async def _facts(self, prepared: PreparedModel) -> Facts:
+        looks, folder = self._ports.looks, prepared.artifact
+        if looks.refuse is not None:
+            await looks.refuse(folder)
+        return Facts(
+            kind=await self._kind(prepared),
+            sequence_idle=await looks.sequence_idle(folder),
+            made_for=await looks.made_for(folder),
+            callees=await looks.callees(folder),
+            pickled=None if looks.refuse is None else False,
+        )
 
     async def _kind(self, prepared: PreparedModel) -> ArtifactKind:
         """Only who has to guess has to look."""
@@ -127,4 +178,59 @@ class Fetches:
         if known is not None:
             return known.kind
         folder = prepared.artifact / prepared.version if prepared.version else prepared.artifact
-        return await self._ports.kind_of(folder)
+        return await self._ports.looks.kind(folder)
+
+
+class _Ticking:
+    """Calls ``tick`` now and then while the block runs."""
+
+    def __init__(self, tick: Callable[[], None]) -> None:
+        self._tick = tick
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def __aenter__(self) -> None:
+        self._later()
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._tick()
+
+    def _later(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(_PROGRESS, self._again)
+
+    def _again(self) -> None:
+        self._tick()
+        self._later()
+
+
+def _content(spec: pb.AssignedModel, artifact: Artifact, facts: Facts) -> AssignedContent:
+    asked = asked_by(spec)
+    return AssignedContent(
+        replace(artifact, fingerprint=asked.fingerprint),
+        facts,
+        asked,
+        prepared_model(spec, artifact),
+        spec.generation,
+    )
+
+
+def _is_final(error: ArtifactError | ModelRejected) -> bool:
+    if isinstance(error, SourceError):
+        return error.trouble in _FINAL
+    return is_lasting(error)
+
+
+def _passes(error: ArtifactError | ModelRejected) -> bool:
+    return error.passing if isinstance(error, SourceError) else not is_lasting(error)
+
+
+def _pause(error: ArtifactError | ModelRejected, failures: int) -> float:
+    """Seconds until the next try."""
+    backoff = min(_RETRY_MAX, RETRY_BASE * 2.0 ** min(10, failures - 1))
+    if isinstance(error, SourceError):
+        if not error.passing:
+            return _RETRY_SELDOM
+        if error.retry_after is not None:
+            return max(backoff, error.retry_after)
+    return backoff

@@ -133,6 +133,15 @@ class Notices:
         """There is another content, or a person asked: whatever happens next is news."""
         self.failures.pop(model, None)
 
+    def artifact_changed(self, model: str, storage_uri: str) -> None:
+        """Its files had to be fetched once more, and others were there."""
+        told = (
+            f"{storage_uri} has other files than when the model was applied: its old ones had left the disk, and these "
+            "are served now; an address that names a revision or a digest cannot change like that"
+        )
+        self._event("ArtifactChanged", model, told, warning=True)
+        self.changed(model)
+
     def metrics_dropped(self, model: str, why: str) -> None:
         """Series that it measures are left out of the page of metrics. "": those of no model."""
         whose = (

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,6 +45,8 @@ Report = Callable[[], None]
 # A model whose copy was damaged, with a new copy; None when the copy is as it was published, or was looked at since the
 # model was loaded. Raises ArtifactError.
 Repair = Callable[[PreparedModel], Awaitable[PreparedModel | None]]
+# Has a model's files on the disk, as they were published, while its block runs. Raises ArtifactError.
+Present = Callable[[PreparedModel], AbstractAsyncContextManager[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +98,11 @@ class Operations:
         reports: Reports,
         repair: Repair,
         meter: Meter,
+        present: Present,
         watched: Callable[[PreparedModel], bool],
     ) -> None:
         self._watched = watched
+        self._present = present
         self._server = server
         self._clock = clock
         self._limits = limits
@@ -227,7 +232,8 @@ class Operations:
                 # A damaged copy may well be what the process died of.
                 prepared = await self._repaired(prepared) or prepared
                 began = self._clock.now()
-            prepared, seconds = await self._load_or_repair(prepared, replaces)
+            async with self._present(prepared):
+                prepared, seconds = await self._load_or_repair(prepared, replaces)
         except (ModelRejected, ArtifactError) as error:
             told, passing = str(error), not is_lasting(error)
             return lambda: self._reports.rejected(model, told, passing)

@@ -17,6 +17,7 @@ from overbook.agent.assembly import Agent, AgentLimits, AgentPorts, assemble
 from overbook.agent.assignments import Assignments
 from overbook.agent.clock import Clock
 from overbook.agent.commands import Commands
+from overbook.agent.fetches import Looks
 from overbook.agent.guesses import Guess
 from overbook.agent.kinds import kind_of
 from overbook.agent.link import LinkHandlers, SchedulerLink
@@ -36,7 +37,7 @@ from overbook.agent.pulse import SILENCE_LIMIT
 from overbook.agent.servers.attached.connection import Attachment
 from overbook.agent.servers.attached.foreign import Foreign
 from overbook.agent.servers.attached.server import AttachedServer
-from overbook.agent.servers.factory import attach, make_server, sequence_idle
+from overbook.agent.servers.factory import attach, callees, make_server, sequence_idle
 from overbook.agent.servers.launched.replaceable import ReplaceableServer
 from overbook.agent.servers.protocol import (
     InferenceServer,
@@ -45,8 +46,12 @@ from overbook.agent.servers.protocol import (
 )
 from overbook.agent.service import AgentService
 from overbook.agent.supervisor import RestartLimits, Supervisor
-from overbook.agent.surveys import Surveys
+from overbook.agent.surveys import Surveys, seen
 from overbook.artifacts.cache import ArtifactCache
+from overbook.artifacts.made_for import made_for_in
+from overbook.artifacts.pickled import refuse_pickles
+from overbook.artifacts.secrets.known import Changed, Secrets
+from overbook.artifacts.view import CacheView
 from overbook.bounded_log import KEPT, MOST_BYTES, BoundedLog
 from overbook.metrics.page import PAGE
 from overbook.residency.chosen import DEFAULT, POLICIES
@@ -77,7 +82,7 @@ class AgentConfig:
     ``own_process``: capabilities for which the server starts a process per model, and bytes of such a process.
     ``environment``: what the runtime is started from; ``attachment``: the server that is used instead.
     ``silence_limit``: seconds for which a server that was started here may give no answer while it owes some.
-    ``log_size``: bytes of each file of its log.
+    ``log_size``: bytes of each file of its log. ``deny_pickle``: artifacts with pickles in them are refused.
     """
 
     state_dir: Path
@@ -94,27 +99,46 @@ class AgentConfig:
     attachment: Attachment | None = None
     silence_limit: float = SILENCE_LIMIT
     log_size: int = MOST_BYTES
+    deny_pickle: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MachineArtifacts:
+    """What agents of one machine share: the cache, and what it may tell sources; who opened it closes it.
+
+    ``listeners``: are told which secrets are others than before.
+    """
+
+    cache: ArtifactCache
+    secrets: Secrets
+    listeners: list[Changed]
+
+
+def view_name(server: str, replica: int) -> str:
+    """By which the cache of artifacts knows an agent."""
+    return f"{server}-{replica}"
 
 
 class _Kept:
-    """The files in which the agent keeps what it has learned and fetched."""
+    """The files in which the agent keeps what it has learned."""
 
     def __init__(self, folder: Path, runtime: str, tell: Callable[[str], None]) -> None:
         self.sizes: Final = SizeStore(folder / "sizes.db", runtime, tell)
         self.history: Final = History(folder / "sizes.db", runtime, tell)
         self.proven: Final = Proven(folder / "proven.db", runtime, tell)
-        self.cache: Final = ArtifactCache(folder / "cache", tell)
 
     def close(self) -> None:
-        for each in (self.cache, self.proven, self.sizes, self.history):
+        for each in (self.proven, self.sizes, self.history):
             each.close()
 
 
 class AgentPart:
     """An agent. `run` until cancelled; the inference server ends with it. ``serving`` is set while its parts run."""
 
-    def __init__(self, config: AgentConfig) -> None:
+    def __init__(self, config: AgentConfig, artifacts: MachineArtifacts) -> None:
         self._config = config
+        self._artifacts = artifacts
+        self._files = CacheView(artifacts.cache, view_name(config.server, config.replica))
         self._clock = Clock()
         self._notices = Notices(config.server, config.replica, self._clock)
         self._folder = config.state_dir / "agents" / f"{config.server}-{config.replica}"
@@ -170,7 +194,10 @@ class AgentPart:
         kept = _Kept(self._folder, _identity(config), self._notices.not_kept)
         agent = self._assembled(server, kept, foreign)
         self._model_metrics.of(server, lambda: agent.assignments.assigned)
-        surveys = Surveys()
+        self._files.join(agent.uses)
+        self._artifacts.listeners.append(agent.assignments.secrets_changed)
+        machine = socket.gethostname()
+        surveys = Surveys(lambda asked: seen(asked, machine), self._artifacts.cache.look)
         commands = Commands(agent.actor, agent.assignments)
         service = AgentService(agent.assignments, agent.actor.followers, commands)
         register = partial(agent_pb2_grpc.add_AgentServiceServicer_to_server, service)
@@ -193,6 +220,8 @@ class AgentPart:
         finally:
             self._live = None
             self.serving.clear()
+            self._files.leave()
+            self._artifacts.listeners.remove(agent.assignments.secrets_changed)
             self._model_metrics.close()
             agent.assignments.remember()
             if isinstance(server, AttachedServer) and self._retired:
@@ -215,9 +244,8 @@ class AgentPart:
             AgentPorts(
                 server=server,
                 spare=spare,
-                cache=kept.cache,
-                kind_of=lambda folder: asyncio.to_thread(kind_of, folder),
-                sequence_idle_of=lambda folder: asyncio.to_thread(sequence_idle, folder),
+                cache=self._files,
+                looks=self._looks(),
                 probe=probe,
                 members=lambda: probe.members,
                 gpus=find_gpus(),
@@ -240,6 +268,17 @@ class AgentPart:
                 if spare is not None
                 else _ATTACHED_LIMITS,
             ),
+        )
+
+    def _looks(self) -> Looks:
+        return Looks(
+            kind=lambda folder: asyncio.to_thread(kind_of, folder),
+            sequence_idle=lambda folder: asyncio.to_thread(sequence_idle, folder),
+            made_for=lambda folder: asyncio.to_thread(made_for_in, folder),
+            callees=lambda folder: asyncio.to_thread(callees, folder),
+            refuse=(lambda folder: asyncio.to_thread(refuse_pickles, folder))
+            if self._config.deny_pickle
+            else None,
         )
 
     def _link(

@@ -17,6 +17,8 @@ from overbook.agent.servers.attached.foreign import Foreign
 from overbook.agent.servers.protocol import InferenceServer
 from overbook.agent.supervisor import Phase, Supervisor
 from overbook.agent.verification import Standing, Verdict
+from overbook.artifacts.address import is_remote
+from overbook.artifacts.space import Usage
 from overbook.residency.entry import Entry
 from overbook.residency.events import ModelName
 from overbook.residency.states import CHARGED, State
@@ -56,7 +58,10 @@ class Reporter:
         verdict: Judge,
         warnings: Mapping[str, Warned],
         foreign: Callable[[], Iterable[Foreign]] = tuple,
+        *,
+        disk: Callable[[], Usage],
     ) -> None:
+        self._disk = disk
         self._warnings = warnings
         self._foreign = foreign
         self._verdict = verdict
@@ -85,7 +90,9 @@ class Reporter:
             failed=bool(assignment.failure),
             final=assignment.final,
             warnings=self._warnings[name].texts if name in self._warnings else (),
+            files_here=self._assignments.is_here(assignment),
         )
+        self._add_files(report, assignment)
         if assignment.declared is not None:
             report.declared_bytes = assignment.declared
         measured = self._assignments.sizing.measured(assignment)
@@ -124,6 +131,27 @@ class Reporter:
         if why := self._actor.hopeless(entry.model):
             self._add_hopeless(report, why)
 
+    def _add_files(self, report: pb.ModelReport, assignment: Assignment) -> None:
+        transfer = self._assignments.transferred(assignment)
+        if transfer is not None:
+            report.transfer.CopyFrom(
+                pb.Transfer(
+                    done=transfer.done,
+                    total=transfer.total,
+                    bytes_per_second=transfer.rate,
+                    seconds_left=transfer.left,
+                )
+            )
+        content = assignment.content
+        if content is not None and assignment.current and is_remote(content.source.storage_uri):
+            report.found.CopyFrom(
+                pb.ArtifactSurvey(
+                    bytes=content.artifact.bytes,
+                    made_for=content.facts.made_for,
+                    callees=content.facts.callees,
+                )
+            )
+
     def _add_hopeless(self, report: pb.ModelReport, why: str) -> None:
         """Its requests are refused with these words, whatever content it has, until sizes, pins or budget change."""
         report.state, report.available, report.serving_generation = common.FAILED, False, 0
@@ -159,6 +187,7 @@ class Reporter:
                 pb.ForeignModel(name=each.name, state=each.presence.value, bytes=each.bytes)
                 for each in self._foreign()
             ],
+            disk=_disk(self._disk()),
         )
 
     def looked(self, reading: Reading | None, labels: tuple[str, str]) -> bool:
@@ -184,3 +213,7 @@ class Reporter:
         for state in State:
             metrics.MODELS.labels(*labels, state.value).set(models[state])
             metrics.LEDGER_BYTES.labels(*labels, state.value).set(charged[state])
+
+
+def _disk(usage: Usage) -> pb.DiskUsage:
+    return pb.DiskUsage(used=usage.used, coming=usage.coming, firm=usage.firm, budget=usage.budget)

@@ -83,7 +83,7 @@ class Sizing:
             reserve=self._sizes.reserve(assignment.measurable, assignment.declared),
             peak=self._sizes.peak(assignment.measurable),
             callees=tuple(map(ModelName, spec.callees)),
-            sequence_idle=0.0 if content is None else content.sequence_idle,
+            sequence_idle=0.0 if content is None else content.facts.sequence_idle,
             load_seconds=self._history.load_seconds(assignment.measurable.digest),
             last_used=-math.inf if used is None else self._clock.from_wall(used),
         )

@@ -11,7 +11,7 @@ Decides nothing about memory: it asks as a request would, but not long enough to
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Set
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -85,6 +85,11 @@ class Verifier:
         """It is not assigned any more."""
         self._verification.forget(model)
         self._waiting.pop(model, None)
+
+    @property
+    def waiting(self) -> Set[str]:
+        """Models that are to be tried."""
+        return self._waiting.keys()
 
     def of(self, model: str, *, wanted: bool) -> Verdict:
         return self._verification.of(model, wanted=wanted)

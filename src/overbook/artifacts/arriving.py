@@ -19,11 +19,11 @@ from typing import Final, TypeVar
 from overbook.artifacts.address import Asked
 from overbook.artifacts.archives import Bounds, unpack
 from overbook.artifacts.digests import content_of
+from overbook.artifacts.durable import made_durable
 from overbook.artifacts.errors import ArtifactError, SourceError
 from overbook.artifacts.fetching import Fetcher
 from overbook.artifacts.folder import ContentFolder, remove
 from overbook.artifacts.index import Content
-from overbook.artifacts.durable import made_durable
 from overbook.artifacts.local import CheckStopped, copy_artifact
 from overbook.artifacts.seals import seal_of
 from overbook.artifacts.sources.protocol import Listing, Received

@@ -29,7 +29,7 @@ from overbook.artifacts.index import Content, Index
 from overbook.artifacts.seals import seal_of
 from overbook.artifacts.shared import SharedWork
 from overbook.artifacts.space import Space, Usage
-from overbook.artifacts.survey import Survey, look
+from overbook.artifacts.survey import Survey
 from overbook.artifacts.transfer import Transfer, Transferred
 from overbook.database import tell_log
 
@@ -150,6 +150,10 @@ class ArtifactCache:
     def known(self, asked: Asked) -> Content | None:
         """What was fetched for this at some time; its files may have left."""
         return self._index.at(asked.place, asked.fingerprint) if asked.fingerprint else None
+
+    def hold(self, digest: str, view: str) -> None:
+        """This agent wants it."""
+        self._index.hold(digest, view)
 
     def is_here(self, digest: str) -> bool:
         """Whether its files are on the disk."""
@@ -272,7 +276,9 @@ class ArtifactCache:
                 each.digest,
                 each.bytes,
                 self._hold_of(each.digest, uses),
-                max([each.last_used, *(u[each.digest].last_used for u in uses if each.digest in u)]),
+                max(
+                    [each.last_used, *(u[each.digest].last_used for u in uses if each.digest in u)]
+                ),
                 each.seconds,
             )
             for each in self._index.contents
@@ -297,7 +303,3 @@ class ArtifactCache:
         await asyncio.to_thread(self._folder.discard, digests)
         self._index.forget(digests)
         self._space.changed()
-
-    def lost(self, digest: str) -> None:
-        """Its address has other files by now: nobody can bring these back."""
-        self._index.forget([digest])

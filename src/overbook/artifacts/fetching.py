@@ -6,7 +6,6 @@ leave for them is `cache`'s; when to try again is decided by who asks.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,9 +77,7 @@ class Fetcher:
         source = self._source_of(asked.storage_uri)
         # Should it fail, the next try is to see what is there by then.
         self._listed.pop((asked.place, asked.secret), None)
-        return await source.bring(
-            _wanted(asked), self._secret(asked), listing, into, progress
-        )
+        return await source.bring(_wanted(asked), self._secret(asked), listing, into, progress)
 
     async def _look(self, asked: Asked) -> Listing:
         listing = await self._source_of(asked.storage_uri).look(_wanted(asked), self._secret(asked))

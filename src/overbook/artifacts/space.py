@@ -111,9 +111,7 @@ class Space:
 
     def _plan(self, needed: int) -> Leaving:
         coming = sum(self._coming.values())
-        return leaving(
-            self._kept(), budget=self._budget - coming, needed=needed, now=self._now()
-        )
+        return leaving(self._kept(), budget=self._budget - coming, needed=needed, now=self._now())
 
     def _full(self, whose: str, needed: int, firm: int) -> str:
         return (

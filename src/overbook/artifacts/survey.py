@@ -35,6 +35,13 @@ class Survey:
     callees: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class NotNow:
+    """It could not be looked at; another time it may. ``reason``: why, for people."""
+
+    reason: str
+
+
 def survey(storage_uri: str) -> Survey | str:
     """Looks at an address; returns, as text for people, why no model can be there.
 

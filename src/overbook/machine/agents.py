@@ -15,12 +15,13 @@ from typing import Final
 
 import grpc.aio
 
-from overbook.agent.part import AgentConfig, AgentPart
+from overbook.agent.part import AgentConfig, AgentPart, MachineArtifacts, view_name
 from overbook.agent.servers.attached.connection import Attachment
+from overbook.machine.artifacts import drop_former, opened
 from overbook.machine.folders import socket_target
 from overbook.machine.news import News
 from overbook.machine.offers import Offer, attached_offer, installed_offer
-from overbook.machine.options import SERVER_LOG_SIZE, SILENCE_LIMIT
+from overbook.machine.options import SERVER_LOG_SIZE, SILENCE_LIMIT, ArtifactOptions
 from overbook.machine.runtimes import RuntimeKeeper
 from overbook.machine.unexpected import in_a_line
 from overbook.runtimes.in_use import held
@@ -61,6 +62,7 @@ class _Wanted:
     runtime: str
     extra: tuple[str, ...]
     attachment: Attachment | None
+    deny_pickle: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,10 @@ class _Asked:
 
 
 class AgentSupervisor:
-    """``keeper``: installs what is missing for a server. ``silence_limit``, ``log_size``: see `AgentConfig`."""
+    """``keeper``: installs what is missing for a server. ``silence_limit``, ``log_size``: see `AgentConfig`.
+
+    ``artifacts``: of the cache that all its agents share.
+    """
 
     def __init__(
         self,
@@ -83,7 +88,10 @@ class AgentSupervisor:
         keeper: RuntimeKeeper,
         silence_limit: float = SILENCE_LIMIT,
         log_size: int = SERVER_LOG_SIZE,
+        artifacts: ArtifactOptions = ArtifactOptions(),
     ) -> None:
+        self._options = artifacts
+        self._artifacts: MachineArtifacts | None = None
         self._silence_limit = silence_limit
         self._log_size = log_size
         self._state_dir = state_dir
@@ -102,7 +110,9 @@ class AgentSupervisor:
 
     async def run(self) -> None:
         """Follow the scheduler's list of Servers until cancelled."""
+        await asyncio.to_thread(drop_former, self._state_dir)
         async with (
+            opened(self._state_dir, self._options) as self._artifacts,
             asyncio.TaskGroup() as tasks,
             connect(self._scheduler) as channel,
         ):
@@ -131,10 +141,13 @@ class AgentSupervisor:
                 runtime=server.runtime,
                 extra=tuple(server.extra_capabilities),
                 attachment=_attachment(server),
+                deny_pickle=server.deny_pickle or self._options.deny_pickle,
             )
             for server in update.servers
             for replica in range(server.replicas)
         }
+        if self._artifacts is not None:
+            self._artifacts.cache.only({view_name(each.server, each.replica) for each in wanted})
         leaving = [(gone, self._running.pop(gone)) for gone in self._running.keys() - wanted]
         for gone, task in leaving:
             part = self._parts.pop(gone, None)
@@ -167,7 +180,14 @@ class AgentSupervisor:
             scheduler=self._scheduler,
             silence_limit=self._silence_limit,
             log_size=self._log_size,
+            deny_pickle=wanted.deny_pickle,
         )
+
+    def _part(self, wanted: _Wanted, config: AgentConfig) -> AgentPart:
+        if self._artifacts is None:
+            raise RuntimeError("agents are started by `run`")
+        part = self._parts[wanted] = AgentPart(config, self._artifacts)
+        return part
 
     async def _run(self, wanted: _Wanted, name: str) -> bool:
         """Until the agent ends by itself, or (True) until there is another environment for its server."""
@@ -175,14 +195,14 @@ class AgentSupervisor:
         if wanted.attachment is not None:
             self._news.put(wanted.server, wanted.replica, "")
             offer = attached_offer(wanted.runtime, wanted.extra)
-            part = self._parts[wanted] = AgentPart(self._config(wanted, offer, None, listen))
+            part = self._part(wanted, self._config(wanted, offer, None, listen))
             return await _runs_until(part.run(), _never())
         asked = await self._asked(wanted)
         made = await self._ensure(wanted, asked)
         self._news.put(wanted.server, wanted.replica, "")
         offer = await asyncio.to_thread(installed_offer, made, wanted.extra)
         with held(made.root):
-            part = self._parts[wanted] = AgentPart(self._config(wanted, offer, made, listen))
+            part = self._part(wanted, self._config(wanted, offer, made, listen))
             return await _runs_until(part.run(), self._outdated(wanted, made, asked))
 
     async def _keep_running(self, wanted: _Wanted) -> None:

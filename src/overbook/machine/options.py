@@ -37,6 +37,20 @@ def default_state_dir(environment: Mapping[str, str], home: Path) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
+class ArtifactOptions:
+    """Of whatever fetches models' files. ``cache_size``: bytes of them on the disk, None for a share of it.
+
+    ``fetch_rate``: bytes per second of all fetches together, None for as fast as it goes. ``deny_pickle``: artifacts
+    with pickles in them are refused. ``secrets``: a folder of them.
+    """
+
+    cache_size: int | None = None
+    fetch_rate: int | None = None
+    deny_pickle: bool = False
+    secrets: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class UpOptions:
     """`overbook up`: every part on this machine. Memory in bytes, times in seconds; None leaves the default.
 
@@ -54,6 +68,7 @@ class UpOptions:
     grace: float = GRACE
     silence_limit: float = SILENCE_LIMIT
     server_log_size: int = SERVER_LOG_SIZE
+    artifacts: ArtifactOptions = ArtifactOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +131,7 @@ class ServeAgentOptions:
     grace: float = GRACE
     silence_limit: float = SILENCE_LIMIT
     server_log_size: int = SERVER_LOG_SIZE
+    artifacts: ArtifactOptions = ArtifactOptions()
     metrics: MetricsOptions = MetricsOptions()
 
 

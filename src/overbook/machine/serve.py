@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from functools import partial
 from pathlib import Path
 
-from overbook.agent.part import AgentConfig, AgentPart
+from overbook.agent.part import AgentConfig, AgentPart, view_name
 from overbook.agent.servers.attached.connection import Attachment
 from overbook.gateway.errors import GatewayStartFailed
 from overbook.gateway.part import GatewayConfig, GatewayPart
 from overbook.machine import descriptors, garbage, logs, metrics_page
+from overbook.machine.artifacts import opened
 from overbook.machine.banner import agent_lines, gateway_lines, scheduler_lines
 from overbook.machine.folders import ENVIRONMENTS, StateUnusable, owned, run_dir
 from overbook.machine.metrics_page import MetricsPageFailed
@@ -47,7 +48,7 @@ _EXPECTED = (
 
 
 def run_scheduler(options: ServeSchedulerOptions) -> int:
-    async def part() -> Part:
+    async def part(closing: AsyncExitStack) -> Part:
         config = scheduler_config(
             options.state_dir,
             listen=options.listen,
@@ -69,7 +70,7 @@ def run_agent(options: ServeAgentOptions) -> int:
 
 
 def _run_agent(options: ServeAgentOptions, stack: ExitStack) -> int:
-    async def part() -> Part:
+    async def part(closing: AsyncExitStack) -> Part:
         attachment, made = None, None
         if options.attach is None:
             keeper = RuntimeKeeper(options.state_dir / ENVIRONMENTS, StderrProgress())
@@ -96,8 +97,11 @@ def _run_agent(options: ServeAgentOptions, stack: ExitStack) -> int:
             scheduler=options.scheduler,
             silence_limit=options.silence_limit,
             log_size=options.server_log_size,
+            deny_pickle=options.artifacts.deny_pickle,
         )
-        return AgentPart(config)
+        folder = options.state_dir / "agents" / view_name(options.server, options.replica)
+        artifacts = await closing.enter_async_context(opened(folder, options.artifacts))
+        return AgentPart(config, artifacts)
 
     name = f"agent-{options.server}-{options.replica}"
     lines = partial(agent_lines, options)
@@ -109,7 +113,7 @@ def _wish(given: EnvironmentOptions | None) -> Wish | None:
 
 
 def run_gateway(options: ServeGatewayOptions) -> int:
-    async def part() -> Part:
+    async def part(closing: AsyncExitStack) -> Part:
         config = GatewayConfig(
             state_dir=options.state_dir,
             run_dir=run_dir(options.state_dir),
@@ -127,19 +131,20 @@ def run_gateway(options: ServeGatewayOptions) -> int:
 def _run(
     name: str,
     state_dir: Path,
-    make: Callable[[], Awaitable[Part]],
+    make: Callable[[AsyncExitStack], Awaitable[Part]],
     grace: float,
     metrics: MetricsOptions,
     lines: Callable[[Path], list[str]],
 ) -> int:
     """The exit code; a failure is one line on stderr. Each part owns a folder of its own in the state folder.
 
-    ``lines``: what is said once it serves, given the path of the log.
+    ``make``: may have something closed when the part has ended. ``lines``: what is said once it serves, given the path
+    of the log.
     """
 
     async def run(log: Path) -> None:
-        async with metrics_page.shown(metrics):
-            await _until_signal(name, make, grace, lines(log))
+        async with metrics_page.shown(metrics), AsyncExitStack() as closing:
+            await _until_signal(name, lambda: make(closing), grace, lines(log))
 
     try:
         with owned(state_dir / "parts" / name):

@@ -130,6 +130,7 @@ class _Up:
             keeper=RuntimeKeeper(options.state_dir / ENVIRONMENTS, StderrProgress()),
             silence_limit=options.silence_limit,
             log_size=options.server_log_size,
+            artifacts=options.artifacts,
         )
         self._begin("agents", supervisor.run())
         models = await self._until_stopped(asyncio.to_thread(self._apply))

@@ -51,7 +51,9 @@ _MODEL: Final = frozenset(
 _SERVER: Final = frozenset({"serverConfig", "replicas", "extraCapabilities", "capabilities"})
 
 SPEC: Final[dict[tuple[str, str], KnownFields]] = {
-    (GROUP, "Model"): KnownFields(_MODEL | {"pinned", "priority", "keepAlive", "verify", "needs"}),
+    (GROUP, "Model"): KnownFields(
+        _MODEL | {"pinned", "priority", "keepAlive", "verify", "needs", "refresh"}
+    ),
     (GROUP, "Server"): KnownFields(
         _SERVER
         | {
@@ -63,6 +65,7 @@ SPEC: Final[dict[tuple[str, str], KnownFields]] = {
             "modelRepository",
             "environment",
             "allow",
+            "denyPickle",
         }
     ),
     (SELDON_GROUP, "Model"): KnownFields(

@@ -31,6 +31,8 @@ SELDON_GROUP: Final = "mlops.seldon.io/v1alpha1"
 # In which order models leave memory that others need; the first is the default.
 EVICTION_POLICIES: Final = ("worth", "lru")
 _INT32_MAX: Final = 2**31 - 1
+# Seconds between two looks at what an address has.
+_LEAST_REFRESH: Final = 10
 _PORT_MAX: Final = 65535
 # What may be attached: the kinds of inference server that there are adapters for.
 ATTACHABLE: Final = tuple(SERVER_KINDS)
@@ -110,6 +112,14 @@ def _duration(value: str | int | float) -> str | int | float:
     return value
 
 
+def _refresh(value: str | int | float) -> str | int | float:
+    if 0 < parse_seconds(value) < _LEAST_REFRESH:
+        raise ValueError(
+            f"{value!r} asks too often; expected at least {_LEAST_REFRESH} s, or 0 for never"
+        )
+    return value
+
+
 def _wait(value: str | int | float) -> str | int | float:
     parse_wait(value)
     return value
@@ -121,6 +131,7 @@ SecretName = Annotated[StrictStr, AfterValidator(checked_secret_name)]
 Word = Annotated[StrictStr, AfterValidator(_word)]
 Quantity = Annotated[StrictStr | StrictInt | StrictFloat, AfterValidator(_quantity)]
 Duration = Annotated[StrictStr | StrictInt | StrictFloat, AfterValidator(_duration)]
+Refresh = Annotated[StrictStr | StrictInt | StrictFloat, AfterValidator(_refresh)]
 Wait = Annotated[StrictStr | StrictInt | StrictFloat, AfterValidator(_wait)]
 EvictionPolicy = Annotated[StrictStr, AfterValidator(_eviction_policy)]
 Allowed = Annotated[StrictStr, AfterValidator(_allowable)]
@@ -177,6 +188,7 @@ class ModelSpec(_Value):
     """What a Model needs. `memory` is as the user wrote it; `memory_bytes` is what it means."""
 
     storage_uri: Word
+    refresh: Refresh = 0
     secret_name: SecretName | None = None
     artifact_version: Annotated[StrictInt, Field(ge=0, le=_INT32_MAX)] | None = None
     model_type: Word | None = None
@@ -203,6 +215,11 @@ class ModelSpec(_Value):
     def keep_alive_seconds(self) -> float:
         """Seconds after its last use in which others are evicted first."""
         return parse_seconds(self.keep_alive)
+
+    @property
+    def refresh_seconds(self) -> float:
+        """Seconds after which the address is asked again whether it has other files; 0 for never."""
+        return parse_seconds(self.refresh)
 
     @property
     def activation_timeout_seconds(self) -> float | None:
@@ -265,6 +282,7 @@ class ServerSpec(_Value):
     pod_spec: dict[StrictStr, Any] | None = None
     environment: ServerEnvironment | None = None
     allow: Annotated[tuple[Allowed, ...], Field(strict=False)] = ()
+    deny_pickle: bool = False
 
     @property
     def attachment(self) -> Attachment | None:

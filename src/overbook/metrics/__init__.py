@@ -128,12 +128,25 @@ SERVER_RESTARTS = Counter(
     registry=REGISTRY,
 )
 CACHE_BYTES = Gauge(
-    "overbook_artifact_cache_bytes", "Bytes in the artifact cache.", _REPLICA, registry=REGISTRY
+    "overbook_artifact_cache_bytes",
+    "Bytes in the cache of artifacts: used, coming (being fetched), firm (cannot leave), and its budget.",
+    ("of",),
+    registry=REGISTRY,
 )
-CACHE_FETCHES = Counter(
+FETCHES = Counter(
     "overbook_artifact_fetches",
-    "Artifacts brought into the cache, by result.",
-    (*_REPLICA, "result"),
+    "Artifacts fetched from elsewhere, by result: ok, or what was wrong.",
+    ("result",),
+    registry=REGISTRY,
+)
+FETCHED_BYTES = Counter(
+    "overbook_artifact_fetched_bytes",
+    "Bytes fetched from elsewhere, of artifacts that arrived whole.",
+    registry=REGISTRY,
+)
+FILES_LEFT = Counter(
+    "overbook_artifact_files_left",
+    "Artifacts whose files left the disk to make room for others; they are fetched again when they are needed.",
     registry=REGISTRY,
 )
 VERDICTS = Counter(

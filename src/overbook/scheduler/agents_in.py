@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from overbook.placement import ReplicaId
+from overbook.scheduler import manifests_in
 from overbook.scheduler.changes import Note
 from overbook.scheduler.records import Hello, Model, News, Replica, Report, Role, ServerReport
 from overbook.scheduler.state import AWAIT_SECONDS, State, capabilities
@@ -110,6 +111,8 @@ def report(state: State, replica_id: ReplicaId, reports: Sequence[tuple[str, Rep
             seats.pinned.add(replica_id)
         (replica.misdeclared.add if report.misdeclared else replica.misdeclared.discard)(name)
         seats.touched.add(name)
+        if report.found is not None and report.generation >= model.content_generation:
+            manifests_in.arrived(state, model, report.found)
         _learn(state, model)
         if len(model.seats) > 1:
             seats.settle(model)

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
-from overbook.artifacts.address import local_path
+from overbook.artifacts.address import is_remote, local_path, scheme_of
 from overbook.artifacts.errors import ArtifactError
-from overbook.artifacts.survey import Survey
+from overbook.artifacts.survey import NotNow, Survey
 from overbook.manifests.kinds import ONLY, of_others
 from overbook.manifests.problems import Json, ManifestError
 from overbook.manifests.specs import Manifest, ModelManifest, ServerManifest
 from overbook.manifests.validate import validate_object
+from overbook.placement import Unseen
 from overbook.scheduler.actor import Actor
 from overbook.scheduler.displaced import Seats, displaced, losses, seats
 from overbook.scheduler.errors import Conflict, Invalid
@@ -24,10 +25,11 @@ from overbook.scheduler.manifests_in import (
     apply_model,
     apply_server,
     checked_server,
+    is_known,
 )
 from overbook.scheduler.records import Needs
 from overbook.scheduler.state import State
-from overbook.scheduler.surveyor import Surveyor
+from overbook.scheduler.surveyor import Found, Surveyor
 
 # Documents between two looks at the event loop: some milliseconds.
 BITE: Final = 100
@@ -51,11 +53,15 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class _Checked:
-    """A document that may be applied. ``artifact`` is a Model's; None when nobody could look at it."""
+    """A document that may be applied. ``artifact`` is a Model's; None when nobody could look at it, for the reason
+    ``unseen``. ``gone``: why there can be no model at its address, as its source says, "" where there may.
+    """
 
     manifest: Manifest
     warnings: tuple[str, ...] = ()
     artifact: Survey | None = None
+    unseen: Unseen = NOT_LOOKED
+    gone: str = ""
 
 
 async def apply(
@@ -133,20 +139,29 @@ def _addressed(each: _Checked | Result) -> _Checked | Result:
     if isinstance(each, Result) or not _unlooked(each):
         return each
     try:
-        local_path(_uri(each))
+        if is_remote(_uri(each)):
+            scheme_of(_uri(each))
+        else:
+            local_path(_uri(each))
     except ArtifactError as error:
         return _refused(each, f"spec.storageUri: {error}")
     return each
 
 
-def _with_files(each: _Checked, seen: Survey | str | None) -> _Checked | Result:
-    if isinstance(seen, str):
-        return _refused(each, f"spec.storageUri: {seen}")
-    if seen is None:
-        return replace(
-            each, warnings=(*each.warnings, f"{each.manifest.name}: {NOT_LOOKED.reason}")
-        )
-    return replace(each, artifact=seen)
+def _with_files(each: _Checked, seen: Found) -> _Checked | Result:
+    match seen:
+        case Survey():
+            return replace(each, artifact=seen)
+        case str() if is_remote(_uri(each)):
+            return replace(each, gone=f"spec.storageUri: {seen}")
+        case str():
+            return _refused(each, f"spec.storageUri: {seen}")
+        case NotNow(reason):
+            unseen = Unseen(f"{reason}; it is asked again")
+        case None:
+            unseen = NOT_LOOKED
+    warning = f"{each.manifest.name}: {unseen.reason}"
+    return replace(each, unseen=unseen, warnings=(*each.warnings, warning))
 
 
 def _refused(each: _Checked, error: str) -> Result:
@@ -171,15 +186,24 @@ async def _apply_all(
 
 
 def _apply_one(actor: Actor, state: State, each: _Checked) -> Result:
-    manifest = each.manifest
+    manifest, warnings = each.manifest, each.warnings
     try:
         if isinstance(manifest, ModelManifest):
-            applied = apply_model(state, manifest, each.artifact or NOT_LOOKED, actor.now())
+            if each.gone:
+                warnings = (*warnings, _served_on(state, manifest, each.gone))
+            applied = apply_model(state, manifest, each.artifact or each.unseen, actor.now())
         else:
             applied = apply_server(state, manifest, actor.defaults, actor.now())
     except (Invalid, Conflict) as error:
         return Result(manifest.kind, manifest.name, 0, FAILED, str(error), each.warnings)
-    return _result(manifest, applied, each.warnings)
+    return _result(manifest, applied, warnings)
+
+
+def _served_on(state: State, manifest: ModelManifest, gone: str) -> str:
+    """What is told of a model that goes on being served from what was fetched of it. Raises Invalid where none does."""
+    if not is_known(state, manifest):
+        raise Invalid(gone)
+    return f"{manifest.name}: {gone}; what was fetched of it is served as before"
 
 
 def _result(manifest: Manifest, applied: Applied, warnings: tuple[str, ...]) -> Result:

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
-from overbook.artifacts.survey import Survey
+from overbook.artifacts.address import is_remote
+from overbook.artifacts.survey import NotNow, Survey
 from overbook.manifests.problems import Json
 from overbook.manifests.quantities import amount
 from overbook.manifests.specs import Manifest, ModelManifest, ServerManifest, ServerSpec
@@ -152,6 +153,7 @@ def build_server(
         eviction_policy=spec.eviction_policy,
         environment=spec.environment,
         allow=spec.allow,
+        deny_pickle=spec.deny_pickle,
     )
 
 
@@ -162,8 +164,11 @@ def apply_model(
     metadata, spec = parts(manifest)
     old = state.seats.models.get(manifest.name)
     needs = Needs.from_spec(manifest.spec)
-    unseen = seen if isinstance(seen, Unseen) else None
     artifact = seen if isinstance(seen, Survey) else _known(old, needs)
+    unseen = seen if isinstance(seen, Unseen) else None
+    if unseen is not None and is_known(state, manifest) and is_remote(needs.storage_uri):
+        # What was fetched of it is served as before; only whether there are changes could not be asked.
+        unseen = None
     _refuse_circle(state, manifest.name, (*needs.callees, *artifact.callees))
     if old is None:
         return _create(
@@ -233,9 +238,21 @@ def _refuse_circle(state: State, name: str, callees: Iterable[str]) -> None:
 
 def _known(model: Model | None, needs: Needs) -> Survey:
     """What there is to know of files at which nobody can look now."""
-    if model is None or model.needs.storage_uri != needs.storage_uri:
+    if model is None or not _same_place(model.needs, needs):
         return _NO_FILES
     return _survey_of(model)
+
+
+def is_known(state: State, manifest: ModelManifest) -> bool:
+    """Whether somebody has looked, at some time, at the files that this asks for."""
+    old = state.seats.models.get(manifest.name)
+    if old is None or not old.fingerprint:
+        return False
+    return _same_place(old.needs, Needs.from_spec(manifest.spec))
+
+
+def _same_place(one: Needs, other: Needs) -> bool:
+    return (one.storage_uri, one.artifact_version) == (other.storage_uri, other.artifact_version)
 
 
 def _survey_of(model: Model) -> Survey:
@@ -248,19 +265,29 @@ def _unseen(state: State, model: Model, unseen: Unseen | None) -> None:
         state.place(model)
 
 
-def looked(state: State, name: str, address: ArtifactAddress, found: Survey | str) -> None:
+def looked(state: State, name: str, address: ArtifactAddress, found: Survey | NotNow | str) -> None:
     """An agent looked at the files of a model that was applied when none could. ``found``: see `survey`."""
     model = state.seats.models.get(name)
     if model is None or model.deleting or model.unseen is None:
         return
     if model.needs.artifact != address:
         return  # it was applied anew since, with another address or secret
-    if isinstance(found, str):
+    remote = is_remote(address.storage_uri)
+    if not isinstance(found, Survey) and model.fingerprint and remote:
+        # What was fetched of it is served as before.
+        _note_not_asked(state, model, found)
+        _unseen(state, model, None)
+    elif isinstance(found, NotNow):
+        _unseen(state, model, Unseen(f"{found.reason}; it is asked again"))
+    elif isinstance(found, str):
         _unseen(state, model, Unseen(f"spec.storageUri: {found}", waiting=False))
     elif (told := _circle(state, model, found)) != "":
         _unseen(state, model, Unseen(told, waiting=False))
-    elif model.fingerprint and found != _survey_of(model):
+    elif model.fingerprint and found.fingerprint != model.fingerprint:
         _changed_since(state, model, found)
+    elif model.fingerprint and remote:
+        # A listing tells less of the files than they did themselves when they arrived.
+        _unseen(state, model, None)
     else:
         before = model.weight
         _take(model, found)
@@ -268,6 +295,41 @@ def looked(state: State, name: str, address: ArtifactAddress, found: Survey | st
         state.seats.mark(model)
         state.seats.tell(model)
         _unseen(state, model, None)
+
+
+def refreshed(
+    state: State, name: str, address: ArtifactAddress, found: Survey | NotNow | str
+) -> None:
+    """The source of a model that is to follow it was asked whether there are other files by now."""
+    model = state.seats.models.get(name)
+    if model is None or model.deleting or model.needs.artifact != address:
+        return
+    if not isinstance(found, Survey):
+        _note_not_asked(state, model, found)
+    elif (told := _circle(state, model, found)) != "":
+        state.note("SourceNotFollowed", model.name, told, warning=True)
+    elif found.fingerprint != model.fingerprint:
+        _changed_since(state, model, found)
+
+
+def arrived(state: State, model: Model, found: Survey) -> None:
+    """The files of a model came from elsewhere, and tell more than their listing did: its bytes unpacked, whom it calls."""
+    new = Survey(found.bytes, model.fingerprint, found.made_for, found.callees)
+    if new == _survey_of(model) or _circle(state, model, new):
+        return
+    before, moves = model.weight, (new.made_for, new.callees) != (model.made_for, model.called)
+    _take(model, new)
+    state.seats.resized(model, before)
+    state.seats.mark(model)
+    state.seats.tell(model)
+    if moves:
+        state.place(model)
+
+
+def _note_not_asked(state: State, model: Model, found: NotNow | str) -> None:
+    told = found.reason if isinstance(found, NotNow) else found
+    text = f"its source cannot be asked for changes ({told}); what was fetched of it is served as before"
+    state.note("SourceNotAsked", model.name, text, warning=True)
 
 
 def _circle(state: State, model: Model, found: Survey) -> str:

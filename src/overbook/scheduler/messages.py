@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, TypeVar
 
+from overbook.artifacts.survey import Survey
+from overbook.artifacts.transfer import Transferred
 from overbook.manifests.quantities import MAX_BYTES
 from overbook.manifests.specs import Attachment, ServerEnvironment
 from overbook.placement import ReplicaId
 from overbook.scheduler.records import (
     ArtifactAddress,
+    DiskUsage,
     ForeignModel,
     Hello,
     Model,
@@ -146,6 +149,7 @@ def server_list(state: State) -> pb.ServerListUpdate:
                 extra_capabilities=server.extra_capabilities,
                 attachment=attachment(server.attachment),
                 environment=environment(server.environment),
+                deny_pickle=server.deny_pickle,
             )
             for server in sorted(state.seats.servers.values(), key=lambda each: each.name)
         ]
@@ -210,7 +214,29 @@ def report_of(message: pb.ModelReport) -> tuple[str, Report]:
         unverified=message.unverified,
         final=message.final,
         warnings=tuple(message.warnings),
+        transfer=_transfer(message),
+        files_here=message.files_here,
+        found=_found(message),
     )
+
+
+def _transfer(message: pb.ModelReport) -> Transferred | None:
+    if not message.HasField("transfer"):
+        return None
+    told = message.transfer
+    return Transferred(
+        done=told.done,
+        total=told.total if told.HasField("total") else None,
+        rate=told.bytes_per_second,
+        left=told.seconds_left if told.HasField("seconds_left") else None,
+    )
+
+
+def _found(message: pb.ModelReport) -> Survey | None:
+    if not message.HasField("found"):
+        return None
+    told = message.found
+    return Survey(min(told.bytes, MAX_BYTES), "", told.made_for, tuple(told.callees))
 
 
 def server_report_of(message: pb.ServerReport) -> ServerReport:
@@ -229,4 +255,12 @@ def server_report_of(message: pb.ServerReport) -> ServerReport:
             ForeignModel(each.name, each.state, each.bytes if each.HasField("bytes") else None)
             for each in message.foreign
         ),
+        disk=_disk(message),
     )
+
+
+def _disk(message: pb.ServerReport) -> DiskUsage | None:
+    if not message.HasField("disk"):
+        return None
+    told = message.disk
+    return DiskUsage(told.used, told.coming, told.firm, told.budget)

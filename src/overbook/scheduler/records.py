@@ -9,6 +9,8 @@ from enum import Enum, IntEnum
 from typing import NamedTuple
 
 from overbook.artifacts.address import plain
+from overbook.artifacts.survey import Survey
+from overbook.artifacts.transfer import Transferred
 from overbook.manifests.specs import Attachment, ModelSpec, ServerEnvironment
 from overbook.placement import ReplicaId, Unseen
 
@@ -82,11 +84,13 @@ class Needs:
     callees: tuple[str, ...] = ()  # that the manifest names
     parameters: tuple[tuple[str, str], ...] = ()  # by name
     secret: str = ""  # its name
+    refresh: float = 0.0  # seconds between two looks at what is there; 0 for applies alone
 
     @classmethod
     def from_spec(cls, spec: ModelSpec) -> Needs:
         return cls(
             storage_uri=plain(spec.storage_uri),
+            refresh=spec.refresh_seconds,
             requirements=spec.all_requirements,
             memory=spec.memory_bytes,
             replicas=spec.replicas,
@@ -236,6 +240,7 @@ class Server:
     condition: Condition | None = None
     eviction_policy: str = ""
     allow: tuple[str, ...] = ()
+    deny_pickle: bool = False
 
 
 @dataclass(slots=True)
@@ -244,7 +249,8 @@ class Report:
     nobody knows whether it can be loaded, "" when it was.
 
     ``final``: it failed, and is not tried again before something changes or a person asks. ``warnings``: what may be
-    wrong with it although it can be served.
+    wrong with it although it can be served. ``transfer``: how far the fetch of its files is, None while there is none;
+    ``files_here``: they are on its disk; ``found``: what showed when they came from elsewhere, None before.
     """
 
     generation: int
@@ -264,6 +270,9 @@ class Report:
     unverified: str = ""
     final: bool = False
     warnings: tuple[str, ...] = ()
+    transfer: Transferred | None = None
+    files_here: bool = True
+    found: Survey | None = None
 
     @property
     def misdeclared(self) -> bool:
@@ -283,6 +292,16 @@ class ForeignModel:
 
 
 @dataclass(frozen=True, slots=True)
+class DiskUsage:
+    """Of an agent's cache of artifacts; bytes. ``coming``: being fetched; ``firm``: of models in memory or pinned."""
+
+    used: int
+    coming: int
+    firm: int
+    budget: int
+
+
+@dataclass(frozen=True, slots=True)
 class ServerReport:
     """What an agent last said of its inference server; bytes. ``process``, ``base``: None when not to be seen."""
 
@@ -297,6 +316,7 @@ class ServerReport:
     rest: str = ""
     grpc: str = ""
     foreign: tuple[ForeignModel, ...] = ()
+    disk: DiskUsage | None = None
 
     @property
     def foreign_names(self) -> frozenset[str]:

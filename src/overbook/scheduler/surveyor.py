@@ -1,16 +1,19 @@
 """Has somebody look at models' files where they are, since the scheduler may be elsewhere.
 
 One agent of each machine is asked, as all agents of a machine see the same files. What an apply could not have looked
-at, because no agent was there, is looked at when one comes. What follows from it is decided in `manifests_in`.
+at is looked at when an agent comes, or again after a while where a source did not answer. Who asks for that (`refresh`)
+has the source of a model asked for changes now and then. What follows from it is decided in `manifests_in`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, TypeAlias
 
-from overbook.artifacts.survey import Survey
+from overbook.artifacts.address import is_remote
+from overbook.artifacts.survey import NotNow, Survey
 from overbook.placement import ReplicaId
 from overbook.scheduler import manifests_in, messages
 from overbook.scheduler.actor import Actor
@@ -20,19 +23,32 @@ from overbook.scheduler.state import State
 from overbook.wire import scheduler_pb2 as pb
 from overbook.wire.channel import SYNC_CHUNK
 
-# What is there, why it can be no model, or None: there is nobody who could look.
-Found = Survey | str | None
+# What is there, why it can be no model, why nobody can tell now, or None: there is nobody who could look.
+Found = Survey | str | NotNow | None
 
 # Seconds for all addresses of one question; an agent has limits of its own for each.
 LOOK_SECONDS: Final = 60.0
+# Between two looks at the same address whose source does not answer; seconds, the first and the longest.
+_AGAIN: Final = 5.0
+_LATEST: Final = 120.0
+# How often it is looked whether anything is due; seconds.
+_TICK: Final = 1.0
+
+# A model's name, and where its files are.
+_Model: TypeAlias = tuple[str, ArtifactAddress]
+_Take: TypeAlias = Callable[[State, str, ArtifactAddress, Survey | NotNow | str], None]
 
 
 class Surveyor:
     """``here`` looks at files of this machine, while no agent is connected; None where the scheduler is alone."""
 
-    def __init__(self, actor: Actor, here: Callable[[str], Survey | str] | None) -> None:
+    def __init__(
+        self, actor: Actor, here: Callable[[ArtifactAddress], Survey | str] | None
+    ) -> None:
         self._actor = actor
         self._here = here
+        self._tries: dict[str, _Tries] = {}
+        self._refreshed: dict[str, float] = {}
 
     def wake(self) -> None:
         """There may be something that was not looked at."""
@@ -45,7 +61,10 @@ class Surveyor:
         asked = self._one_of_each_machine()
         if not asked and self._here is not None:
             return await asyncio.to_thread(
-                lambda here: [here(each.storage_uri) for each in wanted], self._here
+                lambda here: [
+                    None if is_remote(each.storage_uri) else here(each) for each in wanted
+                ],
+                self._here,
             )
         answers = await asyncio.gather(*(self._ask(each, wanted) for each in asked))
         return [_best(seen) for seen in zip(*answers, strict=True)] or [None] * len(wanted)
@@ -69,37 +88,96 @@ class Surveyor:
         return found
 
     async def run(self) -> None:
-        """Looks, whenever an agent comes, at what nobody could look at; until cancelled."""
-        while True:
-            await self._actor.links.came.wait()
-            self._actor.links.came.clear()
-            models = self._actor.state.seats.models.values()
-            unseen = [
-                (each.name, each.needs.artifact)
-                for each in models
-                if each.unseen is not None and not each.deleting
-            ]
-            for start in range(0, len(unseen), SYNC_CHUNK):
-                await self._look_at(unseen[start : start + SYNC_CHUNK])
+        """Looks, whenever an agent comes or something is due, at what nobody could look at; until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._tick(), name="looks that are due")
+            while True:
+                await self._actor.links.came.wait()
+                self._actor.links.came.clear()
+                await self._look_at_all(self._unseen(due_only=False), manifests_in.looked)
 
-    async def _look_at(self, models: Sequence[tuple[str, ArtifactAddress]]) -> None:
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK)
+            await self._look_at_all(self._unseen(due_only=True), manifests_in.looked)
+            await self._look_at_all(self._to_refresh(), manifests_in.refreshed)
+
+    def _unseen(self, *, due_only: bool) -> list[_Model]:
+        now = self._actor.now()
+        models = self._actor.state.seats.models
+        for gone in self._tries.keys() - models.keys():
+            del self._tries[gone]
+        return [
+            (each.name, each.needs.artifact)
+            for each in models.values()
+            if each.unseen is not None
+            and not each.deleting
+            and (not due_only or self._is_due(each.name, now))
+        ]
+
+    def _is_due(self, name: str, now: float) -> bool:
+        tries = self._tries.get(name)
+        return tries is not None and tries.next <= now
+
+    def _to_refresh(self) -> list[_Model]:
+        """Models whose sources are to be asked for changes now."""
+        now = self._actor.now()
+        wanted = {
+            each.name: each
+            for each in self._actor.state.seats.models.values()
+            if each.needs.refresh and each.unseen is None and not each.deleting
+        }
+        for gone in self._refreshed.keys() - wanted.keys():
+            del self._refreshed[gone]
+        due = []
+        for name, model in wanted.items():
+            if now >= self._refreshed.setdefault(name, now + model.needs.refresh):
+                self._refreshed[name] = now + model.needs.refresh
+                due.append((name, model.needs.artifact))
+        return due
+
+    async def _look_at_all(self, models: Sequence[_Model], taken: _Take) -> None:
+        for start in range(0, len(models), SYNC_CHUNK):
+            await self._look_at(models[start : start + SYNC_CHUNK], taken)
+
+    async def _look_at(self, models: Sequence[_Model], taken: _Take) -> None:
         found = await self.look([address for _, address in models])
+        for (name, _), seen in zip(models, found, strict=True):
+            self._note_try(name, seen)
 
         async def take(state: State, now: float) -> None:
             for (name, address), seen in zip(models, found, strict=True):
                 if seen is not None:
-                    manifests_in.looked(state, name, address, seen)
+                    taken(state, name, address, seen)
 
         await self._actor.submit(take, patient=True)
 
+    def _note_try(self, name: str, seen: Found) -> None:
+        if not isinstance(seen, NotNow):
+            self._tries.pop(name, None)
+            return
+        before = self._tries.get(name)
+        pause = _AGAIN if before is None else min(_LATEST, 2 * before.pause)
+        self._tries[name] = _Tries(self._actor.now() + pause, pause)
 
-def _found(seen: pb.ArtifactSurvey) -> Survey | str:
-    return seen.error or Survey(seen.bytes, seen.fingerprint, seen.made_for, tuple(seen.callees))
+
+@dataclass(frozen=True, slots=True)
+class _Tries:
+    """``next``: when it is to be looked at again, ``pause``: seconds after the last look."""
+
+    next: float
+    pause: float
+
+
+def _found(seen: pb.ArtifactSurvey) -> Survey | NotNow | str:
+    if seen.error:
+        return NotNow(seen.error) if seen.passing else seen.error
+    return Survey(seen.bytes, seen.fingerprint, seen.made_for, tuple(seen.callees))
 
 
 def _best(seen: Sequence[Found]) -> Found:
     """A model wherever one is; else why there is none; None when nobody looked."""
-    for kind in (Survey, str):
+    for kind in (Survey, NotNow, str):
         for each in seen:
             if isinstance(each, kind):
                 return each

@@ -173,6 +173,9 @@ class ModelReport(_message.Message):
     FINAL_FIELD_NUMBER: _builtins.int
     UNVERIFIED_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    TRANSFER_FIELD_NUMBER: _builtins.int
+    FILES_HERE_FIELD_NUMBER: _builtins.int
+    FOUND_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     generation: _builtins.int
     """the newest generation the agent works on"""
@@ -202,9 +205,19 @@ class ModelReport(_message.Message):
     """failed, and not tried again before something changes or a person asks"""
     unverified: _builtins.str
     """why nobody knows whether this content can be loaded; "" when it was loaded once"""
+    files_here: _builtins.bool
+    """they are on the disk; others that are known are fetched when they are needed"""
     @_builtins.property
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """what may be wrong with its content although it can be served"""
+
+    @_builtins.property
+    def transfer(self) -> Global___Transfer:
+        """how far the fetch of its files is; absent while there is none"""
+
+    @_builtins.property
+    def found(self) -> Global___ArtifactSurvey:
+        """what showed when its files arrived from elsewhere; absent before"""
 
     def __init__(
         self,
@@ -227,10 +240,13 @@ class ModelReport(_message.Message):
         final: _builtins.bool = ...,
         unverified: _builtins.str = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        transfer: Global___Transfer | None = ...,
+        files_here: _builtins.bool = ...,
+        found: Global___ArtifactSurvey | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_declared_bytes", b"_declared_bytes", "_measured_bytes", b"_measured_bytes", "declared_bytes", b"declared_bytes", "measured_bytes", b"measured_bytes"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_declared_bytes", b"_declared_bytes", "_measured_bytes", b"_measured_bytes", "declared_bytes", b"declared_bytes", "found", b"found", "measured_bytes", b"measured_bytes", "transfer", b"transfer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_declared_bytes", b"_declared_bytes", "_measured_bytes", b"_measured_bytes", "available", b"available", "charged_bytes", b"charged_bytes", "declared_bytes", b"declared_bytes", "evictions", b"evictions", "failed", b"failed", "final", b"final", "generation", b"generation", "in_flight", b"in_flight", "last_error", b"last_error", "last_used", b"last_used", "loads", b"loads", "measured_bytes", b"measured_bytes", "name", b"name", "serving_generation", b"serving_generation", "size_bytes", b"size_bytes", "state", b"state", "unverified", b"unverified", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_declared_bytes", b"_declared_bytes", "_measured_bytes", b"_measured_bytes", "available", b"available", "charged_bytes", b"charged_bytes", "declared_bytes", b"declared_bytes", "evictions", b"evictions", "failed", b"failed", "files_here", b"files_here", "final", b"final", "found", b"found", "generation", b"generation", "in_flight", b"in_flight", "last_error", b"last_error", "last_used", b"last_used", "loads", b"loads", "measured_bytes", b"measured_bytes", "name", b"name", "serving_generation", b"serving_generation", "size_bytes", b"size_bytes", "state", b"state", "transfer", b"transfer", "unverified", b"unverified", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__declared_bytes: _TypeAlias = _typing.Literal["declared_bytes"]  # noqa: Y015
     _WhichOneofArgType__declared_bytes: _TypeAlias = _typing.Literal["_declared_bytes", b"_declared_bytes"]  # noqa: Y015
@@ -242,6 +258,77 @@ class ModelReport(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__measured_bytes) -> _WhichOneofReturnType__measured_bytes | None: ...
 
 Global___ModelReport: _TypeAlias = ModelReport  # noqa: Y015
+
+@_typing.final
+class Transfer(_message.Message):
+    """Bytes and seconds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DONE_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    SECONDS_LEFT_FIELD_NUMBER: _builtins.int
+    done: _builtins.int
+    total: _builtins.int
+    """absent when the source does not say"""
+    bytes_per_second: _builtins.float
+    seconds_left: _builtins.float
+    """absent when nobody can tell"""
+    def __init__(
+        self,
+        *,
+        done: _builtins.int = ...,
+        total: _builtins.int | None = ...,
+        bytes_per_second: _builtins.float = ...,
+        seconds_left: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seconds_left", b"_seconds_left", "_total", b"_total", "seconds_left", b"seconds_left", "total", b"total"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seconds_left", b"_seconds_left", "_total", b"_total", "bytes_per_second", b"bytes_per_second", "done", b"done", "seconds_left", b"seconds_left", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__seconds_left: _TypeAlias = _typing.Literal["seconds_left"]  # noqa: Y015
+    _WhichOneofArgType__seconds_left: _TypeAlias = _typing.Literal["_seconds_left", b"_seconds_left"]  # noqa: Y015
+    _WhichOneofReturnType__total: _TypeAlias = _typing.Literal["total"]  # noqa: Y015
+    _WhichOneofArgType__total: _TypeAlias = _typing.Literal["_total", b"_total"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seconds_left) -> _WhichOneofReturnType__seconds_left | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__total) -> _WhichOneofReturnType__total | None: ...
+
+Global___Transfer: _TypeAlias = Transfer  # noqa: Y015
+
+@_typing.final
+class DiskUsage(_message.Message):
+    """The cache of artifacts on the agent's disk, which it may share with others of its machine; bytes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USED_FIELD_NUMBER: _builtins.int
+    COMING_FIELD_NUMBER: _builtins.int
+    FIRM_FIELD_NUMBER: _builtins.int
+    BUDGET_FIELD_NUMBER: _builtins.int
+    used: _builtins.int
+    coming: _builtins.int
+    """is being fetched"""
+    firm: _builtins.int
+    """of models in memory or pinned: cannot leave"""
+    budget: _builtins.int
+    def __init__(
+        self,
+        *,
+        used: _builtins.int = ...,
+        coming: _builtins.int = ...,
+        firm: _builtins.int = ...,
+        budget: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "coming", b"coming", "firm", b"firm", "used", b"used"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiskUsage: _TypeAlias = DiskUsage  # noqa: Y015
 
 @_typing.final
 class ServerReport(_message.Message):
@@ -258,6 +345,7 @@ class ServerReport(_message.Message):
     REST_ADDRESS_FIELD_NUMBER: _builtins.int
     GRPC_ADDRESS_FIELD_NUMBER: _builtins.int
     FOREIGN_FIELD_NUMBER: _builtins.int
+    DISK_FIELD_NUMBER: _builtins.int
     budget_bytes: _builtins.int
     resident_bytes: _builtins.int
     """charged now, all states"""
@@ -278,6 +366,8 @@ class ServerReport(_message.Message):
     def foreign(self) -> _containers.RepeatedCompositeFieldContainer[Global___ForeignModel]:
         """in the inference server, and not put there by this agent"""
 
+    @_builtins.property
+    def disk(self) -> Global___DiskUsage: ...
     def __init__(
         self,
         *,
@@ -292,10 +382,11 @@ class ServerReport(_message.Message):
         rest_address: _builtins.str = ...,
         grpc_address: _builtins.str = ...,
         foreign: _abc.Iterable[Global___ForeignModel] | None = ...,
+        disk: Global___DiskUsage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_base_bytes", b"_base_bytes", "_process_bytes", b"_process_bytes", "base_bytes", b"base_bytes", "process_bytes", b"process_bytes"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_base_bytes", b"_base_bytes", "_process_bytes", b"_process_bytes", "base_bytes", b"base_bytes", "disk", b"disk", "process_bytes", b"process_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_base_bytes", b"_base_bytes", "_process_bytes", b"_process_bytes", "base_bytes", b"base_bytes", "budget_bytes", b"budget_bytes", "foreign", b"foreign", "grpc_address", b"grpc_address", "message", b"message", "pid", b"pid", "process_bytes", b"process_bytes", "resident_bytes", b"resident_bytes", "resident_models", b"resident_models", "rest_address", b"rest_address", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_base_bytes", b"_base_bytes", "_process_bytes", b"_process_bytes", "base_bytes", b"base_bytes", "budget_bytes", b"budget_bytes", "disk", b"disk", "foreign", b"foreign", "grpc_address", b"grpc_address", "message", b"message", "pid", b"pid", "process_bytes", b"process_bytes", "resident_bytes", b"resident_bytes", "resident_models", b"resident_models", "rest_address", b"rest_address", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__base_bytes: _TypeAlias = _typing.Literal["base_bytes"]  # noqa: Y015
     _WhichOneofArgType__base_bytes: _TypeAlias = _typing.Literal["_base_bytes", b"_base_bytes"]  # noqa: Y015
@@ -432,6 +523,7 @@ class ArtifactSurvey(_message.Message):
     FINGERPRINT_FIELD_NUMBER: _builtins.int
     MADE_FOR_FIELD_NUMBER: _builtins.int
     CALLEES_FIELD_NUMBER: _builtins.int
+    PASSING_FIELD_NUMBER: _builtins.int
     error: _builtins.str
     """why it can be no model, for people"""
     bytes: _builtins.int
@@ -439,6 +531,8 @@ class ArtifactSurvey(_message.Message):
     """changes when the files do"""
     made_for: _builtins.str
     """the runtime in whose own format the files are; "" where that does not show"""
+    passing: _builtins.bool
+    """the error may be gone another time"""
     @_builtins.property
     def callees(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """models that the files say it calls"""
@@ -451,10 +545,11 @@ class ArtifactSurvey(_message.Message):
         fingerprint: _builtins.str = ...,
         made_for: _builtins.str = ...,
         callees: _abc.Iterable[_builtins.str] | None = ...,
+        passing: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "callees", b"callees", "error", b"error", "fingerprint", b"fingerprint", "made_for", b"made_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "callees", b"callees", "error", b"error", "fingerprint", b"fingerprint", "made_for", b"made_for", "passing", b"passing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1113,11 +1208,14 @@ class ServerSpec(_message.Message):
     EXTRA_CAPABILITIES_FIELD_NUMBER: _builtins.int
     ATTACHMENT_FIELD_NUMBER: _builtins.int
     ENVIRONMENT_FIELD_NUMBER: _builtins.int
+    DENY_PICKLE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     runtime: _builtins.str
     replicas: _builtins.int
     memory_bytes: _builtins.int
     overcommit_percent: _builtins.int
+    deny_pickle: _builtins.bool
+    """artifacts with pickles in them are refused"""
     @_builtins.property
     def extra_capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -1139,10 +1237,11 @@ class ServerSpec(_message.Message):
         extra_capabilities: _abc.Iterable[_builtins.str] | None = ...,
         attachment: Global___Attachment | None = ...,
         environment: Global___Environment | None = ...,
+        deny_pickle: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_attachment", b"_attachment", "_environment", b"_environment", "attachment", b"attachment", "environment", b"environment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attachment", b"_attachment", "_environment", b"_environment", "attachment", b"attachment", "environment", b"environment", "extra_capabilities", b"extra_capabilities", "memory_bytes", b"memory_bytes", "name", b"name", "overcommit_percent", b"overcommit_percent", "replicas", b"replicas", "runtime", b"runtime"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attachment", b"_attachment", "_environment", b"_environment", "attachment", b"attachment", "deny_pickle", b"deny_pickle", "environment", b"environment", "extra_capabilities", b"extra_capabilities", "memory_bytes", b"memory_bytes", "name", b"name", "overcommit_percent", b"overcommit_percent", "replicas", b"replicas", "runtime", b"runtime"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__attachment: _TypeAlias = _typing.Literal["attachment"]  # noqa: Y015
     _WhichOneofArgType__attachment: _TypeAlias = _typing.Literal["_attachment", b"_attachment"]  # noqa: Y015

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Set
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -23,6 +24,7 @@ from overbook.agent.servers.protocol import (
     WeighingFailed,
     Weight,
 )
+from overbook.artifacts.errors import ArtifactError
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +58,8 @@ class WeigherPorts:
     """``loaded``: digests of what is in memory or on its way. ``room``: what the machine has left; None: not known.
 
     ``base``: bytes of a process with no model in it. ``tried``: is told how each weighing ended, None for well: it is
-    also a trial of the model (see `verification`).
+    also a trial of the model (see `verification`). ``present``: has its files on the disk while its block runs; raises
+    ArtifactError.
     """
 
     scale: Scale
@@ -65,6 +68,7 @@ class WeigherPorts:
     room: Callable[[], Room | None]
     base: Callable[[], int]
     tried: Callable[[PreparedModel, Exception | None], None]
+    present: Callable[[PreparedModel], AbstractAsyncContextManager[None]]
 
 
 class Weigher:
@@ -105,6 +109,11 @@ class Weigher:
             for gone in known.keys() - digests:
                 del known[gone]
         self._failed &= digests
+
+    @property
+    def wanted(self) -> Set[str]:
+        """Digests of what is being weighed, or is to be."""
+        return self._weighing | self._waiting.keys()
 
     @property
     def under_way(self) -> Set[str]:
@@ -169,7 +178,11 @@ class Weigher:
         content = self._ports.sizes.content(digest)
         try:
             with failing_alone(model.name, "its files, in order to weigh it,"):
-                weight = await self._confirmed(model, content, request)
+                async with self._ports.present(model):
+                    weight = await self._confirmed(model, content, request)
+        except ArtifactError as error:
+            log.info("model '%s' could not be weighed: %s", model.name, error)
+            return False
         except (ModelRejected, WeighingFailed) as error:
             # A load in the server will tell people; what it takes has to be guessed.
             log.info("model '%s' could not be weighed: %s", model.name, error)

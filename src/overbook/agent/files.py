@@ -1,0 +1,79 @@
+"""The files of contents: brought here when they are needed, looked at whether they are as they were published, and kept
+from leaving while somebody reads them.
+
+Which files may leave at all is told by `uses`, and decided in `artifacts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
+from typing import Protocol
+
+from overbook.agent.servers.protocol import PreparedModel
+from overbook.artifacts.address import Asked
+from overbook.artifacts.cache import Artifact
+from overbook.artifacts.errors import ArtifactError
+from overbook.artifacts.index import Content
+from overbook.artifacts.space import Usage
+from overbook.artifacts.transfer import Transferred
+
+
+class Cache(Protocol):
+    """`overbook.artifacts.view.CacheView`."""
+
+    async def fetch(self, asked: Asked) -> Artifact:
+        """Raises ArtifactError."""
+        ...
+
+    def known(self, asked: Asked) -> Content | None: ...
+
+    def is_here(self, digest: str) -> bool: ...
+
+    def artifact(self, content: Content, fingerprint: str) -> Artifact: ...
+
+    def held(self, digest: str, size: int) -> Artifact | None:
+        """An artifact of ``size`` bytes that was fetched at some time; None when nobody knows it any more."""
+        ...
+
+    def holding(self, digest: str) -> AbstractContextManager[None]: ...
+
+    async def intact(self, digest: str) -> bool: ...
+
+    async def verify(self, digest: str) -> bool: ...
+
+    async def prune(self, keep: set[str]) -> int: ...
+
+    def note(self, digest: str, facts: str) -> None: ...
+
+    def usage(self) -> Usage: ...
+
+    def transferred(self, asked: Asked) -> Transferred | None: ...
+
+
+class Files:
+    """Of one server replica. ``source``: where a content came from; None when it is not wanted any more."""
+
+    def __init__(self, cache: Cache, source: Callable[[PreparedModel], Asked | None]) -> None:
+        self._cache = cache
+        self._source = source
+
+    @asynccontextmanager
+    async def present(self, model: PreparedModel) -> AsyncIterator[None]:
+        """Its files are here, and as they were published, for as long as the block runs. Raises ArtifactError."""
+        digest = model.artifact.name
+        with self._cache.holding(digest):
+            if not (self._cache.is_here(digest) and await self._cache.intact(digest)):
+                await self._bring(model, digest)
+            yield
+
+    async def _bring(self, model: PreparedModel, digest: str) -> None:
+        asked = self._source(model)
+        if asked is None:
+            raise ArtifactError(f"the files of model '{model.name}' are not here any more")
+        found = await self._cache.fetch(asked)
+        if found.digest != digest:
+            raise ArtifactError(
+                f"{asked.storage_uri} has other files by now than when model '{model.name}' was registered, and these "
+                "are not here any more; apply the model again"
+            )

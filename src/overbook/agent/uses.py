@@ -1,0 +1,42 @@
+"""What this replica does with contents at this moment, for whoever makes room on the disk. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Set
+
+from overbook.agent.assigned import AssignedContent, Assignment
+from overbook.artifacts.cache import Use
+from overbook.artifacts.disk import Hold
+from overbook.residency.entry import Entry
+from overbook.residency.events import ModelName
+from overbook.residency.states import CHARGED
+
+
+def uses(
+    assigned: Iterable[Assignment],
+    entries: Mapping[ModelName, Entry],
+    *,
+    busy: Set[str],
+    wall: Callable[[float], float],
+) -> Mapping[str, Use]:
+    """By digest. ``busy``: digests that somebody reads or will read soon; ``wall``: Unix seconds of the core's time."""
+    found: dict[str, Use] = {}
+    for each in assigned:
+        entry = entries.get(ModelName(each.spec.name))
+        used = 0.0 if entry is None else wall(entry.last_used)
+        for content in each.contents:
+            digest = content.artifact.digest
+            use = Use(_hold(each, content, entry, busy), used)
+            before = found.get(digest, use)
+            found[digest] = Use(max(use.hold, before.hold), max(use.last_used, before.last_used))
+    return found
+
+
+def _hold(
+    assignment: Assignment, content: AssignedContent, entry: Entry | None, busy: Set[str]
+) -> Hold:
+    older = content is not assignment.content
+    if assignment.spec.pinned or older or (entry is not None and entry.state in CHARGED):
+        # Of an older content nobody can say that its address still has it.
+        return Hold.FIRM
+    return Hold.BRIEFLY if content.artifact.digest in busy else Hold.NONE

@@ -1,0 +1,77 @@
+"""Opens the cache of artifacts that agents of this process share: where it lies, how large it may be, whom it asks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from overbook.agent.part import MachineArtifacts
+from overbook.artifacts.cache import ArtifactCache
+from overbook.artifacts.fetching import Fetcher
+from overbook.artifacts.secrets.environment import taken
+from overbook.artifacts.secrets.folder import SecretFolder
+from overbook.artifacts.secrets.known import Changed, Secrets
+from overbook.artifacts.sources.factory import Sources
+from overbook.artifacts.sources.limits import FetchLimits
+from overbook.database import tell_log
+from overbook.machine.options import ArtifactOptions
+
+# Of what is free on the disk, and of what the cache has there already: the rest is for others, and for logs.
+_SHARE: Final = 0.8
+_CACHE: Final = "cache"
+
+
+@asynccontextmanager
+async def opened(
+    folder: Path, options: ArtifactOptions, tell: Callable[[str], None] = tell_log
+) -> AsyncIterator[MachineArtifacts]:
+    """The cache in this folder, for as long as the block runs."""
+    listeners: list[Changed] = []
+
+    def changed(names: frozenset[str]) -> None:
+        for each in listeners:
+            each(names)
+
+    folder_of_secrets = None if options.secrets is None else SecretFolder(options.secrets)
+    secrets = Secrets(folder_of_secrets, taken(os.environ), changed)
+    sources = Sources(FetchLimits(options.fetches, options.fetch_rate), os.environ)
+    cache = ArtifactCache(
+        folder / _CACHE,
+        Fetcher(sources.of, secrets, time.monotonic),
+        budget=options.cache_size or _share(folder / _CACHE),
+        tell=tell,
+        machine=socket.gethostname(),
+    )
+    watching = asyncio.create_task(secrets.watch(), name="secrets")
+    try:
+        yield MachineArtifacts(cache, secrets, listeners)
+    finally:
+        watching.cancel()
+        await asyncio.wait({watching})
+        cache.close()
+        await sources.close()
+
+
+def drop_former(state_dir: Path) -> None:
+    """Each agent had a cache of its own once; what was in there is fetched into the one that they share. Blocking."""
+    for former in (state_dir / "agents").glob(f"*/{_CACHE}"):
+        shutil.rmtree(former, ignore_errors=True)
+
+
+def _share(cache: Path) -> int:
+    """Bytes. Blocking."""
+    cache.mkdir(parents=True, exist_ok=True)
+    info = os.statvfs(cache)
+    own = sum(
+        each.stat(follow_symlinks=False).st_blocks * 512
+        for each in cache.rglob("*")
+        if not each.is_symlink()
+    )
+    return int(_SHARE * (info.f_bavail * info.f_frsize + own))
