@@ -19,15 +19,16 @@ from typing import Final, TypeVar
 from overbook.artifacts.address import Asked
 from overbook.artifacts.archives import Bounds, unpack
 from overbook.artifacts.digests import content_of
-from overbook.artifacts.durable import made_durable
 from overbook.artifacts.errors import ArtifactError, SourceError
 from overbook.artifacts.fetching import Fetcher
 from overbook.artifacts.folder import ContentFolder, remove
 from overbook.artifacts.index import Content
-from overbook.artifacts.local import CheckStopped, copy_artifact
+from overbook.artifacts.keeping import keep
+from overbook.artifacts.local import copy_artifact
 from overbook.artifacts.seals import seal_of
 from overbook.artifacts.sources.protocol import Listing, Received
 from overbook.artifacts.space import Space
+from overbook.artifacts.stopping import CheckStopped
 from overbook.artifacts.survey import look
 from overbook.artifacts.transfer import Transfer
 from overbook.artifacts.walk import MAX_ENTRIES
@@ -123,7 +124,7 @@ class Arrivals:
             for each in received:
                 unpack(into / each.name, tree, bounds, check)
         found = content_of(tree, known, check)
-        made_durable(tree)
+        keep(tree, check)
         return self._published(tree, found.digest, found.bytes, began)
 
     def _published(self, tree: Path, digest: str, size: int, began: float) -> Content:

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from overbook.artifacts.local import sync_folder
+from overbook.artifacts.keeping import sync_folder
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{40}")
 _KEY: Final = re.compile(r"[0-9a-f]{32}")

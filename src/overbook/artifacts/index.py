@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from overbook.artifacts.local import Digested
+from overbook.artifacts.digests import Digested
 from overbook.artifacts.survey import Survey
 from overbook.database import opened
 

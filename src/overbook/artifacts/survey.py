@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from overbook.artifacts.address import local_path
+from overbook.artifacts.entries import entries_of, of_version
 from overbook.artifacts.errors import ArtifactError
-from overbook.artifacts.local import entries_of
 from overbook.artifacts.made_for import made_for
+from overbook.artifacts.names import refuse_names
 from overbook.manifests.problems import shown
 
 log = logging.getLogger(__name__)
@@ -42,13 +43,15 @@ class NotNow:
     reason: str
 
 
-def survey(storage_uri: str) -> Survey | str:
-    """Looks at an address; returns, as text for people, why no model can be there.
+def survey(storage_uri: str, version: str = "", machine: str = "") -> Survey | str:
+    """Looks at an address of this ``machine``; returns, as text for people, why no model can be there.
+
+    ``version``: of the folders of versions this one alone; "" for all.
 
     Files are somebody else's: whatever looking at them raises is the failure of this address alone.
     """
     try:
-        return look(local_path(storage_uri))
+        return look(local_path(storage_uri, machine), version)
     except ArtifactError as error:
         return str(error)
     except Exception as error:
@@ -57,12 +60,13 @@ def survey(storage_uri: str) -> Survey | str:
         return f"{told}; expected a model's file or folder"
 
 
-def look(path: str) -> Survey:
+def look(path: str, version: str = "") -> Survey:
     """Looks at a file or folder. Raises ArtifactError when it cannot be a model."""
     try:
         digest = hashlib.blake2b(digest_size=16)
         info = os.stat(path)
         if stat.S_ISREG(info.st_mode):
+            refuse_names([os.path.basename(path)], path)
             line = f"{os.path.basename(path)}\0{info.st_size}\0{info.st_mtime_ns}"
             digest.update(line.encode(errors="surrogateescape"))
             return Survey(info.st_size, digest.hexdigest())
@@ -71,7 +75,8 @@ def look(path: str) -> Survey:
                 f"{shown(path)} is a device, pipe or socket; expected a model's file or folder"
             )
         # Of folders only what is in them counts.
-        entries = [each for each in entries_of(Path(path), Path(path).resolve()) if not each.folder]
+        found = of_version(entries_of(Path(path), Path(path).resolve()), version)
+        entries = [each for each in found if not each.folder]
     except FileNotFoundError:
         raise ArtifactError(
             f"{shown(path)} does not exist; expected a model's file or folder"
