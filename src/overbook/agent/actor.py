@@ -122,7 +122,6 @@ class Actor:
             accuser=self._accuser,
             notices=ports.notices,
             meter=ports.meter,
-            present=ports.present,
             clock=self._clock,
             feed=self.feed,
             size=ports.size,
@@ -149,6 +148,7 @@ class Actor:
             ),
             repair=self._repaired,
             meter=ports.meter,
+            present=ports.present,
             watched=self._accuser.watched,
         )
 

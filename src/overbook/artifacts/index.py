@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from overbook.artifacts.digests import Digested
 from overbook.artifacts.survey import Survey
 from overbook.database import opened
 
@@ -45,10 +44,6 @@ class Content:
     seconds: float | None = None
     facts: str = ""
     last_used: float = 0.0
-
-    @property
-    def digested(self) -> Digested:
-        return Digested(self.digest, self.bytes)
 
 
 class Index:

@@ -27,6 +27,10 @@ SILENCE_LIMIT: Final = 90.0
 SERVER_LOG_SIZE: Final = 10 * 1024 * 1024
 
 
+# Processes and connections that fetch models' files at the same time.
+FETCHES: Final = 4
+
+
 def default_state_dir(environment: Mapping[str, str], home: Path) -> Path:
     """`$OVERBOOK_STATE_DIR`, else `$XDG_STATE_HOME/overbook`, else `~/.local/state/overbook`."""
     if own := environment.get("OVERBOOK_STATE_DIR"):
@@ -40,11 +44,13 @@ def default_state_dir(environment: Mapping[str, str], home: Path) -> Path:
 class ArtifactOptions:
     """Of whatever fetches models' files. ``cache_size``: bytes of them on the disk, None for a share of it.
 
-    ``fetch_rate``: bytes per second of all fetches together, None for as fast as it goes. ``deny_pickle``: artifacts
+    ``fetches``: how many processes and connections fetch at a time, ``fetch_rate``: bytes per second of all of them
+    together, None for as fast as it goes. ``deny_pickle``: artifacts
     with pickles in them are refused. ``secrets``: a folder of them.
     """
 
     cache_size: int | None = None
+    fetches: int = FETCHES
     fetch_rate: int | None = None
     deny_pickle: bool = False
     secrets: Path | None = None

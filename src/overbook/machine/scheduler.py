@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 from overbook.agent.surveys import seen
+from overbook.artifacts.address import Asked
+from overbook.artifacts.survey import Survey
 from overbook.placement import Provider
 from overbook.runtimes.capabilities import sources
 from overbook.scheduler.manifests_in import Defaults
 from overbook.scheduler.part import SchedulerConfig
+from overbook.scheduler.records import ArtifactAddress
 
 
 def scheduler_config(
@@ -25,8 +29,12 @@ def scheduler_config(
         api_port=api_port,
         defaults=defaults,
         providers=providers(),
-        look=None if alone else seen,
+        look=None if alone else _look,
     )
+
+
+def _look(address: ArtifactAddress) -> Survey | str:
+    return seen(Asked(address.storage_uri, address.version), socket.gethostname())
 
 
 def providers() -> tuple[Provider, ...]:

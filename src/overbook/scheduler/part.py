@@ -24,6 +24,7 @@ from overbook.scheduler.api import ReadyCheck, create_app
 from overbook.scheduler.calls import Calls
 from overbook.scheduler.errors import Invalid, PortInUse, SchedulerError
 from overbook.scheduler.manifests_in import Defaults
+from overbook.scheduler.records import ArtifactAddress
 from overbook.scheduler.service import SchedulerService
 from overbook.scheduler.store import Store
 from overbook.scheduler.surveyor import Surveyor
@@ -52,7 +53,7 @@ class SchedulerConfig:
     api_port: int = 9001
     defaults: Defaults = field(default_factory=Defaults)
     providers: tuple[Provider, ...] = ()
-    look: Callable[[str], Survey | str] | None = None
+    look: Callable[[ArtifactAddress], Survey | str] | None = None
 
 
 def default_settings(

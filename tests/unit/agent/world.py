@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from overbook.agent.activation import Activation
 from overbook.agent.assembly import AgentLimits, AgentPorts, assemble
 from overbook.agent.clock import Clock
+from overbook.agent.fetches import Looks
 from overbook.agent.followers import Follower
 from overbook.agent.guesses import Guess
 from overbook.agent.kinds import ArtifactKind
@@ -24,8 +26,12 @@ from overbook.agent.operations import OperationLimits
 from overbook.agent.proven import Proven
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel, Weight
 from overbook.agent.supervisor import RestartLimits
+from overbook.artifacts.address import Asked
 from overbook.artifacts.cache import Artifact
-from overbook.artifacts.errors import ArtifactError
+from overbook.artifacts.errors import ArtifactError, SourceError
+from overbook.artifacts.index import Content
+from overbook.artifacts.space import Usage
+from overbook.artifacts.transfer import Transferred
 from overbook.residency.effects import Cause
 from overbook.residency.events import ModelName, Ticket
 from overbook.residency.replica import Limits
@@ -52,15 +58,56 @@ class FakeCache:
     verified: list[str] = field(default_factory=list)
     kept: list[set[str]] = field(default_factory=list)
     sequence_idle: float = 0.0
+    # Digests whose files left the disk; what is known of each; who reads it.
+    left: set[str] = field(default_factory=set)
+    facts: dict[str, str] = field(default_factory=dict)
+    contents: dict[Asked, Content] = field(default_factory=dict)
+    holds: Counter[str] = field(default_factory=Counter)
+    troubles: dict[str, SourceError] = field(default_factory=dict)
 
-    async def fetch(self, storage_uri: str, fingerprint: str) -> Artifact:
+    async def fetch(self, asked: Asked) -> Artifact:
+        storage_uri = asked.storage_uri
         await asyncio.sleep(self.seconds.get(storage_uri, 0.0))
         if storage_uri in self.failures:
             raise ArtifactError(self.failures[storage_uri])
+        if storage_uri in self.troubles:
+            raise self.troubles[storage_uri]
         self.fetched.append(storage_uri)
-        digest = self._digest(storage_uri, fingerprint)
+        digest = self._digest(storage_uri, asked.fingerprint)
         self.damaged.discard(digest)
-        return Artifact(Path("/cache") / digest, digest, self.sizes.get(storage_uri, MB))
+        self.left.discard(digest)
+        artifact = Artifact(Path("/cache") / digest, digest, self.sizes.get(storage_uri, MB))
+        if asked.fingerprint:
+            self.contents[asked] = Content(digest, artifact.bytes)
+        return artifact
+
+    def known(self, asked: Asked) -> Content | None:
+        found = self.contents.get(asked)
+        return None if found is None else replace(found, facts=self.facts.get(found.digest, ""))
+
+    def is_here(self, digest: str) -> bool:
+        return digest not in self.left
+
+    def artifact(self, content: Content, fingerprint: str) -> Artifact:
+        return Artifact(Path("/cache") / content.digest, content.digest, content.bytes, fingerprint)
+
+    @contextlib.contextmanager
+    def holding(self, digest: str) -> Iterator[None]:
+        self.holds[digest] += 1
+        yield
+        self.holds[digest] -= 1
+
+    async def intact(self, digest: str) -> bool:
+        return True
+
+    def note(self, digest: str, facts: str) -> None:
+        self.facts[digest] = facts
+
+    def usage(self) -> Usage:
+        return Usage(0, 0, 0, 0)
+
+    def transferred(self, asked: Asked) -> Transferred | None:
+        return None
 
     def _digest(self, storage_uri: str, fingerprint: str = "1") -> str:
         return self.digests.get(storage_uri) or f"{storage_uri}-{fingerprint}".strip("/")
@@ -83,6 +130,16 @@ class FakeCache:
     async def prune(self, keep: set[str]) -> int:
         self.kept.append(keep)
         return 0
+
+
+async def nothing(folder: Path) -> str:
+    """What no file tells."""
+    return ""
+
+
+async def nobody(folder: Path) -> tuple[str, ...]:
+    """Whom no file calls."""
+    return ()
 
 
 class Server(FakeServer):
@@ -187,8 +244,12 @@ class World:
                 server=self.server,
                 spare=None,
                 cache=self.cache,
-                kind_of=self.cache.kind_of,
-                sequence_idle_of=self.cache.sequence_idle_of,
+                looks=Looks(
+                    kind=self.cache.kind_of,
+                    sequence_idle=self.cache.sequence_idle_of,
+                    made_for=nothing,
+                    callees=nobody,
+                ),
                 probe=self.probe,
                 members=tuple,
                 gpus=NoGpus(),

@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
-
-CONCURRENT: Final = 4
 
 
 class FetchLimits:
@@ -15,7 +12,7 @@ class FetchLimits:
     of them together, None for as fast as it goes.
     """
 
-    def __init__(self, concurrent: int = CONCURRENT, rate: int | None = None) -> None:
+    def __init__(self, concurrent: int, rate: int | None = None) -> None:
         self.concurrent = concurrent
         self.rate = rate
         self._slots = asyncio.Semaphore(concurrent)
