@@ -18,6 +18,7 @@ from overbook.artifacts.survey import Survey, survey
 from overbook.scheduler.api import ReadyCheck
 from overbook.scheduler.manifests_in import Defaults
 from overbook.scheduler.part import SchedulerConfig, SchedulerPart, running_scheduler
+from overbook.scheduler.records import ArtifactAddress
 from overbook.wire import common_pb2, scheduler_pb2_grpc
 from overbook.wire import scheduler_pb2 as pb
 from overbook.wire.channel import CHANNEL_OPTIONS
@@ -293,12 +294,17 @@ class Harness:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
+def survey_at(address: ArtifactAddress) -> Survey | str:
+    """What is there, on this machine."""
+    return survey(address.storage_uri, address.version)
+
+
 @contextlib.asynccontextmanager
 async def harness(
     folder: Path,
     defaults: Defaults | None = None,
     missing: ReadyCheck = lambda: None,
-    look: Callable[[str], Survey | str] | None = survey,
+    look: Callable[[ArtifactAddress], Survey | str] | None = survey_at,
 ) -> AsyncIterator[Harness]:
     """``look``: None for a scheduler that is on no machine with agents."""
     config = SchedulerConfig(

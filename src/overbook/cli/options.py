@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import click
 
 from overbook.client.addresses import DEFAULT_API_URL, DEFAULT_URL
-from overbook.machine.options import LOOPBACK
+from overbook.machine.options import FETCHES, LOOPBACK, ArtifactOptions
 from overbook.manifests.durations import parse_seconds, parse_wait
 from overbook.manifests.quantities import parse_bytes
 
@@ -186,6 +187,55 @@ def server_log_size_option(function: _Function) -> _Function:
         show_default=True,
         help="Of an inference server's log; two earlier files of that size are kept.",
     )(function)
+
+
+def artifact_options(function: _Function) -> _Function:
+    """`--cache-size`, `--fetch-rate`, `--fetches`, `--deny-pickle` and `--secrets`, of whatever fetches models' files;
+    see `fetched_how`.
+    """
+    size = click.option(
+        "--cache-size",
+        type=parse_quantity,
+        metavar="BYTES",
+        envvar="OVERBOOK_CACHE_SIZE",
+        show_envvar=True,
+        help="How much disk models' files may take; those of cold models leave for others.  [default: 80% of what is free]",
+    )
+    rate = click.option(
+        "--fetch-rate",
+        type=parse_quantity,
+        metavar="BYTES",
+        envvar="OVERBOOK_FETCH_RATE",
+        show_envvar=True,
+        help="Fetch models' files at so many bytes per second at most, all together.  [default: no limit]",
+    )
+    at_once = click.option(
+        "--fetches",
+        type=click.IntRange(1, 64),
+        default=FETCHES,
+        show_default=True,
+        help="How many fetches run at the same time.",
+    )
+    pickles = click.option(
+        "--deny-pickle",
+        is_flag=True,
+        help="Refuse models with pickles in them, which are code; a Server may say so for itself (denyPickle).",
+    )
+    secrets = click.option(
+        "--secrets",
+        type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path),
+        metavar="DIR",
+        envvar="OVERBOOK_SECRETS",
+        show_envvar=True,
+        help="A folder of secrets that models name (secretName), each a file or a mounted Kubernetes Secret.",
+    )
+    return size(rate(at_once(pickles(secrets(function)))))
+
+
+def fetched_how(given: dict[str, Any]) -> ArtifactOptions:
+    """What `artifact_options` were given; takes them out."""
+    names = ("cache_size", "fetch_rate", "fetches", "deny_pickle", "secrets")
+    return ArtifactOptions(**{name: given.pop(name) for name in names})
 
 
 def metrics_options(function: _Function) -> _Function:

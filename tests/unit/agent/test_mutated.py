@@ -14,7 +14,6 @@ import random
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +21,7 @@ import pytest
 
 from overbook.agent.assembly import AgentLimits, AgentPorts, assemble
 from overbook.agent.clock import Clock
+from overbook.agent.fetches import Looks
 from overbook.agent.guesses import Guess
 from overbook.agent.kinds import kind_of
 from overbook.agent.looking import MOST_TOLD
@@ -32,14 +32,16 @@ from overbook.agent.memory.store import SizeStore
 from overbook.agent.notices import Notices
 from overbook.agent.operations import OperationLimits
 from overbook.agent.proven import Proven
-from overbook.agent.servers.factory import sequence_idle
+from overbook.agent.servers.factory import callees, sequence_idle
 from overbook.agent.servers.mlserver.server import MlserverConfig, MlserverServer
 from overbook.agent.servers.mlserver.settings import server_settings
 from overbook.agent.servers.protocol import InferenceServer
 from overbook.agent.servers.triton import config as triton_config
 from overbook.agent.servers.triton.server import TritonConfig, TritonServer
 from overbook.agent.supervisor import RestartLimits
+from overbook.artifacts.address import Asked
 from overbook.artifacts.cache import Artifact
+from overbook.artifacts.made_for import made_for_in
 from overbook.residency.events import ModelName
 from overbook.residency.replica import Limits
 from overbook.wire import scheduler_pb2 as pb
@@ -52,7 +54,7 @@ from tests.unit.agent.mutations import (
     written,
 )
 from tests.unit.agent.servers.triton.artifacts import ALL
-from tests.unit.agent.world import MB
+from tests.unit.agent.world import MB, FakeCache
 
 # Seconds of the processor for one look at an artifact, and of waiting for its end.
 SLOWEST: Final = 5.0
@@ -60,21 +62,11 @@ PATIENCE: Final = 30.0
 NAME: Final = "iris"
 
 
-@dataclass(frozen=True, slots=True)
-class InPlace:
+class InPlace(FakeCache):
     """A cache that copies nothing: the artifact is where it was made."""
 
-    async def fetch(self, storage_uri: str, fingerprint: str) -> Artifact:
-        return Artifact(Path(storage_uri), fingerprint, 1)
-
-    def held(self, digest: str, size: int) -> Artifact | None:
-        return None
-
-    async def verify(self, digest: str) -> bool:
-        return True
-
-    async def prune(self, keep: set[str]) -> int:
-        return 0
+    async def fetch(self, asked: Asked) -> Artifact:
+        return Artifact(Path(asked.storage_uri), asked.fingerprint, 1)
 
 
 class Looker:
@@ -90,8 +82,12 @@ class Looker:
                 server=server,
                 spare=None,
                 cache=InPlace(),
-                kind_of=lambda folder: asyncio.to_thread(kind_of, folder),
-                sequence_idle_of=lambda folder: asyncio.to_thread(sequence_idle, folder),
+                looks=Looks(
+                    kind=lambda folder: asyncio.to_thread(kind_of, folder),
+                    sequence_idle=lambda folder: asyncio.to_thread(sequence_idle, folder),
+                    made_for=lambda folder: asyncio.to_thread(made_for_in, folder),
+                    callees=lambda folder: asyncio.to_thread(callees, folder),
+                ),
                 probe=probe,
                 members=lambda: probe.members,
                 gpus=NoGpus(),

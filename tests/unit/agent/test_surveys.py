@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from overbook.agent.surveys import Surveys
+from overbook.agent.surveys import Surveys, seen
+from overbook.artifacts.address import Asked
+from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.survey import Survey
 from overbook.wire import scheduler_pb2 as pb
 
@@ -21,6 +24,15 @@ def hanging() -> Iterator[threading.Event]:
     end.set()
 
 
+async def elsewhere(asked: Asked) -> Survey:
+    if asked.storage_uri == "s3://bucket/m":
+        return Survey(5, "f", "triton")
+    if asked.storage_uri == "s3://hangs/m":
+        await asyncio.sleep(3600.0)
+    trouble = Trouble.UNREACHABLE if asked.storage_uri == "s3://down/m" else Trouble.NOT_FOUND
+    raise SourceError(trouble, f"{asked.storage_uri} is {trouble.value}")
+
+
 def asked_for(*uris: str, number: int = 1) -> pb.Look:
     return pb.Look(id=number, artifacts=[pb.Artifact(storage_uri=each) for each in uris])
 
@@ -30,7 +42,7 @@ async def test_answers_come_in_the_order_of_the_addresses(tmp_path: Path) -> Non
         (tmp_path / f"m{number}").mkdir()
         (tmp_path / f"m{number}" / "model.joblib").write_bytes(b"x" * (number + 1))
     (tmp_path / "empty").mkdir()
-    surveys = Surveys()
+    surveys = Surveys(seen, elsewhere)
     names = [f"m{number}" for number in range(9)]
     uris = [str(tmp_path / name) for name in (*names, "empty", "nowhere")]
     answer = await surveys.of(asked_for(*uris, "s3://bucket/m", number=7))
@@ -41,16 +53,27 @@ async def test_answers_come_in_the_order_of_the_addresses(tmp_path: Path) -> Non
     assert all(each.fingerprint and not each.error for each in found)
     assert "is empty" in empty.error
     assert "does not exist" in nowhere.error
-    assert "remote artifacts aren't supported yet" in remote.error
+    assert (remote.bytes, remote.fingerprint, remote.made_for) == (5, "f", "triton")
+
+
+async def test_what_a_source_cannot_say_now_is_told_apart_from_what_is_not_there() -> None:
+    surveys = Surveys(seen, elsewhere, longest_remote=0.05)
+    answer = await surveys.of(asked_for("s3://down/m", "s3://empty/m", "s3://hangs/m"))
+    surveys.close()
+    down, gone, hanging = answer.artifacts
+    assert (down.error, down.passing) == ("s3://down/m is unreachable", True)
+    assert (gone.error, gone.passing) == ("s3://empty/m is not found", False)
+    assert hanging.passing
+    assert hanging.error.startswith("looking at s3://hangs/m did not end within 0.05 s")
 
 
 async def test_a_disk_that_hangs_fails_its_own_address_alone(hanging: threading.Event) -> None:
-    def look(uri: str) -> Survey | str:
-        if uri == "/hangs":
+    def look(asked: Asked) -> Survey | str:
+        if asked.storage_uri == "/hangs":
             hanging.wait()
         return Survey(1, "f")
 
-    surveys = Surveys(look, longest=0.05)
+    surveys = Surveys(look, elsewhere, longest=0.05)
     answer = await surveys.of(asked_for("/a", "/hangs", "/b", "/c", "/d", "/e"))
     surveys.close()
     errors = [each.error for each in answer.artifacts]
@@ -59,7 +82,7 @@ async def test_a_disk_that_hangs_fails_its_own_address_alone(hanging: threading.
 
 
 async def test_a_name_that_is_no_text_is_told_all_the_same() -> None:
-    surveys = Surveys(lambda uri: "bad \udcff name\0")
+    surveys = Surveys(lambda asked: "bad \udcff name\0", elsewhere)
     answer = await surveys.of(asked_for("/a"))
     surveys.close()
     assert answer.artifacts[0].error == "bad ? name?"

@@ -113,7 +113,9 @@ async def api(request: pytest.FixtureRequest) -> AsyncIterator[tuple[httpx.Async
         actor.events.add(
             "Lost", kind=kind, name=name, message=STRANGE, time=2.5, warning=True, replica=HERE
         )
-    transport = httpx.ASGITransport(create_app(actor, Surveyor(actor, survey), lambda: None))
+    transport = httpx.ASGITransport(
+        create_app(actor, Surveyor(actor, lambda each: survey(each.storage_uri)), lambda: None)
+    )
     async with httpx.AsyncClient(transport=transport, base_url="http://api") as http:
         yield http, world
     await actor.close()

@@ -9,6 +9,8 @@ import click
 from overbook.cli.options import (
     PORT,
     activation_timeout_option,
+    artifact_options,
+    fetched_how,
     grace_option,
     metrics_options,
     parse_quantity,
@@ -155,6 +157,7 @@ def scheduler(
 @grace_option
 @silence_limit_option
 @server_log_size_option
+@artifact_options
 @click.pass_context
 def agent(ctx: click.Context, /, **_: object) -> None:
     """An agent and its inference server.
@@ -182,6 +185,7 @@ def agent(ctx: click.Context, /, **_: object) -> None:
         grace=given["grace"],
         silence_limit=given["silence_limit"],
         server_log_size=given["server_log_size"],
+        artifacts=fetched_how(given),
         metrics=MetricsOptions(given["metrics_host"], given["metrics_port"]),
     )
     ctx.exit(run_agent(options))

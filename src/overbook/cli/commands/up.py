@@ -11,6 +11,8 @@ import click
 from overbook.cli.options import (
     PORT,
     activation_timeout_option,
+    artifact_options,
+    fetched_how,
     grace_option,
     parse_quantity,
     server_log_size_option,
@@ -74,6 +76,7 @@ from overbook.machine.options import (
 @grace_option
 @silence_limit_option
 @server_log_size_option
+@artifact_options
 @click.pass_context
 def up(ctx: click.Context, /, files: tuple[str, ...], state_dir: Path | None, **rest: Any) -> None:
     """Start Overbook on this machine, and serve until it is stopped.
@@ -89,7 +92,9 @@ def up(ctx: click.Context, /, files: tuple[str, ...], state_dir: Path | None, **
     from overbook.machine.up import run_up
 
     where = state_folder(state_dir)
-    ctx.exit(run_up(UpOptions(state_dir=where, documents=documents, **rest)))
+    artifacts = fetched_how(rest)
+    options = UpOptions(state_dir=where, documents=documents, artifacts=artifacts, **rest)
+    ctx.exit(run_up(options))
 
 
 def _documents(files: tuple[str, ...]) -> tuple[JsonObject, ...]:

@@ -50,6 +50,7 @@ class Bench:
         self.loaded: set[str] = set()
         self.tried: list[tuple[str, Exception | None]] = []
         self.room: Room | None = None
+        self.read: list[str] = []
         self.weigher = Weigher(
             WeigherPorts(
                 scale=self.scale,
@@ -58,8 +59,14 @@ class Bench:
                 room=lambda: self.room,
                 base=lambda: 100 * MB,
                 tried=lambda model, error: self.tried.append((model.name, error)),
+                present=self.present,
             )
         )
+
+    @contextlib.asynccontextmanager
+    async def present(self, model: PreparedModel) -> AsyncIterator[None]:
+        self.read.append(model.name)
+        yield
 
     def want(self, *names: str) -> None:
         for name in names:

@@ -1,0 +1,47 @@
+"""Who serves which address: one source of each kind, made when the first address asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final
+
+from overbook.artifacts.address import scheme_of
+from overbook.artifacts.sources.limits import FetchLimits
+from overbook.artifacts.sources.protocol import Source
+from overbook.artifacts.sources.rclone.source import RcloneSource
+from overbook.artifacts.sources.web.download import Downloader
+from overbook.artifacts.sources.web.http import HttpSource
+from overbook.artifacts.sources.web.hub.source import HubSource
+from overbook.artifacts.sources.web.mlflow import MlflowSource
+from overbook.artifacts.sources.web.registry.source import RegistrySource
+
+_RCLONE: Final = "rclone"
+
+
+class Sources:
+    """``limits``: of all of them together. ``environ``: what this machine's own identity and remotes are told by."""
+
+    def __init__(self, limits: FetchLimits, environ: Mapping[str, str]) -> None:
+        self._downloader = Downloader(limits)
+        self._makers: Mapping[str, Callable[[], Source]] = {
+            "http": partial(HttpSource, self._downloader),
+            "hf": partial(HubSource, self._downloader),
+            "oci": partial(RegistrySource, self._downloader),
+            "models": partial(MlflowSource, self._downloader, other=self.of),
+            _RCLONE: partial(RcloneSource, limits, environ),
+        }
+        self._made: dict[str, Source] = {}
+
+    def of(self, storage_uri: str) -> Source:
+        """Raises SourceError for what is no address."""
+        scheme, _ = scheme_of(storage_uri)
+        kind = "http" if scheme in ("http", "https") else scheme
+        kind = kind if kind in self._makers else _RCLONE
+        if kind not in self._made:
+            self._made[kind] = self._makers[kind]()
+        return self._made[kind]
+
+    async def close(self) -> None:
+        """Nothing may be asked afterwards."""
+        await self._downloader.close()
