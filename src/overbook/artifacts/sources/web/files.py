@@ -12,8 +12,14 @@ from overbook.artifacts.sources.protocol import RemoteFile
 class WebFile:
     """``file``: as it was listed. ``url``: where its bytes are. ``headers``: to be sent there and, where that leads
     elsewhere, nowhere else; they are in no text that is made of it.
+
+    ``secret``: what people call the secret that the headers were made of, "" for none; errors name it.
+    ``validator``: the ETag, or else the Last-Modified, that ``url`` had when it was listed; with another one the file
+    has changed. "" where it is not known, or where others vouch for the content.
     """
 
     file: RemoteFile
-    url: str
+    url: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
+    secret: str = ""
+    validator: str = ""
