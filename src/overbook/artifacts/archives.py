@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from overbook.artifacts.compressed import Decompressed, compression_of
 from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.keeping import keep, open_regular
 from overbook.artifacts.stopping import CheckStopped
 from overbook.artifacts.unpacking import tars, zips
-from overbook.artifacts.unpacking.compressed import Decompressed, compression_of
 from overbook.artifacts.unpacking.layers import Layers
 from overbook.artifacts.unpacking.members import Member
 from overbook.artifacts.unpacking.placing import Bounds, Place, put
@@ -26,6 +26,7 @@ __all__ = ["Bounds", "unpack", "unpack_layers"]
 
 
 _OF_TARS: Final = ("gzip", "bz2", "xz", "lzma")
+_ZSTD: Final = b"\x28\xb5\x2f\xfd"
 _EXPECTED: Final = "expected a .tar, .tar.gz, .tar.bz2, .tar.xz or .zip"
 
 
@@ -89,6 +90,7 @@ def _members_of_tar(file: BinaryIO, source: str) -> Iterator[Member]:
     if tars.is_tar(head):
         return tars.members(file, source)
     if compression not in _OF_TARS:
+        compression = "zstd" if head.startswith(_ZSTD) else compression
         told = f"is compressed by {compression}" if compression else "is no archive"
         raise SourceError(Trouble.REFUSED, f"{source} {told}; {_EXPECTED}")
     if not tars.is_tar(_head_of(Decompressed(file, compression, source))):

@@ -11,8 +11,8 @@ import tarfile
 from collections.abc import Iterator
 from typing import Final, Protocol
 
+from overbook.artifacts.compressed import Undecodable
 from overbook.artifacts.errors import ArtifactError, SourceError, Trouble
-from overbook.artifacts.unpacking.compressed import Undecodable
 from overbook.artifacts.unpacking.members import HARD_LINK, Member, plain
 from overbook.manifests.problems import shown
 

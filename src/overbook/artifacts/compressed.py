@@ -28,7 +28,6 @@ _MAGIC: Final = {
     b"\xfd7zXZ": "xz",
     b"\x5d\x00": "lzma",
     b"\x04\x22\x4d\x18": "lz4",
-    b"\x28\xb5\x2f\xfd": "zstd",
 }
 
 
