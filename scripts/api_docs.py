@@ -18,6 +18,7 @@ from overbook.scheduler.api import create_app
 from overbook.scheduler.manifests_in import Defaults
 from overbook.scheduler.store import Store
 from overbook.scheduler.surveyor import Surveyor
+from overbook.scheduler.vault import Vault
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "api.md"
 # What lies between these two lines is made here; the rest of the page is written by hand.
@@ -31,7 +32,7 @@ Schema: TypeAlias = Mapping[str, Any]
 
 def described() -> Schema:
     """The API's own description. Nobody is asked for anything: the store is empty, and lies in memory."""
-    actor = Actor(Store(Path(":memory:")), Defaults(), time.time)
+    actor = Actor(Store(Path(":memory:")), Vault(Path("secrets.key")), Defaults(), time.time)
     return create_app(actor, Surveyor(actor, None), lambda: None).openapi()
 
 

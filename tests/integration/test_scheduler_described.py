@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import httpx
@@ -57,6 +58,7 @@ async def test_each_answer_that_is_described_is_answered_and_so(
         await commands(call)
         await refusals(call)
         await conflicts(call, running, agent)
+        await secrets(call, tmp_path / "scheduler" / "secrets.key")
         session.cancel()
         await unavailable(call, artifact, monkeypatch)
         await call("DELETE", "/api/v1/models/iris", 200)
@@ -128,11 +130,27 @@ async def conflicts(call: Caller, running: Harness, agent: ScriptedAgent) -> Non
     await running.until_reason("wine", "404")
 
 
+async def secrets(call: Caller, key: Path) -> None:
+    """One that is named by a model and one that is not; then the key is lost, and the next cannot be sealed."""
+    url = "/api/v1/secrets/minio"
+    await call("PUT", url, 200, {"name": "m", "type": "s3", "parameters": {"key": "x", "n": 5}})
+    await call("PUT", url, 200, {"text": "name: m\ntype: s3"})
+    await call("PUT", url, 400, {"text": "name: m"})
+    await call("PUT", url, 413, {"text": "x" * SMALL})
+    await call("GET", "/api/v1/secrets", 200)
+    await asyncio.to_thread(key.unlink)
+    await call("PUT", "/api/v1/secrets/other", 409, {"text": "name: m\ntype: s3"})
+    await call("DELETE", url, 200)
+    await call("DELETE", url, 404)
+
+
 async def unavailable(call: Caller, artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The agent is away, and then the disk is full."""
     await call("GET", LOG, 503)
     for each in ("activate", "evict"):
         await call("POST", f"/api/v1/models/iris/{each}", 503)
+
+    await call("PUT", "/api/v1/secrets/old", 200, {"text": "name: m\ntype: s3"})
 
     def full(store: Store, batch: Batch) -> None:
         raise StoreError("the disk is full")
@@ -143,5 +161,7 @@ async def unavailable(call: Caller, artifact: Path, monkeypatch: pytest.MonkeyPa
         await call("POST", "/api/v1/apply", 503, {"documents": documents})
         await call("POST", "/api/v1/models/iris/pin", 503)
         await call("POST", "/api/v1/models/huge/unpin", 503)
+        await call("PUT", "/api/v1/secrets/new", 503, {"text": "name: m\ntype: s3"})
+        await call("DELETE", "/api/v1/secrets/old", 503)
         await call("DELETE", "/api/v1/models/iris", 503)
         await call("DELETE", "/api/v1/servers/mlserver", 503)

@@ -12,10 +12,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final, TypeVar
 
+from overbook.artifacts.secrets.remote import RemoteSecret
 from overbook.metrics import VERDICTS
 from overbook.placement import Provider, ReplicaId
+from overbook.scheduler import secrets_in
 from overbook.scheduler.changes import Changes, Note
 from overbook.scheduler.errors import SchedulerError, Unavailable
 from overbook.scheduler.events import EventRing
@@ -26,6 +29,7 @@ from overbook.scheduler.manifests_in import Defaults
 from overbook.scheduler.rows import batch_of, restore
 from overbook.scheduler.state import State
 from overbook.scheduler.store import Store
+from overbook.scheduler.vault import Vault
 from overbook.scheduler.watchers import CatalogueHub, ServersHub
 
 _LOG: Final = logging.getLogger(__name__)
@@ -59,11 +63,13 @@ class Actor:
     def __init__(
         self,
         store: Store,
+        vault: Vault,
         defaults: Defaults,
         clock: Callable[[], float],
         providers: Sequence[Provider] = (),
     ) -> None:
         self._store = store
+        self._vault = vault
         self.defaults: Final = defaults
         self._clock = clock
         self._providers = tuple(providers)
@@ -88,7 +94,9 @@ class Actor:
     async def _reload(self, live: State | None) -> None:
         loop = asyncio.get_running_loop()
         snapshot = await loop.run_in_executor(self._thread, self._store.load)
+        secrets = await loop.run_in_executor(self._thread, self._vault.opened, snapshot.secrets)
         self.state = restore(snapshot, self.defaults, self.now(), live, self._providers)
+        self.state.secrets = secrets
 
     def stop_waiting(self) -> None:
         """From now on who only waits for something to happen is answered at once."""
@@ -117,6 +125,19 @@ class Actor:
         await self._queue.put(job)
         await job.done
         return results[0]
+
+    async def set_secret(self, remote: RemoteSecret) -> None:
+        """Seals, stores and tells agents of it. Raises Conflict, StoreError, Unavailable."""
+        loop = asyncio.get_running_loop()
+
+        async def take(state: State, now: float) -> None:
+            secrets_in.refuse_too_many(state, remote)
+            first = not state.secrets.keys() - {remote.secret}
+            seal = partial(self._vault.sealed, remote, now, first=first)
+            stored = await loop.run_in_executor(self._thread, seal)
+            secrets_in.put(state, remote.secret, stored)
+
+        await self.submit(take)
 
     async def unheard(self, replicas: Collection[ReplicaId] = ()) -> list[str]:
         """Waits until all gateways, and the agents of ``replicas``, act by what is durable now. At most HEARD_SECONDS.
@@ -245,6 +266,8 @@ class Actor:
             self.catalogue.mark(changes.routes, changes.replicas)
         if changes.server_list:
             self.servers.mark()
+        if changes.of_secrets:
+            self.links.tell_secrets()
         for replica in changes.configured:
             self.links.configure(replica)
         for replica, names in changes.told.items():

@@ -1,20 +1,18 @@
 """The control API (docs/api.md): HTTP in, the actor asked, JSON out. Decides nothing.
 
-What is asked and answered is described in `bodies`. Large answers are written here and not by FastAPI, which would
-check every field of every model once more.
+What is asked and answered is described in `bodies`, and written by `answers`. What concerns secrets is in
+`secrets_api`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final, TypeAlias, cast
 
 from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
-from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 
 from overbook import __version__
@@ -23,12 +21,14 @@ from overbook.metrics.page import CONTENT_TYPE, PAGE
 from overbook.placement import ReplicaId
 from overbook.scheduler import bodies, pins, status
 from overbook.scheduler.actor import Actor
+from overbook.scheduler.answers import answered, encoded, errors, json_response, refusal
 from overbook.scheduler.apply import FAILED, SKIPPED, Result, apply
 from overbook.scheduler.body_limit import BodyLimit
 from overbook.scheduler.displaced import losses
 from overbook.scheduler.errors import Conflict, Invalid, NotFound, SchedulerError, Unavailable
 from overbook.scheduler.events import Event
 from overbook.scheduler.manifests_in import set_pin
+from overbook.scheduler.secrets_api import secrets, with_body
 from overbook.scheduler.service import command
 from overbook.scheduler.state import State
 from overbook.scheduler.surveyor import Surveyor
@@ -48,13 +48,6 @@ _BITE: Final = 500
 _EVENTS_SHOWN: Final = 50
 # What FastAPI describes of its own accord: a refusal of a form that is not ours, see `_invalid_request`.
 _NOT_OURS: Final = ("HTTPValidationError", "ValidationError")
-_ERRORS: Final = {
-    400: "The request is wrong: correct it.",
-    404: "There is no such object.",
-    409: "The object's state forbids it: change that first.",
-    413: "The body is too large.",
-    503: "Not now: an agent or the disk is in the way. Try again.",
-}
 _NOT_READY: Final[dict[int | str, dict[str, Any]]] = {
     503: {
         "description": "Not everything is served yet.",
@@ -75,6 +68,7 @@ class _Api(FastAPI):
                 operation["responses"].pop("422", None)
         for name in _NOT_OURS:
             described["components"]["schemas"].pop(name, None)
+        described["components"]["schemas"] = with_body(described["components"]["schemas"])
         return described
 
 
@@ -91,6 +85,7 @@ def create_app(actor: Actor, surveyor: Surveyor, ready: ReadyCheck) -> FastAPI:
     app.include_router(_models(actor))
     app.include_router(_servers(actor))
     app.include_router(_logs(actor))
+    app.include_router(secrets(actor))
     app.include_router(_events(actor))
     app.include_router(_health(ready))
     app.add_exception_handler(SchedulerError, _scheduler_error)
@@ -101,7 +96,7 @@ def create_app(actor: Actor, surveyor: Surveyor, ready: ReadyCheck) -> FastAPI:
 
 async def _scheduler_error(request: Request, error: Exception) -> Response:
     code = next((code for kind, code in _CODES if isinstance(error, kind)), 503)
-    return _refusal(str(error), code)
+    return refusal(str(error), code)
 
 
 async def _invalid_request(request: Request, error: Exception) -> Response:
@@ -111,20 +106,20 @@ async def _invalid_request(request: Request, error: Exception) -> Response:
     for each in error.errors()[:3]:
         where = field_name(tuple(step for step in each["loc"] if step != "body")) or "body"
         lines.append(f"{where}: {shown(each.get('input'))}: {each['msg']}")
-    return _refusal("; ".join(lines), 400)
+    return refusal("; ".join(lines), 400)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     text = f"{request.method} {request.url.path}: {error.detail}; see /docs"
-    return _refusal(text, error.status_code)
+    return refusal(text, error.status_code)
 
 
 def _documents(actor: Actor, surveyor: Surveyor) -> APIRouter:
-    router = APIRouter(prefix="/api/v1", tags=["manifests"], responses=_errors(400, 413))
+    router = APIRouter(prefix="/api/v1", tags=["manifests"], responses=errors(400, 413))
 
-    @router.post("/apply", response_model=bodies.ApplyAnswer, responses=_errors(503))
+    @router.post("/apply", response_model=bodies.ApplyAnswer, responses=errors(503))
     async def apply_documents(body: bodies.ApplyBody) -> Response:
         """Each document is registered, or changes what was. All that succeed are durable when this answers.
 
@@ -166,7 +161,7 @@ def _results(results: Sequence[Result], warnings: list[str]) -> Response:
         ],
         "warnings": warnings,
     }
-    return _answer(answer)
+    return answered(answer)
 
 
 def _models(actor: Actor) -> APIRouter:
@@ -182,23 +177,23 @@ def _models(actor: Actor) -> APIRouter:
                 await asyncio.sleep(0)
             model = seats.models.get(name)
             if model is not None:
-                texts.append(_encoded(status.model_object(model, seats.replicas)))
-        return _json(b"[" + b",".join(texts) + b"]")
+                texts.append(encoded(status.model_object(model, seats.replicas)))
+        return json_response(b"[" + b",".join(texts) + b"]")
 
-    @router.get("/{name}", response_model=bodies.ModelObject, responses=_errors(404))
+    @router.get("/{name}", response_model=bodies.ModelObject, responses=errors(404))
     async def get_model(name: str) -> Response:
         """One Model is shown."""
-        return _answer(status.model_object(actor.state.model(name), actor.state.seats.replicas))
+        return answered(status.model_object(actor.state.model(name), actor.state.seats.replicas))
 
-    @router.get("/{name}/describe", response_model=bodies.ModelDescription, responses=_errors(404))
+    @router.get("/{name}/describe", response_model=bodies.ModelDescription, responses=errors(404))
     async def describe_model(name: str) -> Response:
         """The Model is shown, with why each server replica holds it or does not, and what happened lately."""
         state = actor.state
         model, verdict = state.model(name), state.verdict(name)
         events = _recent(actor, "Model", name)
-        return _answer(status.model_description(model, state.seats.replicas, verdict, events))
+        return answered(status.model_description(model, state.seats.replicas, verdict, events))
 
-    @router.delete("/{name}", responses=_errors(404, 503))
+    @router.delete("/{name}", responses=errors(404, 503))
     async def delete_model(name: str) -> bodies.DoneAnswer:
         """The Model drains and goes; its name is free when it is not listed any more.
 
@@ -216,7 +211,7 @@ def _models(actor: Actor) -> APIRouter:
 
 
 def _model_commands(actor: Actor, router: APIRouter) -> None:
-    @router.post("/{name}/activate", responses=_errors(400, 404, 409, 413, 503))
+    @router.post("/{name}/activate", responses=errors(400, 404, 409, 413, 503))
     async def activate(name: str, body: bodies.TimeoutBody | None = None) -> bodies.DoneAnswer:
         """The Model becomes resident wherever it is assigned."""
         timeout = (body or bodies.TimeoutBody()).timeout
@@ -225,7 +220,7 @@ def _model_commands(actor: Actor, router: APIRouter) -> None:
                 raise Unavailable(outcome.reason)
         return {"warnings": []}
 
-    @router.post("/{name}/evict", responses=_errors(400, 404, 409, 413, 503))
+    @router.post("/{name}/evict", responses=errors(400, 404, 409, 413, 503))
     async def evict(name: str, body: bodies.TimeoutBody | None = None) -> bodies.DoneAnswer:
         """The Model becomes cold wherever it is assigned, after its requests in flight; it has left when this answers.
 
@@ -243,7 +238,7 @@ def _model_commands(actor: Actor, router: APIRouter) -> None:
                 raise Conflict(outcome.reason)
         return {"warnings": []}
 
-    @router.post("/{name}/pin", responses=_errors(404, 409, 503))
+    @router.post("/{name}/pin", responses=errors(404, 409, 503))
     async def pin(name: str) -> bodies.DoneAnswer:
         """The Model is not evicted from now on, until `unpin`, or a manifest that says `pinned`.
 
@@ -251,7 +246,7 @@ def _model_commands(actor: Actor, router: APIRouter) -> None:
         """
         return await _pin(actor, name, True)
 
-    @router.post("/{name}/unpin", responses=_errors(404, 409, 503))
+    @router.post("/{name}/unpin", responses=errors(404, 409, 503))
     async def unpin(name: str) -> bodies.DoneAnswer:
         """The Model may be evicted again."""
         return await _pin(actor, name, False)
@@ -281,28 +276,28 @@ def _servers(actor: Actor) -> APIRouter:
     async def list_servers() -> Response:
         """All Servers are listed by name."""
         state = actor.state
-        return _answer(
+        return answered(
             [
                 status.server_object(state.server(name), state.replicas_of(name))
                 for name in sorted(state.seats.servers)
             ]
         )
 
-    @router.get("/{name}", response_model=bodies.ServerObject, responses=_errors(404))
+    @router.get("/{name}", response_model=bodies.ServerObject, responses=errors(404))
     async def get_server(name: str) -> Response:
         """One Server is shown."""
         state = actor.state
-        return _answer(status.server_object(state.server(name), state.replicas_of(name)))
+        return answered(status.server_object(state.server(name), state.replicas_of(name)))
 
-    @router.get("/{name}/describe", response_model=bodies.ServerDescription, responses=_errors(404))
+    @router.get("/{name}/describe", response_model=bodies.ServerDescription, responses=errors(404))
     async def describe_server(name: str) -> Response:
         """The Server is shown, with the models registered on each replica, and what happened lately."""
         state = actor.state
         server, replicas = state.server(name), state.replicas_of(name)
         events = _recent(actor, "Server", name)
-        return _answer(status.server_description(server, replicas, events))
+        return answered(status.server_description(server, replicas, events))
 
-    @router.delete("/{name}", responses=_errors(404, 503))
+    @router.delete("/{name}", responses=errors(404, 503))
     async def delete_server(name: str) -> bodies.DoneAnswer:
         """The Server goes, and its models look for another place at once.
 
@@ -327,7 +322,7 @@ def _logs(actor: Actor) -> APIRouter:
     @router.get(
         "/{name}/replicas/{replica}/log",
         response_model=bodies.LogAnswer,
-        responses=_errors(400, 404, 503),
+        responses=errors(400, 404, 503),
     )
     async def read_log(
         name: str,
@@ -351,7 +346,7 @@ def _logs(actor: Actor) -> APIRouter:
         if asked not in actor.state.seats.replicas:
             raise NotFound(f"server {name!r} has no replica {replica}; see `overbook get servers`")
         found = await actor.logs.read(asked, after=after, lines=lines, model=model, wait=wait)
-        return _answer(found)
+        return answered(found)
 
     return router
 
@@ -359,7 +354,7 @@ def _logs(actor: Actor) -> APIRouter:
 def _events(actor: Actor) -> APIRouter:
     router = APIRouter(prefix="/api/v1", tags=["events"])
 
-    @router.get("/events", response_model=bodies.EventsAnswer, responses=_errors(400))
+    @router.get("/events", response_model=bodies.EventsAnswer, responses=errors(400))
     async def events(
         after: Annotated[
             int, Query(ge=0, description="Only events with a larger number: the `last` of before.")
@@ -378,7 +373,7 @@ def _events(actor: Actor) -> APIRouter:
             "events": [status.event_object(each) for each in found],
             "last": found[-1].seq if found else actor.events.last,
         }
-        return _answer(answer)
+        return answered(answer)
 
     @router.get("/version")
     async def version() -> bodies.VersionAnswer:
@@ -414,30 +409,3 @@ def _health(ready: ReadyCheck) -> APIRouter:
 
 def _recent(actor: Actor, kind: str, name: str) -> Sequence[Event]:
     return actor.events.after(0, kind=kind, name=name)[-_EVENTS_SHOWN:]
-
-
-def _refusal(why: str, code: int) -> Response:
-    answer: bodies.ErrorAnswer = {"error": why}
-    return _answer(answer, code)
-
-
-def _answer(body: object, code: int = 200) -> Response:
-    return _json(_encoded(body), code)
-
-
-def _encoded(body: object) -> bytes:
-    try:
-        return to_json(body)
-    except ValueError:
-        # People's text may hold what JSON can say and UTF-8 cannot; in ASCII it can be said.
-        return json.dumps(body).encode()
-
-
-def _json(text: bytes, code: int = 200) -> Response:
-    return Response(text, code, media_type="application/json")
-
-
-def _errors(*codes: int) -> dict[int | str, dict[str, Any]]:
-    return {
-        code: {"model": bodies.ErrorAnswer, "description": _ERRORS[code]} for code in sorted(codes)
-    }

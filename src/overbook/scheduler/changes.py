@@ -22,7 +22,7 @@ class Note:
 
 @dataclass(slots=True)
 class Changes:
-    """``models`` … ``gone_servers`` are to be written; ``hints`` may be written later, with the next.
+    """``models`` … ``gone_secrets`` are to be written; ``hints`` may be written later, with the next.
 
     ``routes``: models whose catalogue entry changed. ``told``: models whose assignment a replica's agent
     must hear of now; ``revoked``: the same, but only once gateways know the new catalogue.
@@ -33,6 +33,8 @@ class Changes:
     gone_models: set[str] = field(default_factory=set)
     servers: set[str] = field(default_factory=set)
     gone_servers: set[str] = field(default_factory=set)
+    secrets: set[str] = field(default_factory=set)
+    gone_secrets: set[str] = field(default_factory=set)
     hints: set[str] = field(default_factory=set)
     routes: set[str] = field(default_factory=set)
     replicas: set[ReplicaId] = field(default_factory=set)
@@ -46,4 +48,11 @@ class Changes:
     @property
     def durable(self) -> bool:
         """Whether there is something that must be written before anybody is told."""
-        return bool(self.models or self.gone_models or self.servers or self.gone_servers)
+        of_models = self.models or self.gone_models
+        of_servers = self.servers or self.gone_servers
+        return bool(of_models or of_servers or self.of_secrets)
+
+    @property
+    def of_secrets(self) -> bool:
+        """Whether agents know other secrets than there are."""
+        return bool(self.secrets or self.gone_secrets)

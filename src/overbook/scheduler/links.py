@@ -29,7 +29,7 @@ class Outcome:
 
 
 class Link(Listener):
-    """One agent's session. ``reset``: it needs a full sync."""
+    """One agent's session. ``reset``: it needs a full sync. ``secrets``: it does not know those that there are."""
 
     def __init__(self, replica: ReplicaId) -> None:
         super().__init__(str(replica))
@@ -38,6 +38,7 @@ class Link(Listener):
         self.wake.set()
         self.closed = False
         self.reset = True
+        self.secrets = True
         self.models: set[str] = set()
         self.configure = False
         self.questions: deque[pb.SchedulerToAgent] = deque()
@@ -109,11 +110,17 @@ class Links:
             link.configure = True
             link.wake.set()
 
+    def tell_secrets(self) -> None:
+        """Every agent gets all secrets."""
+        for link in self._links.values():
+            link.secrets = True
+            link.wake.set()
+
     def reset(self) -> None:
         """Every agent gets a full sync."""
         for link in self._links.values():
             link.change()
-            link.reset = True
+            link.reset = link.secrets = True
             link.wake.set()
 
     async def command(

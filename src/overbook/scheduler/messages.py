@@ -72,6 +72,19 @@ def artifact(address: ArtifactAddress) -> pb.Artifact:
     )
 
 
+def secrets(state: State) -> pb.Secrets:
+    """All that could be opened."""
+    return pb.Secrets(
+        secrets=[
+            pb.Secret(
+                name=name, remote=remote.name, type=remote.type, parameters=dict(remote.parameters)
+            )
+            for name, stored in sorted(state.secrets.items())
+            if (remote := stored.remote) is not None
+        ]
+    )
+
+
 def assignments(
     state: State, replica: ReplicaId, names: Iterable[str]
 ) -> tuple[list[pb.AssignedModel], list[str]]:

@@ -28,6 +28,7 @@ from overbook.scheduler.records import ArtifactAddress
 from overbook.scheduler.service import SchedulerService
 from overbook.scheduler.store import Store
 from overbook.scheduler.surveyor import Surveyor
+from overbook.scheduler.vault import Vault
 from overbook.wire import scheduler_pb2_grpc
 from overbook.wire.in_process import ListenFailed, serving
 
@@ -113,7 +114,8 @@ class SchedulerPart:
         """Until cancelled. Raises PortInUse or StoreError before it serves."""
         config = self._config
         store = await asyncio.to_thread(Store, config.state_dir / "state.db")
-        actor = Actor(store, config.defaults, time.time, config.providers)
+        vault = Vault(config.state_dir / "secrets.key")
+        actor = Actor(store, vault, config.defaults, time.time, config.providers)
         try:
             await actor.load()
             with _bind(config.api_host, config.api_port) as api_socket:

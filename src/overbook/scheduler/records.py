@@ -1,4 +1,4 @@
-"""The scheduler's records in memory: Models, Servers, server replicas and what agents reported. No behaviour
+"""The scheduler's records in memory: Models, Servers, secrets, server replicas and what agents reported. No behaviour
 beyond what follows from one record alone; `state` keeps them consistent with each other.
 """
 
@@ -9,6 +9,7 @@ from enum import Enum, IntEnum
 from typing import NamedTuple
 
 from overbook.artifacts.address import plain
+from overbook.artifacts.secrets.remote import RemoteSecret
 from overbook.artifacts.survey import Survey
 from overbook.artifacts.transfer import Transferred
 from overbook.manifests.specs import Attachment, ModelSpec, ServerEnvironment
@@ -241,6 +242,18 @@ class Server:
     eviction_policy: str = ""
     allow: tuple[str, ...] = ()
     deny_pickle: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSecret:
+    """A secret as it is stored; ``updated``: Unix seconds. ``remote``: None where it cannot be opened, and then
+    ``trouble`` says why, and what to do.
+    """
+
+    sealed: bytes = field(repr=False)
+    updated: float
+    remote: RemoteSecret | None
+    trouble: str = ""
 
 
 @dataclass(slots=True)

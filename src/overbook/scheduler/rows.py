@@ -11,7 +11,7 @@ from overbook.scheduler.changes import Changes
 from overbook.scheduler.manifests_in import NOT_LOOKED, Defaults, build_server
 from overbook.scheduler.records import Model, Needs, Role
 from overbook.scheduler.state import State
-from overbook.scheduler.store import Batch, ModelRow, SeatRow, ServerRow, Snapshot
+from overbook.scheduler.store import Batch, ModelRow, SeatRow, SecretRow, ServerRow, Snapshot
 
 
 def batch_of(state: State, changes: Changes) -> Batch:
@@ -44,6 +44,12 @@ def batch_of(state: State, changes: Changes) -> Batch:
         ],
         gone_models=[name for name in changes.gone_models if name not in seats.models],
         gone_servers=[name for name in changes.gone_servers if name not in seats.servers],
+        secrets=[
+            SecretRow(name, stored.sealed, stored.updated)
+            for name in sorted(changes.secrets)
+            if (stored := state.secrets.get(name)) is not None
+        ],
+        gone_secrets=[name for name in changes.gone_secrets if name not in state.secrets],
     )
 
 

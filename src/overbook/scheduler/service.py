@@ -158,6 +158,11 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
             if link.closed:
                 return
             link.wake.clear()
+            if link.secrets:
+                # Before what may need them.
+                link.secrets = False
+                secrets = messages.secrets(self._actor.state)
+                await context.write(pb.SchedulerToAgent(secrets=secrets))
             while link.questions:
                 await context.write(link.questions.popleft())
             if link.configure:

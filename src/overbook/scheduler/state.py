@@ -17,7 +17,7 @@ from overbook.placement import Provider, ReplicaId, Verdict, place
 from overbook.scheduler.changes import Changes, Note
 from overbook.scheduler.conditions import model_condition, readiness, server_condition
 from overbook.scheduler.errors import NotFound
-from overbook.scheduler.records import Hello, Model, Reason, Replica, Role, Server
+from overbook.scheduler.records import Hello, Model, Reason, Replica, Role, Server, StoredSecret
 from overbook.scheduler.seats import Seats, demand
 
 # What models get to become available elsewhere before their replica is taken away.
@@ -30,12 +30,14 @@ class State:
     """The seats and everything that may happen to them. `manifests_in` adds what people ask for, `agents_in` what
     agents report.
 
+    ``secrets``: by the names that models call them; see `secrets_in`.
     ``providers``: who could offer a capability that nobody offers now, for verdicts.
     """
 
     def __init__(self, providers: Sequence[Provider] = ()) -> None:
         self.providers: Final = tuple(providers)
         self.seats = Seats()
+        self.secrets: dict[str, StoredSecret] = {}
         self._todo: dict[str, None] = {}
 
     # What the actor asks after every call.

@@ -15,8 +15,11 @@ from typing import Final, NamedTuple
 
 from overbook.scheduler.errors import StoreError
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 
+_SECRETS: Final = """CREATE TABLE secrets (
+        name TEXT PRIMARY KEY, sealed BLOB NOT NULL, updated REAL NOT NULL
+    ) WITHOUT ROWID"""
 _SCHEMA: Final = (
     """CREATE TABLE servers (
         name TEXT PRIMARY KEY, api_version TEXT NOT NULL, generation INTEGER NOT NULL,
@@ -34,11 +37,13 @@ _SCHEMA: Final = (
         model TEXT NOT NULL, server TEXT NOT NULL, replica INTEGER NOT NULL, role INTEGER NOT NULL,
         PRIMARY KEY (model, server, replica)
     ) WITHOUT ROWID""",
+    _SECRETS,
 )
 # What brings a file from one version to the next.
 _UPGRADES: Final = {
     1: "ALTER TABLE models ADD COLUMN made_for TEXT NOT NULL DEFAULT ''",
     2: "ALTER TABLE models ADD COLUMN called TEXT NOT NULL DEFAULT ''",
+    3: _SECRETS,
 }
 
 
@@ -82,6 +87,14 @@ class SeatRow(NamedTuple):
     role: int
 
 
+class SecretRow(NamedTuple):
+    """``sealed``: see `vault`. ``updated``: Unix seconds."""
+
+    name: str
+    sealed: bytes
+    updated: float
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """One transaction. ``seats`` are all the seats of all ``models``; those they had before go."""
@@ -91,6 +104,8 @@ class Batch:
     servers: Sequence[ServerRow] = ()
     gone_models: Iterable[str] = ()
     gone_servers: Iterable[str] = ()
+    secrets: Sequence[SecretRow] = ()
+    gone_secrets: Iterable[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +115,7 @@ class Snapshot:
     servers: Sequence[ServerRow]
     models: Sequence[ModelRow]
     seats: Sequence[SeatRow]
+    secrets: Sequence[SecretRow] = ()
 
 
 class Store:
@@ -153,9 +169,10 @@ class Store:
                     for row in cursor.execute("SELECT * FROM models ORDER BY created")
                 ]
                 seats = [SeatRow(*row) for row in cursor.execute("SELECT * FROM seats")]
+                secrets = [SecretRow(*row) for row in cursor.execute("SELECT * FROM secrets")]
         except sqlite3.Error as error:
             raise self._error("read", error) from error
-        return Snapshot(servers, models, seats)
+        return Snapshot(servers, models, seats, secrets)
 
     def commit(self, batch: Batch) -> None:
         """Writes all of it or, when it raises, nothing. On return it survives a power cut."""
@@ -169,6 +186,10 @@ class Store:
                 self._many(
                     "DELETE FROM servers WHERE name=?", [(name,) for name in batch.gone_servers]
                 )
+                self._many(
+                    "DELETE FROM secrets WHERE name=?", [(name,) for name in batch.gone_secrets]
+                )
+                self._many("REPLACE INTO secrets VALUES (?,?,?)", batch.secrets)
                 self._many("REPLACE INTO servers VALUES (?,?,?,?,?,?,?)", batch.servers)
                 self._many("REPLACE INTO models VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)", batch.models)
                 self._many("INSERT INTO seats VALUES (?,?,?,?)", batch.seats)

@@ -15,6 +15,7 @@ from overbook.scheduler.api import create_app
 from overbook.scheduler.manifests_in import Defaults
 from overbook.scheduler.store import Store
 from overbook.scheduler.surveyor import Surveyor
+from overbook.scheduler.vault import Vault
 
 # A piece of OpenAPI: JSON of whatever shape.
 Schema: TypeAlias = Mapping[str, Any]
@@ -149,5 +150,5 @@ def _is_moment(value: object) -> bool:
 @cache
 def description() -> Description:
     """That of the application, which nobody is asked for anything here: its store is empty, and lies in memory."""
-    actor = Actor(Store(Path(":memory:")), Defaults(), time.time)
+    actor = Actor(Store(Path(":memory:")), Vault(Path("secrets.key")), Defaults(), time.time)
     return Description(create_app(actor, Surveyor(actor, None), lambda: None).openapi())

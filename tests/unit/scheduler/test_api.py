@@ -22,6 +22,7 @@ from overbook.scheduler.manifests_in import Defaults
 from overbook.scheduler.records import ForeignModel, Report
 from overbook.scheduler.store import Store
 from overbook.scheduler.surveyor import Surveyor
+from overbook.scheduler.vault import Vault
 from overbook.wire.common_pb2 import ModelState
 from tests.unit.scheduler.described import description
 from tests.unit.scheduler.world import MB, World, a_report
@@ -105,7 +106,7 @@ async def api(request: pytest.FixtureRequest) -> AsyncIterator[tuple[httpx.Async
     world = World()
     make: Callable[[World], None] = request.param
     make(world)
-    actor = Actor(Store(Path(":memory:")), Defaults(), time.time)
+    actor = Actor(Store(Path(":memory:")), Vault(Path("secrets.key")), Defaults(), time.time)
     actor.state = world.state
     for name in (*world.state.seats.models, *world.state.seats.servers):
         kind = "Model" if name in world.state.seats.models else "Server"

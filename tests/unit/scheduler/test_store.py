@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from overbook.scheduler.errors import StoreError
-from overbook.scheduler.store import SCHEMA_VERSION, Batch, ModelRow, SeatRow, ServerRow, Store
+from overbook.scheduler.store import (
+    SCHEMA_VERSION,
+    Batch,
+    ModelRow,
+    SeatRow,
+    SecretRow,
+    ServerRow,
+    Store,
+)
 
 SERVER = ServerRow("mlserver", "v", 1, "", '{"memory":"1M"}', 1.0, 1000)
 
@@ -80,7 +88,9 @@ def test_a_store_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
         Store(tmp_path / "state.db")
 
 
-@pytest.mark.parametrize(("version", "later"), [(1, ("made_for", "called")), (2, ("called",))])
+@pytest.mark.parametrize(
+    ("version", "later"), [(1, ("made_for", "called")), (2, ("called",)), (3, ())]
+)
 def test_a_store_of_an_older_version_is_brought_up_to_date(
     tmp_path: Path, version: int, later: tuple[str, ...]
 ) -> None:
@@ -88,6 +98,7 @@ def test_a_store_of_an_older_version_is_brought_up_to_date(
     store.commit(Batch(models=[model("a")]))
     store.close()
     with sqlite3.connect(tmp_path / "state.db") as db:
+        db.execute("DROP TABLE secrets")
         for column in later:
             db.execute(f"ALTER TABLE models DROP COLUMN {column}")
         db.execute(f"PRAGMA user_version={version}")
@@ -99,7 +110,16 @@ def test_a_store_of_an_older_version_is_brought_up_to_date(
     store = Store(tmp_path / "state.db")
     assert [row.made_for for row in store.load().models] == ["", "triton"]
     assert [row.called for row in store.load().models] == ["", "x\ny"]
+    store.commit(Batch(secrets=[SecretRow("minio", b"\x00sealed", 1.5)]))
+    assert store.load().secrets == [SecretRow("minio", b"\x00sealed", 1.5)]
     store.close()
+
+
+def test_secrets_are_stored_replaced_and_gone(tmp_path: Path, store: Store) -> None:
+    one, other = SecretRow("a", b"1", 1.0), SecretRow("b", b"2", 2.0)
+    store.commit(Batch(secrets=[one, other]))
+    store.commit(Batch(secrets=[one._replace(sealed=b"3", updated=3.0)], gone_secrets=["b", "c"]))
+    assert store.load().secrets == [SecretRow("a", b"3", 3.0)]
 
 
 def test_a_file_that_is_no_store(tmp_path: Path) -> None:
