@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.sources.limits import FetchLimits
 from overbook.artifacts.sources.protocol import Progress, Received
+from overbook.artifacts.sources.web.connect.addresses import checked, shown
+from overbook.artifacts.sources.web.connect.client import Client, Network, Request
+from overbook.artifacts.sources.web.connect.troubles import of_status
 from overbook.artifacts.sources.web.files import WebFile
+from overbook.artifacts.sources.web.one_file import OneFile, Tools
+from overbook.artifacts.sources.web.pace import Pace
+from overbook.artifacts.sources.web.parts import Parts, parts_of
+from overbook.artifacts.sources.web.retries import Manners, retry_after
+
+__all__ = ["PLAIN", "Answer", "Downloader", "Manners", "Network", "Question", "parts_of"]
+
+_SIDE_BY_SIDE: Final = 4
+_ANSWER_BYTES: Final = 8 * 1024 * 1024
+_MANNERS: Final = Manners()
+_NETWORK: Final = Network()
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +37,15 @@ class Question:
 
     ``follow``: whether redirects are followed; where not, name those that are wanted among ``answers``.
     ``secret``: what people call the secret that the headers were made of, "" for none; errors name it.
+    ``public``: more headers, which hold no secret, for whoever answers in the end. ``body``: whether it is wanted.
     """
 
     method: str = "GET"
     answers: frozenset[int] = frozenset({200})
     follow: bool = True
     secret: str = ""
+    public: Mapping[str, str] = field(default_factory=dict)
+    body: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +66,15 @@ PLAIN: Final = Question()
 class Downloader:
     """One for all web sources of an agent, for one event loop."""
 
-    def __init__(self, limits: FetchLimits) -> None:
+    def __init__(
+        self,
+        limits: FetchLimits,
+        manners: Manners = _MANNERS,
+        network: Network = _NETWORK,
+    ) -> None:
         self._limits = limits
+        self._manners = manners
+        self._client = Client(network, manners.silence)
 
     async def bring(
         self, files: Sequence[WebFile], into: Path, progress: Progress
@@ -54,22 +82,100 @@ class Downloader:
         """All files below ``into``, in the order given. Holds one slot meanwhile. Raises SourceError, OSError, and
         whatever ``progress`` raises.
 
-        What is not whole yet lies beside ``into``, in `parts_of`, which goes when all is whole.
+        What is not whole yet, and what is known about all of them, lies beside ``into``, in `parts_of`. That stays
+        here: whoever takes the files, or gives the fetch up, removes it.
         """
-        raise NotImplementedError
+        async with self._limits.slot():
+            parts = await asyncio.to_thread(Parts, into)
+            pace = Pace(self._limits.rate_of_one)
+            tools = Tools(self._client, parts, self._manners, pace, progress)
+            received: dict[int, Received] = {}
+            waiting = iter(enumerate(files))
 
-    async def ask(
-        self, url: str, headers: Mapping[str, str], question: Question = PLAIN
-    ) -> Answer:
+            async def work() -> None:
+                for index, file in waiting:
+                    received[index] = await OneFile(file, tools).bring()
+
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(min(_SIDE_BY_SIDE, len(files))):
+                        group.create_task(work())
+            except BaseExceptionGroup as failures:
+                raise _worst(failures) from None
+            finally:
+                parts.close()
+        return tuple(received[index] for index in range(len(files)))
+
+    async def ask(self, url: str, headers: Mapping[str, str], question: Question = PLAIN) -> Answer:
         """Raises SourceError, with NOT_FOUND for 404, NOT_ALLOWED for 401 and 403, BUSY for 429, unless the question
         wants them as answers. Answers of 429 and 5xx that are wanted are not asked for again.
         """
-        raise NotImplementedError
+        request = Request(
+            checked(url),
+            method=question.method,
+            private=headers,
+            headers=question.public,
+            follow=question.follow,
+        )
+        tries = 0
+        while True:
+            try:
+                return await self._ask(request, question)
+            except SourceError as error:
+                tries += 1
+                wait = self._manners.wait_after(error, tries, random.random())
+                if wait is None:
+                    raise
+            await asyncio.sleep(wait)
 
     async def close(self) -> None:
         """Connections end; what is under way fails."""
+        await self._client.close()
+
+    async def _ask(self, request: Request, question: Question) -> Answer:
+        try:
+            async with (
+                asyncio.timeout(self._manners.answer),
+                self._client.send(request) as reply,
+            ):
+                status, told = reply.response.status, reply.response.headers
+                if status not in question.answers:
+                    raise of_status(
+                        reply.url,
+                        status,
+                        question.secret,
+                        left=reply.left,
+                        retry_after=retry_after(told, time.time()),
+                    )
+                body = bytearray()
+                while question.body and (chunk := await reply.read()):
+                    body += chunk
+                    if len(body) > _ANSWER_BYTES:
+                        raise SourceError(
+                            Trouble.REFUSED,
+                            f"{shown(reply.url)}: the answer has more than {_ANSWER_BYTES} bytes: refused",
+                        )
+                lowered = {name.lower(): value for name, value in told.items()}
+                return Answer(status, lowered, bytes(body), str(reply.url))
+        except TimeoutError:
+            raise SourceError(
+                Trouble.UNREACHABLE,
+                f"{shown(request.url)}: no whole answer within {self._manners.answer:.0f} s",
+            ) from None
 
 
-def parts_of(into: Path) -> Path:
-    """Where files that are to be in ``into`` lie until they are whole. Whoever gives the fetch up removes both."""
-    return into.with_name(into.name + ".parts")
+def _worst(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one failure to tell of several: rather one that no other try would end."""
+    leaves = list(_leaves(failures))
+    return next(
+        (each for each in leaves if not isinstance(each, SourceError) or not each.passing),
+        leaves[0],
+    )
+
+
+def _leaves(failures: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for each in failures.exceptions:
+        if isinstance(each, BaseExceptionGroup):
+            yield from _leaves(each)
+        else:
+            yield each
