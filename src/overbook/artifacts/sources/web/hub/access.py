@@ -16,8 +16,8 @@ TYPE: Final = "hf"
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """``token``: "" for what the environment or this user's login says. ``endpoint``: the hub's address, "" for what the
-    environment says, or the hub itself. ``secret``: what people call where they come from, "" for none.
+    """``token``: "" for what the environment or this user's login says. ``endpoint``: the hub's address, "" for that in
+    the environment, or else the public one. ``secret``: what people call where they come from, "" for none.
     """
 
     token: str = field(default="", repr=False)

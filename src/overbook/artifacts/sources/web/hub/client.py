@@ -26,7 +26,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.hf_api import RepoSibling
-from huggingface_hub.utils import build_hf_headers
+from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
 from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.sources.protocol import RemoteFile
@@ -121,10 +121,9 @@ class HubClient:
         except HfHubHTTPError as error:
             raise self._refusal(error) from None
         except Exception as error:
-            # The HTTP client below has classes of its own, which changed with the versions, and answers that are no JSON
-            # raise others. Their texts may hold anything.
+            # The HTTP client below has classes of its own, which changed with the versions, and answers that are no
+            # JSON raise others. Their texts may hold anything.
             raise self._unreached(error) from None
-
 
     def _refusal(self, error: HfHubHTTPError) -> SourceError:
         """What an answer that is an error means."""
@@ -161,7 +160,11 @@ class HubClient:
         cause: BaseException | None = error
         while cause is not None:
             if isinstance(cause, ssl.SSLError):
-                why = cause.verify_message if isinstance(cause, ssl.SSLCertVerificationError) else "TLS fails"
+                why = (
+                    cause.verify_message
+                    if isinstance(cause, ssl.SSLCertVerificationError)
+                    else "TLS fails"
+                )
                 return SourceError(
                     Trouble.NOT_TRUSTED, f"{self._address}: {self._told} is not trusted: {why}"
                 )

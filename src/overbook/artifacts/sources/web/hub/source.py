@@ -1,7 +1,7 @@
 """The source of `hf://OWNER/NAME[@REVISION][/PATH]`: a model's files as the Hugging Face Hub keeps them.
 
-All that is there is taken, but for git's own: also the same weights in several formats, as the README, since which of
-them a server reads is not known here. Who wants less names a folder or a file by PATH. A branch or a tag is resolved to a
+All that is there is taken, but for git's own: the README, and the same weights in several formats, since which of them
+a server reads is not known here. Who wants less names a folder or a file by PATH. A branch or a tag is resolved to a
 commit once, and the files are fetched by that, so that none is of another time than the others. The hub's own cache on
 this machine is not used.
 """
@@ -66,7 +66,7 @@ class HubSource:
         into: Path,
         progress: Progress,
     ) -> tuple[Received, ...]:
-        """See `protocol.Source`. Files are fetched by the commit that was looked at, whatever the revision is by now."""
+        """See `protocol.Source`. Files are fetched by the commit that was looked at, wherever the branch is by now."""
         address = parse(wanted.storage_uri)
         access = access_by(address, secret)
         files = await self._asked(

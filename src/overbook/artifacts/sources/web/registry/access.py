@@ -16,8 +16,8 @@ _BOOLEANS: Final = {"true": True, "false": False}
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """``username`` and ``password``, or ``token``, or none of them, which stands for what Docker's configuration of this
-    user has. ``secret``: what people call where they come from, "" for none. ``plain``: HTTP without TLS.
+    """``username`` and ``password``, or ``token``, or none of them: then what Docker's configuration of this user has.
+    ``secret``: what people call where they come from, "" for none. ``plain``: HTTP without TLS.
     """
 
     username: str = ""

@@ -14,7 +14,9 @@ SCHEME: Final = "oci://"
 LATEST: Final = "latest"
 DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _EXPECTED: Final = "expected oci://HOST[:PORT]/REPOSITORY[:TAG|@sha256:DIGEST]"
-_HOST: Final = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?")
+_HOST: Final = re.compile(
+    r"([A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?"
+)
 _PART: Final = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY: Final = re.compile(rf"{_PART}(?:/{_PART})*")
 _TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")

@@ -47,12 +47,10 @@ class Manifest:
     content: Mapping[str, Json]
 
 
-class RegistryClient(oras.provider.Registry):
+class RegistryClient(oras.provider.Registry):  # type: ignore[misc]
     """One repository, asked with the rights that ``access`` gives."""
 
-    def __init__(
-        self, address: RegistryAddress, access: Access, transport: Transport
-    ) -> None:
+    def __init__(self, address: RegistryAddress, access: Access, transport: Transport) -> None:
         super().__init__(hostname=address.asked, insecure=access.plain)
         self._address = address
         self._access = access

@@ -35,7 +35,12 @@ class Workplace:
 
 
 def lay(
-    address: str, layers: Layers, version: str, place: Workplace, bounds: Bounds, stopped: CheckStopped
+    address: str,
+    layers: Layers,
+    version: str,
+    place: Workplace,
+    bounds: Bounds,
+    stopped: CheckStopped,
 ) -> tuple[Received, ...]:
     """What is in ``place.into`` afterwards; what was there before goes. Raises ArtifactError, OSError.
 

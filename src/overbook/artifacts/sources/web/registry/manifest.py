@@ -2,13 +2,13 @@
 
 Four ways to keep a model in a registry are understood. An artifact of ORAS has a layer per file, with its name in an
 annotation; a folder is a layer of its own, which is unpacked. An image has tars, one laid over the other; KServe's
-have the model below `/models`. KitOps and ModelPack have tars as well, or files whose names are in annotations of theirs.
+have the model below `/models`. KitOps and ModelPack have tars as well, or files with names in annotations of theirs.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,8 +42,8 @@ _MOST_LAYERS: Final = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """``files``: all that is to be brought, a tar that is there twice once. ``tars``: the digests of those among them that
-    files are in, the lowest first. ``image``: they are the layers of an image.
+    """``files``: all that is to be brought, a tar that is there twice once. ``tars``: the digests of those among them
+    that files are in, the lowest first. ``image``: they are the layers of an image.
     """
 
     files: tuple[RemoteFile, ...]
@@ -111,7 +111,8 @@ def layers_of(address: str, manifest: Mapping[str, Json], origin: str) -> Layers
             images += media_type.startswith(_IMAGE_LAYERS) and _TITLE not in _annotations(layer)
         elif name in files:
             raise SourceError(
-                Trouble.REFUSED, f"{address} has two layers that are named {shown(name)}; expected one"
+                Trouble.REFUSED,
+                f"{address} has two layers that are named {shown(name)}; expected one",
             )
         files[name] = RemoteFile(name, size, digest, digest.removeprefix("sha256:"), origin)
     if not files:
@@ -120,9 +121,7 @@ def layers_of(address: str, manifest: Mapping[str, Json], origin: str) -> Layers
     return Layers(tuple(files.values()), tuple(tars), image)
 
 
-def _name(
-    address: str, number: int, media_type: str, annotations: Mapping[str, Json]
-) -> str:
+def _name(address: str, number: int, media_type: str, annotations: Mapping[str, Json]) -> str:
     """What the file is called that the layer is; "" where it is a tar that files are in. Raises SourceError."""
     title = annotations.get(_TITLE)
     unpack = annotations.get(_UNPACK)

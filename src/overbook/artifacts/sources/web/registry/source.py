@@ -42,8 +42,8 @@ _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class RegistrySource:
-    """Implements `protocol.Source`. ``bounds``: of what is unpacked. It needs the package oras, and says so where that is
-    missing.
+    """Implements `protocol.Source`. ``bounds``: of what is unpacked. It needs the package oras, and says so where that
+    is missing.
     """
 
     def __init__(self, downloader: Downloader, bounds: Bounds) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import io
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Final
 
 from requests import PreparedRequest, Response
@@ -17,14 +18,15 @@ from requests.adapters import BaseAdapter
 from overbook.artifacts.errors import SourceError
 from overbook.artifacts.sources.web.download import Answer, Downloader, Question
 
-
 # What is not among these is raised as what it means.
 _ANSWERS: Final = frozenset({200, 400, 401, 403, 404})
+# What is sent to nobody to whom a registry leads on.
+_PRIVATE: Final = ("authorization",)
 
 
-class Transport(BaseAdapter):
-    """``address``: what is asked about, and ``secret``: what people call the secret that is used, "" for none: for errors.
-    ``loop``: where the downloader lives; requests itself blocks a thread meanwhile.
+class Transport(BaseAdapter):  # type: ignore[misc]
+    """``address``: what is asked about, and ``secret``: what people call the secret that is used, "" for none: both for
+    errors. ``loop``: where the downloader lives; requests itself blocks a thread meanwhile.
     """
 
     def __init__(
@@ -48,7 +50,10 @@ class Transport(BaseAdapter):
         proxies: object = None,
     ) -> Response:
         """The answer. Raises SourceError, and CancelledError where it is closed."""
-        asking = self._downloader.ask(request.url or "", dict(request.headers), self._question)
+        public = dict(request.headers)
+        private = {name: public.pop(name) for name in list(public) if name.lower() in _PRIVATE}
+        question = replace(self._question, public=public)
+        asking = self._downloader.ask(request.url or "", private, question)
         self._asked = asyncio.run_coroutine_threadsafe(asking, self._loop)
         if self._closed:
             self._asked.cancel()
