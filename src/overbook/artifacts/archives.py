@@ -7,22 +7,27 @@ decided in `names`; this is about artifacts, and not about environments, whose l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import stat
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO, Final
 
-from overbook.artifacts.local import CheckStopped
-from overbook.artifacts.walk import MAX_ENTRIES
+from overbook.artifacts.compressed import Decompressed, compression_of
+from overbook.artifacts.errors import SourceError, Trouble
+from overbook.artifacts.keeping import keep, open_regular
+from overbook.artifacts.stopping import CheckStopped
+from overbook.artifacts.unpacking import tars, zips
+from overbook.artifacts.unpacking.layers import Layers
+from overbook.artifacts.unpacking.members import Member
+from overbook.artifacts.unpacking.placing import Bounds, Place, put
+from overbook.manifests.problems import shown
 
 __all__ = ["Bounds", "unpack", "unpack_layers"]
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """``bytes``: of all files together, unpacked. ``entries``: of files, folders and links together."""
-
-    bytes: int
-    entries: int = MAX_ENTRIES
+_OF_TARS: Final = ("gzip", "bz2", "xz", "lzma")
+_ZSTD: Final = b"\x28\xb5\x2f\xfd"
+_EXPECTED: Final = "expected a .tar, .tar.gz, .tar.bz2, .tar.xz or .zip"
 
 
 def unpack(archive: Path, into: Path, bounds: Bounds, check_stopped: CheckStopped) -> None:
@@ -32,7 +37,16 @@ def unpack(archive: Path, into: Path, bounds: Bounds, check_stopped: CheckStoppe
     ``check_stopped`` is called now and then; what it raises ends the work. Raises ArtifactError, which names the rule
     that the archive breaks, and OSError where the folder cannot be written; what is in the folder then is of no use.
     """
-    raise NotImplementedError
+    source = shown(archive.name)
+    place = Place(source, into, bounds, check_stopped)
+    with open_regular(archive) as file:
+        for member in _members(file, source, bounds.entries):
+            check_stopped()
+            # The folder itself is in many an archive.
+            if member.name or member.kind != stat.S_IFDIR:
+                put(place, member)
+    place.finish(lift=True)
+    keep(into, check_stopped)
 
 
 def unpack_layers(
@@ -47,7 +61,48 @@ def unpack_layers(
     earlier one, and what a layer marks as deleted (`.wh.NAME`, `.wh..wh..opq`) goes.
 
     ``below``: the folder of the image, as `models`, of which alone something is taken; it becomes ``into``, which is
-    new or empty. What else is in the image need keep no rule. ``bounds`` are of what all layers write together. Absolute
-    links are those of the image. No folder is left out. Raises as `unpack`, also where nothing is below.
+    new or empty. What else is in the image need keep no rule. ``bounds`` are of what all layers write together.
+    Absolute links are those of the image. No folder is left out. Raises as `unpack`, also where nothing is below.
     """
-    raise NotImplementedError
+    source = f"folder {shown(below)} of the image" if below else "the image"
+    place = Place(source, into, bounds, check_stopped)
+    image = Layers(place, below)
+    for layer in layers:
+        with open_regular(layer) as file:
+            name = f"layer {shown(layer.name)}"
+            image.add(name, _members_of_tar(file, name))
+    place.source = source
+    place.finish(lift=False)
+    keep(into, check_stopped)
+
+
+def _members(file: BinaryIO, source: str, entries: int) -> Iterator[Member]:
+    if file.read(len(zips.MAGICS[0])) in zips.MAGICS:
+        return zips.members(file, source, entries)
+    return _members_of_tar(file, source)
+
+
+def _members_of_tar(file: BinaryIO, source: str) -> Iterator[Member]:
+    file.seek(0)
+    head = file.read(tars.BLOCK)
+    compression = compression_of(head)
+    file.seek(0)
+    if tars.is_tar(head):
+        return tars.members(file, source)
+    if compression not in _OF_TARS:
+        compression = "zstd" if head.startswith(_ZSTD) else compression
+        told = f"is compressed by {compression}" if compression else "is no archive"
+        raise SourceError(Trouble.REFUSED, f"{source} {told}; {_EXPECTED}")
+    if not tars.is_tar(_head_of(Decompressed(file, compression, source))):
+        raise SourceError(
+            Trouble.REFUSED, f"{source} is of {compression}, but holds no tar archive; {_EXPECTED}"
+        )
+    file.seek(0)
+    return tars.members(Decompressed(file, compression, source), source)
+
+
+def _head_of(stream: Decompressed) -> bytes:
+    head = b""
+    while len(head) < tars.BLOCK and (part := stream.read(tars.BLOCK - len(head))):
+        head += part
+    return head

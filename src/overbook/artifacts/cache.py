@@ -22,9 +22,11 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from overbook.artifacts.address import local_path
+from overbook.artifacts.digests import Digested, content_of
 from overbook.artifacts.errors import ArtifactError
 from overbook.artifacts.index import Index
-from overbook.artifacts.local import Digested, content_of, copy_artifact, sync_folder
+from overbook.artifacts.keeping import FOLDER_MODE, sync_folder
+from overbook.artifacts.local import copy_artifact
 from overbook.database import tell_log
 
 __all__ = ["Artifact", "ArtifactCache", "ArtifactError"]
@@ -57,6 +59,7 @@ class ArtifactCache:
         # On a full disk no folder could be made: this one stays, and where it is missing each copy says so.
         with contextlib.suppress(OSError):
             self._incoming.mkdir(parents=True, exist_ok=True)
+            root.chmod(FOLDER_MODE)
             for entry in os.scandir(self._incoming):
                 shutil.rmtree(entry.path, ignore_errors=True)
         self._index = Index(root / "index.db", tell)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-from overbook.artifacts.local import Digested
+from overbook.artifacts.digests import Digested
 from overbook.database import opened
 
 _SCHEMA: Final = """

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from overbook.artifacts.address import local_path
+from overbook.artifacts.entries import entries_of
 from overbook.artifacts.errors import ArtifactError
-from overbook.artifacts.local import entries_of
 from overbook.artifacts.made_for import made_for
+from overbook.artifacts.names import refuse_names
 from overbook.manifests.problems import shown
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ def look(path: str) -> Survey:
         digest = hashlib.blake2b(digest_size=16)
         info = os.stat(path)
         if stat.S_ISREG(info.st_mode):
+            refuse_names([os.path.basename(path)], path)
             line = f"{os.path.basename(path)}\0{info.st_size}\0{info.st_mtime_ns}"
             digest.update(line.encode(errors="surrogateescape"))
             return Survey(info.st_size, digest.hexdigest())

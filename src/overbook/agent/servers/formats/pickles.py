@@ -19,7 +19,8 @@ from typing import Final
 
 from overbook.agent.servers.formats.errors import FormatError
 from overbook.agent.servers.formats.reading import open_file
-from overbook.agent.servers.formats.unpacking import compression_of, unpack
+from overbook.agent.servers.formats.unpacking import unpack
+from overbook.artifacts.compressed import compression_of
 
 # Bytes that are looked at.
 HEAD: Final = 64 << 10

@@ -14,7 +14,8 @@ from typing import BinaryIO, Final
 
 from overbook.agent.servers.formats.errors import FormatError
 from overbook.agent.servers.formats.reading import open_file
-from overbook.agent.servers.formats.unpacking import compression_of, unpack
+from overbook.agent.servers.formats.unpacking import unpack
+from overbook.artifacts.compressed import compression_of
 from overbook.artifacts.walk import walk
 
 SUFFIXES: Final = (".joblib", ".pickle", ".pkl")

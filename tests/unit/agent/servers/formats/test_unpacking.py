@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overbook.agent.servers.formats.errors import FormatError
-from overbook.agent.servers.formats.unpacking import MOST, Unpacked, compression_of, unpack
+from overbook.agent.servers.formats.unpacking import MOST, Unpacked, unpack
+from overbook.artifacts.compressed import compression_of
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "zlib": zlib.compress,

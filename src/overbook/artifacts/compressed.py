@@ -1,0 +1,142 @@
+"""Reads compressed bytes one after the other, in bounded memory whatever they claim to be. Blocking.
+
+How many bytes may come out is the reader's own affair: it counts what it reads.
+"""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import zlib
+from collections.abc import Callable
+from typing import BinaryIO, Final, Protocol
+
+from overbook.artifacts.errors import ArtifactError
+
+# Bytes of the file that are read at once, and bytes that are made of them at once.
+_CHUNK: Final = 64 << 10
+_PART: Final = 256 << 10
+# A dictionary beyond this is not made: a file may ask for 4 GiB of it. `xz -9` asks for 64 MiB.
+_LZMA_MEMORY: Final = 96 << 20
+_MAGIC: Final = {
+    b"\x78\x01": "zlib",
+    b"\x78\x5e": "zlib",
+    b"\x78\x9c": "zlib",
+    b"\x78\xda": "zlib",
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bz2",
+    b"\xfd7zXZ": "xz",
+    b"\x5d\x00": "lzma",
+    b"\x04\x22\x4d\x18": "lz4",
+}
+
+
+class Undecodable(ArtifactError):
+    """Compressed bytes that are damaged, or cut off, or need more memory than they may have."""
+
+
+class Decompressor(Protocol):
+    """As those of the standard library are, of which zlib's alone has other manners."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def needs_input(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+
+class _Zlib:
+    """zlib's object with the manners of the other two."""
+
+    def __init__(self, window: int) -> None:
+        self._inner = zlib.decompressobj(window)
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._inner.unconsumed_tail
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        return self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
+
+
+def decompressors(lzma_memory: int) -> dict[str, Callable[[], Decompressor]]:
+    """What makes one, by the name of the compression. ``lzma_memory``: bytes that LZMA's may use."""
+    return {
+        "zlib": lambda: _Zlib(zlib.MAX_WBITS),
+        "gzip": lambda: _Zlib(16 + zlib.MAX_WBITS),
+        "bz2": bz2.BZ2Decompressor,
+        "xz": lambda: lzma.LZMADecompressor(memlimit=lzma_memory),
+        "lzma": lambda: lzma.LZMADecompressor(memlimit=lzma_memory),
+    }
+
+
+def compression_of(head: bytes) -> str:
+    """The name of what packed it, by its first bytes; "" for none that is known."""
+    return next((name for magic, name in _MAGIC.items() if head.startswith(magic)), "")
+
+
+class Decompressed:
+    """What is in a compressed file, from its beginning, with all streams that follow the first, as `pigz` and `pbzip2`
+    write them. ``compression``: one of `decompressors`. ``source``: begins the message of a failure.
+    """
+
+    def __init__(self, file: BinaryIO, compression: str, source: str) -> None:
+        self._file = file
+        self._compression = compression
+        self._make = decompressors(_LZMA_MEMORY)[compression]
+        self._inner = self._make()
+        self._source = source
+        self._ended = False
+        # Read already, and not given to the decompressor yet.
+        self._read: bytes = b""
+
+    def read(self, most: int) -> bytes:
+        """Some bytes, ``most`` of them at most; none at the end. Raises Undecodable, OSError."""
+        while not self._ended:
+            if self._inner.eof and not self._next_stream():
+                break
+            data = self._next_input() if self._inner.needs_input else b""
+            if not data and self._inner.needs_input:
+                raise Undecodable(f"{self._source} ends too early; expected a whole file")
+            if part := self._unpack(data, min(most, _PART)):
+                return part
+        return b""
+
+    def _next_stream(self) -> bool:
+        """Whether one follows. Zeros may fill the file up after the last one; what else comes is none of ours."""
+        rest = self._inner.unused_data.lstrip(b"\0")
+        while not rest and (data := self._file.read(_CHUNK)):
+            rest = data.lstrip(b"\0")
+        # What is too short to be told by its magic is joined with what follows.
+        rest += self._file.read(8) if 0 < len(rest) < 8 else b""
+        if compression_of(rest) != self._compression:
+            self._ended = True
+            return False
+        self._inner = self._make()
+        self._read = rest
+        return True
+
+    def _next_input(self) -> bytes:
+        data, self._read = self._read or self._file.read(_CHUNK), b""
+        return data
+
+    def _unpack(self, data: bytes, most: int) -> bytes:
+        try:
+            return self._inner.decompress(data, most)
+        except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError) as error:
+            raise Undecodable(
+                f"{self._source} cannot be unpacked ({self._compression}: {error}); expected a whole file"
+            ) from error

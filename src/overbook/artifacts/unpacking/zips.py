@@ -1,0 +1,127 @@
+"""Reads a zip, member by member, in bounded memory whatever its directory says. Blocking; writes nothing."""
+
+from __future__ import annotations
+
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import BinaryIO, Final
+
+from overbook.artifacts.errors import ArtifactError, SourceError, Trouble
+from overbook.artifacts.names import MAX_NAME
+from overbook.artifacts.unpacking.members import Member, plain
+from overbook.manifests.problems import shown
+
+MAGICS: Final = (b"PK\x03\x04", b"PK\x05\x06")
+_CHUNK: Final = 256 << 10
+# Begins each entry of the directory.
+_ENTRY: Final = b"PK\x01\x02"
+# Bytes of the directory for one entry: a name of 1,024 bytes, and what is known of the file.
+_MOST_ENTRY: Final = 2048
+# The end of the file, where the directory is told of: a comment of 64 KiB, and what is around it.
+_MOST_END: Final = 128 << 10
+# Encrypted; strongly encrypted; with a directory that is encrypted.
+_ENCRYPTED: Final = 0x1 | 0x40 | 0x2000
+_UNIX: Final = 3
+# The others make megabytes of a few bytes at once, in memory.
+_METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_BROKEN: Final = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, ValueError, ArithmeticError),
+    *(NotImplementedError, RuntimeError, LookupError, struct.error),
+)
+
+
+def members(file: BinaryIO, source: str, entries: int) -> Iterator[Member]:
+    """All members in the order of the directory. ``source``: what people call the archive. ``entries``: with more it is
+    refused before the directory is parsed. Raises ArtifactError, OSError.
+    """
+    try:
+        bounded = _Bounded(file, source, entries)
+        archive = zipfile.ZipFile(bounded, metadata_encoding="utf-8")
+        bounded.opened = True
+        for info in archive.infolist():
+            yield _member(archive, info, source)
+    except UnicodeDecodeError as error:
+        raise SourceError(
+            Trouble.REFUSED, f"{source}: a name in it is no valid UTF-8; expected text"
+        ) from error
+    except _BROKEN as error:
+        why = " ".join(str(error).split())
+        raise ArtifactError(f"{source} is damaged ({why}); expected a whole zip archive") from error
+
+
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: str) -> Member:
+    # What stands behind a zero byte is left out of the other one.
+    name = info.orig_filename
+
+    def refused(why: str) -> SourceError:
+        return SourceError(Trouble.REFUSED, f"{source}: {shown(name)} {why}")
+
+    if info.flag_bits & _ENCRYPTED:
+        raise refused("is encrypted; expected an archive without a password")
+    if info.compress_type not in _METHODS:
+        raise refused(
+            f"is compressed by method {info.compress_type}; expected a zip of stored or deflated files"
+        )
+    kind = stat.S_IFMT(info.external_attr >> 16) if info.create_system == _UNIX else 0
+    if name.endswith("/"):
+        return Member(plain(name, folder=True), stat.S_IFDIR, "", iter(()))
+    name = plain(name, folder=False)
+    if kind == stat.S_IFDIR:
+        raise refused("is a folder with a file's name; expected a slash at its end")
+    if kind == stat.S_IFLNK:
+        target = b"".join(_chunks(archive, info, MAX_NAME + 1))
+        return Member(name, kind, target.decode("utf-8", "surrogateescape"), iter(()))
+    return Member(name, kind or stat.S_IFREG, "", _chunks(archive, info))
+
+
+def _chunks(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int | None = None
+) -> Iterator[bytes]:
+    with archive.open(info) as file:
+        left = most
+        while (left is None or left > 0) and (part := file.read(min(_CHUNK, left or _CHUNK))):
+            left = None if left is None else left - len(part)
+            yield part
+
+
+class _Bounded:
+    """The file as zipfile reads it: the directory in one go, which is looked at before anything is made of it.
+
+    ``opened``: the directory has been read.
+    """
+
+    def __init__(self, file: BinaryIO, source: str, entries: int) -> None:
+        self._file = file
+        self._source = source
+        self._entries = entries
+        self.opened = False
+
+    def read(self, size: int = -1) -> bytes:
+        if self.opened:
+            return self._file.read(size)
+        if size < 0:
+            return self._file.read(_MOST_END)
+        if size > _MOST_END + self._entries * _MOST_ENTRY:
+            raise self._refused()
+        data = self._file.read(size)
+        if data.count(_ENTRY) > self._entries:
+            raise self._refused()
+        return data
+
+    def _refused(self) -> SourceError:
+        return SourceError(
+            Trouble.REFUSED,
+            f"{self._source} has more than {self._entries} entries; expected the files of one model",
+        )
+
+    def seek(self, position: int, whence: int = 0) -> int:
+        return self._file.seek(position, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def seekable(self) -> bool:
+        return True
