@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -21,6 +21,7 @@ from overbook.artifacts.sources.web.one_file import OneFile, Tools
 from overbook.artifacts.sources.web.pace import Pace
 from overbook.artifacts.sources.web.parts import Parts, parts_of
 from overbook.artifacts.sources.web.retries import Manners, retry_after
+from overbook.artifacts.sources.web.together import together
 
 __all__ = ["PLAIN", "Answer", "Downloader", "Manners", "Network", "Question", "parts_of"]
 
@@ -97,11 +98,7 @@ class Downloader:
                     received[index] = await OneFile(file, tools).bring()
 
             try:
-                async with asyncio.TaskGroup() as group:
-                    for _ in range(min(_SIDE_BY_SIDE, len(files))):
-                        group.create_task(work())
-            except BaseExceptionGroup as failures:
-                raise _worst(failures) from None
+                await together(work() for _ in range(min(_SIDE_BY_SIDE, len(files))))
             finally:
                 parts.close()
         return tuple(received[index] for index in range(len(files)))
@@ -162,20 +159,3 @@ class Downloader:
                 Trouble.UNREACHABLE,
                 f"{shown(request.url)}: no whole answer within {self._manners.answer:.0f} s",
             ) from None
-
-
-def _worst(failures: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one failure to tell of several: rather one that no other try would end."""
-    leaves = list(_leaves(failures))
-    return next(
-        (each for each in leaves if not isinstance(each, SourceError) or not each.passing),
-        leaves[0],
-    )
-
-
-def _leaves(failures: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for each in failures.exceptions:
-        if isinstance(each, BaseExceptionGroup):
-            yield from _leaves(each)
-        else:
-            yield each

@@ -43,15 +43,15 @@ class Manners:
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """Seconds that a server asks us to wait; None where it names none. ``now``: Unix time, in seconds, which counts
-    only where the server does not tell its own.
+    only where the server does not tell its own. Headers are asked for by names in lower case.
     """
-    value = headers.get("Retry-After", "").strip()
+    value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
         return float(value[:9])
     until = _unix_time(value)
     if until is None:
         return None
-    served = _unix_time(headers.get("Date", ""))
+    served = _unix_time(headers.get("date", ""))
     return max(0.0, until - (now if served is None else served))
 
 

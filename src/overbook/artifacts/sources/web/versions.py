@@ -1,4 +1,7 @@
-"""What the headers of an answer say about a file: which version it is, how long, from where on. Pure."""
+"""What the headers of an answer say about a file: which version it is, how long, from where on. Pure.
+
+Headers are asked for by names in lower case: a plain dict of such does as well as one that does not care.
+"""
 
 from __future__ import annotations
 
@@ -20,37 +23,37 @@ class Stretch:
 
 def resumable(headers: Mapping[str, str]) -> str:
     """What If-Range may be asked with: a strong ETag, else the Last-Modified, else ""."""
-    tag = headers.get("ETag", "")
-    return tag if tag.startswith('"') else headers.get("Last-Modified", "")
+    tag = headers.get("etag", "")
+    return tag if tag.startswith('"') else headers.get("last-modified", "")
 
 
 def validator(headers: Mapping[str, str]) -> str:
     """What tells this version from others: the ETag, be it a weak one, else the Last-Modified, else ""."""
-    return headers.get("ETag", "") or headers.get("Last-Modified", "")
+    return headers.get("etag", "") or headers.get("last-modified", "")
 
 
 def contradicts(headers: Mapping[str, str], expected: str) -> bool:
     """Whether an answer is of another version than `validator` said. One that tells nothing contradicts nothing."""
     if expected.startswith(('"', "W/")):
-        found = headers.get("ETag", "")
+        found = headers.get("etag", "")
         return bool(found) and found.removeprefix("W/") != expected.removeprefix("W/")
-    return bool(expected) and headers.get("Last-Modified", expected) != expected
+    return bool(expected) and headers.get("last-modified", expected) != expected
 
 
 def length(headers: Mapping[str, str]) -> int | None:
     """Bytes of the body, where the answer says so."""
-    value = headers.get("Content-Length", "")
+    value = headers.get("content-length", "")
     return int(value) if re.fullmatch(r"\d{1,18}", value) else None
 
 
 def is_delimited(headers: Mapping[str, str]) -> bool:
     """Whether one can tell a whole body from one that was cut off."""
-    return "chunked" in headers.get("Transfer-Encoding", "").lower() or length(headers) is not None
+    return "chunked" in headers.get("transfer-encoding", "").lower() or length(headers) is not None
 
 
 def stretch(headers: Mapping[str, str]) -> Stretch | None:
     """The Content-Range; None for none, or for one that makes no sense."""
-    match = _RANGE.fullmatch(headers.get("Content-Range", "").strip())
+    match = _RANGE.fullmatch(headers.get("content-range", "").strip())
     if match is None:
         return None
     start, total = match.groups()
@@ -59,5 +62,5 @@ def stretch(headers: Mapping[str, str]) -> Stretch | None:
 
 def encoding(headers: Mapping[str, str]) -> str:
     """ "" for bytes as they are in the file."""
-    value = headers.get("Content-Encoding", "").strip().lower()
+    value = headers.get("content-encoding", "").strip().lower()
     return "" if value == "identity" else value

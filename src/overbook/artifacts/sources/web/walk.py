@@ -1,0 +1,60 @@
+"""Finds all files below a folder that is listed one folder at a time, and never more than is sensible."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from overbook.artifacts.errors import SourceError, Trouble
+
+FILES: Final = 20_000
+DEPTH: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is in a folder, or below it: ``name`` with slashes. ``size``: bytes, None where nobody says."""
+
+    name: str
+    folder: bool
+    size: int | None = None
+
+
+async def all_files(
+    what: str, entries_of: Callable[[str], Awaitable[Iterable[Entry]]], version: str
+) -> list[Entry]:
+    """``what``: the folder, for messages. ``entries_of``: lists a folder below it, "" or a path that ends in a slash.
+    ``version``: of the topmost folders this one alone, "" for all of them. Raises SourceError.
+    """
+    found: list[Entry] = []
+    folders = [""]
+    for _ in range(DEPTH):
+        deeper: list[str] = []
+        for folder in folders:
+            for entry in await entries_of(folder):
+                if not entry.folder:
+                    found.append(Entry(folder + entry.name, False, entry.size))
+                elif not version or folder or entry.name == version:
+                    deeper.append(f"{folder}{entry.name}/")
+            if len(found) + len(deeper) > FILES:
+                raise SourceError(
+                    Trouble.REFUSED,
+                    f"{what}: more than {FILES} files and folders are listed: refused",
+                )
+        folders = deeper
+        if not folders:
+            _require_some(what, found, version)
+            return found
+    raise SourceError(
+        Trouble.REFUSED, f"{what}: folders lie more than {DEPTH} deep, or in a circle: refused"
+    )
+
+
+def _require_some(what: str, found: list[Entry], version: str) -> None:
+    if version and not any(each.name.startswith(f"{version}/") for each in found):
+        raise SourceError(
+            Trouble.NOT_FOUND, f"{what}: no folder {version} with files in it is listed"
+        )
+    if not found:
+        raise SourceError(Trouble.NOT_FOUND, f"{what}: no files are listed there")
