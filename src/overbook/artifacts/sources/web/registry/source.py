@@ -1,0 +1,193 @@
+"""The source of `oci://HOST[:PORT]/REPOSITORY[:TAG|@sha256:…]`: a model as an artifact or an image in a registry.
+
+Layers that are files are brought as they are. Those that are tars are brought beside the folder, and unpacked into it
+when all are there: until then nothing can be said of what is in them, so the listing names the tars.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from overbook.artifacts.archives import Bounds
+from overbook.artifacts.errors import ArtifactError, SourceError, Trouble
+from overbook.artifacts.secrets.remote import RemoteSecret
+from overbook.artifacts.sources.protocol import Listing, Progress, Received, Wanted
+from overbook.artifacts.sources.web.archive_names import is_archive
+from overbook.artifacts.sources.web.download import Downloader, parts_of
+from overbook.artifacts.sources.web.files import WebFile
+from overbook.artifacts.sources.web.in_thread import in_thread
+from overbook.artifacts.sources.web.one_version import of_version
+from overbook.artifacts.sources.web.registry.access import Access, access_by
+from overbook.artifacts.sources.web.registry.address import RegistryAddress, parse
+from overbook.artifacts.sources.web.registry.layers import Workplace, lay
+from overbook.artifacts.sources.web.registry.manifest import Layers, choose, is_index, layers_of
+
+if TYPE_CHECKING:
+    from overbook.artifacts.sources.web.registry.client import RegistryClient
+
+T = TypeVar("T")
+
+# Seconds that making a client may take, which may ask one of Docker's helpers for a password; and seconds for what is
+# asked with it, which the downloader bounds itself.
+_THREAD: Final = "overbook-registry"
+_MAKING: Final = 60.0
+_ASKING: Final = 600.0
+_ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+class RegistrySource:
+    """Implements `protocol.Source`. ``bounds``: of what is unpacked. It needs the package oras, and says so where that
+    is missing.
+    """
+
+    def __init__(self, downloader: Downloader, bounds: Bounds) -> None:
+        self._downloader = downloader
+        self._bounds = bounds
+
+    async def look(self, wanted: Wanted, secret: RemoteSecret | None) -> Listing:
+        """See `protocol.Source`. The listing is pinned where the address has a digest.
+
+        Of layers that are tars it has the tars, each named by its digest, and not what is in them.
+        """
+        address = parse(wanted.storage_uri)
+        access = access_by(address, secret)
+        layers = await self._asked(address, access, partial(_look, address))
+        if layers.tars:
+            return Listing(layers.files, pinned=address.digest)
+        files = of_version(str(address), layers.files, wanted.version)
+        whole = len(layers.files) == 1 and is_archive(files[0].name)
+        return Listing(files, pinned=address.digest, whole=whole)
+
+    async def bring(
+        self,
+        wanted: Wanted,
+        secret: RemoteSecret | None,
+        listing: Listing,
+        into: Path,
+        progress: Progress,
+    ) -> tuple[Received, ...]:
+        """See `protocol.Source`. It fetches by the manifest that was looked at, wherever the tag leads by now.
+
+        Tars lie in `parts_of` until they are unpacked. Received are the files that were in them.
+        """
+        address = parse(wanted.storage_uri)
+        access = access_by(address, secret)
+        told = _Told(progress)
+        while True:
+            before = told.bytes
+            layers, files = await self._asked(address, access, partial(_again, address, listing))
+            place = Workplace(parts_of(into), into)
+            if layers.tars:
+                place.blobs.mkdir(parents=True, exist_ok=True)
+            told.begin()
+            try:
+                received = await self._downloader.bring(
+                    files, place.blobs if layers.tars else into, told
+                )
+            except SourceError as error:
+                # A token is good for some minutes only. As long as each brings something, another is asked for.
+                if error.trouble is not Trouble.NOT_ALLOWED or told.bytes == before:
+                    raise
+                continue
+            if layers.tars:
+                received = await self._lay(str(address), layers, wanted.version, place)
+            return received
+
+    async def _asked(
+        self, address: RegistryAddress, access: Access, call: Callable[[RegistryClient], T]
+    ) -> T:
+        loop = asyncio.get_running_loop()
+        try:
+            client = await in_thread(
+                lambda: _client(address, access, self._downloader, loop), _MAKING, _THREAD
+            )
+            try:
+                return await in_thread(lambda: call(client), _ASKING, _THREAD)
+            finally:
+                client.session.close()
+        except TimeoutError:
+            raise SourceError(
+                Trouble.UNREACHABLE, f"{address}: {address.host} has not answered in time"
+            ) from None
+
+    async def _lay(
+        self, address: str, layers: Layers, version: str, place: Workplace
+    ) -> tuple[Received, ...]:
+        """Unpacks in a thread, and leaves only when that has ended: else it would write where somebody clears up."""
+        stop = threading.Event()
+
+        def check_stopped() -> None:
+            if stop.is_set():
+                raise ArtifactError(f"{address}: stopped while its layers were unpacked")
+
+        laying = asyncio.ensure_future(
+            asyncio.to_thread(lay, address, layers, version, place, self._bounds, check_stopped)
+        )
+        try:
+            return await asyncio.shield(laying)
+        except asyncio.CancelledError:
+            stop.set()
+            await asyncio.gather(laying, return_exceptions=True)
+            raise
+
+
+class _Told:
+    """Passes progress on, and leaves out what was told in an earlier try. ``bytes``: told so far."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.bytes = 0
+        self._progress = progress
+        self._seen = 0
+
+    def begin(self) -> None:
+        """Another try, which tells from the start."""
+        self._seen = 0
+
+    def __call__(self, count: int) -> None:
+        self._seen += count
+        if (new := self._seen - self.bytes) > 0:
+            self.bytes = self._seen
+            self._progress(new)
+
+
+def _client(
+    address: RegistryAddress,
+    access: Access,
+    downloader: Downloader,
+    loop: asyncio.AbstractEventLoop,
+) -> RegistryClient:
+    """Imports oras, and reads Docker's configuration of this user: only to be called in a thread."""
+    try:
+        from overbook.artifacts.sources.web.registry.client import RegistryClient
+        from overbook.artifacts.sources.web.registry.transport import Transport
+    except ImportError:
+        raise SourceError(
+            Trouble.NOT_INSTALLED,
+            f"{address}: oci:// needs the package oras: pip install 'overbook[oci]'",
+        ) from None
+    return RegistryClient(address, access, Transport(str(address), access.secret, downloader, loop))
+
+
+def _look(address: RegistryAddress, client: RegistryClient) -> Layers:
+    """Raises SourceError."""
+    manifest = client.manifest(address.reference)
+    if is_index(manifest.content, manifest.media_type):
+        machine = platform.machine()
+        chosen = choose(str(address), manifest.content, _ARCHITECTURES.get(machine, machine))
+        manifest = client.manifest(chosen)
+    return layers_of(str(address), manifest.content, manifest.digest)
+
+
+def _again(
+    address: RegistryAddress, listing: Listing, client: RegistryClient
+) -> tuple[Layers, list[WebFile]]:
+    """What `_look` found, by the digest of the manifest, and where it is. Raises SourceError."""
+    (origin,) = {each.origin for each in listing.files}
+    layers = layers_of(str(address), client.manifest(origin).content, origin)
+    return layers, client.web_files(listing.files)

@@ -1,0 +1,78 @@
+"""The way out of requests, and so of oras: each of its questions is one of the downloader's.
+
+So redirects, certificates, proxies, sizes and times are bounded for a registry's answers by the same rules as for all
+others. It imports requests, which comes with oras.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Final
+
+from requests import PreparedRequest, Response
+from requests.adapters import BaseAdapter
+
+from overbook.artifacts.errors import SourceError
+from overbook.artifacts.sources.web.download import Answer, Downloader, Question
+
+# What is not among these is raised as what it means.
+_ANSWERS: Final = frozenset({200, 400, 401, 403, 404})
+# What is sent to nobody to whom a registry leads on.
+_PRIVATE: Final = ("authorization",)
+
+
+class Transport(BaseAdapter):  # type: ignore[misc]
+    """``address``: what is asked about, and ``secret``: what people call the secret that is used, "" for none: both for
+    errors. ``loop``: where the downloader lives; requests itself blocks a thread meanwhile.
+    """
+
+    def __init__(
+        self, address: str, secret: str, downloader: Downloader, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        super().__init__()
+        self._address = address
+        self._question = Question(answers=_ANSWERS, secret=secret)
+        self._downloader = downloader
+        self._loop = loop
+        self._closed = False
+        self._asked: Future[Answer] | None = None
+
+    def send(
+        self,
+        request: PreparedRequest,
+        stream: bool = False,
+        timeout: object = None,
+        verify: object = True,
+        cert: object = None,
+        proxies: object = None,
+    ) -> Response:
+        """The answer. Raises SourceError, and CancelledError where it is closed."""
+        public = dict(request.headers)
+        private = {name: public.pop(name) for name in list(public) if name.lower() in _PRIVATE}
+        question = replace(self._question, public=public)
+        asking = self._downloader.ask(request.url or "", private, question)
+        self._asked = asyncio.run_coroutine_threadsafe(asking, self._loop)
+        if self._closed:
+            self._asked.cancel()
+        try:
+            answer = self._asked.result()
+        except SourceError as error:
+            raise SourceError(
+                error.trouble, f"{self._address}: {error}", retry_after=error.retry_after
+            ) from None
+        response = Response()
+        response.status_code = answer.status
+        response.headers.update(answer.headers)
+        response.raw = io.BytesIO(answer.body)
+        response.url = answer.url
+        response.request = request
+        return response
+
+    def close(self) -> None:
+        """What is being asked ends, and whoever waits for it goes on."""
+        self._closed = True
+        if self._asked is not None:
+            self._asked.cancel()
