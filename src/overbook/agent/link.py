@@ -34,7 +34,7 @@ _RETRY: Final = 0.5
 @dataclass(frozen=True, slots=True)
 class LinkHandlers:
     """What the link asks the rest of the agent. ``command`` returns why it failed, or an empty string; ``look``: what
-    is at these addresses; ``read_log``: what is in the inference server's log.
+    is at these addresses; ``read_log``: what is in the inference server's log; ``secrets``: is told all of them.
     """
 
     assignments: Callable[[pb.AssignmentUpdate], None]
@@ -42,6 +42,7 @@ class LinkHandlers:
     look: Callable[[pb.Look], Awaitable[pb.Surveys]]
     read_log: Callable[[pb.ReadLog], Awaitable[pb.LogPiece]]
     configure: Callable[[pb.Configure], None]
+    secrets: Callable[[pb.Secrets], None]
     model_report: Callable[[str], pb.ModelReport | None]
     server_report: Callable[[], pb.ServerReport]
     all_models: Callable[[], list[str]]
@@ -130,6 +131,8 @@ class Session:
                     self._take_note(message.assignments.revision)
                 case "configure":
                     self._handlers.configure(message.configure)
+                case "secrets":
+                    self._handlers.secrets(message.secrets)
                 case "command":
                     self._begin(tasks, self._command(message.command))
                 case "look":

@@ -51,6 +51,7 @@ from overbook.artifacts.cache import ArtifactCache
 from overbook.artifacts.made_for import made_for_in
 from overbook.artifacts.pickled import refuse_pickles
 from overbook.artifacts.secrets.known import Changed, Secrets
+from overbook.artifacts.secrets.remote import RemoteSecret
 from overbook.artifacts.view import CacheView
 from overbook.bounded_log import KEPT, MOST_BYTES, BoundedLog
 from overbook.metrics.page import PAGE
@@ -294,6 +295,7 @@ class AgentPart:
                 look=surveys.of,
                 read_log=Logs(self._log if self._config.attachment is None else None).read,
                 configure=lambda told: self._configure(told, agent, foreign()),
+                secrets=self._told_secrets,
                 model_report=agent.reporter.model,
                 server_report=agent.reporter.server,
                 all_models=lambda: list(agent.assignments.assigned),
@@ -331,6 +333,13 @@ class AgentPart:
             overcommit_percent=config.overcommit,
             separate_process=sorted(config.own_process),
             machine=socket.gethostname(),
+        )
+
+    def _told_secrets(self, told: pb.Secrets) -> None:
+        """Those of the scheduler, which every agent of this machine is told."""
+        self._artifacts.secrets.update(
+            RemoteSecret(each.name, each.remote, each.type, dict(each.parameters))
+            for each in told.secrets
         )
 
     def _configure(self, told: pb.Configure, agent: Agent, foreign: tuple[Foreign, ...]) -> None:

@@ -41,11 +41,12 @@ async def opened(
 
     folder_of_secrets = None if options.secrets is None else SecretFolder(options.secrets)
     secrets = Secrets(folder_of_secrets, taken(os.environ), changed)
-    sources = Sources(FetchLimits(options.fetches, options.fetch_rate), os.environ)
+    budget = options.cache_size or await asyncio.to_thread(_share, folder / _CACHE)
+    sources = Sources(FetchLimits(options.fetches, options.fetch_rate), os.environ, budget)
     cache = ArtifactCache(
         folder / _CACHE,
         Fetcher(sources.of, secrets, time.monotonic),
-        budget=options.cache_size or _share(folder / _CACHE),
+        budget=budget,
         tell=tell,
         machine=socket.gethostname(),
     )

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Final
 
 from overbook.artifacts.address import scheme_of
+from overbook.artifacts.archives import Bounds
 from overbook.artifacts.sources.limits import FetchLimits
 from overbook.artifacts.sources.protocol import Source
 from overbook.artifacts.sources.rclone.source import RcloneSource
@@ -20,15 +21,18 @@ _RCLONE: Final = "rclone"
 
 
 class Sources:
-    """``limits``: of all of them together. ``environ``: what this machine's own identity and remotes are told by."""
+    """``limits``: of all of them together. ``environ``: what this machine's own identity and remotes are told by.
 
-    def __init__(self, limits: FetchLimits, environ: Mapping[str, str]) -> None:
+    ``most``: bytes of one artifact, unpacked.
+    """
+
+    def __init__(self, limits: FetchLimits, environ: Mapping[str, str], most: int) -> None:
         self._downloader = Downloader(limits)
         self._makers: Mapping[str, Callable[[], Source]] = {
             "http": partial(HttpSource, self._downloader),
             "hf": partial(HubSource, self._downloader),
-            "oci": partial(RegistrySource, self._downloader),
-            "models": partial(MlflowSource, self._downloader, other=self.of),
+            "oci": partial(RegistrySource, self._downloader, Bounds(most)),
+            "models": partial(MlflowSource, self._downloader, self.of, environ),
             _RCLONE: partial(RcloneSource, limits, environ),
         }
         self._made: dict[str, Source] = {}

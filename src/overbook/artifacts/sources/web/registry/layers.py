@@ -9,10 +9,10 @@ from pathlib import Path
 
 from overbook.artifacts.archives import Bounds, unpack_layers
 from overbook.artifacts.errors import ArtifactError, SourceError, Trouble
-from overbook.artifacts.local import CheckStopped
 from overbook.artifacts.sources.protocol import Received
 from overbook.artifacts.sources.web.one_version import no_such_version
 from overbook.artifacts.sources.web.registry.manifest import MODELS, Layers
+from overbook.artifacts.stopping import CheckStopped
 from overbook.artifacts.walk import walk
 
 
