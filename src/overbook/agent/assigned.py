@@ -60,8 +60,8 @@ class Assignment:
     was loaded last, and stands for the model until another has been loaded; its files stay as long.
 
     ``final``: its files were refused, and are not looked at again until something changes or a person asks. ``here``:
-    they are to be on the disk, as somebody waits for them; else it may be enough to know what they are. ``passing``: its
-    failure may pass without anybody doing anything.
+    they are to be on the disk, as somebody waits for them; else it may be enough to know what they are. ``passing``:
+    its failure may pass without anybody doing anything.
     """
 
     spec: pb.AssignedModel

@@ -274,7 +274,8 @@ class Assignments:
             if await self._cache.verify(content.artifact.digest):
                 return None
             self._notices.artifact_damaged(prepared.name, str(content.artifact.path))
-            artifact = await self._cache.fetch(content.source)
+            async with self._cache.fetched(content.source) as artifact:
+                pass
             repaired = replace(prepared, artifact=artifact.path)
             new = replace(content, artifact=artifact, prepared=repaired)
             known.good = new if known.good is content else known.good

@@ -12,9 +12,9 @@ from overbook.agent.kinds import ArtifactKind
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """``sequence_idle``: see `Register`. ``made_for``: the runtime in whose own format the files are, "" where that does
-    not show; ``callees``: models that the files say they call. ``pickled``: some of its files are pickles; None where
-    nobody has looked.
+    """``sequence_idle``: see `Register`. ``made_for``: the runtime in whose own format the files are, "" where that
+    does not show; ``callees``: models that the files say they call. ``pickled``: some of its files are pickles; None
+    where nobody has looked.
     """
 
     kind: ArtifactKind

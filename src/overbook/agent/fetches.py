@@ -146,10 +146,9 @@ class Fetches:
             and not (assignment.here or cache.is_here(known.digest) or self._must_look(facts))
         ):
             return _content(spec, cache.artifact(known, asked.fingerprint), facts)
-        artifact = await cache.fetch(asked)
-        if asked.fingerprint and artifact.fingerprint not in ("", asked.fingerprint):
-            self._ports.notices.artifact_changed(spec.name, spec.storage_uri)
-        with cache.holding(artifact.digest):
+        async with cache.fetched(asked) as artifact:
+            if asked.fingerprint and artifact.fingerprint not in ("", asked.fingerprint):
+                self._ports.notices.artifact_changed(spec.name, spec.storage_uri)
             prepared = prepared_model(spec, artifact)
             await self._ports.server.validate(prepared)
             facts = await self._facts(prepared)

@@ -7,7 +7,7 @@ Which files may leave at all is told by `uses`, and decided in `artifacts`.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from typing import Protocol
 
 from overbook.agent.servers.protocol import PreparedModel
@@ -22,7 +22,7 @@ from overbook.artifacts.transfer import Transferred
 class Cache(Protocol):
     """`overbook.artifacts.view.CacheView`."""
 
-    async def fetch(self, asked: Asked) -> Artifact:
+    def fetched(self, asked: Asked) -> AbstractAsyncContextManager[Artifact]:
         """Raises ArtifactError."""
         ...
 
@@ -63,17 +63,16 @@ class Files:
         """Its files are here, and as they were published, for as long as the block runs. Raises ArtifactError."""
         digest = model.artifact.name
         with self._cache.holding(digest):
-            if not (self._cache.is_here(digest) and await self._cache.intact(digest)):
-                await self._bring(model, digest)
-            yield
-
-    async def _bring(self, model: PreparedModel, digest: str) -> None:
+            if self._cache.is_here(digest) and await self._cache.intact(digest):
+                yield
+                return
         asked = self._source(model)
         if asked is None:
             raise ArtifactError(f"the files of model '{model.name}' are not here any more")
-        found = await self._cache.fetch(asked)
-        if found.digest != digest:
-            raise ArtifactError(
-                f"{asked.storage_uri} has other files by now than when model '{model.name}' was registered, and these "
-                "are not here any more; apply the model again"
-            )
+        async with self._cache.fetched(asked) as found:
+            if found.digest != digest:
+                raise ArtifactError(
+                    f"{asked.storage_uri} has other files by now than when model '{model.name}' was registered, and "
+                    "these are not here any more; apply the model again"
+                )
+            yield

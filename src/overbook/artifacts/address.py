@@ -93,7 +93,7 @@ def scheme_of(storage_uri: str) -> tuple[str, str]:
         shown_without = _WITH_SECRET.sub("//…@", found[2], count=1)
         raise SourceError(
             Trouble.BAD_ADDRESS,
-            f"{found[1]}:{shown_without} holds a password; expected an address without one, and its secret by secretName",
+            f"{found[1]}:{shown_without} holds a password; expected an address without one, and a secretName",
         )
     return found[1], found[2]
 

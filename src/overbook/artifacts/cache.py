@@ -12,8 +12,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,6 +84,9 @@ class ArtifactCache:
         self._transfers: dict[tuple[str, str], Transfer] = {}
         self._views: dict[str, Uses] = {}
         self._held: Counter[str] = Counter()
+        # Who waits for a fetch that others began, and what of these arrived already.
+        self._waiting: Counter[tuple[str, str]] = Counter()
+        self._arrived: dict[tuple[str, str], str] = {}
         # Files of which nothing is known, as where the index was lost.
         self._strangers = {
             digest for digest in self._folder.digests if self._index.content(digest) is None
@@ -114,7 +117,7 @@ class ArtifactCache:
         known = {each.digest for each in self._index.contents} | self._strangers
         self._strangers = set()
         unwanted = [
-            digest for digest in known if not self._index.is_held(digest) and not self._held[digest]
+            digest for digest in known if not (self._index.is_held(digest) or self._is_held(digest))
         ]
         await self._throw_away(unwanted)
         return len(unwanted)
@@ -184,18 +187,32 @@ class ArtifactCache:
 
     # -- bringing
 
-    async def fetch(self, asked: Asked, view: str) -> Artifact:
-        """The artifact, brought here unless it is here already. Raises ArtifactError.
+    @asynccontextmanager
+    async def fetched(self, asked: Asked, view: str) -> AsyncIterator[Artifact]:
+        """The artifact, brought here unless it is here already; its files stay while the block runs.
 
-        Without a fingerprint nothing is remembered. Cancelling stops a fetch that nobody else waits for; what it brought
-        is gone on with.
+        Raises ArtifactError.
+
+        Without a fingerprint nothing is remembered. Cancelling stops a fetch that nobody else waits for; what it
+        brought is gone on with.
         """
-        if (found := self._find(asked)) is not None:
+        if (found := self._find(asked)) is None:
+            found = await self._joined(asked, view)
+        with self.holding(found.digest):
             self._index.hold(found.digest, view)
-            return found
+            yield found
+
+    async def _joined(self, asked: Asked, view: str) -> Artifact:
+        """What others may be fetching already. Until everybody who waits for it has it, it is held for them."""
         key = (asked.place, asked.fingerprint)
-        arrived = await self._works.join(key, lambda: self._bring(asked, view))
-        self._index.hold(arrived.content.digest, view)
+        self._waiting[key] += 1
+        try:
+            arrived = await self._works.join(key, lambda: self._bring(asked, view))
+        finally:
+            self._waiting[key] -= 1
+            if not self._waiting[key]:
+                del self._waiting[key]
+                self._arrived.pop(key, None)
         return self.artifact(arrived.content, arrived.fingerprint)
 
     def _find(self, asked: Asked) -> Artifact | None:
@@ -221,6 +238,7 @@ class ArtifactCache:
         marks = {asked.fingerprint, arrived.fingerprint} if asked.fingerprint else set()
         self._index.put(asked.place, marks - {""}, arrived.content)
         self._index.hold(arrived.content.digest, view)
+        self._arrived[asked.place, asked.fingerprint] = arrived.content.digest
         return arrived
 
     async def _fetched(self, asked: Asked) -> Arrived:
@@ -287,12 +305,16 @@ class ArtifactCache:
 
     def _hold_of(self, digest: str, uses: list[Mapping[str, Use]]) -> Hold:
         held = [each[digest].hold for each in uses if digest in each]
-        if self._held[digest]:
+        if self._is_held(digest):
             held.append(Hold.BRIEFLY)
         # Of an agent that is not there nobody can say what it has in memory.
         if self._index.held_by(digest) - self._views.keys():
             held.append(Hold.FIRM)
         return max(held, default=Hold.NONE)
+
+    def _is_held(self, digest: str) -> bool:
+        """Whether somebody reads its files, or will as soon as they are told that these are here."""
+        return digest in self._held or digest in self._arrived.values()
 
     async def _make_leave(self, digests: tuple[str, ...]) -> None:
         """Their files leave; what is known of them stays, and they can be fetched again."""

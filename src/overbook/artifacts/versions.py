@@ -1,7 +1,7 @@
 """Which files of an artifact belong to one version of it, as `artifactVersion` asks for. Pure.
 
-A version is a folder at the top that is named by its number, 3 or 003; what lies beside these folders, such as settings,
-is of all versions.
+A version is a folder at the top that is named by its number, 3 or 003; what lies beside these folders, such as
+settings, is of all versions.
 """
 
 from __future__ import annotations

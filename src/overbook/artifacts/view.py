@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
 from overbook.artifacts.address import Asked
 from overbook.artifacts.cache import Artifact, ArtifactCache, Uses
@@ -24,9 +24,9 @@ class CacheView:
     def leave(self) -> None:
         self._cache.leave(self._name)
 
-    async def fetch(self, asked: Asked) -> Artifact:
+    def fetched(self, asked: Asked) -> AbstractAsyncContextManager[Artifact]:
         """Raises ArtifactError."""
-        return await self._cache.fetch(asked, self._name)
+        return self._cache.fetched(asked, self._name)
 
     def known(self, asked: Asked) -> Content | None:
         found = self._cache.known(asked)

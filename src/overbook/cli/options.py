@@ -199,7 +199,8 @@ def artifact_options(function: _Function) -> _Function:
         metavar="BYTES",
         envvar="OVERBOOK_CACHE_SIZE",
         show_envvar=True,
-        help="How much disk models' files may take; those of cold models leave for others.  [default: 80% of what is free]",
+        help="How much disk models' files may take; those of cold models leave for others.  "
+        "[default: 80% of what is free]",
     )
     rate = click.option(
         "--fetch-rate",

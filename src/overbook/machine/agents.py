@@ -53,6 +53,9 @@ _LOOK: Final = 2.0
 _ONE_AFTER_ANOTHER: Final = 10.0
 
 
+_AS_USUAL: Final = ArtifactOptions()
+
+
 @dataclass(frozen=True, slots=True)
 class _Wanted:
     """What makes an agent another one. Memory changes while it runs; overcommit is the scheduler's business."""
@@ -88,7 +91,7 @@ class AgentSupervisor:
         keeper: RuntimeKeeper,
         silence_limit: float = SILENCE_LIMIT,
         log_size: int = SERVER_LOG_SIZE,
-        artifacts: ArtifactOptions = ArtifactOptions(),
+        artifacts: ArtifactOptions = _AS_USUAL,
     ) -> None:
         self._options = artifacts
         self._artifacts: MachineArtifacts | None = None

@@ -313,7 +313,7 @@ def refreshed(
 
 
 def arrived(state: State, model: Model, found: Survey) -> None:
-    """The files of a model came from elsewhere, and tell more than their listing did: its bytes unpacked, whom it calls."""
+    """The files of a model came from elsewhere, and tell more than their listing did: bytes unpacked, whom it calls."""
     new = Survey(found.bytes, model.fingerprint, found.made_for, found.callees)
     if new == _survey_of(model) or _circle(state, model, new):
         return

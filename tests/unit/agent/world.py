@@ -65,6 +65,12 @@ class FakeCache:
     holds: Counter[str] = field(default_factory=Counter)
     troubles: dict[str, SourceError] = field(default_factory=dict)
 
+    @contextlib.asynccontextmanager
+    async def fetched(self, asked: Asked) -> AsyncIterator[Artifact]:
+        artifact = await self.fetch(asked)
+        with self.holding(artifact.digest):
+            yield artifact
+
     async def fetch(self, asked: Asked) -> Artifact:
         storage_uri = asked.storage_uri
         await asyncio.sleep(self.seconds.get(storage_uri, 0.0))
