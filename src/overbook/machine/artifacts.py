@@ -41,7 +41,9 @@ async def opened(
 
     folder_of_secrets = None if options.secrets is None else SecretFolder(options.secrets)
     secrets = Secrets(folder_of_secrets, taken(os.environ), changed)
-    budget = options.cache_size or await asyncio.to_thread(_share, folder / _CACHE)
+    budget = options.cache_size
+    if budget is None:
+        budget = await asyncio.to_thread(_share, folder / _CACHE)
     sources = Sources(FetchLimits(options.fetches, options.fetch_rate), os.environ, budget)
     cache = ArtifactCache(
         folder / _CACHE,

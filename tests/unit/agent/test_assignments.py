@@ -60,7 +60,7 @@ async def test_a_reconnect_that_repeats_what_is_known_changes_nothing() -> None:
         await made.assign(spec(A))
         _sync(made, spec(A))
         await settle()
-        assert made.cache.fetched == ["/a"]
+        assert made.cache.brought == ["/a"]
         assert made.server.loads == [A]
 
 
@@ -140,7 +140,7 @@ async def test_another_secret_tries_what_failed_at_once_and_fetches_nothing_that
         await made.assign(*changed)
         assert (await made.activate(A)).refusal is None
         assert made.clock.now() == began
-        assert made.cache.fetched == ["/b", "/a"]
+        assert made.cache.brought == ["/b", "/a"]
 
 
 @in_virtual_time
@@ -174,7 +174,7 @@ async def test_size_pin_and_priority_change_without_fetch_and_load() -> None:
         await made.assign(spec(A, 2, memory=2 * MB, pinned=True, keep_alive=60.0))
         entry = made.actor.entries[ModelName(A)]
         assert (entry.size, entry.pinned, entry.keep_alive) == (2 * MB, True, 60.0)
-        assert made.cache.fetched == ["/a"]
+        assert made.cache.brought == ["/a"]
         assert made.server.loads == [A]
         report = made.report(A)
         assert (report.generation, report.available) == (2, True)
@@ -345,7 +345,7 @@ async def test_revoked_while_it_is_fetched() -> None:
         assert (await waiting).refusal is Refusal.UNKNOWN
         assert made.notices.gone == {A}
         await asyncio.sleep(10)
-        assert made.cache.fetched == []
+        assert made.cache.brought == []
         assert made.state(A) is None
 
 
@@ -452,7 +452,7 @@ async def test_a_damaged_copy_is_fetched_again_before_anybody_is_told() -> None:
         await made.activate(B)
         made.cache.damaged.add("a-1")
         assert (await made.activate(A)).refusal is None
-        assert made.cache.fetched == ["/a", "/b", "/a"]
+        assert made.cache.brought == ["/a", "/b", "/a"]
         assert "ArtifactDamaged" in made.events()
         assert "ModelLoadFailed" not in made.events()
 
@@ -502,7 +502,7 @@ async def test_a_copy_that_killed_the_server_is_checked_before_the_next_try() ->
         made.cache.damaged.add("a-1")
         made.server.scripts[A] = Script()
         assert (await made.activate(A)).refusal is None
-        assert made.cache.fetched == ["/a", "/a"]
+        assert made.cache.brought == ["/a", "/a"]
 
 
 # -- pruning

@@ -106,7 +106,7 @@ async def test_refused_files_are_looked_at_once() -> None:
         await asyncio.sleep(3600)
         report = made.report(A)
         assert (report.failed, report.final) == (True, True)
-        assert made.cache.fetched == ["/a"]
+        assert made.cache.brought == ["/a"]
         assert made.events().count("ArtifactFailed") == 1
         answer = await made.activate(A)
         assert (answer.refusal, answer.retry_after) == (Refusal.LOAD_FAILED, 0.0)
@@ -119,7 +119,7 @@ async def test_a_scheduler_that_repeats_itself_is_no_change() -> None:
         await made.assign(spec(A))
         for _ in range(3):
             await made.assign(spec(A))
-        assert made.cache.fetched == ["/a"]
+        assert made.cache.brought == ["/a"]
         assert made.events().count("ArtifactFailed") == 1
         del made.server.invalid["a-1"]
         await made.assign(spec(A, 2, memory=2000))

@@ -54,7 +54,7 @@ class FakeCache:
     seconds: dict[str, float] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
     damaged: set[str] = field(default_factory=set)
-    fetched: list[str] = field(default_factory=list)
+    brought: list[str] = field(default_factory=list)
     verified: list[str] = field(default_factory=list)
     kept: list[set[str]] = field(default_factory=list)
     sequence_idle: float = 0.0
@@ -78,7 +78,7 @@ class FakeCache:
             raise ArtifactError(self.failures[storage_uri])
         if storage_uri in self.troubles:
             raise self.troubles[storage_uri]
-        self.fetched.append(storage_uri)
+        self.brought.append(storage_uri)
         digest = self._digest(storage_uri, asked.fingerprint)
         self.damaged.discard(digest)
         self.left.discard(digest)
