@@ -57,7 +57,7 @@ def members(stream: Readable, source: str) -> Iterator[Member]:
         while (member := _next(archive, guarded)) is not None:
             yield _member(member, guarded, source)
     except _BROKEN as error:
-        why = " ".join(str(error).split())
+        why = shown(str(error))
         raise ArtifactError(f"{source} is damaged ({why}); expected a whole tar archive") from error
     guarded.require_end()
 
