@@ -9,7 +9,7 @@ the generation of the spec, but a scheduler may begin to count anew while we sti
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol
@@ -326,6 +326,12 @@ class Assignments:
         if assignment.failure:
             self._fetches.begin(assignment)
         self._actor.try_again(model)
+
+    def secrets_changed(self, secrets: Collection[str]) -> None:
+        """What could not be fetched with these secrets, or without them, is tried again."""
+        for each in self._assigned.values():
+            if each.failure and each.spec.secret in secrets:
+                self._fetches.begin(each)
 
     async def activate(self, model: ModelName, *, timeout: float, suspect: bool) -> Activation:
         """Wait for the artifact, then for the model to be resident; ``timeout`` in seconds for both."""

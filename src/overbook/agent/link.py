@@ -34,10 +34,11 @@ _RETRY: Final = 0.5
 @dataclass(frozen=True, slots=True)
 class LinkHandlers:
     """What the link asks the rest of the agent. ``command`` returns why it failed, or an empty string; ``look``: what
-    is at these addresses; ``read_log``: what is in the inference server's log.
+    is at these addresses; ``read_log``: what is in the inference server's log; ``secrets``: all that the scheduler has.
     """
 
     assignments: Callable[[pb.AssignmentUpdate], None]
+    secrets: Callable[[pb.Secrets], None]
     command: Callable[[pb.Command], Awaitable[str]]
     look: Callable[[pb.Look], Awaitable[pb.Surveys]]
     read_log: Callable[[pb.ReadLog], Awaitable[pb.LogPiece]]
@@ -128,6 +129,8 @@ class Session:
                 case "assignments":
                     self._handlers.assignments(message.assignments)
                     self._take_note(message.assignments.revision)
+                case "secrets":
+                    self._handlers.secrets(message.secrets)
                 case "configure":
                     self._handlers.configure(message.configure)
                 case "command":

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -47,6 +47,8 @@ from overbook.agent.service import AgentService
 from overbook.agent.supervisor import RestartLimits, Supervisor
 from overbook.agent.surveys import Surveys
 from overbook.artifacts.cache import ArtifactCache
+from overbook.artifacts.secrets.known import SecretPlaces, Secrets
+from overbook.artifacts.secrets.remote import RemoteSecret
 from overbook.bounded_log import KEPT, MOST_BYTES, BoundedLog
 from overbook.metrics.page import PAGE
 from overbook.residency.chosen import DEFAULT, POLICIES
@@ -77,7 +79,7 @@ class AgentConfig:
     ``own_process``: capabilities for which the server starts a process per model, and bytes of such a process.
     ``environment``: what the runtime is started from; ``attachment``: the server that is used instead.
     ``silence_limit``: seconds for which a server that was started here may give no answer while it owes some.
-    ``log_size``: bytes of each file of its log.
+    ``log_size``: bytes of each file of its log. ``secrets``: where this machine has some.
     """
 
     state_dir: Path
@@ -94,6 +96,7 @@ class AgentConfig:
     attachment: Attachment | None = None
     silence_limit: float = SILENCE_LIMIT
     log_size: int = MOST_BYTES
+    secrets: SecretPlaces = field(default_factory=SecretPlaces)
 
 
 class _Kept:
@@ -111,7 +114,10 @@ class _Kept:
 
 
 class AgentPart:
-    """An agent. `run` until cancelled; the inference server ends with it. ``serving`` is set while its parts run."""
+    """An agent. `run` until cancelled; the inference server ends with it. ``serving`` is set while its parts run.
+
+    ``secrets``: all that it knows.
+    """
 
     def __init__(self, config: AgentConfig) -> None:
         self._config = config
@@ -123,6 +129,8 @@ class AgentPart:
         self._budget = config.memory
         self._retired = False
         self._live: tuple[Actor, Supervisor] | None = None
+        self._assignments: Assignments | None = None
+        self.secrets = Secrets(config.secrets, self._secrets_changed)
         self.serving = asyncio.Event()
 
     def retire(self) -> None:
@@ -183,15 +191,17 @@ class AgentPart:
                     tasks.create_task(agent.run(), name="agent")
                     await asyncio.sleep(0)
                     self._live = agent.actor, agent.supervisor
+                    self._assignments = agent.assignments
                     self.serving.set()
                     link = self._link(agent, surveys, foreign)
                     tasks.create_task(link.run(), name="scheduler link")
                     tasks.create_task(self._prune(agent.assignments), name="cache pruning")
                     tasks.create_task(_remember(agent.assignments), name="history")
+                    tasks.create_task(self.secrets.watch(), name="secrets in a folder")
                     if config.attachment is None:
                         self._bound_logs(tasks)
         finally:
-            self._live = None
+            self._live = self._assignments = None
             self.serving.clear()
             self._model_metrics.close()
             agent.assignments.remember()
@@ -251,6 +261,7 @@ class AgentPart:
             notices=self._notices,
             handlers=LinkHandlers(
                 assignments=agent.assignments.update,
+                secrets=lambda told: self.secrets.update(map(_remote, told.secrets)),
                 command=Commands(agent.actor, agent.assignments).run,
                 look=surveys.of,
                 read_log=Logs(self._log if self._config.attachment is None else None).read,
@@ -260,6 +271,10 @@ class AgentPart:
                 all_models=lambda: list(agent.assignments.assigned),
             ),
         )
+
+    def _secrets_changed(self, names: Collection[str]) -> None:
+        if self._assignments is not None:
+            self._assignments.secrets_changed(names)
 
     def _made(self, folder: Path) -> InferenceServer:
         if self._config.environment is None:
@@ -322,6 +337,10 @@ class AgentPart:
                 await assignments.prune()
             except OSError as error:
                 log.warning("cannot remove files of models that left: %s", error)
+
+
+def _remote(told: pb.Secret) -> RemoteSecret:
+    return RemoteSecret(told.name, told.remote, told.type, dict(told.parameters))
 
 
 async def _remember(assignments: Assignments) -> None:

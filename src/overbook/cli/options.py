@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import click
@@ -185,6 +186,19 @@ def server_log_size_option(function: _Function) -> _Function:
         default="10Mi",
         show_default=True,
         help="Of an inference server's log; two earlier files of that size are kept.",
+    )(function)
+
+
+def secrets_option(function: _Function) -> _Function:
+    """`--secrets`, of whatever fetches artifacts."""
+    return click.option(
+        "--secrets",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        callback=lambda _ctx, _parameter, given: None if given is None else given.absolute(),
+        metavar="DIR",
+        envvar="OVERBOOK_SECRETS",
+        show_envvar=True,
+        help="Folder of secrets: a file, or a mounted Kubernetes Secret, for each name.",
     )(function)
 
 

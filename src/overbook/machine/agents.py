@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -17,6 +17,7 @@ import grpc.aio
 
 from overbook.agent.part import AgentConfig, AgentPart
 from overbook.agent.servers.attached.connection import Attachment
+from overbook.artifacts.secrets.known import SecretPlaces
 from overbook.machine.folders import socket_target
 from overbook.machine.news import News
 from overbook.machine.offers import Offer, attached_offer, installed_offer
@@ -71,8 +72,17 @@ class _Asked:
     state: tuple[int, ...] | Path | None
 
 
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """What all agents of this machine are given; see `AgentConfig`."""
+
+    silence_limit: float = SILENCE_LIMIT
+    log_size: int = SERVER_LOG_SIZE
+    secrets: SecretPlaces = field(default_factory=SecretPlaces)
+
+
 class AgentSupervisor:
-    """``keeper``: installs what is missing for a server. ``silence_limit``, ``log_size``: see `AgentConfig`."""
+    """``keeper``: installs what is missing for a server."""
 
     def __init__(
         self,
@@ -81,11 +91,9 @@ class AgentSupervisor:
         run_dir: Path,
         scheduler: str,
         keeper: RuntimeKeeper,
-        silence_limit: float = SILENCE_LIMIT,
-        log_size: int = SERVER_LOG_SIZE,
+        settings: AgentSettings,
     ) -> None:
-        self._silence_limit = silence_limit
-        self._log_size = log_size
+        self._settings = settings
         self._state_dir = state_dir
         self._run_dir = run_dir
         self._scheduler = scheduler
@@ -165,8 +173,9 @@ class AgentSupervisor:
             attachment=wanted.attachment,
             listen=listen,
             scheduler=self._scheduler,
-            silence_limit=self._silence_limit,
-            log_size=self._log_size,
+            silence_limit=self._settings.silence_limit,
+            log_size=self._settings.log_size,
+            secrets=self._settings.secrets,
         )
 
     async def _run(self, wanted: _Wanted, name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
@@ -11,9 +12,11 @@ from pathlib import Path
 
 from overbook.agent.part import AgentConfig, AgentPart
 from overbook.agent.servers.attached.connection import Attachment
+from overbook.artifacts.secrets.environment import taken
+from overbook.artifacts.secrets.known import SecretPlaces
 from overbook.gateway.errors import GatewayStartFailed
 from overbook.gateway.part import GatewayConfig, GatewayPart
-from overbook.machine import descriptors, garbage, logs, metrics_page
+from overbook.machine import core_dumps, descriptors, garbage, logs, metrics_page
 from overbook.machine.banner import agent_lines, gateway_lines, scheduler_lines
 from overbook.machine.folders import ENVIRONMENTS, StateUnusable, owned, run_dir
 from overbook.machine.metrics_page import MetricsPageFailed
@@ -69,6 +72,9 @@ def run_agent(options: ServeAgentOptions) -> int:
 
 
 def _run_agent(options: ServeAgentOptions, stack: ExitStack) -> int:
+    # Before the first child begins, which would have the variables.
+    secrets = SecretPlaces(options.secrets, taken(os.environ))
+
     async def part() -> Part:
         attachment, made = None, None
         if options.attach is None:
@@ -96,6 +102,7 @@ def _run_agent(options: ServeAgentOptions, stack: ExitStack) -> int:
             scheduler=options.scheduler,
             silence_limit=options.silence_limit,
             log_size=options.server_log_size,
+            secrets=secrets,
         )
         return AgentPart(config)
 
@@ -146,6 +153,7 @@ def _run(
             log = logs.configure(state_dir, name)
             garbage.settle()
             descriptors.raise_limit()
+            core_dumps.switch_off()
             asyncio.run(run(log))
     except (*_EXPECTED, BaseExceptionGroup) as error:
         cause: BaseException = error

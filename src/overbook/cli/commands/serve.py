@@ -12,6 +12,7 @@ from overbook.cli.options import (
     grace_option,
     metrics_options,
     parse_quantity,
+    secrets_option,
     server_log_size_option,
     silence_limit_option,
 )
@@ -155,6 +156,7 @@ def scheduler(
 @grace_option
 @silence_limit_option
 @server_log_size_option
+@secrets_option
 @click.pass_context
 def agent(ctx: click.Context, /, **_: object) -> None:
     """An agent and its inference server.
@@ -182,6 +184,7 @@ def agent(ctx: click.Context, /, **_: object) -> None:
         grace=given["grace"],
         silence_limit=given["silence_limit"],
         server_log_size=given["server_log_size"],
+        secrets=given["secrets"],
         metrics=MetricsOptions(given["metrics_host"], given["metrics_port"]),
     )
     ctx.exit(run_agent(options))

@@ -13,6 +13,7 @@ from overbook.cli.options import (
     activation_timeout_option,
     grace_option,
     parse_quantity,
+    secrets_option,
     server_log_size_option,
     silence_limit_option,
 )
@@ -74,6 +75,7 @@ from overbook.machine.options import (
 @grace_option
 @silence_limit_option
 @server_log_size_option
+@secrets_option
 @click.pass_context
 def up(ctx: click.Context, /, files: tuple[str, ...], state_dir: Path | None, **rest: Any) -> None:
     """Start Overbook on this machine, and serve until it is stopped.
