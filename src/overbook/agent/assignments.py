@@ -9,7 +9,7 @@ the generation of the spec, but a scheduler may begin to count anew while we sti
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Final, Protocol
 
@@ -325,8 +325,8 @@ class Assignments:
             assignment.content.artifact.digest
         )
 
-    def secrets_changed(self, names: frozenset[str]) -> None:
-        """What a source refused may be given now."""
+    def secrets_changed(self, names: Collection[str]) -> None:
+        """What could not be fetched with these secrets, or without them, is tried again."""
         for each in self._assigned.values():
             if each.failure and each.spec.secret in names:
                 self._fetches.begin(each, here=each.here)

@@ -34,7 +34,7 @@ _RETRY: Final = 0.5
 @dataclass(frozen=True, slots=True)
 class LinkHandlers:
     """What the link asks the rest of the agent. ``command`` returns why it failed, or an empty string; ``look``: what
-    is at these addresses; ``read_log``: what is in the inference server's log; ``secrets``: is told all of them.
+    is at these addresses; ``read_log``: what is in the inference server's log; ``secrets``: all that the scheduler has.
     """
 
     assignments: Callable[[pb.AssignmentUpdate], None]
@@ -129,10 +129,10 @@ class Session:
                 case "assignments":
                     self._handlers.assignments(message.assignments)
                     self._take_note(message.assignments.revision)
-                case "configure":
-                    self._handlers.configure(message.configure)
                 case "secrets":
                     self._handlers.secrets(message.secrets)
+                case "configure":
+                    self._handlers.configure(message.configure)
                 case "command":
                     self._begin(tasks, self._command(message.command))
                 case "look":

@@ -337,10 +337,7 @@ class AgentPart:
 
     def _told_secrets(self, told: pb.Secrets) -> None:
         """Those of the scheduler, which every agent of this machine is told."""
-        self._artifacts.secrets.update(
-            RemoteSecret(each.name, each.remote, each.type, dict(each.parameters))
-            for each in told.secrets
-        )
+        self._artifacts.secrets.update(map(_remote, told.secrets))
 
     def _configure(self, told: pb.Configure, agent: Agent, foreign: tuple[Foreign, ...]) -> None:
         # A policy that an older agent does not know is none of its business.
@@ -370,6 +367,10 @@ class AgentPart:
                 await assignments.prune()
             except OSError as error:
                 log.warning("cannot remove files of models that left: %s", error)
+
+
+def _remote(told: pb.Secret) -> RemoteSecret:
+    return RemoteSecret(told.name, told.remote, told.type, dict(told.parameters))
 
 
 async def _remember(assignments: Assignments) -> None:

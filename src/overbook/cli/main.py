@@ -31,6 +31,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "evict": ("act", "evict"),
     "pin": ("act", "pin"),
     "unpin": ("act", "unpin"),
+    "secret": ("secret", "secret"),
     "events": ("events", "events"),
     "logs": ("logs", "logs"),
     "runtime": ("runtime", "runtime"),

@@ -116,6 +116,20 @@ class ControlClient:
         answer = self._call("POST", path, {"timeout": timeout}, timeout=timeout + _MARGIN)
         return _warnings(_object(answer))
 
+    def secrets(self) -> tuple[JsonObject, ...]:
+        """All that are stored, without what is in them."""
+        return tuple(map(_object, _array(self._get("/api/v1/secrets"))))
+
+    def set_secret(self, name: str, text: str) -> tuple[str, ...]:
+        """One rclone remote in JSON or YAML. What follows from it that people should know, a line each."""
+        path = f"/api/v1/secrets/{quote(name, safe='')}"
+        return _warnings(_object(self._call("PUT", path, {"text": text}, timeout=self._timeout)))
+
+    def delete_secret(self, name: str) -> tuple[str, ...]:
+        """What follows from it that people should know, a line each."""
+        path = f"/api/v1/secrets/{quote(name, safe='')}"
+        return _warnings(_object(self._call("DELETE", path, timeout=self._timeout)))
+
     def events(self, *, after: int = 0, wait: float = 0.0, model: str | None = None) -> EventPage:
         """Events later than sequence number `after`; when there are none, waits up to `wait` seconds."""
         query: dict[str, str] = {"after": str(after)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -17,6 +17,7 @@ import grpc.aio
 
 from overbook.agent.part import AgentConfig, AgentPart, MachineArtifacts, view_name
 from overbook.agent.servers.attached.connection import Attachment
+from overbook.artifacts.secrets.known import SecretPlaces
 from overbook.machine.artifacts import drop_former, opened
 from overbook.machine.folders import socket_target
 from overbook.machine.news import News
@@ -53,9 +54,6 @@ _LOOK: Final = 2.0
 _ONE_AFTER_ANOTHER: Final = 10.0
 
 
-_AS_USUAL: Final = ArtifactOptions()
-
-
 @dataclass(frozen=True, slots=True)
 class _Wanted:
     """What makes an agent another one. Memory changes while it runs; overcommit is the scheduler's business."""
@@ -65,7 +63,7 @@ class _Wanted:
     runtime: str
     extra: tuple[str, ...]
     attachment: Attachment | None
-    deny_pickle: bool
+    deny_pickle: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +74,18 @@ class _Asked:
     state: tuple[int, ...] | Path | None
 
 
-class AgentSupervisor:
-    """``keeper``: installs what is missing for a server. ``silence_limit``, ``log_size``: see `AgentConfig`.
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """What all agents of this machine are given; see `AgentConfig`."""
 
-    ``artifacts``: of the cache that all its agents share.
-    """
+    silence_limit: float = SILENCE_LIMIT
+    log_size: int = SERVER_LOG_SIZE
+    artifacts: ArtifactOptions = field(default_factory=ArtifactOptions)
+    secrets: SecretPlaces = field(default_factory=SecretPlaces)
+
+
+class AgentSupervisor:
+    """``keeper``: installs what is missing for a server."""
 
     def __init__(
         self,
@@ -89,14 +94,10 @@ class AgentSupervisor:
         run_dir: Path,
         scheduler: str,
         keeper: RuntimeKeeper,
-        silence_limit: float = SILENCE_LIMIT,
-        log_size: int = SERVER_LOG_SIZE,
-        artifacts: ArtifactOptions = _AS_USUAL,
+        settings: AgentSettings,
     ) -> None:
-        self._options = artifacts
+        self._settings = settings
         self._artifacts: MachineArtifacts | None = None
-        self._silence_limit = silence_limit
-        self._log_size = log_size
         self._state_dir = state_dir
         self._run_dir = run_dir
         self._scheduler = scheduler
@@ -115,7 +116,9 @@ class AgentSupervisor:
         """Follow the scheduler's list of Servers until cancelled."""
         await asyncio.to_thread(drop_former, self._state_dir)
         async with (
-            opened(self._state_dir, self._options) as self._artifacts,
+            opened(
+                self._state_dir, self._settings.artifacts, self._settings.secrets
+            ) as self._artifacts,
             asyncio.TaskGroup() as tasks,
             connect(self._scheduler) as channel,
         ):
@@ -144,7 +147,7 @@ class AgentSupervisor:
                 runtime=server.runtime,
                 extra=tuple(server.extra_capabilities),
                 attachment=_attachment(server),
-                deny_pickle=server.deny_pickle or self._options.deny_pickle,
+                deny_pickle=server.deny_pickle or self._settings.artifacts.deny_pickle,
             )
             for server in update.servers
             for replica in range(server.replicas)
@@ -181,8 +184,8 @@ class AgentSupervisor:
             attachment=wanted.attachment,
             listen=listen,
             scheduler=self._scheduler,
-            silence_limit=self._silence_limit,
-            log_size=self._log_size,
+            silence_limit=self._settings.silence_limit,
+            log_size=self._settings.log_size,
             deny_pickle=wanted.deny_pickle,
         )
 

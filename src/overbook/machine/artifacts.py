@@ -15,9 +15,7 @@ from typing import Final
 from overbook.agent.part import MachineArtifacts
 from overbook.artifacts.cache import ArtifactCache
 from overbook.artifacts.fetching import Fetcher
-from overbook.artifacts.secrets.environment import taken
-from overbook.artifacts.secrets.folder import SecretFolder
-from overbook.artifacts.secrets.known import Changed, Secrets
+from overbook.artifacts.secrets.known import Changed, SecretPlaces, Secrets
 from overbook.artifacts.sources.factory import Sources
 from overbook.artifacts.sources.limits import FetchLimits
 from overbook.database import tell_log
@@ -30,17 +28,19 @@ _CACHE: Final = "cache"
 
 @asynccontextmanager
 async def opened(
-    folder: Path, options: ArtifactOptions, tell: Callable[[str], None] = tell_log
+    folder: Path,
+    options: ArtifactOptions,
+    places: SecretPlaces,
+    tell: Callable[[str], None] = tell_log,
 ) -> AsyncIterator[MachineArtifacts]:
-    """The cache in this folder, for as long as the block runs."""
+    """The cache in this folder, for as long as the block runs. ``places``: where this machine has secrets."""
     listeners: list[Changed] = []
 
     def changed(names: frozenset[str]) -> None:
         for each in listeners:
             each(names)
 
-    folder_of_secrets = None if options.secrets is None else SecretFolder(options.secrets)
-    secrets = Secrets(folder_of_secrets, taken(os.environ), changed)
+    secrets = Secrets(places, changed)
     budget = options.cache_size
     if budget is None:
         budget = await asyncio.to_thread(_share, folder / _CACHE)

@@ -5,6 +5,7 @@ Where a model would be placed is not told here: that depends on what is register
 
 from __future__ import annotations
 
+import socket
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,8 @@ from typing import Final
 from overbook.agent.looking import failing_alone
 from overbook.agent.servers.factory import CHECKS, WORDS
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel
-from overbook.artifacts.address import local_path
+from overbook.artifacts.address import is_remote, local_path, scheme_of
+from overbook.artifacts.errors import SourceError
 from overbook.artifacts.survey import survey
 from overbook.client.http import JsonObject
 from overbook.machine.room import machine_bytes
@@ -80,7 +82,15 @@ def _server(manifest: ServerManifest, defaults: Defaults) -> Refusal | None:
 
 def _model(manifest: ModelManifest, servers: Mapping[str, ServerSpec]) -> Refusal | None:
     spec = manifest.spec
-    found = survey(spec.storage_uri)
+    if is_remote(spec.storage_uri):
+        # Its source is asked by those who fetch from there, with secrets that only they know.
+        try:
+            scheme_of(spec.storage_uri)
+        except SourceError as error:
+            return Refusal(_STORAGE_URI, str(error))
+        return None
+    version = "" if spec.artifact_version is None else str(spec.artifact_version)
+    found = survey(spec.storage_uri, version, socket.gethostname())
     if isinstance(found, str):
         return Refusal(_STORAGE_URI, found)
     server = servers.get(spec.server or "")
@@ -88,13 +98,13 @@ def _model(manifest: ModelManifest, servers: Mapping[str, ServerSpec]) -> Refusa
         _kinds(spec.all_requirements, found.made_for) if server is None else [server.server_config]
     )
     refused: list[str] = []
-    with _folder(Path(local_path(spec.storage_uri))) as folder:
+    with _folder(Path(local_path(spec.storage_uri, socket.gethostname()))) as folder:
         model = PreparedModel(
             name=manifest.name,
             generation=1,
             artifact=folder,
             requirements=spec.all_requirements,
-            version="" if spec.artifact_version is None else str(spec.artifact_version),
+            version=version,
             parameters=tuple((each.name, each.value) for each in spec.parameters),
         )
         for kind in kinds:

@@ -61,6 +61,7 @@ class UpOptions:
     """`overbook up`: every part on this machine. Memory in bytes, times in seconds; None leaves the default.
 
     `documents` are checked manifests with absolute paths: what was wrong with them was said already.
+    `secrets`: a folder of them.
     """
 
     state_dir: Path
@@ -120,7 +121,7 @@ class ServeAgentOptions:
 
     `environment`: packages of its own, None for those of the runtime. `grace`: seconds for which a stop waits for
     requests that run. `silence_limit`: seconds for which that server may give no answer while it owes some.
-    `server_log_size`: bytes of each file of its log.
+    `server_log_size`: bytes of each file of its log. `secrets`: a folder of them.
     """
 
     state_dir: Path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, ExitStack
@@ -11,9 +12,11 @@ from pathlib import Path
 
 from overbook.agent.part import AgentConfig, AgentPart, view_name
 from overbook.agent.servers.attached.connection import Attachment
+from overbook.artifacts.secrets.environment import taken
+from overbook.artifacts.secrets.known import SecretPlaces
 from overbook.gateway.errors import GatewayStartFailed
 from overbook.gateway.part import GatewayConfig, GatewayPart
-from overbook.machine import descriptors, garbage, logs, metrics_page
+from overbook.machine import core_dumps, descriptors, garbage, logs, metrics_page
 from overbook.machine.artifacts import opened
 from overbook.machine.banner import agent_lines, gateway_lines, scheduler_lines
 from overbook.machine.folders import ENVIRONMENTS, StateUnusable, owned, run_dir
@@ -70,6 +73,9 @@ def run_agent(options: ServeAgentOptions) -> int:
 
 
 def _run_agent(options: ServeAgentOptions, stack: ExitStack) -> int:
+    # Before the first child begins, which would have the variables.
+    secrets = SecretPlaces(options.artifacts.secrets, taken(os.environ))
+
     async def part(closing: AsyncExitStack) -> Part:
         attachment, made = None, None
         if options.attach is None:
@@ -100,7 +106,7 @@ def _run_agent(options: ServeAgentOptions, stack: ExitStack) -> int:
             deny_pickle=options.artifacts.deny_pickle,
         )
         folder = options.state_dir / "agents" / view_name(options.server, options.replica)
-        artifacts = await closing.enter_async_context(opened(folder, options.artifacts))
+        artifacts = await closing.enter_async_context(opened(folder, options.artifacts, secrets))
         return AgentPart(config, artifacts)
 
     name = f"agent-{options.server}-{options.replica}"
@@ -151,6 +157,7 @@ def _run(
             log = logs.configure(state_dir, name)
             garbage.settle()
             descriptors.raise_limit()
+            core_dumps.switch_off()
             asyncio.run(run(log))
     except (*_EXPECTED, BaseExceptionGroup) as error:
         cause: BaseException = error

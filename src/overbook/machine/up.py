@@ -15,12 +15,14 @@ from collections.abc import Awaitable, Coroutine
 from pathlib import Path
 from typing import Final, TypeVar
 
+from overbook.artifacts.secrets.environment import taken
+from overbook.artifacts.secrets.known import SecretPlaces
 from overbook.client.control import ControlClient
 from overbook.client.http import JsonObject
 from overbook.gateway.errors import GatewayStartFailed
 from overbook.gateway.part import GatewayConfig, GatewayPart
-from overbook.machine import descriptors, garbage, logs
-from overbook.machine.agents import AgentSupervisor
+from overbook.machine import core_dumps, descriptors, garbage, logs
+from overbook.machine.agents import AgentSettings, AgentSupervisor
 from overbook.machine.banner import dialled, up_lines
 from overbook.machine.first_server import FIRST_SERVER, said
 from overbook.machine.folders import ENVIRONMENTS, StateUnusable, owned, run_dir, socket_target
@@ -57,6 +59,7 @@ def run_up(options: UpOptions) -> int:
             log_file = logs.configure(options.state_dir, "overbook")
             garbage.settle()
             descriptors.raise_limit()
+            core_dumps.switch_off()
             asyncio.run(_Up(options, log_file).run())
     except (StateUnusable, UpFailed, SchedulerError, GatewayStartFailed, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)
@@ -77,12 +80,15 @@ class _Up:
         self._gateway: GatewayPart | None = None
         self._agents: AgentSupervisor | None = None
         self._made_server = False
+        self._variables: dict[str, str] = {}
 
     @property
     def _api_url(self) -> str:
         return f"http://{dialled(self._options.host)}:{self._options.api_port}"
 
     async def run(self) -> None:
+        # Before the first child begins, which would have them.
+        self._variables = taken(os.environ)
         with self._stop.on_signals():
             try:
                 await self._start()
@@ -128,9 +134,12 @@ class _Up:
             run_dir=self._run_dir,
             scheduler=target,
             keeper=RuntimeKeeper(options.state_dir / ENVIRONMENTS, StderrProgress()),
-            silence_limit=options.silence_limit,
-            log_size=options.server_log_size,
-            artifacts=options.artifacts,
+            settings=AgentSettings(
+                silence_limit=options.silence_limit,
+                log_size=options.server_log_size,
+                artifacts=options.artifacts,
+                secrets=SecretPlaces(options.artifacts.secrets, self._variables),
+            ),
         )
         self._begin("agents", supervisor.run())
         models = await self._until_stopped(asyncio.to_thread(self._apply))

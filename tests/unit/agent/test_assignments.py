@@ -144,6 +144,21 @@ async def test_another_secret_tries_what_failed_at_once_and_fetches_nothing_that
 
 
 @in_virtual_time
+async def test_a_secret_that_is_another_now_tries_what_failed_for_it_and_nothing_else() -> None:
+    async with world() as made:
+        made.cache.failures |= {"/a": "not allowed", "/c": "not allowed"}
+        told = [spec(A), spec(B), spec(C)]
+        for each, secret in zip(told, ("minio", "minio", "other"), strict=True):
+            each.secret = secret
+        await made.assign(*told)
+        await asyncio.sleep(600)
+        made.cache.failures.clear()
+        made.assignments.secrets_changed({"minio", "new"})
+        await settle()
+        assert made.cache.fetched == ["/b", "/a"]
+
+
+@in_virtual_time
 async def test_an_artifact_of_the_wrong_kind_fails_before_any_request() -> None:
     async with world() as made:
         made.server.invalid["a-1"] = "no file that the server can load; found model.onnx"

@@ -79,10 +79,12 @@ class Agent:
         self.models: list[str] = []
         self.updates: list[pb.AssignmentUpdate] = []
         self.budgets: list[int] = []
+        self.secrets: list[pb.Secrets] = []
         self.commands: dict[int, asyncio.Future[str]] = {}
         self.handlers = LinkHandlers(
             assignments=self.updates.append,
             command=self._command,
+            secrets=self.secrets.append,
             look=self._look,
             read_log=self._read_log,
             configure=lambda told: self.budgets.append(told.memory_bytes),
@@ -308,6 +310,17 @@ async def test_what_is_at_an_address_is_told_while_a_command_waits() -> None:
 
 
 @in_virtual_time
+async def test_secrets_are_handed_on_each_time_they_are_told() -> None:
+    agent = Agent()
+    async with agent.connected() as (stream, _):
+        told = [pb.Secrets(), pb.Secrets(secrets=[pb.Secret(name="minio", type="s3")])]
+        for each in told:
+            stream.inbox.put_nowait(pb.SchedulerToAgent(secrets=each))
+        await settle()
+        assert agent.secrets == told
+
+
+@in_virtual_time
 async def test_many_models_go_in_pieces() -> None:
     agent = Agent()
     agent.models = [f"m{number:05}" for number in range(2_500)]
@@ -328,6 +341,7 @@ async def test_a_fault_of_the_agent_itself_is_not_taken_for_a_lost_stream() -> N
     handlers = LinkHandlers(
         assignments=broken,
         command=agent.handlers.command,
+        secrets=agent.handlers.secrets,
         look=agent.handlers.look,
         read_log=agent.handlers.read_log,
         configure=agent.handlers.configure,

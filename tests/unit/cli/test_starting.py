@@ -331,3 +331,28 @@ def test_runtime_remove(overbook: Overbook, monkeypatch: pytest.MonkeyPatch) -> 
     assert (
         overbook("runtime", "remove", "mlserver").stdout == "runtime/mlserver was not installed\n"
     )
+
+
+@pytest.mark.parametrize("started", [_UP, _AGENT])
+def test_a_folder_of_secrets_by_option_and_by_environment(
+    overbook: Overbook,
+    replaced: Replace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    started: tuple[list[str], str, str],
+) -> None:
+    arguments, module, function = started
+    calls = replaced(module, function, 0)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "secrets").mkdir()
+    overbook(*arguments)
+    overbook(*arguments, "--secrets", "secrets")
+    monkeypatch.setenv("OVERBOOK_SECRETS", str(tmp_path / "secrets"))
+    overbook(*arguments)
+    given = [
+        each.artifacts.secrets for each in calls if isinstance(each, UpOptions | ServeAgentOptions)
+    ]
+    assert given == [None, tmp_path / "secrets", tmp_path / "secrets"]
+    result = overbook(*arguments, "--secrets", "nowhere")
+    assert result.exit_code == 2
+    assert "Directory 'nowhere' does not exist" in result.output

@@ -137,7 +137,11 @@ class FakeOverbook:
 
     def __init__(self) -> None:
         self.url = ""
-        self.objects: dict[str, dict[str, JsonObject]] = {"models": {}, "servers": {}}
+        self.objects: dict[str, dict[str, JsonObject]] = {
+            "models": {},
+            "servers": {},
+            "secrets": {},
+        }
         self.events: list[JsonObject] = []
         self.verdict: JsonObject = verdict("iris")
         self.registered: list[Json] = []
@@ -182,6 +186,8 @@ class FakeOverbook:
         if name in self.refusals:
             status, error = self.refusals[name]
             return status, {"error": error}
+        if method == "PUT":
+            return 200, {"warnings": [*self.warnings]}
         if name not in self.objects[plural]:
             return 404, {
                 "error": f"{plural[:-1]} {name!r} is not registered; see `overbook get {plural}`"
@@ -317,7 +323,7 @@ def _handler(fake: FakeOverbook) -> type[BaseHTTPRequestHandler]:
                 fake.close_after_next = False
                 self.close_connection = True
 
-        do_GET = do_POST = do_DELETE = _serve  # noqa: N815
+        do_GET = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815
 
         def log_message(self, format: str, *args: object) -> None:
             """Nothing: the tests read `requests`."""

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from overbook.machine.agents import AgentSupervisor, _Asked, _runs_until, _Wanted, _wish
+from overbook.machine.agents import (
+    AgentSettings,
+    AgentSupervisor,
+    _Asked,
+    _runs_until,
+    _Wanted,
+    _wish,
+)
 from overbook.machine.runtimes import RuntimeKeeper
 from overbook.runtimes.install import RuntimeEnvironment, UnknownRuntime
 from overbook.runtimes.own import Wish
@@ -95,6 +102,7 @@ async def test_whatever_goes_wrong_is_told_in_a_line_and_tried_again_ever_more_r
         run_dir=tmp_path,
         scheduler="unix:nowhere",
         keeper=Keeper(tmp_path, lambda _message, _fraction: None),
+        settings=AgentSettings(),
     )
     told: list[tuple[str, bool]] = []
     pauses: list[float] = []
@@ -142,6 +150,7 @@ async def test_a_runtime_that_nobody_knows_is_the_failure_of_its_server_alone(
         run_dir=tmp_path,
         scheduler="unix:nowhere",
         keeper=RuntimeKeeper(tmp_path, lambda _message, _fraction: None),
+        settings=AgentSettings(),
     )
     wanted = _Wanted("custom", 0, "mlserver-custom", (), None)
     asked = await supervisor._asked(wanted)

@@ -53,8 +53,8 @@ def test_what_would_be_taken(sklearn: Path) -> None:
     ("uri", "told"),
     [
         ("/nowhere/at/all", "spec.storageUri: '/nowhere/at/all' does not exist; expected"),
-        ("s3://bucket/m", "spec.storageUri: 's3://bucket/m': remote artifacts aren't supported"),
-        ("gopher:m", "spec.storageUri: 'gopher:m': remote artifacts aren't supported"),
+        ("s3://", "spec.storageUri: 's3://' names no place; expected such as s3://BUCKET/FOLDER"),
+        ("https://me:word@host/m", "spec.storageUri: https://…@host/m holds a password; expected"),
     ],
 )
 def test_addresses_that_lead_nowhere(uri: str, told: str) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, TypeAlias
 
 from overbook.artifacts.secrets import environment
@@ -23,17 +25,22 @@ LOOK: Final = 5.0
 _REMEMBERED: Final = 1000
 
 
-class Secrets:
-    """``folder``: None where there is none. ``variables``: of the environment, see `environment.taken`.
-
-    ``changed``: may be called whenever `update` or `look_again` runs.
+@dataclass(frozen=True, slots=True)
+class SecretPlaces:
+    """Where an agent's machine has secrets. ``folder``: see `SecretFolder`; None where there is none. ``variables``: of
+    the environment, see `environment.taken`.
     """
 
-    def __init__(
-        self, folder: SecretFolder | None, variables: Mapping[str, str], changed: Changed
-    ) -> None:
-        self._folder = folder
-        self._variables = variables
+    folder: Path | None = None
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+class Secrets:
+    """``changed``: may be called whenever `update` or `look_again` runs."""
+
+    def __init__(self, places: SecretPlaces, changed: Changed) -> None:
+        self._folder = None if places.folder is None else SecretFolder(places.folder)
+        self._variables = places.variables
         self._changed = changed
         self._told: dict[str, RemoteSecret] = {}
         # What was answered last, or why there was no answer.

@@ -12,7 +12,7 @@ class FetchLimits:
     of them together, None for as fast as it goes.
     """
 
-    def __init__(self, concurrent: int, rate: int | None = None) -> None:
+    def __init__(self, concurrent: int = 4, rate: int | None = None) -> None:
         self.concurrent = concurrent
         self.rate = rate
         self._slots = asyncio.Semaphore(concurrent)

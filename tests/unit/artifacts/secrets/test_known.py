@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from overbook.artifacts.secrets.errors import SecretError
-from overbook.artifacts.secrets.folder import SecretFolder
-from overbook.artifacts.secrets.known import Secrets
+from overbook.artifacts.secrets.known import SecretPlaces, Secrets
 from overbook.artifacts.secrets.remote import RemoteSecret
 
 TEXT = "name: {0}\ntype: s3\n"
@@ -21,7 +20,7 @@ class Known:
         self.folder = folder
         self.told: list[set[str]] = []
         self.secrets = Secrets(
-            SecretFolder(folder), variables, lambda names: self.told.append(set(names))
+            SecretPlaces(folder, variables), lambda names: self.told.append(set(names))
         )
 
     def schedule(self, *remotes: tuple[str, str]) -> None:
@@ -51,7 +50,7 @@ def test_one_that_nobody_has_is_told_with_where_it_was_looked_for(tmp_path: Path
         "OVERBOOK_SECRET_MINIO is not set; run `overbook secret set minio --from FILE`"
     )
     with pytest.raises(SecretError, match="no --secrets folder was given, and OVERBOOK"):
-        Secrets(None, {}, lambda names: None).find("minio")
+        Secrets(SecretPlaces(), lambda names: None).find("minio")
 
 
 def test_a_broken_one_is_not_passed_over(tmp_path: Path) -> None:
