@@ -7,7 +7,7 @@ import contextlib
 import re
 import threading
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from tests.stores.processes import HOST
@@ -47,6 +47,8 @@ class Proxy:
         self._requests: list[Request] = []
         self._sent = 0
         self._connections: set[asyncio.Task[None]] = set()
+        self._healed = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def requests(self) -> list[Request]:
         """All since the last `forget`, in the order in which they came."""
@@ -64,13 +66,17 @@ class Proxy:
     @contextlib.contextmanager
     def with_faults(self, faults: Faults) -> Iterator[None]:
         """Inside, connections suffer; those that hang are cut at the end."""
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._healed.clear)
         self.faults = faults
         try:
             yield
         finally:
-            self.faults = replace(Faults())
+            self.faults = Faults()
+            self._loop.call_soon_threadsafe(self._healed.set)
 
     async def serve(self, ready: threading.Event, stop: asyncio.Event) -> None:
+        self._loop = asyncio.get_running_loop()
         listener = await asyncio.start_server(self._accept, HOST, self.port)
         self.port = listener.sockets[0].getsockname()[1]
         ready.set()
@@ -80,6 +86,10 @@ class Proxy:
             for connection in self._connections:
                 connection.cancel()
             await asyncio.gather(*self._connections, return_exceptions=True)
+
+    def stop(self, stop: asyncio.Event) -> None:
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(stop.set)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -101,7 +111,7 @@ class Proxy:
             try:
                 await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
                 if up.done() and not up.exception():
-                    await down
+                    await asyncio.wait({down}, timeout=_JOIN_S)
             finally:
                 up.cancel()
                 down.cancel()
@@ -128,8 +138,7 @@ class Proxy:
         while data := await server.read(_CHUNK):
             faults = self.faults
             if faults.hang_after is not None and sent + len(data) > faults.hang_after:
-                while self.faults.hang_after is not None:
-                    await asyncio.sleep(0.05)
+                await self._healed.wait()
                 return
             if faults.cut_after is not None and sent + len(data) > faults.cut_after:
                 client.write(data[: faults.cut_after - sent])
@@ -160,18 +169,13 @@ def proxy(server: int, port: int = 0) -> Iterator[Proxy]:
     made = Proxy(server)
     made.port = port
     ready, stop = threading.Event(), asyncio.Event()
-    loops: list[asyncio.AbstractEventLoop] = []
-
-    async def serve() -> None:
-        loops.append(asyncio.get_running_loop())
-        await made.serve(ready, stop)
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()), name="proxy", daemon=True)
+    serving = made.serve(ready, stop)
+    thread = threading.Thread(target=lambda: asyncio.run(serving), name="proxy", daemon=True)
     thread.start()
     try:
         if not ready.wait(_JOIN_S):
             raise RuntimeError("the proxy did not start")
         yield made
     finally:
-        loops[0].call_soon_threadsafe(stop.set)
+        made.stop(stop)
         thread.join(_JOIN_S)

@@ -131,7 +131,7 @@ class S3Store:
 def moto_s3(folder: Path) -> Iterator[S3Store]:
     """Moto's server, in memory. ``folder``: for its log."""
     port = free_port()
-    command = [STORES / "moto_server", "-H", HOST, "-p", str(port)]
+    command: list[str | Path] = [STORES / "moto_server", "-H", HOST, "-p", str(port)]
     env = environment(INITIAL_NO_AUTH_ACTION_COUNT="1000000000")
     with running(command, port, folder / "moto.log", env), proxy(port) as front:
         yield S3Store(port, front)
@@ -142,7 +142,7 @@ def rclone_s3(folder: Path) -> Iterator[S3Store]:
     """Rclone's server. ``folder``: of which each folder is a bucket."""
     port = free_port()
     folder.mkdir(parents=True, exist_ok=True)
-    command = [
+    command: list[str | Path] = [
         *(RCLONE, "--config", "", "serve", "s3", "--no-modtime"),
         # What was put into the folder is to be there at once.
         *("--dir-cache-time", "0", "--addr", f"{HOST}:{port}", folder),

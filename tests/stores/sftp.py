@@ -93,6 +93,6 @@ def sftp(folder: Path) -> Iterator[SftpStore]:
     }
     # Not by the command line: a password is in it.
     (keys / "given.json").write_text(json.dumps(given))
-    command = [STORES / "python", "-c", _SERVER, keys / "given.json"]
+    command: list[str | Path] = [STORES / "python", "-c", _SERVER, keys / "given.json"]
     with running(command, port, folder / "sftp.log"), proxy(port) as front:
         yield SftpStore(port, front, files, keys)

@@ -1,0 +1,162 @@
+"""Asks what is at addresses: those in one folder of one store together, where several wait at the same time.
+
+What is not answered well together is asked by itself, as who may read one place need not see what is beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+from overbook.artifacts.errors import Trouble
+from overbook.artifacts.sources.protocol import Listing, RemoteFile
+from overbook.artifacts.sources.rclone import listing as asking
+from overbook.artifacts.sources.rclone import troubles
+from overbook.artifacts.sources.rclone.program import Job, Outcome, Program
+from overbook.artifacts.sources.rclone.remotes import Remote
+from overbook.artifacts.sources.rclone.together import Bounds, Entry, Together
+from overbook.artifacts.walk import MAX_ENTRIES
+
+_CONCURRENT: Final = 4
+_TOGETHER: Final = Bounds(items=128, weight=128)
+_ONE_OBJECT: Final = "limit to single files when using filters"
+_DATE: Final = re.compile(r"\\nDate: ([^\\\r\n]+)|^Date: (.+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    remote: Remote
+    version: str
+
+    @property
+    def name(self) -> str:
+        return self.remote.path.rpartition("/")[2]
+
+    @property
+    def parent(self) -> str:
+        return self.remote.path.rpartition("/")[0]
+
+
+LookEntry = Entry[Look, Listing | None]
+
+
+class Looks:
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._slots = asyncio.Semaphore(_CONCURRENT)
+        self._together: Together[Look, Listing | None] = Together(
+            self._slot, self._look_together, _TOGETHER
+        )
+
+    async def look(self, remote: Remote, version: str) -> Listing:
+        """Raises SourceError."""
+        look = Look(remote, version)
+        if look.parent and asking.can_be_named(look.name):
+            answer = await self._together.ask((remote.same_way, look.parent), look, 1)
+            if answer is not None:
+                return answer
+        return await self.look_alone(remote, version)
+
+    async def look_alone(self, remote: Remote, version: str) -> Listing:
+        """Raises SourceError."""
+        async with self._slot():
+            files, outcome = await self._ask(remote, asking.question(remote, version))
+            if version and any(_ONE_OBJECT in line for line in outcome.said):
+                version = ""
+                files, outcome = await self._ask(remote, asking.question(remote, version))
+            if files.too_many:
+                raise troubles.too_many(remote, MAX_ENTRIES)
+            if not outcome.well:
+                return await self._in_spite(remote, outcome)
+            if asking.maybe_single(remote, files.found):
+                file = await self._object(remote)
+                if file is not None:
+                    return asking.of_object(remote, files.found[0])
+        if not files.found:
+            raise troubles.nothing_there(remote)
+        below = asking.of_version(files.found, version)
+        if not below:
+            raise troubles.no_version(remote, version)
+        return asking.of_folder(remote, below)
+
+    async def _in_spite(self, remote: Remote, outcome: Outcome) -> Listing:
+        """Whoever may read an object need not be allowed to list the folder. Raises SourceError."""
+        off = await self._clock_off(remote) if troubles.skewed(outcome) else None
+        error = troubles.explained(remote, outcome, clock_off_s=off)
+        if error.trouble is Trouble.NOT_ALLOWED and off is None:
+            file = await self._object(remote)
+            if file is not None:
+                return asking.of_object(remote, file)
+        raise error
+
+    async def _look_together(self, entries: list[LookEntry]) -> None:
+        if len(entries) == 1:
+            entries[0].give(None)
+            return
+        first = entries[0].item
+        named = [asking.Named(each.item.name, each.item.version) for each in entries]
+        question = asking.joint_question(first.remote, first.parent, named)
+        files, outcome = await self._ask(first.remote, question)
+        below: defaultdict[str, list[RemoteFile]] = defaultdict(list)
+        single: dict[str, RemoteFile] = {}
+        for file in files.found:
+            name, slash, rest = file.name.partition("/")
+            if slash:
+                below[name].append(asking.renamed(file, rest))
+            else:
+                single[name] = file
+        for entry in entries:
+            look = entry.item
+            if not outcome.well:
+                entry.give(None)
+            elif look.name in single:
+                entry.give(asking.of_object(look.remote, single[look.name]))
+            else:
+                found = asking.of_version(below[look.name], look.version)
+                entry.give(asking.of_folder(look.remote, found) if found else None)
+
+    async def _ask(self, remote: Remote, question: asking.Question) -> tuple[asking.Files, Outcome]:
+        files = asking.Files(MAX_ENTRIES)
+        job = Job(question.arguments, listed=question.filters, take=files.take)
+        return files, await self._program.run(remote, job)
+
+    async def _object(self, remote: Remote) -> RemoteFile | None:
+        """The single object that has this very address."""
+        lines: list[bytes] = []
+
+        def take(line: bytes) -> bool:
+            lines.append(line)
+            return True
+
+        outcome = await self._program.run(remote, Job(asking.stat_arguments(remote), take=take))
+        if not outcome.well:
+            return None
+        told = json.loads(b"".join(lines))
+        return None if told.get("IsDir", True) else asking.file_of(told)
+
+    async def _clock_off(self, remote: Remote) -> float | None:
+        """Seconds by which the server's clock is ahead of ours, as its next answer says."""
+        # Headers that are secret are not in what it says.
+        arguments = (*asking.stat_arguments(remote), "--dump", "headers")
+        outcome = await self._program.run(remote, Job(arguments))
+        for line in outcome.said:
+            if found := _DATE.search(line):
+                try:
+                    then = parsedate_to_datetime((found[1] or found[2]).strip())
+                except ValueError:
+                    continue
+                return (then - datetime.now(UTC)).total_seconds()
+        return None
+
+    @asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        async with self._slots:
+            yield

@@ -1,0 +1,215 @@
+"""Brings small files of many artifacts by one process of rclone, into a folder beside them, from where each gets its
+own name.
+
+What is wrong with one object is the failure of its own artifact alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from overbook.artifacts.errors import SourceError
+from overbook.artifacts.sources.protocol import Progress, Received, RemoteFile
+from overbook.artifacts.sources.rclone import places
+from overbook.artifacts.sources.rclone.listing import md5_of, time_of
+from overbook.artifacts.sources.rclone.mismatch import Mismatch
+from overbook.artifacts.sources.rclone.program import Job, Outcome, Program
+from overbook.artifacts.sources.rclone.remotes import Remote
+from overbook.artifacts.sources.rclone.sections import MAIN
+from overbook.artifacts.sources.rclone.together import Entry
+from overbook.artifacts.sources.rclone.troubles import explained
+
+_CHUNK: Final = 1 << 20
+# Stores keep times less exactly than disks do.
+_SECOND: Final = 1.0
+_COPY: Final = (
+    *("copy", "--no-traverse", "--no-check-dest", "--files-from0", "{list}"),
+    # Bytes are checked by us, who read them anyhow.
+    *("--ignore-checksum", "--no-update-dir-modtime", "--use-server-modtime"),
+    *("--transfers", "8", "--checkers", "8", "--buffer-size", "0", "--multi-thread-streams", "0"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SmallFiles:
+    """Some of one artifact's, each with a known size."""
+
+    remote: Remote
+    files: tuple[RemoteFile, ...]
+    into: Path
+    progress: Progress
+
+    @property
+    def bytes(self) -> int:
+        return sum(each.size or 0 for each in self.files)
+
+
+SmallEntry = Entry[SmallFiles, tuple[Received, ...]]
+
+
+class _Coming:
+    """What of one artifact's files has come so far, in the folder of the batch."""
+
+    def __init__(self, wanted: SmallFiles, batch: Path, root: str) -> None:
+        self.wanted = wanted
+        self.paths = {each.name: _below(root, each.origin) for each in wanted.files}
+        self._batch = batch
+        self._open = dict(self.paths)
+        self._told = 0
+        self._whole = 0
+
+    def look(self) -> int:
+        """Bytes that are here; says so to who waits."""
+        growing = 0
+        for file in self.wanted.files:
+            if file.name not in self._open:
+                continue
+            path = self._batch / self._open[file.name]
+            if places.is_whole(path, file.size or 0):
+                self._whole += file.size or 0
+                del self._open[file.name]
+            else:
+                growing += _size(path)
+        now = self._whole + growing
+        if now > self._told:
+            self.wanted.progress(now - self._told)
+            self._told = now
+        return now
+
+    def take(self) -> tuple[Received, ...]:
+        """Checks all files and gives them their names; blocking. Raises Mismatch, OSError."""
+        received = []
+        for file in self.wanted.files:
+            path = self._batch / self.paths[file.name]
+            digest = _checked(path, file)
+            places.move(path, self.wanted.into, file.name)
+            received.append(Received(file.name, file.size or 0, digest))
+        return tuple(received)
+
+    def missing(self) -> tuple[str, ...]:
+        """Paths of those that are not here, or only in part."""
+        return tuple(
+            self.paths[file.name]
+            for file in self.wanted.files
+            if not places.is_whole(self._batch / self.paths[file.name], file.size or 0)
+        )
+
+
+async def bring_small(
+    program: Program, threads: Executor, entries: Sequence[SmallEntry], rate: int | None
+) -> None:
+    """Gives each its answer. All are below one folder of one remote; ``rate``: bytes per second, None for any."""
+    first = entries[0].item
+    root = _common_folder(file.origin for each in entries for file in each.item.files)
+    first.into.parent.mkdir(parents=True, exist_ok=True)
+    batch = places.new_batch_folder(first.into)
+    try:
+        coming = [_Coming(each.item, batch, root) for each in entries]
+        listed = "".join(f"{path}\0" for each in coming for path in each.paths.values())
+        limit = () if rate is None else ("--bwlimit", f"{rate}B")
+        job = Job(
+            (*_COPY, *limit, f"{MAIN}:{root}", str(batch)),
+            listed=listed.encode(errors="surrogateescape"),
+            news=lambda: sum(each.look() for each in coming),
+        )
+        outcome = await program.run(first.remote, job)
+        for entry, one in zip(entries, coming, strict=True):
+            await _answer(entry, one, outcome, threads)
+    finally:
+        places.remove(batch)
+
+
+async def _answer(entry: SmallEntry, coming: _Coming, outcome: Outcome, threads: Executor) -> None:
+    if not entry.waiting:
+        return
+    loop = asyncio.get_running_loop()
+    try:
+        coming.look()
+        if missing := coming.missing():
+            raise _why(entry.item.remote, missing, outcome)
+        taking = loop.run_in_executor(threads, coming.take)
+        try:
+            entry.give(await asyncio.shield(taking))
+        finally:
+            # The folder goes next.
+            await asyncio.wait({taking})
+    except (SourceError, Mismatch, OSError) as error:
+        entry.fail(error)
+
+
+def _why(remote: Remote, missing: Sequence[str], outcome: Outcome) -> Exception:
+    """By what rclone said of those very objects, where it did."""
+    about = tuple(line for line in outcome.said if _object(line) in missing)
+    if about:
+        return explained(remote, replace(outcome, said=about))
+    if not outcome.well and not _names_objects(outcome):
+        return explained(remote, outcome)
+    return Mismatch(missing[0], "it is not there any more")
+
+
+def _names_objects(outcome: Outcome) -> bool:
+    return any(_object(line) for line in outcome.said)
+
+
+def _object(line: str) -> str:
+    try:
+        told = json.loads(line)
+    except ValueError:
+        return ""
+    return str(told.get("object", "")) if isinstance(told, dict) else ""
+
+
+def _checked(path: Path, file: RemoteFile) -> str:
+    """The SHA-256 of a file that is as it was listed. Raises Mismatch, OSError."""
+    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    wanted, time, size = md5_of(file), time_of(file), 0
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with open(descriptor, "rb", buffering=0) as opened:
+        changed = os.fstat(descriptor).st_mtime
+        while data := opened.read(_CHUNK):
+            sha256.update(data)
+            size += len(data)
+            if wanted:
+                md5.update(data)
+    if size != file.size:
+        raise Mismatch(file.name, f"it has {size} bytes, not {file.size}")
+    if wanted and md5.hexdigest() != wanted:
+        raise Mismatch(file.name, f"its MD5 is {md5.hexdigest()}, not {wanted}")
+    if time and abs(_seconds(time) - changed) > _SECOND:
+        raise Mismatch(file.name, "it was written after it was listed")
+    return sha256.hexdigest()
+
+
+def _seconds(time: str) -> float:
+    # Python takes no more than six digits of a second.
+    plain = time.replace("Z", "+00:00")
+    head, dot, rest = plain.partition(".")
+    if dot:
+        digits = len(rest) - len(rest.lstrip("0123456789"))
+        plain = f"{head}.{rest[:digits][:6].ljust(6, '0')}{rest[digits:]}"
+    return datetime.fromisoformat(plain).timestamp()
+
+
+def _common_folder(paths: Iterable[str]) -> str:
+    folders = [path.rpartition("/")[0] for path in paths]
+    return os.path.commonpath(folders) if all(folders) else ""
+
+
+def _below(root: str, path: str) -> str:
+    return path.removeprefix(root).lstrip("/") if root else path
+
+
+def _size(path: Path) -> int:
+    with contextlib.suppress(OSError):
+        return path.stat().st_size
+    return 0
