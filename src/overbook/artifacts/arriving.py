@@ -33,8 +33,7 @@ from overbook.artifacts.survey import look
 from overbook.artifacts.transfer import Transfer
 from overbook.artifacts.walk import MAX_ENTRIES
 
-_FILES: Final = "files"
-_UNPACKED: Final = "unpacked"
+_UNPACKED: Final = ".unpacked"
 
 T = TypeVar("T")
 
@@ -72,14 +71,13 @@ class Arrivals:
         self, source: Path, version: str, key: str, fingerprint: str, check: CheckStopped
     ) -> Arrived:
         began = time.monotonic()
-        incoming = self._folder.incoming(key)
+        self._folder.drop_incoming(key)
+        tree = self._folder.incoming(key)
         try:
-            remove(incoming / _FILES)
-            tree = incoming / _FILES
             found = copy_artifact(source, tree, check, version)
             content = self._published(tree, found.digest, found.bytes, began)
         finally:
-            remove(incoming)
+            self._folder.drop_incoming(key)
         return Arrived(content, fingerprint)
 
     async def fetched(self, asked: Asked, listing: Listing, transfer: Transfer) -> Arrived:
@@ -87,9 +85,7 @@ class Arrivals:
         began = time.monotonic()
         key = _key(asked.storage_uri, asked.version, listing.fingerprint)
         async with self._space.room(listing.bytes, asked.storage_uri):
-            incoming = await asyncio.to_thread(self._folder.incoming, key)
-            into = incoming / _FILES
-            into.mkdir(mode=0o700, exist_ok=True)
+            into = await asyncio.to_thread(self._folder.incoming, key)
             try:
                 received = await self._fetcher.bring(asked, listing, into, transfer.came)
                 content = await _stoppable(
@@ -97,13 +93,13 @@ class Arrivals:
                 )
             except SourceError as error:
                 if not error.passing:
-                    await asyncio.to_thread(remove, incoming)
+                    await asyncio.to_thread(self._folder.drop_incoming, key)
                 raise
             except ArtifactError:
                 # They are the same bytes at the next try.
-                await asyncio.to_thread(remove, incoming)
+                await asyncio.to_thread(self._folder.drop_incoming, key)
                 raise
-            await asyncio.to_thread(remove, incoming)
+            await asyncio.to_thread(self._folder.drop_incoming, key)
         return Arrived(content, listing.fingerprint)
 
     def _checked(
@@ -117,7 +113,7 @@ class Arrivals:
     ) -> Content:
         tree, known = into, {each.name: each.digest for each in received if each.digest}
         if listing.whole:
-            tree, known = into.parent / _UNPACKED, {}
+            tree, known = into.with_name(into.name + _UNPACKED), {}
             remove(tree)
             tree.mkdir(mode=0o700)
             bounds = Bounds(bytes=self._space.spare(), entries=MAX_ENTRIES)
