@@ -1,8 +1,9 @@
 """The folder of the cache on disk: one folder per content, named by its digest, and what is on its way there.
 
-Layout below ``root``: ``<digest>/`` an artifact's files; ``.incoming/<key>/``, and ``.incoming/<key>.*`` beside it, what
-is being fetched, or was when that was broken off and can be gone on with; ``.trash/`` what is being deleted. An artifact appears by one rename after it is
-durable, so a folder that has a digest for a name is whole. All is readable by its user alone. Blocking; for any thread.
+Layout below ``root``: ``<digest>/`` an artifact's files; ``.incoming/<key>/``, and ``.incoming/<key>.*`` beside it,
+what is being fetched, or was when that was broken off and can be gone on with; ``.trash/`` what is being deleted. An
+artifact appears by one rename after it is durable, so a folder that has a digest for a name is whole. All is readable
+by its user alone. Blocking; for any thread.
 """
 
 from __future__ import annotations
