@@ -46,9 +46,7 @@ def test_a_path_that_is_not_there(path: str) -> None:
 
 async def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    monkeypatch.delitem(
-        sys.modules, "overbook.artifacts.sources.web.hub.client", raising=False
-    )
+    monkeypatch.delitem(sys.modules, "overbook.artifacts.sources.web.hub.client", raising=False)
     with pytest.raises(SourceError) as raised:
         await HubSource(Downloader(FetchLimits())).look(Wanted("hf://a/b"), None)
     assert raised.value.trouble is Trouble.NOT_INSTALLED

@@ -122,7 +122,9 @@ def test_what_is_neither_named_nor_a_tar_is_refused() -> None:
     )
 
 
-@pytest.mark.parametrize("media_type", [TAR + "+zstd", "application/vnd.docker.image.rootfs.diff.tar.zstd"])
+@pytest.mark.parametrize(
+    "media_type", [TAR + "+zstd", "application/vnd.docker.image.rootfs.diff.tar.zstd"]
+)
 def test_zstd_is_refused(media_type: str) -> None:
     assert "zstd is not unpacked; push it with gzip" in refused(layer(1, media_type))
 
