@@ -92,9 +92,7 @@ class Proxy:
             self._connections.discard(task)
             writer.transport.abort()
 
-    async def _connection(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.faults.refuse:
             return
         async with _connected(self._server) as (from_server, to_server):

@@ -12,7 +12,7 @@ from typing import Final
 
 from overbook.artifacts.errors import SourceError
 
-CHUNK: Final = 512 * 1024
+CHUNK: Final = 1024 * 1024
 _READ: Final = 1024 * 1024
 # Bytes that one call to a thread reads: in between it may be cancelled.
 _STEP: Final = 32 * 1024 * 1024

@@ -33,7 +33,7 @@ from overbook.manifests.problems import shown as quoted
 _REDIRECTS: Final = 5
 _REDIRECT_STATUS: Final = frozenset({301, 302, 303, 307, 308})
 _CONNECT: Final = 30.0  # seconds
-_READ_BUFFER: Final = 256 * 1024  # bytes; twice as many may wait for us on each connection
+_READ_BUFFER: Final = 512 * 1024  # bytes; twice as many may wait for us on each connection
 _CONNECTIONS: Final = 64
 _AGENT: Final = "overbook"
 _FAILURES: Final = (aiohttp.ClientError, OSError, asyncio.TimeoutError)

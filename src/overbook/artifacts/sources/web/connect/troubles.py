@@ -113,7 +113,7 @@ def _connection(error: Exception) -> str:
 
 def _reason(error: OSError) -> str:
     if isinstance(error, ssl.SSLError):
-        return (error.reason or "it failed").lower().replace("_", " ")
+        return (getattr(error, "reason", None) or "it failed").lower().replace("_", " ")
     if error.errno is not None:
         return os.strerror(error.errno).lower()
     return type(error).__name__
