@@ -115,6 +115,16 @@ def wrong_with(name: str) -> str:
         return "is empty; expected a file's name"
     if name.startswith("/"):
         return "is absolute; expected names relative to the artifact"
+    if why := wrong_with_text(name):
+        return why
+    for part in name.split("/"):
+        if why := _wrong_with_part(part):
+            return why
+    return ""
+
+
+def wrong_with_text(name: str) -> str:
+    """As `wrong_with`, wherever the name leads: what holds for the target of a link, too."""
     try:
         length = len(name.encode())
     except UnicodeEncodeError:
@@ -125,9 +135,6 @@ def wrong_with(name: str) -> str:
         return "has a control character; expected characters that can be seen"
     if "\\" in name:
         return "has a backslash; expected slashes between folders, and none within a name"
-    for part in name.split("/"):
-        if why := _wrong_with_part(part):
-            return why
     return ""
 
 

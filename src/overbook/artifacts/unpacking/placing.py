@@ -17,7 +17,7 @@ from overbook.artifacts.entries import entries_of
 from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.keeping import FILE_MODE, FOLDER_MODE
 from overbook.artifacts.links import Links
-from overbook.artifacts.names import MAX_NAME, Names, wrong_with
+from overbook.artifacts.names import Names, wrong_with, wrong_with_text
 from overbook.artifacts.stopping import CheckStopped
 from overbook.artifacts.unpacking.members import HARD_LINK, Member, plain
 from overbook.artifacts.walk import MAX_ENTRIES
@@ -105,11 +105,8 @@ class Place:
                 name,
                 f"is a link to {shown(target)}, an absolute path; expected a link inside the artifact",
             )
-        if len(target) > MAX_NAME or wrong_with(target.replace("/", "_")):
-            raise self.refuse(
-                name,
-                f"is a link to {shown(target)}, which can be no name; expected a relative path",
-            )
+        if why := wrong_with_text(target):
+            raise self.refuse(name, f"is a link to {shown(target)}, which {why}")
         os.close(self._create(name))
         self._links[name] = target
 

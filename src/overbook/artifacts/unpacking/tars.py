@@ -9,9 +9,9 @@ from __future__ import annotations
 import stat
 import tarfile
 from collections.abc import Iterator
-from typing import Final, Protocol
+from typing import Final
 
-from overbook.artifacts.compressed import Undecodable
+from overbook.artifacts.compressed import Readable, Undecodable
 from overbook.artifacts.errors import ArtifactError, SourceError, Trouble
 from overbook.artifacts.unpacking.members import HARD_LINK, Member, plain
 from overbook.manifests.problems import shown
@@ -25,12 +25,6 @@ _MOST_GLOBAL: Final = 64 << 10
 # Bytes after the end that fill up the last record; `tar` writes up to 10 KiB, or what --blocking-factor says.
 _MOST_PADDING: Final = 16 << 20
 _BROKEN: Final = (tarfile.TarError, EOFError, ValueError, ArithmeticError, RecursionError)
-
-
-class Readable(Protocol):
-    def read(self, size: int, /) -> bytes:
-        """Some bytes, at most as many; none at the end."""
-        ...
 
 
 def is_tar(head: bytes) -> bool:
@@ -57,7 +51,7 @@ def members(stream: Readable, source: str) -> Iterator[Member]:
         while (member := _next(archive, guarded)) is not None:
             yield _member(member, guarded, source)
     except _BROKEN as error:
-        why = " ".join(str(error).split())
+        why = shown(str(error))
         raise ArtifactError(f"{source} is damaged ({why}); expected a whole tar archive") from error
     guarded.require_end()
 

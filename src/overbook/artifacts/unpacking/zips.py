@@ -7,6 +7,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO, Final
 
 from overbook.artifacts.errors import ArtifactError, SourceError, Trouble
@@ -37,18 +38,41 @@ def members(file: BinaryIO, source: str, entries: int) -> Iterator[Member]:
     """All members in the order of the directory. ``source``: what people call the archive. ``entries``: with more it is
     refused before the directory is parsed. Raises ArtifactError, OSError.
     """
-    try:
+    archive = opened(file, source, entries)
+    with told(source):
+        for info in archive.infolist():
+            yield _member(archive, info, source)
+
+
+def opened(file: BinaryIO, source: str, entries: int) -> zipfile.ZipFile:
+    """With its directory read and no more. Parameters and errors as of `members`."""
+    with told(source):
         bounded = _Bounded(file, source, entries)
         archive = zipfile.ZipFile(bounded, metadata_encoding="utf-8")
         bounded.opened = True
-        for info in archive.infolist():
-            yield _member(archive, info, source)
+        return archive
+
+
+def cannot_be_read(info: zipfile.ZipInfo) -> str:
+    """Why a file in a zip is out of reach, as the rest of a sentence; "" for one that can be read in bounded memory."""
+    if info.flag_bits & _ENCRYPTED:
+        return "is encrypted; expected an archive without a password"
+    if info.compress_type not in _METHODS:
+        return f"is compressed by method {info.compress_type}; expected a zip of stored or deflated files"
+    return ""
+
+
+@contextmanager
+def told(source: str) -> Iterator[None]:
+    """What zipfile raises for a zip that is none is told as what it is."""
+    try:
+        yield
     except UnicodeDecodeError as error:
         raise SourceError(
             Trouble.REFUSED, f"{source}: a name in it is no valid UTF-8; expected text"
         ) from error
     except _BROKEN as error:
-        why = " ".join(str(error).split())
+        why = shown(str(error))
         raise ArtifactError(f"{source} is damaged ({why}); expected a whole zip archive") from error
 
 
@@ -59,12 +83,8 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: str) -> Mem
     def refused(why: str) -> SourceError:
         return SourceError(Trouble.REFUSED, f"{source}: {shown(name)} {why}")
 
-    if info.flag_bits & _ENCRYPTED:
-        raise refused("is encrypted; expected an archive without a password")
-    if info.compress_type not in _METHODS:
-        raise refused(
-            f"is compressed by method {info.compress_type}; expected a zip of stored or deflated files"
-        )
+    if why := cannot_be_read(info):
+        raise refused(why)
     kind = stat.S_IFMT(info.external_attr >> 16) if info.create_system == _UNIX else 0
     if name.endswith("/"):
         return Member(plain(name, folder=True), stat.S_IFDIR, "", iter(()))
@@ -72,15 +92,15 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: str) -> Mem
     if kind == stat.S_IFDIR:
         raise refused("is a folder with a file's name; expected a slash at its end")
     if kind == stat.S_IFLNK:
-        target = b"".join(_chunks(archive, info, MAX_NAME + 1))
+        target = b"".join(_chunks(archive, info, source, MAX_NAME + 1))
         return Member(name, kind, target.decode("utf-8", "surrogateescape"), iter(()))
-    return Member(name, kind or stat.S_IFREG, "", _chunks(archive, info))
+    return Member(name, kind or stat.S_IFREG, "", _chunks(archive, info, source))
 
 
 def _chunks(
-    archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int | None = None
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: str, most: int | None = None
 ) -> Iterator[bytes]:
-    with archive.open(info) as file:
+    with told(source), archive.open(info) as file:
         left = most
         while (left is None or left > 0) and (part := file.read(min(_CHUNK, left or _CHUNK))):
             left = None if left is None else left - len(part)
