@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants, hf_hub_download
+from huggingface_hub import close_session, constants, hf_hub_download
 
 from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.secrets.remote import RemoteSecret
@@ -16,6 +17,7 @@ from overbook.artifacts.sources.limits import FetchLimits
 from overbook.artifacts.sources.protocol import Listing, Wanted
 from overbook.artifacts.sources.web.download import Downloader, Manners
 from overbook.artifacts.sources.web.hub.source import HubSource
+from tests.stores.certificates import Authority
 from tests.stores.hub import TOKEN, Hub, git_name, hub
 
 FILES = {
@@ -172,6 +174,25 @@ async def test_the_token_is_told_to_the_hub_alone(
     assert {each.token for each in stand_in.asked_elsewhere} == {""}
 
 
+async def test_the_token_is_in_no_log(
+    stand_in: Hub, source: HubSource, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stand_in.commit("a/b", FILES, large=LARGE)
+    caplog.set_level(logging.DEBUG)
+    monitored = logging.getLogger("huggingface_hub")
+    monitored.addHandler(caplog.handler)
+    level = monitored.level
+    monitored.setLevel(logging.DEBUG)
+    try:
+        await fetch(source, "hf://a/b", tmp_path / "into", secret())
+        await failure(source, "hf://a/c", secret())
+    finally:
+        monitored.setLevel(level)
+        monitored.removeHandler(caplog.handler)
+    assert "/api/models/a/b" in caplog.text
+    assert TOKEN not in caplog.text
+
+
 async def test_the_machines_own_token(
     stand_in: Hub, source: HubSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -273,6 +294,39 @@ async def test_nobody_answers(
             Trouble.UNREACHABLE,
             f"hf://a/b: {url} cannot be asked (ConnectError)",
         )
+
+
+async def test_a_certificate_that_nobody_knows_is_not_trusted(
+    tmp_path: Path, source: HubSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with hub(Authority(tmp_path).self_signed("hub")) as made:
+        monkeypatch.setenv("HF_ENDPOINT", made.url)
+        assert await failure(source, "hf://a/b") == (
+            Trouble.NOT_TRUSTED,
+            f"hf://a/b: {made.url} is not trusted: self-signed certificate; "
+            "name a file with its authority's certificate in SSL_CERT_FILE",
+        )
+        assert made.asked == []
+
+
+async def test_who_trusts_an_authority_names_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`SSL_CERT_FILE` counts for the hub's client, and for what brings the files."""
+    authority = Authority(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
+    close_session()
+    downloader = Downloader(FetchLimits(), Manners(tries=1))
+    try:
+        with hub(authority.sign("hub")) as made:
+            made.commit("a/b", FILES, large=LARGE)
+            monkeypatch.setenv("HF_ENDPOINT", made.url)
+            _, found = await fetch(HubSource(downloader), "hf://a/b", tmp_path / "into")
+    finally:
+        await downloader.close()
+        close_session()
+    assert found == without_git(FILES)
 
 
 async def test_offline_nobody_is_asked(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -23,6 +24,7 @@ from overbook.artifacts.sources.protocol import Listing, Wanted
 from overbook.artifacts.sources.web.download import Downloader, Manners, parts_of
 from overbook.artifacts.sources.web.registry.source import RegistrySource
 from tests.integration.scheduler_harness import until
+from tests.stores.certificates import Authority
 from tests.stores.registry import (
     INDEX,
     MANIFEST,
@@ -419,6 +421,66 @@ async def test_a_password(
             Trouble.NOT_ALLOWED,
             f"{uri}:latest: {closed} does not take what is in secret 'mine'",
         )
+
+
+async def test_tls(
+    pusher: Pusher, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = pusher.layer("closed", b"x", "text/plain", **{TITLE: "model"})
+    pusher.manifest("closed", "latest", layer)
+    authority = Authority(tmp_path)
+    over_tls = secret(username=USER, password=PASSWORD, insecure="false")
+    certificate = authority.sign("registry")
+    with registry(store, with_password(store), certificate) as closed:
+        uri = f"oci://{closed}/closed"
+        async with downloads() as downloader:
+            trouble, _ = await failure(RegistrySource(downloader, BOUNDS), uri, over_tls)
+            assert trouble is Trouble.NOT_TRUSTED
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
+        async with downloads() as downloader:
+            await fetch(RegistrySource(downloader, BOUNDS), uri, tmp_path / "into", over_tls)
+
+
+async def test_a_password_is_sent_to_no_token_server_without_tls(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The registry itself has TLS, and what it names does not."""
+    authority = Authority(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
+    given = secret(username=USER, password=PASSWORD, insecure="false")
+    certificate = authority.sign("registry")
+    with tokens(store) as issuer, registry(store, issuer.auth(), certificate) as closed:
+        uri = f"oci://{closed}/closed"
+        async with downloads() as downloader:
+            assert await failure(RegistrySource(downloader, BOUNDS), uri, given) == (
+                Trouble.REFUSED,
+                f"{uri}:latest: {closed} wants the password sent to a server without TLS",
+            )
+        assert issuer.asked == 0
+
+
+async def test_what_is_secret_is_in_no_log(
+    source: RegistrySource,
+    pusher: Pusher,
+    store: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    layer = pusher.layer("a/closed", b"x", "text/plain", **{TITLE: "model"})
+    pusher.manifest("a/closed", "latest", layer)
+    basic = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    with tokens(store) as issuer, registry(store, issuer.auth()) as closed:
+        uri = f"oci://{closed}/a/closed"
+        # oras is silenced when it is first used.
+        await source.look(Wanted(uri), READER)
+        caplog.set_level(logging.DEBUG)
+        caplog.set_level(logging.DEBUG, logger="oras.logger")
+        await fetch(source, uri, tmp_path / "into", READER)
+        await failure(source, f"oci://{closed}/a/never", READER)
+    assert "Requesting auth token" in caplog.text
+    assert PASSWORD not in caplog.text
+    assert basic not in caplog.text
+    assert "eyJ" not in caplog.text  # as every token begins
 
 
 def docker_config(folder: Path, host: str) -> None:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import ssl
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+from tests.stores.certificates import Certificate
 
 TOKEN: Final = "hf_stand_in_of_the_hub"
 
@@ -81,8 +84,8 @@ def git_name(data: bytes) -> str:
 
 
 @contextmanager
-def hub() -> Iterator[Hub]:
-    """The hub and the other server, each on a free port of this machine."""
+def hub(certificate: Certificate | None = None) -> Iterator[Hub]:
+    """The hub and the other server, each on a free port of this machine; with TLS where they have a certificate."""
     stand_in = Hub()
 
     class Front(_Front):
@@ -91,17 +94,31 @@ def hub() -> Iterator[Hub]:
     class Elsewhere(_Elsewhere):
         hub = stand_in
 
-    with _serving(Front) as stand_in.url, _serving(Elsewhere) as stand_in.elsewhere:
+    with (
+        _serving(Front, certificate) as stand_in.url,
+        _serving(Elsewhere, certificate) as stand_in.elsewhere,
+    ):
         yield stand_in
 
 
 @contextmanager
-def _serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+def _serving(
+    handler: type[BaseHTTPRequestHandler], certificate: Certificate | None
+) -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    scheme = "http"
+    if certificate is not None:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(certificate.certificate, certificate.key)
+        # Each connection shakes hands in its own thread, when it is first read.
+        server.socket = tls.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
+        scheme = "https"
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
+        yield f"{scheme}://127.0.0.1:{server.server_address[1]}"
     finally:
         server.shutdown()
         thread.join()
@@ -111,6 +128,11 @@ def _serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
 class _Handler(BaseHTTPRequestHandler):
     hub: Hub
     protocol_version = "HTTP/1.1"
+
+    def handle(self) -> None:
+        # Who does not trust the certificate leaves.
+        with suppress(ssl.SSLError, ConnectionError):
+            super().handle()
 
     def do_GET(self) -> None:
         raise NotImplementedError

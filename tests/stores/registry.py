@@ -31,6 +31,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
+from tests.stores.certificates import Certificate
 from tests.stores.processes import HOST, free_port, running
 
 USER: Final = "reader"
@@ -48,18 +49,28 @@ _LEEWAY: Final = 60
 
 
 @contextlib.contextmanager
-def registry(folder: Path, auth: Mapping[str, Any] | None = None) -> Iterator[str]:
-    """Its HOST:PORT. ``folder``: where it keeps all. ``auth``: as its configuration has it, None for an open one."""
+def registry(
+    folder: Path, auth: Mapping[str, Any] | None = None, certificate: Certificate | None = None
+) -> Iterator[str]:
+    """Its HOST:PORT. ``folder``: where it keeps all. ``auth``: as its configuration has it, None for an open one.
+    ``certificate``: None for one without TLS.
+    """
     port = free_port()
     folder.mkdir(exist_ok=True)
     configuration = folder / f"{port}.json"
+    http: dict[str, Any] = {"addr": f"{HOST}:{port}"}
+    if certificate is not None:
+        http["tls"] = {
+            "certificate": str(certificate.certificate),
+            "key": str(certificate.key),
+        }
     configuration.write_text(
         json.dumps(
             {
                 "version": "0.1",
                 "log": {"level": "warn", "accesslog": {"disabled": False}},
                 "storage": {"filesystem": {"rootdirectory": str(folder / "store")}},
-                "http": {"addr": f"{HOST}:{port}"},
+                "http": http,
             }
             | ({"auth": auth} if auth else {})
         )

@@ -67,9 +67,10 @@ class RegistrySource:
         layers = await self._asked(address, access, partial(_look, address))
         if layers.tars:
             return Listing(layers.files, pinned=address.digest)
+        if len(layers.files) == 1 and is_archive(layers.files[0].name):
+            return Listing(layers.files, pinned=address.digest, whole=True)
         files = of_version(str(address), layers.files, wanted.version)
-        whole = len(layers.files) == 1 and is_archive(files[0].name)
-        return Listing(files, pinned=address.digest, whole=whole)
+        return Listing(files, pinned=address.digest)
 
     async def bring(
         self,
@@ -85,7 +86,7 @@ class RegistrySource:
         """
         address = parse(wanted.storage_uri)
         access = access_by(address, secret)
-        told = _Told(progress)
+        told = ToldOnce(progress)
         while True:
             before, asked = told.bytes, time.monotonic()
             layers, files = await self._asked(address, access, partial(_again, address, listing))
@@ -147,7 +148,7 @@ class RegistrySource:
             raise
 
 
-class _Told:
+class ToldOnce:
     """Passes progress on, and leaves out what was told in an earlier try. ``bytes``: told so far."""
 
     def __init__(self, progress: Progress) -> None:
