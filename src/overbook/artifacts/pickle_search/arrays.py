@@ -33,9 +33,10 @@ def _of_objects(described: object) -> bool:
         # No other type has this letter, nor this word.
         return "O" in described or "object" in described
     if isinstance(described, list):
-        return any(_of_objects(each) for each in described)
-    if isinstance(described, tuple):
-        # A field: its name comes first. A type with a shape: it comes first itself.
-        first, *others = described or ("",)
-        return any(map(_of_objects, others)) or (len(described) == 2 and _of_objects(first))
-    return False
+        # Of each field the name comes first.
+        return any(
+            any(map(_of_objects, each[1:])) if isinstance(each, tuple) else _of_objects(each)
+            for each in described
+        )
+    # A type and its shape.
+    return isinstance(described, tuple) and any(map(_of_objects, described))

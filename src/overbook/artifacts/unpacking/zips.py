@@ -138,6 +138,8 @@ class _Bounded:
         )
 
     def seek(self, position: int, whence: int = 0) -> int:
+        if not whence and position < 0:
+            raise zipfile.BadZipFile("a file in it lies before its beginning")
         return self._file.seek(position, whence)
 
     def tell(self) -> int:
