@@ -41,9 +41,7 @@ PASSING = frozenset(
 class SourceError(ArtifactError):
     """A source could not be asked, or did not give what it said. ``retry_after``: seconds, where it named some."""
 
-    def __init__(
-        self, trouble: Trouble, message: str, *, retry_after: float | None = None
-    ) -> None:
+    def __init__(self, trouble: Trouble, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.trouble = trouble
         self.retry_after = retry_after
