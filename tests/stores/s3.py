@@ -32,6 +32,13 @@ iam.put_user_policy(UserName=name, PolicyName="given", PolicyDocument=policy)
 key = iam.create_access_key(UserName=name)["AccessKey"]
 print(json.dumps([key["AccessKeyId"], key["SecretAccessKey"]]))
 """
+_MARK: Final = """
+import boto3, sys
+port, bucket, key = sys.argv[1:]
+s3 = boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}", region_name="us-east-1",
+                  aws_access_key_id="x", aws_secret_access_key="x")
+s3.put_object(Bucket=bucket, Key=key, Body=b"")
+"""
 _STRICT: Final = """
 import sys, urllib.request
 request = urllib.request.Request(f"http://127.0.0.1:{sys.argv[1]}/moto-api/reset-auth", data=sys.argv[2].encode(),
@@ -66,20 +73,24 @@ class S3Store:
         else:
             self._rclone("mkdir", f"store:{bucket}")
 
-    def put(self, bucket: str, key: str, content: bytes) -> None:
-        """One object; in parts where it has more than 5 MiB. The bucket is made where it is missing."""
-        with tempfile.TemporaryDirectory() as folder:
-            (Path(folder) / "object").write_bytes(content)
-            self.put_file(bucket, key, Path(folder) / "object")
+    def put(self, bucket: str, key: str, content: bytes, acl: str = "private") -> None:
+        """One object; in parts where it has more than 5 MiB. The bucket is made where it is missing. ``acl``: of moto,
+        which looks at it.
+        """
+        with tempfile.TemporaryDirectory(dir=self.folder and self.folder.parent) as folder:
+            file = Path(folder) / "object"
+            file.write_bytes(content)
+            if self.folder is not None:
+                # By one rename: the server may be read meanwhile.
+                target = self.folder / bucket / key
+                target.parent.mkdir(parents=True, exist_ok=True)
+                file.rename(target)
+            else:
+                self._rclone("copyto", "--s3-acl", acl, str(file), f"store:{bucket}/{key}")
 
-    def put_file(self, bucket: str, key: str, file: Path) -> None:
-        if self.folder is not None:
-            # By one rename: the server may be read meanwhile.
-            target = self.folder / bucket / key
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(file.read_bytes())
-        else:
-            self._rclone("copyto", str(file), f"store:{bucket}/{key}")
+    def put_mark(self, bucket: str, key: str) -> None:
+        """Only moto: an empty object whose key ends with a slash, as consoles make folders."""
+        self._python(_MARK, bucket, key)
 
     def put_folder(self, bucket: str, prefix: str, folder: Path) -> None:
         """All files below a folder, as objects whose keys begin with ``prefix/``."""

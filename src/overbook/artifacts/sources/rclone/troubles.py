@@ -20,7 +20,11 @@ from overbook.manifests.problems import shown
 _QUOTED: Final = 300
 # Parameters whose values may be read by everybody.
 _OPEN: Final = frozenset(
-    {"type", "provider", "endpoint", "region", "env_auth", "host", "port", "anonymous", "location"}
+    {
+        *("type", "provider", "endpoint", "region", "location", "env_auth", "anonymous"),
+        *("host", "port", "user", "shell_type", "disable_hashcheck", "ask_password"),
+        *("key_file", "known_hosts_file", "service_account_file"),
+    }
 )
 _QUERY: Final = re.compile(r"\?[^\s\"']+")
 _SKEWED: Final = re.compile(r"RequestTimeTooSkewed|clock.{0,20}skew")

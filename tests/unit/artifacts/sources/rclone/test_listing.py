@@ -31,20 +31,24 @@ def test_one_address_is_asked_by_itself_and_without_reading_files() -> None:
 
 def test_of_a_version_only_its_folder_is_read() -> None:
     asked = listing.question(S3, "3")
-    assert asked.filters == b"+ /*\n+ /{{0*3}}/**\n- *\n"
+    rules = asked.filters.decode().splitlines()
+    assert rules[:4] == ["+ /*", "+ /3/**", "+ /03/**", "+ /003/**"]
+    assert rules[-1] == "- *"
+    assert listing.question(S3, "003").filters == asked.filters
+    assert b"+ /1234567890/**" in listing.question(S3, "1234567890").filters
     assert "ListR" in asked.arguments
     assert listing.question(S3, "v[1]").filters == b"+ /*\n+ /v\\[1\\]/**\n- *\n"
 
 
 def test_several_are_asked_for_by_name() -> None:
-    asked = listing.joint_question(S3, "bucket/models", [Named("a"), Named("b*", "2")])
+    asked = listing.joint_question(S3, "bucket/models", [Named("a"), Named("b*", "v2")])
     assert asked.arguments[-1] == "source:bucket/models"
     assert asked.filters.decode().splitlines() == [
         "+ /a",
         "+ /a/**",
         "+ /b\\*",
         "+ /b\\*/*",
-        "+ /b\\*/{{0*2}}/**",
+        "+ /b\\*/v2/**",
         "- *",
     ]
 
