@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from tests.stores.certificates import Tls
 from tests.stores.processes import HOST, RCLONE, STORES, environment, free_port, running
 from tests.stores.proxy import Proxy, Request, proxy
 
@@ -38,6 +39,21 @@ port, bucket, key = sys.argv[1:]
 s3 = boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}", region_name="us-east-1",
                   aws_access_key_id="x", aws_secret_access_key="x")
 s3.put_object(Bucket=bucket, Key=key, Body=b"")
+"""
+_IN_PARTS: Final = """
+import boto3, os, sys
+port, bucket, key, size, part = sys.argv[1:]
+s3 = boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}", region_name="us-east-1",
+                  aws_access_key_id="x", aws_secret_access_key="x")
+upload = s3.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
+left, parts = int(size), []
+while left:
+    body = os.urandom(min(left, int(part)))
+    number = len(parts) + 1
+    tag = s3.upload_part(Bucket=bucket, Key=key, UploadId=upload, PartNumber=number, Body=body)["ETag"]
+    parts.append({"ETag": tag, "PartNumber": number})
+    left -= len(body)
+s3.complete_multipart_upload(Bucket=bucket, Key=key, UploadId=upload, MultipartUpload={"Parts": parts})
 """
 _STRICT: Final = """
 import sys, urllib.request
@@ -91,6 +107,10 @@ class S3Store:
     def put_mark(self, bucket: str, key: str) -> None:
         """Only moto: an empty object whose key ends with a slash, as consoles make folders."""
         self._python(_MARK, bucket, key)
+
+    def put_parts(self, bucket: str, key: str, size: int) -> None:
+        """Only moto: random bytes, in parts, without a word of their hash."""
+        self._python(_IN_PARTS, bucket, key, str(size), str(_PARTS))
 
     def put_folder(self, bucket: str, prefix: str, folder: Path) -> None:
         """All files below a folder, as objects whose keys begin with ``prefix/``."""
@@ -149,7 +169,7 @@ def moto_s3(folder: Path) -> Iterator[S3Store]:
 
 
 @contextlib.contextmanager
-def rclone_s3(folder: Path) -> Iterator[S3Store]:
+def rclone_s3(folder: Path, tls: Tls | None = None) -> Iterator[S3Store]:
     """Rclone's server. ``folder``: of which each folder is a bucket."""
     port = free_port()
     folder.mkdir(parents=True, exist_ok=True)
@@ -158,6 +178,8 @@ def rclone_s3(folder: Path) -> Iterator[S3Store]:
         # What was put into the folder is to be there at once.
         *("--dir-cache-time", "0", "--addr", f"{HOST}:{port}", folder),
     ]
+    if tls is not None:
+        command += ["--cert", tls.certificate, "--key", tls.key]
     env = environment(RCLONE_AUTH_KEY=f'"{ACCESS_KEY},{SECRET_KEY}"')
     log = folder.parent / f"{folder.name}.log"
     with running(command, port, log, env), proxy(port) as front:
