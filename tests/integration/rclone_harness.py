@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
@@ -82,6 +83,15 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+async def until(true: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Waits for it. Raises TimeoutError."""
+    async with asyncio.timeout(seconds):
+        while True:
+            if true():
+                return
+            await asyncio.sleep(0.01)
 
 
 def rclones() -> list[psutil.Process]:

@@ -172,11 +172,11 @@ def _is_number(text: str) -> bool:
 
 
 def of_folder(remote: Remote, files: Iterable[RemoteFile]) -> Listing:
-    """``files``: as they are named below the address."""
+    """``files``: as they are named below the address, in any order."""
     return Listing(
         tuple(
             RemoteFile(each.name, each.size, each.mark, each.sha256, f"{remote.path}/{each.name}")
-            for each in files
+            for each in sorted(files, key=lambda file: file.name)
         )
     )
 
