@@ -82,7 +82,7 @@ async def test_a_body_that_is_cut_is_gone_on_with(downloader: Downloader, into: 
         if "Range" in request.headers:
             return give(request, DATA)
         response = await begin(request, DATA, HALF)
-        cut(request)
+        await cut(request)
         return response
 
     progress = Counted()
@@ -101,7 +101,7 @@ async def test_a_file_that_is_cut_often_comes_as_long_as_it_gets_on(
     async def handler(request: web.Request) -> web.StreamResponse:
         start = request.http_range.start or 0
         response = await begin(request, DATA, start + 300_000)
-        cut(request)
+        await cut(request)
         return response
 
     async with served(handler) as server:
@@ -151,7 +151,7 @@ async def test_another_version_in_the_middle_begins_anew(
         if "Range" in request.headers:
             return give(request, new, '"v2"')
         response = await begin(request, DATA, HALF)
-        cut(request)
+        await cut(request)
         return response
 
     progress = Counted()
@@ -172,7 +172,7 @@ async def test_a_server_that_ignores_if_range_mixes_no_versions(
             headers = {"ETag": '"v2"', "Content-Range": told}
             return web.Response(status=206, body=new[start:], headers=headers)
         response = await begin(request, DATA, HALF)
-        cut(request)
+        await cut(request)
         return response
 
     async with served(handler) as server:
@@ -195,7 +195,7 @@ async def test_a_part_without_a_validator_is_not_gone_on_with(
         response = web.StreamResponse(headers={"Content-Length": str(len(DATA))})
         await response.prepare(request)
         await response.write(DATA[:HALF])
-        cut(request)
+        await cut(request)
         return response
 
     async with served(handler) as server:
@@ -329,7 +329,7 @@ async def test_the_digest_of_a_file_that_was_gone_on_with_is_of_all_its_bytes(
         if "Range" in request.headers:
             return give(request, DATA)
         response = await begin(request, content(len(DATA), 2), HALF)
-        cut(request)
+        await cut(request)
         return response
 
     async with served(handler) as server:

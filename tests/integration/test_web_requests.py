@@ -11,14 +11,13 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.sources.limits import FetchLimits
 from overbook.artifacts.sources.web.connect.zones import Zone, zone_of
 from overbook.artifacts.sources.web.download import Answer, Downloader, Network, Question
 from overbook.artifacts.sources.web.files import WebFile
-from tests.integration.web_harness import MANNERS, Handler, content, found_in, give, served
+from tests.integration.web_harness import MANNERS, Handler, Names, content, found_in, give, served
 
 KEY = {"X-Key": "t0psecret"}
 DATA = content(100_000)
@@ -138,29 +137,6 @@ async def test_metadata_servers_are_not_asked_first_either(
     downloader: Downloader, url: str
 ) -> None:
     await refused(downloader, url, "refused")
-
-
-class Names(AbstractResolver):
-    """Knows some names, each with the addresses that it says one after the other."""
-
-    def __init__(self, **known: list[str]) -> None:
-        self._known = {name.replace("_", "."): list(found) for name, found in known.items()}
-        self.asked: list[str] = []
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        self.asked.append(host)
-        found = self._known[host]
-        address = found.pop(0) if len(found) > 1 else found[0]
-        return [
-            ResolveResult(
-                hostname=host, host=address, port=port, family=socket.AF_INET, proto=0, flags=0
-            )
-        ]
-
-    async def close(self) -> None:
-        pass
 
 
 def far_is_public(address: str) -> Zone:
