@@ -23,10 +23,10 @@ from tests.integration.rclone_harness import (
     s3_secret,
     source,
 )
-from tests.stores.self_signed import self_signed
 from tests.stores.processes import HOST, free_port
 from tests.stores.proxy import Faults
 from tests.stores.s3 import ACCESS_KEY, SECRET_KEY, S3Store, moto_s3, rclone_s3
+from tests.stores.self_signed import self_signed
 
 URI = "s3://shelf/models/a"
 
