@@ -111,7 +111,7 @@ class Arrivals:
         return Arrived(content, listing.fingerprint)
 
     async def _unpacked(self, asked: Asked, listing: Listing, into: Path, began: float) -> Content:
-        """Of a single archive. Room is made for a little more than it is long, and for more where that is too little."""
+        """Of a single archive. Room is made for a little more than it is long, for more where need be."""
         (archive,) = listing.files
         tree = into.with_name(into.name + _UNPACKED)
         limit = self._space.budget - listing.bytes
