@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from overbook.client.http import JsonObject
 
@@ -21,17 +22,19 @@ def server_document(name: str, *, memory: int, extras: Sequence[str] = ()) -> Js
 
 def model_document(
     name: str,
-    home: Path,
+    home: Path | str,
     requirements: Sequence[str],
     *,
     memory: int | None = None,
     pinned: bool = False,
+    more: Mapping[str, object] = MappingProxyType({}),
 ) -> JsonObject:
-    """``memory`` in bytes; None declares nothing."""
+    """``home``: a path, or an address. ``memory`` in bytes; None declares nothing. ``more``: of the spec."""
     spec: JsonObject = {
         "storageUri": str(home),
         "requirements": [*requirements],
         "pinned": pinned,
+        **more,
     }
     if memory is not None:
         spec["memory"] = memory

@@ -219,11 +219,11 @@ class Instance:
 
 
 @contextlib.contextmanager
-def running(folder: Path) -> Iterator[Instance]:
-    """Started and ready; stopped at the end of the block."""
+def running(folder: Path, *arguments: str) -> Iterator[Instance]:
+    """Started with these ``arguments`` and ready; stopped at the end of the block."""
     instance = Instance(folder)
     try:
-        instance.start()
+        instance.start(*arguments)
         instance.wait_ready()
         yield instance
     finally:
