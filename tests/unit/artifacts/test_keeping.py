@@ -59,5 +59,5 @@ def test_only_files_are_opened(tmp_path: Path) -> None:
     with open_regular(tmp_path / "file") as file:
         assert file.read() == b"x"
     for name in ("link", "pipe", ".", "nothing"):
-        with pytest.raises(OSError, match="regular file|symbolic links|No such file"):
+        with pytest.raises(OSError, match=r"regular file|symbolic links|No such file"):
             open_regular(tmp_path / name)
