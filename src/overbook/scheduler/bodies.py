@@ -214,6 +214,21 @@ class ModelBytes(TypedDict):
     ]
 
 
+class FileTransfer(TypedDict):
+    """How far the fetch of a Model's files is."""
+
+    done: Annotated[int, Field(description="Bytes that have arrived.")]
+    total: Annotated[
+        int | None,
+        Field(description="Bytes of all its files; null where their source does not say."),
+    ]
+    bytesPerSecond: Annotated[float, Field(description="How fast they arrived of late.")]
+    secondsLeft: Annotated[
+        float | None,
+        Field(description="Seconds that the rest will take; null where nobody can tell."),
+    ]
+
+
 class ModelReplica(TypedDict):
     """A Model on one server replica, as its agent said last."""
 
@@ -247,6 +262,17 @@ class ModelReplica(TypedDict):
             description="What may be wrong with it although it is served, such as files that another version of its "
             "framework saved; a line each."
         ),
+    ]
+    filesOnDisk: Annotated[
+        bool,
+        Field(
+            description="Whether its files are on the disk there; those that left are fetched when they are needed."
+        ),
+    ]
+    transfer: NotRequired[
+        Annotated[
+            FileTransfer, Field(description="How far the fetch is; absent while there is none.")
+        ]
     ]
 
 
@@ -383,6 +409,18 @@ class ForeignModel(TypedDict):
     ]
 
 
+class DiskBytes(TypedDict):
+    """The disk that an agent keeps models' files on, in bytes. Agents of one process share it."""
+
+    used: Annotated[int, Field(description="Bytes of all files there.")]
+    coming: Annotated[int, Field(description="Bytes kept free for what is being fetched.")]
+    firm: Annotated[
+        int,
+        Field(description="Of those used, bytes of models in memory or pinned: they cannot leave."),
+    ]
+    budget: Annotated[int, Field(description="Bytes that files may take there (`--cache-size`).")]
+
+
 class ServerReplica(TypedDict):
     """One replica of a Server, as its agent said last."""
 
@@ -403,6 +441,12 @@ class ServerReplica(TypedDict):
     foreignModels: Annotated[
         list[ForeignModel],
         Field(description="Models that somebody else put there (docs/attach.md)."),
+    ]
+    disk: NotRequired[
+        Annotated[
+            DiskBytes,
+            Field(description="Where its models' files are; absent before its agent has said it."),
+        ]
     ]
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 from pydantic_core import from_json
 
+from overbook.artifacts.transfer import Transferred
 from overbook.placement import Decision, ReplicaId, Verdict
 from overbook.scheduler import bodies
 from overbook.scheduler.conditions import is_final
@@ -77,8 +78,9 @@ def _seat(model: Model, seat: ReplicaId, replica: Replica | None) -> bodies.Mode
             "lastError": None,
             "unverified": None,
             "warnings": [],
+            "filesOnDisk": False,
         }
-    return {
+    said: bodies.ModelReplica = {
         "server": seat.server,
         "replica": seat.replica,
         "state": _STATES.get(report.state, "cold"),
@@ -94,6 +96,20 @@ def _seat(model: Model, seat: ReplicaId, replica: Replica | None) -> bodies.Mode
         "lastError": report.last_error or None,
         "unverified": report.unverified or None,
         "warnings": list(report.warnings),
+        "filesOnDisk": report.files_here,
+    }
+    # Of an agent that is away nobody knows how far it is.
+    if report.transfer is not None and replica is not None and replica.connected:
+        said["transfer"] = _transfer(report.transfer)
+    return said
+
+
+def _transfer(transfer: Transferred) -> bodies.FileTransfer:
+    return {
+        "done": transfer.done,
+        "total": transfer.total,
+        "bytesPerSecond": transfer.rate,
+        "secondsLeft": transfer.left,
     }
 
 
@@ -138,7 +154,7 @@ def _server_condition(condition: Condition) -> bodies.ServerCondition:
 
 def _replica(replica: Replica) -> bodies.ServerReplica:
     said = replica.server_report
-    return {
+    shown: bodies.ServerReplica = {
         "replica": replica.id.replica,
         "state": said.state if replica.connected else "disconnected",
         "address": {"rest": said.rest or None, "grpc": said.grpc or None},
@@ -155,6 +171,14 @@ def _replica(replica: Replica) -> bodies.ServerReplica:
             {"name": each.name, "state": each.state, "bytes": each.bytes} for each in said.foreign
         ],
     }
+    if said.disk is not None:
+        shown["disk"] = {
+            "used": said.disk.used,
+            "coming": said.disk.coming,
+            "firm": said.disk.firm,
+            "budget": said.disk.budget,
+        }
+    return shown
 
 
 def server_description(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
+from overbook.artifacts.transfer import Transferred
 from overbook.scheduler import bodies, status
 from overbook.scheduler.events import Event
-from overbook.scheduler.records import ForeignModel
+from overbook.scheduler.records import DiskUsage, ForeignModel
+from tests.unit.scheduler.described import description
 from tests.unit.scheduler.world import MB, World, a_report, replica
 
 
@@ -46,6 +50,7 @@ def test_a_model_nobody_reported_yet() -> None:
                     "lastError": None,
                     "unverified": None,
                     "warnings": [],
+                    "filesOnDisk": False,
                 }
             ],
         },
@@ -83,8 +88,57 @@ def test_a_model_as_its_agent_reports_it() -> None:
             "lastError": 'said "no"\n',
             "unverified": None,
             "warnings": ['saved with "1.6"', "no workers"],
+            "filesOnDisk": True,
         }
     ]
+
+
+def test_a_model_whose_files_are_fetched() -> None:
+    world = World()
+    world.server()
+    world.hello()
+    world.apply("iris")
+    transfer = Transferred(done=5, total=None, rate=2.5, left=None)
+    world.report("mlserver/0", "iris", a_report(files_here=False, transfer=transfer))
+    (told,) = shown(world, "iris")["status"]["replicas"]
+    assert told["filesOnDisk"] is False
+    assert told.get("transfer") == {
+        "done": 5,
+        "total": None,
+        "bytesPerSecond": 2.5,
+        "secondsLeft": None,
+    }
+    assert not faults(world, "iris")
+    world.report("mlserver/0", "iris", a_report(transfer=Transferred(8, 10, 2.5, 0.8)))
+    (told,) = shown(world, "iris")["status"]["replicas"]
+    assert told.get("transfer") == {
+        "done": 8,
+        "total": 10,
+        "bytesPerSecond": 2.5,
+        "secondsLeft": 0.8,
+    }
+    world.report("mlserver/0", "iris", a_report())
+    (told,) = shown(world, "iris")["status"]["replicas"]
+    assert "transfer" not in told
+
+
+def test_how_far_a_fetch_is_nobody_knows_while_its_agent_is_away() -> None:
+    world = World()
+    world.server()
+    world.hello()
+    world.apply("iris")
+    report = a_report(files_here=False, transfer=Transferred(8, 10, 2.5, 0.8))
+    world.report("mlserver/0", "iris", report)
+    world.bye("mlserver/0")
+    (told,) = shown(world, "iris")["status"]["replicas"]
+    assert "transfer" not in told
+
+
+def faults(world: World, name: str) -> list[str]:
+    """In what a model is not as the API describes it."""
+    content = json.dumps(shown(world, name)).encode()
+    url = f"/api/v1/models/{name}"
+    return description().faults("GET", url, 200, "application/json", content)
 
 
 def test_where_nothing_is_declared_nothing_is_shown_as_declared() -> None:
@@ -160,6 +214,13 @@ def test_a_server() -> None:
             "foreignModels": [{"name": "theirs", "state": "ready", "bytes": None}],
         }
     ]
+    world.server_report("mlserver/0", state="ready", disk=DiskUsage(4, 3, 2, 10))
+    found = status.server_object(server, replicas)
+    disk = found["status"]["replicas"][0].get("disk")
+    assert disk == {"used": 4, "coming": 3, "firm": 2, "budget": 10}
+    content = json.dumps(found).encode()
+    url = "/api/v1/servers/mlserver"
+    assert not description().faults("GET", url, 200, "application/json", content)
 
 
 def test_a_verdict_has_every_replica_in_numbers() -> None:
