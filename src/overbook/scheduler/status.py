@@ -15,9 +15,10 @@ from pydantic_core import from_json
 from overbook.artifacts.transfer import Transferred
 from overbook.placement import Decision, ReplicaId, Verdict
 from overbook.scheduler import bodies
+from overbook.scheduler.amounts import DiskBytes, FileTransfer
 from overbook.scheduler.conditions import is_final
 from overbook.scheduler.events import Event
-from overbook.scheduler.records import Condition, Model, Replica, Server
+from overbook.scheduler.records import Condition, DiskUsage, Model, Replica, Server
 from overbook.wire import common_pb2
 
 _EPOCH: Final = datetime(1970, 1, 1)
@@ -79,8 +80,9 @@ def _seat(model: Model, seat: ReplicaId, replica: Replica | None) -> bodies.Mode
             "unverified": None,
             "warnings": [],
             "filesOnDisk": False,
+            "transfer": None,
         }
-    said: bodies.ModelReplica = {
+    return {
         "server": seat.server,
         "replica": seat.replica,
         "state": _STATES.get(report.state, "cold"),
@@ -97,14 +99,16 @@ def _seat(model: Model, seat: ReplicaId, replica: Replica | None) -> bodies.Mode
         "unverified": report.unverified or None,
         "warnings": list(report.warnings),
         "filesOnDisk": report.files_here,
+        # Of an agent that is away nobody knows how far it is.
+        "transfer": _transfer(report.transfer)
+        if replica is not None and replica.connected
+        else None,
     }
-    # Of an agent that is away nobody knows how far it is.
-    if report.transfer is not None and replica is not None and replica.connected:
-        said["transfer"] = _transfer(report.transfer)
-    return said
 
 
-def _transfer(transfer: Transferred) -> bodies.FileTransfer:
+def _transfer(transfer: Transferred | None) -> FileTransfer | None:
+    if transfer is None:
+        return None
     return {
         "done": transfer.done,
         "total": transfer.total,
@@ -154,7 +158,7 @@ def _server_condition(condition: Condition) -> bodies.ServerCondition:
 
 def _replica(replica: Replica) -> bodies.ServerReplica:
     said = replica.server_report
-    shown: bodies.ServerReplica = {
+    return {
         "replica": replica.id.replica,
         "state": said.state if replica.connected else "disconnected",
         "address": {"rest": said.rest or None, "grpc": said.grpc or None},
@@ -170,15 +174,14 @@ def _replica(replica: Replica) -> bodies.ServerReplica:
         "foreignModels": [
             {"name": each.name, "state": each.state, "bytes": each.bytes} for each in said.foreign
         ],
+        "disk": _disk(said.disk),
     }
-    if said.disk is not None:
-        shown["disk"] = {
-            "used": said.disk.used,
-            "coming": said.disk.coming,
-            "firm": said.disk.firm,
-            "budget": said.disk.budget,
-        }
-    return shown
+
+
+def _disk(disk: DiskUsage | None) -> DiskBytes | None:
+    if disk is None:
+        return None
+    return {"used": disk.used, "coming": disk.coming, "firm": disk.firm, "budget": disk.budget}
 
 
 def server_description(
