@@ -1,7 +1,7 @@
 """A real web server: nginx, which gives out the files of a folder and lists it on pages.
 
 ``/`` is the folder; ``/limited/`` the same, for one request at a time and 429 for others; ``/private/`` the same, for
-who sends the header `PRIVATE`. What was asked is in its log.
+who sends the header `PRIVATE`; ``/slow/`` the same, at 4 MB a second for each connection. What was asked is in its log.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ http {{
   types {{ text/html html; }}
   default_type application/octet-stream;
   sendfile on;
-  log_format asked '$request_method $request_uri $status $http_range';
+  log_format asked '$request_method $request_uri $status $body_bytes_sent $http_range';
   access_log {folder}/access.log asked;
   client_body_temp_path {folder}/body;
   proxy_temp_path {folder}/proxy;
@@ -52,6 +52,7 @@ _LOCATIONS: Final = """
     autoindex on;
     location / {{ root {root}; }}
     location /limited/ {{ alias {root}/; limit_req zone=few; }}
+    location /slow/ {{ alias {root}/; limit_rate 4m; }}
     location /private/ {{
       if ($http_x_key != "{key}") {{ return 403; }}
       alias {root}/;
@@ -80,8 +81,15 @@ class Nginx:
         return f"http://{HOST}:{self.port}/{path}"
 
     def requests(self) -> list[str]:
-        """As ``GET /path 200 -`` , the last for the Range."""
-        return self.log.read_text().splitlines()
+        """Method and path of each that has ended."""
+        return [" ".join(line.split()[:2]) for line in self.log.read_text().splitlines()]
+
+    def statuses(self) -> list[int]:
+        return [int(line.split()[2]) for line in self.log.read_text().splitlines()]
+
+    def sent(self) -> int:
+        """Bytes of all bodies so far."""
+        return sum(int(line.split()[3]) for line in self.log.read_text().splitlines())
 
 
 @contextlib.contextmanager
@@ -118,6 +126,6 @@ def nginx(
             more=more,
         )
     )
-    command = [program, "-c", configuration, "-p", folder]
+    command: list[str | Path] = [program, "-c", configuration, "-p", folder]
     with running(command, port, folder / "said.log"):
         yield Nginx(port, root, folder / "access.log", tls)

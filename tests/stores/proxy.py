@@ -20,12 +20,14 @@ _JOIN_S: Final = 10.0
 @dataclass(frozen=True, slots=True)
 class Faults:
     """What happens to connections. ``cut_after`` and ``hang_after``: bytes that a server's side of one connection may
-    send before it is cut or says nothing more. ``rate``: bytes per second of each connection. ``refuse``: new
-    connections are closed at once. ``answer``: instead of the server's, to each request.
+    send before it is cut or says nothing more; ``damage_at``: the one of these bytes that comes as another. ``rate``:
+    bytes per second of each connection. ``refuse``: new connections are closed at once. ``answer``: instead of the
+    server's, to each request.
     """
 
     cut_after: int | None = None
     hang_after: int | None = None
+    damage_at: int | None = None
     rate: int | None = None
     refuse: bool = False
     answer: bytes = b""
@@ -144,12 +146,18 @@ class Proxy:
                 client.write(data[: faults.cut_after - sent])
                 await client.drain()
                 return
+            if faults.damage_at is not None and sent <= faults.damage_at < sent + len(data):
+                data = _damaged(data, faults.damage_at - sent)
             client.write(data)
             await client.drain()
             sent += len(data)
             self._sent += len(data)
             if faults.rate is not None:
                 await asyncio.sleep(len(data) / faults.rate)
+
+
+def _damaged(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
 
 @contextlib.asynccontextmanager

@@ -16,6 +16,7 @@ from typing import Final
 
 from tests.stores.processes import HOST, RCLONE, STORES, environment, free_port, running
 from tests.stores.proxy import Proxy, Request, proxy
+from tests.stores.self_signed import Tls
 
 ACCESS_KEY: Final = "AKIAQ7EXAMPLE4SHELF2"
 SECRET_KEY: Final = "h0rs3/battery+staple+correct+0123456789a"
@@ -31,6 +32,28 @@ iam.create_user(UserName=name)
 iam.put_user_policy(UserName=name, PolicyName="given", PolicyDocument=policy)
 key = iam.create_access_key(UserName=name)["AccessKey"]
 print(json.dumps([key["AccessKeyId"], key["SecretAccessKey"]]))
+"""
+_MARK: Final = """
+import boto3, sys
+port, bucket, key = sys.argv[1:]
+s3 = boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}", region_name="us-east-1",
+                  aws_access_key_id="x", aws_secret_access_key="x")
+s3.put_object(Bucket=bucket, Key=key, Body=b"")
+"""
+_IN_PARTS: Final = """
+import boto3, os, sys
+port, bucket, key, size, part = sys.argv[1:]
+s3 = boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}", region_name="us-east-1",
+                  aws_access_key_id="x", aws_secret_access_key="x")
+upload = s3.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
+left, parts = int(size), []
+while left:
+    body = os.urandom(min(left, int(part)))
+    number = len(parts) + 1
+    tag = s3.upload_part(Bucket=bucket, Key=key, UploadId=upload, PartNumber=number, Body=body)["ETag"]
+    parts.append({"ETag": tag, "PartNumber": number})
+    left -= len(body)
+s3.complete_multipart_upload(Bucket=bucket, Key=key, UploadId=upload, MultipartUpload={"Parts": parts})
 """
 _STRICT: Final = """
 import sys, urllib.request
@@ -66,20 +89,28 @@ class S3Store:
         else:
             self._rclone("mkdir", f"store:{bucket}")
 
-    def put(self, bucket: str, key: str, content: bytes) -> None:
-        """One object; in parts where it has more than 5 MiB. The bucket is made where it is missing."""
-        with tempfile.TemporaryDirectory() as folder:
-            (Path(folder) / "object").write_bytes(content)
-            self.put_file(bucket, key, Path(folder) / "object")
+    def put(self, bucket: str, key: str, content: bytes, acl: str = "private") -> None:
+        """One object; in parts where it has more than 5 MiB. The bucket is made where it is missing. ``acl``: of moto,
+        which looks at it.
+        """
+        with tempfile.TemporaryDirectory(dir=self.folder and self.folder.parent) as folder:
+            file = Path(folder) / "object"
+            file.write_bytes(content)
+            if self.folder is not None:
+                # By one rename: the server may be read meanwhile.
+                target = self.folder / bucket / key
+                target.parent.mkdir(parents=True, exist_ok=True)
+                file.rename(target)
+            else:
+                self._rclone("copyto", "--s3-acl", acl, str(file), f"store:{bucket}/{key}")
 
-    def put_file(self, bucket: str, key: str, file: Path) -> None:
-        if self.folder is not None:
-            # By one rename: the server may be read meanwhile.
-            target = self.folder / bucket / key
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(file.read_bytes())
-        else:
-            self._rclone("copyto", str(file), f"store:{bucket}/{key}")
+    def put_mark(self, bucket: str, key: str) -> None:
+        """Only moto: an empty object whose key ends with a slash, as consoles make folders."""
+        self._python(_MARK, bucket, key)
+
+    def put_parts(self, bucket: str, key: str, size: int) -> None:
+        """Only moto: random bytes, in parts, without a word of their hash."""
+        self._python(_IN_PARTS, bucket, key, str(size), str(_PARTS))
 
     def put_folder(self, bucket: str, prefix: str, folder: Path) -> None:
         """All files below a folder, as objects whose keys begin with ``prefix/``."""
@@ -138,7 +169,7 @@ def moto_s3(folder: Path) -> Iterator[S3Store]:
 
 
 @contextlib.contextmanager
-def rclone_s3(folder: Path) -> Iterator[S3Store]:
+def rclone_s3(folder: Path, tls: Tls | None = None) -> Iterator[S3Store]:
     """Rclone's server. ``folder``: of which each folder is a bucket."""
     port = free_port()
     folder.mkdir(parents=True, exist_ok=True)
@@ -147,6 +178,8 @@ def rclone_s3(folder: Path) -> Iterator[S3Store]:
         # What was put into the folder is to be there at once.
         *("--dir-cache-time", "0", "--addr", f"{HOST}:{port}", folder),
     ]
+    if tls is not None:
+        command += ["--cert", tls.certificate, "--key", tls.key]
     env = environment(RCLONE_AUTH_KEY=f'"{ACCESS_KEY},{SECRET_KEY}"')
     log = folder.parent / f"{folder.name}.log"
     with running(command, port, log, env), proxy(port) as front:

@@ -35,6 +35,17 @@ def needed() -> dict[str, Requirement]:
     }
 
 
+def optional() -> set[str]:
+    """What the extras for users bring; it is imported where it is there."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    return {
+        canonicalize_name(Requirement(each).name)
+        for extra in extras.keys() - {"unit", "dev"}
+        for each in extras[extra]
+    }
+
+
 def lower_bound(requirement: Requirement) -> Version:
     (bound,) = [each for each in requirement.specifier if each.operator in (">=", "==")]
     return Version(bound.version)
@@ -79,7 +90,7 @@ def test_every_package_that_is_imported_is_named() -> None:
         if not any(each.is_relative_to(folder) for folder in ELSEWHERE)
     ]
     packages = {name for each in files for name in imported(each.read_text(encoding="utf-8"))}
-    assert distributions(packages) <= needed().keys()
+    assert distributions(packages) <= needed().keys() | optional()
 
 
 def test_an_import_inside_a_function_is_seen() -> None:

@@ -40,6 +40,8 @@ from overbook.wire import scheduler_pb2 as pb
 
 # Requests that may wait for the artifact of one model; beyond that they are told to come again.
 _MAX_WAITING: Final = 2000
+# Seconds for which somebody who asks for metadata waits for files that left the disk.
+_FOR_METADATA: Final = 30.0
 
 
 class Weighing(Protocol):
@@ -392,6 +394,15 @@ class Assignments:
         return in_memory or self._cache.is_here(content.artifact.digest)
 
     async def metadata(self, model: ModelName) -> Mapping[str, object] | None:
+        """OIP metadata without loading; files that left the disk come back for it, unless the server told it before."""
+        assignment = self._assigned.get(model)
+        content = None if assignment is None else assignment.content
+        if (
+            assignment is not None
+            and content is not None
+            and not self._cache.is_here(content.artifact.digest)
+        ) and not self._actor.is_described(model):
+            await self._brought(assignment, _FOR_METADATA)
         return await self._actor.metadata(model)
 
     def configuration(self, model: ModelName) -> Configuration | None:

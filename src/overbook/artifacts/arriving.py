@@ -13,13 +13,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
 from overbook.artifacts.address import Asked
 from overbook.artifacts.archives import Bounds, unpack
 from overbook.artifacts.digests import content_of
-from overbook.artifacts.errors import ArtifactError, SourceError
+from overbook.artifacts.errors import ArtifactError, SourceError, TooLarge
 from overbook.artifacts.fetching import Fetcher
 from overbook.artifacts.folder import ContentFolder, remove
 from overbook.artifacts.index import Content
@@ -33,8 +34,9 @@ from overbook.artifacts.survey import look
 from overbook.artifacts.transfer import Transfer
 from overbook.artifacts.walk import MAX_ENTRIES
 
-_FILES: Final = "files"
-_UNPACKED: Final = "unpacked"
+_UNPACKED: Final = ".unpacked"
+# How many times its own size an archive may be unpacked, as far as there is room for: tried in this order.
+_FACTORS: Final = (2, 8, 64)
 
 T = TypeVar("T")
 
@@ -72,58 +74,73 @@ class Arrivals:
         self, source: Path, version: str, key: str, fingerprint: str, check: CheckStopped
     ) -> Arrived:
         began = time.monotonic()
-        incoming = self._folder.incoming(key)
+        self._folder.drop_incoming(key)
+        tree = self._folder.incoming(key)
         try:
-            remove(incoming / _FILES)
-            tree = incoming / _FILES
             found = copy_artifact(source, tree, check, version)
             content = self._published(tree, found.digest, found.bytes, began)
         finally:
-            remove(incoming)
+            self._folder.drop_incoming(key)
         return Arrived(content, fingerprint)
 
     async def fetched(self, asked: Asked, listing: Listing, transfer: Transfer) -> Arrived:
         """From elsewhere. Raises SourceError, ArtifactError, OSError."""
         began = time.monotonic()
         key = _key(asked.storage_uri, asked.version, listing.fingerprint)
-        async with self._space.room(listing.bytes, asked.storage_uri):
-            incoming = await asyncio.to_thread(self._folder.incoming, key)
-            into = incoming / _FILES
-            into.mkdir(mode=0o700, exist_ok=True)
+        # Nobody says how much is in an archive: usually little more than it is long.
+        needed = listing.bytes * (2 if listing.packed else 1)
+        async with self._space.room(needed, asked.storage_uri):
+            into = await asyncio.to_thread(self._folder.incoming, key)
             try:
                 received = await self._fetcher.bring(asked, listing, into, transfer.came)
-                content = await _stoppable(
-                    lambda check: self._checked(asked, listing, into, received, began, check)
-                )
+                if listing.whole:
+                    content = await self._unpacked(asked, listing, into, began)
+                else:
+                    content = await _stoppable(
+                        lambda check: self._checked(into, received, began, check)
+                    )
             except SourceError as error:
                 if not error.passing:
-                    await asyncio.to_thread(remove, incoming)
+                    await asyncio.to_thread(self._folder.drop_incoming, key)
                 raise
             except ArtifactError:
                 # They are the same bytes at the next try.
-                await asyncio.to_thread(remove, incoming)
+                await asyncio.to_thread(self._folder.drop_incoming, key)
                 raise
-            await asyncio.to_thread(remove, incoming)
+            await asyncio.to_thread(self._folder.drop_incoming, key)
         return Arrived(content, listing.fingerprint)
 
-    def _checked(
-        self,
-        asked: Asked,
-        listing: Listing,
-        into: Path,
-        received: tuple[Received, ...],
-        began: float,
-        check: CheckStopped,
+    async def _unpacked(self, asked: Asked, listing: Listing, into: Path, began: float) -> Content:
+        """Of a single archive. Room is made for a little more than it is long, for more where need be."""
+        (archive,) = listing.files
+        tree = into.with_name(into.name + _UNPACKED)
+        limit = self._space.budget - listing.bytes
+        for factor in _FACTORS:
+            most = min(limit, factor * listing.bytes)
+            async with self._space.room(most, asked.storage_uri):
+                try:
+                    return await _stoppable(
+                        partial(self._unpack, into / archive.name, tree, most, began)
+                    )
+                except TooLarge:
+                    if most == limit or factor == _FACTORS[-1]:
+                        raise
+        raise AssertionError("the last factor returns or raises")
+
+    def _unpack(
+        self, archive: Path, tree: Path, most: int, began: float, check: CheckStopped
     ) -> Content:
-        tree, known = into, {each.name: each.digest for each in received if each.digest}
-        if listing.whole:
-            tree, known = into.parent / _UNPACKED, {}
-            remove(tree)
-            tree.mkdir(mode=0o700)
-            bounds = Bounds(bytes=self._space.spare(), entries=MAX_ENTRIES)
-            for each in received:
-                unpack(into / each.name, tree, bounds, check)
-        found = content_of(tree, known, check)
+        remove(tree)
+        tree.mkdir(mode=0o700)
+        unpack(archive, tree, Bounds(bytes=most, entries=MAX_ENTRIES), check)
+        return self._checked(tree, (), began, check)
+
+    def _checked(
+        self, tree: Path, received: tuple[Received, ...], began: float, check: CheckStopped
+    ) -> Content:
+        found = content_of(
+            tree, {each.name: each.digest for each in received if each.digest}, check
+        )
         keep(tree, check)
         return self._published(tree, found.digest, found.bytes, began)
 

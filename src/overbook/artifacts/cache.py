@@ -239,6 +239,7 @@ class ArtifactCache:
         self._index.put(asked.place, marks - {""}, arrived.content)
         self._index.hold(arrived.content.digest, view)
         self._arrived[asked.place, asked.fingerprint] = arrived.content.digest
+        await self._space.fit()
         return arrived
 
     async def _fetched(self, asked: Asked) -> Arrived:

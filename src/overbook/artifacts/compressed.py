@@ -9,7 +9,7 @@ import bz2
 import lzma
 import zlib
 from collections.abc import Callable
-from typing import BinaryIO, Final, Protocol
+from typing import Final, Protocol
 
 from overbook.artifacts.errors import ArtifactError
 
@@ -18,6 +18,8 @@ _CHUNK: Final = 64 << 10
 _PART: Final = 256 << 10
 # A dictionary beyond this is not made: a file may ask for 4 GiB of it. `xz -9` asks for 64 MiB.
 _LZMA_MEMORY: Final = 96 << 20
+# As the standard library says it; it has no error of its own.
+_MEMORY: Final = "Memory usage limit"
 _MAGIC: Final = {
     b"\x78\x01": "zlib",
     b"\x78\x5e": "zlib",
@@ -33,6 +35,16 @@ _MAGIC: Final = {
 
 class Undecodable(ArtifactError):
     """Compressed bytes that are damaged, or cut off, or need more memory than they may have."""
+
+
+class NeedsMemory(Undecodable):
+    """More than they may have: nobody knows what is in there."""
+
+
+class Readable(Protocol):
+    def read(self, size: int, /) -> bytes:
+        """Some bytes, at most as many; none at the end."""
+        ...
 
 
 class Decompressor(Protocol):
@@ -93,7 +105,7 @@ class Decompressed:
     write them. ``compression``: one of `decompressors`. ``source``: begins the message of a failure.
     """
 
-    def __init__(self, file: BinaryIO, compression: str, source: str) -> None:
+    def __init__(self, file: Readable, compression: str, source: str) -> None:
         self._file = file
         self._compression = compression
         self._make = decompressors(_LZMA_MEMORY)[compression]
@@ -137,6 +149,7 @@ class Decompressed:
         try:
             return self._inner.decompress(data, most)
         except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError) as error:
-            raise Undecodable(
+            kind = NeedsMemory if _MEMORY in str(error) else Undecodable
+            raise kind(
                 f"{self._source} cannot be unpacked ({self._compression}: {error}); expected a whole file"
             ) from error

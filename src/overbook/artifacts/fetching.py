@@ -93,7 +93,7 @@ def survey_of(listing: Listing) -> Survey:
     return Survey(
         listing.bytes,
         listing.fingerprint,
-        "" if listing.whole else made_for(each.name for each in listing.files),
+        "" if listing.whole or listing.packed else made_for(each.name for each in listing.files),
     )
 
 

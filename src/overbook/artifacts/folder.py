@@ -1,8 +1,9 @@
 """The folder of the cache on disk: one folder per content, named by its digest, and what is on its way there.
 
-Layout below ``root``: ``<digest>/`` an artifact's files; ``.incoming/<key>/`` what is being fetched, or was when that
-was broken off and can be gone on with; ``.trash/`` what is being deleted. An artifact appears by one rename after it is
-durable, so a folder that has a digest for a name is whole. All is readable by its user alone. Blocking; for any thread.
+Layout below ``root``: ``<digest>/`` an artifact's files; ``.incoming/<key>/``, and ``.incoming/<key>.*`` beside it,
+what is being fetched, or was when that was broken off and can be gone on with; ``.trash/`` what is being deleted. An
+artifact appears by one rename after it is durable, so a folder that has a digest for a name is whole. All is readable
+by its user alone. Blocking; for any thread.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Final
 from overbook.artifacts.keeping import sync_folder
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{40}")
-_KEY: Final = re.compile(r"[0-9a-f]{32}")
+_KEY: Final = re.compile(r"([0-9a-f]{32})(\..*)?")
 # Seconds for which a fetch that was broken off can be gone on with.
 _GONE_ON_WITH: Final = 24 * 3600.0
 
@@ -43,7 +44,7 @@ class ContentFolder:
         for folder in _entries(self._trash):
             shutil.rmtree(folder, ignore_errors=True)
         for folder in _entries(self._incoming):
-            if not _KEY.fullmatch(folder.name) or now - _changed(folder) > _GONE_ON_WITH:
+            if not _key_of(folder) or now - _changed(folder) > _GONE_ON_WITH:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def path(self, digest: str) -> Path:
@@ -60,16 +61,26 @@ class ContentFolder:
     # -- arriving
 
     def incoming(self, key: str) -> Path:
-        """The folder in which a fetch collects its files, made if need be. ``key``: 32 hex digits."""
+        """The folder in which a fetch collects its files, made if need be. ``key``: 32 hex digits.
+
+        All fetches have theirs in one folder, so that what was brought for several can be moved to each. What else a
+        fetch needs lies beside it, in names that begin with its own and a dot.
+        """
         self._make()
         folder = self._incoming / key
         folder.mkdir(mode=0o700, exist_ok=True)
         return folder
 
+    def drop_incoming(self, key: str) -> None:
+        """All that there is of this fetch."""
+        for each in _entries(self._incoming):
+            if _key_of(each) == key:
+                remove(each)
+
     def leftovers(self, active: Iterable[str]) -> list[tuple[Path, int]]:
         """Fetches that were broken off, the oldest first, with the bytes of their files; but for the ``active``."""
         busy = set(active)
-        found = [each for each in _entries(self._incoming) if each.name not in busy]
+        found = [each for each in _entries(self._incoming) if _key_of(each) not in busy]
         return [(each, _bytes(each)) for each in sorted(found, key=_changed)]
 
     def publish(self, tree: Path, digest: str) -> None:
@@ -113,6 +124,12 @@ def _entries(folder: Path) -> list[Path]:
             return [Path(each.path) for each in found]
     except OSError:
         return []
+
+
+def _key_of(incoming: Path) -> str:
+    """Of which fetch it is; "" for none."""
+    found = _KEY.fullmatch(incoming.name)
+    return "" if found is None else found[1]
 
 
 def _changed(folder: Path) -> float:

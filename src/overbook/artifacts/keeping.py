@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
@@ -59,5 +60,5 @@ def open_regular(path: str | os.PathLike[str]) -> FileIO:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(f"{os.fspath(path)} is no regular file")
+        raise OSError(errno.EINVAL, "it is no regular file", os.fspath(path))
     return FileIO(descriptor, "rb")

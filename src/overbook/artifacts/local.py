@@ -21,6 +21,8 @@ from overbook.artifacts.stopping import CheckStopped
 
 _CHUNK: Final = 1024 * 1024
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+# What was a file a moment ago is gone, or a link, or something else.
+_GONE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO)
 
 
 def copy_artifact(
@@ -61,8 +63,14 @@ def _copy_file(
     """Copy and hash; the SHA-256 of the file's bytes (hex)."""
     hasher = hashlib.sha256()
     copied = 0
+    try:
+        opened = open_regular(entry.file)
+    except OSError as error:
+        if error.errno in _GONE:
+            raise _changed(source, entry.name) from error
+        raise
     with (
-        open_regular(entry.file) as reader,
+        opened as reader,
         open(
             os.open(destination, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "wb", 0
         ) as writer,

@@ -49,6 +49,17 @@ class Space:
         self._turn = asyncio.Lock()
         self._news = asyncio.Event()
 
+    @property
+    def budget(self) -> int:
+        return self._budget
+
+    async def fit(self) -> None:
+        """What arrived may be more than it was said to be: others leave for it where they can."""
+        async with self._turn:
+            plan = self._plan(0)
+            if plan.digests:
+                await self._discard(plan.digests)
+
     def changed(self) -> None:
         """Something left, or may leave now."""
         self._news.set()
@@ -61,11 +72,6 @@ class Space:
             firm=sum(each.bytes for each in kept if each.hold is Hold.FIRM),
             budget=self._budget,
         )
-
-    def spare(self) -> int:
-        """Bytes that nobody uses and nobody has asked for."""
-        usage = self.usage()
-        return max(0, usage.budget - usage.used - usage.coming)
 
     @asynccontextmanager
     async def room(self, needed: int, whose: str) -> AsyncIterator[None]:

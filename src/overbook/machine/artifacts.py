@@ -18,6 +18,7 @@ from overbook.artifacts.fetching import Fetcher
 from overbook.artifacts.secrets.known import Changed, SecretPlaces, Secrets
 from overbook.artifacts.sources.factory import Sources
 from overbook.artifacts.sources.limits import FetchLimits
+from overbook.artifacts.sources.rclone.identity import this_machine
 from overbook.database import tell_log
 from overbook.machine.options import ArtifactOptions
 
@@ -44,7 +45,8 @@ async def opened(
     budget = options.cache_size
     if budget is None:
         budget = await asyncio.to_thread(_share, folder / _CACHE)
-    sources = Sources(FetchLimits(options.fetches, options.fetch_rate), os.environ, budget)
+    limits = FetchLimits(options.fetches, options.fetch_rate)
+    sources = Sources(limits, await asyncio.to_thread(this_machine), budget)
     cache = ArtifactCache(
         folder / _CACHE,
         Fetcher(sources.of, secrets, time.monotonic),

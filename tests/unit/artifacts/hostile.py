@@ -6,6 +6,7 @@ import io
 import os
 import stat
 import tarfile
+import warnings
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -46,7 +47,8 @@ def tar(path: Path, members: Iterable[tuple[tarfile.TarInfo, bytes]], mode: str 
 
 
 def zip_of(path: Path, members: Iterable[tuple[str | zipfile.ZipInfo, bytes]]) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+    with warnings.catch_warnings(), zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        warnings.simplefilter("ignore", UserWarning)  # of names that are there twice
         for info, content in members:
             packed.writestr(info, content)
     return path

@@ -14,6 +14,7 @@ from typing import Final
 from overbook.artifacts.secrets.errors import SecretError
 from overbook.artifacts.secrets.parsing import MOST_BYTES, parse_secret
 from overbook.artifacts.secrets.remote import RemoteSecret
+from overbook.manifests.names import is_kubernetes_name
 from overbook.manifests.problems import shown
 
 _NAMED: Final = 5
@@ -26,7 +27,9 @@ class SecretFolder:
         self.root: Final = root
 
     def find(self, name: str) -> RemoteSecret | None:
-        """None where there is none of this name. ``name``: one that Kubernetes takes. Raises SecretError."""
+        """None where there is none of this name. Raises SecretError."""
+        if not is_kubernetes_name(name):
+            return None  # it might lead out of the folder
         path = self.root / name
         try:
             if path.is_dir():

@@ -10,6 +10,7 @@ from overbook.artifacts.address import scheme_of
 from overbook.artifacts.archives import Bounds
 from overbook.artifacts.sources.limits import FetchLimits
 from overbook.artifacts.sources.protocol import Source
+from overbook.artifacts.sources.rclone.identity import Machine
 from overbook.artifacts.sources.rclone.source import RcloneSource
 from overbook.artifacts.sources.web.download import Downloader
 from overbook.artifacts.sources.web.http import HttpSource
@@ -21,19 +22,19 @@ _RCLONE: Final = "rclone"
 
 
 class Sources:
-    """``limits``: of all of them together. ``environ``: what this machine's own identity and remotes are told by.
+    """``limits``: of all of them together. ``machine``: who this one is to sources that no secret is for.
 
     ``most``: bytes of one artifact, unpacked.
     """
 
-    def __init__(self, limits: FetchLimits, environ: Mapping[str, str], most: int) -> None:
+    def __init__(self, limits: FetchLimits, machine: Machine, most: int) -> None:
         self._downloader = Downloader(limits)
         self._makers: Mapping[str, Callable[[], Source]] = {
             "http": partial(HttpSource, self._downloader),
             "hf": partial(HubSource, self._downloader),
             "oci": partial(RegistrySource, self._downloader, Bounds(most)),
-            "models": partial(MlflowSource, self._downloader, self.of, environ),
-            _RCLONE: partial(RcloneSource, limits, environ),
+            "models": partial(MlflowSource, self._downloader, self.of, machine.environment),
+            _RCLONE: partial(RcloneSource, limits, machine),
         }
         self._made: dict[str, Source] = {}
 

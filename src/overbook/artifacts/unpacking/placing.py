@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from overbook.artifacts.entries import entries_of
-from overbook.artifacts.errors import SourceError, Trouble
+from overbook.artifacts.errors import SourceError, TooLarge, Trouble
 from overbook.artifacts.keeping import FILE_MODE, FOLDER_MODE
 from overbook.artifacts.links import Links
 from overbook.artifacts.names import Names, wrong_with, wrong_with_text
@@ -149,8 +149,7 @@ class Place:
     def _count(self, more: int) -> None:
         self._bytes += more
         if self._bytes > self.bounds.bytes:
-            raise SourceError(
-                Trouble.REFUSED,
+            raise TooLarge(
                 f"{self.source} has more than {self.bounds.bytes} bytes when it is unpacked, which is more than there "
                 "may be; expected a smaller model",
             )

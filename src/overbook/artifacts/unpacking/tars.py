@@ -9,9 +9,9 @@ from __future__ import annotations
 import stat
 import tarfile
 from collections.abc import Iterator
-from typing import Final, Protocol
+from typing import Final
 
-from overbook.artifacts.compressed import Undecodable
+from overbook.artifacts.compressed import Readable, Undecodable
 from overbook.artifacts.errors import ArtifactError, SourceError, Trouble
 from overbook.artifacts.unpacking.members import HARD_LINK, Member, plain
 from overbook.manifests.problems import shown
@@ -25,12 +25,6 @@ _MOST_GLOBAL: Final = 64 << 10
 # Bytes after the end that fill up the last record; `tar` writes up to 10 KiB, or what --blocking-factor says.
 _MOST_PADDING: Final = 16 << 20
 _BROKEN: Final = (tarfile.TarError, EOFError, ValueError, ArithmeticError, RecursionError)
-
-
-class Readable(Protocol):
-    def read(self, size: int, /) -> bytes:
-        """Some bytes, at most as many; none at the end."""
-        ...
 
 
 def is_tar(head: bytes) -> bool:

@@ -38,16 +38,32 @@ def members(file: BinaryIO, source: str, entries: int) -> Iterator[Member]:
     """All members in the order of the directory. ``source``: what people call the archive. ``entries``: with more it is
     refused before the directory is parsed. Raises ArtifactError, OSError.
     """
-    with _told(source):
-        bounded = _Bounded(file, source, entries)
-        archive = zipfile.ZipFile(bounded, metadata_encoding="utf-8")
-        bounded.opened = True
+    archive = opened(file, source, entries)
+    with told(source):
         for info in archive.infolist():
             yield _member(archive, info, source)
 
 
+def opened(file: BinaryIO, source: str, entries: int) -> zipfile.ZipFile:
+    """With its directory read and no more. Parameters and errors as of `members`."""
+    with told(source):
+        bounded = _Bounded(file, source, entries)
+        archive = zipfile.ZipFile(bounded, metadata_encoding="utf-8")
+        bounded.opened = True
+        return archive
+
+
+def cannot_be_read(info: zipfile.ZipInfo) -> str:
+    """Why a file in a zip is out of reach, as the rest of a sentence; "" for one that can be read in bounded memory."""
+    if info.flag_bits & _ENCRYPTED:
+        return "is encrypted; expected an archive without a password"
+    if info.compress_type not in _METHODS:
+        return f"is compressed by method {info.compress_type}; expected a zip of stored or deflated files"
+    return ""
+
+
 @contextmanager
-def _told(source: str) -> Iterator[None]:
+def told(source: str) -> Iterator[None]:
     """What zipfile raises for a zip that is none is told as what it is."""
     try:
         yield
@@ -67,12 +83,8 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: str) -> Mem
     def refused(why: str) -> SourceError:
         return SourceError(Trouble.REFUSED, f"{source}: {shown(name)} {why}")
 
-    if info.flag_bits & _ENCRYPTED:
-        raise refused("is encrypted; expected an archive without a password")
-    if info.compress_type not in _METHODS:
-        raise refused(
-            f"is compressed by method {info.compress_type}; expected a zip of stored or deflated files"
-        )
+    if why := cannot_be_read(info):
+        raise refused(why)
     kind = stat.S_IFMT(info.external_attr >> 16) if info.create_system == _UNIX else 0
     if name.endswith("/"):
         return Member(plain(name, folder=True), stat.S_IFDIR, "", iter(()))
@@ -88,7 +100,7 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: str) -> Mem
 def _chunks(
     archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: str, most: int | None = None
 ) -> Iterator[bytes]:
-    with _told(source), archive.open(info) as file:
+    with told(source), archive.open(info) as file:
         left = most
         while (left is None or left > 0) and (part := file.read(min(_CHUNK, left or _CHUNK))):
             left = None if left is None else left - len(part)
@@ -126,6 +138,8 @@ class _Bounded:
         )
 
     def seek(self, position: int, whence: int = 0) -> int:
+        if not whence and position < 0:
+            raise zipfile.BadZipFile("a file in it lies before its beginning")
         return self._file.seek(position, whence)
 
     def tell(self) -> int:

@@ -51,6 +51,13 @@ def test_a_file_and_another_one_in_its_place(tmp_path: Path) -> None:
     assert SecretFolder(tmp_path / "nowhere").find("minio") is None
 
 
+def test_a_name_that_leads_elsewhere_is_no_secret(tmp_path: Path) -> None:
+    (tmp_path / "outside").write_text(TEXT.format("x"))
+    (tmp_path / "in").mkdir()
+    for name in ("../outside", "..", ".", "", str(tmp_path / "outside"), "a\0b"):
+        assert SecretFolder(tmp_path / "in").find(name) is None
+
+
 def test_a_mounted_secret_and_its_rotation(tmp_path: Path) -> None:
     folder = SecretFolder(tmp_path)
     mount(tmp_path / "minio", "2026_01", s3=TEXT.format("one"))

@@ -26,6 +26,8 @@ _ASK: Final = ("lsjson", "--recursive", "--files-only", "--no-mimetype", "--use-
 _STAT: Final = ("lsjson", "--stat", "--no-mimetype", "--use-server-modtime")
 # Each folder by itself, so that those which nobody wants are not read.
 _BY_FOLDER: Final = ("--disable", "ListR", "--checkers", "16", "--filter-from", "{list}")
+# Of a version's number, with the zeros before it.
+_DIGITS: Final = 8
 # Of hashes, the surest first.
 _HASHES: Final = ("sha256", "sha1", "md5", "quickxor", "crc32c")
 
@@ -49,7 +51,7 @@ def question(remote: Remote, version: str) -> Question:
     path = f"{MAIN}:{remote.path}"
     if not version:
         return Question((*_asked(remote), path), b"")
-    rules = ["+ /*", f"+ {_folder_of_version(version)}/**", "- *"]
+    rules = ["+ /*", *_version_rules("", version), "- *"]
     return Question((*_asked(remote), *_BY_FOLDER, path), _rules(rules))
 
 
@@ -60,7 +62,7 @@ def joint_question(remote: Remote, parent: str, named: Iterable[Named]) -> Quest
         name = f"/{_escaped(each.name)}"
         rules.append(f"+ {name}")
         if each.version:
-            rules += [f"+ {name}/*", f"+ {name}{_folder_of_version(each.version)}/**"]
+            rules += [f"+ {name}/*", *_version_rules(name, each.version)]
         else:
             rules.append(f"+ {name}/**")
     rules.append("- *")
@@ -75,11 +77,13 @@ def _rules(rules: list[str]) -> bytes:
     return "".join(f"{rule}\n" for rule in rules).encode()
 
 
-def _folder_of_version(version: str) -> str:
-    """Numbers mean the same with zeros before them."""
+def _version_rules(folder: str, version: str) -> list[str]:
+    """Numbers mean the same with zeros before them. By name each: rclone reads all folders for a pattern."""
+    names = [version]
     if _is_number(version):
-        return f"/{{{{0*{version.lstrip('0') or '0'}}}}}"
-    return f"/{_escaped(version)}"
+        number = version.lstrip("0") or "0"
+        names = [number.zfill(digits) for digits in range(len(number), _DIGITS + 1)] or [number]
+    return [f"+ {folder}/{_escaped(name)}/**" for name in names]
 
 
 def _escaped(name: str) -> str:
@@ -168,11 +172,11 @@ def _is_number(text: str) -> bool:
 
 
 def of_folder(remote: Remote, files: Iterable[RemoteFile]) -> Listing:
-    """``files``: as they are named below the address."""
+    """``files``: as they are named below the address, in any order."""
     return Listing(
         tuple(
             RemoteFile(each.name, each.size, each.mark, each.sha256, f"{remote.path}/{each.name}")
-            for each in files
+            for each in sorted(files, key=lambda file: file.name)
         )
     )
 

@@ -42,8 +42,8 @@ _LOOKS_S: Final = 0.25
 _ALWAYS: Final = (
     *("--use-json-log", "--log-level", "NOTICE", "--stats", "0"),
     *("--ask-password=false", "--auto-confirm"),
-    # Who wants another try starts it: what is here is gone on with.
-    *("--retries", "1", "--low-level-retries", "3"),
+    # Who wants another try starts it, later: what is here is gone on with.
+    *("--retries", "1", "--low-level-retries", "1"),
 )
 
 

@@ -27,6 +27,7 @@ TYPES: Final = {
     "sftp": ("sftp",),
 }
 _BUCKETS: Final = frozenset({"s3", GCS, "gcs", "azureblob", "b2", "swift", "oos", "qingstor"})
+_OWN: Final = "this machine's own identity"
 _SECRET_SAYS_MACHINE: Final = frozenset({"true", "1", "yes", "on"})
 
 
@@ -43,6 +44,11 @@ class Remote:
     who: str
     sections: tuple[Section, ...] = field(repr=False)
     environment: tuple[tuple[str, str], ...] = field(repr=False)
+
+    @property
+    def own_identity(self) -> bool:
+        """Whether no secret and no configuration has anything to do with it."""
+        return self.who == _OWN
 
     @property
     def buckets(self) -> bool:
@@ -78,7 +84,7 @@ def remote_of(
         who = f"remote {shown(address.scheme)} of {own_configuration.where(machine)}"
     else:
         sections = _by_machine(address, machine)
-        who = "this machine's own identity"
+        who = _OWN
     given = dict(sections[0].parameters)
     kind = given["type"]
     path = _sftp_path(address, given) if kind == "sftp" else address.place.lstrip("/")
@@ -154,7 +160,9 @@ def _completed(main: Section, address: Address) -> Section:
         more = {"provider": "Other" if given.get("endpoint") else "AWS"}
     elif kind == "sftp":
         host, user, port = _authority(address) if address.scheme == "sftp" else ("", "", "")
-        more = {"host": host, "user": user, "port": port, "ask_password": "false"}
+        more = {"user": user, "ask_password": "false"}
+        if not given.get("host"):
+            more |= {"host": host, "port": port}
         # Without a shell there are no hashes: nothing runs on the server.
         given |= {"shell_type": "none", "disable_hashcheck": "true"}
     merged = {key: value for key, value in (more | given).items() if value}

@@ -20,7 +20,11 @@ from overbook.manifests.problems import shown
 _QUOTED: Final = 300
 # Parameters whose values may be read by everybody.
 _OPEN: Final = frozenset(
-    {"type", "provider", "endpoint", "region", "env_auth", "host", "port", "anonymous", "location"}
+    {
+        *("type", "provider", "endpoint", "region", "location", "env_auth", "anonymous"),
+        *("host", "port", "user", "shell_type", "disable_hashcheck", "ask_password"),
+        *("key_file", "known_hosts_file", "service_account_file"),
+    }
 )
 _QUERY: Final = re.compile(r"\?[^\s\"']+")
 _SKEWED: Final = re.compile(r"RequestTimeTooSkewed|clock.{0,20}skew")
@@ -139,7 +143,7 @@ _RULES: Final = (
         "{who}: session_token is no token that the server knows",
     ),
     _rule(
-        r"AuthenticationFailed",
+        r"AuthenticationFailed|Server failed to authenticate the request",
         Trouble.BAD_SECRET,
         "{who}: key (or sas_url) is not the account's, or has expired",
     ),
@@ -181,7 +185,7 @@ _RULES: Final = (
         "its bucket is in another region; expected the right region (and endpoint) of {who}",
     ),
     _rule(
-        r"x509: (?P<said>[^\"\n]+)|tls: (?P<said2>failed to verify[^\"\n]+)",
+        r"x509: (?P<said>[^\"\n]+)",
         Trouble.NOT_TRUSTED,
         "the server's certificate does not verify ({said}); expected one that this machine trusts",
     ),
@@ -248,7 +252,9 @@ def explained(remote: Remote, outcome: Outcome, *, clock_off_s: float | None = N
     for rule in _RULES:
         for text in texts:
             if found := rule.said.search(text):
-                words = {key: value for key, value in found.groupdict().items() if value}
+                words = {
+                    key: _hidden(remote, value) for key, value in found.groupdict().items() if value
+                }
                 if "said2" in words:
                     words["said"] = words["said2"]
                 line = rule.line.format_map(_Words(remote, words, clock_off_s))
@@ -326,13 +332,19 @@ def _texts(said: Iterable[str]) -> list[str]:
     return texts
 
 
-def _without_secrets(remote: Remote, text: str) -> str:
+def _hidden(remote: Remote, text: str) -> str:
     for section in remote.sections:
         for key, value in section.parameters:
             if key not in _OPEN and len(value) > 2:
                 text = text.replace(value, "…")
-    return shown(" ".join(_QUERY.sub("?…", text).split())[:_QUOTED])
+    return text
+
+
+def _without_secrets(remote: Remote, text: str) -> str:
+    return shown(" ".join(_QUERY.sub("?…", _hidden(remote, text)).split())[:_QUOTED])
 
 
 def _error(remote: Remote, trouble: Trouble, line: str) -> SourceError:
+    if trouble is Trouble.BAD_SECRET and remote.own_identity:
+        trouble = Trouble.NOT_ALLOWED
     return SourceError(trouble, f"{shown(remote.uri)}: {' '.join(line.split())}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +14,8 @@ from typing import Final
 from overbook.artifacts.errors import SourceError
 
 CHUNK: Final = 1024 * 1024
+# Seconds: on a slow line neither progress nor what a killed process leaves is to be far behind.
+_HELD: Final = 0.5
 _READ: Final = 1024 * 1024
 # Bytes that one call to a thread reads: in between it may be cancelled.
 _STEP: Final = 32 * 1024 * 1024
@@ -33,6 +36,7 @@ class PartWriter:
         self._written = written
         self._held: list[bytes] = []
         self._held_bytes = 0
+        self._since = time.monotonic()
         self._writing: asyncio.Future[None] | None = None
 
     async def __aenter__(self) -> PartWriter:
@@ -58,13 +62,14 @@ class PartWriter:
         """Raises OSError of this write or of the one before."""
         self._held.append(chunk)
         self._held_bytes += len(chunk)
-        if self._held_bytes >= CHUNK:
+        if self._held_bytes >= CHUNK or time.monotonic() - self._since > _HELD:
             await self._write()
 
     async def _write(self) -> None:
         await self._wait()
         if self._held:
             held, self._held, self._held_bytes = self._held, [], 0
+            self._since = time.monotonic()
             self._writing = asyncio.ensure_future(asyncio.to_thread(self._append, held))
 
     async def _wait(self) -> None:

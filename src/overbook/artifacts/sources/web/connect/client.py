@@ -71,7 +71,9 @@ class Reply:
     left: bool
 
     async def read(self) -> bytes:
-        """The bytes that came next, b"" after the last. Raises SourceError."""
+        """The bytes that came next, b"" after the last. Raises SourceError; what came before and was not read yet, at
+        most twice the buffer, is lost with it.
+        """
         try:
             return await self.response.content.readany()
         except _FAILURES as error:

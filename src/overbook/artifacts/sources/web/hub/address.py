@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from overbook.artifacts.errors import SourceError, Trouble
 from overbook.manifests.problems import shown
@@ -40,7 +40,9 @@ class HubAddress:
         return self.revision if COMMIT.fullmatch(self.revision) else ""
 
     def __str__(self) -> str:
-        revision = "" if self.revision == MAIN else f"@{self.revision}"
+        plain = _REF.fullmatch(self.revision) is not None
+        written = self.revision if plain else quote(self.revision, safe="")
+        revision = "" if self.revision == MAIN else f"@{written}"
         return f"{SCHEME}{self.repository}{revision}" + (f"/{self.path}" if self.path else "")
 
 

@@ -43,6 +43,7 @@ _SILENCE: Final = 20.0
 _BUSY: Final = (429, 503)
 # How the hub says in seconds when the next question is free, where none is left.
 _NONE_LEFT: Final = re.compile(r";\s*r\s*=\s*0\s*;\s*t\s*=\s*([0-9]+)")
+_TRUST_IT: Final = "name a file with its authority's certificate in SSL_CERT_FILE"
 # Files of git's own, which no server reads.
 _LEFT_OUT: Final = ".gitattributes"
 
@@ -159,14 +160,10 @@ class HubClient:
     def _unreached(self, error: Exception) -> SourceError:
         cause: BaseException | None = error
         while cause is not None:
-            if isinstance(cause, ssl.SSLError):
-                why = (
-                    cause.verify_message
-                    if isinstance(cause, ssl.SSLCertVerificationError)
-                    else "TLS fails"
-                )
+            if isinstance(cause, ssl.SSLCertVerificationError):
                 return SourceError(
-                    Trouble.NOT_TRUSTED, f"{self._address}: {self._told} is not trusted: {why}"
+                    Trouble.NOT_TRUSTED,
+                    f"{self._address}: {self._told} is not trusted: {cause.verify_message}; {_TRUST_IT}",
                 )
             cause = cause.__cause__ or cause.__context__
         return SourceError(

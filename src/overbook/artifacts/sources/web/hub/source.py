@@ -52,10 +52,11 @@ class HubSource:
         access = access_by(address, secret)
         snapshot = await self._asked(address, lambda: _client(address, access).snapshot())
         files, single = below(address, snapshot.files)
+        whole = single and is_archive(files[0].name)
         return Listing(
-            files=of_version(str(address), files, wanted.version),
+            files=files if whole else of_version(str(address), files, wanted.version),
             pinned=snapshot.commit if snapshot.commit == address.commit else "",
-            whole=single and is_archive(files[0].name),
+            whole=whole,
         )
 
     async def bring(

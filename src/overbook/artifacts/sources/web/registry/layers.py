@@ -9,6 +9,7 @@ from pathlib import Path
 
 from overbook.artifacts.archives import Bounds, unpack_layers
 from overbook.artifacts.errors import ArtifactError, SourceError, Trouble
+from overbook.artifacts.keeping import FOLDER_MODE
 from overbook.artifacts.sources.protocol import Received
 from overbook.artifacts.sources.web.one_version import no_such_version
 from overbook.artifacts.sources.web.registry.manifest import MODELS, Layers
@@ -47,7 +48,10 @@ def lay(
     ``version``: the folder of which alone something is taken, beside the files at the top; "" for everything.
     """
     shutil.rmtree(place.made, ignore_errors=True)
-    _unpack(layers, place, bounds, stopped)
+    try:
+        _unpack(layers, place, bounds, stopped)
+    except SourceError as error:
+        raise SourceError(error.trouble, f"{address}: {error}") from None
     tars = {f"{each.removeprefix('sha256:')}.tar" for each in layers.tars}
     for each in layers.files:
         if each.name not in tars:
@@ -66,6 +70,7 @@ def lay(
 
 def _move(made: Path, into: Path) -> None:
     """Into a folder that stays the one that it is, whatever an earlier try has left there."""
+    into.mkdir(mode=FOLDER_MODE, exist_ok=True)
     for each in list(into.iterdir()):
         if each.is_dir() and not each.is_symlink():
             shutil.rmtree(each)
@@ -78,7 +83,7 @@ def _move(made: Path, into: Path) -> None:
 def _unpack(layers: Layers, place: Workplace, bounds: Bounds, stopped: CheckStopped) -> None:
     tars = [place.blobs / f"{each.removeprefix('sha256:')}.tar" for each in layers.tars]
     if layers.image:
-        place.made.mkdir()
+        place.made.mkdir(mode=FOLDER_MODE)
         try:
             unpack_layers(tars, place.made, bounds, stopped, below=MODELS)
         except ArtifactError:
@@ -88,7 +93,7 @@ def _unpack(layers: Layers, place: Workplace, bounds: Bounds, stopped: CheckStop
         else:
             return
         place.made.rmdir()
-    place.made.mkdir()
+    place.made.mkdir(mode=FOLDER_MODE)
     unpack_layers(tars, place.made, bounds, stopped)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import platform
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from overbook.artifacts.archives import Bounds
 from overbook.artifacts.errors import ArtifactError, SourceError, Trouble
+from overbook.artifacts.keeping import FOLDER_MODE
 from overbook.artifacts.secrets.remote import RemoteSecret
 from overbook.artifacts.sources.protocol import Listing, Progress, Received, Wanted
 from overbook.artifacts.sources.web.archive_names import is_archive
@@ -33,11 +35,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# Addresses that are asked about at the same time.
+_CONCURRENT: Final = 4
+_THREAD: Final = "overbook-registry"
 # Seconds that making a client may take, which may ask one of Docker's helpers for a password; and seconds for what is
 # asked with it, which the downloader bounds itself.
-_THREAD: Final = "overbook-registry"
 _MAKING: Final = 60.0
 _ASKING: Final = 600.0
+# Seconds for which a registry surely takes the token that it gave.
+_FRESH: Final = 30.0
 _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -49,6 +55,7 @@ class RegistrySource:
     def __init__(self, downloader: Downloader, bounds: Bounds) -> None:
         self._downloader = downloader
         self._bounds = bounds
+        self._turns = asyncio.Semaphore(_CONCURRENT)
 
     async def look(self, wanted: Wanted, secret: RemoteSecret | None) -> Listing:
         """See `protocol.Source`. The listing is pinned where the address has a digest.
@@ -59,10 +66,11 @@ class RegistrySource:
         access = access_by(address, secret)
         layers = await self._asked(address, access, partial(_look, address))
         if layers.tars:
-            return Listing(layers.files, pinned=address.digest)
+            return Listing(layers.files, pinned=address.digest, packed=True)
+        if len(layers.files) == 1 and is_archive(layers.files[0].name):
+            return Listing(layers.files, pinned=address.digest, whole=True)
         files = of_version(str(address), layers.files, wanted.version)
-        whole = len(layers.files) == 1 and is_archive(files[0].name)
-        return Listing(files, pinned=address.digest, whole=whole)
+        return Listing(files, pinned=address.digest)
 
     async def bring(
         self,
@@ -78,21 +86,23 @@ class RegistrySource:
         """
         address = parse(wanted.storage_uri)
         access = access_by(address, secret)
-        told = _Told(progress)
+        told = ToldOnce(progress)
         while True:
-            before = told.bytes
+            before, asked = told.bytes, time.monotonic()
             layers, files = await self._asked(address, access, partial(_again, address, listing))
             place = Workplace(parts_of(into), into)
             if layers.tars:
-                place.blobs.mkdir(parents=True, exist_ok=True)
+                place.parts.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
             told.begin()
             try:
                 received = await self._downloader.bring(
                     files, place.blobs if layers.tars else into, told
                 )
             except SourceError as error:
-                # A token is good for some minutes only. As long as each brings something, another is asked for.
-                if error.trouble is not Trouble.NOT_ALLOWED or told.bytes == before:
+                # A token is good for some minutes only, and may have been too old for the first file already, where
+                # others were before this one in the downloader's line.
+                fresh = told.bytes == before and time.monotonic() - asked < _FRESH
+                if error.trouble is not Trouble.NOT_ALLOWED or fresh:
                     raise
                 continue
             if layers.tars:
@@ -104,13 +114,14 @@ class RegistrySource:
     ) -> T:
         loop = asyncio.get_running_loop()
         try:
-            client = await in_thread(
-                lambda: _client(address, access, self._downloader, loop), _MAKING, _THREAD
-            )
-            try:
-                return await in_thread(lambda: call(client), _ASKING, _THREAD)
-            finally:
-                client.session.close()
+            async with self._turns:
+                client = await in_thread(
+                    lambda: _client(address, access, self._downloader, loop), _MAKING, _THREAD
+                )
+                try:
+                    return await in_thread(lambda: call(client), _ASKING, _THREAD)
+                finally:
+                    client.session.close()
         except TimeoutError:
             raise SourceError(
                 Trouble.UNREACHABLE, f"{address}: {address.host} has not answered in time"
@@ -137,7 +148,7 @@ class RegistrySource:
             raise
 
 
-class _Told:
+class ToldOnce:
     """Passes progress on, and leaves out what was told in an earlier try. ``bytes``: told so far."""
 
     def __init__(self, progress: Progress) -> None:
