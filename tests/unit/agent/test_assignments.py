@@ -155,7 +155,7 @@ async def test_a_secret_that_is_another_now_tries_what_failed_for_it_and_nothing
         made.cache.failures.clear()
         made.assignments.secrets_changed({"minio", "new"})
         await settle()
-        assert made.cache.fetched == ["/b", "/a"]
+        assert made.cache.brought == ["/b", "/a"]
 
 
 @in_virtual_time
