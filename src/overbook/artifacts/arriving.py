@@ -31,7 +31,7 @@ from overbook.artifacts.sources.protocol import Listing, Received
 from overbook.artifacts.space import Space
 from overbook.artifacts.stopping import CheckStopped
 from overbook.artifacts.survey import look
-from overbook.artifacts.transfer import Transfer
+from overbook.artifacts.transfer import Brought, Transfer
 from overbook.artifacts.walk import MAX_ENTRIES
 
 _UNPACKED: Final = ".unpacked"
@@ -47,14 +47,17 @@ class _Stopped(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """``fingerprint``: of the files at the source, as they were when they were brought."""
+    """``fingerprint``: of the files at the source, as they were when they were brought. ``brought``: what that took, where
+    they came from elsewhere just now.
+    """
 
     content: Content
     fingerprint: str
+    brought: Brought | None = None
 
 
 class Arrivals:
-    """``began``: is told of each fetch, so that its progress can be shown."""
+    """Brings contents into the ``folder``."""
 
     def __init__(self, folder: ContentFolder, fetcher: Fetcher, space: Space) -> None:
         self._folder = folder

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from overbook import metrics
@@ -30,20 +30,22 @@ from overbook.artifacts.seals import seal_of
 from overbook.artifacts.shared import SharedWork
 from overbook.artifacts.space import Space, Usage
 from overbook.artifacts.survey import Survey
-from overbook.artifacts.transfer import Transfer, Transferred
+from overbook.artifacts.transfer import Brought, Transfer, Transferred
 from overbook.database import tell_log
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
     """``path``: the folder of its files, read-only and shared; they may have left the disk meanwhile. ``bytes``: of its
-    files. ``fingerprint``: of the files at their address, as they were when they were brought.
+    files. ``fingerprint``: of the files at their address, as they were when they were brought. ``brought``: what that
+    took, where whoever asked had to wait for a fetch from elsewhere.
     """
 
     path: Path
     digest: str
     bytes: int
     fingerprint: str = ""
+    brought: Brought | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,14 @@ class Use:
 
 # What an agent does with contents, by digest, at this moment.
 Uses = Callable[[], Mapping[str, Use]]
+# An agent is told the digest of files that left the disk.
+Left = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    uses: Uses
+    left: Left
 
 
 class ArtifactCache:
@@ -82,7 +92,7 @@ class ArtifactCache:
         self._arrivals = Arrivals(self._folder, fetcher, self._space)
         self._works: SharedWork[tuple[str, str], Arrived] = SharedWork("fetch")
         self._transfers: dict[tuple[str, str], Transfer] = {}
-        self._views: dict[str, Uses] = {}
+        self._views: dict[str, _View] = {}
         self._held: Counter[str] = Counter()
         # Who waits for a fetch that others began, and what of these arrived already.
         self._waiting: Counter[tuple[str, str]] = Counter()
@@ -97,9 +107,9 @@ class ArtifactCache:
 
     # -- who uses it
 
-    def join(self, view: str, uses: Uses) -> None:
-        """From now on this agent's word counts for what may leave."""
-        self._views[view] = uses
+    def join(self, view: str, uses: Uses, left: Left) -> None:
+        """From now on this agent's word counts for what may leave. ``left``: is told what did, for others."""
+        self._views[view] = _View(uses, left)
 
     def leave(self, view: str) -> None:
         """It ends, and may come back: what it wants stays, as nobody can tell what it is used for."""
@@ -185,6 +195,11 @@ class ArtifactCache:
         transfer = self._transfers.get((asked.place, asked.fingerprint))
         return None if transfer is None else transfer.at(time.monotonic())
 
+    def fetch_rate(self) -> float:
+        """Bytes per second of all fetches together, of late."""
+        now = time.monotonic()
+        return sum(each.at(now).rate for each in self._transfers.values())
+
     # -- bringing
 
     @asynccontextmanager
@@ -213,7 +228,8 @@ class ArtifactCache:
             if not self._waiting[key]:
                 del self._waiting[key]
                 self._arrived.pop(key, None)
-        return self.artifact(arrived.content, arrived.fingerprint)
+        found = self.artifact(arrived.content, arrived.fingerprint)
+        return replace(found, brought=arrived.brought)
 
     def _find(self, asked: Asked) -> Artifact | None:
         content = self.known(asked)
@@ -250,14 +266,17 @@ class ArtifactCache:
         key = (asked.place, asked.fingerprint)
         self._transfers[key] = transfer = Transfer(listing.bytes or None, time.monotonic())
         try:
-            arrived = await self._arrivals.fetched(asked, listing, transfer)
+            with metrics.FETCHING.track_inprogress():
+                arrived = await self._arrivals.fetched(asked, listing, transfer)
         finally:
             del self._transfers[key]
+        brought = transfer.ended(time.monotonic())
         metrics.FETCHES.labels("ok").inc()
-        metrics.FETCHED_BYTES.inc(transfer.at(time.monotonic()).done)
+        metrics.FETCHED_BYTES.inc(brought.bytes)
+        metrics.FETCH_SECONDS.observe(brought.seconds)
         if listing.pinned:
             self._index.pin(asked.place, survey_of(listing))
-        return arrived
+        return replace(arrived, brought=brought)
 
     # -- whether it is as it was
 
@@ -289,7 +308,7 @@ class ArtifactCache:
     # -- leaving
 
     def _kept(self) -> list[Kept]:
-        uses = [view() for view in self._views.values()]
+        uses = [view.uses() for view in self._views.values()]
         return [
             Kept(
                 each.digest,
@@ -321,6 +340,9 @@ class ArtifactCache:
         """Their files leave; what is known of them stays, and they can be fetched again."""
         await asyncio.to_thread(self._folder.discard, digests)
         metrics.FILES_LEFT.inc(len(digests))
+        for view in tuple(self._views.values()):
+            for digest in digests:
+                view.left(digest)
 
     async def _throw_away(self, digests: list[str]) -> None:
         await asyncio.to_thread(self._folder.discard, digests)

@@ -23,12 +23,26 @@ class Transferred:
     left: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What a fetch took that has ended well: ``bytes`` that came, in ``seconds``."""
+
+    bytes: int
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Bytes per second."""
+        return self.bytes / max(self.seconds, 0.001)
+
+
 class Transfer:
     """One fetch. `came` may be called from any thread."""
 
     def __init__(self, total: int | None, now: float) -> None:
         self._lock = threading.Lock()
         self._total = total
+        self._began = now
         self._done = 0
         self._seen: deque[tuple[float, int]] = deque([(now, 0)])
 
@@ -50,3 +64,7 @@ class Transfer:
         if self._total is not None and rate > 0:
             left = max(0.0, (self._total - done) / rate)
         return Transferred(done, self._total, rate, left)
+
+    def ended(self, now: float) -> Brought:
+        """It has, at this time."""
+        return Brought(self._done, max(0.0, now - self._began))
