@@ -108,6 +108,26 @@ async def test_many_are_brought_together(store: S3Store, tmp_path: Path) -> None
     assert sorted(os.listdir(tmp_path)) == sorted(str(n) for n in range(COUNT))
 
 
+async def test_versions_that_share_files_come_together(store: S3Store, tmp_path: Path) -> None:
+    for name in ("top", "1/model", "2/model"):
+        store.put("shelf", f"sharing/{name}", name.encode())
+    rclone, given = source(), s3_secret(store)
+    await asyncio.gather(
+        *(
+            Fetch(rclone, "s3://shelf/sharing", given, version).all(tmp_path / f"v{n}")
+            for n, version in enumerate(("1", "2", "2", ""))
+        )
+    )
+    assert [sorted(files_of(tmp_path / f"v{n}")) for n in range(4)] == [
+        ["1/model", "top"],
+        ["2/model", "top"],
+        ["2/model", "top"],
+        ["1/model", "2/model", "top"],
+    ]
+    inodes = {(tmp_path / f"v{n}" / "top").stat().st_ino for n in range(4)}
+    assert len(inodes) == 4
+
+
 async def test_one_that_is_gone_fails_alone(store: S3Store, tmp_path: Path) -> None:
     all_of_them = fetches(source(), store)[:20]
     listings = await asyncio.gather(*(each.look() for each in all_of_them))

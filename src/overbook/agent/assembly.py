@@ -115,8 +115,9 @@ class Agent:
             if (each := assigned.get(name)) is not None
         }
         return uses(
-            assigned.values(),
+            self.assignments.known,
             self.actor.entries,
+            loaded={folder.name for folder in self.actor.files_in_use},
             busy=self.weigher.wanted | tried,
             wall=self.clock.to_wall,
         )

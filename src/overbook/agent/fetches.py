@@ -34,6 +34,8 @@ RETRY_BASE: Final = 2.0
 _RETRY_MAX: Final = 60.0
 # For what somebody has to put right: it may have been.
 _RETRY_SELDOM: Final = 300.0
+# However long a source wants to be left alone.
+_RETRY_AFTER_MAX: Final = 3600.0
 _PROGRESS: Final = 1.0
 # Of a source: these stay as they are until a manifest changes.
 _FINAL: Final = frozenset({Trouble.BAD_ADDRESS, Trouble.REFUSED, Trouble.NOT_INSTALLED})
@@ -143,7 +145,8 @@ class Fetches:
         if (
             known is not None
             and facts is not None
-            and not (assignment.here or cache.is_here(known.digest) or self._must_look(facts))
+            and not (assignment.here or spec.pinned or self._must_look(facts))
+            and not cache.is_here(known.digest)
         ):
             return _content(spec, cache.artifact(known, asked.fingerprint), facts)
         async with cache.fetched(asked) as artifact:
@@ -233,5 +236,5 @@ def _pause(error: ArtifactError | ModelRejected, failures: int) -> float:
         if not error.passing:
             return _RETRY_SELDOM
         if error.retry_after is not None:
-            return max(backoff, error.retry_after)
+            return max(backoff, min(_RETRY_AFTER_MAX, error.retry_after))
     return backoff

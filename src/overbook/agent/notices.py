@@ -152,10 +152,10 @@ class Notices:
         self.changed(model)
 
     def artifact_changed(self, model: str, storage_uri: str) -> None:
-        """Its files had to be fetched once more, and others were there."""
+        """Its files had to be fetched, and others were there than somebody had seen."""
         told = (
-            f"{storage_uri} has other files than when the model was applied: its old ones had left the disk, and these "
-            "are served now; an address that names a revision or a digest cannot change like that"
+            f"{storage_uri} has other files than when the model was applied, and these are served now; an address that "
+            "names a revision or a digest cannot change like that"
         )
         self._event("ArtifactChanged", model, told, warning=True)
         self.changed(model)

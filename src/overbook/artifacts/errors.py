@@ -50,10 +50,3 @@ class SourceError(ArtifactError):
     def passing(self) -> bool:
         """Whether the same may succeed later; else somebody has to change something first."""
         return self.trouble in PASSING
-
-
-class TooLarge(SourceError):
-    """There are more bytes in an archive than there was room for when it was unpacked."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(Trouble.REFUSED, message)

@@ -152,7 +152,7 @@ FETCH_RATE = Gauge(
 )
 FETCH_SECONDS = Histogram(
     "overbook_artifact_fetch_seconds",
-    "Time of fetches that ended well, checking and unpacking included.",
+    "Seconds that fetches took which ended well, checking and unpacking included, waiting for room not.",
     buckets=_FETCH,
     registry=REGISTRY,
 )
