@@ -59,7 +59,7 @@ async def opened(
     )
     running = {
         asyncio.create_task(secrets.watch(), name="secrets"),
-        asyncio.create_task(_export(cache), name="metrics of the cache"),
+        asyncio.create_task(_exported(cache), name="metrics of the cache"),
     }
     try:
         yield MachineArtifacts(cache, secrets, listeners)
@@ -71,19 +71,24 @@ async def opened(
         await sources.close()
 
 
-async def _export(cache: ArtifactCache) -> None:
-    """Sets the gauges of the cache, until cancelled."""
+async def _exported(cache: ArtifactCache) -> None:
+    """The gauges of the cache are as it is, until this is cancelled."""
     while True:
-        usage = cache.usage()
-        for of, count in (
-            ("used", usage.used),
-            ("coming", usage.coming),
-            ("firm", usage.firm),
-            ("budget", usage.budget),
-        ):
-            metrics.CACHE_BYTES.labels(of).set(count)
-        metrics.FETCH_RATE.set(cache.fetch_rate())
+        export(cache)
         await asyncio.sleep(_GAUGES)
+
+
+def export(cache: ArtifactCache) -> None:
+    """Set its gauges."""
+    usage = cache.usage()
+    for of, count in (
+        ("used", usage.used),
+        ("coming", usage.coming),
+        ("firm", usage.firm),
+        ("budget", usage.budget),
+    ):
+        metrics.CACHE_BYTES.labels(of).set(count)
+    metrics.FETCH_RATE.set(cache.fetch_rate())
 
 
 def drop_former(state_dir: Path) -> None:
