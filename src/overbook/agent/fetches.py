@@ -152,6 +152,8 @@ class Fetches:
         async with cache.fetched(asked) as artifact:
             if asked.fingerprint and artifact.fingerprint not in ("", asked.fingerprint):
                 self._ports.notices.artifact_changed(spec.name, spec.storage_uri)
+            if artifact.brought is not None:
+                self._ports.notices.artifact_fetched(spec.name, spec.storage_uri, artifact.brought)
             prepared = prepared_model(spec, artifact)
             await self._ports.server.validate(prepared)
             facts = await self._facts(prepared)

@@ -35,6 +35,15 @@ def uses(
     return found
 
 
+def users(assigned: Iterable[Assignment], digest: str) -> list[str]:
+    """Models that have this content."""
+    return [
+        each.spec.name
+        for each in assigned
+        if any(content.artifact.digest == digest for content in each.contents)
+    ]
+
+
 def _hold(
     assignment: Assignment, content: AssignedContent, entry: Entry | None, busy: Set[str]
 ) -> Hold:

@@ -34,7 +34,7 @@ from overbook.artifacts.sources.protocol import Listing, Progress, Received
 from overbook.artifacts.space import Space
 from overbook.artifacts.stopping import CheckStopped
 from overbook.artifacts.survey import look
-from overbook.artifacts.transfer import Transfer
+from overbook.artifacts.transfer import Brought, Transfer
 from overbook.artifacts.walk import MAX_ENTRIES
 from overbook.manifests.quantities import amount
 
@@ -53,10 +53,13 @@ class _Stopped(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """``fingerprint``: of the files at the source, as they were when they were brought."""
+    """``fingerprint``: of the files at the source, as they were when they were brought. ``brought``: what their fetch
+    took, where they came from elsewhere just now.
+    """
 
     content: Content
     fingerprint: str
+    brought: Brought | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,7 @@ class Arrivals:
                 self._published(tree, found, began) as content,
             ):
                 await asyncio.to_thread(self._folder.drop_incoming, key)
-                yield Arrived(content, listing.fingerprint)
+                yield Arrived(content, listing.fingerprint, transfer.ended(time.monotonic()))
         finally:
             self._folder.rest(key)
 
@@ -134,6 +137,7 @@ class Arrivals:
         """The folder of its files as they are to be published, and what they are."""
         into = await asyncio.to_thread(self._folder.incoming, key)
         try:
+            transfer.begins(time.monotonic())
             progress = _bounded(asked, listing, transfer.came, self._space.budget)
             received = await self._fetcher.bring(asked, listing, into, progress)
             if listing.whole:

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from overbook import metrics
@@ -30,20 +30,22 @@ from overbook.artifacts.seals import seal_of
 from overbook.artifacts.shared import SharedWork
 from overbook.artifacts.space import Disk, Space, Usage
 from overbook.artifacts.survey import Survey
-from overbook.artifacts.transfer import Transfer, Transferred
+from overbook.artifacts.transfer import Brought, Transferred, Transfers
 from overbook.database import tell_log
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
     """``path``: the folder of its files, read-only and shared; they may have left the disk meanwhile. ``bytes``: of its
-    files. ``fingerprint``: of the files at their address, as they were when they were brought.
+    files. ``fingerprint``: of the files at their address, as they were when they were brought. ``brought``: what their
+    fetch took, where whoever asked had to wait for one.
     """
 
     path: Path
     digest: str
     bytes: int
     fingerprint: str = ""
+    brought: Brought | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,14 @@ class Use:
 
 # What an agent does with contents, by digest, at this moment.
 Uses = Callable[[], Mapping[str, Use]]
+# An agent is told the digest of files that left the disk for others.
+Left = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    uses: Uses
+    left: Left
 
 
 class ArtifactCache:
@@ -84,8 +94,8 @@ class ArtifactCache:
         self._arrivals = Arrivals(self._folder, fetcher, self._space, known)
         self._works: SharedWork[Asked, Arrived] = SharedWork("fetch")
         self._checks: SharedWork[str, bool] = SharedWork("verify")
-        self._transfers: dict[str, Transfer] = {}
-        self._views: dict[str, Uses] = {}
+        self._transfers = Transfers()
+        self._views: dict[str, _View] = {}
         self._held: Counter[str] = Counter()
         # Who waits for a fetch that others began, and what of these arrived already.
         self._waiting: Counter[Asked] = Counter()
@@ -100,14 +110,14 @@ class ArtifactCache:
 
     # -- who uses it
 
-    def join(self, view: str, uses: Uses) -> None:
-        """From now on this agent's word counts for what may leave."""
-        self._views[view] = uses
+    def join(self, view: str, uses: Uses, left: Left) -> None:
+        """From now on this agent's word counts for what may leave, and it is told of what ``left`` for others."""
+        self._views[view] = _View(uses, left)
 
     def leave(self, view: str) -> None:
         """It ends, and may come back: what it wants stays, as nobody can tell what it is used for."""
-        if (uses := self._views.pop(view, None)) is not None:
-            self._note_uses(uses)
+        if (gone := self._views.pop(view, None)) is not None:
+            self._note_uses(gone.uses)
 
     def only(self, views: set[str]) -> None:
         """Of agents there are none but these any more."""
@@ -118,8 +128,8 @@ class ArtifactCache:
     async def prune(self, view: str, keep: set[str]) -> int:
         """This agent wants nothing but these; how many contents went because nobody does."""
         self._index.let_go(view, keep)
-        if (uses := self._views.get(view)) is not None:
-            self._note_uses(uses)
+        if (known := self._views.get(view)) is not None:
+            self._note_uses(known.uses)
         went = await self._space.throw_away(self._unwanted)
         await self._space.trim()
         return went
@@ -197,8 +207,11 @@ class ArtifactCache:
 
     def transferred(self, asked: Asked) -> Transferred | None:
         """How far its fetch is; None while there is none."""
-        transfer = self._transfers.get(asked.place)
-        return None if transfer is None else transfer.at(time.monotonic())
+        return self._transfers.of(asked.place, time.monotonic())
+
+    def fetch_rate(self) -> float:
+        """Bytes per second of all fetches together, of late."""
+        return self._transfers.rate(time.monotonic())
 
     # -- bringing
 
@@ -224,7 +237,8 @@ class ArtifactCache:
             arrived = await self._works.join(
                 asked, lambda: self._bring(asked, view), lane=asked.place
             )
-            return self.artifact(arrived.content, arrived.fingerprint)
+            found = self.artifact(arrived.content, arrived.fingerprint)
+            return replace(found, brought=arrived.brought)
         finally:
             self._waiting[asked] -= 1
             if not self._waiting[asked]:
@@ -266,14 +280,11 @@ class ArtifactCache:
             with self.holding(here.digest):
                 yield Arrived(here, listing.fingerprint)
             return
-        self._transfers[asked.place] = transfer = Transfer(listing.bytes or None, time.monotonic())
-        try:
+        transferring = self._transfers.under_way(asked.place, listing.bytes, time.monotonic())
+        with transferring as transfer, metrics.FETCHING.track_inprogress():
             async with self._arrivals.fetched(asked, listing, transfer) as arrived:
                 yield arrived
-        finally:
-            del self._transfers[asked.place]
-        metrics.FETCHES.labels("ok").inc()
-        metrics.FETCHED_BYTES.inc(transfer.at(time.monotonic()).done)
+        _count(arrived.brought)
         if listing.pinned:
             self._index.pin(asked.place, survey_of(listing))
         if listing.packed:
@@ -322,7 +333,7 @@ class ArtifactCache:
         )
 
     def _kept(self) -> list[Kept]:
-        uses = [view() for view in self._views.values()]
+        uses = [view.uses() for view in self._views.values()]
         here, busy = self._folder.digests, self._busy()
         absent = self._index.held_by_others(self._views.keys())
         kept = [
@@ -350,7 +361,20 @@ class ArtifactCache:
     async def _discard(self, names: tuple[str, ...]) -> None:
         """Their files leave; what is known of them stays, and they can be fetched again."""
         await asyncio.to_thread(self._folder.discard, names)
-        metrics.FILES_LEFT.inc(len(names))
+        # Others were parts of fetches, or nobody wants them any more.
+        left = [each for each in names if self._index.content(each) is not None]
+        metrics.FILES_LEFT.inc(len(left))
+        for view in tuple(self._views.values()):
+            for digest in left:
+                view.left(digest)
+
+
+def _count(brought: Brought | None) -> None:
+    """A fetch that ended well."""
+    metrics.FETCHES.labels("ok").inc()
+    if brought is not None:
+        metrics.FETCHED_BYTES.inc(brought.bytes)
+        metrics.FETCH_SECONDS.observe(brought.seconds)
 
 
 def _seal_if_whole(path: Path, digest: str) -> str | None:

@@ -31,7 +31,7 @@ from overbook.artifacts.cache import Artifact
 from overbook.artifacts.errors import ArtifactError, SourceError
 from overbook.artifacts.index import Content
 from overbook.artifacts.space import Usage
-from overbook.artifacts.transfer import Transferred
+from overbook.artifacts.transfer import Brought, Transferred
 from overbook.residency.effects import Cause
 from overbook.residency.events import ModelName, Ticket
 from overbook.residency.replica import Limits
@@ -69,6 +69,9 @@ class FakeCache:
     contents: dict[Asked, Content] = field(default_factory=dict)
     holds: Counter[str] = field(default_factory=Counter)
     troubles: dict[str, SourceError] = field(default_factory=dict)
+    # By address: what a fetch takes, and how far it is.
+    took: dict[str, Brought] = field(default_factory=dict)
+    transfers: dict[str, Transferred] = field(default_factory=dict)
 
     @contextlib.asynccontextmanager
     async def fetched(self, asked: Asked) -> AsyncIterator[Artifact]:
@@ -93,6 +96,7 @@ class FakeCache:
             digest,
             self.sizes.get(storage_uri, MB),
             self.fingerprints.get(storage_uri, asked.fingerprint),
+            brought=self.took.get(storage_uri),
         )
         if asked.fingerprint:
             self.contents[asked] = Content(digest, artifact.bytes)
@@ -132,7 +136,7 @@ class FakeCache:
         return Usage(0, 0, 0, 0)
 
     def transferred(self, asked: Asked) -> Transferred | None:
-        return None
+        return self.transfers.get(asked.storage_uri)
 
     def _digest(self, storage_uri: str, fingerprint: str = "1") -> str:
         name = storage_uri.replace("://", "-").strip("/")
