@@ -23,7 +23,7 @@ from overbook.agent.notices import Notices
 from overbook.agent.reasons import is_lasting
 from overbook.agent.servers.protocol import InferenceServer, ModelRejected, PreparedModel
 from overbook.artifacts.cache import Artifact
-from overbook.artifacts.errors import ArtifactError, SourceError, Trouble
+from overbook.artifacts.errors import ArtifactError, NoRoomYet, SourceError, Trouble
 from overbook.manifests.problems import shown
 from overbook.wire import scheduler_pb2 as pb
 
@@ -88,6 +88,7 @@ class Fetches:
         if assignment.fetch is not None:
             assignment.fetch.cancel()
         assignment.failure, assignment.failures, assignment.final = "", 0, False
+        assignment.delay = ""
         assignment.here = here
         name = f"fetch {assignment.spec.name}"
         assignment.fetch = self._tasks.create_task(self._fetch(assignment), name=name)
@@ -101,6 +102,10 @@ class Fetches:
                 async with self._slots, self._progress(spec):
                     with failing_alone(spec.name, f"its artifact {shown(spec.storage_uri)}"):
                         content = await self._look(assignment)
+            except NoRoomYet as error:
+                self._delayed(assignment, told(str(error)))
+                await asyncio.sleep(RETRY_BASE)
+                continue
             except (ArtifactError, ModelRejected) as error:
                 # Without a fingerprint the address may lead to other files at the next try.
                 final = _is_final(error) and bool(spec.fingerprint)
@@ -113,12 +118,19 @@ class Fetches:
             if assignment.fetch is asyncio.current_task():
                 assignment.fetch = None
                 assignment.failures, assignment.failure, assignment.final = 0, "", False
+                assignment.delay = ""
                 self._ports.arrived(assignment, content)
             return
+
+    def _delayed(self, assignment: Assignment, reason: str) -> None:
+        if not assignment.delay:
+            self._ports.notices.changed(assignment.spec.name)
+        assignment.delay = reason
 
     def _failed(self, assignment: Assignment, reason: str, *, final: bool) -> None:
         assignment.failures += 1
         assignment.final = final
+        assignment.delay = ""
         if final and assignment.fetch is asyncio.current_task():
             assignment.fetch = None
         if assignment.failure != reason:

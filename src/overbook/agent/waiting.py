@@ -93,5 +93,6 @@ class WaitingRequests:
             self._fetches.begin(assignment, here=True)
         if await assignment.news(timeout):
             return ""
-        why = f": {assignment.failure}" if assignment.failure else ""
+        last = assignment.failure or assignment.delay
+        why = f": {last}" if last else ""
         return f"the files of model '{name}' had left the disk, and did not come back within {timeout:.0f} s{why}"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from overbook.artifacts.disk import Hold, Kept, Leaving, leaving
-from overbook.artifacts.errors import SourceError, Trouble
+from overbook.artifacts.errors import NoRoomYet, SourceError, Trouble
 from overbook.manifests.quantities import amount
 
 # Seconds between two looks at whether there is room by now, where nobody says so.
@@ -93,7 +93,7 @@ class Space:
                         await self._some_news()
             except TimeoutError:
                 self._coming.pop(mine, None)
-                raise SourceError(Trouble.NO_SPACE, self._busy(whose, needed)) from None
+                raise NoRoomYet(self._busy(whose, needed)) from None
             except BaseException:
                 self._coming.pop(mine, None)
                 raise
@@ -105,7 +105,7 @@ class Space:
         """As `room`, for who has some already: if all of these waited for more, nobody would ever get it."""
         mine = object()
         if not await self._taken(mine, needed, whose):
-            raise SourceError(Trouble.NO_SPACE, self._busy(whose, needed))
+            raise NoRoomYet(self._busy(whose, needed))
         with self._given(mine):
             yield
 
@@ -175,7 +175,6 @@ class Space:
     def _busy(self, whose: str, needed: int) -> str:
         usage = self.usage()
         return (
-            f"no room on disk for {whose}: it takes {amount(needed)}, and the cache's {amount(self.budget)} are in "
-            f"use, {amount(usage.coming)} by other fetches and {amount(usage.firm)} by models in memory or pinned; it "
-            "is tried again, or start with a larger --cache-size"
+            f"waiting for room on disk: {whose} takes {amount(needed)}, and the cache's {amount(self.budget)} are in "
+            f"use, {amount(usage.coming)} by other fetches and {amount(usage.firm)} by models in memory or pinned"
         )

@@ -16,6 +16,7 @@ import random
 import shutil
 import tempfile
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from hypothesis import settings
@@ -89,7 +90,7 @@ class CacheLaws(RuleBasedStateMachine):
         self.cache: ArtifactCache = opened(self.root, self.source, BUDGET)
         for view in VIEWS:
             self.firm[view] = set()
-            self.cache.join(view, lambda view=view: self.uses(view))  # type: ignore[misc]
+            self.cache.join(view, partial(self.uses, view), lambda digest: None)
 
     def uses(self, view: str) -> dict[str, Use]:
         return {
