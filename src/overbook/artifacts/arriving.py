@@ -175,7 +175,7 @@ class Arrivals:
         bound = min(most, max(_UNPACKED_AT_LEAST, _TIMES * archives))
         while True:
             try:
-                async with self._space.room_at_once(bound, f"{asked.storage_uri}, unpacked,"):
+                async with self._space.room_at_once(bound, f"{asked.storage_uri} (unpacked)"):
                     bounds = Bounds(bytes=bound, entries=MAX_ENTRIES)
                     await _stoppable(partial(_unpack, into, received, tree, bounds))
                     yield tree

@@ -75,6 +75,9 @@ class ContentFolder:
         """See what is here by now: somebody may have removed files. Blocking."""
         with self._lock:
             self._here = {each.name for each in _entries(self.root) if _DIGEST.fullmatch(each.name)}
+            begun = {_key_of(each) for each in _entries(self._incoming)}
+            for gone in self._begun.keys() - begun:
+                del self._begun[gone]
 
     @property
     def digests(self) -> Set[str]:

@@ -121,6 +121,7 @@ class Space:
     async def throw_away(self, chosen: Callable[[], tuple[str, ...]]) -> int:
         """What is ``chosen`` goes, whatever room there is; how many these were. No room is given meanwhile."""
         async with self._turn:
+            await self._disk.look()
             digests = chosen()
             await self._carry_out(digests)
         self._news.set()

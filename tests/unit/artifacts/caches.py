@@ -76,6 +76,8 @@ class FakeSource:
         uri = wanted.storage_uri
         files = dict(self.files[uri])
         self.brings[uri] += 1
+        if self.listing(uri).fingerprint != listing.fingerprint:
+            raise SourceError(Trouble.CHANGED, f"{uri} changed since it was looked at")
         self.running[str(into)] += 1
         assert self.running[str(into)] == 1, f"two write into {into}"
         try:

@@ -253,6 +253,8 @@ class CacheLaws(RuleBasedStateMachine):
         self.wait(60.0)
         assert all(each.task is not None and each.task.done() for each in self.fetches)
         self.end_prunes()
+        # Looks at the disk, too.
+        self.loop.run_until_complete(self.cache.prune("a", self.wanted["a"]))
         usage = self.cache.usage()
         assert usage.coming == 0
         assert usage.used == bytes_in(self.root)
