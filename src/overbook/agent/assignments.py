@@ -214,7 +214,9 @@ class Assignments:
         content = replace(content, prepared=replace(content.prepared, generation=number))
         assignment.content = content
         self.sizing.introduce(assignment)
-        register = self.sizing.registration(assignment)
+        # Files that left come back for requests, and not for the sake of memory that is free.
+        warm = self._cache.is_here(content.artifact.digest)
+        register = replace(self.sizing.registration(assignment), warm=warm)
         if self._proven.good(name) == content.as_good:
             assignment.good = assignment.good or content
             register = replace(register, proven=True)

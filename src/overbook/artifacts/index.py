@@ -218,6 +218,7 @@ class Index:
 
     def close(self) -> None:
         with self._lock:
+            self._write()  # where the file is gone
             self._database.close()
 
     def _opened(self) -> sqlite3.Connection:

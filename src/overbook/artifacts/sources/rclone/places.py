@@ -24,8 +24,11 @@ def partial_folder(into: Path) -> Path:
 
 
 def new_batch_folder(into: Path) -> Path:
-    """For small files of several artifacts, of which ``into`` is one. Left behind by a process that was killed."""
-    folder = into.with_name(f"{into.name}.batch-{uuid.uuid4().hex}")
+    """For small files of several artifacts, of which ``into`` is one. Left behind by a process that was killed.
+
+    Its name is none of theirs: whoever has all of its files throws away what is called like it, and others have not.
+    """
+    folder = into.with_name(f"batch-{uuid.uuid4().hex}")
     folder.mkdir(mode=0o700)
     return folder
 

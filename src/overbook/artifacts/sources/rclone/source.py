@@ -16,7 +16,6 @@ from overbook.artifacts.sources.rclone import own_configuration, places
 from overbook.artifacts.sources.rclone.addresses import bad_address, parsed
 from overbook.artifacts.sources.rclone.identity import Machine
 from overbook.artifacts.sources.rclone.large import Wish, bring_large
-from overbook.artifacts.sources.rclone.listing import md5_of
 from overbook.artifacts.sources.rclone.looking import Looks
 from overbook.artifacts.sources.rclone.mismatch import Mismatch
 from overbook.artifacts.sources.rclone.program import Patience, Program, found
@@ -76,8 +75,8 @@ class RcloneSource:
             gone = Mismatch(remote.path, "it is not there any more")
             raise await self._what_happened(remote, wanted, listing, gone) from error
         large = [each for each in missing if _is_large(each)]
-        if any(not md5_of(each) for each in large):
-            # Nothing else tells whether all of it was of one version.
+        if large:
+            # Not all have a hash that was compared: nothing else tells whether all of it was of one version.
             again = await self._looks.look_alone(remote, wanted.version)
             if again.fingerprint != listing.fingerprint:
                 raise _changed(remote, "it has other files now")
