@@ -12,7 +12,7 @@ from overbook.scheduler.records import Reason
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = (ROOT / "docs" / "events.md").read_text(encoding="utf-8")
-# Functions by which events are told; one of their first arguments is the reason.
+# Functions by which most events are told; one of their first arguments is the reason.
 TELLING: Final = {"note", "_note", "_event", "server_event"}
 REASON: Final = re.compile(r"[A-Z][a-z]+(?:[A-Z][a-z]+)+")
 # Those of conditions, which become events when a model comes to have them.
@@ -24,16 +24,35 @@ OF_CONDITIONS: Final = {
 def reasons(tree: ast.Module) -> Iterator[tuple[str, str]]:
     """Those that stand in calls which tell events, with their type; "" where that depends."""
     for node in ast.walk(tree):
-        if not isinstance(node, ast.Call):
-            continue
-        named = node.func
-        name = named.attr if isinstance(named, ast.Attribute) else getattr(named, "id", "")
-        if name not in TELLING:
-            continue
-        for argument in node.args[:3]:
-            for each in ast.walk(argument):
-                if isinstance(each, ast.Constant) and REASON.fullmatch(str(each.value)):
-                    yield str(each.value), type_of(node)
+        if isinstance(node, ast.Call) and name_of(node) in TELLING:
+            for argument in node.args[:3]:
+                yield from ((each, type_of(node)) for each in words(argument))
+        if isinstance(node, ast.FunctionDef):
+            yield from ((each, "") for each in in_records(node))
+
+
+def in_records(function: ast.FunctionDef) -> Iterator[str]:
+    """Those of `Note`, which stand there or in a variable of that function."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Call) and name_of(node) == "Note":
+            yield from words(node.args[0])
+            for other in ast.walk(function):
+                if isinstance(other, ast.Assign) and is_same(other.targets[0], node.args[0]):
+                    yield from words(other.value)
+
+
+def is_same(one: ast.expr, other: ast.expr) -> bool:
+    return isinstance(one, ast.Name) and isinstance(other, ast.Name) and one.id == other.id
+
+
+def name_of(call: ast.Call) -> str:
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+
+
+def words(expression: ast.expr) -> Iterator[str]:
+    for each in ast.walk(expression):
+        if isinstance(each, ast.Constant) and REASON.fullmatch(str(each.value)):
+            yield str(each.value)
 
 
 def type_of(call: ast.Call) -> str:
@@ -73,6 +92,11 @@ _note(state, where, "AgentConnected", "nor This", warning=False)
 state.note("ModelPinned", name, "by request")
 state.note("ModelFailed", name, "no", warning=failed)
 other("NotTold")
+def record():
+    reason = "ServerRegistered" if new else "ServerUpdated"
+    another = "NotThis"
+    notes.append(Note(reason, "Server", name, "Not this"))
+    notes.append(Note("ServerRemoved", "Server", name, "Not this"))
 """
     assert dict(reasons(ast.parse(source))) == {
         "AgentConnected": "Normal",
@@ -80,4 +104,7 @@ other("NotTold")
         "ModelSuspected": "Warning",
         "ModelPinned": "Normal",
         "ModelFailed": "",
+        "ServerRegistered": "",
+        "ServerUpdated": "",
+        "ServerRemoved": "",
     }
