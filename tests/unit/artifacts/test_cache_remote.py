@@ -196,7 +196,7 @@ async def test_an_archive_gets_room_for_what_is_in_it(
     source.files[URI] = {"m.tar.gz": archive(model=bytes(200_000))}
     source.files["s3://b/cold"] = {"model": b"c" * 150_000}
     cache = opened(tmp_path / "cache", source, budget=210_000)
-    cache.join("a", dict)
+    cache.join("a", dict, lambda digest: None)
     await fetch(cache, "s3://b/cold", "")
     found = await fetch(cache, URI, "")
     assert found.bytes == 200_000
