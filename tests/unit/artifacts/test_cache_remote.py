@@ -196,10 +196,12 @@ async def test_an_archive_gets_room_for_what_is_in_it(
     source.files[URI] = {"m.tar.gz": archive(model=bytes(200_000))}
     source.files["s3://b/cold"] = {"model": b"c" * 150_000}
     cache = opened(tmp_path / "cache", source, budget=210_000)
-    cache.join("a", dict)
-    await fetch(cache, "s3://b/cold", "")
+    left: list[str] = []
+    cache.join("a", dict, left.append)
+    cold = await fetch(cache, "s3://b/cold", "")
     found = await fetch(cache, URI, "")
     assert found.bytes == 200_000
+    assert left == [cold.digest]
     assert begun(tmp_path / "cache") == []
     assert cache.usage().used == 200_000
     cache.close()
