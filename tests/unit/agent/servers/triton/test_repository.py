@@ -79,7 +79,6 @@ def test_a_package_of_the_model_is_a_folder_of_links_in_which_no_bytecode_gets_i
             (folder / "__pycache__").mkdir()
 
 
-
 def test_a_folder_may_go_in_as_one(tmp_path: Path) -> None:
     source = artifact(tmp_path / "a", model="")
     publish(tmp_path / "models", "m", contents(source, as_one="model.savedmodel"), copy=False)
