@@ -172,7 +172,8 @@ class Arrivals:
         tree = into.with_name(into.name + _UNPACKED)
         archives = sum(each.size for each in received)
         most = max(0, self._space.budget - archives)
-        bound = min(most, max(_UNPACKED_AT_LEAST, _TIMES * archives))
+        # Weights can hardly be compressed.
+        bound = min(most, max(_UNPACKED_AT_LEAST, archives * 5 // 4))
         while True:
             try:
                 async with self._space.room_at_once(bound, f"{asked.storage_uri} (unpacked)"):
