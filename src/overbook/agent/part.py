@@ -195,7 +195,7 @@ class AgentPart:
         kept = _Kept(self._folder, _identity(config), self._notices.not_kept)
         agent = self._assembled(server, kept, foreign)
         self._model_metrics.of(server, lambda: agent.assignments.assigned)
-        self._files.join(agent.uses)
+        self._files.join(agent.uses, agent.files_left)
         self._artifacts.listeners.append(agent.assignments.secrets_changed)
         machine = socket.gethostname()
         surveys = Surveys(lambda asked: seen(asked, machine), self._artifacts.cache.look)

@@ -91,6 +91,7 @@ class Reporter:
             final=assignment.final,
             warnings=self._warnings[name].texts if name in self._warnings else (),
             files_here=self._assignments.is_here(assignment),
+            unverified=assignment.delay,
         )
         self._add_files(report, assignment)
         if assignment.declared is not None:
@@ -118,7 +119,7 @@ class Reporter:
         verdict = self._verdict(report.name, wanted=not assignment.spec.take_unverified)
         can_serve = verdict.standing in (Standing.VERIFIED, Standing.UNVERIFIED)
         report.available = assignment.current and not outdated and not entry.reason and can_serve
-        report.unverified = verdict.reason if assignment.current else ""
+        report.unverified = verdict.reason if assignment.current else assignment.delay
         # What is said against older files is not said against those that are on their way.
         if entry.reason and assignment.current:
             report.last_error = entry.reason

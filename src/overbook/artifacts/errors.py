@@ -52,8 +52,8 @@ class SourceError(ArtifactError):
         return self.trouble in PASSING
 
 
-class TooLarge(SourceError):
-    """There are more bytes in an archive than there was room for when it was unpacked."""
+class NoRoomYet(SourceError):
+    """There is no room on the disk now, and there will be as soon as those who use it are done: no failure."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(Trouble.REFUSED, message)
+        super().__init__(Trouble.NO_SPACE, message)

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+from overbook import metrics
 from overbook.agent.part import MachineArtifacts
 from overbook.artifacts.cache import ArtifactCache
 from overbook.artifacts.fetching import Fetcher
@@ -25,6 +26,8 @@ from overbook.machine.options import ArtifactOptions
 # Of what is free on the disk, and of what the cache has there already: the rest is for others, and for logs.
 _SHARE: Final = 0.8
 _CACHE: Final = "cache"
+# Seconds between two looks at what the gauges show.
+_GAUGES: Final = 2.0
 
 
 @asynccontextmanager
@@ -54,14 +57,38 @@ async def opened(
         tell=tell,
         machine=socket.gethostname(),
     )
-    watching = asyncio.create_task(secrets.watch(), name="secrets")
+    running = {
+        asyncio.create_task(secrets.watch(), name="secrets"),
+        asyncio.create_task(_exported(cache), name="metrics of the cache"),
+    }
     try:
         yield MachineArtifacts(cache, secrets, listeners)
     finally:
-        watching.cancel()
-        await asyncio.wait({watching})
+        for each in running:
+            each.cancel()
+        await asyncio.wait(running)
         cache.close()
         await sources.close()
+
+
+async def _exported(cache: ArtifactCache) -> None:
+    """The gauges of the cache are as it is, until this is cancelled."""
+    while True:
+        export(cache)
+        await asyncio.sleep(_GAUGES)
+
+
+def export(cache: ArtifactCache) -> None:
+    """Set its gauges."""
+    usage = cache.usage()
+    for of, count in (
+        ("used", usage.used),
+        ("coming", usage.coming),
+        ("firm", usage.firm),
+        ("budget", usage.budget),
+    ):
+        metrics.CACHE_BYTES.labels(of).set(count)
+    metrics.FETCH_RATE.set(cache.fetch_rate())
 
 
 def drop_former(state_dir: Path) -> None:

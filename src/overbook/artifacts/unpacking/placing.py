@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from overbook.artifacts.entries import entries_of
-from overbook.artifacts.errors import SourceError, TooLarge, Trouble
+from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.keeping import FILE_MODE, FOLDER_MODE
 from overbook.artifacts.links import Links
 from overbook.artifacts.names import Names, wrong_with, wrong_with_text
@@ -34,6 +34,10 @@ class Bounds:
 
     bytes: int
     entries: int = MAX_ENTRIES
+
+
+class TooManyBytes(SourceError):
+    """More than the bounds allow; with others it may be unpacked."""
 
 
 def put(place: Place, member: Member) -> None:
@@ -149,7 +153,8 @@ class Place:
     def _count(self, more: int) -> None:
         self._bytes += more
         if self._bytes > self.bounds.bytes:
-            raise TooLarge(
+            raise TooManyBytes(
+                Trouble.REFUSED,
                 f"{self.source} has more than {self.bounds.bytes} bytes when it is unpacked, which is more than there "
                 "may be; expected a smaller model",
             )
