@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 from overbook.client.http import JsonObject
 
@@ -27,14 +26,14 @@ def model_document(
     *,
     memory: int | None = None,
     pinned: bool = False,
-    more: Mapping[str, object] = MappingProxyType({}),
+    more: JsonObject | None = None,
 ) -> JsonObject:
     """``home``: a path, or an address. ``memory`` in bytes; None declares nothing. ``more``: of the spec."""
     spec: JsonObject = {
         "storageUri": str(home),
         "requirements": [*requirements],
         "pinned": pinned,
-        **more,
+        **(more or {}),
     }
     if memory is not None:
         spec["memory"] = memory

@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -26,7 +26,7 @@ from tests.stores.s3 import S3Store, rclone_s3
 
 SECRET: Final = "store"
 _BUCKET: Final = "models"
-_FILE: Final = "model.joblib"
+FILE: Final = "model.joblib"
 _COPY_SECONDS: Final = 300.0
 _CHUNK: Final = 1 << 20
 # What each model declares; far more than it takes.
@@ -35,10 +35,13 @@ _MEMORY: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """``secrets``: a folder for `--secrets`, with the one that leads here. ``home``: a folder for what is copied."""
+    """``secrets``: a folder for `--secrets`, with the one that leads here; by that in ``counted`` the way leads through
+    a proxy, which counts and is slower. ``home``: a folder for what is copied.
+    """
 
     server: S3Store
     secrets: Path
+    counted: Path
     home: Path
 
     def put(self, prefix: str, count: int, size: int) -> list[str]:
@@ -52,7 +55,7 @@ class Store:
         for place in places:
             folder = self.server.folder / _BUCKET / place
             folder.mkdir(parents=True)
-            with (folder / _FILE).open("wb") as file:
+            with (folder / FILE).open("wb") as file:
                 file.write(head)
                 left = size - len(head)
                 while left:
@@ -90,18 +93,24 @@ class Store:
 @contextlib.contextmanager
 def store(folder: Path) -> Iterator[Store]:
     """Rclone's own S3 server, asked directly. ``folder``: new."""
-    secrets = folder / "secrets"
-    secrets.mkdir(parents=True)
+    folder.mkdir(parents=True)
     with rclone_s3(folder / "objects", settled=True) as server:
-        parameters = server.remote(endpoint=f"http://{HOST}:{server.port}")
-        remote = {"name": SECRET, "type": "s3", "parameters": parameters}
-        _write(secrets / SECRET, json.dumps(remote | {"name": "s3"}))
-        lines = "".join(f"{name} = {value}\n" for name, value in parameters.items())
+        direct = server.remote(endpoint=f"http://{HOST}:{server.port}")
+        lines = "".join(f"{name} = {value}\n" for name, value in direct.items())
         _write(folder / "rclone.conf", f"[{SECRET}]\ntype = s3\n{lines}")
-        yield Store(server, secrets, folder)
+        secrets = _secret(folder / "secrets", direct)
+        yield Store(server, secrets, _secret(folder / "counted", server.remote()), folder)
+
+
+def _secret(folder: Path, parameters: Mapping[str, str]) -> Path:
+    _write(
+        folder / SECRET, json.dumps({"name": "s3", "type": "s3", "parameters": dict(parameters)})
+    )
+    return folder
 
 
 def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(exist_ok=True)
     path.touch(mode=0o600)
     path.write_text(text)
 
