@@ -18,9 +18,9 @@ from overbook.artifacts.sources.web.http import HttpSource
 from overbook.artifacts.sources.web.hub.source import HubSource
 from overbook.artifacts.sources.web.mlflow import MlflowSource
 from overbook.artifacts.sources.web.registry.source import RegistrySource
+from overbook.manifests.problems import shown
 
 _RCLONE: Final = "rclone"
-from overbook.manifests.problems import shown
 
 
 class Sources:
@@ -46,8 +46,8 @@ class Sources:
         if scheme == "file":
             raise SourceError(
                 Trouble.REFUSED,
-                f"{shown(storage_uri)} is a folder of whoever named it; expected an address that can be fetched from: an "
-                "MLflow server, for one, serves its artifacts with --serve-artifacts",
+                f"{shown(storage_uri)} is a folder of whoever named it; expected an address that can be fetched from: "
+                "an MLflow server, for one, serves its artifacts with --serve-artifacts",
             )
         kind = "http" if scheme in ("http", "https") else scheme
         kind = kind if kind in self._makers else _RCLONE
