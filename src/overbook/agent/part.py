@@ -107,12 +107,13 @@ class AgentConfig:
 class MachineArtifacts:
     """What agents of one machine share: the cache, and what it may tell sources; who opened it closes it.
 
-    ``listeners``: are told which secrets are others than before.
+    ``listeners``: are told which secrets are others than before. ``troubles``: what people should know of its files.
     """
 
     cache: ArtifactCache
     secrets: Secrets
     listeners: list[Changed]
+    troubles: tuple[str, ...] = ()
 
 
 def view_name(server: str, replica: int) -> str:
@@ -193,6 +194,8 @@ class AgentPart:
             changed = partial(self._foreign_changed, lambda: agent.actor, foreign)
             server = attach(config.runtime, config.attachment, changed)
         kept = _Kept(self._folder, _identity(config), self._notices.not_kept)
+        for each in self._artifacts.troubles:
+            self._notices.not_kept(each)
         agent = self._assembled(server, kept, foreign)
         self._model_metrics.of(server, lambda: agent.assignments.assigned)
         self._files.join(agent.uses, agent.files_left)

@@ -7,7 +7,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -32,10 +32,7 @@ _GAUGES: Final = 2.0
 
 @asynccontextmanager
 async def opened(
-    folder: Path,
-    options: ArtifactOptions,
-    places: SecretPlaces,
-    tell: Callable[[str], None] = tell_log,
+    folder: Path, options: ArtifactOptions, places: SecretPlaces
 ) -> AsyncIterator[MachineArtifacts]:
     """The cache in this folder, for as long as the block runs. ``places``: where this machine has secrets."""
     listeners: list[Changed] = []
@@ -43,6 +40,12 @@ async def opened(
     def changed(names: frozenset[str]) -> None:
         for each in listeners:
             each(names)
+
+    troubles: list[str] = []
+
+    def tell(trouble: str) -> None:
+        tell_log(trouble)
+        troubles.append(trouble)
 
     secrets = Secrets(places, changed)
     budget = options.cache_size
@@ -62,7 +65,7 @@ async def opened(
         asyncio.create_task(_exported(cache), name="metrics of the cache"),
     }
     try:
-        yield MachineArtifacts(cache, secrets, listeners)
+        yield MachineArtifacts(cache, secrets, listeners, tuple(troubles))
     finally:
         for each in running:
             each.cancel()
