@@ -28,7 +28,7 @@ from overbook.artifacts.folder import ContentFolder
 from overbook.artifacts.index import Content, Index
 from overbook.artifacts.seals import seal_of
 from overbook.artifacts.shared import SharedWork
-from overbook.artifacts.space import Disk, Space, Usage
+from overbook.artifacts.space import Disk, DiskShare, Space, Usage
 from overbook.artifacts.survey import Survey
 from overbook.artifacts.transfer import Brought, Transferred, Transfers
 from overbook.database import tell_log
@@ -79,7 +79,7 @@ class ArtifactCache:
         root: Path,
         fetcher: Fetcher,
         *,
-        budget: int,
+        budget: int | DiskShare,
         tell: Callable[[str], None] = tell_log,
         machine: str = "",
     ) -> None:
