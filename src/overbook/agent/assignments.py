@@ -331,6 +331,13 @@ class Assignments:
             if each.failure and each.spec.secret in names:
                 self._fetches.begin(each, here=each.here)
 
+    def source_answered(self, asked: Asked) -> None:
+        """Somebody looked there with success: what could not be had before, and is tried seldom, is tried now."""
+        for each in self._assigned.values():
+            lasting = each.failure and not (each.final or each.passing)
+            if lasting and asked_by(each.spec).place == asked.place:
+                self._fetches.begin(each, here=each.here)
+
     async def _brought(self, assignment: Assignment, timeout: float) -> str:
         """Wait until files that left the disk are back, or were refused; why they are not after so many seconds, or "".
 

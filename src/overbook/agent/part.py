@@ -197,6 +197,7 @@ class AgentPart:
         self._model_metrics.of(server, lambda: agent.assignments.assigned)
         self._files.join(agent.uses)
         self._artifacts.listeners.append(agent.assignments.secrets_changed)
+        self._artifacts.cache.listeners.append(agent.assignments.source_answered)
         machine = socket.gethostname()
         surveys = Surveys(lambda asked: seen(asked, machine), self._artifacts.cache.look)
         commands = Commands(agent.actor, agent.assignments)
@@ -223,6 +224,7 @@ class AgentPart:
             self.serving.clear()
             self._files.leave()
             self._artifacts.listeners.remove(agent.assignments.secrets_changed)
+            self._artifacts.cache.listeners.remove(agent.assignments.source_answered)
             self._model_metrics.close()
             agent.assignments.remember()
             if isinstance(server, AttachedServer) and self._retired:

@@ -83,6 +83,8 @@ class ArtifactCache:
         self._works: SharedWork[tuple[str, str], Arrived] = SharedWork("fetch")
         self._transfers: dict[tuple[str, str], Transfer] = {}
         self._views: dict[str, Uses] = {}
+        # Are told of each address at which somebody looked with success.
+        self.listeners: list[Callable[[Asked], None]] = []
         self._held: Counter[str] = Counter()
         # Who waits for a fetch that others began, and what of these arrived already.
         self._waiting: Counter[tuple[str, str]] = Counter()
@@ -141,13 +143,14 @@ class ArtifactCache:
 
         Raises SourceError.
         """
-        known = self._index.pinned(asked.place)
-        if known is not None:
-            return known
-        listing = await self._fetcher.look(asked)
-        survey = survey_of(listing)
-        if listing.pinned:
-            self._index.pin(asked.place, survey)
+        survey = self._index.pinned(asked.place)
+        if survey is None:
+            listing = await self._fetcher.look(asked)
+            survey = survey_of(listing)
+            if listing.pinned:
+                self._index.pin(asked.place, survey)
+        for each in self.listeners:
+            each(asked)
         return survey
 
     def known(self, asked: Asked) -> Content | None:

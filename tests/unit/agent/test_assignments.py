@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+from overbook.artifacts.address import Asked
+from overbook.artifacts.errors import SourceError, Trouble
 from overbook.residency.effects import Refusal
 from overbook.residency.events import ModelName
 from overbook.residency.states import State
@@ -154,6 +156,19 @@ async def test_a_secret_that_is_another_now_tries_what_failed_for_it_and_nothing
         await asyncio.sleep(600)
         made.cache.failures.clear()
         made.assignments.secrets_changed({"minio", "new"})
+        await settle()
+        assert made.cache.brought == ["/b", "/a"]
+
+
+@in_virtual_time
+async def test_a_source_that_has_again_what_it_had_not_is_asked_at_once() -> None:
+    async with world() as made:
+        gone = SourceError(Trouble.NOT_FOUND, "nothing is there")
+        made.cache.troubles |= {"/a": gone, "/c": gone}
+        await made.assign(spec(A), spec(B), spec(C))
+        await asyncio.sleep(500)
+        made.cache.troubles.clear()
+        made.assignments.source_answered(Asked("/a"))
         await settle()
         assert made.cache.brought == ["/b", "/a"]
 
