@@ -75,22 +75,34 @@ class Arrivals:
         tree = self._folder.incoming(key)
         try:
             found = copy_artifact(source, tree, check, version)
-            content = self._published(tree, found.digest, found.bytes, began)
+            content = self._published(tree, Content(found.digest, found.bytes), began)
         finally:
             self._folder.drop_incoming(key)
         return Arrived(content, fingerprint)
 
-    async def fetched(self, asked: Asked, listing: Listing, transfer: Transfer) -> Arrived:
-        """From elsewhere. Raises SourceError, ArtifactError, OSError."""
+    async def fetched(
+        self,
+        asked: Asked,
+        listing: Listing,
+        transfer: Transfer,
+        announce: Callable[[Arrived], None],
+    ) -> Arrived:
+        """From elsewhere. Raises SourceError, ArtifactError, OSError.
+
+        ``announce`` is told what it is before that appears: who is killed in between finds either the folder, and what
+        it is, or what was collected.
+        """
         began = time.monotonic()
         key = _key(asked.storage_uri, asked.version, listing.fingerprint)
         async with self._space.room(listing.bytes, asked.storage_uri):
             into = await asyncio.to_thread(self._folder.incoming, key)
             try:
                 received = await self._fetcher.bring(asked, listing, into, transfer.came)
-                content = await _stoppable(
-                    lambda check: self._checked(asked, listing, into, received, began, check)
+                tree, content = await _stoppable(
+                    lambda check: self._checked(listing, into, received, check)
                 )
+                announce(Arrived(content, listing.fingerprint))
+                content = await _stoppable(lambda check: self._published(tree, content, began))
             except SourceError as error:
                 if not error.passing:
                     await asyncio.to_thread(self._folder.drop_incoming, key)
@@ -103,14 +115,9 @@ class Arrivals:
         return Arrived(content, listing.fingerprint)
 
     def _checked(
-        self,
-        asked: Asked,
-        listing: Listing,
-        into: Path,
-        received: tuple[Received, ...],
-        began: float,
-        check: CheckStopped,
-    ) -> Content:
+        self, listing: Listing, into: Path, received: tuple[Received, ...], check: CheckStopped
+    ) -> tuple[Path, Content]:
+        """The folder that is to be published, durable, and what is in it."""
         tree, known = into, {each.name: each.digest for each in received if each.digest}
         if listing.whole:
             tree, known = into.with_name(into.name + _UNPACKED), {}
@@ -121,14 +128,14 @@ class Arrivals:
                 unpack(into / each.name, tree, bounds, check)
         found = content_of(tree, known, check)
         keep(tree, check)
-        return self._published(tree, found.digest, found.bytes, began)
+        return tree, Content(found.digest, found.bytes)
 
-    def _published(self, tree: Path, digest: str, size: int, began: float) -> Content:
-        self._folder.publish(tree, digest)
+    def _published(self, tree: Path, content: Content, began: float) -> Content:
+        self._folder.publish(tree, content.digest)
         return Content(
-            digest,
-            size,
-            seal=seal_of(self._folder.path(digest)),
+            content.digest,
+            content.bytes,
+            seal=seal_of(self._folder.path(content.digest)),
             seconds=time.monotonic() - began,
             last_used=time.time(),
         )

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from overbook import metrics
@@ -227,7 +228,7 @@ class ArtifactCache:
     async def _bring(self, asked: Asked, view: str) -> Arrived:
         try:
             if is_remote(asked.storage_uri):
-                arrived = await self._fetched(asked)
+                arrived = await self._fetched(asked, view)
             else:
                 path = local_path(asked.storage_uri, self._machine)
                 arrived = await self._arrivals.copied(path, asked.version)
@@ -238,13 +239,16 @@ class ArtifactCache:
             raise ArtifactError(
                 f"{asked.storage_uri} cannot be kept in {self._folder.root}: {error}"
             ) from error
-        marks = {asked.fingerprint, arrived.fingerprint} if asked.fingerprint else set()
-        self._index.put(asked.place, marks - {""}, arrived.content)
-        self._index.hold(arrived.content.digest, view)
+        self._put(asked, view, arrived)
         self._arrived[asked.place, asked.fingerprint] = arrived.content.digest
         return arrived
 
-    async def _fetched(self, asked: Asked) -> Arrived:
+    def _put(self, asked: Asked, view: str, arrived: Arrived) -> None:
+        marks = {asked.fingerprint, arrived.fingerprint} if asked.fingerprint else set()
+        self._index.put(asked.place, marks - {""}, arrived.content)
+        self._index.hold(arrived.content.digest, view)
+
+    async def _fetched(self, asked: Asked, view: str) -> Arrived:
         listing = await self._fetcher.listing(asked)
         here = self._index.at(asked.place, listing.fingerprint)
         if here is not None and self._folder.has(here.digest):
@@ -252,7 +256,8 @@ class ArtifactCache:
         key = (asked.place, asked.fingerprint)
         self._transfers[key] = transfer = Transfer(listing.bytes or None, time.monotonic())
         try:
-            arrived = await self._arrivals.fetched(asked, listing, transfer)
+            announce = partial(self._put, asked, view)
+            arrived = await self._arrivals.fetched(asked, listing, transfer, announce)
         finally:
             del self._transfers[key]
         metrics.FETCHES.labels("ok").inc()

@@ -23,8 +23,10 @@ def partial_folder(into: Path) -> Path:
 
 
 def new_batch_folder(into: Path) -> Path:
-    """For small files of several artifacts, of which ``into`` is one. Left behind by a process that was killed."""
-    folder = into.with_name(f"{into.name}.batch-{uuid.uuid4().hex}")
+    """For small files of several artifacts, of which ``into`` is one: not in its name, or it would go when that one is
+    through. Left behind by a process that was killed, and swept at the next start.
+    """
+    folder = into.with_name(f"batch-{uuid.uuid4().hex}")
     folder.mkdir(mode=0o700)
     return folder
 
