@@ -488,6 +488,18 @@ async def test_a_damaged_copy_is_fetched_again_before_anybody_is_told() -> None:
 
 
 @in_virtual_time
+async def test_files_that_somebody_changed_are_told_of_and_fetched_again_before_a_load() -> None:
+    async with world(budget=MB) as made:
+        await made.assign(spec(A))
+        await made.assign(spec(B))
+        await made.activate(B)
+        made.cache.touched.add("a-1")
+        assert (await made.activate(A)).refusal is None
+        assert made.cache.brought == ["/a", "/b", "/a"]
+        assert made.events().count("ArtifactDamaged") == 1
+
+
+@in_virtual_time
 async def test_a_damaged_copy_that_cannot_be_fetched_again_fails_with_both_reasons() -> None:
     async with world(server_up=False) as made:
         await made.assign(spec(A))

@@ -54,6 +54,7 @@ class FakeCache:
     seconds: dict[str, float] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
     damaged: set[str] = field(default_factory=set)
+    touched: set[str] = field(default_factory=set)
     brought: list[str] = field(default_factory=list)
     verified: list[str] = field(default_factory=list)
     kept: list[set[str]] = field(default_factory=list)
@@ -104,6 +105,10 @@ class FakeCache:
         self.holds[digest] -= 1
 
     async def intact(self, digest: str) -> bool:
+        if digest in self.touched:
+            self.touched.discard(digest)
+            self.left.add(digest)
+            return False
         return True
 
     def note(self, digest: str, facts: str) -> None:
