@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from pathlib import Path
 
 import pytest
@@ -130,3 +131,23 @@ async def test_a_restart_opens_them_and_without_the_key_says_what_to_do(tmp_path
         assert [each["problem"] for each in await listed(running)] == [None]
         await until("told", lambda: set(known(agent)) == {"a"})
     assert key.stat().st_mode & 0o777 == 0o600
+
+
+async def test_what_could_not_be_looked_at_without_one_is_looked_at_when_it_comes(
+    tmp_path: Path,
+) -> None:
+    async with harness(tmp_path) as running:
+        await running.apply(server_document())
+        await running.apply(model_document("iris", Path("s3://models/iris"), secretName="minio"))
+        agent = ScriptedAgent("mlserver/0")
+        await running.agent(agent)
+
+        def looks() -> int:
+            return sum(each.HasField("look") for each in agent.log)
+
+        await until("looked at", lambda: looks() == 1)
+        began = time.monotonic()
+        await running.http.put(URL, json=REMOTE)
+        await until("looked at again", lambda: looks() == 2)
+        # Without it there would be another look, too: a little later.
+        assert time.monotonic() - began < 4

@@ -48,6 +48,7 @@ class Proxy:
         self._server = server
         self._requests: list[Request] = []
         self._sent = 0
+        self._accepted = 0
         self._connections: set[asyncio.Task[None]] = set()
         self._healed = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -61,9 +62,15 @@ class Proxy:
         """Bytes that clients were sent since the last `forget`."""
         return self._sent
 
+    @property
+    def accepted(self) -> int:
+        """Connections that clients made since the last `forget`: what can be counted of any protocol."""
+        return self._accepted
+
     def forget(self) -> None:
         self._requests.clear()
         self._sent = 0
+        self._accepted = 0
 
     @contextlib.contextmanager
     def with_faults(self, faults: Faults) -> Iterator[None]:
@@ -96,6 +103,7 @@ class Proxy:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        self._accepted += 1
         self._connections.add(task)
         try:
             with contextlib.suppress(OSError, asyncio.CancelledError):

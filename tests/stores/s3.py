@@ -169,9 +169,7 @@ def moto_s3(folder: Path) -> Iterator[S3Store]:
 
 
 @contextlib.contextmanager
-def rclone_s3(
-    folder: Path, tls: Tls | None = None, *, settled: bool = False
-) -> Iterator[S3Store]:
+def rclone_s3(folder: Path, tls: Tls | None = None, *, settled: bool = False) -> Iterator[S3Store]:
     """Rclone's server. ``folder``: of which each folder is a bucket.
 
     ``settled``: what is in there stays as it is, so that the server reads an object for its hash once, not every time.

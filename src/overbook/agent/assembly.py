@@ -169,7 +169,9 @@ def assemble(ports: AgentPorts, limits: AgentLimits) -> Agent:
         ),
         sampling=Sampling(server.sample, lambda digest, request: weigher.sampled(digest, request)),
     )
-    files = Files(ports.cache, lambda prepared: assignments.source_of(prepared))
+    files = Files(
+        ports.cache, lambda prepared: assignments.source_of(prepared), notices.artifact_damaged
+    )
     supervisor = Supervisor(
         server=server,
         notices=notices,

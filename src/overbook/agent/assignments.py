@@ -9,12 +9,13 @@ the generation of the spec, but a scheduler may begin to count anew while we sti
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final, Protocol
 
 from overbook.agent.activation import Activation
 from overbook.agent.actor import Actor
+from overbook.agent.another_try import AnotherTry
 from overbook.agent.assigned import (
     AssignedContent,
     Assignment,
@@ -103,6 +104,7 @@ class Assignments:
             )
         )
         self._requests = WaitingRequests(self._assigned, actor, cache, self._fetches, clock)
+        self.another_try = AnotherTry(self._assigned, self._fetches)
         self._synced = False
         self._kept: set[str] | None = None
         self._prune_due = True  # models may have left while this agent was not running
@@ -334,12 +336,6 @@ class Assignments:
         return assignment.content is not None and self._cache.is_here(
             assignment.content.artifact.digest
         )
-
-    def secrets_changed(self, names: Collection[str]) -> None:
-        """What could not be fetched with these secrets, or without them, is tried again."""
-        for each in self._assigned.values():
-            if each.failure and each.spec.secret in names:
-                self._fetches.begin(each, here=each.here)
 
     # -- requests
 

@@ -52,20 +52,31 @@ class Cache(Protocol):
 
 
 class Files:
-    """Of one server replica. ``source``: where a content came from; None when it is not wanted any more."""
+    """Of one server replica. ``source``: where a content came from; None when it is not wanted any more.
 
-    def __init__(self, cache: Cache, source: Callable[[PreparedModel], Asked | None]) -> None:
+    ``damaged``: is told of a model whose files, at this path, are not as they were published.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        source: Callable[[PreparedModel], Asked | None],
+        damaged: Callable[[str, str], None],
+    ) -> None:
         self._cache = cache
         self._source = source
+        self._damaged = damaged
 
     @asynccontextmanager
     async def present(self, model: PreparedModel) -> AsyncIterator[None]:
         """Its files are here, and as they were published, for as long as the block runs. Raises ArtifactError."""
         digest = model.artifact.name
         with self._cache.holding(digest):
-            if self._cache.is_here(digest) and await self._cache.intact(digest):
-                yield
-                return
+            if self._cache.is_here(digest):
+                if await self._cache.intact(digest):
+                    yield
+                    return
+                self._damaged(model.name, str(model.artifact))
         asked = self._source(model)
         if asked is None:
             raise ArtifactError(f"the files of model '{model.name}' are not here any more")

@@ -199,7 +199,8 @@ class AgentPart:
         agent = self._assembled(server, kept, foreign)
         self._model_metrics.of(server, lambda: agent.assignments.assigned)
         self._files.join(agent.uses, agent.files_left)
-        self._artifacts.listeners.append(agent.assignments.secrets_changed)
+        self._artifacts.listeners.append(agent.assignments.another_try.secrets_changed)
+        self._artifacts.cache.listeners.append(agent.assignments.another_try.source_answered)
         machine = socket.gethostname()
         surveys = Surveys(lambda asked: seen(asked, machine), self._artifacts.cache.look)
         commands = Commands(agent.actor, agent.assignments)
@@ -225,7 +226,8 @@ class AgentPart:
             self._live = None
             self.serving.clear()
             self._files.leave()
-            self._artifacts.listeners.remove(agent.assignments.secrets_changed)
+            self._artifacts.listeners.remove(agent.assignments.another_try.secrets_changed)
+            self._artifacts.cache.listeners.remove(agent.assignments.another_try.source_answered)
             self._model_metrics.close()
             agent.assignments.remember()
             if isinstance(server, AttachedServer) and self._retired:

@@ -94,16 +94,24 @@ class Arrivals:
                 found = await _stoppable(
                     lambda check: copy_artifact(Path(path), tree, check, version)
                 )
-                async with self._published(tree, found, began) as content:
+                async with self._published(tree, found, began, _nobody) as content:
                     yield Arrived(content, seen.fingerprint)
             finally:
                 await asyncio.to_thread(self._folder.drop_incoming, key)
 
     @asynccontextmanager
     async def fetched(
-        self, asked: Asked, listing: Listing, transfer: Transfer
+        self,
+        asked: Asked,
+        listing: Listing,
+        transfer: Transfer,
+        announce: Callable[[Arrived], None],
     ) -> AsyncIterator[Arrived]:
-        """From elsewhere. Raises SourceError, ArtifactError, OSError."""
+        """From elsewhere. Raises SourceError, ArtifactError, OSError.
+
+        ``announce`` is told what it is before that appears, if nobody knows it: who is killed in between finds either
+        the folder and what it is, or what was collected.
+        """
         began = time.monotonic()
         key = _key(asked.storage_uri, asked.version, listing.fingerprint)
         self._folder.begin(key)
@@ -115,7 +123,12 @@ class Arrivals:
                 self._space.room(needed, asked.storage_uri),
                 self._collecting(key),
                 self._checked(asked, listing, key, transfer) as (tree, found),
-                self._published(tree, found, began) as content,
+                self._published(
+                    tree,
+                    found,
+                    began,
+                    lambda content: announce(Arrived(content, listing.fingerprint)),
+                ) as content,
             ):
                 await asyncio.to_thread(self._folder.drop_incoming, key)
                 yield Arrived(content, listing.fingerprint, transfer.ended(time.monotonic()))
@@ -187,9 +200,13 @@ class Arrivals:
                 bound = min(most, _TIMES * bound)
 
     @asynccontextmanager
-    async def _published(self, tree: Path, found: Digested, began: float) -> AsyncIterator[Content]:
+    async def _published(
+        self, tree: Path, found: Digested, began: float, announce: Callable[[Content], None]
+    ) -> AsyncIterator[Content]:
         with self._known.holding(found.digest):
             known = self._known.content(found.digest)
+            if known is None:
+                announce(Content(found.digest, found.bytes))
             seal = await _stoppable(lambda check: self._publish(tree, found.digest, known))
             yield Content(
                 found.digest,
@@ -211,6 +228,10 @@ class Arrivals:
             self._folder.discard_damaged(digest, self._folder.identity(digest))
         self._folder.publish(tree, digest)
         return seal_of(path)
+
+
+def _nobody(content: Content) -> None:
+    """A copy of what is on this machine is soon made once more."""
 
 
 def _kept(tree: Path, known: Mapping[str, str], check: CheckStopped) -> Digested:

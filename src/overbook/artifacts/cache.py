@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from overbook import metrics
@@ -28,7 +29,7 @@ from overbook.artifacts.folder import ContentFolder
 from overbook.artifacts.index import Content, Index
 from overbook.artifacts.seals import seal_of
 from overbook.artifacts.shared import SharedWork
-from overbook.artifacts.space import Disk, Space, Usage
+from overbook.artifacts.space import Disk, DiskShare, Space, Usage
 from overbook.artifacts.survey import Survey
 from overbook.artifacts.transfer import Brought, Transferred, Transfers
 from overbook.database import tell_log
@@ -71,6 +72,8 @@ class _View:
 class ArtifactCache:
     """All methods are for one event loop. Making one opens its index and looks at its folder: blocking, brief.
 
+    Large, as what is here, what arrives and what leaves must be seen in one turn.
+
     ``budget``: bytes of files on the disk.
     """
 
@@ -79,7 +82,7 @@ class ArtifactCache:
         root: Path,
         fetcher: Fetcher,
         *,
-        budget: int,
+        budget: int | DiskShare,
         tell: Callable[[str], None] = tell_log,
         machine: str = "",
     ) -> None:
@@ -96,6 +99,8 @@ class ArtifactCache:
         self._checks: SharedWork[str, bool] = SharedWork("verify")
         self._transfers = Transfers()
         self._views: dict[str, _View] = {}
+        # Are told of each address at which somebody looked with success.
+        self.listeners: list[Callable[[Asked], None]] = []
         self._held: Counter[str] = Counter()
         # Who waits for a fetch that others began, and what of these arrived already.
         self._waiting: Counter[Asked] = Counter()
@@ -173,6 +178,8 @@ class ArtifactCache:
         survey = survey_of(listing)
         if listing.pinned:
             self._index.pin(asked.place, survey)
+        for each in self.listeners:
+            each(asked)
         return survey
 
     def known(self, asked: Asked) -> Content | None:
@@ -253,10 +260,8 @@ class ArtifactCache:
 
     async def _bring(self, asked: Asked, view: str) -> Arrived:
         try:
-            async with self._arriving(asked) as arrived:
-                marks = {asked.fingerprint, arrived.fingerprint} - {""}
-                self._index.put(asked.place, marks, arrived.content)
-                self._index.hold(arrived.content.digest, view)
+            async with self._arriving(asked, view) as arrived:
+                self._put(asked, view, arrived)
                 self._arrived[asked] = arrived.content.digest
         except SourceError as error:
             metrics.FETCHES.labels(error.trouble.value).inc()
@@ -267,8 +272,13 @@ class ArtifactCache:
             ) from error
         return arrived
 
+    def _put(self, asked: Asked, view: str, arrived: Arrived) -> None:
+        marks = {asked.fingerprint, arrived.fingerprint} - {""}
+        self._index.put(asked.place, marks, arrived.content)
+        self._index.hold(arrived.content.digest, view)
+
     @asynccontextmanager
-    async def _arriving(self, asked: Asked) -> AsyncIterator[Arrived]:
+    async def _arriving(self, asked: Asked, view: str) -> AsyncIterator[Arrived]:
         if not is_remote(asked.storage_uri):
             path = local_path(asked.storage_uri, self._machine)
             async with self._arrivals.copied(path, asked.version) as arrived:
@@ -282,7 +292,8 @@ class ArtifactCache:
             return
         transferring = self._transfers.under_way(asked.place, listing.bytes, time.monotonic())
         with transferring as transfer, metrics.FETCHING.track_inprogress():
-            async with self._arrivals.fetched(asked, listing, transfer) as arrived:
+            announce = partial(self._put, asked, view)
+            async with self._arrivals.fetched(asked, listing, transfer, announce) as arrived:
                 yield arrived
         _count(arrived.brought)
         if listing.pinned:

@@ -47,11 +47,22 @@ class Disk:
     discard: Callable[[tuple[str, ...]], Awaitable[None]]
 
 
+@dataclass(frozen=True, slots=True)
+class DiskShare:
+    """A budget where nobody gave one: this share of what is free on the disk, and of what the cache has there already.
+
+    ``free``: bytes.
+    """
+
+    share: float
+    free: Callable[[], int]
+
+
 class Space:
     """``budget``: bytes. ``now``: Unix seconds."""
 
-    def __init__(self, budget: int, disk: Disk, now: Callable[[], float]) -> None:
-        self.budget: Final = budget
+    def __init__(self, budget: int | DiskShare, disk: Disk, now: Callable[[], float]) -> None:
+        self._budget = budget
         self._disk = disk
         self._now = now
         self._coming: dict[object, int] = {}
@@ -59,6 +70,15 @@ class Space:
         self._turn = asyncio.Lock()
         self._line = asyncio.Lock()
         self._news = asyncio.Event()
+
+    @property
+    def budget(self) -> int:
+        """Bytes, at this moment."""
+        match self._budget:
+            case DiskShare(share, free):
+                return int(share * (self._disk.used() + free()))
+            case budget:
+                return budget
 
     def changed(self) -> None:
         """Something left, or may leave now."""
@@ -79,10 +99,10 @@ class Space:
 
         Raises SourceError: NO_SPACE where there is none for now, REFUSED where there never is any.
         """
-        if needed > self.budget:
+        if not isinstance(self._budget, DiskShare) and needed > self._budget:
             raise SourceError(
                 Trouble.REFUSED,
-                f"{whose} takes {amount(needed)}, more than the whole cache may ({amount(self.budget)}); "
+                f"{whose} takes {amount(needed)}, more than the whole cache may ({amount(self._budget)}); "
                 "start with a larger --cache-size",
             )
         mine = object()
@@ -173,6 +193,11 @@ class Space:
         return leaving(self._disk.kept(), budget=budget, needed=needed, now=self._now())
 
     def _full(self, whose: str, needed: int, firm: int) -> str:
+        if isinstance(self._budget, DiskShare):
+            return (
+                f"no disk space for {whose}: it takes {amount(needed)}, {amount(self._budget.free())} are free, and "
+                f"{amount(firm)} are of models in memory or pinned; free some, or use another --state-dir"
+            )
         return (
             f"no room on disk for {whose}: it takes {amount(needed)}, and of the cache's {amount(self.budget)} "
             f"{amount(firm)} are of models in memory or pinned; start with a larger --cache-size, or unpin some"

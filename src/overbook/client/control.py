@@ -27,7 +27,8 @@ _APPLY_TIMEOUT: Final = 120.0
 class Applied:
     """What became of one document. `error` is empty when all is well.
 
-    With an action other than `failed` it says why the object, which is registered, is not placed.
+    With an action other than `failed` it says why the object, which is registered, is not placed. ``warnings``: about
+    this one, a line each.
     """
 
     kind: str
@@ -35,6 +36,7 @@ class Applied:
     generation: int
     action: str
     error: str
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,4 +241,5 @@ def _applied(result: JsonObject) -> Applied:
         generation=generation if isinstance(generation, int) else 0,
         action=_text(result, "action"),
         error=_text(result, "error"),
+        warnings=_warnings(result),
     )

@@ -20,6 +20,7 @@ from overbook.artifacts.secrets.known import Changed, SecretPlaces, Secrets
 from overbook.artifacts.sources.factory import Sources
 from overbook.artifacts.sources.limits import FetchLimits
 from overbook.artifacts.sources.rclone.identity import this_machine
+from overbook.artifacts.space import DiskShare
 from overbook.database import tell_log
 from overbook.machine.options import ArtifactOptions
 
@@ -48,15 +49,14 @@ async def opened(
         troubles.append(trouble)
 
     secrets = Secrets(places, changed)
-    budget = options.cache_size
-    if budget is None:
-        budget = await asyncio.to_thread(_share, folder / _CACHE)
+    root = folder / _CACHE
+    free = await asyncio.to_thread(_free, root)
     limits = FetchLimits(options.fetches, options.fetch_rate)
-    sources = Sources(limits, await asyncio.to_thread(this_machine), budget)
+    sources = Sources(limits, await asyncio.to_thread(this_machine), options.cache_size or free)
     cache = ArtifactCache(
-        folder / _CACHE,
+        root,
         Fetcher(sources.of, secrets, time.monotonic),
-        budget=budget,
+        budget=options.cache_size or DiskShare(_SHARE, lambda: _free(root)),
         tell=tell,
         machine=socket.gethostname(),
     )
@@ -100,13 +100,12 @@ def drop_former(state_dir: Path) -> None:
         shutil.rmtree(former, ignore_errors=True)
 
 
-def _share(cache: Path) -> int:
-    """Bytes. Blocking."""
-    cache.mkdir(parents=True, exist_ok=True)
-    info = os.statvfs(cache)
-    own = sum(
-        each.stat(follow_symlinks=False).st_blocks * 512
-        for each in cache.rglob("*")
-        if not each.is_symlink()
-    )
-    return int(_SHARE * (info.f_bavail * info.f_frsize + own))
+def _free(cache: Path) -> int:
+    """Bytes that its disk has for us; 0 while nobody can tell."""
+    while not cache.is_dir() and cache != cache.parent:
+        cache = cache.parent
+    try:
+        info = os.statvfs(cache)
+    except OSError:
+        return 0
+    return info.f_bavail * info.f_frsize

@@ -85,7 +85,7 @@ def create_app(actor: Actor, surveyor: Surveyor, ready: ReadyCheck) -> FastAPI:
     app.include_router(_models(actor))
     app.include_router(_servers(actor))
     app.include_router(_logs(actor))
-    app.include_router(secrets(actor))
+    app.include_router(secrets(actor, surveyor))
     app.include_router(_events(actor))
     app.include_router(_health(ready))
     app.add_exception_handler(SchedulerError, _scheduler_error)

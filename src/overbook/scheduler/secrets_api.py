@@ -23,6 +23,7 @@ from overbook.scheduler.answers import answered, errors
 from overbook.scheduler.errors import Invalid
 from overbook.scheduler.state import State
 from overbook.scheduler.status import moment
+from overbook.scheduler.surveyor import Surveyor
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def with_body(schemas: dict[str, Any]) -> dict[str, Any]:
     return dict(sorted((schemas | {_BODY: body}).items()))
 
 
-def secrets(actor: Actor) -> APIRouter:
+def secrets(actor: Actor, surveyor: Surveyor) -> APIRouter:
     """The calls below `/api/v1/secrets`."""
     router = APIRouter(prefix="/api/v1/secrets", tags=["secrets"])
 
@@ -72,6 +73,8 @@ def secrets(actor: Actor) -> APIRouter:
         """
         await actor.set_secret(_remote(_checked(name), await _body(request)))
         log.info("secret %s was set", name)
+        # There may be models at whose files nobody could look for want of it.
+        surveyor.wake()
         return {"warnings": []}
 
     @router.delete("/{name}", responses=errors(404, 503))

@@ -1,8 +1,9 @@
 """Has somebody look at models' files where they are, since the scheduler may be elsewhere.
 
 One agent of each machine is asked, as all agents of a machine see the same files. What an apply could not have looked
-at is looked at when an agent comes, or again after a while where a source did not answer. Who asks for that (`refresh`)
-has the source of a model asked for changes now and then. What follows from it is decided in `manifests_in`.
+at is looked at when an agent comes, or a secret, and again after a while where a source did not answer, or refused. Who
+asks for that (`refresh`) has the source of a model asked for changes now and then. What follows from it is decided in
+`manifests_in`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ Found = Survey | str | NotNow | None
 
 # Seconds for all addresses of one question; an agent has limits of its own for each.
 LOOK_SECONDS: Final = 60.0
-# Between two looks at the same address whose source does not answer; seconds, the first and the longest.
+# Between two looks at the same address whose source does not answer, or refuses what may be put right there; seconds,
+# the first and the longest.
 _AGAIN: Final = 5.0
 _LATEST: Final = 120.0
 # How often it is looked whether anything is due; seconds.
@@ -142,8 +144,10 @@ class Surveyor:
 
     async def _look_at(self, models: Sequence[_Model], taken: _Take) -> None:
         found = await self.look([address for _, address in models])
-        for (name, _), seen in zip(models, found, strict=True):
-            self._note_try(name, seen)
+        for (name, address), seen in zip(models, found, strict=True):
+            again = isinstance(seen, NotNow)
+            again |= isinstance(seen, str) and is_remote(address.storage_uri)
+            self._note_try(name, again=again)
 
         async def take(state: State, now: float) -> None:
             for (name, address), seen in zip(models, found, strict=True):
@@ -152,8 +156,8 @@ class Surveyor:
 
         await self._actor.submit(take, patient=True)
 
-    def _note_try(self, name: str, seen: Found) -> None:
-        if not isinstance(seen, NotNow):
+    def _note_try(self, name: str, *, again: bool) -> None:
+        if not again:
             self._tries.pop(name, None)
             return
         before = self._tries.get(name)

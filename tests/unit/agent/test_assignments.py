@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+from overbook.artifacts.address import Asked
+from overbook.artifacts.errors import SourceError, Trouble
 from overbook.residency.effects import Refusal
 from overbook.residency.events import ModelName
 from overbook.residency.states import State
@@ -153,7 +155,20 @@ async def test_a_secret_that_is_another_now_tries_what_failed_for_it_and_nothing
         await made.assign(*told)
         await asyncio.sleep(600)
         made.cache.failures.clear()
-        made.assignments.secrets_changed({"minio", "new"})
+        made.assignments.another_try.secrets_changed({"minio", "new"})
+        await settle()
+        assert made.cache.brought == ["/b", "/a"]
+
+
+@in_virtual_time
+async def test_a_source_that_has_again_what_it_had_not_is_asked_at_once() -> None:
+    async with world() as made:
+        gone = SourceError(Trouble.NOT_FOUND, "nothing is there")
+        made.cache.troubles |= {"/a": gone, "/c": gone}
+        await made.assign(spec(A), spec(B), spec(C))
+        await asyncio.sleep(500)
+        made.cache.troubles.clear()
+        made.assignments.another_try.source_answered(Asked("/a"))
         await settle()
         assert made.cache.brought == ["/b", "/a"]
 
@@ -470,6 +485,18 @@ async def test_a_damaged_copy_is_fetched_again_before_anybody_is_told() -> None:
         assert made.cache.brought == ["/a", "/b", "/a"]
         assert "ArtifactDamaged" in made.events()
         assert "ModelLoadFailed" not in made.events()
+
+
+@in_virtual_time
+async def test_files_that_somebody_changed_are_told_of_and_fetched_again_before_a_load() -> None:
+    async with world(budget=MB) as made:
+        await made.assign(spec(A))
+        await made.assign(spec(B))
+        await made.activate(B)
+        made.cache.touched.add("a-1")
+        assert (await made.activate(A)).refusal is None
+        assert made.cache.brought == ["/a", "/b", "/a"]
+        assert made.events().count("ArtifactDamaged") == 1
 
 
 @in_virtual_time

@@ -271,11 +271,11 @@ async def test_another_secret_tries_what_was_refused() -> None:
         one = remote()
         one.secret = "mine"
         await made.assign(one)
-        made.assignments.secrets_changed(frozenset({"other"}))
+        made.assignments.another_try.secrets_changed(frozenset({"other"}))
         await settle()
         assert made.cache.asked[URI] == 1
         del made.cache.troubles[URI]
-        made.assignments.secrets_changed(frozenset({"mine"}))
+        made.assignments.another_try.secrets_changed(frozenset({"mine"}))
         await settle()
         assert made.report(A).available
 

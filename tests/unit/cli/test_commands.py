@@ -55,6 +55,22 @@ def test_apply_says_what_became_of_each(overbook: Overbook, fake: FakeOverbook) 
     ]
 
 
+def test_apply_warns_of_each_and_of_nothing_twice(overbook: Overbook, fake: FakeOverbook) -> None:
+    fake.add(model("iris"))
+    away = "iris: nothing answers at s3.example; what was fetched of it is served as before"
+    fake.apply_warnings["iris"] = [away]
+    result = overbook("apply", "-f", "-", stdin=manifest("iris"))
+    assert (result.exit_code, result.stderr) == (0, f"warning: {away}\n")
+    # What this side finds in a manifest by itself, the other one finds, too.
+    seldons = ("overbook.dev/v1alpha1", "mlops.seldon.io/v1alpha1")
+    ignored = manifest("wine", runtimeClass="x").replace(*seldons)
+    [warning] = overbook("apply", "-f", "-", stdin=ignored).stderr.splitlines()
+    before, place, text = warning.split(": ", 2)
+    assert (before, place) == ("warning", "<stdin>:1")
+    fake.apply_warnings["wine"] = [text]
+    assert overbook("apply", "-f", "-", stdin=ignored).stderr.splitlines() == [warning]
+
+
 def test_apply_sends_nothing_when_a_manifest_is_wrong(
     overbook: Overbook, fake: FakeOverbook
 ) -> None:

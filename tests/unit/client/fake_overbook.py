@@ -174,6 +174,7 @@ class FakeOverbook:
         self.refusals: dict[str, tuple[int, str]] = {}
         self.apply_errors: dict[str, str] = {}
         self.unplaced: dict[str, str] = {}
+        self.apply_warnings: dict[str, list[Json]] = {}
         self.becomes_ready: dict[str, JsonObject] = {}
         self.warnings: list[str] = []
         self.logs: dict[str, list[list[Json]]] = {}
@@ -260,7 +261,7 @@ class FakeOverbook:
                 "name": name,
                 "generation": 1,
                 "error": None,
-                "warnings": [],
+                "warnings": [*self.apply_warnings.get(name, [])],
             }
             if name in self.apply_errors:
                 result |= {"action": "failed", "error": self.apply_errors[name]}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -56,7 +57,8 @@ def apply(
     for problem in manifests.warnings:
         warn(str(problem))
     with ControlClient(api_url) as client:
-        failed, generations = _send(client, manifests.loaded)
+        said = {str(replace(each, source=None)) for each in manifests.warnings}
+        failed, generations = _send(client, manifests.loaded, said)
         for line in failed:
             click.echo(line, err=True)
         if wait and generations:
@@ -65,8 +67,13 @@ def apply(
         ctx.exit(1)
 
 
-def _send(client: ControlClient, loaded: Sequence[Loaded]) -> tuple[list[str], dict[str, int]]:
-    """Lines about what was refused or found no place, and the generation of every other model."""
+def _send(
+    client: ControlClient, loaded: Sequence[Loaded], said: Collection[str]
+) -> tuple[list[str], dict[str, int]]:
+    """Lines about what was refused or found no place, and the generation of every other model.
+
+    ``said``: warnings that were told before.
+    """
     failed: list[str] = []
     generations: dict[str, int] = {}
     actions: Counter[str] = Counter()
@@ -77,6 +84,7 @@ def _send(client: ControlClient, loaded: Sequence[Loaded]) -> tuple[list[str], d
             chunk = loaded[start : start + _CHUNK]
             reply = client.apply([one.body for one in chunk])
             for each, result in zip(chunk, reply.results, strict=True):
+                warnings.update((text, None) for text in result.warnings if text not in said)
                 actions[result.action] += 1
                 if not many and result.action != "failed":
                     click.echo(f"{each.label} {result.action}")

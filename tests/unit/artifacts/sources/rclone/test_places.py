@@ -24,6 +24,8 @@ def test_parts_lie_beside_the_folder_and_never_in_it(tmp_path: Path) -> None:
     batch = places.new_batch_folder(into)
     assert batch.parent == places.partial_folder(into).parent == into.parent
     assert batch != places.new_batch_folder(into)
+    # Who is through first takes away all that has its name.
+    assert not batch.name.startswith(into.name)
     assert batch.stat().st_mode & 0o777 == 0o700
 
 
