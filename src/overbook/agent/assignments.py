@@ -9,7 +9,7 @@ the generation of the spec, but a scheduler may begin to count anew while we sti
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
 from typing import Final, Protocol
 
@@ -44,6 +44,9 @@ _FOR_METADATA: Final = 30.0
 
 class Weighing(Protocol):
     """Who has contents weighed: `memory.weigher.Weigher`."""
+
+    @property
+    def under_way(self) -> Set[str]: ...
 
     def want(self, model: PreparedModel) -> None: ...
 
@@ -304,8 +307,9 @@ class Assignments:
         wanted = {
             content.artifact.digest for assignment in self.known for content in assignment.contents
         }
-        keep = wanted | {folder.name for folder in self._actor.files_in_use}
-        # What is still in use of an older content goes later.
+        in_use = {folder.name for folder in self._actor.files_in_use} | self._weigher.under_way
+        keep = wanted | in_use
+        # What is still in use, and not wanted any more, goes later.
         self._prune_due = keep != wanted
         if keep != self._kept:
             self._kept = keep

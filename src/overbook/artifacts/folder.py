@@ -53,9 +53,9 @@ class ContentFolder:
         for folder in _entries(self._trash):
             shutil.rmtree(folder, ignore_errors=True)
         for folder in _entries(self._incoming):
-            if not _key_of(folder) or now - _changed(folder) > _GONE_ON_WITH:
+            if not _key_of(folder.name) or now - _changed(folder) > _GONE_ON_WITH:
                 remove(folder)
-        for key in {_key_of(each) for each in _entries(self._incoming)}:
+        for key in {_key_of(each) for each in _names(self._incoming)}:
             self.measure(key)
         self.look()
 
@@ -74,8 +74,8 @@ class ContentFolder:
     def look(self) -> None:
         """See what is here by now: somebody may have removed files. Blocking."""
         with self._lock:
-            self._here = {each.name for each in _entries(self.root) if _DIGEST.fullmatch(each.name)}
-            begun = {_key_of(each) for each in _entries(self._incoming)}
+            self._here = {each for each in _names(self.root) if _DIGEST.fullmatch(each)}
+            begun = {_key_of(each) for each in _names(self._incoming)}
             for gone in self._begun.keys() - begun:
                 del self._begun[gone]
 
@@ -116,7 +116,7 @@ class ContentFolder:
 
     def measure(self, key: str) -> None:
         """See how much there is of a fetch by now. Blocking."""
-        total = sum(_bytes(each) for each in _entries(self._incoming) if _key_of(each) == key)
+        total = sum(_bytes(each) for each in self._parts(key))
         with self._lock:
             if total:
                 self._begun[key] = total
@@ -125,11 +125,14 @@ class ContentFolder:
 
     def drop_incoming(self, key: str) -> None:
         """All that there is of this fetch. Blocking."""
-        for each in _entries(self._incoming):
-            if _key_of(each) == key:
-                remove(each)
+        for each in self._parts(key):
+            remove(each)
         with self._lock:
             self._begun.pop(key, None)
+
+    def _parts(self, key: str) -> list[Path]:
+        """All that there is of a fetch."""
+        return [self._incoming / each for each in _names(self._incoming) if _key_of(each) == key]
 
     def begun(self, key: str) -> int:
         """Bytes that there were of this fetch when it was measured last."""
@@ -173,9 +176,8 @@ class ContentFolder:
                     trash += self._put_away(self.root / name)
                 elif name not in self._running:
                     self._begun.pop(name, None)
-                    for each in _entries(self._incoming):
-                        if _key_of(each) == name:
-                            trash += self._put_away(each)
+                    for each in self._parts(name):
+                        trash += self._put_away(each)
         for folder in trash:
             remove(folder)
 
@@ -212,16 +214,20 @@ def remove(path: Path) -> None:
 
 
 def _entries(folder: Path) -> list[Path]:
+    return [folder / each for each in _names(folder)]
+
+
+def _names(folder: Path) -> list[str]:
+    """There may be many, and of most no more than the name is asked for: no path is made of them."""
     try:
-        with os.scandir(folder) as found:
-            return [Path(each.path) for each in found]
+        return os.listdir(folder)
     except OSError:
         return []
 
 
-def _key_of(incoming: Path) -> str:
+def _key_of(name: str) -> str:
     """Of which fetch it is; "" for none."""
-    found = _KEY.fullmatch(incoming.name)
+    found = _KEY.fullmatch(name)
     return "" if found is None else found[1]
 
 

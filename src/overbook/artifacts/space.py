@@ -163,9 +163,10 @@ class Space:
 
     async def _taken(self, mine: object, needed: int, whose: str) -> bool:
         async with self._turn:
-            await self._disk.look()
-            over = self._disk.used() + sum(self._coming.values()) + needed - self.budget
-            plan = self._plan(needed) if over > 0 else Leaving()
+            if self._over(needed):
+                # There may be less on the disk than is known, never more: where that leaves room, nobody need look.
+                await self._disk.look()
+            plan = self._plan(needed) if self._over(needed) else Leaving()
             if plan.missing:
                 if plan.firm + needed > self.budget:
                     raise SourceError(Trouble.NO_SPACE, self._full(whose, needed, plan.firm))
@@ -177,6 +178,10 @@ class Space:
                 del self._coming[mine]
                 raise
         return True
+
+    def _over(self, needed: int) -> bool:
+        """Whether so many bytes more are too many, by what is known of the disk."""
+        return self._disk.used() + sum(self._coming.values()) + needed > self.budget
 
     async def _carry_out(self, digests: tuple[str, ...]) -> None:
         if digests:

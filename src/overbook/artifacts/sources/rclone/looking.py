@@ -124,6 +124,10 @@ class Looks:
                 entry.give(asking.of_object(look.remote, single[look.name]))
             else:
                 found = asking.of_version(below[look.name], look.version)
+                if not (found or look.version):
+                    # The folder that it would be in was read: asking for it alone would tell no more.
+                    entry.fail(troubles.nothing_there(look.remote))
+                    continue
                 answered = 0 < len(found) <= MAX_ENTRIES
                 entry.give(asking.of_folder(look.remote, found) if answered else None)
 
