@@ -9,7 +9,7 @@ the generation of the spec, but a scheduler may begin to count anew while we sti
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
 from typing import Final, Protocol
 

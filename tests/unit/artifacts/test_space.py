@@ -148,8 +148,10 @@ async def test_who_has_room_already_does_not_wait_for_more() -> None:
     made = Contents()
 
     async def both() -> None:
-        async with made.space.room(40, "archive"), made.space.room_at_once(40, "unpacked"):
-            await asyncio.sleep(1)
+        async with made.space.room(40, "archive"):
+            await asyncio.sleep(0)  # until the other one has some, too
+            async with made.space.room_at_once(40, "unpacked"):
+                await asyncio.sleep(1)
 
     found = await asyncio.gather(both(), both(), return_exceptions=True)
     assert sum(each is None for each in found) == 1
