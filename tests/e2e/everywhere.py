@@ -67,8 +67,10 @@ class Everywhere:
 @contextlib.contextmanager
 def everywhere(folder: Path) -> Iterator[Everywhere]:
     made = Everywhere(folder)
-    names = ("s3", "gs", "sftp", "https", "web-folder", "targz", "zip", "hf", "hf-commit", "oci")
-    names += ("oci-digest", "mlflow-version", "mlflow-alias", "file")
+    names = [
+        *("s3", "gs", "sftp", "https", "web-folder", "targz", "zip", "hf", "hf-commit", "oci"),
+        *("oci-digest", "mlflow-version", "mlflow-alias", "file"),
+    ]
     models = {
         name: train(folder / "zoo", name, megabytes=8 if name == "s3" else 1, seed=number)
         for number, name in enumerate(names)

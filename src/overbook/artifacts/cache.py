@@ -240,13 +240,13 @@ class ArtifactCache:
                 f"{asked.storage_uri} cannot be kept in {self._folder.root}: {error}"
             ) from error
         self._put(asked, view, arrived)
-        self._arrived[asked.place, asked.fingerprint] = arrived.content.digest
         return arrived
 
     def _put(self, asked: Asked, view: str, arrived: Arrived) -> None:
         marks = {asked.fingerprint, arrived.fingerprint} if asked.fingerprint else set()
         self._index.put(asked.place, marks - {""}, arrived.content)
         self._index.hold(arrived.content.digest, view)
+        self._arrived[asked.place, asked.fingerprint] = arrived.content.digest
 
     async def _fetched(self, asked: Asked, view: str) -> Arrived:
         listing = await self._fetcher.listing(asked)
