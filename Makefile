@@ -106,6 +106,7 @@ protocol: setup
 
 docs: setup
 	$(BIN)/python scripts/api_docs.py
+	$(BIN)/python scripts/metrics_docs.py
 
 # Lock files carry hashes and no addresses: any package index serves.
 # In that of the lowest versions, what only the tests need is as in requirements-dev.lock; it is made from nothing

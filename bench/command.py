@@ -15,6 +15,7 @@ from rich.table import Table
 from bench import host, report
 from bench.cases import (
     activation,
+    fetch,
     hot_path,
     hot_tail,
     idle,
@@ -44,6 +45,7 @@ _CASES: Final[dict[str, Callable[[Stage, Effort], Section]]] = {
     "hot-tail": hot_tail.run,
     "triton": triton.run,
     "parity": parity.run,
+    "fetch": fetch.run,
     "registered": registered.run,
     "truth": truth.run,
     "thrash": thrash.run,

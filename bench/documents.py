@@ -21,17 +21,19 @@ def server_document(name: str, *, memory: int, extras: Sequence[str] = ()) -> Js
 
 def model_document(
     name: str,
-    home: Path,
+    home: Path | str,
     requirements: Sequence[str],
     *,
     memory: int | None = None,
     pinned: bool = False,
+    more: JsonObject | None = None,
 ) -> JsonObject:
-    """``memory`` in bytes; None declares nothing."""
+    """``home``: a path, or an address. ``memory`` in bytes; None declares nothing. ``more``: of the spec."""
     spec: JsonObject = {
         "storageUri": str(home),
         "requirements": [*requirements],
         "pinned": pinned,
+        **(more or {}),
     }
     if memory is not None:
         spec["memory"] = memory

@@ -219,11 +219,11 @@ class Instance:
 
 
 @contextlib.contextmanager
-def running(folder: Path) -> Iterator[Instance]:
-    """Started and ready; stopped at the end of the block."""
+def running(folder: Path, *arguments: str) -> Iterator[Instance]:
+    """Started with these ``arguments`` and ready; stopped at the end of the block."""
     instance = Instance(folder)
     try:
-        instance.start()
+        instance.start(*arguments)
         instance.wait_ready()
         yield instance
     finally:
@@ -240,7 +240,7 @@ def wait_registered(instance: Instance, models: int) -> None:
             found = instance.control.list("model")
         except ClientError as error:
             raise BenchFailed(f"list of models: {error}") from None
-        waiting[:] = [str(each["status"]) for each in found if not _is_ready(each)]
+        waiting[:] = [str(each["status"]) for each in found if not is_ready(each)]
         return len(found) == models and not waiting
 
     what = f"{models} models are ready"
@@ -250,7 +250,8 @@ def wait_registered(instance: Instance, models: int) -> None:
         raise BenchFailed(f"{error}; one that is not: {waiting[:1]}") from None
 
 
-def _is_ready(model: JsonObject) -> bool:
+def is_ready(model: JsonObject) -> bool:
+    """Whether it is ready to its users."""
     status = model["status"]
     conditions = status["conditions"] if isinstance(status, dict) else None
     if not isinstance(conditions, list):

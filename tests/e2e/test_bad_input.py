@@ -247,7 +247,7 @@ def test_a_copy_that_was_damaged_on_our_disk_heals_by_itself(running: Overbook, 
     assert running.run("evict", "rotten").code == 0
     [copy] = [
         path
-        for path in (running.folder / "state" / "agents").glob("*/cache/*/model.joblib")
+        for path in (running.folder / "state" / "cache").glob("*/model.joblib")
         if path.read_bytes() == (model.folder / "model.joblib").read_bytes()
     ]
     size = copy.stat().st_size

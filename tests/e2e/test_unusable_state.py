@@ -14,7 +14,7 @@ from tests.e2e.steady import Asker, same
 from tests.e2e.zoo import TrainedModel, train
 from tests.small_disk import fill, small_disk
 
-LEARNED = ("sizes.db", "proven.db", "cache/index.db")
+LEARNED = ("sizes.db", "proven.db", "../../cache/index.db")
 
 
 @pytest.fixture(scope="module")
@@ -67,12 +67,14 @@ def test_folders_in_place_of_what_was_learned(home: Path, model: TrainedModel) -
     with started_before(home / "learned", model) as again:
         agent = agent_of(again)
         for name in LEARNED:
-            in_place_of(agent / name)
+            in_place_of((agent / name).resolve())
         with again, Asker(again.port, "good", model.inputs) as asker:
             assert same(asker.answer(0), model.expected)
             told = wait_until("events", lambda: said(again, "StateNotKept"), seconds=10)
             for name in LEARNED:
-                assert any(str(agent / name) in line and "folder" in line for line in told)
+                assert any(
+                    str((agent / name).resolve()) in line and "folder" in line for line in told
+                )
                 assert (agent / name / "mine").read_text() == "mine"
 
 

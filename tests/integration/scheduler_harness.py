@@ -14,6 +14,7 @@ import grpc.aio
 import httpx
 
 from overbook.agent.surveys import survey_message
+from overbook.artifacts.address import is_remote
 from overbook.artifacts.survey import Survey, survey
 from overbook.scheduler.api import ReadyCheck
 from overbook.scheduler.manifests_in import Defaults
@@ -134,7 +135,14 @@ class ScriptedAgent:
             case "configure":
                 self.memory = message.configure.memory_bytes
             case "look":
-                seen = (survey_message(survey(each.storage_uri)) for each in message.look.artifacts)
+                seen = (
+                    survey_message(
+                        f"{each.storage_uri}: nothing is there"
+                        if is_remote(each.storage_uri)
+                        else survey(each.storage_uri)
+                    )
+                    for each in message.look.artifacts
+                )
                 answer = pb.Surveys(id=message.look.id, artifacts=seen)
                 if self.looks:
                     self._send.put_nowait(pb.AgentToScheduler(surveys=answer))

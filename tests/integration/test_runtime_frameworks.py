@@ -20,6 +20,7 @@ import pytest_asyncio
 
 from overbook.agent.servers.mlserver.server import MlserverServer
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel
+from overbook.artifacts.pickled import pickles_in
 from overbook.runtimes.catalogue import runtime
 from overbook.runtimes.install import RuntimeEnvironment
 from tests.integration import mlserver_harness
@@ -103,6 +104,20 @@ async def test_capabilities_follow_what_is_installed(made: Made) -> None:
         set(made.capabilities)
         == {"mlserver", "sklearn", "python", "onnx"} | mlserver_harness.EXTRAS
     )
+
+
+async def test_only_pickles_are_taken_for_pickles(made: Made) -> None:
+    """By content: of the frameworks' own formats none looks like one."""
+    for name in REQUIREMENTS:
+        files = [each for each in (made.models / name).rglob("*") if each.is_file()]
+        pickles = [each.name for each in files if each.suffix == ".pkl"]
+        assert pickles_in(made.models / name) == pickles
+        for each in files:
+            each.rename(each.with_name(f"{each.name}.txt"))
+        assert pickles_in(made.models / name) == [f"{each}.txt" for each in pickles]
+        for each in files:
+            each.with_name(f"{each.name}.txt").rename(each)
+    assert pickles_in(made.models / "xgboost-pickle") == ["model.pkl"]
 
 
 @pytest.mark.parametrize("name", list(REQUIREMENTS))

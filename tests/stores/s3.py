@@ -169,14 +169,17 @@ def moto_s3(folder: Path) -> Iterator[S3Store]:
 
 
 @contextlib.contextmanager
-def rclone_s3(folder: Path, tls: Tls | None = None) -> Iterator[S3Store]:
-    """Rclone's server. ``folder``: of which each folder is a bucket."""
+def rclone_s3(folder: Path, tls: Tls | None = None, *, settled: bool = False) -> Iterator[S3Store]:
+    """Rclone's server. ``folder``: of which each folder is a bucket.
+
+    ``settled``: what is in there stays as it is, so that the server reads an object for its hash once, not every time.
+    """
     port = free_port()
     folder.mkdir(parents=True, exist_ok=True)
     command: list[str | Path] = [
         *(RCLONE, "--config", "", "serve", "s3", "--no-modtime"),
-        # What was put into the folder is to be there at once.
-        *("--dir-cache-time", "0", "--addr", f"{HOST}:{port}", folder),
+        # Otherwise what was put into the folder is to be there at once.
+        *("--dir-cache-time", "24h" if settled else "0", "--addr", f"{HOST}:{port}", folder),
     ]
     if tls is not None:
         command += ["--cert", tls.certificate, "--key", tls.key]

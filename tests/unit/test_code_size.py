@@ -19,6 +19,7 @@ REASON: Final = "Large, as "
 LARGE: Final = (
     "src/overbook/agent/actor.py::Actor",
     "src/overbook/agent/assembly.py::assemble",
+    "src/overbook/artifacts/cache.py::ArtifactCache",
     "src/overbook/residency/core.py::Core",
     "src/overbook/residency/replica.py::ReplicaState",
 )

@@ -363,6 +363,11 @@ class Actor:
         except ModelRejected:
             return None  # its files are damaged; a load finds that out and heals it
 
+    def is_described(self, model: ModelName) -> bool:
+        """Whether the server has said what this content is."""
+        prepared = self._contents.newest(model)
+        return prepared is not None and self._contents.description(prepared) is not None
+
     def configuration(self, model: ModelName) -> Configuration | None:
         """What the server said of this content when it was loaded; None while it was not, or has no such call."""
         prepared = self._contents.newest(model)

@@ -39,7 +39,7 @@ from overbook.agent.servers.launched.replaceable import ReplaceableServer
 from overbook.agent.servers.protocol import InferenceServer
 from overbook.agent.sizing import Sizing
 from overbook.agent.supervisor import Phase, RestartLimits, Supervisor
-from overbook.agent.uses import uses
+from overbook.agent.uses import users, uses
 from overbook.agent.verification import Verification
 from overbook.agent.verifier import Verifier, VerifierPorts
 from overbook.artifacts.cache import Use
@@ -104,6 +104,7 @@ class Agent:
     watch: Watch
     order: ChosenOrder
     clock: Clock
+    notices: Notices
 
     def uses(self) -> Mapping[str, Use]:
         """What is done with contents at this moment: see `overbook.agent.uses`."""
@@ -114,11 +115,17 @@ class Agent:
             if (each := assigned.get(name)) is not None
         }
         return uses(
-            assigned.values(),
+            self.assignments.known,
             self.actor.entries,
+            loaded={folder.name for folder in self.actor.files_in_use},
             busy=self.weigher.wanted | tried,
             wall=self.clock.to_wall,
         )
+
+    def files_left(self, digest: str) -> None:
+        """They left the disk for others; whoever follows the models that have them is told."""
+        for name in users(self.assignments.assigned.values(), digest):
+            self.notices.files_left(name)
 
     async def run(self, *, watching: bool = True) -> None:
         """Until cancelled. ``watching``: the memory of the process, which takes looks several times a second."""
@@ -271,6 +278,7 @@ def assemble(ports: AgentPorts, limits: AgentLimits) -> Agent:
         watch=watch,
         order=order,
         clock=clock,
+        notices=notices,
     )
 
 

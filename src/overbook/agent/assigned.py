@@ -61,7 +61,8 @@ class Assignment:
 
     ``final``: its files were refused, and are not looked at again until something changes or a person asks. ``here``:
     they are to be on the disk, as somebody waits for them; else it may be enough to know what they are. ``passing``:
-    its failure may pass without anybody doing anything.
+    its failure may pass without anybody doing anything. ``delay``: what its fetch waits for, which is no
+    failure; "" for nothing.
     """
 
     spec: pb.AssignedModel
@@ -72,6 +73,7 @@ class Assignment:
     failures: int = 0
     final: bool = False
     here: bool = False
+    delay: str = ""
     passing: bool = True
     waiting: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)

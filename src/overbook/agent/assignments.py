@@ -9,12 +9,13 @@ the generation of the spec, but a scheduler may begin to count anew while we sti
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
 from typing import Final, Protocol
 
 from overbook.agent.activation import Activation
 from overbook.agent.actor import Actor
+from overbook.agent.another_try import AnotherTry
 from overbook.agent.assigned import (
     AssignedContent,
     Assignment,
@@ -24,26 +25,28 @@ from overbook.agent.assigned import (
     same_content,
 )
 from overbook.agent.clock import Clock
-from overbook.agent.fetches import RETRY_BASE, Fetches, FetchPorts, Looks
+from overbook.agent.fetches import Fetches, FetchPorts, Looks
 from overbook.agent.files import Cache
 from overbook.agent.memory.sizes import Sizes
 from overbook.agent.notices import Notices
 from overbook.agent.proven import Proven
 from overbook.agent.servers.protocol import Configuration, InferenceServer, PreparedModel
 from overbook.agent.sizing import Sizing
+from overbook.agent.waiting import WaitingRequests
 from overbook.artifacts.address import Asked
 from overbook.artifacts.transfer import Transferred
-from overbook.residency.effects import Refusal
 from overbook.residency.events import ModelName
-from overbook.residency.states import CHARGED
 from overbook.wire import scheduler_pb2 as pb
 
-# Requests that may wait for the artifact of one model; beyond that they are told to come again.
-_MAX_WAITING: Final = 2000
+# Seconds for which somebody who asks for metadata waits for files that left the disk.
+_FOR_METADATA: Final = 30.0
 
 
 class Weighing(Protocol):
     """Who has contents weighed: `memory.weigher.Weigher`."""
+
+    @property
+    def under_way(self) -> Set[str]: ...
 
     def want(self, model: PreparedModel) -> None: ...
 
@@ -100,6 +103,8 @@ class Assignments:
                 arrived=self._arrived,
             )
         )
+        self._requests = WaitingRequests(self._assigned, actor, cache, self._fetches, clock)
+        self.another_try = AnotherTry(self._assigned, self._fetches)
         self._synced = False
         self._kept: set[str] | None = None
         self._prune_due = True  # models may have left while this agent was not running
@@ -107,6 +112,11 @@ class Assignments:
     @property
     def assigned(self) -> Mapping[str, Assignment]:
         return self._assigned
+
+    @property
+    def known(self) -> Iterable[Assignment]:
+        """Those that are assigned, and those that are leaving."""
+        return (*self._assigned.values(), *self._leaving.values())
 
     async def run(self) -> None:
         """Own the fetches until cancelled."""
@@ -209,7 +219,9 @@ class Assignments:
         content = replace(content, prepared=replace(content.prepared, generation=number))
         assignment.content = content
         self.sizing.introduce(assignment)
-        register = self.sizing.registration(assignment)
+        # Files that left come back for requests, and not for the sake of memory that is free.
+        warm = self._cache.is_here(content.artifact.digest)
+        register = replace(self.sizing.registration(assignment), warm=warm)
         if self._proven.good(name) == content.as_good:
             assignment.good = assignment.good or content
             register = replace(register, proven=True)
@@ -271,9 +283,10 @@ class Assignments:
         for known, content in ((each, part) for each in places if each for part in each.contents):
             if content.artifact.path != prepared.artifact:
                 continue
-            if await self._cache.verify(content.artifact.digest):
-                return None
-            self._notices.artifact_damaged(prepared.name, str(content.artifact.path))
+            if self._cache.is_here(content.artifact.digest):
+                if await self._cache.verify(content.artifact.digest):
+                    return None
+                self._notices.artifact_damaged(prepared.name, str(content.artifact.path))
             async with self._cache.fetched(content.source) as artifact:
                 pass
             repaired = replace(prepared, artifact=artifact.path)
@@ -292,12 +305,11 @@ class Assignments:
         if unknown or not (self._prune_due and self._synced):
             return
         wanted = {
-            content.artifact.digest
-            for assignment in (*self._assigned.values(), *self._leaving.values())
-            for content in assignment.contents
+            content.artifact.digest for assignment in self.known for content in assignment.contents
         }
-        keep = wanted | {folder.name for folder in self._actor.files_in_use}
-        # What is still in use of an older content goes later.
+        in_use = {folder.name for folder in self._actor.files_in_use} | self._weigher.under_way
+        keep = wanted | in_use
+        # What is still in use, and not wanted any more, goes later.
         self._prune_due = keep != wanted
         if keep != self._kept:
             self._kept = keep
@@ -325,34 +337,6 @@ class Assignments:
             assignment.content.artifact.digest
         )
 
-    def secrets_changed(self, names: Collection[str]) -> None:
-        """What could not be fetched with these secrets, or without them, is tried again."""
-        for each in self._assigned.values():
-            if each.failure and each.spec.secret in names:
-                self._fetches.begin(each, here=each.here)
-
-    def source_answered(self, asked: Asked) -> None:
-        """Somebody looked there with success: what could not be had before, and is tried seldom, is tried now."""
-        for each in self._assigned.values():
-            lasting = each.failure and not (each.final or each.passing)
-            if lasting and asked_by(each.spec).place == asked.place:
-                self._fetches.begin(each, here=each.here)
-
-    async def _brought(self, assignment: Assignment, timeout: float) -> str:
-        """Wait until files that left the disk are back, or were refused; why they are not after so many seconds, or "".
-
-        Requests that wait have time: what passes by itself is waited for.
-        """
-        name = assignment.spec.name
-        if assignment.fetch is None or not assignment.here:
-            self._fetches.begin(assignment, here=True)
-        if assignment.waiting >= _MAX_WAITING:
-            return f"{assignment.waiting} requests wait for the files of model '{name}'; at most that many may"
-        if await assignment.news(timeout):
-            return ""
-        why = f": {assignment.failure}" if assignment.failure else ""
-        return f"the files of model '{name}' had left the disk, and did not come back within {timeout:.0f} s{why}"
-
     # -- requests
 
     def try_again(self, model: ModelName) -> None:
@@ -365,40 +349,12 @@ class Assignments:
         self._actor.try_again(model)
 
     async def activate(self, model: ModelName, *, timeout: float, suspect: bool) -> Activation:
-        """Wait for the artifact, then for the model to be resident; ``timeout`` in seconds for both."""
-        began = self._clock.now()
-        while True:
-            waited = self._clock.now() - began
-            assignment = self._assigned.get(model)
-            if assignment is None:
-                reason = f"model '{model}' is not assigned to this server replica"
-                return Activation(Refusal.UNKNOWN, reason)
-            left = timeout - waited
-            if assignment.content is not None and self._can_load(assignment.content):
-                with self._cache.holding(assignment.content.artifact.digest):
-                    activation = await self._actor.activate(model, timeout=left, suspect=suspect)
-                return replace(activation, waited=activation.waited + waited)
-            if assignment.registered and not (assignment.failure and not assignment.passing):
-                if why := await self._brought(assignment, left):
-                    return Activation(Refusal.DEADLINE, why, RETRY_BASE, waited=timeout)
-                continue
-            if assignment.failure:
-                after = 0.0 if assignment.final else RETRY_BASE
-                return Activation(Refusal.LOAD_FAILED, assignment.failure, after)
-            if assignment.waiting >= _MAX_WAITING:
-                reason = f"{assignment.waiting} requests wait for the artifact of model '{model}'"
-                return Activation(Refusal.OVERLOADED, f"{reason}; at most that many may", 1.0)
-            if not await assignment.news(left):
-                reason = f"the artifact of model '{model}' did not arrive within {timeout:.0f} s"
-                return Activation(Refusal.DEADLINE, reason, 1.0, waited=timeout)
-
-    def _can_load(self, content: AssignedContent) -> bool:
-        """Whether it is in memory, or its files are on the disk."""
-        entry = self._actor.entries.get(ModelName(content.prepared.name))
-        in_memory = entry is not None and entry.state in CHARGED
-        return in_memory or self._cache.is_here(content.artifact.digest)
+        """See `waiting`."""
+        return await self._requests.activate(model, timeout=timeout, suspect=suspect)
 
     async def metadata(self, model: ModelName) -> Mapping[str, object] | None:
+        """OIP metadata without loading; files that left the disk come back for it, unless the server told it before."""
+        await self._requests.wait_for_files(model, _FOR_METADATA)
         return await self._actor.metadata(model)
 
     def configuration(self, model: ModelName) -> Configuration | None:

@@ -49,5 +49,5 @@ def facts_in(text: str) -> Facts | None:
             callees=tuple(map(str, found["callees"])),
             pickled=None if pickled is None else bool(pickled),
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         return None

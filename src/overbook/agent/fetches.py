@@ -23,7 +23,7 @@ from overbook.agent.notices import Notices
 from overbook.agent.reasons import is_lasting
 from overbook.agent.servers.protocol import InferenceServer, ModelRejected, PreparedModel
 from overbook.artifacts.cache import Artifact
-from overbook.artifacts.errors import ArtifactError, SourceError, Trouble
+from overbook.artifacts.errors import ArtifactError, NoRoomYet, SourceError, Trouble
 from overbook.manifests.problems import shown
 from overbook.wire import scheduler_pb2 as pb
 
@@ -34,6 +34,8 @@ RETRY_BASE: Final = 2.0
 _RETRY_MAX: Final = 60.0
 # For what somebody has to put right: it may have been.
 _RETRY_SELDOM: Final = 300.0
+# However long a source wants to be left alone.
+_RETRY_AFTER_MAX: Final = 3600.0
 _PROGRESS: Final = 1.0
 # Of a source: these stay as they are until a manifest changes.
 _FINAL: Final = frozenset({Trouble.BAD_ADDRESS, Trouble.REFUSED, Trouble.NOT_INSTALLED})
@@ -86,6 +88,7 @@ class Fetches:
         if assignment.fetch is not None:
             assignment.fetch.cancel()
         assignment.failure, assignment.failures, assignment.final = "", 0, False
+        assignment.delay = ""
         assignment.here = here
         name = f"fetch {assignment.spec.name}"
         assignment.fetch = self._tasks.create_task(self._fetch(assignment), name=name)
@@ -99,6 +102,10 @@ class Fetches:
                 async with self._slots, self._progress(spec):
                     with failing_alone(spec.name, f"its artifact {shown(spec.storage_uri)}"):
                         content = await self._look(assignment)
+            except NoRoomYet as error:
+                self._delayed(assignment, told(str(error)))
+                await asyncio.sleep(RETRY_BASE)
+                continue
             except (ArtifactError, ModelRejected) as error:
                 # Without a fingerprint the address may lead to other files at the next try.
                 final = _is_final(error) and bool(spec.fingerprint)
@@ -111,12 +118,19 @@ class Fetches:
             if assignment.fetch is asyncio.current_task():
                 assignment.fetch = None
                 assignment.failures, assignment.failure, assignment.final = 0, "", False
+                assignment.delay = ""
                 self._ports.arrived(assignment, content)
             return
+
+    def _delayed(self, assignment: Assignment, reason: str) -> None:
+        if not assignment.delay:
+            self._ports.notices.changed(assignment.spec.name)
+        assignment.delay = reason
 
     def _failed(self, assignment: Assignment, reason: str, *, final: bool) -> None:
         assignment.failures += 1
         assignment.final = final
+        assignment.delay = ""
         if final and assignment.fetch is asyncio.current_task():
             assignment.fetch = None
         if assignment.failure != reason:
@@ -143,12 +157,15 @@ class Fetches:
         if (
             known is not None
             and facts is not None
-            and not (assignment.here or cache.is_here(known.digest) or self._must_look(facts))
+            and not (assignment.here or spec.pinned or self._must_look(facts))
+            and not cache.is_here(known.digest)
         ):
             return _content(spec, cache.artifact(known, asked.fingerprint), facts)
         async with cache.fetched(asked) as artifact:
             if asked.fingerprint and artifact.fingerprint not in ("", asked.fingerprint):
                 self._ports.notices.artifact_changed(spec.name, spec.storage_uri)
+            if artifact.brought is not None:
+                self._ports.notices.artifact_fetched(spec.name, spec.storage_uri, artifact.brought)
             prepared = prepared_model(spec, artifact)
             await self._ports.server.validate(prepared)
             facts = await self._facts(prepared)
@@ -231,5 +248,5 @@ def _pause(error: ArtifactError | ModelRejected, failures: int) -> float:
         if not error.passing:
             return _RETRY_SELDOM
         if error.retry_after is not None:
-            return max(backoff, error.retry_after)
+            return max(backoff, min(_RETRY_AFTER_MAX, error.retry_after))
     return backoff

@@ -52,8 +52,9 @@ class Cache(Protocol):
 
 
 class Files:
-    """Of one server replica. ``source``: where a content came from; None when it is not wanted any more. ``damaged``:
-    is told of a model whose files somebody changed, and of their path.
+    """Of one server replica. ``source``: where a content came from; None when it is not wanted any more.
+
+    ``damaged``: is told of a model whose files, at this path, are not as they were published.
     """
 
     def __init__(

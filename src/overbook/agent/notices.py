@@ -14,6 +14,8 @@ from typing import Final
 
 from overbook import metrics
 from overbook.agent.clock import Clock
+from overbook.artifacts.transfer import Brought
+from overbook.manifests.quantities import format_bytes
 from overbook.residency.effects import Cause
 from overbook.residency.events import ModelName
 from overbook.wire import scheduler_pb2 as pb
@@ -133,11 +135,27 @@ class Notices:
         """There is another content, or a person asked: whatever happens next is news."""
         self.failures.pop(model, None)
 
-    def artifact_changed(self, model: str, storage_uri: str) -> None:
-        """Its files had to be fetched once more, and others were there."""
+    def artifact_fetched(self, model: str, storage_uri: str, brought: Brought) -> None:
+        """Its files came from elsewhere."""
+        took = f"{brought.seconds:.0f}" if brought.seconds >= 10 else f"{brought.seconds:.2g}"
+        rate = format_bytes(int(brought.rate))
+        told = f"{format_bytes(brought.bytes)} from {storage_uri} in {took} s ({rate}/s)"
+        self._event("ArtifactFetched", model, told)
+        self.changed(model)
+
+    def files_left(self, model: str) -> None:
+        """They had to make room on the disk."""
         told = (
-            f"{storage_uri} has other files than when the model was applied: its old ones had left the disk, and these "
-            "are served now; an address that names a revision or a digest cannot change like that"
+            "its files left the disk for others; they are fetched again when a request needs them"
+        )
+        self._event("FilesLeft", model, told)
+        self.changed(model)
+
+    def artifact_changed(self, model: str, storage_uri: str) -> None:
+        """Its files had to be fetched, and others were there than somebody had seen."""
+        told = (
+            f"{storage_uri} has other files than when the model was applied, and these are served now; an address that "
+            "names a revision or a digest cannot change like that"
         )
         self._event("ArtifactChanged", model, told, warning=True)
         self.changed(model)

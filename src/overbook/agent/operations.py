@@ -12,10 +12,10 @@ Decides nothing about memory, and repeats no load but for a repaired copy: that 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from overbook.agent.clock import Clock
 from overbook.agent.deaths import Activity, Call, CallKind, Calls
@@ -42,6 +42,8 @@ _RETRY_PAUSE: Final = 0.05
 _AFTER_OTHERS: Final = 1.0
 
 Report = Callable[[], None]
+T = TypeVar("T")
+
 # A model whose copy was damaged, with a new copy; None when the copy is as it was published, or was looked at since the
 # model was loaded. Raises ArtifactError.
 Repair = Callable[[PreparedModel], Awaitable[PreparedModel | None]]
@@ -232,7 +234,7 @@ class Operations:
                 # A damaged copy may well be what the process died of.
                 prepared = await self._repaired(prepared) or prepared
                 began = self._clock.now()
-            async with self._present(prepared):
+            async with self._files_of(prepared):
                 prepared, seconds = await self._load_or_repair(prepared, replaces)
         except (ModelRejected, ArtifactError) as error:
             told, passing = str(error), not is_lasting(error)
@@ -286,16 +288,24 @@ class Operations:
             elif epoch == self._epoch:
                 self._silent = True
 
+    @asynccontextmanager
+    async def _files_of(self, prepared: PreparedModel) -> AsyncIterator[None]:
+        """They are here while the block runs. Raises ArtifactError, ModelRejected."""
+        async with AsyncExitStack() as held:
+            with failing_alone(prepared.name, "its local copy"):
+                await self._within(held.enter_async_context(self._present(prepared)))
+            yield
+
     async def _repaired(self, prepared: PreparedModel) -> PreparedModel | None:
         """A model whose copy was damaged, with a new one. Raises ArtifactError."""
         with failing_alone(prepared.name, "its local copy"):
             return await self._within(self._repair(prepared))
 
-    async def _within(self, repair: Awaitable[PreparedModel | None]) -> PreparedModel | None:
+    async def _within(self, work: Awaitable[T]) -> T:
         """Raises ArtifactError, also when it takes too long."""
         try:
             async with asyncio.timeout(self._limits.load):
-                return await repair
+                return await work
         except TimeoutError as error:
             reason = f"reading or fetching it took longer than {self._limits.load:.0f} s"
             raise ArtifactError(reason) from error

@@ -107,12 +107,13 @@ class AgentConfig:
 class MachineArtifacts:
     """What agents of one machine share: the cache, and what it may tell sources; who opened it closes it.
 
-    ``listeners``: are told which secrets are others than before.
+    ``listeners``: are told which secrets are others than before. ``troubles``: what people should know of its files.
     """
 
     cache: ArtifactCache
     secrets: Secrets
     listeners: list[Changed]
+    troubles: tuple[str, ...] = ()
 
 
 def view_name(server: str, replica: int) -> str:
@@ -193,11 +194,13 @@ class AgentPart:
             changed = partial(self._foreign_changed, lambda: agent.actor, foreign)
             server = attach(config.runtime, config.attachment, changed)
         kept = _Kept(self._folder, _identity(config), self._notices.not_kept)
+        for each in self._artifacts.troubles:
+            self._notices.not_kept(each)
         agent = self._assembled(server, kept, foreign)
         self._model_metrics.of(server, lambda: agent.assignments.assigned)
-        self._files.join(agent.uses)
-        self._artifacts.listeners.append(agent.assignments.secrets_changed)
-        self._artifacts.cache.listeners.append(agent.assignments.source_answered)
+        self._files.join(agent.uses, agent.files_left)
+        self._artifacts.listeners.append(agent.assignments.another_try.secrets_changed)
+        self._artifacts.cache.listeners.append(agent.assignments.another_try.source_answered)
         machine = socket.gethostname()
         surveys = Surveys(lambda asked: seen(asked, machine), self._artifacts.cache.look)
         commands = Commands(agent.actor, agent.assignments)
@@ -223,8 +226,8 @@ class AgentPart:
             self._live = None
             self.serving.clear()
             self._files.leave()
-            self._artifacts.listeners.remove(agent.assignments.secrets_changed)
-            self._artifacts.cache.listeners.remove(agent.assignments.source_answered)
+            self._artifacts.listeners.remove(agent.assignments.another_try.secrets_changed)
+            self._artifacts.cache.listeners.remove(agent.assignments.another_try.source_answered)
             self._model_metrics.close()
             agent.assignments.remember()
             if isinstance(server, AttachedServer) and self._retired:

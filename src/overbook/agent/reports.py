@@ -42,6 +42,8 @@ class Judge(Protocol):
     def __call__(self, model: str, *, wanted: bool) -> Verdict: ...
 
 
+# Seconds.
+_DISK_PACE: Final = 2.0
 _IN_MEMORY: Final = CHARGED - {State.LOADING}
 
 
@@ -72,6 +74,7 @@ class Reporter:
         self._clock = clock
         self.process_bytes: int | None = None
         self._activity = (-1, -1)
+        self._disk_told: tuple[float, pb.DiskUsage] | None = None
 
     def model(self, name: str) -> pb.ModelReport | None:
         """None when the model is no longer assigned here."""
@@ -91,6 +94,7 @@ class Reporter:
             final=assignment.final,
             warnings=self._warnings[name].texts if name in self._warnings else (),
             files_here=self._assignments.is_here(assignment),
+            unverified=assignment.delay,
         )
         self._add_files(report, assignment)
         if assignment.declared is not None:
@@ -118,7 +122,7 @@ class Reporter:
         verdict = self._verdict(report.name, wanted=not assignment.spec.take_unverified)
         can_serve = verdict.standing in (Standing.VERIFIED, Standing.UNVERIFIED)
         report.available = assignment.current and not outdated and not entry.reason and can_serve
-        report.unverified = verdict.reason if assignment.current else ""
+        report.unverified = verdict.reason if assignment.current else assignment.delay
         # What is said against older files is not said against those that are on their way.
         if entry.reason and assignment.current:
             report.last_error = entry.reason
@@ -187,8 +191,15 @@ class Reporter:
                 pb.ForeignModel(name=each.name, state=each.presence.value, bytes=each.bytes)
                 for each in self._foreign()
             ],
-            disk=_disk(self._disk()),
+            disk=self._told_of_disk(),
         )
+
+    def _told_of_disk(self) -> pb.DiskUsage:
+        """For which all contents are gone through: not for each report, of which there may be ten in a second."""
+        now = self._clock.now()
+        if self._disk_told is None or now - self._disk_told[0] >= _DISK_PACE:
+            self._disk_told = (now, _disk(self._disk()))
+        return self._disk_told[1]
 
     def looked(self, reading: Reading | None, labels: tuple[str, str]) -> bool:
         """Take in what the memory watch saw and set the gauges; whether models moved since the last time."""

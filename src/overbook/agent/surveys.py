@@ -6,6 +6,7 @@ A disk that hangs takes a thread for as long as it hangs, so these threads are n
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,9 +16,11 @@ from typing import Final
 from overbook.agent.looking import told
 from overbook.agent.servers.factory import callees
 from overbook.artifacts.address import Asked, is_remote, local_path
-from overbook.artifacts.errors import SourceError
+from overbook.artifacts.errors import ArtifactError, SourceError
 from overbook.artifacts.survey import NotNow, Survey, survey
 from overbook.wire import scheduler_pb2 as pb
+
+log = logging.getLogger(__name__)
 
 _AT_ONCE: Final = 4
 # Of addresses elsewhere: their source bounds how many it is asked at a time, and asks for many together.
@@ -84,9 +87,17 @@ class Surveys:
                 return await self._elsewhere(asked)
         except SourceError as error:
             return NotNow(str(error)) if error.passing else str(error)
+        except ArtifactError as error:
+            return str(error)
         except TimeoutError:
             return NotNow(
                 f"looking at {asked.storage_uri} did not end within {self._longest_remote:g} s; is its source up?"
+            )
+        except Exception as error:
+            # What a source says is somebody else's, and may bring what nobody thought of.
+            log.exception("looking at %r raised", asked.storage_uri)
+            return NotNow(
+                f"{asked.storage_uri} cannot be looked at ({error!r}); the agent's log has more"
             )
 
     def close(self) -> None:

@@ -16,11 +16,14 @@ def uses(
     assigned: Iterable[Assignment],
     entries: Mapping[ModelName, Entry],
     *,
+    loaded: Set[str],
     busy: Set[str],
     wall: Callable[[float], float],
 ) -> Mapping[str, Use]:
-    """By digest. ``busy``: digests that somebody reads or will read soon; ``wall``: Unix seconds of the core's time."""
-    found: dict[str, Use] = {}
+    """By digest. ``assigned``: also those that are leaving. ``loaded``: digests that the inference server reads or may
+    still read; ``busy``: those that somebody else reads or will read soon; ``wall``: Unix seconds of the core's time.
+    """
+    found = {digest: Use(Hold.FIRM, 0.0) for digest in loaded}
     for each in assigned:
         entry = entries.get(ModelName(each.spec.name))
         used = 0.0 if entry is None else wall(entry.last_used)
@@ -32,6 +35,15 @@ def uses(
     return found
 
 
+def users(assigned: Iterable[Assignment], digest: str) -> list[str]:
+    """Models that have this content."""
+    return [
+        each.spec.name
+        for each in assigned
+        if any(content.artifact.digest == digest for content in each.contents)
+    ]
+
+
 def _hold(
     assignment: Assignment, content: AssignedContent, entry: Entry | None, busy: Set[str]
 ) -> Hold:
@@ -39,4 +51,6 @@ def _hold(
     if assignment.spec.pinned or older or (entry is not None and entry.state in CHARGED):
         # Of an older content nobody can say that its address still has it.
         return Hold.FIRM
-    return Hold.BRIEFLY if content.artifact.digest in busy else Hold.NONE
+    # Who waits for files would wait for ever if these left before they are loaded.
+    awaited = assignment.waiting or content.artifact.digest in busy
+    return Hold.BRIEFLY if awaited else Hold.NONE

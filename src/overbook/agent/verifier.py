@@ -89,7 +89,11 @@ class Verifier:
     @property
     def waiting(self) -> Set[str]:
         """Models that are to be tried."""
-        return self._waiting.keys()
+        return {
+            model
+            for model in self._waiting
+            if self._verification.of(model).standing is not Standing.VERIFIED
+        }
 
     def of(self, model: str, *, wanted: bool) -> Verdict:
         return self._verification.of(model, wanted=wanted)

@@ -19,10 +19,10 @@ from overbook.artifacts.stopping import CheckStopped
 from overbook.artifacts.unpacking import tars, zips
 from overbook.artifacts.unpacking.layers import Layers
 from overbook.artifacts.unpacking.members import Member
-from overbook.artifacts.unpacking.placing import Bounds, Place, put
+from overbook.artifacts.unpacking.placing import Bounds, Place, TooManyBytes, put
 from overbook.manifests.problems import shown
 
-__all__ = ["Bounds", "unpack", "unpack_layers"]
+__all__ = ["Bounds", "TooManyBytes", "unpack", "unpack_layers"]
 
 
 _OF_TARS: Final = ("gzip", "bz2", "xz", "lzma")

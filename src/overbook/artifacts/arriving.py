@@ -8,32 +8,41 @@ is `cache`'s.
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import threading
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
 from overbook.artifacts.address import Asked
-from overbook.artifacts.archives import Bounds, unpack
-from overbook.artifacts.digests import content_of
-from overbook.artifacts.errors import ArtifactError, SourceError
+from overbook.artifacts.archives import Bounds, TooManyBytes, unpack
+from overbook.artifacts.digests import Digested, content_of
+from overbook.artifacts.errors import ArtifactError, SourceError, Trouble
 from overbook.artifacts.fetching import Fetcher
 from overbook.artifacts.folder import ContentFolder, remove
 from overbook.artifacts.index import Content
 from overbook.artifacts.keeping import keep
 from overbook.artifacts.local import copy_artifact
 from overbook.artifacts.seals import seal_of
-from overbook.artifacts.sources.protocol import Listing, Received
+from overbook.artifacts.sources.protocol import Listing, Progress, Received
 from overbook.artifacts.space import Space
 from overbook.artifacts.stopping import CheckStopped
 from overbook.artifacts.survey import look
-from overbook.artifacts.transfer import Transfer
+from overbook.artifacts.transfer import Brought, Transfer
 from overbook.artifacts.walk import MAX_ENTRIES
+from overbook.manifests.quantities import amount
 
 _UNPACKED: Final = ".unpacked"
+# Bytes of an archive's files that are tried first; each further try allows so many times as much.
+_UNPACKED_AT_LEAST: Final = 16 << 20
+_TIMES: Final = 4
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 T = TypeVar("T")
 
@@ -44,101 +53,217 @@ class _Stopped(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """``fingerprint``: of the files at the source, as they were when they were brought."""
+    """``fingerprint``: of the files at the source, as they were when they were brought. ``brought``: what their fetch
+    took, where they came from elsewhere just now.
+    """
 
     content: Content
     fingerprint: str
+    brought: Brought | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the cache knows of contents. ``holding``: nobody has these files leave while the block runs; ``content``:
+    what is known of them, None where nothing is.
+    """
+
+    holding: Callable[[str], AbstractContextManager[None]]
+    content: Callable[[str], Content | None]
 
 
 class Arrivals:
-    """``began``: is told of each fetch, so that its progress can be shown."""
+    """What arrived is there and stays for as long as the caller's block runs, and has its room on the disk."""
 
-    def __init__(self, folder: ContentFolder, fetcher: Fetcher, space: Space) -> None:
+    def __init__(self, folder: ContentFolder, fetcher: Fetcher, space: Space, known: Known) -> None:
         self._folder = folder
         self._fetcher = fetcher
         self._space = space
+        self._known = known
 
-    async def copied(self, path: str, version: str) -> Arrived:
+    @asynccontextmanager
+    async def copied(self, path: str, version: str) -> AsyncIterator[Arrived]:
         """From this machine. Raises ArtifactError, OSError."""
-        seen = await asyncio.to_thread(look, path, version)
-        key = _key(path, version, "")
-        async with self._space.room(seen.bytes, path):
-            return await _stoppable(
-                lambda check: self._copied(Path(path), version, key, seen.fingerprint, check)
-            )
-
-    def _copied(
-        self, source: Path, version: str, key: str, fingerprint: str, check: CheckStopped
-    ) -> Arrived:
         began = time.monotonic()
-        self._folder.drop_incoming(key)
-        tree = self._folder.incoming(key)
-        try:
-            found = copy_artifact(source, tree, check, version)
-            content = self._published(tree, Content(found.digest, found.bytes), began)
-        finally:
-            self._folder.drop_incoming(key)
-        return Arrived(content, fingerprint)
+        seen = await asyncio.to_thread(look, path, version)
+        # A copy that is broken off is begun anew, so each has a folder of its own.
+        key = uuid.uuid4().hex
+        async with self._space.room(seen.bytes, path), self._collecting(key):
+            tree = await asyncio.to_thread(self._folder.incoming, key)
+            try:
+                found = await _stoppable(
+                    lambda check: copy_artifact(Path(path), tree, check, version)
+                )
+                async with self._published(tree, found, began, _nobody) as content:
+                    yield Arrived(content, seen.fingerprint)
+            finally:
+                await asyncio.to_thread(self._folder.drop_incoming, key)
 
+    @asynccontextmanager
     async def fetched(
         self,
         asked: Asked,
         listing: Listing,
         transfer: Transfer,
         announce: Callable[[Arrived], None],
-    ) -> Arrived:
+    ) -> AsyncIterator[Arrived]:
         """From elsewhere. Raises SourceError, ArtifactError, OSError.
 
-        ``announce`` is told what it is before that appears: who is killed in between finds either the folder, and what
-        it is, or what was collected.
+        ``announce`` is told what it is before that appears, if nobody knows it: who is killed in between finds either
+        the folder and what it is, or what was collected.
         """
         began = time.monotonic()
         key = _key(asked.storage_uri, asked.version, listing.fingerprint)
-        async with self._space.room(listing.bytes, asked.storage_uri):
-            into = await asyncio.to_thread(self._folder.incoming, key)
-            try:
-                received = await self._fetcher.bring(asked, listing, into, transfer.came)
-                tree, content = await _stoppable(
-                    lambda check: self._checked(listing, into, received, check)
-                )
-                announce(Arrived(content, listing.fingerprint))
-                content = await _stoppable(lambda check: self._published(tree, content, began))
-            except SourceError as error:
-                if not error.passing:
-                    await asyncio.to_thread(self._folder.drop_incoming, key)
-                raise
-            except ArtifactError:
-                # They are the same bytes at the next try.
+        self._folder.begin(key)
+        try:
+            # Nobody says how much is in an archive: usually little more than it is long.
+            whole = listing.bytes * (2 if listing.packed else 1)
+            needed = max(0, whole - self._folder.begun(key))
+            async with (
+                self._space.room(needed, asked.storage_uri),
+                self._collecting(key),
+                self._checked(asked, listing, key, transfer) as (tree, found),
+                self._published(
+                    tree,
+                    found,
+                    began,
+                    lambda content: announce(Arrived(content, listing.fingerprint)),
+                ) as content,
+            ):
                 await asyncio.to_thread(self._folder.drop_incoming, key)
-                raise
+                yield Arrived(content, listing.fingerprint, transfer.ended(time.monotonic()))
+        finally:
+            self._folder.rest(key)
+
+    @asynccontextmanager
+    async def _collecting(self, key: str) -> AsyncIterator[None]:
+        """What is left of it afterwards counts as what it takes on the disk."""
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(self._folder.measure, key)
+
+    @asynccontextmanager
+    async def _checked(
+        self, asked: Asked, listing: Listing, key: str, transfer: Transfer
+    ) -> AsyncIterator[tuple[Path, Digested]]:
+        """The folder of its files as they are to be published, and what they are."""
+        into = await asyncio.to_thread(self._folder.incoming, key)
+        try:
+            transfer.begins(time.monotonic())
+            progress = _bounded(asked, listing, transfer.came, self._space.budget)
+            received = await self._fetcher.bring(asked, listing, into, progress)
+            if listing.whole:
+                async with self._unpacked(asked, into, received) as tree:
+                    yield tree, await _stoppable(lambda check: _kept(tree, {}, check))
+            else:
+                known = {each.name: each.digest for each in received if each.digest}
+                yield into, await _stoppable(lambda check: _kept(into, known, check))
+        except SourceError as error:
+            if not error.passing:
+                await asyncio.to_thread(self._folder.drop_incoming, key)
+            raise
+        except ArtifactError:
+            # They are the same bytes at the next try.
             await asyncio.to_thread(self._folder.drop_incoming, key)
-        return Arrived(content, listing.fingerprint)
+            raise
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            # Others need the disk as well.
+            await asyncio.to_thread(self._folder.drop_incoming, key)
+            told = f"the disk of {self._folder.root} is full, so {asked.storage_uri} cannot be fetched; free some of it"
+            raise SourceError(Trouble.NO_SPACE, told) from error
 
-    def _checked(
-        self, listing: Listing, into: Path, received: tuple[Received, ...], check: CheckStopped
-    ) -> tuple[Path, Content]:
-        """The folder that is to be published, durable, and what is in it."""
-        tree, known = into, {each.name: each.digest for each in received if each.digest}
-        if listing.whole:
-            tree, known = into.with_name(into.name + _UNPACKED), {}
-            remove(tree)
-            tree.mkdir(mode=0o700)
-            bounds = Bounds(bytes=self._space.spare(), entries=MAX_ENTRIES)
-            for each in received:
-                unpack(into / each.name, tree, bounds, check)
-        found = content_of(tree, known, check)
-        keep(tree, check)
-        return tree, Content(found.digest, found.bytes)
+    @asynccontextmanager
+    async def _unpacked(
+        self, asked: Asked, into: Path, received: tuple[Received, ...]
+    ) -> AsyncIterator[Path]:
+        """The folder with what was in the archive. How much that is shows only when it is unpacked, so more room is
+        taken step by step.
+        """
+        tree = into.with_name(into.name + _UNPACKED)
+        archives = sum(each.size for each in received)
+        most = max(0, self._space.budget - archives)
+        # Weights can hardly be compressed.
+        bound = min(most, max(_UNPACKED_AT_LEAST, archives * 5 // 4))
+        while True:
+            try:
+                async with self._space.room_at_once(bound, f"{asked.storage_uri} (unpacked)"):
+                    bounds = Bounds(bytes=bound, entries=MAX_ENTRIES)
+                    await _stoppable(partial(_unpack, into, received, tree, bounds))
+                    yield tree
+                    return
+            except TooManyBytes:
+                if bound >= most:
+                    raise
+                bound = min(most, _TIMES * bound)
 
-    def _published(self, tree: Path, content: Content, began: float) -> Content:
-        self._folder.publish(tree, content.digest)
-        return Content(
-            content.digest,
-            content.bytes,
-            seal=seal_of(self._folder.path(content.digest)),
-            seconds=time.monotonic() - began,
-            last_used=time.time(),
-        )
+    @asynccontextmanager
+    async def _published(
+        self, tree: Path, found: Digested, began: float, announce: Callable[[Content], None]
+    ) -> AsyncIterator[Content]:
+        with self._known.holding(found.digest):
+            known = self._known.content(found.digest)
+            if known is None:
+                announce(Content(found.digest, found.bytes))
+            seal = await _stoppable(lambda check: self._publish(tree, found.digest, known))
+            yield Content(
+                found.digest,
+                found.bytes,
+                seal=seal,
+                seconds=time.monotonic() - began,
+                last_used=time.time(),
+            )
+
+    def _publish(self, tree: Path, digest: str, known: Content | None) -> str:
+        """Its seal."""
+        path = self._folder.path(digest)
+        if self._folder.has(digest):
+            # A seal of today would hide what somebody did to files that are here for long.
+            seal = seal_of(path)
+            if (known is not None and known.seal == seal) or content_of(path).digest == digest:
+                self._folder.publish(tree, digest)
+                return seal
+            self._folder.discard_damaged(digest, self._folder.identity(digest))
+        self._folder.publish(tree, digest)
+        return seal_of(path)
+
+
+def _nobody(content: Content) -> None:
+    """A copy of what is on this machine is soon made once more."""
+
+
+def _kept(tree: Path, known: Mapping[str, str], check: CheckStopped) -> Digested:
+    found = content_of(tree, known, check)
+    keep(tree, check)
+    return found
+
+
+def _unpack(
+    into: Path, received: tuple[Received, ...], tree: Path, bounds: Bounds, check: CheckStopped
+) -> None:
+    remove(tree)
+    tree.mkdir(mode=0o700)
+    for each in received:
+        unpack(into / each.name, tree, bounds, check)
+
+
+def _bounded(asked: Asked, listing: Listing, progress: Progress, most: int) -> Progress:
+    """Where the source does not say how large its files are, they end where the cache does."""
+    if all(each.size is not None for each in listing.files):
+        return progress
+    came = 0
+
+    def counted(count: int) -> None:
+        nonlocal came
+        came += count
+        if came > most:
+            told = f"{asked.storage_uri} has more than {amount(most)}, which is the whole cache"
+            raise SourceError(Trouble.REFUSED, f"{told}; start with a larger --cache-size")
+        progress(count)
+
+    return counted
 
 
 def _key(storage_uri: str, version: str, fingerprint: str) -> str:

@@ -14,13 +14,13 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from overbook import metrics
 from overbook.artifacts.address import Asked, is_remote, local_path
-from overbook.artifacts.arriving import Arrivals, Arrived
+from overbook.artifacts.arriving import Arrivals, Arrived, Known
 from overbook.artifacts.digests import content_of
 from overbook.artifacts.disk import Hold, Kept
 from overbook.artifacts.errors import ArtifactError, SourceError
@@ -29,22 +29,24 @@ from overbook.artifacts.folder import ContentFolder
 from overbook.artifacts.index import Content, Index
 from overbook.artifacts.seals import seal_of
 from overbook.artifacts.shared import SharedWork
-from overbook.artifacts.space import Space, Usage
+from overbook.artifacts.space import Disk, DiskShare, Space, Usage
 from overbook.artifacts.survey import Survey
-from overbook.artifacts.transfer import Transfer, Transferred
+from overbook.artifacts.transfer import Brought, Transferred, Transfers
 from overbook.database import tell_log
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
     """``path``: the folder of its files, read-only and shared; they may have left the disk meanwhile. ``bytes``: of its
-    files. ``fingerprint``: of the files at their address, as they were when they were brought.
+    files. ``fingerprint``: of the files at their address, as they were when they were brought. ``brought``: what their
+    fetch took, where whoever asked had to wait for one.
     """
 
     path: Path
     digest: str
     bytes: int
     fingerprint: str = ""
+    brought: Brought | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +59,20 @@ class Use:
 
 # What an agent does with contents, by digest, at this moment.
 Uses = Callable[[], Mapping[str, Use]]
+# An agent is told the digest of files that left the disk for others.
+Left = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    uses: Uses
+    left: Left
 
 
 class ArtifactCache:
     """All methods are for one event loop. Making one opens its index and looks at its folder: blocking, brief.
+
+    Large, as what is here, what arrives and what leaves must be seen in one turn.
 
     ``budget``: bytes of files on the disk.
     """
@@ -70,7 +82,7 @@ class ArtifactCache:
         root: Path,
         fetcher: Fetcher,
         *,
-        budget: int,
+        budget: int | DiskShare,
         tell: Callable[[str], None] = tell_log,
         machine: str = "",
     ) -> None:
@@ -79,17 +91,20 @@ class ArtifactCache:
         self._folder.open(time.time())
         self._index = Index(root / "index.db", tell)
         self._fetcher = fetcher
-        self._space = Space(budget, kept=self._kept, discard=self._make_leave, now=time.time)
-        self._arrivals = Arrivals(self._folder, fetcher, self._space)
-        self._works: SharedWork[tuple[str, str], Arrived] = SharedWork("fetch")
-        self._transfers: dict[tuple[str, str], Transfer] = {}
-        self._views: dict[str, Uses] = {}
+        disk = Disk(self._look_at_disk, self._used, self._kept, self._folder.doom, self._discard)
+        self._space = Space(budget, disk, now=time.time)
+        known = Known(self.holding, self._index.content)
+        self._arrivals = Arrivals(self._folder, fetcher, self._space, known)
+        self._works: SharedWork[Asked, Arrived] = SharedWork("fetch")
+        self._checks: SharedWork[str, bool] = SharedWork("verify")
+        self._transfers = Transfers()
+        self._views: dict[str, _View] = {}
         # Are told of each address at which somebody looked with success.
         self.listeners: list[Callable[[Asked], None]] = []
         self._held: Counter[str] = Counter()
         # Who waits for a fetch that others began, and what of these arrived already.
-        self._waiting: Counter[tuple[str, str]] = Counter()
-        self._arrived: dict[tuple[str, str], str] = {}
+        self._waiting: Counter[Asked] = Counter()
+        self._arrived: dict[Asked, str] = {}
         # Files of which nothing is known, as where the index was lost.
         self._strangers = {
             digest for digest in self._folder.digests if self._index.content(digest) is None
@@ -100,13 +115,14 @@ class ArtifactCache:
 
     # -- who uses it
 
-    def join(self, view: str, uses: Uses) -> None:
-        """From now on this agent's word counts for what may leave."""
-        self._views[view] = uses
+    def join(self, view: str, uses: Uses, left: Left) -> None:
+        """From now on this agent's word counts for what may leave, and it is told of what ``left`` for others."""
+        self._views[view] = _View(uses, left)
 
     def leave(self, view: str) -> None:
         """It ends, and may come back: what it wants stays, as nobody can tell what it is used for."""
-        self._views.pop(view, None)
+        if (gone := self._views.pop(view, None)) is not None:
+            self._note_uses(gone.uses)
 
     def only(self, views: set[str]) -> None:
         """Of agents there are none but these any more."""
@@ -117,13 +133,24 @@ class ArtifactCache:
     async def prune(self, view: str, keep: set[str]) -> int:
         """This agent wants nothing but these; how many contents went because nobody does."""
         self._index.let_go(view, keep)
+        if (known := self._views.get(view)) is not None:
+            self._note_uses(known.uses)
+        went = await self._space.throw_away(self._unwanted)
+        await self._space.trim()
+        return went
+
+    def _unwanted(self) -> tuple[str, ...]:
+        """Contents that nobody wants any more; nothing is known of them from now on."""
         known = {each.digest for each in self._index.contents} | self._strangers
         self._strangers = set()
-        unwanted = [
-            digest for digest in known if not (self._index.is_held(digest) or self._is_held(digest))
-        ]
-        await self._throw_away(unwanted)
-        return len(unwanted)
+        busy = self._busy()
+        unwanted = tuple(each for each in known - busy if not self._index.is_held(each))
+        self._index.forget(unwanted)
+        return unwanted
+
+    def _note_uses(self, uses: Uses) -> None:
+        """For after a restart."""
+        self._index.used((digest, each.last_used) for digest, each in uses().items())
 
     @contextmanager
     def holding(self, digest: str) -> Iterator[None]:
@@ -144,12 +171,13 @@ class ArtifactCache:
 
         Raises SourceError.
         """
-        survey = self._index.pinned(asked.place)
-        if survey is None:
-            listing = await self._fetcher.look(asked)
-            survey = survey_of(listing)
-            if listing.pinned:
-                self._index.pin(asked.place, survey)
+        known = self._index.pinned(asked.place)
+        if known is not None:
+            return known
+        listing = await self._fetcher.look(asked)
+        survey = survey_of(listing)
+        if listing.pinned:
+            self._index.pin(asked.place, survey)
         for each in self.listeners:
             each(asked)
         return survey
@@ -186,8 +214,11 @@ class ArtifactCache:
 
     def transferred(self, asked: Asked) -> Transferred | None:
         """How far its fetch is; None while there is none."""
-        transfer = self._transfers.get((asked.place, asked.fingerprint))
-        return None if transfer is None else transfer.at(time.monotonic())
+        return self._transfers.of(asked.place, time.monotonic())
+
+    def fetch_rate(self) -> float:
+        """Bytes per second of all fetches together, of late."""
+        return self._transfers.rate(time.monotonic())
 
     # -- bringing
 
@@ -197,8 +228,8 @@ class ArtifactCache:
 
         Raises ArtifactError.
 
-        Without a fingerprint nothing is remembered. Cancelling stops a fetch that nobody else waits for; what it
-        brought is gone on with.
+        Without a fingerprint its address is asked each time. Cancelling stops a fetch that nobody else waits for; what
+        it brought is gone on with.
         """
         if (found := self._find(asked)) is None:
             found = await self._joined(asked, view)
@@ -208,16 +239,18 @@ class ArtifactCache:
 
     async def _joined(self, asked: Asked, view: str) -> Artifact:
         """What others may be fetching already. Until everybody who waits for it has it, it is held for them."""
-        key = (asked.place, asked.fingerprint)
-        self._waiting[key] += 1
+        self._waiting[asked] += 1
         try:
-            arrived = await self._works.join(key, lambda: self._bring(asked, view))
+            arrived = await self._works.join(
+                asked, lambda: self._bring(asked, view), lane=asked.place
+            )
+            found = self.artifact(arrived.content, arrived.fingerprint)
+            return replace(found, brought=arrived.brought)
         finally:
-            self._waiting[key] -= 1
-            if not self._waiting[key]:
-                del self._waiting[key]
-                self._arrived.pop(key, None)
-        return self.artifact(arrived.content, arrived.fingerprint)
+            self._waiting[asked] -= 1
+            if not self._waiting[asked]:
+                del self._waiting[asked]
+                self._arrived.pop(asked, None)
 
     def _find(self, asked: Asked) -> Artifact | None:
         content = self.known(asked)
@@ -227,11 +260,9 @@ class ArtifactCache:
 
     async def _bring(self, asked: Asked, view: str) -> Arrived:
         try:
-            if is_remote(asked.storage_uri):
-                arrived = await self._fetched(asked, view)
-            else:
-                path = local_path(asked.storage_uri, self._machine)
-                arrived = await self._arrivals.copied(path, asked.version)
+            async with self._arriving(asked, view) as arrived:
+                self._put(asked, view, arrived)
+                self._arrived[asked] = arrived.content.digest
         except SourceError as error:
             metrics.FETCHES.labels(error.trouble.value).inc()
             raise
@@ -239,32 +270,37 @@ class ArtifactCache:
             raise ArtifactError(
                 f"{asked.storage_uri} cannot be kept in {self._folder.root}: {error}"
             ) from error
-        self._put(asked, view, arrived)
         return arrived
 
     def _put(self, asked: Asked, view: str, arrived: Arrived) -> None:
-        marks = {asked.fingerprint, arrived.fingerprint} if asked.fingerprint else set()
-        self._index.put(asked.place, marks - {""}, arrived.content)
+        marks = {asked.fingerprint, arrived.fingerprint} - {""}
+        self._index.put(asked.place, marks, arrived.content)
         self._index.hold(arrived.content.digest, view)
-        self._arrived[asked.place, asked.fingerprint] = arrived.content.digest
 
-    async def _fetched(self, asked: Asked, view: str) -> Arrived:
+    @asynccontextmanager
+    async def _arriving(self, asked: Asked, view: str) -> AsyncIterator[Arrived]:
+        if not is_remote(asked.storage_uri):
+            path = local_path(asked.storage_uri, self._machine)
+            async with self._arrivals.copied(path, asked.version) as arrived:
+                yield arrived
+            return
         listing = await self._fetcher.listing(asked)
         here = self._index.at(asked.place, listing.fingerprint)
         if here is not None and self._folder.has(here.digest):
-            return Arrived(here, listing.fingerprint)
-        key = (asked.place, asked.fingerprint)
-        self._transfers[key] = transfer = Transfer(listing.bytes or None, time.monotonic())
-        try:
+            with self.holding(here.digest):
+                yield Arrived(here, listing.fingerprint)
+            return
+        transferring = self._transfers.under_way(asked.place, listing.bytes, time.monotonic())
+        with transferring as transfer, metrics.FETCHING.track_inprogress():
             announce = partial(self._put, asked, view)
-            arrived = await self._arrivals.fetched(asked, listing, transfer, announce)
-        finally:
-            del self._transfers[key]
-        metrics.FETCHES.labels("ok").inc()
-        metrics.FETCHED_BYTES.inc(transfer.at(time.monotonic()).done)
+            async with self._arrivals.fetched(asked, listing, transfer, announce) as arrived:
+                yield arrived
+        _count(arrived.brought)
         if listing.pinned:
             self._index.pin(asked.place, survey_of(listing))
-        return arrived
+        if listing.packed:
+            # What was in there may be more than there was room for.
+            await self._space.trim()
 
     # -- whether it is as it was
 
@@ -277,59 +313,86 @@ class ArtifactCache:
             try:
                 if await asyncio.to_thread(seal_of, self._folder.path(digest)) == known.seal:
                     return True
-            except OSError:
+            except (ArtifactError, OSError):
                 pass
         return await self.verify(digest)
 
     async def verify(self, digest: str) -> bool:
         """Read the artifact again, all of it. A damaged one is removed, so that the next fetch brings it anew."""
-        path = self._folder.path(digest)
-        try:
-            found = await asyncio.to_thread(content_of, path)
-            whole = found.digest == digest
-        except (ArtifactError, OSError):
-            whole = False
-        if not whole:
-            await asyncio.to_thread(self._folder.discard, [digest])
-        return whole
+        with self.holding(digest):
+            return await self._checks.join(digest, lambda: self._verify(digest))
+
+    async def _verify(self, digest: str) -> bool:
+        identity = self._folder.identity(digest)
+        seal = await asyncio.to_thread(_seal_if_whole, self._folder.path(digest), digest)
+        if seal is None:
+            await asyncio.to_thread(self._folder.discard_damaged, digest, identity)
+            self._space.changed()
+            return False
+        self._index.seal(digest, seal)
+        return True
 
     # -- leaving
 
+    async def _look_at_disk(self) -> None:
+        await asyncio.to_thread(self._folder.look)
+
+    def _used(self) -> int:
+        here = self._folder.digests
+        return sum(each.bytes for each in self._index.contents if each.digest in here) + sum(
+            size for _, size, _ in self._folder.fetches
+        )
+
     def _kept(self) -> list[Kept]:
-        uses = [view() for view in self._views.values()]
-        return [
-            Kept(
-                each.digest,
-                each.bytes,
-                self._hold_of(each.digest, uses),
-                max(
-                    [each.last_used, *(u[each.digest].last_used for u in uses if each.digest in u)]
-                ),
-                each.seconds,
-            )
-            for each in self._index.contents
-            if self._folder.has(each.digest)
+        uses = [view.uses() for view in self._views.values()]
+        here, busy = self._folder.digests, self._busy()
+        absent = self._index.held_by_others(self._views.keys())
+        kept = [
+            Kept(key, size, Hold.BRIEFLY if runs else Hold.NONE, 0.0, half=True)
+            for key, size, runs in self._folder.fetches
         ]
+        for each in self._index.contents:
+            digest = each.digest
+            if digest not in here:
+                continue
+            hold = Hold.BRIEFLY if digest in busy else Hold.NONE
+            used = each.last_used
+            for view in uses:
+                if (use := view.get(digest)) is not None:
+                    hold, used = max(hold, use.hold), max(used, use.last_used)
+            # Of an agent that is not there nobody can say what it has in memory.
+            hold = Hold.FIRM if digest in absent else hold
+            kept.append(Kept(digest, each.bytes, hold, used, each.seconds))
+        return kept
 
-    def _hold_of(self, digest: str, uses: list[Mapping[str, Use]]) -> Hold:
-        held = [each[digest].hold for each in uses if digest in each]
-        if self._is_held(digest):
-            held.append(Hold.BRIEFLY)
-        # Of an agent that is not there nobody can say what it has in memory.
-        if self._index.held_by(digest) - self._views.keys():
-            held.append(Hold.FIRM)
-        return max(held, default=Hold.NONE)
+    def _busy(self) -> set[str]:
+        """Contents whose files somebody reads, or will as soon as they are told that these are here."""
+        return {*self._held, *self._arrived.values()}
 
-    def _is_held(self, digest: str) -> bool:
-        """Whether somebody reads its files, or will as soon as they are told that these are here."""
-        return digest in self._held or digest in self._arrived.values()
-
-    async def _make_leave(self, digests: tuple[str, ...]) -> None:
+    async def _discard(self, names: tuple[str, ...]) -> None:
         """Their files leave; what is known of them stays, and they can be fetched again."""
-        await asyncio.to_thread(self._folder.discard, digests)
-        metrics.FILES_LEFT.inc(len(digests))
+        await asyncio.to_thread(self._folder.discard, names)
+        # Others were parts of fetches, or nobody wants them any more.
+        left = [each for each in names if self._index.content(each) is not None]
+        metrics.FILES_LEFT.inc(len(left))
+        for view in tuple(self._views.values()):
+            for digest in left:
+                view.left(digest)
 
-    async def _throw_away(self, digests: list[str]) -> None:
-        await asyncio.to_thread(self._folder.discard, digests)
-        self._index.forget(digests)
-        self._space.changed()
+
+def _count(brought: Brought | None) -> None:
+    """A fetch that ended well."""
+    metrics.FETCHES.labels("ok").inc()
+    if brought is not None:
+        metrics.FETCHED_BYTES.inc(brought.bytes)
+        metrics.FETCH_SECONDS.observe(brought.seconds)
+
+
+def _seal_if_whole(path: Path, digest: str) -> str | None:
+    """The seal of files that are what they are named by; None where they are not. Blocking."""
+    try:
+        seal = seal_of(path)
+        # What is touched while it is read is read again the next time.
+        return seal if content_of(path).digest == digest else None
+    except (ArtifactError, OSError):
+        return None

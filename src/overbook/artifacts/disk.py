@@ -1,7 +1,8 @@
 """Whose files leave a disk that has no room for more. Pure: who uses what, and the time, are told.
 
 Files of models in memory, of pinned ones and of those that are just being read never leave. Of the others those go
-first whose return would cost least for each byte that they free, by how long nobody has asked for them.
+first whose return would cost least for each byte that they free, by how long nobody has asked for them. What is left of
+fetches that were broken off goes before all of them.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 # Seconds; a model that was used a moment ago is worth no more than one that was used a second ago.
 _LEAST_AGE: Final = 1.0
@@ -27,10 +28,9 @@ class Hold(IntEnum):
     FIRM = 2  # their model is in memory, or pinned
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(NamedTuple):
     """An artifact on this disk. ``last_used``: seconds, of any clock; ``fetch_seconds``: that its fetch took, None when
-    nobody knows.
+    nobody knows. ``half``: it is what is left of a fetch that was broken off; ``digest`` is the key of that.
     """
 
     digest: str
@@ -38,6 +38,7 @@ class Kept:
     hold: Hold
     last_used: float
     fetch_seconds: float | None = None
+    half: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +70,17 @@ def leaving(kept: Iterable[Kept], *, budget: int, needed: int, now: float) -> Le
         over -= each.bytes
     if over > 0:
         return Leaving(missing=over, firm=firm)
-    # The last ones may have made some of the first needless.
-    for each in list(chosen):
+    # The last ones may have made others needless, of which the dearest stay.
+    for each in reversed(list(chosen)):
         if each.bytes <= -over:
             chosen.remove(each)
             over += each.bytes
     return Leaving(tuple(each.digest for each in chosen), firm=firm)
 
 
-def _worth(kept: Kept, now: float) -> tuple[float, str]:
+def _worth(kept: Kept, now: float) -> tuple[bool, float, str]:
     """Seconds that its return would cost for each byte, for each second in which nobody wanted it."""
     seconds = kept.bytes / _USUAL_RATE if kept.fetch_seconds is None else kept.fetch_seconds
     age = max(_LEAST_AGE, now - kept.last_used)
-    return (max(_FETCH_AT_LEAST, seconds) / max(1, kept.bytes) / age, kept.digest)
+    cost = max(_FETCH_AT_LEAST, seconds) / max(1, kept.bytes) / age
+    return (not kept.half, cost, kept.digest)

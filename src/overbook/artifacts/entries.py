@@ -78,17 +78,16 @@ def entries_of(source: Path, root: Path) -> list[LocalEntry]:
 
 def of_version(entries: list[LocalEntry], version: str) -> list[LocalEntry]:
     """Those that are needed for the ``version`` ("" for all), and no link to what is not."""
-    return [
-        each
-        for each in entries
-        if belongs(each.name, version)
-        and (each.link is None or belongs(_target(each.name, each.link), version))
+    kept = [
+        each for each in entries if belongs(f"{each.name}/" if each.folder else each.name, version)
     ]
+    names = {each.name for each in kept}
+    return [each for each in kept if each.link is None or _target(each) in names]
 
 
-def _target(name: str, link: str) -> str:
+def _target(link: LocalEntry) -> str:
     """Where a link of the artifact leads, as a name."""
-    return os.path.normpath(os.path.join(os.path.dirname(name), link))
+    return os.path.normpath(os.path.join(os.path.dirname(link.name), link.link or ""))
 
 
 def _walk(source: Path, root: Path) -> Iterator[LocalEntry]:

@@ -50,3 +50,10 @@ class SourceError(ArtifactError):
     def passing(self) -> bool:
         """Whether the same may succeed later; else somebody has to change something first."""
         return self.trouble in PASSING
+
+
+class NoRoomYet(SourceError):
+    """There is no room on the disk now, and there will be as soon as those who use it are done: no failure."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Trouble.NO_SPACE, message)

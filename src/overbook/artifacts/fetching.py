@@ -6,6 +6,7 @@ leave for them is `cache`'s; when to try again is decided by who asks.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from overbook.artifacts.survey import Survey
 # Seconds for which a listing stands: whoever applies a model has it fetched at once, and need not have it listed twice.
 _FRESH: Final = 60.0
 _KEPT_LISTINGS: Final = 5000
+# Names that are looked at in a thread, as they take some milliseconds.
+_MANY: Final = 500
 
 
 class Secrets(Protocol):
@@ -81,7 +84,11 @@ class Fetcher:
 
     async def _look(self, asked: Asked) -> Listing:
         listing = await self._source_of(asked.storage_uri).look(_wanted(asked), self._secret(asked))
-        refuse_names((each.name for each in listing.files), asked.storage_uri)
+        names = [each.name for each in listing.files]
+        if len(names) > _MANY:
+            await asyncio.to_thread(refuse_names, names, asked.storage_uri)
+        else:
+            refuse_names(names, asked.storage_uri)
         return listing
 
     def _secret(self, asked: Asked) -> RemoteSecret | None:
@@ -93,7 +100,7 @@ def survey_of(listing: Listing) -> Survey:
     return Survey(
         listing.bytes,
         listing.fingerprint,
-        "" if listing.whole else made_for(each.name for each in listing.files),
+        "" if listing.whole or listing.packed else made_for(each.name for each in listing.files),
     )
 
 

@@ -10,7 +10,7 @@ import contextlib
 import json
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -51,9 +51,9 @@ class Index:
 
     def __init__(self, path: Path, tell: Callable[[str], None]) -> None:
         self._lock = threading.Lock()
-        self._database = opened(
-            path, _SCHEMA, probe="SELECT count(*) FROM contents", tell=tell, threads=True
-        )
+        self._path = path
+        self._tell = tell
+        self._database = self._opened()
         read = self._database.execute
         self._places: dict[tuple[str, str], str] = {
             (place, mark): digest
@@ -88,9 +88,18 @@ class Index:
             return tuple(self._contents.values())
 
     def put(self, place: str, fingerprints: Iterable[str], content: Content) -> None:
-        """This content is what the address has under each of these fingerprints."""
+        """This content is what the address has under each of these fingerprints.
+
+        What an agent found out about it stays known, as it is the same content.
+        """
         marks = tuple(fingerprints)
         with self._lock:
+            if (known := self._contents.get(content.digest)) is not None:
+                content = replace(
+                    content,
+                    facts=content.facts or known.facts,
+                    last_used=max(content.last_used, known.last_used),
+                )
             self._contents[content.digest] = content
             for mark in marks:
                 self._places[place, mark] = content.digest
@@ -111,6 +120,13 @@ class Index:
             self._contents[digest] = replace(known, facts=facts)
             self._write(("UPDATE contents SET facts = ? WHERE digest = ?", [(facts, digest)]))
 
+    def seal(self, digest: str, seal: str) -> None:
+        """It was read again, and is what it was when somebody last took its seal."""
+        with self._lock:
+            if (known := self._contents.get(digest)) is not None:
+                self._contents[digest] = replace(known, seal=seal)
+                self._write(("UPDATE contents SET seal = ? WHERE digest = ?", [(seal, digest)]))
+
     def used(self, times: Iterable[tuple[str, float]]) -> None:
         """When contents were used last; Unix seconds."""
         with self._lock:
@@ -123,11 +139,6 @@ class Index:
                 self._contents[digest] = replace(self._contents[digest], last_used=when)
             if news:
                 self._write(("UPDATE contents SET last_used = ? WHERE digest = ?", news))
-
-    def places(self, digest: str) -> tuple[tuple[str, str], ...]:
-        """Addresses, with their fingerprints, that had this content."""
-        with self._lock:
-            return tuple(key for key, each in self._places.items() if each == digest)
 
     # -- who wants it
 
@@ -168,9 +179,10 @@ class Index:
     def is_held(self, digest: str) -> bool:
         return digest in self._holders
 
-    def held_by(self, digest: str) -> frozenset[str]:
-        """Those that want it."""
-        return frozenset(self._holders.get(digest, ()))
+    def held_by_others(self, holders: Set[str]) -> set[str]:
+        """What somebody else than these wants."""
+        with self._lock:
+            return {digest for digest, each in self._holders.items() if not each <= holders}
 
     # -- what never changes at its source
 
@@ -206,12 +218,24 @@ class Index:
 
     def close(self) -> None:
         with self._lock:
+            self._write()  # where the file is gone
             self._database.close()
+
+    def _opened(self) -> sqlite3.Connection:
+        probe = "SELECT count(*) FROM contents"
+        return opened(self._path, _SCHEMA, probe=probe, tell=self._tell, threads=True)
 
     def _write(self, *statements: tuple[str, Iterable[tuple[object, ...]]]) -> None:
         """All or nothing. Without disk space for a row the next run does something once more, or finds a row that
         names a folder which is gone: this one need not fail for it.
         """
+        if not self._path.exists():
+            # Somebody removed it while we run: all rows, these included, go into another.
+            self._database.close()
+            with contextlib.suppress(OSError):
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._database = self._opened()
+            statements = self._everything()
         try:
             self._database.execute("BEGIN")
             for statement, rows in statements:
@@ -220,6 +244,26 @@ class Index:
         except sqlite3.OperationalError:
             with contextlib.suppress(sqlite3.Error):
                 self._database.rollback()
+
+    def _everything(self) -> tuple[tuple[str, Iterable[tuple[object, ...]]], ...]:
+        return (
+            (
+                "INSERT OR REPLACE INTO contents VALUES (?, ?, ?, ?, ?, ?)",
+                map(_row, self._contents.values()),
+            ),
+            (
+                "INSERT OR REPLACE INTO places VALUES (?, ?, ?)",
+                [(*key, each) for key, each in self._places.items()],
+            ),
+            (
+                "INSERT OR REPLACE INTO holders VALUES (?, ?)",
+                [(digest, each) for digest, found in self._holders.items() for each in found],
+            ),
+            (
+                "INSERT OR REPLACE INTO pins VALUES (?, ?)",
+                [(place, _text(survey)) for place, survey in self._pins.items()],
+            ),
+        )
 
 
 def _row(content: Content) -> tuple[object, ...]:

@@ -37,6 +37,12 @@ def keep(folder: Path, check_stopped: CheckStopped) -> None:
             os.fchmod(file.fileno(), FILE_MODE)
             os.fsync(file.fileno())
 
+    if len(files) == len(folders) == 1:
+        # Most models: there is nothing to do side by side.
+        keep_file(files[0])
+        folder.chmod(FOLDER_MODE)
+        sync_folder(folder)
+        return
     with ThreadPoolExecutor(_SYNCING, "keeping") as threads:
         list(threads.map(keep_file, files))
         for each in folders:

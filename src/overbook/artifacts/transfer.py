@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,14 +25,34 @@ class Transferred:
     left: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What a fetch took that has ended well: ``bytes`` that came, in ``seconds``."""
+
+    bytes: int
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Bytes per second."""
+        return self.bytes / max(self.seconds, 0.001)
+
+
 class Transfer:
     """One fetch. `came` may be called from any thread."""
 
     def __init__(self, total: int | None, now: float) -> None:
         self._lock = threading.Lock()
         self._total = total
+        self._began = now
         self._done = 0
         self._seen: deque[tuple[float, int]] = deque([(now, 0)])
+
+    def begins(self, now: float) -> None:
+        """It has its room on the disk; what was waited for that is no part of it."""
+        with self._lock:
+            self._began = now
+            self._seen = deque([(now, self._done)])
 
     def came(self, count: int) -> None:
         """So many bytes more are here."""
@@ -50,3 +72,32 @@ class Transfer:
         if self._total is not None and rate > 0:
             left = max(0.0, (self._total - done) / rate)
         return Transferred(done, self._total, rate, left)
+
+    def ended(self, now: float) -> Brought:
+        """It has, at this time."""
+        return Brought(self._done, max(0.0, now - self._began))
+
+
+class Transfers:
+    """Those under way, by the place that they fetch from: one from each."""
+
+    def __init__(self) -> None:
+        self._transfers: dict[str, Transfer] = {}
+
+    @contextmanager
+    def under_way(self, place: str, total: int, now: float) -> Iterator[Transfer]:
+        """For as long as the block runs. ``total``: bytes, 0 where the source says nothing."""
+        self._transfers[place] = transfer = Transfer(total or None, now)
+        try:
+            yield transfer
+        finally:
+            del self._transfers[place]
+
+    def of(self, place: str, now: float) -> Transferred | None:
+        """None while nothing is fetched from there."""
+        transfer = self._transfers.get(place)
+        return None if transfer is None else transfer.at(now)
+
+    def rate(self, now: float) -> float:
+        """Bytes per second of all together, of late."""
+        return sum(each.at(now).rate for each in self._transfers.values())

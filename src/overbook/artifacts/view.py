@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
 from overbook.artifacts.address import Asked
-from overbook.artifacts.cache import Artifact, ArtifactCache, Uses
+from overbook.artifacts.cache import Artifact, ArtifactCache, Left, Uses
 from overbook.artifacts.index import Content
 from overbook.artifacts.space import Usage
 from overbook.artifacts.transfer import Transferred
@@ -18,8 +18,8 @@ class CacheView:
         self._cache = cache
         self._name = name
 
-    def join(self, uses: Uses) -> None:
-        self._cache.join(self._name, uses)
+    def join(self, uses: Uses, left: Left) -> None:
+        self._cache.join(self._name, uses, left)
 
     def leave(self) -> None:
         self._cache.leave(self._name)

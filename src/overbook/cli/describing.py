@@ -9,6 +9,8 @@ from typing import Final, TypeAlias
 
 import click
 
+from overbook.artifacts.address import is_remote
+from overbook.cli.fetching import disk_told, files_of
 from overbook.cli.reading import (
     Condition,
     at,
@@ -86,12 +88,13 @@ class Page:
 def describe_model(model: JsonObject, page: Page) -> str:
     """The whole text."""
     now = page.now
-    lines = _fields(*_head(model), *_spec(model), *_ready(condition(model), now))
+    lines = _fields(*_head(model), *_spec(model), *_source(model), *_ready(condition(model), now))
     parts = replicas(model)
     lines += ["", "Replicas"]
     if parts:
         lines.append(page.table(_REPLICA_COLUMNS, [_replica(part, now) for part in parts]))
         for part in parts:
+            lines.append(f"{replica_name(part)}: files: {files_of(model, part)}")
             if error := text(part.get("lastError")):
                 more = f"(more: overbook logs model/{name_of(model)})"
                 lines.append(f"{replica_name(part)}: {' '.join(error.split())} {more}")
@@ -122,6 +125,8 @@ def describe_server(server: JsonObject, page: Page) -> str:
             f"{size(base)} without models",
         ]
         lines.append(f"{name_of(server)}/{part.get('replica')}: {', '.join(details)}")
+        if disk := disk_told(part):
+            lines.append(f"{name_of(server)}/{part.get('replica')}: files: {disk}")
         if foreign := [_foreign(each) for each in objects(part.get("foreignModels"))]:
             lines.append(
                 f"{name_of(server)}/{part.get('replica')}: not Overbook's: {', '.join(foreign)}"
@@ -183,6 +188,16 @@ def _spec(thing: JsonObject) -> Iterator[Field]:
     if isinstance(spec, dict):
         for name, value in spec.items():
             yield safe(name), _plain(value)
+
+
+def _source(model: JsonObject) -> Iterator[Field]:
+    """How files from elsewhere are come by, where the spec does not say."""
+    if not is_remote(text(at(model, "spec", "storageUri"))):
+        return
+    if at(model, "spec", "secretName") is None:
+        yield "secretName", "none: as the machine itself, or as anybody (the default)"
+    if at(model, "spec", "refresh") is None:
+        yield "refresh", "never: only an apply asks for changes (the default)"
 
 
 def _defaults(server: JsonObject) -> Iterator[Field]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
+from overbook.cli.fetching import disk_of, fetch_of, on_disk, slowest, state_of
 from overbook.cli.reading import (
     Condition,
     at,
@@ -26,6 +28,7 @@ _COLOURS: Final = {
     "True": "green",
     "resident": "green",
     "ready": "green",
+    "fetching": "cyan",
     "loading": "cyan",
     "starting": "cyan",
     "draining": "yellow",
@@ -41,7 +44,7 @@ _COLOURS: Final = {
 
 def colour_of(cell: str) -> str:
     """What is well is green, what needs somebody is red."""
-    return _COLOURS.get(cell, "")
+    return _COLOURS.get(cell.partition(" ")[0], "")
 
 
 # `spare`: what goes first where the terminal is too narrow for all.
@@ -57,16 +60,18 @@ MODEL_COLUMNS: Final = (
 )
 # These are what changes all the time: a watch does not print a model anew because of them.
 _RESTLESS: Final = frozenset({"USED", "BUSY"})
+_FETCHED: Final = re.compile(r"fetching (?:(\d+)%|\S+)")
 WIDE_MODEL_COLUMNS: Final = (
     *MODEL_COLUMNS[:-1],
-    Column("BUSY", right=True, spare=4),
-    Column("LOADS", right=True, spare=5),
-    Column("EVICTED", right=True, spare=6),
-    Column("DECLARED", right=True, spare=9),
-    Column("MEASURED", right=True, spare=10),
-    Column("PRIORITY", right=True, spare=8),
-    Column("REQUIREMENTS", shrinks=True, spare=7),
-    Column("LAST REASON", folds=True, wanted=40),
+    Column("DISK", spare=4),
+    Column("BUSY", right=True, spare=5),
+    Column("LOADS", right=True, spare=6),
+    Column("EVICTED", right=True, spare=7),
+    Column("DECLARED", right=True, spare=10),
+    Column("MEASURED", right=True, spare=11),
+    Column("PRIORITY", right=True, spare=9),
+    Column("REQUIREMENTS", shrinks=True, spare=8),
+    Column("LAST REASON", folds=True, below=True, wanted=40),
 )
 SERVER_COLUMNS: Final = (
     Column("NAME"),
@@ -80,10 +85,11 @@ SERVER_COLUMNS: Final = (
 )
 WIDE_SERVER_COLUMNS: Final = (
     *SERVER_COLUMNS,
-    Column("PID", right=True, spare=3),
-    Column("REST", spare=4),
-    Column("GRPC", spare=5),
-    Column("REASON", folds=True, wanted=30),
+    Column("DISK", right=True, spare=3),
+    Column("PID", right=True, spare=4),
+    Column("REST", spare=5),
+    Column("GRPC", spare=6),
+    Column("REASON", folds=True, below=True, wanted=30),
 )
 
 
@@ -113,6 +119,7 @@ def wide_model_row(model: JsonObject, last: JsonObject | None, now: float) -> tu
     words = at(model, "spec", "requirements")
     return (
         *row,
+        on_disk(parts),
         str(total(parts, "inFlight")),
         str(total(parts, "loads")),
         str(total(parts, "evictions")),
@@ -127,11 +134,16 @@ def wide_model_row(model: JsonObject, last: JsonObject | None, now: float) -> tu
 def steady(columns: Sequence[Column], row: Sequence[str]) -> tuple[str, ...]:
     """What a row says apart from what changes by itself all the time."""
     kept = zip(columns, row, strict=True)
-    return tuple(
-        cell.rpartition(", ")[0] if column.title == "LAST REASON" else cell
-        for column, cell in kept
-        if column.title not in _RESTLESS
-    )
+    return tuple(_steady(column, cell) for column, cell in kept if column.title not in _RESTLESS)
+
+
+def _steady(column: Column, cell: str) -> str:
+    """Without how long ago it was, and of a fetch by quarters."""
+    if column.title == "LAST REASON":
+        return cell.rpartition(", ")[0]
+    if column.title == "STATE":
+        return _FETCHED.sub(lambda found: f"fetching {int(found[1] or 0) // 25}", cell)
+    return cell
 
 
 def pinned(model: JsonObject) -> bool:
@@ -176,6 +188,7 @@ def wide_server_rows(server: JsonObject) -> list[tuple[str, ...]]:
     return [
         (
             *row,
+            disk_of(part),
             _count(part.get("pid")),
             text(at(part, "address", "rest")) or "-",
             text(at(part, "address", "grpc")) or "-",
@@ -219,13 +232,21 @@ def _count(value: object) -> str:
 
 
 def _states(parts: tuple[JsonObject, ...]) -> str:
-    """`resident`, or where replicas differ `1 resident, 2 cold`."""
+    """`resident`, or where replicas differ `1 resident, 2 cold`; of several fetches, how far the last one is."""
     if not parts:
         return "-"
-    if len(parts) == 1:
-        return text(parts[0].get("state")) or "unknown"
-    states = Counter(text(part.get("state")) or "unknown" for part in parts)
-    return ", ".join(f"{count} {state}" for state, count in states.most_common())
+    told = [state_of(part) for part in parts]
+    if len(told) == 1:
+        return told[0]
+    states = Counter(each.partition(" ")[0] for each in told)
+    fetching = [fetch for part in parts if (fetch := fetch_of(part)) is not None]
+    last = slowest(fetching)
+    return ", ".join(
+        f"{count} {state} {last.short}"
+        if state == "fetching" and last is not None
+        else f"{count} {state}"
+        for state, count in states.most_common()
+    )
 
 
 def _places(parts: tuple[JsonObject, ...]) -> str:

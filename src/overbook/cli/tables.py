@@ -11,13 +11,16 @@ import click
 from overbook.cli.terminal import UNLIMITED, folded
 
 _GAP: Final = "  "
+# What stands in a cell of which there is nothing to say.
+_NOTHING: Final = frozenset({"", "-"})
 _MIN_SHRUNK: Final = 15
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
     """``shrinks``: may be cut, with an ellipsis, when the table is wider than the terminal; ``folds``: goes on in lines
-    of its own instead, which the last column may. ``spare``: left out before a column that gives way has less than
+    of its own instead, which the last column may. ``below``: of one that folds, it stands on lines of its own below the
+    others where not all of them have room beside it. ``spare``: left out before a column that gives way has less than
     ``wanted`` characters, the highest first. ``colour``: of a cell by its text; "" for none.
     """
 
@@ -25,6 +28,7 @@ class Column:
     right: bool = False
     shrinks: bool = False
     folds: bool = False
+    below: bool = False
     spare: int = 0
     wanted: int = _MIN_SHRUNK
     colour: Callable[[str], str] | None = None
@@ -50,6 +54,9 @@ class Layout:
         ]
         self._shown = list(range(len(columns)))
         self.dropped: list[str] = []
+        self._below: int | None = None
+        if columns[-1].below and self._excess(shrunk=True) > 0:
+            self._below = self._shown.pop()
         self._drop()
         self._shrink()
         # Into files and pipes: there may be thousands of rows, and nothing to cut, fold or paint.
@@ -60,8 +67,7 @@ class Layout:
 
     @property
     def header(self) -> str:
-        cells = [self._columns[index].title for index in self._shown]
-        return "\n".join(self._lines(cells, header=True))
+        return "\n".join(self._lines([each.title for each in self._columns], header=True))
 
     def row(self, cells: Sequence[str]) -> str:
         if self._plain is not None:
@@ -70,7 +76,7 @@ class Layout:
                 for cell, (width, right) in zip(cells, self._plain, strict=True)
             )
             return _GAP.join(parts).rstrip()
-        return "\n".join(self._lines([cells[index] for index in self._shown], header=False))
+        return "\n".join(self._lines(cells, header=False))
 
     def _excess(self, *, shrunk: bool) -> int:
         needed = len(_GAP) * (len(self._shown) - 1)
@@ -108,18 +114,22 @@ class Layout:
     def _lines(self, cells: Sequence[str], *, header: bool) -> list[str]:
         parts: list[str] = []
         more: list[str] = []
-        for cell, index in zip(cells, self._shown, strict=True):
-            column, width = self._columns[index], self._widths[index]
+        before = sum(self._widths[index] + len(_GAP) for index in self._shown[:-1])
+        for index in self._shown:
+            cell, column, width = cells[index], self._columns[index], self._widths[index]
             text = cell
             if len(cell) > width and column.folds and self._width < UNLIMITED:
-                text, *more = folded(cell, width, 0)
+                text, *rest = folded(cell, width, 0)
+                more += [" " * before + each for each in rest]
             elif len(cell) > width and column.shrinks and self._width < UNLIMITED:
                 text = f"{cell[: width - 1]}…"
             text = text.rjust(width) if column.right else text.ljust(width)
             parts.append(self._painted(text, cell, column, header=header))
-        line = _GAP.join(parts).rstrip()
-        before = sum(self._widths[index] + len(_GAP) for index in self._shown[:-1])
-        return [line, *(" " * before + each for each in more)]
+        if self._below is not None and cells[self._below] not in _NOTHING:
+            column = self._columns[self._below]
+            for each in folded(f"{_GAP}{cells[self._below]}", self._width, len(_GAP)):
+                more.append(self._painted(each, each, column, header=header))
+        return [_GAP.join(parts).rstrip(), *more]
 
     def _painted(self, text: str, cell: str, column: Column, *, header: bool) -> str:
         if not self._colour:

@@ -7,11 +7,12 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+from overbook import metrics
 from overbook.agent.part import MachineArtifacts
 from overbook.artifacts.cache import ArtifactCache
 from overbook.artifacts.fetching import Fetcher
@@ -19,20 +20,20 @@ from overbook.artifacts.secrets.known import Changed, SecretPlaces, Secrets
 from overbook.artifacts.sources.factory import Sources
 from overbook.artifacts.sources.limits import FetchLimits
 from overbook.artifacts.sources.rclone.identity import this_machine
+from overbook.artifacts.space import DiskShare
 from overbook.database import tell_log
 from overbook.machine.options import ArtifactOptions
 
 # Of what is free on the disk, and of what the cache has there already: the rest is for others, and for logs.
 _SHARE: Final = 0.8
 _CACHE: Final = "cache"
+# Seconds between two looks at what the gauges show.
+_GAUGES: Final = 2.0
 
 
 @asynccontextmanager
 async def opened(
-    folder: Path,
-    options: ArtifactOptions,
-    places: SecretPlaces,
-    tell: Callable[[str], None] = tell_log,
+    folder: Path, options: ArtifactOptions, places: SecretPlaces
 ) -> AsyncIterator[MachineArtifacts]:
     """The cache in this folder, for as long as the block runs. ``places``: where this machine has secrets."""
     listeners: list[Changed] = []
@@ -41,27 +42,56 @@ async def opened(
         for each in listeners:
             each(names)
 
+    troubles: list[str] = []
+
+    def tell(trouble: str) -> None:
+        tell_log(trouble)
+        troubles.append(trouble)
+
     secrets = Secrets(places, changed)
-    budget = options.cache_size
-    if budget is None:
-        budget = await asyncio.to_thread(_share, folder / _CACHE)
+    root = folder / _CACHE
+    free = await asyncio.to_thread(_free, root)
     limits = FetchLimits(options.fetches, options.fetch_rate)
-    sources = Sources(limits, await asyncio.to_thread(this_machine), budget)
+    sources = Sources(limits, await asyncio.to_thread(this_machine), options.cache_size or free)
     cache = ArtifactCache(
-        folder / _CACHE,
+        root,
         Fetcher(sources.of, secrets, time.monotonic),
-        budget=budget,
+        budget=options.cache_size or DiskShare(_SHARE, lambda: _free(root)),
         tell=tell,
         machine=socket.gethostname(),
     )
-    watching = asyncio.create_task(secrets.watch(), name="secrets")
+    running = {
+        asyncio.create_task(secrets.watch(), name="secrets"),
+        asyncio.create_task(_exported(cache), name="metrics of the cache"),
+    }
     try:
-        yield MachineArtifacts(cache, secrets, listeners)
+        yield MachineArtifacts(cache, secrets, listeners, tuple(troubles))
     finally:
-        watching.cancel()
-        await asyncio.wait({watching})
+        for each in running:
+            each.cancel()
+        await asyncio.wait(running)
         cache.close()
         await sources.close()
+
+
+async def _exported(cache: ArtifactCache) -> None:
+    """The gauges of the cache are as it is, until this is cancelled."""
+    while True:
+        export(cache)
+        await asyncio.sleep(_GAUGES)
+
+
+def export(cache: ArtifactCache) -> None:
+    """Set its gauges."""
+    usage = cache.usage()
+    for of, count in (
+        ("used", usage.used),
+        ("coming", usage.coming),
+        ("firm", usage.firm),
+        ("budget", usage.budget),
+    ):
+        metrics.CACHE_BYTES.labels(of).set(count)
+    metrics.FETCH_RATE.set(cache.fetch_rate())
 
 
 def drop_former(state_dir: Path) -> None:
@@ -70,13 +100,12 @@ def drop_former(state_dir: Path) -> None:
         shutil.rmtree(former, ignore_errors=True)
 
 
-def _share(cache: Path) -> int:
-    """Bytes. Blocking."""
-    cache.mkdir(parents=True, exist_ok=True)
-    info = os.statvfs(cache)
-    own = sum(
-        each.stat(follow_symlinks=False).st_blocks * 512
-        for each in cache.rglob("*")
-        if not each.is_symlink()
-    )
-    return int(_SHARE * (info.f_bavail * info.f_frsize + own))
+def _free(cache: Path) -> int:
+    """Bytes that its disk has for us; 0 while nobody can tell."""
+    while not cache.is_dir() and cache != cache.parent:
+        cache = cache.parent
+    try:
+        info = os.statvfs(cache)
+    except OSError:
+        return 0
+    return info.f_bavail * info.f_frsize

@@ -31,6 +31,7 @@ _LATENCY = (
     30.0,
     60.0,
 )
+_FETCH = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0, 600.0, 1800.0)
 _REPLICA = ("server", "replica")
 
 REQUESTS = Counter(
@@ -137,6 +138,22 @@ FETCHES = Counter(
     "overbook_artifact_fetches",
     "Artifacts fetched from elsewhere, by result: ok, or what was wrong.",
     ("result",),
+    registry=REGISTRY,
+)
+FETCHING = Gauge(
+    "overbook_artifact_fetches_under_way",
+    "Artifacts that are being fetched from elsewhere, or wait for room on the disk.",
+    registry=REGISTRY,
+)
+FETCH_RATE = Gauge(
+    "overbook_artifact_fetch_bytes_per_second",
+    "Bytes per second of all fetches together, over the last seconds.",
+    registry=REGISTRY,
+)
+FETCH_SECONDS = Histogram(
+    "overbook_artifact_fetch_seconds",
+    "Seconds that fetches took which ended well, checking and unpacking included, waiting for room not.",
+    buckets=_FETCH,
     registry=REGISTRY,
 )
 FETCHED_BYTES = Counter(

@@ -233,6 +233,12 @@ def _dry(actor: Actor, each: _Checked | Result) -> Result:
     if isinstance(each, Result):
         return each
     manifest = each.manifest
+    if each.gone and isinstance(manifest, ModelManifest):
+        try:
+            told = _served_on(actor.state, manifest, each.gone)
+        except Invalid as error:
+            return Result(manifest.kind, manifest.name, 0, FAILED, str(error), each.warnings)
+        return Result(manifest.kind, manifest.name, 0, "valid", None, (*each.warnings, told))
     if not isinstance(manifest, ModelManifest):
         try:
             checked_server(manifest, actor.defaults, generation=0, created=0.0)

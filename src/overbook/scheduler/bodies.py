@@ -15,6 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
 from overbook.placement.filters import Rule
+from overbook.scheduler.amounts import (
+    DecisionBytes,
+    DiskBytes,
+    FileTransfer,
+    ModelBytes,
+    ServerBytes,
+)
 from overbook.scheduler.records import Reason
 
 Action: TypeAlias = Literal["created", "configured", "unchanged", "skipped", "failed", "valid"]
@@ -199,21 +206,6 @@ class ModelCondition(TypedDict):
     lastTransitionTime: Annotated[Moment, Field(description="When `status` changed last.")]
 
 
-class ModelBytes(TypedDict):
-    """Memory of a Model on one server replica, in bytes."""
-
-    declared: Annotated[
-        int | None,
-        Field(description="Bytes by the manifest; null where it says nothing: no guess is shown."),
-    ]
-    measured: Annotated[
-        int | None, Field(description="Bytes that it was measured to take; null until it was.")
-    ]
-    charged: Annotated[
-        int, Field(description="Bytes of the budget that it is charged now; 0 while it is cold.")
-    ]
-
-
 class ModelReplica(TypedDict):
     """A Model on one server replica, as its agent said last."""
 
@@ -248,6 +240,15 @@ class ModelReplica(TypedDict):
             "framework saved; a line each."
         ),
     ]
+    filesOnDisk: Annotated[
+        bool,
+        Field(
+            description="Whether its files are on the disk there; those that left are fetched when they are needed."
+        ),
+    ]
+    transfer: Annotated[
+        FileTransfer | None, Field(description="How far the fetch is; null while there is none.")
+    ]
 
 
 class ModelStatus(TypedDict):
@@ -281,16 +282,6 @@ class ModelObject(TypedDict):
         Field(description="As in the manifest (docs/manifests.md); `pinned` as it was set last."),
     ]
     status: Annotated[ModelStatus, Field(description="What has become of it.")]
-
-
-class DecisionBytes(TypedDict):
-    """What a decision rests on, in bytes."""
-
-    registered: Annotated[int, Field(description="Bytes of the other models registered there.")]
-    limit: Annotated[
-        int, Field(description="Bytes that may be registered there: the budget and the overcommit.")
-    ]
-    budget: Annotated[int, Field(description="Bytes that models may fill there.")]
 
 
 class DecisionObject(TypedDict):
@@ -347,25 +338,6 @@ class Address(TypedDict):
     grpc: Annotated[str | None, Field(description="host:port; null while it is not known.")]
 
 
-class ServerBytes(TypedDict):
-    """Memory of one server replica, in bytes."""
-
-    budget: Annotated[int, Field(description="Bytes that models may fill.")]
-    registered: Annotated[int, Field(description="Bytes of all models that have a seat there.")]
-    resident: Annotated[
-        int,
-        Field(description="Bytes charged for models in memory, or on their way in or out."),
-    ]
-    process: Annotated[
-        int | None,
-        Field(description="Bytes that all its processes take; null where they cannot be seen."),
-    ]
-    base: Annotated[
-        int | None,
-        Field(description="Bytes that they took without models; null where they cannot be seen."),
-    ]
-
-
 class ServerModels(TypedDict):
     """How many models one server replica has."""
 
@@ -403,6 +375,10 @@ class ServerReplica(TypedDict):
     foreignModels: Annotated[
         list[ForeignModel],
         Field(description="Models that somebody else put there (docs/attach.md)."),
+    ]
+    disk: Annotated[
+        DiskBytes | None,
+        Field(description="Where its models' files are; null before its agent has said it."),
     ]
 
 

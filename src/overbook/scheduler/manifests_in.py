@@ -164,35 +164,16 @@ def apply_model(
     metadata, spec = parts(manifest)
     old = state.seats.models.get(manifest.name)
     needs = Needs.from_spec(manifest.spec)
-    artifact = seen if isinstance(seen, Survey) else _known(old, needs)
+    artifact = _artifact(old, needs, seen)
     unseen = seen if isinstance(seen, Unseen) else None
     if unseen is not None and is_known(state, manifest) and is_remote(needs.storage_uri):
         # What was fetched of it is served as before; only whether there are changes could not be asked.
         unseen = None
     _refuse_circle(state, manifest.name, (*needs.callees, *artifact.callees))
     if old is None:
-        return _create(
-            state,
-            manifest,
-            Model(
-                name=manifest.name,
-                api_version=manifest.api_version,
-                generation=1,
-                content_generation=1,
-                metadata=metadata,
-                spec=canonical(spec),
-                pin=None,
-                created=now,
-                deleting=False,
-                fingerprint=artifact.fingerprint,
-                artifact_bytes=artifact.bytes,
-                learned_bytes=0,
-                made_for=artifact.made_for,
-                called=artifact.callees,
-                needs=needs,
-                unseen=unseen,
-            ),
-        )
+        new = _new(manifest, needs, artifact, now)
+        new.unseen = unseen
+        return _create(state, manifest, new)
     pin = None if "pinned" in spec else old.pin
     if pin is not None:
         spec["pinned"] = pin
@@ -234,6 +215,38 @@ def _refuse_circle(state: State, name: str, callees: Iterable[str]) -> None:
         if model is not None and trail[-1] not in seen:
             seen.add(trail[-1])
             trails += [(*trail, each) for each in model.callees]
+
+
+def _new(manifest: ModelManifest, needs: Needs, artifact: Survey, now: float) -> Model:
+    metadata, spec = parts(manifest)
+    return Model(
+        name=manifest.name,
+        api_version=manifest.api_version,
+        generation=1,
+        content_generation=1,
+        metadata=metadata,
+        spec=canonical(spec),
+        pin=None,
+        created=now,
+        deleting=False,
+        fingerprint=artifact.fingerprint,
+        artifact_bytes=artifact.bytes,
+        learned_bytes=0,
+        made_for=artifact.made_for,
+        called=artifact.callees,
+        needs=needs,
+    )
+
+
+def _artifact(model: Model | None, needs: Needs, seen: Survey | Unseen) -> Survey:
+    """What is known of the files that are asked for. A listing tells less of the same files than they did themselves
+    when they arrived.
+    """
+    if not isinstance(seen, Survey):
+        return _known(model, needs)
+    known = _known(model, needs)
+    same = is_remote(needs.storage_uri) and known.fingerprint == seen.fingerprint
+    return known if same else seen
 
 
 def _known(model: Model | None, needs: Needs) -> Survey:

@@ -12,11 +12,13 @@ from typing import Any, Final, Literal
 
 from pydantic_core import from_json
 
+from overbook.artifacts.transfer import Transferred
 from overbook.placement import Decision, ReplicaId, Verdict
 from overbook.scheduler import bodies
+from overbook.scheduler.amounts import DiskBytes, FileTransfer
 from overbook.scheduler.conditions import is_final
 from overbook.scheduler.events import Event
-from overbook.scheduler.records import Condition, Model, Replica, Server
+from overbook.scheduler.records import Condition, DiskUsage, Model, Replica, Server
 from overbook.wire import common_pb2
 
 _EPOCH: Final = datetime(1970, 1, 1)
@@ -77,6 +79,8 @@ def _seat(model: Model, seat: ReplicaId, replica: Replica | None) -> bodies.Mode
             "lastError": None,
             "unverified": None,
             "warnings": [],
+            "filesOnDisk": False,
+            "transfer": None,
         }
     return {
         "server": seat.server,
@@ -94,6 +98,22 @@ def _seat(model: Model, seat: ReplicaId, replica: Replica | None) -> bodies.Mode
         "lastError": report.last_error or None,
         "unverified": report.unverified or None,
         "warnings": list(report.warnings),
+        "filesOnDisk": report.files_here,
+        # Of an agent that is away nobody knows how far it is.
+        "transfer": _transfer(report.transfer)
+        if replica is not None and replica.connected
+        else None,
+    }
+
+
+def _transfer(transfer: Transferred | None) -> FileTransfer | None:
+    if transfer is None:
+        return None
+    return {
+        "done": transfer.done,
+        "total": transfer.total,
+        "bytesPerSecond": transfer.rate,
+        "secondsLeft": transfer.left,
     }
 
 
@@ -154,7 +174,14 @@ def _replica(replica: Replica) -> bodies.ServerReplica:
         "foreignModels": [
             {"name": each.name, "state": each.state, "bytes": each.bytes} for each in said.foreign
         ],
+        "disk": _disk(said.disk),
     }
+
+
+def _disk(disk: DiskUsage | None) -> DiskBytes | None:
+    if disk is None:
+        return None
+    return {"used": disk.used, "coming": disk.coming, "firm": disk.firm, "budget": disk.budget}
 
 
 def server_description(

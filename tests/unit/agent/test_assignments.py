@@ -155,7 +155,7 @@ async def test_a_secret_that_is_another_now_tries_what_failed_for_it_and_nothing
         await made.assign(*told)
         await asyncio.sleep(600)
         made.cache.failures.clear()
-        made.assignments.secrets_changed({"minio", "new"})
+        made.assignments.another_try.secrets_changed({"minio", "new"})
         await settle()
         assert made.cache.brought == ["/b", "/a"]
 
@@ -168,7 +168,7 @@ async def test_a_source_that_has_again_what_it_had_not_is_asked_at_once() -> Non
         await made.assign(spec(A), spec(B), spec(C))
         await asyncio.sleep(500)
         made.cache.troubles.clear()
-        made.assignments.source_answered(Asked("/a"))
+        made.assignments.another_try.source_answered(Asked("/a"))
         await settle()
         assert made.cache.brought == ["/b", "/a"]
 

@@ -7,6 +7,7 @@ import pytest
 from overbook import metrics
 from overbook.agent.clock import Clock
 from overbook.agent.notices import EVICTED, NOT_AGAIN, Notices
+from overbook.artifacts.transfer import Brought
 from overbook.residency.effects import Cause
 from overbook.residency.events import ModelName
 
@@ -117,3 +118,21 @@ def test_metrics_that_are_left_out_are_told(notices: Notices) -> None:
         ("ModelMetricsDropped", "", True, f"{server} are left out: a name is too long"),
     ]
     assert notices.wake.is_set()
+
+
+def test_what_came_from_elsewhere_is_told_with_its_numbers(notices: Notices) -> None:
+    notices.artifact_fetched(A, "s3://models/a", Brought(1_288_490_189, 10.24))
+    notices.artifact_fetched(A, "s3://models/a", Brought(1000, 0.1))
+    notices.artifact_fetched(A, "s3://models/a", Brought(0, 0.0))
+    notices.files_left(A)
+    assert [(each.reason, each.warning, each.message) for each in notices.events] == [
+        ("ArtifactFetched", False, "1.2GiB from s3://models/a in 10 s (120MiB/s)"),
+        ("ArtifactFetched", False, "1000B from s3://models/a in 0.1 s (9.77KiB/s)"),
+        ("ArtifactFetched", False, "0B from s3://models/a in 0 s (0B/s)"),
+        (
+            "FilesLeft",
+            False,
+            "its files left the disk for others; they are fetched again when a request needs them",
+        ),
+    ]
+    assert notices.dirty == {A}

@@ -31,7 +31,7 @@ from overbook.artifacts.cache import Artifact
 from overbook.artifacts.errors import ArtifactError, SourceError
 from overbook.artifacts.index import Content
 from overbook.artifacts.space import Usage
-from overbook.artifacts.transfer import Transferred
+from overbook.artifacts.transfer import Brought, Transferred
 from overbook.residency.effects import Cause
 from overbook.residency.events import ModelName, Ticket
 from overbook.residency.replica import Limits
@@ -54,17 +54,24 @@ class FakeCache:
     seconds: dict[str, float] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
     damaged: set[str] = field(default_factory=set)
-    touched: set[str] = field(default_factory=set)
     brought: list[str] = field(default_factory=list)
     verified: list[str] = field(default_factory=list)
     kept: list[set[str]] = field(default_factory=list)
     sequence_idle: float = 0.0
-    # Digests whose files left the disk; what is known of each; who reads it.
+    # Digests whose files left the disk, and whose somebody changed; what is known of each; how many read it.
     left: set[str] = field(default_factory=set)
+    touched: set[str] = field(default_factory=set)
+    # What a look at these digests raises; how often each address was asked; what it has by now.
+    raises: dict[str, Exception] = field(default_factory=dict)
+    asked: Counter[str] = field(default_factory=Counter)
+    fingerprints: dict[str, str] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
     contents: dict[Asked, Content] = field(default_factory=dict)
     holds: Counter[str] = field(default_factory=Counter)
     troubles: dict[str, SourceError] = field(default_factory=dict)
+    # By address: what a fetch takes, and how far it is.
+    took: dict[str, Brought] = field(default_factory=dict)
+    transfers: dict[str, Transferred] = field(default_factory=dict)
 
     @contextlib.asynccontextmanager
     async def fetched(self, asked: Asked) -> AsyncIterator[Artifact]:
@@ -74,6 +81,7 @@ class FakeCache:
 
     async def fetch(self, asked: Asked) -> Artifact:
         storage_uri = asked.storage_uri
+        self.asked[storage_uri] += 1
         await asyncio.sleep(self.seconds.get(storage_uri, 0.0))
         if storage_uri in self.failures:
             raise ArtifactError(self.failures[storage_uri])
@@ -83,7 +91,13 @@ class FakeCache:
         digest = self._digest(storage_uri, asked.fingerprint)
         self.damaged.discard(digest)
         self.left.discard(digest)
-        artifact = Artifact(Path("/cache") / digest, digest, self.sizes.get(storage_uri, MB))
+        artifact = Artifact(
+            Path("/cache") / digest,
+            digest,
+            self.sizes.get(storage_uri, MB),
+            self.fingerprints.get(storage_uri, asked.fingerprint),
+            brought=self.took.get(storage_uri),
+        )
         if asked.fingerprint:
             self.contents[asked] = Content(digest, artifact.bytes)
         return artifact
@@ -101,15 +115,19 @@ class FakeCache:
     @contextlib.contextmanager
     def holding(self, digest: str) -> Iterator[None]:
         self.holds[digest] += 1
-        yield
-        self.holds[digest] -= 1
+        try:
+            yield
+        finally:
+            self.holds[digest] -= 1
 
     async def intact(self, digest: str) -> bool:
-        if digest in self.touched:
-            self.touched.discard(digest)
-            self.left.add(digest)
-            return False
-        return True
+        if digest in self.raises:
+            raise self.raises[digest]
+        if digest not in self.touched:
+            return True
+        self.touched.discard(digest)
+        self.left.add(digest)
+        return False
 
     def note(self, digest: str, facts: str) -> None:
         self.facts[digest] = facts
@@ -118,10 +136,13 @@ class FakeCache:
         return Usage(0, 0, 0, 0)
 
     def transferred(self, asked: Asked) -> Transferred | None:
-        return None
+        return self.transfers.get(asked.storage_uri)
 
     def _digest(self, storage_uri: str, fingerprint: str = "1") -> str:
-        return self.digests.get(storage_uri) or f"{storage_uri}-{fingerprint}".strip("/")
+        name = storage_uri.replace("://", "-").strip("/")
+        if "://" in storage_uri:
+            name = name.replace("/", "-")
+        return self.digests.get(storage_uri) or f"{name}-{fingerprint}"
 
     def held(self, digest: str, size: int) -> Artifact | None:
         return Artifact(Path("/cache") / digest, digest, size)

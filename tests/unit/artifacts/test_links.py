@@ -8,15 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from overbook.artifacts.cache import ArtifactCache, ArtifactError
+from overbook.artifacts.cache import ArtifactCache
+from overbook.artifacts.errors import ArtifactError
 from overbook.artifacts.survey import look
+from tests.unit.artifacts.caches import fetch, opened
 
 REVISION = "0a1b2c"
 
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Iterator[ArtifactCache]:
-    made = ArtifactCache(tmp_path / "cache")
+    made = opened(tmp_path / "cache")
     yield made
     made.close()
 
@@ -45,7 +47,7 @@ async def test_a_snapshot_of_the_hub_is_copied_as_its_files(
 ) -> None:
     assert os.readlink(snapshot / "config.json") == "../../blobs/abc"
     assert look(str(snapshot)).bytes == 9
-    found = await cache.fetch(str(snapshot), "f")
+    found = await fetch(cache, str(snapshot), "f")
     model = found.path / "onnx" / "model.onnx"
     assert (model.read_bytes(), model.is_symlink()) == (b"weights", False)
     assert (found.path / "config.json").read_text() == "{}"
@@ -59,7 +61,7 @@ async def test_it_is_the_same_content_as_a_plain_copy(
     (plain / "onnx").mkdir(parents=True)
     (plain / "config.json").write_bytes(b"{}")
     (plain / "onnx" / "model.onnx").write_bytes(b"weights")
-    digests = {(await cache.fetch(str(each), "")).digest for each in (snapshot, plain)}
+    digests = {(await fetch(cache, str(each), "")).digest for each in (snapshot, plain)}
     assert len(digests) == 1
 
 
@@ -68,7 +70,7 @@ async def test_a_folder_or_a_file_of_a_snapshot_is_an_artifact_too(
 ) -> None:
     for source in (snapshot / "onnx", snapshot / "onnx" / "model.onnx"):
         assert look(str(source)).bytes == 7
-        found = await cache.fetch(str(source), "")
+        found = await fetch(cache, str(source), "")
         assert [each.name for each in found.path.iterdir()] == ["model.onnx"]
 
 
@@ -120,7 +122,7 @@ async def test_an_absolute_link_inside_holds_in_the_copy(
     (source / "1" / "model.joblib").write_bytes(b"weights")
     (source / "1" / "again.joblib").symlink_to(source / "1" / "model.joblib")
     (source / "current").symlink_to("../model/1")
-    found = await cache.fetch(str(source), "f")
+    found = await fetch(cache, str(source), "f")
     assert os.readlink(found.path / "1" / "again.joblib") == "model.joblib"
     assert os.readlink(found.path / "current") == "1"
     assert (found.path / "current" / "again.joblib").read_bytes() == b"weights"

@@ -87,15 +87,17 @@ def test_get_wide_says_what_happened_last(overbook: Overbook, fake: FakeOverbook
     fake.events = [{**event(1, "iris"), "reason": "ModelEvicted"}, event(2, "iris")]
     header, iris, wine = overbook("get", "models", "-o", "wide").stdout.splitlines()
     assert header.split() == [
-        *("NAME", "READY", "STATE", "SERVER", "MEMORY", "PINNED", "USED", "BUSY", "LOADS"),
-        *("EVICTED", "DECLARED", "MEASURED", "PRIORITY", "REQUIREMENTS", "LAST", "REASON"),
+        *("NAME", "READY", "STATE", "SERVER", "MEMORY", "PINNED", "USED", "DISK", "BUSY"),
+        *("LOADS", "EVICTED", "DECLARED", "MEASURED", "PRIORITY", "REQUIREMENTS", "LAST", "REASON"),
     ]
-    assert re.search(r" 2 +3 +1 +100KiB +- +0 +sklearn +ModelLoaded: in 14 ms, \d+d ago$", iris)
+    assert re.search(
+        r" yes +2 +3 +1 +100KiB +- +0 +sklearn +ModelLoaded: in 14 ms, \d+d ago$", iris
+    )
     assert wine.endswith("  ModelFailed: invalid load key")
     fake.add(server("mlserver"))
     _, row = overbook("get", "servers", "-o", "wide").stdout.splitlines()
     assert row.endswith(
-        "4242  127.0.0.1:39001  127.0.0.1:39002  ServerReady: 1 of 1 replicas ready"
+        "1.25GiB  1.25GiB of 10GiB  4242  127.0.0.1:39001  127.0.0.1:39002  ServerReady: 1 of 1 replicas ready"
     )
 
 

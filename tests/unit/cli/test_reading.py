@@ -7,6 +7,7 @@ import pytest
 from overbook.cli import (
     describing,
     event_lines,
+    fetching,
     following,
     reading,
     rows,
@@ -16,7 +17,7 @@ from overbook.cli import (
 )
 from overbook.client.http import Json, JsonObject, Reply
 from tests.unit.cli.conftest import Overbook
-from tests.unit.client.fake_overbook import FakeOverbook, event, model, server
+from tests.unit.client.fake_overbook import TRANSFER, FakeOverbook, event, model, server
 from tests.unit.client.reading import Asked, asked, names_in
 
 
@@ -58,6 +59,15 @@ def test_every_field_that_is_read_is_described(
         of_replica(model("doubtful"), unverified="spec.verify is false"),
         without_a_place(model("lost")),
         with_spec(
+            of_replica(
+                model("remote", ready=False, reason="ModelProgressing"), transfer={**TRANSFER}
+            ),
+            storageUri="s3://models/remote",
+            artifactVersion=3,
+            secretName="store",
+            refresh="1h",
+        ),
+        with_spec(
             of_replica(server("mlserver"), foreignModels=[foreign]),
             evictionPolicy="worth",
             allow=["log"],
@@ -72,10 +82,13 @@ def test_every_field_that_is_read_is_described(
         *(f"get servers --sort {each}" for each in sorting.KEYS["server"]),
     ):
         assert overbook(*command.split()).exit_code == 0, command
-    for name in ("iris", "broken", "doubtful", "lost"):
+    for name in ("iris", "broken", "doubtful", "lost", "remote"):
         assert overbook("describe", "model", name).exit_code == 0
         overbook("wait", "model", name, "--timeout", "10ms")
-    readers = (reading, rows, describing, waiting, event_lines, showing, sorting, following)
+    readers = (
+        *(reading, rows, describing, fetching, waiting),
+        *(event_lines, showing, sorting, following),
+    )
     untested = {name for each in readers for name in names_in(each)} - names
     assert untested == set(), "nobody asked for these here"
 

@@ -9,8 +9,10 @@ from overbook.cli.rows import (
     SERVER_COLUMNS,
     WIDE_MODEL_COLUMNS,
     WIDE_SERVER_COLUMNS,
+    colour_of,
     model_row,
     server_rows,
+    steady,
     wide_model_row,
     wide_server_rows,
 )
@@ -135,3 +137,45 @@ def test_a_model_that_nobody_has_loaded_yet_says_so() -> None:
         },
     }
     assert model_row(doubtful, NOW)[-1] == "unverified: spec.verify is false"
+
+
+def fetched(number: int, done: int, state: str = "cold", total: int | None = 1000) -> JsonObject:
+    transfer: JsonObject = {"done": done, "total": total, "bytesPerSecond": 0, "secondsLeft": None}
+    return {**replica(number, state, None), "transfer": transfer, "filesOnDisk": False}
+
+
+def test_a_model_that_waits_for_its_files_says_how_far_they_are() -> None:
+    assert model_row(with_replicas(fetched(0, 456)), NOW)[2] == "fetching 45%"
+    unknown = fetched(0, 3 * 2**29, total=None)
+    assert model_row(with_replicas(unknown), NOW)[2] == "fetching 1.5GiB"
+    assert model_row(with_replicas(fetched(0, 5, "resident")), NOW)[2] == "resident"
+    several = with_replicas(fetched(0, 999), fetched(1, 12), replica(2, "resident", 5))
+    assert model_row(several, NOW)[2] == "2 fetching 1%, 1 resident"
+    assert (colour_of("fetching 45%"), colour_of("2 fetching 1%")) == ("cyan", "")
+
+
+def test_a_watch_says_how_far_a_fetch_is_by_quarters() -> None:
+    def told(done: int, total: int | None = 1000) -> tuple[str, ...]:
+        return steady(MODEL_COLUMNS, model_row(with_replicas(fetched(0, done, total=total)), NOW))
+
+    assert told(10) == told(249)
+    assert told(249) != told(250)
+    assert told(10, None) == told(10_000, None)
+
+
+def test_whether_files_are_on_the_disk() -> None:
+    index = [column.title for column in WIDE_MODEL_COLUMNS].index("DISK")
+    here: JsonObject = {**replica(0, "cold", None), "filesOnDisk": True}
+    for parts, shown in (
+        ([], "-"),
+        ([here], "yes"),
+        ([fetched(0, 5)], "no"),
+        ([here, fetched(1, 5)], "1 of 2"),
+    ):
+        assert wide_model_row(with_replicas(*parts), None, NOW)[index] == shown
+
+
+def test_what_a_servers_disk_holds() -> None:
+    index = [column.title for column in WIDE_SERVER_COLUMNS].index("DISK")
+    assert wide_server_rows(server("s"))[0][index] == "1.25GiB of 10GiB"
+    assert wide_server_rows({})[0][index] == "-"

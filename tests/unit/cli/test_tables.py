@@ -72,3 +72,38 @@ def test_a_table_into_a_pipe_is_never_cut() -> None:
 
 def test_an_empty_table_has_its_header() -> None:
     assert table(COLUMNS, []) == "NAME  SIZE  REASON"
+
+
+BELOW = (
+    Column("NAME"),
+    Column("A", spare=1),
+    Column("B", spare=2),
+    Column("WHY", folds=True, below=True, wanted=20),
+)
+
+
+def test_what_has_no_room_beside_the_others_stands_below_them() -> None:
+    rows = [
+        ("n" * 10, "a" * 10, "b" * 10, "because of this and that, and more"),
+        ("m", "a", "b", "-"),
+    ]
+    assert Layout(BELOW, rows, width=60).header.splitlines() == [
+        "NAME        A           B           WHY",
+    ]
+    narrow = Layout(BELOW, rows, width=36)
+    assert narrow.dropped == []
+    assert narrow.header.splitlines() == ["NAME        A           B", "  WHY"]
+    assert narrow.row(rows[0]).splitlines() == [
+        f"{'n' * 10}  {'a' * 10}  {'b' * 10}",
+        "  because of this and that, and more",
+    ]
+    assert narrow.row(rows[1]) == "m           a           b"
+    narrower = Layout(BELOW, rows, width=30)
+    assert narrower.dropped == ["B"]
+    assert narrower.row(rows[0]).splitlines()[1:] == ["  because of this and that,", "  and more"]
+
+
+def test_below_it_is_in_colour_too() -> None:
+    text = table(BELOW, [("n" * 30, "a" * 10, "b" * 10, "because of that")], width=60, colour=True)
+    assert safe(text).splitlines()[1] == "  WHY"
+    assert "\x1b[1m  WHY" in text

@@ -21,6 +21,14 @@ REQUEST: JsonObject = {
     "inputs": [{"name": "x", "datatype": "FP32", "shape": [2], "data": [1.5, 2.5]}]
 }
 
+# How far the fetch of a model's files is, as a replica of it says.
+TRANSFER: JsonObject = {
+    "done": 2**29,
+    "total": 5 * 2**28,
+    "bytesPerSecond": 118.0 * 2**20,
+    "secondsLeft": 6.5,
+}
+
 
 def condition(kind: str, status: str, reason: str, message: str) -> JsonObject:
     return {
@@ -48,6 +56,8 @@ def model(
         "lastError": None if ready else message,
         "unverified": None,
         "warnings": ["saved with an older version"] if ready else [],
+        "filesOnDisk": ready,
+        "transfer": None,
     }
     standing = condition("ModelReady", "True" if ready else "False", reason, message)
     return {
@@ -63,6 +73,20 @@ def model(
         },
         "status": {"conditions": [standing], "final": False, "replicas": [replica]},
     }
+
+
+def fetched(name: str, **transfer: Json) -> JsonObject:
+    """A new model, the files of which are fetched."""
+    thing = model(name, ready=False, reason="ModelProgressing", message="0 of 1 available")
+    status, spec = thing["status"], thing["spec"]
+    assert isinstance(status, dict)
+    assert isinstance(spec, dict)
+    assert isinstance(status["replicas"], list)
+    (replica,) = status["replicas"]
+    assert isinstance(replica, dict)
+    replica |= {"state": "cold", "lastError": None, "transfer": {**TRANSFER, **transfer}}
+    spec["storageUri"] = f"s3://models/{name}"
+    return thing
 
 
 def server(name: str) -> JsonObject:
@@ -81,6 +105,7 @@ def server(name: str) -> JsonObject:
         },
         "models": {"registered": 40, "resident": 12},
         "foreignModels": [],
+        "disk": {"used": 5 * 2**28, "coming": 2**29, "firm": 300 * 2**20, "budget": 10 * 2**30},
     }
     standing = condition("Ready", "True", "ServerReady", "1 of 1 replicas ready")
     return {

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
+from overbook.artifacts.transfer import Transferred
 from overbook.scheduler import bodies, status
+from overbook.scheduler.amounts import ModelBytes
 from overbook.scheduler.events import Event
-from overbook.scheduler.records import ForeignModel
+from overbook.scheduler.records import DiskUsage, ForeignModel
+from tests.unit.scheduler.described import description
 from tests.unit.scheduler.world import MB, World, a_report, replica
 
 
@@ -46,6 +51,8 @@ def test_a_model_nobody_reported_yet() -> None:
                     "lastError": None,
                     "unverified": None,
                     "warnings": [],
+                    "filesOnDisk": False,
+                    "transfer": None,
                 }
             ],
         },
@@ -83,8 +90,58 @@ def test_a_model_as_its_agent_reports_it() -> None:
             "lastError": 'said "no"\n',
             "unverified": None,
             "warnings": ['saved with "1.6"', "no workers"],
+            "filesOnDisk": True,
+            "transfer": None,
         }
     ]
+
+
+def test_a_model_whose_files_are_fetched() -> None:
+    world = World()
+    world.server()
+    world.hello()
+    world.apply("iris")
+    transfer = Transferred(done=5, total=None, rate=2.5, left=None)
+    world.report("mlserver/0", "iris", a_report(files_here=False, transfer=transfer))
+    (told,) = shown(world, "iris")["status"]["replicas"]
+    assert told["filesOnDisk"] is False
+    assert told["transfer"] == {
+        "done": 5,
+        "total": None,
+        "bytesPerSecond": 2.5,
+        "secondsLeft": None,
+    }
+    assert not faults(world, "iris")
+    world.report("mlserver/0", "iris", a_report(transfer=Transferred(8, 10, 2.5, 0.8)))
+    (told,) = shown(world, "iris")["status"]["replicas"]
+    assert told["transfer"] == {
+        "done": 8,
+        "total": 10,
+        "bytesPerSecond": 2.5,
+        "secondsLeft": 0.8,
+    }
+    world.report("mlserver/0", "iris", a_report())
+    (told,) = shown(world, "iris")["status"]["replicas"]
+    assert told["transfer"] is None
+
+
+def test_how_far_a_fetch_is_nobody_knows_while_its_agent_is_away() -> None:
+    world = World()
+    world.server()
+    world.hello()
+    world.apply("iris")
+    report = a_report(files_here=False, transfer=Transferred(8, 10, 2.5, 0.8))
+    world.report("mlserver/0", "iris", report)
+    world.bye("mlserver/0")
+    (told,) = shown(world, "iris")["status"]["replicas"]
+    assert told["transfer"] is None
+
+
+def faults(world: World, name: str) -> list[str]:
+    """In what a model is not as the API describes it."""
+    content = json.dumps(shown(world, name)).encode()
+    url = f"/api/v1/models/{name}"
+    return description().faults("GET", url, 200, "application/json", content)
 
 
 def test_where_nothing_is_declared_nothing_is_shown_as_declared() -> None:
@@ -97,7 +154,7 @@ def test_where_nothing_is_declared_nothing_is_shown_as_declared() -> None:
     assert bytes_shown(world, "iris") == {"declared": None, "measured": 7, "charged": 7}
 
 
-def bytes_shown(world: World, name: str) -> bodies.ModelBytes:
+def bytes_shown(world: World, name: str) -> ModelBytes:
     return shown(world, name)["status"]["replicas"][0]["bytes"]
 
 
@@ -131,6 +188,7 @@ def test_a_server() -> None:
             },
             "models": {"registered": 0, "resident": 0},
             "foreignModels": [],
+            "disk": None,
         }
     ]
     world.hello()
@@ -158,8 +216,16 @@ def test_a_server() -> None:
             "bytes": {"budget": 10 * MB, "registered": MB, "resident": 3, "process": 4, "base": 5},
             "models": {"registered": 1, "resident": 1},
             "foreignModels": [{"name": "theirs", "state": "ready", "bytes": None}],
+            "disk": None,
         }
     ]
+    world.server_report("mlserver/0", state="ready", disk=DiskUsage(4, 3, 2, 10))
+    found = status.server_object(server, replicas)
+    disk = found["status"]["replicas"][0]["disk"]
+    assert disk == {"used": 4, "coming": 3, "firm": 2, "budget": 10}
+    content = json.dumps(found).encode()
+    url = "/api/v1/servers/mlserver"
+    assert not description().faults("GET", url, 200, "application/json", content)
 
 
 def test_a_verdict_has_every_replica_in_numbers() -> None:

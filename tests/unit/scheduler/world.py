@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from overbook.artifacts.survey import Survey
+from overbook.artifacts.survey import NotNow, Survey
 from overbook.manifests.specs import ModelManifest, ServerManifest
 from overbook.manifests.validate import validate_object
 from overbook.placement import Provider, ReplicaId, Unseen
@@ -107,7 +107,7 @@ class World:
         self.settle()
         return applied
 
-    def looked(self, name: str, found: Survey | str = FILES) -> None:
+    def looked(self, name: str, found: Survey | NotNow | str = FILES) -> None:
         looked(self.state, name, self.model(name).needs.artifact, found)
         self.settle()
 

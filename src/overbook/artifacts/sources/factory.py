@@ -8,6 +8,7 @@ from typing import Final
 
 from overbook.artifacts.address import scheme_of
 from overbook.artifacts.archives import Bounds
+from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.sources.limits import FetchLimits
 from overbook.artifacts.sources.protocol import Source
 from overbook.artifacts.sources.rclone.identity import Machine
@@ -17,6 +18,7 @@ from overbook.artifacts.sources.web.http import HttpSource
 from overbook.artifacts.sources.web.hub.source import HubSource
 from overbook.artifacts.sources.web.mlflow import MlflowSource
 from overbook.artifacts.sources.web.registry.source import RegistrySource
+from overbook.manifests.problems import shown
 
 _RCLONE: Final = "rclone"
 
@@ -41,6 +43,12 @@ class Sources:
     def of(self, storage_uri: str) -> Source:
         """Raises SourceError for what is no address."""
         scheme, _ = scheme_of(storage_uri)
+        if scheme == "file":
+            raise SourceError(
+                Trouble.REFUSED,
+                f"{shown(storage_uri)} is a folder of whoever named it; expected an address that can be fetched from: "
+                "an MLflow server, for one, serves its artifacts with --serve-artifacts",
+            )
         kind = "http" if scheme in ("http", "https") else scheme
         kind = kind if kind in self._makers else _RCLONE
         if kind not in self._made:

@@ -45,12 +45,14 @@ class Listing:
     """All files of one artifact. ``pinned``: the address names this very content for all time: a commit, a digest, a
     version that cannot be written again; "" where another look may find something else.
 
-    ``whole``: it is a single object whose name says that it is an archive: it is to be unpacked.
+    ``whole``: it is a single object whose name says that it is an archive: it is to be unpacked. ``packed``: there are
+    archives among the files, and who brings them unpacks them.
     """
 
     files: tuple[RemoteFile, ...]
     pinned: str = ""
     whole: bool = False
+    packed: bool = False
 
     @property
     def bytes(self) -> int:

@@ -36,6 +36,10 @@ class Bounds:
     entries: int = MAX_ENTRIES
 
 
+class TooManyBytes(SourceError):
+    """More than the bounds allow; with others it may be unpacked."""
+
+
 def put(place: Place, member: Member) -> None:
     """Raises as `Place` does."""
     if member.kind == stat.S_IFDIR:
@@ -149,7 +153,7 @@ class Place:
     def _count(self, more: int) -> None:
         self._bytes += more
         if self._bytes > self.bounds.bytes:
-            raise SourceError(
+            raise TooManyBytes(
                 Trouble.REFUSED,
                 f"{self.source} has more than {self.bounds.bytes} bytes when it is unpacked, which is more than there "
                 "may be; expected a smaller model",

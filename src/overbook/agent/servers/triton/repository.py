@@ -73,16 +73,28 @@ def _build(staged: Path, contents: Contents, *, copy: bool) -> None:
         for path in contents.folder.iterdir():
             if path.name not in (_CONFIG, _BYTECODE):
                 _put(path, version / path.name, copy=copy)
-        # Where this is no folder Python writes no bytecode, which would look like a change of the model: the next
-        # ensemble that calls it would load it once more. A stub's interpreter takes no word from its environment.
-        (version / _BYTECODE).touch()
+        _keep_bytecode_out(version)
     for path in contents.beside:
         if path.name != _BYTECODE:
             _put(path, staged / path.name, copy=copy)
 
 
+def _keep_bytecode_out(folder: Path) -> None:
+    """Where this is no folder Python writes no bytecode, which would look like a change of the model: the next ensemble
+    that calls it would load it once more. A stub's interpreter takes no word from its environment.
+    """
+    (folder / _BYTECODE).touch()
+
+
 def _put(source: Path, target: Path, *, copy: bool) -> None:
-    if not copy:
+    if not copy and source.is_dir() and any(source.rglob("*.py")):
+        # Through a link to the folder the bytecode would get among the artifact's own files.
+        target.mkdir()
+        for each in source.iterdir():
+            if each.name != _BYTECODE:
+                _put(each, target / each.name, copy=False)
+        _keep_bytecode_out(target)
+    elif not copy:
         target.symlink_to(source.absolute())
     elif source.is_dir():
         shutil.copytree(source, target)

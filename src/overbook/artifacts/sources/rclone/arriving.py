@@ -1,4 +1,4 @@
-"""Reads a file while another process writes it: its digests are there when its last byte is. Blocking; in a thread.
+"""Reads a file while another process writes it: a digest is there when the last byte is. Blocking; a thread each.
 
 The kernel is asked to write out what came, so that making it durable at the end takes no time.
 """
@@ -10,7 +10,6 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 _CHUNK: Final = 1 << 20
@@ -20,28 +19,19 @@ _START_WRITING: Final = 2  # SYNC_FILE_RANGE_WRITE
 _LIBRARY: Final = ctypes.CDLL(None, use_errno=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Digests:
-    """Hex. ``md5``: "" where nobody wanted it."""
-
-    sha256: str
-    md5: str
-
-
 class Arriving:
-    """``descriptor``: of the file, readable; closed at the end of `follow`. ``size``: bytes that it is to have.
-    ``seen``: is told bytes as they come.
+    """One digest of a file. ``descriptor``: of it, readable, closed at the end of `follow`. ``size``: bytes that it is
+    to have. ``digest``: hashlib's name. ``seen``: is told bytes as they come.
     """
 
     def __init__(
-        self, descriptor: int, size: int, seen: Callable[[int], None], *, md5: bool
+        self, descriptor: int, size: int, digest: str, seen: Callable[[int], None]
     ) -> None:
         self.read = 0
         self._descriptor = descriptor
         self._size = size
         self._seen = seen
-        self._sha256 = hashlib.sha256()
-        self._md5 = hashlib.md5(usedforsecurity=False) if md5 else None
+        self._digest = hashlib.new(digest, usedforsecurity=False)
         self._written_out = 0
         self._last = threading.Event()
 
@@ -49,14 +39,14 @@ class Arriving:
         """Nobody writes any more: what is there is all. From any thread."""
         self._last.set()
 
-    def follow(self) -> Digests | None:
-        """Until all bytes are here, or there will be no more: None, then. Raises OSError."""
+    def follow(self) -> str | None:
+        """The digest in hex when all bytes are here; None when there will be no more. Raises OSError."""
         try:
             return self._follow()
         finally:
             os.close(self._descriptor)
 
-    def _follow(self) -> Digests | None:
+    def _follow(self) -> str | None:
         buffer = memoryview(bytearray(_CHUNK))
         while self.read < self._size:
             ended = self._last.is_set()
@@ -69,12 +59,10 @@ class Arriving:
                 return None
             else:
                 self._last.wait(_NAP_S)
-        return Digests(self._sha256.hexdigest(), self._md5.hexdigest() if self._md5 else "")
+        return self._digest.hexdigest()
 
     def _take(self, data: memoryview) -> None:
-        self._sha256.update(data)
-        if self._md5 is not None:
-            self._md5.update(data)
+        self._digest.update(data)
         self.read += len(data)
         self._seen(len(data))
         if self.read - self._written_out >= _WRITE_OUT:

@@ -10,16 +10,21 @@ import os
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from overbook.artifacts.sources.protocol import Progress, Received, RemoteFile
 from overbook.artifacts.sources.rclone import places
-from overbook.artifacts.sources.rclone.arriving import Arriving, Digests
+from overbook.artifacts.sources.rclone.arriving import Arriving
 from overbook.artifacts.sources.rclone.listing import md5_of
 from overbook.artifacts.sources.rclone.mismatch import Mismatch
 from overbook.artifacts.sources.rclone.program import Job, Program
 from overbook.artifacts.sources.rclone.remotes import Remote
 from overbook.artifacts.sources.rclone.sections import MAIN
 from overbook.artifacts.sources.rclone.troubles import explained
+
+# MD5 takes longer than to fetch the file from nearby. From so many bytes on it is left out where TLS, SSH or the same
+# machine keeps bytes from being changed on their way.
+_MD5_BELOW: Final = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,34 +38,46 @@ class Wish:
     progress: Progress
     rate: int | None
 
+    @property
+    def md5(self) -> str:
+        """That is to be compared; "" for none."""
+        needed = self.size < _MD5_BELOW or self.remote.plain
+        return md5_of(self.file) if needed else ""
+
 
 async def bring_large(program: Program, threads: Executor, wish: Wish) -> Received:
-    """Raises SourceError, Mismatch, OSError. Cancelling leaves what came in part."""
+    """Raises SourceError, Mismatch, OSError. Cancelling leaves what came in part.
+
+    That the object did not change meanwhile is only sure where its MD5 is compared: see `Wish.md5`.
+    """
     part = places.partial_folder(wish.into) / wish.file.name
     part.parent.mkdir(parents=True, exist_ok=True)
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(part, flags, 0o600)
     try:
-        digests = await _fill(program, threads, wish, descriptor)
+        sha256, *md5 = await _fill(program, threads, wish, descriptor)
     finally:
         os.close(descriptor)
-    md5 = md5_of(wish.file)
-    if md5 and digests.md5 != md5:
+    if md5 and md5[0] != wish.md5:
         # Going on behind wrong bytes would never make them right.
         part.unlink()
-        raise Mismatch(wish.file.name, f"its MD5 is {digests.md5}, not {md5}")
+        raise Mismatch(wish.file.name, f"its MD5 is {md5[0]}, not {wish.md5}")
     places.move(part, wish.into, wish.file.name)
-    return Received(wish.file.name, wish.size, digests.sha256)
+    return Received(wish.file.name, wish.size, sha256)
 
 
-async def _fill(program: Program, threads: Executor, wish: Wish, descriptor: int) -> Digests:
+async def _fill(
+    program: Program, threads: Executor, wish: Wish, descriptor: int
+) -> tuple[str, ...]:
+    """SHA-256, and MD5 where that is to be compared, in a thread each."""
     if os.fstat(descriptor).st_size > wish.size:
         os.ftruncate(descriptor, 0)
     have = os.fstat(descriptor).st_size
-    md5 = bool(md5_of(wish.file))
-    arriving = Arriving(os.dup(descriptor), wish.size, wish.progress, md5=md5)
+    readers = [Arriving(os.dup(descriptor), wish.size, "sha256", wish.progress)]
+    if wish.md5:
+        readers.append(Arriving(os.dup(descriptor), wish.size, "md5", lambda _: None))
     loop = asyncio.get_running_loop()
-    following = loop.run_in_executor(threads, arriving.follow)
+    following = [loop.run_in_executor(threads, each.follow) for each in readers]
     try:
         outcome = None
         if have < wish.size:
@@ -72,15 +89,16 @@ async def _fill(program: Program, threads: Executor, wish: Wish, descriptor: int
                 news=lambda: os.fstat(descriptor).st_size,
             )
             outcome = await program.run(wish.remote, job)
-        arriving.no_more()
-        digests = await asyncio.shield(following)
     finally:
-        arriving.no_more()
-    if digests is not None:
+        for each in readers:
+            each.no_more()
+    found = [await asyncio.shield(each) for each in following]
+    digests = tuple(each for each in found if each is not None)
+    if len(digests) == len(readers):
         return digests
     if outcome is not None and not outcome.well:
         raise explained(wish.remote, outcome)
-    raise Mismatch(wish.file.name, f"{arriving.read} bytes came, not {wish.size}")
+    raise Mismatch(wish.file.name, f"{readers[0].read} bytes came, not {wish.size}")
 
 
 def _arguments(wish: Wish, folder: str, have: int) -> list[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +23,7 @@ _HASHED: Final = frozenset(
     {"s3", GCS, "gcs", "azureblob", "b2", "swift", "drive", "onedrive", "box"}
 )
 _ASK: Final = ("lsjson", "--recursive", "--files-only", "--no-mimetype", "--use-server-modtime")
+_SWEEP: Final = ("--fast-list", "--filter-from", "{list}")
 _STAT: Final = ("lsjson", "--stat", "--no-mimetype", "--use-server-modtime")
 # Each folder by itself, so that those which nobody wants are not read.
 _BY_FOLDER: Final = ("--disable", "ListR", "--checkers", "16", "--filter-from", "{list}")
@@ -55,8 +56,10 @@ def question(remote: Remote, version: str) -> Question:
     return Question((*_asked(remote), *_BY_FOLDER, path), _rules(rules))
 
 
-def joint_question(remote: Remote, parent: str, named: Iterable[Named]) -> Question:
-    """For several in one folder; ``remote``: of any of them."""
+def joint_question(remote: Remote, parent: str, named: Sequence[Named], *, sweep: bool) -> Question:
+    """For several in one folder; ``remote``: of any of them. ``sweep``: by few requests, which also read all that is
+    beside them; else by one for each folder.
+    """
     rules = []
     for each in named:
         name = f"/{_escaped(each.name)}"
@@ -66,7 +69,8 @@ def joint_question(remote: Remote, parent: str, named: Iterable[Named]) -> Quest
         else:
             rules.append(f"+ {name}/**")
     rules.append("- *")
-    return Question((*_asked(remote), *_BY_FOLDER, f"{MAIN}:{parent}"), _rules(rules))
+    way = _SWEEP if sweep else _BY_FOLDER
+    return Question((*_asked(remote), *way, f"{MAIN}:{parent}"), _rules(rules))
 
 
 def _asked(remote: Remote) -> tuple[str, ...]:

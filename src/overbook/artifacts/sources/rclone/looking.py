@@ -6,6 +6,7 @@ What is not answered well together is asked by itself, as who may read one place
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 from collections import defaultdict
@@ -14,6 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Final
 
 from overbook.artifacts.errors import Trouble
@@ -26,7 +28,11 @@ from overbook.artifacts.sources.rclone.together import Bounds, Entry, Together
 from overbook.artifacts.walk import MAX_ENTRIES
 
 _CONCURRENT: Final = 4
-_TOGETHER: Final = Bounds(items=128, weight=128)
+_TOGETHER: Final = Bounds(items=1024, weight=1024)
+# Files of all that are asked for together.
+_MOST_OF_ALL: Final = 5 * MAX_ENTRIES
+# Seconds after which a folder surely holds much that nobody asked for.
+_SWEEP_S: Final = 10.0
 _ONE_OBJECT: Final = "limit to single files when using filters"
 _DATE: Final = re.compile(r"\\nDate: ([^\\\r\n]+)|^Date: (.+)$", re.MULTILINE)
 
@@ -101,10 +107,7 @@ class Looks:
         if len(entries) == 1:
             entries[0].give(None)
             return
-        first = entries[0].item
-        named = [asking.Named(each.item.name, each.item.version) for each in entries]
-        question = asking.joint_question(first.remote, first.parent, named)
-        files, outcome = await self._ask(first.remote, question)
+        files, outcome = await self._ask_jointly([each.item for each in entries])
         below: defaultdict[str, list[RemoteFile]] = defaultdict(list)
         single: dict[str, RemoteFile] = {}
         for file in files.found:
@@ -121,10 +124,30 @@ class Looks:
                 entry.give(asking.of_object(look.remote, single[look.name]))
             else:
                 found = asking.of_version(below[look.name], look.version)
-                entry.give(asking.of_folder(look.remote, found) if found else None)
+                if not (found or look.version):
+                    # The folder that it would be in was read: asking for it alone would tell no more.
+                    entry.fail(troubles.nothing_there(look.remote))
+                    continue
+                answered = 0 < len(found) <= MAX_ENTRIES
+                entry.give(asking.of_folder(look.remote, found) if answered else None)
 
-    async def _ask(self, remote: Remote, question: asking.Question) -> tuple[asking.Files, Outcome]:
-        files = asking.Files(MAX_ENTRIES)
+    async def _ask_jointly(self, looks: list[Look]) -> tuple[asking.Files, Outcome]:
+        """By reading the whole folder, which few requests do; folder by folder where that holds too much else, or
+        some want only one version.
+        """
+        first = looks[0]
+        named = [asking.Named(each.name, each.version) for each in looks]
+        question = partial(asking.joint_question, first.remote, first.parent, named)
+        if not any(each.version for each in looks):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_SWEEP_S):
+                    return await self._ask(first.remote, question(sweep=True), _MOST_OF_ALL)
+        return await self._ask(first.remote, question(sweep=False), _MOST_OF_ALL)
+
+    async def _ask(
+        self, remote: Remote, question: asking.Question, most: int = MAX_ENTRIES
+    ) -> tuple[asking.Files, Outcome]:
+        files = asking.Files(most)
         job = Job(question.arguments, listed=question.filters, take=files.take)
         return files, await self._program.run(remote, job)
 

@@ -7,6 +7,7 @@ fetched again. What is part of a file lies in a folder beside ``into``, and stay
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
@@ -23,12 +24,18 @@ def partial_folder(into: Path) -> Path:
 
 
 def new_batch_folder(into: Path) -> Path:
-    """For small files of several artifacts, of which ``into`` is one: not in its name, or it would go when that one is
-    through. Left behind by a process that was killed, and swept at the next start.
+    """For small files of several artifacts, of which ``into`` is one. Left behind by a process that was killed.
+
+    Its name is none of theirs: whoever has all of its files throws away what is called like it, and others have not.
     """
     folder = into.with_name(f"batch-{uuid.uuid4().hex}")
     folder.mkdir(mode=0o700)
     return folder
+
+
+def begun(into: Path) -> bool:
+    """Whether an earlier try has left anything."""
+    return into.exists() or partial_folder(into).exists()
 
 
 def whole(into: Path, files: Iterable[RemoteFile]) -> list[RemoteFile]:
@@ -52,6 +59,17 @@ def move(arrived: Path, into: Path, name: str) -> None:
     target = into / name
     target.parent.mkdir(parents=True, exist_ok=True)
     os.rename(arrived, target)
+
+
+def move_folder(arrived: Path, into: Path) -> bool:
+    """All of an artifact's files at once; whether that could be done. Raises OSError."""
+    try:
+        os.rename(arrived, into)
+    except OSError as error:
+        if error.errno in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}:
+            return False
+        raise
+    return True
 
 
 def remove_empty(folder: Path) -> None:

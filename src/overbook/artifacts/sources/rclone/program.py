@@ -38,7 +38,7 @@ _LINES: Final = 200
 _LINE_BYTES: Final = 64 * 1024
 # What Go's garbage collector aims at, not a limit.
 _MEMORY: Final = "48MiB"
-_LOOKS_S: Final = 0.25
+_LOOKS_S: Final = 0.5
 _ALWAYS: Final = (
     *("--use-json-log", "--log-level", "NOTICE", "--stats", "0"),
     *("--ask-password=false", "--auto-confirm"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import urlsplit
 
 from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.secrets.remote import RemoteSecret
@@ -49,6 +50,14 @@ class Remote:
     def own_identity(self) -> bool:
         """Whether no secret and no configuration has anything to do with it."""
         return self.who == _OWN
+
+    @property
+    def plain(self) -> bool:
+        """Whether bytes come over a network that nothing protects: without TLS, from another machine."""
+        endpoint = urlsplit(self.parameters.get("endpoint", ""))
+        host = endpoint.hostname or ""
+        near = host == "localhost" or host.startswith("127.") or host == "::1"
+        return endpoint.scheme == "http" and not near
 
     @property
     def buckets(self) -> bool:

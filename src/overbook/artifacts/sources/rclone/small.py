@@ -11,6 +11,9 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
+import uuid
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -58,12 +61,16 @@ SmallEntry = Entry[SmallFiles, tuple[Received, ...]]
 
 
 class _Coming:
-    """What of one artifact's files has come so far, in the folder of the batch."""
+    """What of one artifact's files has come so far, in the folder of the batch. ``shared``: paths there that others
+    want as well, such as what is at the top of several versions.
+    """
 
     def __init__(self, wanted: SmallFiles, batch: Path, root: str) -> None:
         self.wanted = wanted
         self.paths = {each.name: _below(root, each.origin) for each in wanted.files}
+        self.shared: frozenset[str] = frozenset()
         self._batch = batch
+        self._folder = batch / _below(root, wanted.remote.path)
         self._open = dict(self.paths)
         self._told = 0
         self._whole = 0
@@ -88,13 +95,26 @@ class _Coming:
 
     def take(self) -> tuple[Received, ...]:
         """Checks all files and gives them their names; blocking. Raises Mismatch, OSError."""
-        received = []
-        for file in self.wanted.files:
-            path = self._batch / self.paths[file.name]
-            digest = _checked(path, file)
-            places.move(path, self.wanted.into, file.name)
-            received.append(Received(file.name, file.size or 0, digest))
+        received = [
+            Received(each.name, each.size or 0, _checked(self._batch / self.paths[each.name], each))
+            for each in self.wanted.files
+        ]
+        alone = self._folder != self._batch and self.shared.isdisjoint(self.paths.values())
+        # Where all of it is new here, its folder is just what it needs.
+        if not (
+            alone and self._folder.is_dir() and places.move_folder(self._folder, self.wanted.into)
+        ):
+            for each in self.wanted.files:
+                self._move(each.name, self._batch / self.paths[each.name])
         return tuple(received)
+
+    def _move(self, name: str, path: Path) -> None:
+        if self.paths[name] in self.shared:
+            # Each has its own: who changes one changes no other.
+            own = self._batch / uuid.uuid4().hex
+            shutil.copyfile(path, own)
+            path = own
+        places.move(path, self.wanted.into, name)
 
     def missing(self) -> tuple[str, ...]:
         """Paths of those that are not here, or only in part."""
@@ -115,7 +135,11 @@ async def bring_small(
     batch = places.new_batch_folder(first.into)
     try:
         coming = [_Coming(each.item, batch, root) for each in entries]
-        listed = "".join(f"{path}\0" for each in coming for path in each.paths.values())
+        counts = Counter(path for each in coming for path in each.paths.values())
+        shared = frozenset(path for path, count in counts.items() if count > 1)
+        for each in coming:
+            each.shared = shared
+        listed = "".join(f"{path}\0" for path in counts)
         limit = () if rate is None else ("--bwlimit", f"{rate}B")
         job = Job(
             (*_COPY, *limit, f"{MAIN}:{root}", str(batch)),
@@ -126,7 +150,7 @@ async def bring_small(
         for entry, one in zip(entries, coming, strict=True):
             await _answer(entry, one, outcome, threads)
     finally:
-        places.remove(batch)
+        await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, places.remove, batch))
 
 
 async def _answer(entry: SmallEntry, coming: _Coming, outcome: Outcome, threads: Executor) -> None:

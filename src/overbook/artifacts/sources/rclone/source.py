@@ -16,7 +16,6 @@ from overbook.artifacts.sources.rclone import own_configuration, places
 from overbook.artifacts.sources.rclone.addresses import bad_address, parsed
 from overbook.artifacts.sources.rclone.identity import Machine
 from overbook.artifacts.sources.rclone.large import Wish, bring_large
-from overbook.artifacts.sources.rclone.listing import md5_of
 from overbook.artifacts.sources.rclone.looking import Looks
 from overbook.artifacts.sources.rclone.mismatch import Mismatch
 from overbook.artifacts.sources.rclone.program import Patience, Program, found
@@ -61,9 +60,11 @@ class RcloneSource:
         progress: Progress,
     ) -> tuple[Received, ...]:
         remote = await self._remote(wanted, secret)
-        whole = await asyncio.to_thread(places.whole, into, listing.files)
+        begun = places.begun(into)
+        whole = await asyncio.to_thread(places.whole, into, listing.files) if begun else []
         progress(sum(each.size or 0 for each in whole))
-        missing = [each for each in listing.files if each not in set(whole)]
+        here = set(whole)
+        missing = [each for each in listing.files if each not in here]
         try:
             came = await self._bring_all(remote, missing, into, progress)
         except Mismatch as mismatch:
@@ -73,12 +74,14 @@ class RcloneSource:
                 raise
             gone = Mismatch(remote.path, "it is not there any more")
             raise await self._what_happened(remote, wanted, listing, gone) from error
-        if any(_is_large(each) and not md5_of(each) for each in missing):
-            # Nothing else tells whether all of it was of one version.
+        large = [each for each in missing if _is_large(each)]
+        if large:
+            # Not all have a hash that was compared: nothing else tells whether all of it was of one version.
             again = await self._looks.look_alone(remote, wanted.version)
             if again.fingerprint != listing.fingerprint:
                 raise _changed(remote, "it has other files now")
-        await asyncio.to_thread(places.remove_empty, places.partial_folder(into))
+        if begun or large:
+            await asyncio.to_thread(places.remove_empty, places.partial_folder(into))
         return (*(Received(each.name, each.size or 0) for each in whole), *came)
 
     async def _remote(self, wanted: Wanted, secret: RemoteSecret | None) -> Remote:

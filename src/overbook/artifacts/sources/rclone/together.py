@@ -42,12 +42,12 @@ class Entry(Generic[Item, Answer]):
 
 @dataclass(slots=True)
 class _Group(Generic[Item, Answer]):
-    entries: list[Entry[Item, Answer]] = field(default_factory=list)
-    task: asyncio.Task[None] | None = None
+    """``inside``: how many have not left."""
 
-    @property
-    def weight(self) -> int:
-        return sum(each.weight for each in self.entries)
+    entries: list[Entry[Item, Answer]] = field(default_factory=list)
+    weight: int = 0
+    inside: int = 0
+    task: asyncio.Task[None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +84,14 @@ class Together(Generic[Item, Answer]):
             group.task = asyncio.create_task(self._go(place, group), name=f"{type(item).__name__}s")
         entry: Entry[Item, Answer] = Entry(item, weight)
         group.entries.append(entry)
+        group.weight += weight
+        group.inside += 1
         try:
             return await entry.answer
         finally:
-            # Where this was cancelled its future is done as well. The last to leave sees to the end of the work.
-            if group.task is not None and not any(each.waiting for each in group.entries):
+            group.inside -= 1
+            if group.inside == 0 and group.task is not None:
+                # The last to leave sees to the end of the work; cancelled, it is wanted by nobody.
                 self._close(place, group)
                 if entry.answer.cancelled():
                     group.task.cancel()

@@ -17,6 +17,7 @@ from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.secrets.remote import RemoteSecret
 from overbook.artifacts.sources.protocol import Listing, Progress, Received, RemoteFile, Wanted
 from overbook.artifacts.sources.web import versions
+from overbook.artifacts.sources.web.archive_names import is_archive
 from overbook.artifacts.sources.web.autoindex import children, quoted
 from overbook.artifacts.sources.web.connect.addresses import checked, shown
 from overbook.artifacts.sources.web.download import Answer, Downloader, Question
@@ -25,7 +26,6 @@ from overbook.artifacts.sources.web.http_secret import http_headers
 from overbook.artifacts.sources.web.together import together
 from overbook.artifacts.sources.web.walk import Entry, all_files
 
-_ARCHIVES: Final = (".tar", ".tar.gz", ".tgz", ".zip")
 _SIDE_BY_SIDE: Final = 8
 # By these a server may say that it does not know HEAD, or that an address is signed for GET alone.
 _NO_HEAD: Final = frozenset({400, 403, 404, 405, 501})
@@ -61,7 +61,7 @@ class HttpSource:
         if _is_folder(place.url, answer.url):
             return await self._folder(place, wanted.version)
         name = unquote(place.url.raw_path.rpartition("/")[2], errors="surrogateescape")
-        archive = name.lower().endswith(_ARCHIVES)
+        archive = is_archive(name)
         if wanted.version and not archive:
             raise SourceError(
                 Trouble.NOT_FOUND,

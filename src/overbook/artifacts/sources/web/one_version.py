@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.sources.protocol import RemoteFile
+from overbook.artifacts.versions import belongs
 
 
 def of_version(address: str, files: Sequence[RemoteFile], version: str) -> tuple[RemoteFile, ...]:
@@ -15,10 +16,10 @@ def of_version(address: str, files: Sequence[RemoteFile], version: str) -> tuple
     """
     if not version:
         return tuple(files)
-    within = f"{version}/"
-    if not any(each.name.startswith(within) for each in files):
+    found = tuple(each for each in files if belongs(each.name, version))
+    if not any("/" in each.name for each in found):
         raise no_such_version(address, version)
-    return tuple(each for each in files if "/" not in each.name or each.name.startswith(within))
+    return found
 
 
 def no_such_version(address: str, version: str) -> SourceError:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from overbook.artifacts.errors import SourceError, Trouble
+from overbook.artifacts.versions import is_version
 
 FILES: Final = 20_000
 DEPTH: Final = 20
@@ -35,7 +36,7 @@ async def all_files(
             for entry in await entries_of(folder):
                 if not entry.folder:
                     found.append(Entry(folder + entry.name, False, entry.size))
-                elif not version or folder or entry.name == version:
+                elif not version or folder or is_version(entry.name, version):
                     deeper.append(f"{folder}{entry.name}/")
             if len(found) + len(deeper) > FILES:
                 raise SourceError(
@@ -52,7 +53,7 @@ async def all_files(
 
 
 def _require_some(what: str, found: list[Entry], version: str) -> None:
-    if version and not any(each.name.startswith(f"{version}/") for each in found):
+    if version and not any("/" in each.name for each in found):
         raise SourceError(
             Trouble.NOT_FOUND, f"{what}: no folder {version} with files in it is listed"
         )

@@ -62,6 +62,23 @@ def test_bytecode_and_another_configuration_stay_behind(tmp_path: Path) -> None:
     assert (version / "__pycache__").read_bytes() == b""
 
 
+def test_a_package_of_the_model_is_a_folder_of_links_in_which_no_bytecode_gets_into_the_artifact(
+    tmp_path: Path,
+) -> None:
+    source = artifact(tmp_path / "a", helper__data="")
+    (source / "helper" / "deep").mkdir()
+    (source / "helper" / "deep" / "code.py").write_text("x = 1")
+    (source / "helper" / "__pycache__").mkdir()
+    publish(tmp_path / "models", "m", contents(source), copy=False)
+    helper = tmp_path / "models" / "m" / "1" / "helper"
+    assert not helper.is_symlink()
+    assert (helper / "deep" / "code.py").is_symlink()
+    assert (helper / "deep" / "code.py").read_text() == "x = 1"
+    for folder in (helper, helper / "deep"):
+        with pytest.raises(FileExistsError):
+            (folder / "__pycache__").mkdir()
+
+
 def test_a_folder_may_go_in_as_one(tmp_path: Path) -> None:
     source = artifact(tmp_path / "a", model="")
     publish(tmp_path / "models", "m", contents(source, as_one="model.savedmodel"), copy=False)

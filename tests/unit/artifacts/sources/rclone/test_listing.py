@@ -41,7 +41,8 @@ def test_of_a_version_only_its_folder_is_read() -> None:
 
 
 def test_several_are_asked_for_by_name() -> None:
-    asked = listing.joint_question(S3, "bucket/models", [Named("a"), Named("b*", "v2")])
+    named = [Named("a"), Named("b*", "v2")]
+    asked = listing.joint_question(S3, "bucket/models", named, sweep=False)
     assert asked.arguments[-1] == "source:bucket/models"
     assert asked.filters.decode().splitlines() == [
         "+ /a",
@@ -51,6 +52,10 @@ def test_several_are_asked_for_by_name() -> None:
         "+ /b\\*/v2/**",
         "- *",
     ]
+    assert "--fast-list" not in asked.arguments
+    swept = listing.joint_question(S3, "bucket/models", named, sweep=True)
+    assert "--fast-list" in swept.arguments
+    assert swept.filters == asked.filters
 
 
 def test_an_answer_is_read_while_it_comes() -> None:

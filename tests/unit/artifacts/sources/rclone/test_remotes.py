@@ -131,3 +131,18 @@ def test_a_remote_of_sftp_by_its_name_has_its_own_paths() -> None:
 def test_what_is_no_port() -> None:
     with pytest.raises(SourceError, match="'x' is no port"):
         remote("sftp://host:x/a")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "plain"),
+    [
+        ("", False),
+        ("https://minio:9000", False),
+        ("http://minio:9000", True),
+        ("http://127.0.0.1:9000", False),
+        ("http://[::1]:9000", False),
+        ("http://localhost:9000", False),
+    ],
+)
+def test_whose_bytes_can_be_changed_on_their_way(endpoint: str, plain: bool) -> None:
+    assert remote("s3://b/a", secret(parameters={"endpoint": endpoint})).plain is plain

@@ -66,7 +66,7 @@ class RegistrySource:
         access = access_by(address, secret)
         layers = await self._asked(address, access, partial(_look, address))
         if layers.tars:
-            return Listing(layers.files, pinned=address.digest)
+            return Listing(layers.files, pinned=address.digest, packed=True)
         if len(layers.files) == 1 and is_archive(layers.files[0].name):
             return Listing(layers.files, pinned=address.digest, whole=True)
         files = of_version(str(address), layers.files, wanted.version)

@@ -1,0 +1,64 @@
+"""What is told of models' files: that they came, what that took, and that they left."""
+
+from __future__ import annotations
+
+from overbook.agent.uses import users
+from overbook.artifacts.transfer import Brought, Transferred
+from tests.unit.agent.virtual_time import in_virtual_time, settle
+from tests.unit.agent.world import A, B, World, spec, world
+
+
+def told(made: World, reason: str) -> list[tuple[str, str]]:
+    return [(each.model, each.message) for each in made.notices.events if each.reason == reason]
+
+
+@in_virtual_time
+async def test_a_fetch_from_elsewhere_is_told_and_a_copy_is_not() -> None:
+    async with world() as made:
+        uri = spec(A).storage_uri
+        made.cache.took[uri] = Brought(2048, 2.0)
+        await made.assign(spec(A), spec(B))
+        assert told(made, "ArtifactFetched") == [(A, f"2KiB from {uri} in 2 s (1KiB/s)")]
+
+
+@in_virtual_time
+async def test_who_follows_a_model_hears_that_its_files_left() -> None:
+    async with world() as made:
+        await made.assign(spec(A), spec(B))
+        content = made.assignments.assigned[A].content
+        assert content is not None
+        digest = content.artifact.digest
+        made.cache.left.add(digest)
+        made.notices.dirty.clear()
+        made.agent.files_left(digest)
+        made.agent.files_left("of nobody")
+        assert [model for model, _ in told(made, "FilesLeft")] == [A]
+        assert made.notices.dirty == {A}
+        assert (made.report(A).files_here, made.report(B).files_here) == (False, True)
+
+
+@in_virtual_time
+async def test_models_with_the_same_files_have_them_together() -> None:
+    async with world() as made:
+        made.cache.digests = {spec(A).storage_uri: "same", spec(B).storage_uri: "same"}
+        await made.assign(spec(A), spec(B))
+        await settle()
+        assigned = made.assignments.assigned.values()
+        assert sorted(users(assigned, "same")) == [A, B]
+        assert users(assigned, "other") == []
+
+
+@in_virtual_time
+async def test_a_report_says_how_far_the_fetch_is() -> None:
+    async with world() as made:
+        uri = spec(A).storage_uri
+        made.cache.seconds[uri] = 5.0
+        made.cache.transfers[uri] = Transferred(5, None, 2.5, None)
+        await made.assign(spec(A))
+        transfer = made.report(A).transfer
+        assert (transfer.done, transfer.HasField("total"), transfer.bytes_per_second) == (
+            5,
+            False,
+            2.5,
+        )
+        assert not made.report(A).files_here

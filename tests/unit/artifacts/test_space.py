@@ -1,0 +1,192 @@
+"""Room on the disk: made, waited for with an end, and refused in numbers."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from overbook.artifacts.disk import Hold, Kept
+from overbook.artifacts.errors import SourceError, Trouble
+from overbook.artifacts.space import PATIENCE, Disk, Space
+from tests.unit.agent.virtual_time import in_virtual_time, settle
+
+
+class Contents:
+    """What is on the disk, by name."""
+
+    def __init__(self, **kept: tuple[int, Hold]) -> None:
+        self.kept = {name: Kept(name, size, hold, 0.0) for name, (size, hold) in kept.items()}
+        self.doomed: list[str] = []
+        self.discarding = 0.0
+        self.fails: OSError | None = None
+        self.space = Space(
+            100,
+            Disk(self.look, self.used, self.all, self.doomed.extend, self.discard),
+            now=lambda: 1000.0,
+        )
+
+    async def look(self) -> None:
+        await asyncio.sleep(0)
+
+    def used(self) -> int:
+        return sum(each.bytes for each in self.kept.values())
+
+    def all(self) -> list[Kept]:
+        return list(self.kept.values())
+
+    async def discard(self, names: tuple[str, ...]) -> None:
+        await asyncio.sleep(self.discarding)
+        if self.fails is not None:
+            raise self.fails
+        for each in names:
+            del self.kept[each]
+
+    def hold(self, name: str, hold: Hold) -> None:
+        self.kept[name] = self.kept[name]._replace(hold=hold)
+        self.space.changed()
+
+
+async def taken(space: Space, needed: int, seconds: float = 0.0) -> None:
+    async with space.room(needed, "model"):
+        await asyncio.sleep(seconds)
+
+
+@in_virtual_time
+async def test_room_that_is_there_is_given_and_given_back() -> None:
+    made = Contents(a=(40, Hold.NONE))
+    async with made.space.room(60, "model"):
+        assert made.space.usage().coming == 60
+    assert made.space.usage().coming == 0
+    assert made.doomed == []
+
+
+@in_virtual_time
+async def test_others_leave_for_it_before_the_block_begins() -> None:
+    made = Contents(a=(40, Hold.NONE), b=(40, Hold.FIRM))
+    made.discarding = 2.0
+    async with made.space.room(60, "model"):
+        assert set(made.kept) == {"b"}
+        usage = made.space.usage()
+        assert (usage.used, usage.coming, usage.firm, usage.budget) == (40, 60, 40, 100)
+
+
+@in_virtual_time
+async def test_what_can_never_be_is_refused_for_good() -> None:
+    with pytest.raises(SourceError, match="more than the whole cache may") as raised:
+        await taken(Contents().space, 101)
+    assert raised.value.trouble is Trouble.REFUSED
+
+
+@in_virtual_time
+async def test_what_is_in_memory_or_pinned_is_told_at_once() -> None:
+    made = Contents(a=(60, Hold.FIRM))
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(SourceError, match="60 bytes are of models in memory or pinned") as raised:
+        await taken(made.space, 50)
+    assert raised.value.trouble is Trouble.NO_SPACE
+    assert asyncio.get_running_loop().time() == began
+
+
+@in_virtual_time
+async def test_a_shortage_that_ends_is_waited_for() -> None:
+    made = Contents(a=(60, Hold.BRIEFLY))
+    waiting = asyncio.create_task(taken(made.space, 50))
+    await asyncio.sleep(5)
+    assert not waiting.done()
+    made.hold("a", Hold.NONE)
+    await waiting
+    assert made.doomed == ["a"]
+
+
+@in_virtual_time
+async def test_an_end_that_nobody_tells_of_is_seen_all_the_same() -> None:
+    made = Contents(a=(60, Hold.BRIEFLY))
+    waiting = asyncio.create_task(taken(made.space, 50))
+    await asyncio.sleep(5)
+    made.kept["a"] = made.kept["a"]._replace(hold=Hold.NONE)
+    began = asyncio.get_running_loop().time()
+    await waiting
+    assert asyncio.get_running_loop().time() - began <= 0.5
+
+
+@in_virtual_time
+async def test_a_shortage_that_does_not_end_is_told_in_time_to_all_who_wait() -> None:
+    made = Contents(a=(60, Hold.BRIEFLY))
+    began = asyncio.get_running_loop().time()
+    found = await asyncio.gather(
+        *(taken(made.space, 50) for _ in range(20)), return_exceptions=True
+    )
+    assert asyncio.get_running_loop().time() - began == PATIENCE
+    for each in found:
+        assert isinstance(each, SourceError)
+        assert each.trouble is Trouble.NO_SPACE
+        assert each.passing
+    assert made.space.usage().coming == 0
+
+
+@in_virtual_time
+async def test_many_who_wait_get_it_one_after_the_other() -> None:
+    made = Contents()
+    await asyncio.gather(*(taken(made.space, 60, seconds=1.0) for _ in range(10)))
+    assert made.space.usage().coming == 0
+
+
+@in_virtual_time
+async def test_a_small_one_need_not_wait_for_a_large_one() -> None:
+    made = Contents(a=(60, Hold.BRIEFLY))
+    large = asyncio.create_task(taken(made.space, 50))
+    await asyncio.sleep(1)
+    await taken(made.space, 40)
+    large.cancel()
+    await asyncio.wait({large})
+    assert made.space.usage().coming == 0
+
+
+@in_virtual_time
+async def test_who_has_room_already_does_not_wait_for_more() -> None:
+    made = Contents()
+
+    async def both() -> None:
+        async with made.space.room(40, "archive"):
+            await asyncio.sleep(0)  # until the other one has some, too
+            async with made.space.room_at_once(40, "unpacked"):
+                await asyncio.sleep(1)
+
+    found = await asyncio.gather(both(), both(), return_exceptions=True)
+    assert sum(each is None for each in found) == 1
+    assert sum(isinstance(each, SourceError) and each.passing for each in found) == 1
+
+
+@in_virtual_time
+async def test_leaving_that_fails_takes_no_room() -> None:
+    made = Contents(a=(60, Hold.NONE))
+    made.fails = OSError("input/output error")
+    with pytest.raises(OSError, match="input/output"):
+        await taken(made.space, 50)
+    assert made.space.usage().coming == 0
+
+
+@in_virtual_time
+async def test_cancelling_while_others_leave_takes_no_room() -> None:
+    made = Contents(a=(60, Hold.NONE))
+    made.discarding = 10.0
+    waiting = asyncio.create_task(taken(made.space, 50))
+    await asyncio.sleep(1)
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    assert made.space.usage().coming == 0
+
+
+@in_virtual_time
+async def test_what_is_over_a_smaller_budget_leaves_as_far_as_it_may() -> None:
+    made = Contents(a=(90, Hold.FIRM), b=(30, Hold.NONE), c=(30, Hold.BRIEFLY))
+    await made.space.trim()
+    assert set(made.kept) == {"a", "c"}
+    made.hold("c", Hold.NONE)
+    made.hold("a", Hold.NONE)
+    await made.space.trim()
+    assert set(made.kept) in ({"a"}, {"c"})
+    await settle()
+    await made.space.trim()
+    assert len(made.kept) == 1
