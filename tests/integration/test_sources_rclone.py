@@ -243,7 +243,8 @@ async def test_gs_by_a_secret_of_another_type(served: S3Store, tmp_path: Path) -
 
 
 def by_password(**more: str) -> RemoteSecret:
-    return RemoteSecret("files", "sftp", "sftp", {"pass": obscured(PASSWORD)} | more)
+    parameters = {"pass": obscured(PASSWORD), "known_hosts_file": ""} | more
+    return RemoteSecret("files", "sftp", "sftp", parameters)
 
 
 async def test_sftp(files: SftpStore, tmp_path: Path) -> None:
@@ -285,6 +286,12 @@ async def test_what_sftp_refuses(files: SftpStore, tmp_path: Path) -> None:
             "/models/a",
             Trouble.BAD_SECRET,
             "secret 'files': neither its pass nor its key lets user 'keeper' in",
+        ),
+        (
+            RemoteSecret("files", "sftp", "sftp", {"pass": obscured(PASSWORD)}),
+            "/models/a",
+            Trouble.NOT_TRUSTED,
+            "no host is known",
         ),
         (
             by_password(known_hosts_file=str(tmp_path / "stranger")),

@@ -162,7 +162,8 @@ class Fetches:
         ):
             return _content(spec, cache.artifact(known, asked.fingerprint), facts)
         async with cache.fetched(asked) as artifact:
-            if asked.fingerprint and artifact.fingerprint not in ("", asked.fingerprint):
+            other = known is not None and known.digest != artifact.digest
+            if other and artifact.fingerprint not in ("", asked.fingerprint):
                 self._ports.notices.artifact_changed(spec.name, spec.storage_uri)
             if artifact.brought is not None:
                 self._ports.notices.artifact_fetched(spec.name, spec.storage_uri, artifact.brought)

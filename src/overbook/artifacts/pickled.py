@@ -62,5 +62,6 @@ def refuse_pickles(folder: Path, check_stopped: CheckStopped = never) -> None:
     raise SourceError(
         Trouble.REFUSED,
         f"pickles are code, and denyPickle refuses them: {named}{others}; save the model "
-        "in a format without code (ONNX, safetensors, or its library's own), or allow pickles by removing denyPickle",
+        "in a format without code (ONNX, safetensors, or its library's own), or leave out --deny-pickle and the "
+        "Server's denyPickle",
     )

@@ -117,7 +117,12 @@ def sftp(machine: Machine) -> dict[str, str]:
     keys = [folder / name for name in ("id_ed25519", "id_ecdsa", "id_rsa")]
     key = next((str(each) for each in keys if machine.exists(each)), "")
     # A file that is missing knows nobody: then nobody is trusted.
-    return {"known_hosts_file": str(folder / "known_hosts")} | _given(key_file=key)
+    return {"known_hosts_file": str(known_hosts(machine))} | _given(key_file=key)
+
+
+def known_hosts(machine: Machine) -> Path:
+    """The file with the keys of hosts that this user knows."""
+    return machine.home / ".ssh" / "known_hosts"
 
 
 def environment_of_stranger(machine: Machine, *, clouds: bool) -> dict[str, str]:

@@ -86,7 +86,7 @@ def remote_of(
 ) -> Remote:
     """Raises SourceError. ``configuration``: of the agent's user."""
     if secret is not None:
-        sections = _by_secret(address, secret)
+        sections = _by_secret(address, secret, machine)
         who = f"secret {shown(secret.secret)}"
     elif address.scheme in configuration:
         sections = _by_configuration(address, configuration, machine)
@@ -104,7 +104,7 @@ def remote_of(
     return Remote(address.uri, path, kind, who, sections, tuple(sorted(environment.items())))
 
 
-def _by_secret(address: Address, secret: RemoteSecret) -> tuple[Section, ...]:
+def _by_secret(address: Address, secret: RemoteSecret, machine: Machine) -> tuple[Section, ...]:
     named = f"secret {shown(secret.secret)}"
     if secret.name != address.scheme and secret.type not in TYPES.get(address.scheme, ()):
         raise SourceError(
@@ -118,8 +118,12 @@ def _by_secret(address: Address, secret: RemoteSecret) -> tuple[Section, ...]:
             f"{shown(address.uri)}: {named} is a remote of type {shown(secret.type)}, which is not read from here; "
             "expected a store of its own, such as s3",
         )
+    parameters = dict(secret.parameters)
+    if secret.type == "sftp":
+        # A password is not for whoever answers; an empty value says that it is.
+        parameters.setdefault("known_hosts_file", str(identity.known_hosts(machine)))
     try:
-        return (_completed(section("source", secret.type, secret.parameters), address),)
+        return (_completed(section("source", secret.type, parameters), address),)
     except Unwritable as error:
         raise SourceError(Trouble.BAD_SECRET, f"{shown(address.uri)}: {named}: {error}") from None
 
