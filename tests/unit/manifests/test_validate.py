@@ -64,6 +64,7 @@ def test_a_full_model() -> None:
             keepAlive="10m",
             activationTimeout="90s",
             artifactVersion=7,
+            refresh="1h",
         )
     ).manifest
     assert isinstance(manifest, ModelManifest)
@@ -81,7 +82,7 @@ def test_a_full_model() -> None:
         7,
     )
     assert (spec.pinned, spec.priority, spec.keep_alive_seconds) == (True, 3, 600.0)
-    assert spec.activation_timeout_seconds == 90.0
+    assert (spec.activation_timeout_seconds, spec.refresh_seconds) == (90.0, 3600.0)
 
 
 def test_defaults_of_a_model() -> None:
@@ -180,6 +181,20 @@ def test_values_are_frozen() -> None:
     manifest = validate_object(model()).manifest
     with pytest.raises(ValueError, match="frozen"):
         manifest.spec = manifest.spec
+
+
+@pytest.mark.parametrize("given", [0, "0s", 10, "10s"])
+def test_how_often_an_address_may_be_asked(given: str | int) -> None:
+    manifest = validate_object(model(refresh=given)).manifest
+    assert isinstance(manifest, ModelManifest)
+    assert manifest.spec.refresh_seconds in (0.0, 10.0)
+
+
+@pytest.mark.parametrize("given", ["9s", 0.5])
+def test_an_address_is_not_asked_all_the_time(given: str | float) -> None:
+    assert problems(model(refresh=given)) == [
+        f"spec.refresh: {given!r} asks too often; expected at least 10 s, or 0 for never"
+    ]
 
 
 def test_every_problem_is_said_at_once() -> None:
