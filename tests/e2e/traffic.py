@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import grpc
 import grpc.aio
@@ -127,3 +128,19 @@ async def run_all(
         for _ in range(concurrency):
             tasks.create_task(work())
     return tally
+
+
+async def skewed(
+    port: int, models: Sequence[TrainedModel], requests: int, *, concurrency: int, alpha: float
+) -> Tally:
+    """So many requests, over both protocols in turn, to models of which some are popular."""
+    caller = Caller(port)
+    sequence = zipf_sequence(len(models), requests, alpha=alpha, seed=5)
+    jobs = [
+        partial(caller.rest if number % 2 else caller.grpc, models[chosen])
+        for number, chosen in enumerate(sequence)
+    ]
+    try:
+        return await run_all(jobs, concurrency=concurrency)
+    finally:
+        await caller.close()
