@@ -141,9 +141,14 @@ class Fetches:
     def _progress(self, spec: pb.AssignedModel) -> _Ticking:
         """While it runs, whoever follows the model is told how far the fetch is."""
         asked, cache, notices = asked_by(spec), self._ports.cache, self._ports.notices
+        told = (0, 0)
 
         def tick() -> None:
-            if cache.transferred(asked) is not None:
+            nonlocal told
+            at = cache.transferred(asked)
+            # Of many that wait for their turn at a source nothing comes for long.
+            if at is not None and (at.done, round(at.rate)) != told:
+                told = (at.done, round(at.rate))
                 notices.changed(spec.name)
 
         return _Ticking(tick)

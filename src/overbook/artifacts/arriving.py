@@ -94,10 +94,11 @@ class Arrivals:
                 found = await _stoppable(
                     lambda check: copy_artifact(Path(path), tree, check, version)
                 )
-                async with self._published(tree, found, began, _nobody) as content:
+                async with self._published(tree, found, began, _nobody, key) as content:
                     yield Arrived(content, seen.fingerprint)
-            finally:
+            except BaseException:
                 await asyncio.to_thread(self._folder.drop_incoming, key)
+                raise
 
     @asynccontextmanager
     async def fetched(
@@ -128,20 +129,21 @@ class Arrivals:
                     found,
                     began,
                     lambda content: announce(Arrived(content, listing.fingerprint)),
+                    key,
                 ) as content,
             ):
-                await asyncio.to_thread(self._folder.drop_incoming, key)
                 yield Arrived(content, listing.fingerprint, transfer.ended(time.monotonic()))
         finally:
             self._folder.rest(key)
 
     @asynccontextmanager
     async def _collecting(self, key: str) -> AsyncIterator[None]:
-        """What is left of it afterwards counts as what it takes on the disk."""
+        """What is left of it where it was broken off counts as what it takes on the disk."""
         try:
             yield
-        finally:
+        except BaseException:
             await asyncio.to_thread(self._folder.measure, key)
+            raise
 
     @asynccontextmanager
     async def _checked(
@@ -201,13 +203,25 @@ class Arrivals:
 
     @asynccontextmanager
     async def _published(
-        self, tree: Path, found: Digested, began: float, announce: Callable[[Content], None]
+        self,
+        tree: Path,
+        found: Digested,
+        began: float,
+        announce: Callable[[Content], None],
+        key: str,
     ) -> AsyncIterator[Content]:
+        """What else there is of its fetch, by this ``key``, goes."""
         with self._known.holding(found.digest):
             known = self._known.content(found.digest)
             if known is None:
                 announce(Content(found.digest, found.bytes))
-            seal = await _stoppable(lambda check: self._publish(tree, found.digest, known))
+
+            def publish(check: CheckStopped) -> str:
+                seal = self._publish(tree, found.digest, known)
+                self._folder.drop_incoming(key)
+                return seal
+
+            seal = await _stoppable(publish)
             yield Content(
                 found.digest,
                 found.bytes,

@@ -25,6 +25,8 @@ class SecretFolder:
 
     def __init__(self, root: Path) -> None:
         self.root: Final = root
+        # By name, with the bytes that it was read from: many models may name one secret at the same time.
+        self._known: dict[str, tuple[bytes, RemoteSecret]] = {}
 
     def find(self, name: str) -> RemoteSecret | None:
         """None where there is none of this name. Raises SecretError."""
@@ -44,11 +46,18 @@ class SecretFolder:
             ) from None
         if content is None:
             raise SecretError(f"secret {name!r}: {path} is no file; expected JSON or YAML in one")
+        before = self._known.pop(name, None)
+        if before is None or before[0] != content:
+            before = (content, parse_secret(name, self._text(name, path, content)))
+        self._known[name] = before
+        return before[1]
+
+    @staticmethod
+    def _text(name: str, path: Path, content: bytes) -> str:
         try:
-            text = content.decode()
+            return content.decode()
         except UnicodeDecodeError:
             raise SecretError(f"secret {name!r}: {path} is no text; expected UTF-8") from None
-        return parse_secret(name, text)
 
     def _only_key(self, name: str, folder: Path) -> Path:
         """What begins with a dot is Kubernetes' own, or nobody's."""
