@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs all tests but the soaks. Those with real processes wait for most of their time, so they run in two rows side by
+# Runs all tests but the soaks. Those with real processes wait for most of their time, so they run in three rows side by
 # side, and the unit tests beside them at the lowest priority; last, with nothing beside them, come those that load the
 # machine themselves (marked "alone"). What the rows in the background say is shown when they have ended.
 # Arguments: the folders of unit tests that `make coverage` measures; it runs those of them that are not random.
@@ -12,6 +12,10 @@ trap 'rm -rf "$said"' EXIT
 # Of those end to end, these run in the row that has less to do.
 beside=(tests/e2e/differential tests/e2e/test_{from_seldon,hugging_face,model_metrics,names,sending_data,triton,triton_clients,triton_faults}.py)
 
+# And these, which fetch from real stores and wait for them, have a row of their own.
+elsewhere=(tests/integration/test_{sources,web}_*.py)
+elsewhere+=(tests/e2e/test_{bad_sources,denied_pickles,disk_budget,fetched_once,models_from_anywhere}.py)
+
 unit_tests() {
   make --no-print-directory coverage &&
     pytest -q -m "(hypothesis or slow) and not soak" "$@" &&
@@ -19,18 +23,24 @@ unit_tests() {
     make --no-print-directory lowest
 }
 
-pytest -m "not soak and not alone" tests/conformance tests/integration "${beside[@]}" >"$said/inner" 2>&1 &
+pytest -m "not soak and not alone" tests/conformance tests/integration "${elsewhere[@]/#/--ignore=}" "${beside[@]}" \
+  >"$said/inner" 2>&1 &
 inner=$!
+pytest -m "not soak and not alone" "${elsewhere[@]}" >"$said/elsewhere" 2>&1 &
+elsewhere_row=$!
 nice -n 19 bash -c "$(declare -f unit_tests); unit_tests $*" >"$said/unit" 2>&1 &
 unit=$!
-pytest -m "not soak and not alone" tests/e2e "${beside[@]/#/--ignore=}"
+pytest -m "not soak and not alone" tests/e2e "${beside[@]/#/--ignore=}" "${elsewhere[@]/#/--ignore=}"
 outer=$?
 wait "$unit"
 unit=$?
 wait "$inner"
 inner=$?
-cat "$said/unit" "$said/inner"
+wait "$elsewhere_row"
+elsewhere_row=$?
+cat "$said/unit" "$said/inner" "$said/elsewhere"
 pytest -m "alone and not soak" tests/conformance tests/integration tests/e2e
 alone=$?
-echo "unit: $unit, conformance and integration: $inner, end to end: $outer, alone: $alone (0: all passed)"
-[ "$unit" = 0 ] && [ "$inner" = 0 ] && [ "$outer" = 0 ] && [ "$alone" = 0 ]
+echo "unit: $unit, conformance and integration: $inner, from elsewhere: $elsewhere_row, end to end: $outer," \
+  "alone: $alone (0: all passed)"
+[ "$unit" = 0 ] && [ "$inner" = 0 ] && [ "$elsewhere_row" = 0 ] && [ "$outer" = 0 ] && [ "$alone" = 0 ]
