@@ -14,13 +14,13 @@ from overbook.artifacts.versions import belongs
         ("001/model.onnx", "1", True),
         ("1/model.onnx", "001", True),
         ("2/model.onnx", "1", False),
-        ("2", "1", False),
+        ("2", "1", True),  # a file: versions are folders
         ("2/model.onnx", "", True),
         ("config.pbtxt", "1", True),
-        ("labels/2/x", "1", True),
-        ("v2/model.onnx", "1", True),
-        ("²/model.onnx", "1", True),  # a digit to Unicode, and no number
-        ("٢/model.onnx", "1", True),
+        ("labels/2/x", "1", False),
+        ("v2/model.onnx", "v2", True),
+        ("²/model.onnx", "2", False),  # a digit to Unicode, and no number
+        ("٢/model.onnx", "2", False),
     ],
 )
 def test_belongs(name: str, version: str, does: bool) -> None:
