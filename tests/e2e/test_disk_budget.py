@@ -32,6 +32,9 @@ from mlserver import MLModel
 from mlserver.codecs import decode_args
 import numpy as np
 
+# Two of these failed on a busy machine, and nobody has seen why yet: see the issue.
+pytestmark = pytest.mark.soak
+
 class Rude(MLModel):
     """Writes over a file that is not its own."""
 
