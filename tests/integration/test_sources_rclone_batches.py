@@ -57,6 +57,20 @@ async def test_many_are_looked_at_together(store: S3Store) -> None:
     assert alone == listings[7]
 
 
+async def test_many_that_are_not_there_need_no_more(store: S3Store) -> None:
+    rclone, given = source(), s3_secret(store)
+    uris = [f"s3://shelf/many/none{n}" for n in range(COUNT)]
+    store.forget()
+    found = await asyncio.gather(
+        *(Fetch(rclone, uri, given).look() for uri in uris), return_exceptions=True
+    )
+    for uri, error in zip(uris, found, strict=True):
+        assert isinstance(error, SourceError)
+        assert error.trouble is Trouble.NOT_FOUND
+        assert uri in str(error)
+    assert processes(store) <= 2
+
+
 async def test_single_objects_and_versions_among_them(store: S3Store) -> None:
     rclone, given = source(), s3_secret(store)
     store.put("shelf", "mixed/a.zip", b"a")

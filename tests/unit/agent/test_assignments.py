@@ -609,6 +609,22 @@ async def test_files_of_a_model_that_leaves_stay_until_it_has_left() -> None:
         assert made.cache.kept[-1] == set()
 
 
+@in_virtual_time
+async def test_files_that_are_weighed_go_afterwards_where_nobody_wants_them_any_more() -> None:
+    async with world(weighs=True) as made:
+        made.server.scripts[A] = Script(seconds=5.0)
+        _sync(made, spec(A))
+        await settle()
+        under_way = set(made.agent.weigher.under_way)
+        assert under_way == {"a-1"}
+        await made.revoke(A)
+        await made.assignments.prune()
+        assert made.cache.kept[-1] == {"a-1"}
+        await asyncio.sleep(20)
+        await made.assignments.prune()
+        assert made.cache.kept[-1] == set()
+
+
 # -- across a restart
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from overbook.agent.uses import users
+from overbook.artifacts.space import Usage
 from overbook.artifacts.transfer import Brought, Transferred
 from tests.unit.agent.virtual_time import in_virtual_time, settle
 from tests.unit.agent.world import A, B, World, spec, world
@@ -62,3 +65,33 @@ async def test_a_report_says_how_far_the_fetch_is() -> None:
             2.5,
         )
         assert not made.report(A).files_here
+
+
+@in_virtual_time
+async def test_progress_is_told_when_there_is_some() -> None:
+    async with world() as made:
+        uri = spec(A).storage_uri
+        made.cache.seconds[uri] = 60.0
+        made.cache.transfers[uri] = Transferred(0, 10, 0.0, None)
+        await made.assign(spec(A))
+        made.notices.dirty.clear()
+        await asyncio.sleep(5)
+        assert made.notices.dirty == set(), "it waits for its turn at the source"
+        made.cache.transfers[uri] = Transferred(5, 10, 1.0, 5.0)
+        await asyncio.sleep(2)
+        assert made.notices.dirty == {A}
+        made.notices.dirty.clear()
+        await asyncio.sleep(5)
+        assert made.notices.dirty == set(), "nothing came since"
+
+
+@in_virtual_time
+async def test_the_disk_is_told_of_in_each_report_and_looked_at_now_and_then() -> None:
+    async with world() as made:
+        usages = iter([Usage(1, 0, 0, 9), Usage(2, 0, 0, 9)])
+        reporter = made.agent.reporter
+        reporter._disk = lambda: next(usages)
+        reporter._disk_told = None
+        assert [reporter.server().disk.used for _ in range(3)] == [1, 1, 1]
+        await asyncio.sleep(2)
+        assert [reporter.server().disk.used for _ in range(3)] == [2, 2, 2]

@@ -20,6 +20,7 @@ class Contents:
         self.doomed: list[str] = []
         self.discarding = 0.0
         self.fails: OSError | None = None
+        self.looks = 0
         self.space = Space(
             100,
             Disk(self.look, self.used, self.all, self.doomed.extend, self.discard),
@@ -27,6 +28,7 @@ class Contents:
         )
 
     async def look(self) -> None:
+        self.looks += 1
         await asyncio.sleep(0)
 
     def used(self) -> int:
@@ -190,3 +192,13 @@ async def test_what_is_over_a_smaller_budget_leaves_as_far_as_it_may() -> None:
     await settle()
     await made.space.trim()
     assert len(made.kept) == 1
+
+
+@in_virtual_time
+async def test_nobody_looks_at_the_disk_while_there_is_room_by_what_is_known() -> None:
+    made = Contents(a=(40, Hold.NONE))
+    async with made.space.room(60, "model"):
+        assert made.looks == 0
+    await taken(made.space, 61)
+    assert made.looks == 1
+    assert made.doomed == ["a"]

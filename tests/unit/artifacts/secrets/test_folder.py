@@ -51,6 +51,17 @@ def test_a_file_and_another_one_in_its_place(tmp_path: Path) -> None:
     assert SecretFolder(tmp_path / "nowhere").find("minio") is None
 
 
+def test_the_same_bytes_are_understood_once(tmp_path: Path) -> None:
+    folder = SecretFolder(tmp_path)
+    (tmp_path / "minio").write_text(TEXT.format("one"))
+    first = folder.find("minio")
+    assert folder.find("minio") is first
+    (tmp_path / "minio").write_text("{")
+    refusal(folder)
+    (tmp_path / "minio").write_text(TEXT.format("one"))
+    assert folder.find("minio") == first
+
+
 def test_a_name_that_leads_elsewhere_is_no_secret(tmp_path: Path) -> None:
     (tmp_path / "outside").write_text(TEXT.format("x"))
     (tmp_path / "in").mkdir()
