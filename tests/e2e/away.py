@@ -137,8 +137,9 @@ def predicted_apart(models: Sequence[TrainedModel]) -> None:
 
 
 def disk_bytes(folder: Path) -> int:
-    """Of all files below it, as `du` sees them: blocks, each file once."""
-    done = subprocess.run(["du", "-s", "-B1", folder], capture_output=True, text=True)
+    """Of models' files below it, whole and coming, as `du` sees them; the index, which has a journal, aside."""
+    command = ["du", "-s", "-B1", "--exclude=index.db*", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True)
     # What disappears meanwhile is a complaint of du's, and no bytes.
     return int(done.stdout.split()[0]) if done.stdout else 0
 
