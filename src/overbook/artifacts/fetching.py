@@ -13,16 +13,20 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from overbook.artifacts.address import Asked
+from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.made_for import made_for
 from overbook.artifacts.names import refuse_names
 from overbook.artifacts.secrets.remote import RemoteSecret
 from overbook.artifacts.shared import SharedWork
 from overbook.artifacts.sources.protocol import Listing, Progress, Received, Source, Wanted
 from overbook.artifacts.survey import Survey
+from overbook.manifests.problems import shown
 
 # Seconds for which a listing stands: whoever applies a model has it fetched at once, and need not have it listed twice.
 _FRESH: Final = 60.0
 _KEPT_LISTINGS: Final = 5000
+# Of one artifact.
+_MOST_BYTES: Final = 1 << 50
 # Names that are looked at in a thread, as they take some milliseconds.
 _MANY: Final = 500
 
@@ -84,6 +88,7 @@ class Fetcher:
 
     async def _look(self, asked: Asked) -> Listing:
         listing = await self._source_of(asked.storage_uri).look(_wanted(asked), self._secret(asked))
+        refuse_sizes(listing, asked.storage_uri)
         names = [each.name for each in listing.files]
         if len(names) > _MANY:
             await asyncio.to_thread(refuse_names, names, asked.storage_uri)
@@ -93,6 +98,20 @@ class Fetcher:
 
     def _secret(self, asked: Asked) -> RemoteSecret | None:
         return self._secrets.find(asked.secret) if asked.secret else None
+
+
+def refuse_sizes(listing: Listing, source: str) -> None:
+    """Looks at what a source says of sizes: no disk has more, and no message. Raises SourceError (REFUSED)."""
+    for each in listing.files:
+        if each.size is not None and not 0 <= each.size <= _MOST_BYTES:
+            raise SourceError(
+                Trouble.REFUSED,
+                f"{source}: {shown(each.name)} is said to have {str(each.size)[:40]} bytes",
+            )
+    if listing.bytes > _MOST_BYTES:
+        raise SourceError(
+            Trouble.REFUSED, f"{source}: its files are said to have {listing.bytes} bytes"
+        )
 
 
 def survey_of(listing: Listing) -> Survey:
