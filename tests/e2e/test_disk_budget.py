@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import pytest
 
 from tests.e2e.away import Away, Disk, remote
 from tests.e2e.everywhere import content
-from tests.e2e.process import model_manifest, oip_error, server_manifest
+from tests.e2e.process import model_manifest, oip_error, server_manifest, wait_until
 from tests.e2e.steady import Asker, Steady
 from tests.e2e.traffic import skewed
 from tests.e2e.zoo import TrainedModel, train
@@ -88,8 +89,19 @@ def test_more_models_than_disk_and_more_disk_than_memory(home: Path, store: S3St
         assert disk.most > 8 * size
         assert len(running.artifacts()) <= 10
         assert set(states) == {each.name for each in models}
-        text = running.run("get", "servers").out
-        assert "DISK" in text, text
+        here = sum(each.bytes for each in models if is_here(running, each))
+        wait_until("it tells", lambda: running.replicas()[0]["disk"]["used"] == here)
+        assert running.replicas()[0]["disk"]["budget"] == 10 * size
+        told = running.run("describe", "server", "mlserver").out
+        assert re.search(r"mlserver/0: files: 14\S*MiB of 14\S*MiB used", told), told
+
+
+def is_here(running: Away, model: TrainedModel) -> bool:
+    return any(
+        (each / "model.joblib").stat().st_size == model.bytes
+        and (each / "model.joblib").read_bytes() == content(model)
+        for each in running.artifacts()
+    )
 
 
 @pytest.fixture(scope="module")
