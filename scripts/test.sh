@@ -1,13 +1,11 @@
 #!/usr/bin/env bash
 # Runs all tests but the soaks. Those with real processes wait for most of their time, so they run in three rows side by
 # side, and the unit tests beside them at the lowest priority; last, with nothing beside them, come those that load the
-# machine themselves (marked "alone"). What the rows in the background say is shown when they have ended.
+# machine themselves (marked "alone"). Each line says which row it is of.
 # Arguments: the folders of unit tests that `make coverage` measures; it runs those of them that are not random.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH"
-said=$(mktemp -d)
-trap 'rm -rf "$said"' EXIT
 
 # Of those end to end, these run in the row that has less to do.
 beside=(tests/e2e/differential tests/e2e/test_{from_seldon,hugging_face,model_metrics,names,sending_data,triton,triton_clients,triton_faults}.py)
@@ -23,14 +21,21 @@ unit_tests() {
     make --no-print-directory lowest
 }
 
-pytest -m "not soak and not alone" tests/conformance tests/integration "${elsewhere[@]/#/--ignore=}" "${beside[@]}" \
-  >"$said/inner" 2>&1 &
+# Shows what a command says, line by line with the name of its row; the status is the command's.
+row() {
+  local name=$1
+  shift
+  "$@" 2>&1 | sed -u "s/^/$name | /"
+}
+
+row inner pytest -m "not soak and not alone" tests/conformance tests/integration \
+  "${elsewhere[@]/#/--ignore=}" "${beside[@]}" &
 inner=$!
-pytest -m "not soak and not alone" "${elsewhere[@]}" >"$said/elsewhere" 2>&1 &
+row elsewhere pytest -m "not soak and not alone" "${elsewhere[@]}" &
 elsewhere_row=$!
-nice -n 19 bash -c "$(declare -f unit_tests); unit_tests $*" >"$said/unit" 2>&1 &
+row unit nice -n 19 bash -c "set -o pipefail; $(declare -f unit_tests); unit_tests $*" &
 unit=$!
-pytest -m "not soak and not alone" tests/e2e "${beside[@]/#/--ignore=}" "${elsewhere[@]/#/--ignore=}"
+row e2e pytest -m "not soak and not alone" tests/e2e "${beside[@]/#/--ignore=}" "${elsewhere[@]/#/--ignore=}"
 outer=$?
 wait "$unit"
 unit=$?
@@ -38,7 +43,6 @@ wait "$inner"
 inner=$?
 wait "$elsewhere_row"
 elsewhere_row=$?
-cat "$said/unit" "$said/inner" "$said/elsewhere"
 pytest -m "alone and not soak" tests/conformance tests/integration tests/e2e
 alone=$?
 echo "unit: $unit, conformance and integration: $inner, from elsewhere: $elsewhere_row, end to end: $outer," \
