@@ -25,7 +25,8 @@ unit_tests() {
 row() {
   local name=$1
   shift
-  "$@" 2>&1 | sed -u "s/^/$name | /"
+  # No pipe: it would be waited for until everybody closed it whom a test left behind.
+  "$@" > >(sed -u "s/^/$name | /") 2>&1
 }
 
 row inner pytest -m "not soak and not alone" tests/conformance tests/integration \
