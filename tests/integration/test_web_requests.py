@@ -82,7 +82,7 @@ async def test_back_at_the_first_server_it_is_known_again(downloader: Downloader
 
     async with served(handler) as server:
         answer = await downloader.ask(f"{server.base}/x", KEY)
-    assert answer == Answer(200, answer.headers, b"t0psecret", f"{server.base}/y")
+    assert answer == Answer(200, answer.headers, b"t0psecret", f"{server.base}/y", Zone.LOOPBACK)
     assert "t0psecret" not in repr(answer)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,7 @@ from overbook.artifacts.sources.protocol import Progress, Received
 from overbook.artifacts.sources.web.connect.addresses import checked, shown
 from overbook.artifacts.sources.web.connect.client import Client, Network, Request
 from overbook.artifacts.sources.web.connect.troubles import of_status
+from overbook.artifacts.sources.web.connect.zones import Zone
 from overbook.artifacts.sources.web.files import WebFile
 from overbook.artifacts.sources.web.one_file import OneFile, Tools
 from overbook.artifacts.sources.web.pace import Pace
@@ -39,6 +41,7 @@ class Question:
     ``follow``: whether redirects are followed; where not, name those that are wanted among ``answers``.
     ``secret``: what people call the secret that the headers were made of, "" for none; errors name it.
     ``public``: more headers, which hold no secret, for whoever answers in the end. ``body``: whether it is wanted.
+    ``least``: how near the address may be, where a server named it.
     """
 
     method: str = "GET"
@@ -47,18 +50,20 @@ class Question:
     secret: str = ""
     public: Mapping[str, str] = field(default_factory=dict)
     body: bool = True
+    least: Zone = Zone.LOOPBACK
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """``headers``: names in lower case. ``body``: at most 8 MiB. ``url``: where it came from in the end; like headers
-    and body it may hold secrets, and is in no text that is made of it.
+    and body it may hold secrets, and is in no text that is made of it. ``least``: how near addresses in it may lead.
     """
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     url: str = field(repr=False)
+    least: Zone
 
 
 PLAIN: Final = Question()
@@ -76,6 +81,13 @@ class Downloader:
         self._limits = limits
         self._manners = manners
         self._client = Client(network, manners.silence)
+        self._least = Zone.LOOPBACK
+
+    def within(self, least: Zone) -> Downloader:
+        """The same, for addresses that a server named: none of them may be nearer than ``least``."""
+        made = copy(self)
+        made._least = max(least, self._least)
+        return made
 
     async def bring(
         self, files: Sequence[WebFile], into: Path, progress: Progress
@@ -89,7 +101,7 @@ class Downloader:
         async with self._limits.slot():
             parts = await asyncio.to_thread(Parts, into)
             pace = Pace(self._limits.rate_of_one)
-            tools = Tools(self._client, parts, self._manners, pace, progress)
+            tools = Tools(self._client, parts, self._manners, pace, progress, self._least)
             received: dict[int, Received] = {}
             waiting = iter(enumerate(files))
 
@@ -113,6 +125,7 @@ class Downloader:
             private=headers,
             headers=question.public,
             follow=question.follow,
+            least=max(question.least, self._least),
         )
         tries = 0
         while True:
@@ -153,7 +166,7 @@ class Downloader:
                             f"{shown(reply.url)}: the answer has more than {_ANSWER_BYTES} bytes: refused",
                         )
                 lowered = {name.lower(): value for name, value in told.items()}
-                return Answer(status, lowered, bytes(body), str(reply.url))
+                return Answer(status, lowered, bytes(body), str(reply.url), reply.least)
         except TimeoutError:
             raise SourceError(
                 Trouble.UNREACHABLE,

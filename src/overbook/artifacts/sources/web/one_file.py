@@ -15,6 +15,7 @@ from overbook.artifacts.sources.web import versions
 from overbook.artifacts.sources.web.connect.addresses import checked, shown
 from overbook.artifacts.sources.web.connect.client import Client, Reply, Request
 from overbook.artifacts.sources.web.connect.troubles import of_status
+from overbook.artifacts.sources.web.connect.zones import Zone
 from overbook.artifacts.sources.web.files import WebFile
 from overbook.artifacts.sources.web.pace import Pace
 from overbook.artifacts.sources.web.part_writer import PartWriter, digest
@@ -27,13 +28,14 @@ _COMPRESSED: Final = (".gz", ".tgz")
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What all files of an artifact are brought with."""
+    """What all files of an artifact are brought with. ``least``: how near their addresses may be."""
 
     client: Client
     parts: Parts
     manners: Manners
     pace: Pace
     progress: Progress
+    least: Zone
 
 
 class OneFile:
@@ -96,7 +98,9 @@ class OneFile:
         headers = {}
         if self._size and self._validator:
             headers = {"Range": f"bytes={self._size}-", "If-Range": self._validator}
-        request = Request(self._url, private=self._web.headers, headers=headers)
+        request = Request(
+            self._url, private=self._web.headers, headers=headers, least=self._tools.least
+        )
         async with self._tools.client.send(request) as reply:
             status, told = reply.response.status, reply.response.headers
             if status == 416 and headers:

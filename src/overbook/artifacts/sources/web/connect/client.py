@@ -51,24 +51,28 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """``private``: headers for the server of ``url`` alone. ``headers``: for whoever answers in the end."""
+    """``private``: headers for the server of ``url`` alone. ``headers``: for whoever answers in the end. ``least``: how
+    near ``url`` may be: as near as it likes where a person wrote it, and as `Reply.least` says where a server did.
+    """
 
     url: URL = field(repr=False)
     method: str = "GET"
     private: Mapping[str, str] = field(default_factory=dict, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
     follow: bool = True
+    least: Zone = Zone.LOOPBACK
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
     """``response``: its body is not read yet. ``left``: whether it is of another server, which was not told the
-    private headers.
+    private headers. ``least``: how near addresses may lead that are named in it.
     """
 
     response: aiohttp.ClientResponse = field(repr=False)
     url: URL = field(repr=False)
     left: bool
+    least: Zone
 
     async def read(self) -> bytes:
         """The bytes that came next, b"" after the last. Raises SourceError; what came before and was not read yet, at
@@ -92,19 +96,19 @@ class Client:
     @asynccontextmanager
     async def send(self, request: Request) -> AsyncIterator[Reply]:
         """What was answered in the end, whatever its status. Raises SourceError."""
-        url, least = request.url, Zone.LOOPBACK
+        url, least = request.url, request.least
         for _ in range(_REDIRECTS + 1):
             response = await self._hop(request, url, least)
             try:
+                least = await self._zone_after(response, url, least)
                 location = response.headers.get("Location")
                 if (
                     not request.follow
                     or response.status not in _REDIRECT_STATUS
                     or location is None
                 ):
-                    yield Reply(response, url, not same_origin(url, request.url))
+                    yield Reply(response, url, not same_origin(url, request.url), least)
                     return
-                least = await self._zone_after(response, url, least)
             finally:
                 # Closes the connection where there is more to come.
                 response.release()
@@ -126,9 +130,11 @@ class Client:
             headers |= request.private
         session = await self._session(least, proxied=proxy is not None)
         try:
-            response = await session.request(
-                request.method, url, headers=headers, allow_redirects=False, proxy=proxy
-            )
+            # Whoever sends one interim answer after the other is never silent.
+            async with asyncio.timeout(_CONNECT + self._silence):
+                response = await session.request(
+                    request.method, url, headers=headers, allow_redirects=False, proxy=proxy
+                )
         except (*_FAILURES, ValueError) as error:
             raise of_exception(url, error) from error
         return cast(_Response, response)
@@ -145,7 +151,7 @@ class Client:
             raise _too_near(host, zone)
 
     async def _zone_after(self, response: _Response, url: URL, least: Zone) -> Zone:
-        """How near a redirect from this answer may lead."""
+        """How near this answer may lead: by a redirect, or by an address in it."""
         if _proxy_of(url) is None:
             return max(least, self._network.zone_of(response.peer))
         host = url.host or ""
@@ -237,9 +243,7 @@ def _too_near(host: str, zone: Zone) -> SourceError:
     if zone is Zone.NEVER:
         why = "it is link-local or a cloud's metadata server, from which no artifact may come"
     else:
-        why = (
-            "a server farther away redirects there, which could be used to reach into this network"
-        )
+        why = "a server farther away leads there, which could be used to reach into this network"
     return SourceError(Trouble.REFUSED, f"{host}: refused, as {why}")
 
 

@@ -42,7 +42,7 @@ constants.HF_HUB_DISABLE_TELEMETRY = True
 _SILENCE: Final = 20.0
 _BUSY: Final = (429, 503)
 # How the hub says in seconds when the next question is free, where none is left.
-_NONE_LEFT: Final = re.compile(r";\s*r\s*=\s*0\s*;\s*t\s*=\s*([0-9]+)")
+_NONE_LEFT: Final = re.compile(r";\s*r\s*=\s*0\s*;\s*t\s*=\s*([0-9]{1,9})")
 _TRUST_IT: Final = "name a file with its authority's certificate in SSL_CERT_FILE"
 # Files of git's own, which no server reads.
 _LEFT_OUT: Final = ".gitattributes"

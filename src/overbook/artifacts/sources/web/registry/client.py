@@ -8,7 +8,6 @@ up to 83 s and without bounds, is not used. Its errors are not shown.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from requests import Response
 from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.sources.protocol import RemoteFile
 from overbook.artifacts.sources.web.files import WebFile
+from overbook.artifacts.sources.web.json_answers import read_json
 from overbook.artifacts.sources.web.registry.access import Access
 from overbook.artifacts.sources.web.registry.address import RegistryAddress
 from overbook.artifacts.sources.web.registry.manifest import INDEXES, MANIFESTS
@@ -78,8 +78,8 @@ class RegistryClient(oras.provider.Registry):  # type: ignore[misc]
                 f"{self._address}: {self._address.host} gave another manifest than {reference}",
             )
         try:
-            content = json.loads(body)
-        except (ValueError, RecursionError):
+            content = read_json(body)
+        except ValueError:
             content = None
         if not isinstance(content, dict):
             raise SourceError(
@@ -227,6 +227,9 @@ def _whose(access: Access, shown: bool) -> str:
 
 def _codes(body: bytes) -> set[str]:
     """The words for what is wrong, as registries have them."""
-    with contextlib.suppress(ValueError, RecursionError, AttributeError, TypeError):
-        return {str(each.get("code")) for each in json.loads(body).get("errors") or ()}
+    with contextlib.suppress(ValueError):
+        told = read_json(body)
+        errors = told.get("errors") if isinstance(told, dict) else None
+        if isinstance(errors, list):
+            return {str(each.get("code")) for each in errors if isinstance(each, dict)}
     return set()

@@ -14,14 +14,20 @@ from typing import Final
 
 from requests import PreparedRequest, Response
 from requests.adapters import BaseAdapter
+from yarl import URL
 
 from overbook.artifacts.errors import SourceError
+from overbook.artifacts.sources.web.connect.addresses import same_origin
+from overbook.artifacts.sources.web.connect.zones import Zone
 from overbook.artifacts.sources.web.download import Answer, Downloader, Question
 
 # What is not among these is raised as what it means.
 _ANSWERS: Final = frozenset({200, 400, 401, 403, 404})
 # What is sent to nobody to whom a registry leads on.
 _PRIVATE: Final = ("authorization",)
+# What the client reads, and how many characters of it: oras looks for words in a challenge in a way that takes the
+# square of its length.
+_HEADERS: Final = {"content-type": 200, "www-authenticate": 2000}
 
 
 class Transport(BaseAdapter):  # type: ignore[misc]
@@ -37,6 +43,9 @@ class Transport(BaseAdapter):  # type: ignore[misc]
         self._question = Question(answers=_ANSWERS, secret=secret)
         self._downloader = downloader
         self._loop = loop
+        # How near an address may be that the registry names, as one does who gives out tokens.
+        self._least = Zone.LOOPBACK
+        self._registry: URL | None = None
         self._closed = False
         self._asked: Future[Answer] | None = None
 
@@ -52,8 +61,11 @@ class Transport(BaseAdapter):  # type: ignore[misc]
         """The answer. Raises SourceError, and CancelledError where it is closed."""
         public = dict(request.headers)
         private = {name: public.pop(name) for name in list(public) if name.lower() in _PRIVATE}
-        question = replace(self._question, public=public)
-        asking = self._downloader.ask(request.url or "", private, question)
+        url = URL(request.url or "", encoded=True)
+        self._registry = self._registry or url
+        least = Zone.LOOPBACK if same_origin(url, self._registry) else self._least
+        question = replace(self._question, public=public, least=least)
+        asking = self._downloader.ask(str(url), private, question)
         self._asked = asyncio.run_coroutine_threadsafe(asking, self._loop)
         if self._closed:
             self._asked.cancel()
@@ -63,9 +75,14 @@ class Transport(BaseAdapter):  # type: ignore[misc]
             raise SourceError(
                 error.trouble, f"{self._address}: {error}", retry_after=error.retry_after
             ) from None
+        self._least = max(self._least, answer.least)
         response = Response()
         response.status_code = answer.status
-        response.headers.update(answer.headers)
+        for name, longest in _HEADERS.items():
+            if len(value := answer.headers.get(name, "")) <= longest:
+                response.headers[name] = value
+        # Else requests would guess it, which for a large answer that is no text takes minutes.
+        response.encoding = "utf-8"
         response.raw = io.BytesIO(answer.body)
         response.url = answer.url
         response.request = request
