@@ -29,6 +29,7 @@ __all__ = ["PLAIN", "Answer", "Downloader", "Manners", "Network", "Question", "p
 
 _SIDE_BY_SIDE: Final = 4
 _ANSWER_BYTES: Final = 8 * 1024 * 1024
+_ERROR_BYTES: Final = 64 * 1024
 _MANNERS: Final = Manners()
 _NETWORK: Final = Network()
 
@@ -55,8 +56,9 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """``headers``: names in lower case. ``body``: at most 8 MiB. ``url``: where it came from in the end; like headers
-    and body it may hold secrets, and is in no text that is made of it. ``least``: how near addresses in it may lead.
+    """``headers``: names in lower case. ``body``: at most 8 MiB, and the first 64 KiB of an error. ``url``: where it
+    came from in the end; like headers and body it may hold secrets, and is in no text that is made of it. ``least``:
+    how near addresses in it may lead.
     """
 
     status: int
@@ -160,6 +162,9 @@ class Downloader:
                 body = bytearray()
                 while question.body and (chunk := await reply.read()):
                     body += chunk
+                    if status >= 400 and len(body) > _ERROR_BYTES:
+                        del body[_ERROR_BYTES:]
+                        break
                     if len(body) > _ANSWER_BYTES:
                         raise SourceError(
                             Trouble.REFUSED,

@@ -6,9 +6,7 @@ others. It imports requests, which comes with oras.
 
 from __future__ import annotations
 
-import asyncio
 import io
-from concurrent.futures import Future
 from dataclasses import replace
 from typing import Final
 
@@ -19,7 +17,8 @@ from yarl import URL
 from overbook.artifacts.errors import SourceError
 from overbook.artifacts.sources.web.connect.addresses import same_origin
 from overbook.artifacts.sources.web.connect.zones import Zone
-from overbook.artifacts.sources.web.download import Answer, Downloader, Question
+from overbook.artifacts.sources.web.download import Question
+from overbook.artifacts.sources.web.from_thread import FromThread
 
 # What is not among these is raised as what it means.
 _ANSWERS: Final = frozenset({200, 400, 401, 403, 404})
@@ -32,22 +31,17 @@ _HEADERS: Final = {"content-type": 200, "www-authenticate": 2000}
 
 class Transport(BaseAdapter):  # type: ignore[misc]
     """``address``: what is asked about, and ``secret``: what people call the secret that is used, "" for none: both for
-    errors. ``loop``: where the downloader lives; requests itself blocks a thread meanwhile.
+    errors. ``way``: to the downloader; requests itself blocks a thread meanwhile.
     """
 
-    def __init__(
-        self, address: str, secret: str, downloader: Downloader, loop: asyncio.AbstractEventLoop
-    ) -> None:
+    def __init__(self, address: str, secret: str, way: FromThread) -> None:
         super().__init__()
         self._address = address
         self._question = Question(answers=_ANSWERS, secret=secret)
-        self._downloader = downloader
-        self._loop = loop
+        self._way = way
         # How near an address may be that the registry names, as one does who gives out tokens.
         self._least = Zone.LOOPBACK
         self._registry: URL | None = None
-        self._closed = False
-        self._asked: Future[Answer] | None = None
 
     def send(
         self,
@@ -65,12 +59,8 @@ class Transport(BaseAdapter):  # type: ignore[misc]
         self._registry = self._registry or url
         least = Zone.LOOPBACK if same_origin(url, self._registry) else self._least
         question = replace(self._question, public=public, least=least)
-        asking = self._downloader.ask(str(url), private, question)
-        self._asked = asyncio.run_coroutine_threadsafe(asking, self._loop)
-        if self._closed:
-            self._asked.cancel()
         try:
-            answer = self._asked.result()
+            answer = self._way.ask(str(url), private, question)
         except SourceError as error:
             raise SourceError(
                 error.trouble, f"{self._address}: {error}", retry_after=error.retry_after
@@ -90,6 +80,4 @@ class Transport(BaseAdapter):  # type: ignore[misc]
 
     def close(self) -> None:
         """What is being asked ends, and whoever waits for it goes on."""
-        self._closed = True
-        if self._asked is not None:
-            self._asked.cancel()
+        self._way.close()
