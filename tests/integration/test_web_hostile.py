@@ -76,6 +76,7 @@ async def refusal(look: Callable[[], Awaitable[object]]) -> SourceError:
 
     assert await longest_step(work()) < LONGEST_STEP
     assert len(str(raised[0])) < 500
+    assert str(raised[0]).isprintable()
     return raised[0]
 
 
@@ -170,6 +171,18 @@ async def test_addresses_of_files_that_are_none(downloader: Downloader, uri: str
     async with served(handler) as server:
         source = MlflowSource(downloader, no_other, {"MLFLOW_TRACKING_URI": server.base})
         await refusal(lambda: source.look(Wanted("models:/m/1"), None))
+
+
+async def test_what_mlflow_says_does_nothing_to_a_terminal(downloader: Downloader) -> None:
+    told = {"version": "1\x1b[2J", "status": "FAILED\x1b]0;owned\x07\r\nmodel/x is ready"}
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return web.json_response({"model_version": told})
+
+    async with served(handler) as server:
+        source = MlflowSource(downloader, no_other, {"MLFLOW_TRACKING_URI": server.base})
+        error = await refusal(lambda: source.look(Wanted("models:/m@prod"), None))
+    assert "version 1\\x1b[2J of model m was not registered" in str(error)
 
 
 async def test_a_run_with_more_models_than_are_asked_about(downloader: Downloader) -> None:
