@@ -16,14 +16,17 @@ from overbook.artifacts.sources.limits import FetchLimits
 from overbook.artifacts.sources.protocol import Progress, Received
 from overbook.artifacts.sources.web.connect.addresses import checked, shown
 from overbook.artifacts.sources.web.connect.client import Client, Network, Request
+from overbook.artifacts.sources.web.connect.masking import Mask
 from overbook.artifacts.sources.web.connect.troubles import of_status
 from overbook.artifacts.sources.web.connect.zones import Zone
 from overbook.artifacts.sources.web.files import WebFile
+from overbook.artifacts.sources.web.json_answers import read_json
 from overbook.artifacts.sources.web.one_file import OneFile, Tools
 from overbook.artifacts.sources.web.pace import Pace
 from overbook.artifacts.sources.web.parts import Parts, parts_of
 from overbook.artifacts.sources.web.retries import Manners, retry_after
 from overbook.artifacts.sources.web.together import together
+from overbook.manifests.problems import Json
 
 __all__ = ["PLAIN", "Answer", "Downloader", "Manners", "Network", "Question", "parts_of"]
 
@@ -58,7 +61,7 @@ class Question:
 class Answer:
     """``headers``: names in lower case. ``body``: at most 8 MiB, and the first 64 KiB of an error. ``url``: where it
     came from in the end; like headers and body it may hold secrets, and is in no text that is made of it. ``least``:
-    how near addresses in it may lead.
+    how near addresses in it may lead. ``mask``: for what is taken from headers, body and url.
     """
 
     status: int
@@ -66,6 +69,11 @@ class Answer:
     body: bytes = field(repr=False)
     url: str = field(repr=False)
     least: Zone
+    mask: Mask = field(repr=False, compare=False)
+
+    def json(self) -> Json:
+        """What the body says, masked. Raises ValueError. Not for the event loop (`read_json`)."""
+        return self.mask.json(read_json(self.body))
 
 
 PLAIN: Final = Question()
@@ -150,7 +158,7 @@ class Downloader:
                 asyncio.timeout(self._manners.answer),
                 self._client.send(request) as reply,
             ):
-                status, told = reply.response.status, reply.response.headers
+                status, told = reply.response.status, reply.headers
                 if status not in question.answers:
                     raise of_status(
                         reply.url,
@@ -170,8 +178,7 @@ class Downloader:
                             Trouble.REFUSED,
                             f"{shown(reply.url)}: the answer has more than {_ANSWER_BYTES} bytes: refused",
                         )
-                lowered = {name.lower(): value for name, value in told.items()}
-                return Answer(status, lowered, bytes(body), str(reply.url), reply.least)
+                return Answer(status, told, bytes(body), str(reply.url), reply.least, reply.mask)
         except TimeoutError:
             raise SourceError(
                 Trouble.UNREACHABLE,

@@ -159,7 +159,11 @@ def _place(wanted: Wanted, secret: RemoteSecret | None) -> _Place:
 
 def _listed(answer: Answer) -> tuple[str, ...]:
     """What is on a page. Raises ValueError. Blocking, for as long as it takes to read a large page."""
-    return children(answer.body.decode(errors="surrogateescape"), answer.url, FILES)
+    try:
+        found = children(answer.body.decode(errors="surrogateescape"), answer.url, FILES)
+    except ValueError as error:
+        raise ValueError(answer.mask.message(str(error))) from None
+    return tuple(map(answer.mask.value, found))
 
 
 def _is_folder(asked: URL, answered: str) -> bool:
@@ -175,7 +179,7 @@ def _file(name: str, origin: str, answer: Answer) -> RemoteFile:
     else:
         stretch = versions.stretch(headers)
         size = None if stretch is None else stretch.total
-    mark = headers.get("etag") or f"{headers.get('Last-Modified', '')}; {size}"
+    mark = headers.get("etag") or f"{headers.get('last-modified', '')}; {size}"
     return RemoteFile(name, size, mark, origin=origin)
 
 

@@ -12,7 +12,6 @@ from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.sources.web.autoindex import quoted as quoted_path
 from overbook.artifacts.sources.web.connect.zones import Zone
 from overbook.artifacts.sources.web.download import Downloader, Question
-from overbook.artifacts.sources.web.json_answers import read_json
 from overbook.artifacts.sources.web.mlflow_address import LATEST, ModelAddress, Tracking
 from overbook.artifacts.sources.web.walk import Entry
 from overbook.manifests.problems import shown
@@ -156,7 +155,7 @@ class MlflowApi:
         )
         self.least = max(self.least, answer.least)
         try:
-            told = await asyncio.to_thread(read_json, answer.body)
+            told = await asyncio.to_thread(answer.json)
         except ValueError:
             told = None
         if not isinstance(told, dict) or (answer.status != 200 and "error_code" not in told):

@@ -26,6 +26,7 @@ from yarl import URL
 
 from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.sources.web.connect.addresses import led_to, same_origin, shown
+from overbook.artifacts.sources.web.connect.masking import Mask
 from overbook.artifacts.sources.web.connect.troubles import of_exception
 from overbook.artifacts.sources.web.connect.zones import Zone, is_metadata, zone_of
 from overbook.manifests.problems import shown as quoted
@@ -36,6 +37,7 @@ _CONNECT: Final = 30.0  # seconds
 _READ_BUFFER: Final = 512 * 1024  # bytes; twice as many may wait for us on each connection
 _CONNECTIONS: Final = 64
 _AGENT: Final = "overbook"
+_KEPT: Final = ("etag", "last-modified")
 _FAILURES: Final = (aiohttp.ClientError, OSError, asyncio.TimeoutError)
 
 
@@ -66,13 +68,20 @@ class Request:
 @dataclass(frozen=True, slots=True)
 class Reply:
     """``response``: its body is not read yet. ``left``: whether it is of another server, which was not told the
-    private headers. ``least``: how near addresses may lead that are named in it.
+    private headers. ``least``: how near addresses may lead that are named in it. ``mask``: for what is in it.
+    ``headers``: names in lower case; those that tell versions apart are kept, and are masked.
     """
 
     response: aiohttp.ClientResponse = field(repr=False)
     url: URL = field(repr=False)
     left: bool
     least: Zone
+    mask: Mask = field(repr=False)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        told = {name.lower(): value for name, value in self.response.headers.items()}
+        return told | {name: self.mask.value(told[name]) for name in _KEPT if name in told}
 
     async def read(self) -> bytes:
         """The bytes that came next, b"" after the last. Raises SourceError; what came before and was not read yet, at
@@ -95,7 +104,21 @@ class Client:
 
     @asynccontextmanager
     async def send(self, request: Request) -> AsyncIterator[Reply]:
-        """What was answered in the end, whatever its status. Raises SourceError."""
+        """What was answered in the end, whatever its status. Raises SourceError.
+
+        In no SourceError, nor in one that the caller's block raises, is what only the server was to be told.
+        """
+        mask = Mask(request.private)
+        try:
+            async with self._followed(request, mask) as reply:
+                yield reply
+        except SourceError as error:
+            if (masked := mask.error(error)) is error:
+                raise
+            raise masked from None
+
+    @asynccontextmanager
+    async def _followed(self, request: Request, mask: Mask) -> AsyncIterator[Reply]:
         url, least = request.url, request.least
         for _ in range(_REDIRECTS + 1):
             response = await self._hop(request, url, least)
@@ -107,7 +130,7 @@ class Client:
                     or response.status not in _REDIRECT_STATUS
                     or location is None
                 ):
-                    yield Reply(response, url, not same_origin(url, request.url), least)
+                    yield Reply(response, url, not same_origin(url, request.url), least, mask)
                     return
             finally:
                 # Closes the connection where there is more to come.

@@ -97,7 +97,9 @@ class HubClient:
         with self._in_words():
             if constants.HF_HUB_OFFLINE:
                 raise OfflineModeIsEnabled
-            headers = build_hf_headers(token=self._access.token or None, library_name="overbook")
+            # What it says of this machine besides is nobody's business.
+            headers = build_hf_headers(token=self._access.token or None)
+            headers = {name: headers[name] for name in headers if name.lower() == "authorization"}
         found = []
         for each in files:
             commit, _, name = each.origin.partition("/")

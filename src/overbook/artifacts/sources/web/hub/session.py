@@ -21,7 +21,6 @@ from huggingface_hub import set_client_factory
 from overbook.artifacts.errors import SourceError
 from overbook.artifacts.sources.web.download import Answer, Question
 from overbook.artifacts.sources.web.from_thread import FromThread
-from overbook.artifacts.sources.web.json_answers import read_json
 
 # What it asks with was called otherwise before 2.0.
 _http: Any = import_module("httpx" if huggingface_hub.__version__.startswith("1.") else "httpx2")
@@ -79,7 +78,7 @@ class _WayOut:
 def _body(answer: Answer) -> bytes:
     """What is needed of it, with less in it than a reader can bear. Where it is something else, nothing."""
     try:
-        told = read_json(answer.body) if answer.status == 200 else None
+        told = answer.json() if answer.status == 200 else None
     except ValueError:
         told = None
     if not isinstance(told, dict):

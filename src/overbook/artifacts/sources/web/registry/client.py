@@ -54,6 +54,7 @@ class RegistryClient(oras.provider.Registry):  # type: ignore[misc]
         super().__init__(hostname=address.asked, insecure=access.plain)
         self._address = address
         self._access = access
+        self._transport = transport
         self._authorization: dict[str, str] = {}
         # Neither ~/.netrc nor what requests says of itself.
         self.session.trust_env = False
@@ -78,7 +79,7 @@ class RegistryClient(oras.provider.Registry):  # type: ignore[misc]
                 f"{self._address}: {self._address.host} gave another manifest than {reference}",
             )
         try:
-            content = read_json(body)
+            content = self._transport.mask.json(read_json(body))
         except ValueError:
             content = None
         if not isinstance(content, dict):
@@ -86,7 +87,8 @@ class RegistryClient(oras.provider.Registry):  # type: ignore[misc]
                 Trouble.REFUSED,
                 f"{self._address}: {self._address.host} gave a manifest that is no JSON object; expected a registry",
             )
-        return Manifest(digest, response.headers.get("Content-Type", ""), content)
+        media_type = self._transport.mask.value(response.headers.get("Content-Type", ""))
+        return Manifest(digest, media_type, content)
 
     def web_files(self, files: Sequence[RemoteFile]) -> list[WebFile]:
         """Where their bytes are, and what is to be sent there, as it was when the manifest was asked for."""

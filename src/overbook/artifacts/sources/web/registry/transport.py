@@ -16,6 +16,7 @@ from yarl import URL
 
 from overbook.artifacts.errors import SourceError
 from overbook.artifacts.sources.web.connect.addresses import same_origin
+from overbook.artifacts.sources.web.connect.masking import Mask
 from overbook.artifacts.sources.web.connect.zones import Zone
 from overbook.artifacts.sources.web.download import Question
 from overbook.artifacts.sources.web.from_thread import FromThread
@@ -31,7 +32,7 @@ _HEADERS: Final = {"content-type": 200, "www-authenticate": 2000}
 
 class Transport(BaseAdapter):  # type: ignore[misc]
     """``address``: what is asked about, and ``secret``: what people call the secret that is used, "" for none: both for
-    errors. ``way``: to the downloader; requests itself blocks a thread meanwhile.
+    errors. ``way``: to the downloader; requests itself blocks a thread meanwhile. ``mask``: for what was answered.
     """
 
     def __init__(self, address: str, secret: str, way: FromThread) -> None:
@@ -39,6 +40,7 @@ class Transport(BaseAdapter):  # type: ignore[misc]
         self._address = address
         self._question = Question(answers=_ANSWERS, secret=secret)
         self._way = way
+        self.mask = Mask({})
         # How near an address may be that the registry names, as one does who gives out tokens.
         self._least = Zone.LOOPBACK
         self._registry: URL | None = None
@@ -66,6 +68,7 @@ class Transport(BaseAdapter):  # type: ignore[misc]
                 error.trouble, f"{self._address}: {error}", retry_after=error.retry_after
             ) from None
         self._least = max(self._least, answer.least)
+        self.mask |= answer.mask
         response = Response()
         response.status_code = answer.status
         for name, longest in _HEADERS.items():
