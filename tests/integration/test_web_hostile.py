@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from aiohttp import web
 
+from overbook.artifacts.archives import Bounds
 from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.sources.limits import FetchLimits
 from overbook.artifacts.sources.protocol import Source, Wanted
@@ -17,6 +19,7 @@ from overbook.artifacts.sources.web.connect.zones import Zone
 from overbook.artifacts.sources.web.download import Downloader
 from overbook.artifacts.sources.web.http import HttpSource
 from overbook.artifacts.sources.web.mlflow import MlflowSource
+from overbook.artifacts.sources.web.registry.source import RegistrySource
 from overbook.artifacts.sources.web.retries import Manners
 from tests.integration.web_harness import Handler, served
 
@@ -183,6 +186,88 @@ async def test_what_mlflow_says_does_nothing_to_a_terminal(downloader: Downloade
         source = MlflowSource(downloader, no_other, {"MLFLOW_TRACKING_URI": server.base})
         error = await refusal(lambda: source.look(Wanted("models:/m@prod"), None))
     assert "version 1\\x1b[2J of model m was not registered" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "tags", "said"),
+    [
+        (403, "", "m has no tag v1, or is not there at all"),
+        (500, "", "m has no tag v1, or is not there at all"),
+        (404, "", "has no repository m"),
+        (200, "[" * 100_000, "m has no tag v1"),
+        (200, '{"tags": 7}', "m has no tag v1"),
+        (200, '{"tags": ["a\\u001b[2J", 7, "a b"]}', "m has no tag v1"),
+        (
+            200,
+            json.dumps({"tags": [f"v{number}" for number in range(2, 100_000)]}),
+            "m has no tag v1; its tags: v2, v3, v4, v5, v6, …",
+        ),
+    ],
+)
+async def test_tags_that_a_registry_names_where_one_is_missing(
+    downloader: Downloader, status: int, tags: str, said: str
+) -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        if request.path == "/v2/m/tags/list":
+            return web.Response(status=status, text=tags)
+        return web.Response(status=404, text="{}")
+
+    async with served(handler) as server:
+        source = RegistrySource(downloader, Bounds(1 << 20))
+        uri = f"oci://{server.base.removeprefix('http://')}/m:v1"
+        error = await refusal(lambda: source.look(Wanted(uri), None))
+    assert error.trouble is Trouble.NOT_FOUND
+    assert str(error).endswith(said)
+
+
+@pytest.mark.parametrize(
+    "challenge", ["a" * 8000, 'Bearer realm="' + "x" * 7000 + '"', "Bearer " + 'a="' * 2500]
+)
+async def test_a_challenge_that_is_long(downloader: Downloader, challenge: str) -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=401, headers={"WWW-Authenticate": challenge})
+
+    async with served(handler) as server:
+        source = RegistrySource(downloader, Bounds(1 << 20))
+        uri = f"oci://{server.base.removeprefix('http://')}/m:v1"
+        error = await refusal(lambda: source.look(Wanted(uri), None))
+    assert error.trouble is Trouble.NOT_ALLOWED
+
+
+@pytest.mark.parametrize(
+    "body", [b"\xff" * 4 * MIB, b"[" * MIB, b"[" * 10_000, b"{}", b"7", b'{"token": 7}']
+)
+async def test_tokens_that_are_none(downloader: Downloader, body: bytes) -> None:
+    """Neither guessed at for minutes, nor read without bound."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        if request.path == "/token":
+            return web.Response(body=body)
+        host = request.host
+        challenge = f'Bearer realm="http://{host}/token",service="s"'
+        return web.Response(status=401, headers={"WWW-Authenticate": challenge})
+
+    async with served(handler) as server:
+        source = RegistrySource(downloader, Bounds(1 << 20))
+        uri = f"oci://{server.base.removeprefix('http://')}/m:v1"
+        async with asyncio.timeout(10):
+            await refusal(lambda: source.look(Wanted(uri), None))
+
+
+async def test_an_index_of_more_platforms_than_are_named(downloader: Downloader) -> None:
+    listed = [
+        {"digest": f"sha256:{'0' * 64}", "platform": {"os": f"os\x1b{number}"}}
+        for number in range(5000)
+    ]
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return web.json_response({"manifests": listed})
+
+    async with served(handler) as server:
+        source = RegistrySource(downloader, Bounds(1 << 20))
+        uri = f"oci://{server.base.removeprefix('http://')}/m:v1"
+        error = await refusal(lambda: source.look(Wanted(uri), None))
+    assert error.trouble is Trouble.NOT_FOUND
 
 
 async def test_a_run_with_more_models_than_are_asked_about(downloader: Downloader) -> None:

@@ -25,7 +25,7 @@ from overbook.artifacts.sources.protocol import RemoteFile
 from overbook.artifacts.sources.web.files import WebFile
 from overbook.artifacts.sources.web.json_answers import read_json
 from overbook.artifacts.sources.web.registry.access import Access
-from overbook.artifacts.sources.web.registry.address import RegistryAddress
+from overbook.artifacts.sources.web.registry.address import RegistryAddress, is_tag
 from overbook.artifacts.sources.web.registry.manifest import INDEXES, MANIFESTS
 from overbook.artifacts.sources.web.registry.transport import Transport
 from overbook.manifests.problems import Json
@@ -33,6 +33,8 @@ from overbook.manifests.problems import Json
 _ACCEPT: Final = ", ".join((*MANIFESTS, *INDEXES))
 # Under which names Docker's configuration has what is for its own registry.
 _DOCKER: Final = "registry-1.docker.io"
+# Tags that a message names.
+_TOLD: Final = 5
 _DOCKER_NAMES: Final = ("https://index.docker.io/v1/", "docker.io", "index.docker.io")
 # What it would write there is told in an error anyway.
 logging.getLogger("oras.logger").setLevel(logging.CRITICAL + 1)
@@ -196,18 +198,33 @@ class RegistryClient(oras.provider.Registry):  # type: ignore[misc]
                 Trouble.NOT_ALLOWED,
                 f"{self._address}: {repository} is not there, or {whose} does not open it",
             )
-        if status == 404 and "NAME_UNKNOWN" in codes:
-            return SourceError(
-                Trouble.NOT_FOUND, f"{self._address}: {host} has no repository {repository}"
-            )
         if status == 404:
-            kind = "digest" if ":" in reference else "tag"
-            return SourceError(
-                Trouble.NOT_FOUND, f"{self._address}: {repository} has no {kind} {reference}"
-            )
+            missing = f"{host} has no repository {repository}"
+            if "NAME_UNKNOWN" not in codes:
+                missing = self._missing(reference)
+            return SourceError(Trouble.NOT_FOUND, f"{self._address}: {missing}")
         return SourceError(
             Trouble.REFUSED, f"{self._address}: {host} answers HTTP {status}; expected a registry"
         )
+
+    def _missing(self, reference: str) -> str:
+        """Whether it is the repository or what was asked for in it: many registries say the same of both."""
+        host, repository = self._address.host, self._address.repository
+        kind = "digest" if ":" in reference else "tag"
+        status, told = 0, None
+        with contextlib.suppress(SourceError, ValueError):
+            with self._in_words():
+                response = self.do_request(f"{self.prefix}://{self._container.tags_url(_TOLD + 1)}")
+            status = response.status_code
+            told = self._transport.mask.json(read_json(response.content))
+        if status == 404:
+            return f"{host} has no repository {repository}"
+        if status != 200:
+            return f"{repository} has no {kind} {reference}, or is not there at all"
+        found = told.get("tags") if isinstance(told, dict) else None
+        tags = [each for each in found if is_tag(each)] if isinstance(found, list) else []
+        there = ", ".join(tags[:_TOLD]) + (", …" if len(tags) > _TOLD else "")
+        return f"{repository} has no {kind} {reference}" + (f"; its tags: {there}" * bool(there))
 
 
 def _container(address: RegistryAddress) -> oras.container.Container:

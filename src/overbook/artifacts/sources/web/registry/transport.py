@@ -14,12 +14,13 @@ from requests import PreparedRequest, Response
 from requests.adapters import BaseAdapter
 from yarl import URL
 
-from overbook.artifacts.errors import SourceError
-from overbook.artifacts.sources.web.connect.addresses import same_origin
+from overbook.artifacts.errors import SourceError, Trouble
+from overbook.artifacts.sources.web.connect.addresses import same_origin, shown
 from overbook.artifacts.sources.web.connect.masking import Mask
 from overbook.artifacts.sources.web.connect.zones import Zone
 from overbook.artifacts.sources.web.download import Question
 from overbook.artifacts.sources.web.from_thread import FromThread
+from overbook.artifacts.sources.web.json_answers import require_few_values
 
 # What is not among these is raised as what it means.
 _ANSWERS: Final = frozenset({200, 400, 401, 403, 404})
@@ -63,6 +64,11 @@ class Transport(BaseAdapter):  # type: ignore[misc]
         question = replace(self._question, public=public, least=least)
         try:
             answer = self._way.ask(str(url), private, question)
+            require_few_values(answer.body)
+        except ValueError as error:
+            raise SourceError(
+                Trouble.REFUSED, f"{self._address}: {shown(url)} answers with {error}: refused"
+            ) from None
         except SourceError as error:
             raise SourceError(
                 error.trouble, f"{self._address}: {error}", retry_after=error.retry_after
