@@ -292,7 +292,7 @@ async def test_nobody_answers(
         monkeypatch.setenv("HF_ENDPOINT", url)
         assert await failure(source, "hf://a/b") == (
             Trouble.UNREACHABLE,
-            f"hf://a/b: {url} cannot be asked (ConnectError)",
+            f"hf://a/b: {url}/api/models/a/b/revision/main: no connection (connection refused)",
         )
 
 
@@ -303,8 +303,9 @@ async def test_a_certificate_that_nobody_knows_is_not_trusted(
         monkeypatch.setenv("HF_ENDPOINT", made.url)
         assert await failure(source, "hf://a/b") == (
             Trouble.NOT_TRUSTED,
-            f"hf://a/b: {made.url} is not trusted: self-signed certificate; "
-            "name a file with its authority's certificate in SSL_CERT_FILE",
+            f"hf://a/b: {made.url}/api/models/a/b/revision/main: the server's certificate is not signed by anybody who "
+            "is trusted here (self-signed certificate); name a file with its certificate, or its authority's, in "
+            "SSL_CERT_FILE",
         )
         assert made.asked == []
 

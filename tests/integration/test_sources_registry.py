@@ -386,16 +386,16 @@ async def test_what_is_not_there(source: RegistrySource, pusher: Pusher, host: s
     pusher.manifest("there", "v1", layer)
     assert await failure(source, f"oci://{host}/never") == (
         Trouble.NOT_FOUND,
-        f"oci://{host}/never:latest: never has no tag latest",
+        f"oci://{host}/never:latest: {host} has no repository never",
     )
     assert await failure(source, f"oci://{host}/there:v2") == (
         Trouble.NOT_FOUND,
-        f"oci://{host}/there:v2: there has no tag v2",
+        f"oci://{host}/there:v2: there has no tag v2; its tags: v1",
     )
     digest = f"sha256:{'0' * 64}"
     assert await failure(source, f"oci://{host}/there@{digest}") == (
         Trouble.NOT_FOUND,
-        f"oci://{host}/there@{digest}: there has no digest {digest}",
+        f"oci://{host}/there@{digest}: there has no digest {digest}; its tags: v1",
     )
 
 

@@ -19,9 +19,10 @@ from overbook.artifacts.sources.protocol import (
     Source,
     Wanted,
 )
-from overbook.artifacts.sources.web.download import Downloader, Network
+from overbook.artifacts.sources.web.connect.zones import Zone
+from overbook.artifacts.sources.web.download import Downloader
 from overbook.artifacts.sources.web.mlflow import MlflowSource
-from tests.integration.web_harness import MANNERS, Names, found_in, served
+from tests.integration.web_harness import MANNERS, found_in, served
 from tests.stores.mlflow import TrackingServer, tracking_server
 from tests.stores.s3 import moto_s3
 
@@ -35,7 +36,7 @@ FILES: Mapping[str, bytes] = {
 }
 
 
-def no_other(address: str) -> Source:
+def no_other(address: str, least: Zone) -> Source:
     raise AssertionError(f"nobody else is to be asked for {address}")
 
 
@@ -224,7 +225,7 @@ async def test_files_in_a_store_of_their_own_are_brought_by_its_source(
             server.log(("tree", files))
             store = FakeStore()
             environment = {"MLFLOW_TRACKING_URI": server.address}
-            source = MlflowSource(downloader, lambda address: store, environment)
+            source = MlflowSource(downloader, lambda address, least: store, environment)
             for given, handed in (
                 (secret(server), None),
                 (its := RemoteSecret("shelf", "s3", "s3", {}), its),
@@ -244,9 +245,10 @@ async def test_files_in_a_store_of_their_own_are_brought_by_its_source(
 
 
 @pytest.mark.parametrize("root", ["/var/models/1", "file:///var/models/1"])
-async def test_a_folder_of_the_server_is_one_of_this_machine_only_where_the_server_is_here(
+async def test_a_folder_of_the_servers_machine_is_refused_with_what_to_do(
     downloader: Downloader, root: str
 ) -> None:
+    """Also where the server is on this machine: whose folders are named must not be its choice."""
     answers: dict[str, object] = {
         "/api/2.0/mlflow/model-versions/get": {"model_version": {"version": "1"}},
         "/api/2.0/mlflow/model-versions/get-download-uri": {"artifact_uri": root},
@@ -255,16 +257,13 @@ async def test_a_folder_of_the_server_is_one_of_this_machine_only_where_the_serv
     async def handler(request: web.Request) -> web.StreamResponse:
         return web.json_response(answers[request.path])
 
-    store = FakeStore()
     async with served(handler) as here:
-        source = MlflowSource(downloader, lambda address: store, {"MLFLOW_TRACKING_URI": here.base})
-        await source.look(Wanted("models:/m/1"), None)
-        assert store.asked == [("file:///var/models/1", None)]
-
-        network = Network(resolver=lambda: Names(ml_example=["127.0.0.1"]))
-        far = Downloader(FetchLimits(), MANNERS, network)
-        elsewhere = {"MLFLOW_TRACKING_URI": here.base.replace("127.0.0.1", "ml.example")}
-        with pytest.raises(SourceError, match="a folder of its own machine") as raised:
-            await MlflowSource(far, no_other, elsewhere).look(Wanted("models:/m/1"), None)
-        await far.close()
+        source = MlflowSource(downloader, no_other, {"MLFLOW_TRACKING_URI": here.base})
+        with pytest.raises(SourceError) as raised:
+            await source.look(Wanted("models:/m/1"), None)
     assert raised.value.trouble is Trouble.REFUSED
+    assert str(raised.value) == (
+        f"{here.base} keeps the files in a folder of its own machine, '/var/models/1'; start it with --serve-artifacts "
+        "and without a folder as --default-artifact-root, and log the model in a new experiment: one that is there "
+        "keeps its folder"
+    )

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.sources.limits import FetchLimits
+from overbook.artifacts.sources.web.connect.masking import Mask
 from overbook.artifacts.sources.web.connect.zones import Zone, zone_of
 from overbook.artifacts.sources.web.download import Answer, Downloader, Network, Question
 from overbook.artifacts.sources.web.files import WebFile
@@ -82,7 +83,9 @@ async def test_back_at_the_first_server_it_is_known_again(downloader: Downloader
 
     async with served(handler) as server:
         answer = await downloader.ask(f"{server.base}/x", KEY)
-    assert answer == Answer(200, answer.headers, b"t0psecret", f"{server.base}/y")
+    assert answer == Answer(
+        200, answer.headers, b"t0psecret", f"{server.base}/y", Zone.LOOPBACK, Mask({})
+    )
     assert "t0psecret" not in repr(answer)
 
 

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import Final
+
+# Characters of a message; what is longer was not written by us.
+_LONGEST: Final = 2000
 
 
 class ArtifactError(Exception):
-    """The artifact could not be brought here. One line: what, why, and what to do about it."""
+    """The artifact could not be brought here. One line: what, why, and what to do about it.
+
+    Words of servers and names of files may be in ``message``. What would move a cursor, turn the direction of writing
+    or break a line is made visible here, for all sources, before anything keeps or shows it.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(_visible(message))
 
 
 class Trouble(Enum):
@@ -57,3 +68,17 @@ class NoRoomYet(SourceError):
 
     def __init__(self, message: str) -> None:
         super().__init__(Trouble.NO_SPACE, message)
+
+
+def _visible(text: str) -> str:
+    text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else _escaped(each) for each in text)
+
+
+def _escaped(character: str) -> str:
+    number = ord(character)
+    if number < 0x100:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"

@@ -6,42 +6,34 @@ one that ends in a slash. All other links (to the parent, to another order of th
 
 from __future__ import annotations
 
-from html.parser import HTMLParser
 from typing import Final
 from urllib.parse import quote, unquote, urljoin, urlsplit
+
+from overbook.artifacts.sources.web.links import links
+from overbook.manifests.problems import shown
 
 _SAFE: Final = "!$&'()*+,;=:@~"
 
 
-def children(page: str, url: str) -> tuple[str, ...]:
+def children(page: str, url: str, most: int) -> tuple[str, ...]:
     """What is listed, each once, in order, relative to the page's address ``url``: ``name``, or ``name/`` for a folder,
-    as people read it. Raises ValueError, with the name, for one that holds a slash or a zero byte.
+    as people read it. Raises ValueError, with what is listed, for a name that holds a slash or a zero byte, and for
+    more than ``most`` names, or as many other links.
 
-    A link to something deeper counts as the folder on the way to it.
+    A link to something deeper counts as the folder on the way to it. It takes as long as the page is, and no longer:
+    still a second for a large one, so it is not for the event loop.
     """
-    parser = _Links()
-    parser.feed(page)
-    parser.close()
-    base = urlsplit(url)
-    folder = base.path if base.path.endswith("/") else base.path.rpartition("/")[0] + "/"
+    below = _Below(url)
     found: dict[str, None] = {}
-    for link in parser.links:
-        try:
-            target = urlsplit(urljoin(url, link.strip()))
-        except ValueError:
+    seen: set[str] = set()
+    for link in links(page):
+        if link in seen:
             continue
-        if (target.scheme, target.netloc) != (base.scheme, base.netloc) or target.query:
-            continue
-        path = _decoded(target.path)
-        if not path.startswith(_decoded(folder)):
-            continue
-        segment, slash, _ = target.path[_length(target.path, folder) :].partition("/")
-        name = unquote(segment, errors="surrogateescape")
-        if name in ("", ".", ".."):
-            continue
-        if "/" in name or "\0" in name:
-            raise ValueError(name)
-        found[name + slash] = None
+        seen.add(link)
+        if (name := below.name_of(link)) is not None:
+            found[name] = None
+        if len(found) > most or len(seen) > 2 * most:
+            raise ValueError(f"more than {most} files, folders and other links")
     return tuple(found)
 
 
@@ -50,24 +42,40 @@ def quoted(name: str) -> str:
     return quote(name, safe=_SAFE + "/", errors="surrogateescape")
 
 
+class _Below:
+    """The folder that a page is about."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        base = urlsplit(url)
+        self._server = (base.scheme, base.netloc)
+        path = base.path if base.path.endswith("/") else base.path.rpartition("/")[0] + "/"
+        self._path = _decoded(path)
+        self._slashes = path.count("/")
+
+    def name_of(self, link: str) -> str | None:
+        """What lies in it where the link leads; None where that is elsewhere. Raises ValueError."""
+        try:
+            target = urlsplit(urljoin(self._url, link.strip()))
+        except ValueError:
+            return None
+        if (target.scheme, target.netloc) != self._server or target.query:
+            return None
+        if not _decoded(target.path).startswith(self._path):
+            return None
+        # The folder's own name may be encoded in another way there.
+        rest = target.path.split("/", self._slashes)[-1]
+        segment, slash, _ = rest.partition("/")
+        name = unquote(segment, errors="surrogateescape")
+        if name in ("", ".", ".."):
+            return None
+        if "/" in name or "\0" in name:
+            raise ValueError(f"{shown(name)}, which is no file's name")
+        return name + slash
+
+
 def _decoded(path: str) -> str:
     """Segment by segment, so that an encoded slash stays what it is."""
     return "/".join(
         unquote(part, errors="surrogateescape").replace("/", "%2F") for part in path.split("/")
     )
-
-
-def _length(path: str, folder: str) -> int:
-    """Characters of ``path`` that stand for ``folder``, which may be encoded in another way."""
-    rest = path.split("/", folder.count("/"))[-1]
-    return len(path) - len(rest)
-
-
-class _Links(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.links: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag == "a":
-            self.links.extend(value for name, value in attrs if name == "href" and value)

@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -15,18 +16,23 @@ from overbook.artifacts.sources.limits import FetchLimits
 from overbook.artifacts.sources.protocol import Progress, Received
 from overbook.artifacts.sources.web.connect.addresses import checked, shown
 from overbook.artifacts.sources.web.connect.client import Client, Network, Request
+from overbook.artifacts.sources.web.connect.masking import Mask
 from overbook.artifacts.sources.web.connect.troubles import of_status
+from overbook.artifacts.sources.web.connect.zones import Zone
 from overbook.artifacts.sources.web.files import WebFile
+from overbook.artifacts.sources.web.json_answers import read_json
 from overbook.artifacts.sources.web.one_file import OneFile, Tools
 from overbook.artifacts.sources.web.pace import Pace
 from overbook.artifacts.sources.web.parts import Parts, parts_of
 from overbook.artifacts.sources.web.retries import Manners, retry_after
 from overbook.artifacts.sources.web.together import together
+from overbook.manifests.problems import Json
 
 __all__ = ["PLAIN", "Answer", "Downloader", "Manners", "Network", "Question", "parts_of"]
 
 _SIDE_BY_SIDE: Final = 4
 _ANSWER_BYTES: Final = 8 * 1024 * 1024
+_ERROR_BYTES: Final = 64 * 1024
 _MANNERS: Final = Manners()
 _NETWORK: Final = Network()
 
@@ -39,6 +45,7 @@ class Question:
     ``follow``: whether redirects are followed; where not, name those that are wanted among ``answers``.
     ``secret``: what people call the secret that the headers were made of, "" for none; errors name it.
     ``public``: more headers, which hold no secret, for whoever answers in the end. ``body``: whether it is wanted.
+    ``least``: how near the address may be, where a server named it.
     """
 
     method: str = "GET"
@@ -47,18 +54,26 @@ class Question:
     secret: str = ""
     public: Mapping[str, str] = field(default_factory=dict)
     body: bool = True
+    least: Zone = Zone.LOOPBACK
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """``headers``: names in lower case. ``body``: at most 8 MiB. ``url``: where it came from in the end; like headers
-    and body it may hold secrets, and is in no text that is made of it.
+    """``headers``: names in lower case. ``body``: at most 8 MiB, and the first 64 KiB of an error. ``url``: where it
+    came from in the end; like headers and body it may hold secrets, and is in no text that is made of it. ``least``:
+    how near addresses in it may lead. ``mask``: for what is taken from headers, body and url.
     """
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     url: str = field(repr=False)
+    least: Zone
+    mask: Mask = field(repr=False, compare=False)
+
+    def json(self) -> Json:
+        """What the body says, masked. Raises ValueError. Not for the event loop (`read_json`)."""
+        return self.mask.json(read_json(self.body))
 
 
 PLAIN: Final = Question()
@@ -76,6 +91,13 @@ class Downloader:
         self._limits = limits
         self._manners = manners
         self._client = Client(network, manners.silence)
+        self._least = Zone.LOOPBACK
+
+    def within(self, least: Zone) -> Downloader:
+        """The same, for addresses that a server named: none of them may be nearer than ``least``."""
+        made = copy(self)
+        made._least = max(least, self._least)
+        return made
 
     async def bring(
         self, files: Sequence[WebFile], into: Path, progress: Progress
@@ -89,7 +111,7 @@ class Downloader:
         async with self._limits.slot():
             parts = await asyncio.to_thread(Parts, into)
             pace = Pace(self._limits.rate_of_one)
-            tools = Tools(self._client, parts, self._manners, pace, progress)
+            tools = Tools(self._client, parts, self._manners, pace, progress, self._least)
             received: dict[int, Received] = {}
             waiting = iter(enumerate(files))
 
@@ -113,6 +135,7 @@ class Downloader:
             private=headers,
             headers=question.public,
             follow=question.follow,
+            least=max(question.least, self._least),
         )
         tries = 0
         while True:
@@ -135,7 +158,7 @@ class Downloader:
                 asyncio.timeout(self._manners.answer),
                 self._client.send(request) as reply,
             ):
-                status, told = reply.response.status, reply.response.headers
+                status, told = reply.response.status, reply.headers
                 if status not in question.answers:
                     raise of_status(
                         reply.url,
@@ -147,13 +170,15 @@ class Downloader:
                 body = bytearray()
                 while question.body and (chunk := await reply.read()):
                     body += chunk
+                    if status >= 400 and len(body) > _ERROR_BYTES:
+                        del body[_ERROR_BYTES:]
+                        break
                     if len(body) > _ANSWER_BYTES:
                         raise SourceError(
                             Trouble.REFUSED,
                             f"{shown(reply.url)}: the answer has more than {_ANSWER_BYTES} bytes: refused",
                         )
-                lowered = {name.lower(): value for name, value in told.items()}
-                return Answer(status, lowered, bytes(body), str(reply.url))
+                return Answer(status, told, bytes(body), str(reply.url), reply.least, reply.mask)
         except TimeoutError:
             raise SourceError(
                 Trouble.UNREACHABLE,

@@ -5,6 +5,7 @@ An address that ends in a slash is a folder. The secret that fits is of type ``h
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from overbook.artifacts.sources.web.download import Answer, Downloader, Question
 from overbook.artifacts.sources.web.files import WebFile
 from overbook.artifacts.sources.web.http_secret import http_headers
 from overbook.artifacts.sources.web.together import together
-from overbook.artifacts.sources.web.walk import Entry, all_files
+from overbook.artifacts.sources.web.walk import FILES, Entry, all_files
 
 _SIDE_BY_SIDE: Final = 8
 # By these a server may say that it does not know HEAD, or that an address is signed for GET alone.
@@ -123,11 +124,10 @@ class HttpSource:
                 "file's address without the slash",
             )
         try:
-            found = children(answer.body.decode(errors="surrogateescape"), answer.url)
+            found = await asyncio.to_thread(_listed, answer)
         except ValueError as error:
             raise SourceError(
-                Trouble.REFUSED,
-                f"{shown(URL(where))} lists {str(error)!r}, which is no file's name: refused",
+                Trouble.REFUSED, f"{shown(URL(where))} lists {error}: refused"
             ) from None
         return [Entry(name.removesuffix("/"), name.endswith("/")) for name in found]
 
@@ -157,6 +157,15 @@ def _place(wanted: Wanted, secret: RemoteSecret | None) -> _Place:
     return _Place(url, http_headers(secret, url), "" if secret is None else secret.secret)
 
 
+def _listed(answer: Answer) -> tuple[str, ...]:
+    """What is on a page. Raises ValueError. Blocking, for as long as it takes to read a large page."""
+    try:
+        found = children(answer.body.decode(errors="surrogateescape"), answer.url, FILES)
+    except ValueError as error:
+        raise ValueError(answer.mask.message(str(error))) from None
+    return tuple(map(answer.mask.value, found))
+
+
 def _is_folder(asked: URL, answered: str) -> bool:
     """Whether the server led from a name to the same with a slash, as servers do for a folder."""
     found = URL(answered, encoded=True)
@@ -170,7 +179,7 @@ def _file(name: str, origin: str, answer: Answer) -> RemoteFile:
     else:
         stretch = versions.stretch(headers)
         size = None if stretch is None else stretch.total
-    mark = headers.get("etag") or f"{headers.get('Last-Modified', '')}; {size}"
+    mark = headers.get("etag") or f"{headers.get('last-modified', '')}; {size}"
     return RemoteFile(name, size, mark, origin=origin)
 
 

@@ -1,7 +1,8 @@
 """``models:/``: models in a registry of MLflow's.
 
 Their files are given out by the tracking server itself, or lie in a store of their own. In that case the source of
-that store lists and brings them: with the secret, where it is not the tracking server's.
+that store lists and brings them: with the secret, where it is not the tracking server's. What the server names so may
+lead where one of its redirects might (`mlflow_places`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote, urlsplit
 
 from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.secrets.remote import RemoteSecret
@@ -22,7 +22,7 @@ from overbook.artifacts.sources.protocol import (
     Source,
     Wanted,
 )
-from overbook.artifacts.sources.web.connect.zones import Zone, zone_of
+from overbook.artifacts.sources.web.connect.zones import Zone
 from overbook.artifacts.sources.web.download import Downloader
 from overbook.artifacts.sources.web.files import WebFile
 from overbook.artifacts.sources.web.mlflow_address import (
@@ -33,25 +33,30 @@ from overbook.artifacts.sources.web.mlflow_address import (
     tracking,
 )
 from overbook.artifacts.sources.web.mlflow_api import PROXY, MlflowApi
+from overbook.artifacts.sources.web.mlflow_places import (
+    PROXIED,
+    path_at,
+    require_a_store,
+    require_same_server,
+    scheme_at,
+)
 from overbook.artifacts.sources.web.walk import all_files
-from overbook.manifests.problems import shown as quoted
 
-_PROXIED: Final = "mlflow-artifacts"
 # Addresses that lead to another address; more than these lead in a circle.
 _STEPS: Final = 5
-# Between the address of another store, and what its source says about a file.
+# Between the address of another store, how near it may be, and what its source says about a file.
 _IN_STORE: Final = "\n"
 
 
 class MlflowSource:
-    """Models of MLflow. ``other``: the source that is responsible for an address. ``environment``: has the
-    MLFLOW_TRACKING_* where no secret of type ``mlflow`` is given.
+    """Models of MLflow. ``other``: the source that is responsible for an address, which may be so near.
+    ``environment``: has the MLFLOW_TRACKING_* where no secret of type ``mlflow`` is given.
     """
 
     def __init__(
         self,
         downloader: Downloader,
-        other: Callable[[str], Source],
+        other: Callable[[str, Zone], Source],
         environment: Mapping[str, str],
     ) -> None:
         self._downloader = downloader
@@ -71,9 +76,10 @@ class MlflowSource:
             version = await api.version(model)
             mark, where = version.mark, await api.location(version)
         where = await self._followed(api, server, where)
-        if not where.startswith(f"{_PROXIED}:"):
-            return await self._look_elsewhere(Wanted(where, wanted.version), secret, pinned)
-        root = _path(where)
+        if not where.startswith(f"{PROXIED}:"):
+            stored = Wanted(where, wanted.version)
+            return await self._look_elsewhere(api, stored, _for_store(secret), pinned)
+        root = path_at(where)
         what = f"{wanted.storage_uri} at {server.address}"
         found = await all_files(
             what, lambda folder: api.folder(f"{root}/{folder}".rstrip("/")), wanted.version
@@ -96,11 +102,11 @@ class MlflowSource:
     ) -> tuple[Received, ...]:
         """All files of the listing. Raises SourceError, OSError."""
         if any(_IN_STORE in file.origin for file in listing.files):
-            store = listing.files[0].origin.partition(_IN_STORE)[0]
+            store, least, _ = listing.files[0].origin.split(_IN_STORE, 2)
             files = (
-                replace(file, origin=file.origin.partition(_IN_STORE)[2]) for file in listing.files
+                replace(file, origin=file.origin.split(_IN_STORE, 2)[2]) for file in listing.files
             )
-            return await self._other(store).bring(
+            return await self._other(store, Zone[least]).bring(
                 Wanted(store, wanted.version),
                 _for_store(secret),
                 replace(listing, files=tuple(files)),
@@ -119,30 +125,28 @@ class MlflowSource:
         )
 
     async def _look_elsewhere(
-        self, wanted: Wanted, secret: RemoteSecret | None, pinned: str
+        self, api: MlflowApi, wanted: Wanted, secret: RemoteSecret | None, pinned: str
     ) -> Listing:
-        found = await self._other(wanted.storage_uri).look(wanted, _for_store(secret))
-        files = (
-            replace(file, origin=f"{wanted.storage_uri}{_IN_STORE}{file.origin}")
-            for file in found.files
-        )
+        where, least = wanted.storage_uri, api.least
+        require_a_store(where, api.address, secret)
+        found = await self._other(where, least).look(wanted, secret)
+        before = _IN_STORE.join((where, least.name, ""))
+        files = (replace(file, origin=before + file.origin) for file in found.files)
         return replace(found, files=tuple(files), pinned=pinned)
 
     async def _followed(self, api: MlflowApi, server: Tracking, where: str) -> str:
         """The address of a store in the end."""
         for _ in range(_STEPS):
             if where.startswith(f"{server.address}{PROXY}/"):
-                where = f"{_PROXIED}:/{where.removeprefix(f'{server.address}{PROXY}/')}"
-            scheme = urlsplit(where).scheme
-            if scheme == _PROXIED:
-                _require_same_server(where, server)
+                where = f"{PROXIED}:/{where.removeprefix(f'{server.address}{PROXY}/')}"
+            scheme = scheme_at(where, server.address)
+            if scheme == PROXIED:
+                require_same_server(where, server.address)
                 return where
             if scheme == "runs":
                 where = await self._of_run(api, where)
             elif where.startswith(MODELS):
                 where = await self._of_model(api, where)
-            elif scheme in ("", "file"):
-                return _on_this_machine(where, server)
             else:
                 return where
         raise SourceError(
@@ -162,40 +166,6 @@ class MlflowSource:
             return logged
         root = await api.run_artifacts(run)
         return f"{root.rstrip('/')}/{path}" if path else root
-
-
-def _path(where: str) -> str:
-    """What the tracking server calls the place of ``mlflow-artifacts:/PATH``."""
-    return unquote(urlsplit(where).path).strip("/")
-
-
-def _require_same_server(where: str, server: Tracking) -> None:
-    host = urlsplit(where).netloc
-    if host and host != urlsplit(server.address).netloc:
-        raise SourceError(
-            Trouble.REFUSED,
-            f"{server.address} says that the files are at another server, {host}; give that one as tracking_uri",
-        )
-
-
-def _on_this_machine(where: str, server: Tracking) -> str:
-    """Only a server on this machine may name a folder of this machine. Raises SourceError."""
-    path = unquote(urlsplit(where).path) if where.startswith("file:") else where
-    host = urlsplit(server.address).hostname or ""
-    if host != "localhost" and not _is_loopback(host):
-        raise SourceError(
-            Trouble.REFUSED,
-            f"{server.address} keeps the files in a folder of its own machine, {quoted(path)}; start it with "
-            "--serve-artifacts, or with an artifact root in a store",
-        )
-    return f"file://{path}"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return zone_of(host) is Zone.LOOPBACK
-    except ValueError:
-        return False
 
 
 def _for_store(secret: RemoteSecret | None) -> RemoteSecret | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,13 +10,17 @@ from urllib.parse import quote, urlencode
 
 from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.sources.web.autoindex import quoted as quoted_path
+from overbook.artifacts.sources.web.connect.zones import Zone
 from overbook.artifacts.sources.web.download import Downloader, Question
 from overbook.artifacts.sources.web.mlflow_address import LATEST, ModelAddress, Tracking
 from overbook.artifacts.sources.web.walk import Entry
+from overbook.manifests.problems import shown
 
 _API: Final = "/api/2.0/mlflow"
 PROXY: Final = "/api/2.0/mlflow-artifacts/artifacts"
 _ANSWERS: Final = frozenset({200, 400, 404})
+# Models that one run logged, each of which is a question.
+_MOST_LOGGED: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +33,16 @@ class ModelVersion:
 
 
 class MlflowApi:
-    """One tracking server. All methods raise SourceError."""
+    """One tracking server. All methods raise SourceError. ``least``: how near addresses may lead that it has named."""
 
     def __init__(self, downloader: Downloader, server: Tracking) -> None:
+        self.least = Zone.LOOPBACK
         self._downloader = downloader
         self._server = server
+
+    @property
+    def address(self) -> str:
+        return self._server.address
 
     async def version(self, model: ModelAddress) -> ModelVersion:
         """The version that is meant now."""
@@ -48,7 +57,7 @@ class MlflowApi:
             told = await self._get(
                 "/registered-models/get-latest-versions", {"name": model.name}, what
             )
-            versions = [each for each in told.get("model_versions", []) if isinstance(each, dict)]
+            versions = _dicts(told, "model_versions")
             if not versions:
                 raise self._none(what)
             found = max(versions, key=lambda each: _number(each.get("version")))
@@ -67,7 +76,8 @@ class MlflowApi:
         if status != "READY":
             raise SourceError(
                 Trouble.NOT_FOUND,
-                f"{self._server.address}: version {number} of model {model.name} was not registered ({status})",
+                f"{self._server.address}: version {number} of model {model.name} was not registered: its status is "
+                f"{shown(status)}",
             )
         return ModelVersion(model.name, number, f"{number}.{found.get('creation_timestamp', '')}")
 
@@ -92,7 +102,13 @@ class MlflowApi:
     async def model_of_run(self, run_id: str, name: str) -> str | None:
         """The address of a model that a run logged by this name; since MLflow 3 it is not among the run's files."""
         outputs = (await self._run(run_id)).get("outputs")
-        models = outputs.get("model_outputs", []) if isinstance(outputs, dict) else []
+        models = _dicts(outputs, "model_outputs") if isinstance(outputs, dict) else []
+        if len(models) > _MOST_LOGGED:
+            raise SourceError(
+                Trouble.REFUSED,
+                f"{self._server.address}: run {run_id} logged more than {_MOST_LOGGED} models; register the model, or "
+                "give its address models:/m-ID",
+            )
         for each in reversed(models):
             logged = await self._logged(str(each.get("model_id", "")))
             if logged.get("name") == name:
@@ -103,12 +119,12 @@ class MlflowApi:
         """What the server has below ``path`` among the artifacts that it gives out itself."""
         answer = await self._json(f"{PROXY}?{urlencode({'path': path})}", f"artifact {path}")
         entries = []
-        for each in answer.get("files", []):
-            name = each.get("path", "") if isinstance(each, dict) else ""
+        for each in _dicts(answer, "files"):
+            name = str(each.get("path") or "")
             if name in ("", ".", "..") or "/" in name or "\0" in name:
                 raise SourceError(
                     Trouble.REFUSED,
-                    f"{self._server.address} lists {name!r}, which is no file's name: refused",
+                    f"{self._server.address} lists {shown(name)}, which is no file's name: refused",
                 )
             size = each.get("file_size")
             entries.append(
@@ -137,8 +153,9 @@ class MlflowApi:
             self._server.headers,
             Question(answers=_ANSWERS, secret=self._server.secret),
         )
+        self.least = max(self.least, answer.least)
         try:
-            told = json.loads(answer.body)
+            told = await asyncio.to_thread(answer.json)
         except ValueError:
             told = None
         if not isinstance(told, dict) or (answer.status != 200 and "error_code" not in told):
@@ -168,6 +185,12 @@ class MlflowApi:
             Trouble.BAD_ADDRESS,
             f"{self._server.address}: {name} is missing in its answer; expected a tracking server of MLflow",
         )
+
+
+def _dicts(told: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """Those of a list, and none where there is no list."""
+    found = told.get(name)
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
 def _number(value: object) -> int:

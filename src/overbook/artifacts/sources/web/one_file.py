@@ -15,6 +15,7 @@ from overbook.artifacts.sources.web import versions
 from overbook.artifacts.sources.web.connect.addresses import checked, shown
 from overbook.artifacts.sources.web.connect.client import Client, Reply, Request
 from overbook.artifacts.sources.web.connect.troubles import of_status
+from overbook.artifacts.sources.web.connect.zones import Zone
 from overbook.artifacts.sources.web.files import WebFile
 from overbook.artifacts.sources.web.pace import Pace
 from overbook.artifacts.sources.web.part_writer import PartWriter, digest
@@ -27,13 +28,14 @@ _COMPRESSED: Final = (".gz", ".tgz")
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What all files of an artifact are brought with."""
+    """What all files of an artifact are brought with. ``least``: how near their addresses may be."""
 
     client: Client
     parts: Parts
     manners: Manners
     pace: Pace
     progress: Progress
+    least: Zone
 
 
 class OneFile:
@@ -96,9 +98,11 @@ class OneFile:
         headers = {}
         if self._size and self._validator:
             headers = {"Range": f"bytes={self._size}-", "If-Range": self._validator}
-        request = Request(self._url, private=self._web.headers, headers=headers)
+        request = Request(
+            self._url, private=self._web.headers, headers=headers, least=self._tools.least
+        )
         async with self._tools.client.send(request) as reply:
-            status, told = reply.response.status, reply.response.headers
+            status, told = reply.response.status, reply.headers
             if status == 416 and headers:
                 await self._nothing_more(reply)
                 return
@@ -124,7 +128,7 @@ class OneFile:
         """Bytes of the whole file, None where that is told by its end alone. What is here already is where the answer
         begins.
         """
-        told = reply.response.headers
+        told = reply.headers
         total, listed = versions.length(told), self._file.size
         if reply.response.status == 206:
             stretch = versions.stretch(told)
@@ -158,7 +162,7 @@ class OneFile:
         if self._size:
             descriptor = await asyncio.to_thread(parts.go_on, self._file)
         else:
-            self._validator = versions.resumable(reply.response.headers)
+            self._validator = versions.resumable(reply.headers)
             descriptor = await asyncio.to_thread(parts.begin, self._file, self._validator)
         came = self._size
         async with PartWriter(descriptor, self._hasher, self._grown) as writer:
@@ -175,7 +179,7 @@ class OneFile:
             raise await self._no_good(
                 Trouble.DAMAGED, reply, f"more than the {total} bytes came that were listed"
             )
-        if not versions.is_delimited(reply.response.headers):
+        if not versions.is_delimited(reply.headers):
             raise SourceError(
                 Trouble.UNREACHABLE,
                 f"{shown(reply.url)}: the connection broke before all bytes were here",
@@ -184,7 +188,7 @@ class OneFile:
 
     async def _nothing_more(self, reply: Reply) -> None:
         """The server says that there is nothing behind what is here."""
-        stretch = versions.stretch(reply.response.headers)
+        stretch = versions.stretch(reply.headers)
         if self._file.size is None and stretch is not None and stretch.total == self._size:
             return
         raise await self._no_good(

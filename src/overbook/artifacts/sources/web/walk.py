@@ -30,6 +30,7 @@ async def all_files(
     """
     found: list[Entry] = []
     folders = [""]
+    above = 0
     for _ in range(DEPTH):
         deeper: list[str] = []
         for folder in folders:
@@ -38,12 +39,12 @@ async def all_files(
                     found.append(Entry(folder + entry.name, False, entry.size))
                 elif not version or folder or is_version(entry.name, version):
                     deeper.append(f"{folder}{entry.name}/")
-            if len(found) + len(deeper) > FILES:
+            if len(found) + above + len(deeper) > FILES:
                 raise SourceError(
                     Trouble.REFUSED,
                     f"{what}: more than {FILES} files and folders are listed: refused",
                 )
-        folders = deeper
+        folders, above = deeper, above + len(deeper)
         if not folders:
             _require_some(what, found, version)
             return found

@@ -6,6 +6,8 @@ import pytest
 
 from overbook.artifacts.sources.web.autoindex import children, quoted
 
+MOST = 100
+
 URL = "http://host:8080/models/iris%20one/"
 
 NGINX = """<html><head><title>Index of /models/iris one/</title></head><body><h1>Index of</h1><hr><pre>
@@ -29,7 +31,7 @@ PYTHON = """<!DOCTYPE HTML><html><body><ul>
 
 
 def test_nginx() -> None:
-    assert children(NGINX, URL) == (
+    assert children(NGINX, URL, MOST) == (
         "1/",
         "a very long name that is cut off in the page.bin",
         "100%.txt",
@@ -38,15 +40,15 @@ def test_nginx() -> None:
 
 
 def test_apache() -> None:
-    assert children(APACHE, URL) == ("model.bin", "sub/")
+    assert children(APACHE, URL, MOST) == ("model.bin", "sub/")
 
 
 def test_python() -> None:
-    assert children(PYTHON, URL) == ("model.bin", "sub/", "link.bin")
+    assert children(PYTHON, URL, MOST) == ("model.bin", "sub/", "link.bin")
 
 
 def links(*hrefs: str) -> tuple[str, ...]:
-    return children("".join(f'<a href="{href}">x</a>' for href in hrefs), URL)
+    return children("".join(f'<a href="{href}">x</a>' for href in hrefs), URL, MOST)
 
 
 @pytest.mark.parametrize(
@@ -85,8 +87,20 @@ def test_a_link_to_something_deeper_stands_for_the_folder() -> None:
 
 @pytest.mark.parametrize("href", ["a%2Fb", "..%2F..%2Fetc%2Fpasswd", "a%00b"])
 def test_names_that_are_no_names_are_refused(href: str) -> None:
-    with pytest.raises(ValueError, match=r"."):
+    with pytest.raises(ValueError, match=r"which is no file's name"):
         links(href)
+
+
+def test_more_names_than_are_wanted_are_refused() -> None:
+    names = [f"{number}.bin" for number in range(MOST)]
+    assert links(*names, *names) == tuple(names)
+    with pytest.raises(ValueError, match="more than 100 files, folders and other links"):
+        links(*names, "one-more.bin")
+
+
+def test_more_other_links_than_names_are_refused() -> None:
+    with pytest.raises(ValueError, match="more than 100 files, folders and other links"):
+        links(*(f"/elsewhere/{number}" for number in range(2 * MOST + 1)))
 
 
 def test_a_fragment_does_not_belong_to_the_name() -> None:

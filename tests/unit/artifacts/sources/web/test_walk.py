@@ -71,3 +71,19 @@ async def test_too_many_are_refused(folder: bool) -> None:
     with pytest.raises(SourceError, match=f"more than {FILES}") as raised:
         await all_files("there", endless, "")
     assert raised.value.trouble is Trouble.REFUSED
+
+
+async def test_folders_of_all_depths_count_together() -> None:
+    asked = 0
+
+    async def wide(folder: str) -> list[Entry]:
+        """A third of what is allowed on each level, and only one of them leads on."""
+        nonlocal asked
+        asked += 1
+        if folder.endswith("0/") or not folder:
+            return [Entry(str(number), True) for number in range(FILES // 3)]
+        return [Entry("file", False)] if folder.count("/") > DEPTH // 2 else []
+
+    with pytest.raises(SourceError, match=f"more than {FILES} files and folders"):
+        await all_files("there", wide, "")
+    assert asked < FILES

@@ -26,6 +26,7 @@ from yarl import URL
 
 from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.sources.web.connect.addresses import led_to, same_origin, shown
+from overbook.artifacts.sources.web.connect.masking import Mask
 from overbook.artifacts.sources.web.connect.troubles import of_exception
 from overbook.artifacts.sources.web.connect.zones import Zone, is_metadata, zone_of
 from overbook.manifests.problems import shown as quoted
@@ -36,6 +37,7 @@ _CONNECT: Final = 30.0  # seconds
 _READ_BUFFER: Final = 512 * 1024  # bytes; twice as many may wait for us on each connection
 _CONNECTIONS: Final = 64
 _AGENT: Final = "overbook"
+_KEPT: Final = ("etag", "last-modified")
 _FAILURES: Final = (aiohttp.ClientError, OSError, asyncio.TimeoutError)
 
 
@@ -51,24 +53,35 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """``private``: headers for the server of ``url`` alone. ``headers``: for whoever answers in the end."""
+    """``private``: headers for the server of ``url`` alone. ``headers``: for whoever answers in the end. ``least``: how
+    near ``url`` may be: as near as it likes where a person wrote it, and as `Reply.least` says where a server did.
+    """
 
     url: URL = field(repr=False)
     method: str = "GET"
     private: Mapping[str, str] = field(default_factory=dict, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
     follow: bool = True
+    least: Zone = Zone.LOOPBACK
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
     """``response``: its body is not read yet. ``left``: whether it is of another server, which was not told the
-    private headers.
+    private headers. ``least``: how near addresses may lead that are named in it. ``mask``: for what is in it.
+    ``headers``: names in lower case; those that tell versions apart are kept, and are masked.
     """
 
     response: aiohttp.ClientResponse = field(repr=False)
     url: URL = field(repr=False)
     left: bool
+    least: Zone
+    mask: Mask = field(repr=False)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        told = {name.lower(): value for name, value in self.response.headers.items()}
+        return told | {name: self.mask.value(told[name]) for name in _KEPT if name in told}
 
     async def read(self) -> bytes:
         """The bytes that came next, b"" after the last. Raises SourceError; what came before and was not read yet, at
@@ -91,20 +104,34 @@ class Client:
 
     @asynccontextmanager
     async def send(self, request: Request) -> AsyncIterator[Reply]:
-        """What was answered in the end, whatever its status. Raises SourceError."""
-        url, least = request.url, Zone.LOOPBACK
+        """What was answered in the end, whatever its status. Raises SourceError.
+
+        In no SourceError, nor in one that the caller's block raises, is what only the server was to be told.
+        """
+        mask = Mask(request.private)
+        try:
+            async with self._followed(request, mask) as reply:
+                yield reply
+        except SourceError as error:
+            if (masked := mask.error(error)) is error:
+                raise
+            raise masked from None
+
+    @asynccontextmanager
+    async def _followed(self, request: Request, mask: Mask) -> AsyncIterator[Reply]:
+        url, least = request.url, request.least
         for _ in range(_REDIRECTS + 1):
             response = await self._hop(request, url, least)
             try:
+                least = await self._zone_after(response, url, least)
                 location = response.headers.get("Location")
                 if (
                     not request.follow
                     or response.status not in _REDIRECT_STATUS
                     or location is None
                 ):
-                    yield Reply(response, url, not same_origin(url, request.url))
+                    yield Reply(response, url, not same_origin(url, request.url), least, mask)
                     return
-                least = await self._zone_after(response, url, least)
             finally:
                 # Closes the connection where there is more to come.
                 response.release()
@@ -126,9 +153,11 @@ class Client:
             headers |= request.private
         session = await self._session(least, proxied=proxy is not None)
         try:
-            response = await session.request(
-                request.method, url, headers=headers, allow_redirects=False, proxy=proxy
-            )
+            # Whoever sends one interim answer after the other is never silent.
+            async with asyncio.timeout(_CONNECT + self._silence):
+                response = await session.request(
+                    request.method, url, headers=headers, allow_redirects=False, proxy=proxy
+                )
         except (*_FAILURES, ValueError) as error:
             raise of_exception(url, error) from error
         return cast(_Response, response)
@@ -145,7 +174,7 @@ class Client:
             raise _too_near(host, zone)
 
     async def _zone_after(self, response: _Response, url: URL, least: Zone) -> Zone:
-        """How near a redirect from this answer may lead."""
+        """How near this answer may lead: by a redirect, or by an address in it."""
         if _proxy_of(url) is None:
             return max(least, self._network.zone_of(response.peer))
         host = url.host or ""
@@ -237,9 +266,7 @@ def _too_near(host: str, zone: Zone) -> SourceError:
     if zone is Zone.NEVER:
         why = "it is link-local or a cloud's metadata server, from which no artifact may come"
     else:
-        why = (
-            "a server farther away redirects there, which could be used to reach into this network"
-        )
+        why = "a server farther away leads there, which could be used to reach into this network"
     return SourceError(Trouble.REFUSED, f"{host}: refused, as {why}")
 
 

@@ -98,8 +98,10 @@ def _connection(error: Exception) -> str:
         return f"no TLS connection ({_reason(error.os_error)})"
     if isinstance(error, aiohttp.SocketTimeoutError):
         return "the server sent nothing for too long"
-    if isinstance(error, (aiohttp.ConnectionTimeoutError, asyncio.TimeoutError)):
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
         return "no connection in time"
+    if isinstance(error, asyncio.TimeoutError):
+        return "no answer in time"
     if isinstance(error, aiohttp.ClientConnectorError):
         return f"no connection ({_reason(error.os_error)})"
     if isinstance(error, (aiohttp.ServerDisconnectedError, ConnectionError)):

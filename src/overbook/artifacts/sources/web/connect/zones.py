@@ -12,11 +12,11 @@ from typing import Final, TypeAlias
 
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-# Of Azure, Alibaba, AWS and Google, as far as they are not link-local.
+# Of Azure, Alibaba, Oracle, AWS and Google, as far as they are not link-local.
 _METADATA: Final = frozenset(
     map(
         ipaddress.ip_address,
-        ("168.63.129.16", "100.100.100.200", "fd00:ec2::254", "fd20:ce::254"),
+        ("168.63.129.16", "100.100.100.200", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254"),
     )
 )
 # A proxy would resolve these for us.

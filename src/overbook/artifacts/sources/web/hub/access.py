@@ -12,6 +12,8 @@ from overbook.artifacts.sources.web.hub.address import HubAddress
 from overbook.manifests.problems import shown
 
 TYPE: Final = "hf"
+# Names of parameters that a message has.
+_TOLD: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,12 @@ def access_by(address: HubAddress, secret: RemoteSecret | None) -> Access:
         raise _bad(address, secret, f"has type {shown(secret.type)}; expected {TYPE}, with a token")
     token = secret.parameters.get("token", "").strip()
     if not token:
-        raise _bad(address, secret, "has no token; expected parameters with a token of the hub")
+        there = ", ".join(shown(each) for each in sorted(secret.parameters)[:_TOLD]) or "none"
+        raise _bad(
+            address,
+            secret,
+            f"has no parameter token (those that it has: {there}); expected parameters: {{token: hf_...}}",
+        )
     if not token.isascii() or not token.isprintable() or " " in token:
         raise _bad(address, secret, "has a token with blanks or letters that no token has")
     endpoint = secret.parameters.get("endpoint", "").strip().rstrip("/")

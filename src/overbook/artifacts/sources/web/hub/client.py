@@ -1,14 +1,14 @@
 """Asks the hub by its own client. Blocking; callers run it in threads, and bound the time that it takes.
 
-The only file that imports huggingface-hub, which need not be installed. The client is used where it does not ask again
-by itself: when to do so is decided elsewhere. What is in its errors is not shown, but put into words here.
+This and `session`, by which the client asks, are the only files that import huggingface-hub, which need not be
+installed. The client is used where it does not ask again by itself: when to do so is decided elsewhere. What is in its
+errors is not shown, but put into words here.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import ssl
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,19 +31,19 @@ from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.sources.protocol import RemoteFile
 from overbook.artifacts.sources.web.files import WebFile
+from overbook.artifacts.sources.web.from_thread import FromThread
 from overbook.artifacts.sources.web.hub.access import Access
 from overbook.artifacts.sources.web.hub.address import COMMIT, HubAddress
+from overbook.artifacts.sources.web.hub.session import asking
 from overbook.artifacts.sources.web.retries import retry_after
 
 # What the machine is and who runs the client is nobody's business.
 constants.HF_HUB_DISABLE_TELEMETRY = True
 
-# Seconds that the hub may be silent.
-_SILENCE: Final = 20.0
 _BUSY: Final = (429, 503)
 # How the hub says in seconds when the next question is free, where none is left.
-_NONE_LEFT: Final = re.compile(r";\s*r\s*=\s*0\s*;\s*t\s*=\s*([0-9]+)")
-_TRUST_IT: Final = "name a file with its authority's certificate in SSL_CERT_FILE"
+_NONE_LEFT: Final = re.compile(r";\s*r\s*=\s*0\s*;\s*t\s*=\s*([0-9]{1,9})")
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 # Files of git's own, which no server reads.
 _LEFT_OUT: Final = ".gitattributes"
 
@@ -57,10 +57,11 @@ class Snapshot:
 
 
 class HubClient:
-    """One address, asked with the rights that ``access`` gives."""
+    """One address, asked with the rights that ``access`` gives, by ``way``."""
 
-    def __init__(self, address: HubAddress, access: Access) -> None:
+    def __init__(self, address: HubAddress, access: Access, way: FromThread) -> None:
         self._address = address
+        self._way = way
         self._access = access
         self._endpoint = (
             access.endpoint or os.environ.get("HF_ENDPOINT") or constants.ENDPOINT
@@ -70,13 +71,14 @@ class HubClient:
 
     def snapshot(self) -> Snapshot:
         """What is in the repository at the revision. Raises SourceError."""
-        with self._in_words():
+        with self._in_words(), asking(str(self._address), self._way):
+            if constants.HF_HUB_OFFLINE:
+                raise OfflineModeIsEnabled
             api = HfApi(endpoint=self._endpoint, token=self._access.token or None)
             info = api.model_info(
                 self._address.repository,
                 revision=self._address.revision,
                 files_metadata=True,
-                timeout=_SILENCE,
             )
             if info.gated:
                 # Who may not have the files may still see their names.
@@ -95,7 +97,9 @@ class HubClient:
         with self._in_words():
             if constants.HF_HUB_OFFLINE:
                 raise OfflineModeIsEnabled
-            headers = build_hf_headers(token=self._access.token or None, library_name="overbook")
+            # What it says of this machine besides is nobody's business.
+            headers = build_hf_headers(token=self._access.token or None)
+            headers = {name: headers[name] for name in headers if name.lower() == "authorization"}
         found = []
         for each in files:
             commit, _, name = each.origin.partition("/")
@@ -109,6 +113,8 @@ class HubClient:
     def _in_words(self) -> Iterator[None]:
         try:
             yield
+        except SourceError:
+            raise
         except OfflineModeIsEnabled:
             raise SourceError(
                 Trouble.REFUSED,
@@ -122,9 +128,11 @@ class HubClient:
         except HfHubHTTPError as error:
             raise self._refusal(error) from None
         except Exception as error:
-            # The HTTP client below has classes of its own, which changed with the versions, and answers that are no
-            # JSON raise others. Their texts may hold anything.
-            raise self._unreached(error) from None
+            # Of answers that are no JSON, or another one than it expects. Their texts may hold anything.
+            raise SourceError(
+                Trouble.UNREACHABLE,
+                f"{self._address}: {self._told} answers what no hub does ({type(error).__name__}); expected one",
+            ) from None
 
     def _refusal(self, error: HfHubHTTPError) -> SourceError:
         """What an answer that is an error means."""
@@ -157,27 +165,18 @@ class HubClient:
             trouble = Trouble.UNREACHABLE
         return SourceError(trouble, f"{self._address}: {why}", retry_after=later)
 
-    def _unreached(self, error: Exception) -> SourceError:
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, ssl.SSLCertVerificationError):
-                return SourceError(
-                    Trouble.NOT_TRUSTED,
-                    f"{self._address}: {self._told} is not trusted: {cause.verify_message}; {_TRUST_IT}",
-                )
-            cause = cause.__cause__ or cause.__context__
-        return SourceError(
-            Trouble.UNREACHABLE,
-            f"{self._address}: {self._told} cannot be asked ({type(error).__name__})",
-        )
-
 
 def _file(commit: str, sibling: RepoSibling) -> RemoteFile:
+    """Raises ValueError where it is not what a hub says."""
     # The content has one name: SHA-256 where it is large, else git's own.
     sha256 = sibling.lfs.sha256 if sibling.lfs else ""
     mark = sha256 or sibling.blob_id or commit
-    name = sibling.rfilename
-    return RemoteFile(name, sibling.size, mark, sha256, f"{commit}/{name}")
+    name, size = sibling.rfilename, sibling.size
+    if not isinstance(name, str) or not isinstance(mark, str) or (size is not None and size < 0):
+        raise ValueError("no file")
+    if sha256 and not _SHA256.fullmatch(sha256):
+        raise ValueError("no SHA-256")
+    return RemoteFile(name, size, mark, sha256, f"{commit}/{name}")
 
 
 def _says_unknown(error: HfHubHTTPError) -> bool:

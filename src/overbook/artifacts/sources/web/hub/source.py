@@ -20,6 +20,7 @@ from overbook.artifacts.secrets.remote import RemoteSecret
 from overbook.artifacts.sources.protocol import Listing, Progress, Received, RemoteFile, Wanted
 from overbook.artifacts.sources.web.archive_names import is_archive
 from overbook.artifacts.sources.web.download import Downloader
+from overbook.artifacts.sources.web.from_thread import FromThread
 from overbook.artifacts.sources.web.hub.access import Access, access_by
 from overbook.artifacts.sources.web.hub.address import HubAddress, parse
 from overbook.artifacts.sources.web.in_thread import in_thread
@@ -32,25 +33,27 @@ T = TypeVar("T")
 
 # Addresses that are asked about at the same time: a hub counts what one company asks.
 _CONCURRENT: Final = 4
-# Seconds in which the hub has to have said everything about one of them.
-_LONGEST: Final = 60.0
 # Hex digits of git's name for the bytes of a file.
 _GIT_NAME: Final = 40
 _CHUNK: Final = 1024 * 1024
 
 
 class HubSource:
-    """Implements `protocol.Source`. It needs the package huggingface-hub, and says so where that is missing."""
+    """Implements `protocol.Source`. It needs the package huggingface-hub, and says so where that is missing.
 
-    def __init__(self, downloader: Downloader) -> None:
+    ``longest``: seconds in which the hub has to have said everything about one address.
+    """
+
+    def __init__(self, downloader: Downloader, longest: float = 60.0) -> None:
         self._downloader = downloader
+        self._longest = longest
         self._turns = asyncio.Semaphore(_CONCURRENT)
 
     async def look(self, wanted: Wanted, secret: RemoteSecret | None) -> Listing:
         """See `protocol.Source`. The listing is pinned where the revision is a commit."""
         address = parse(wanted.storage_uri)
         access = access_by(address, secret)
-        snapshot = await self._asked(address, lambda: _client(address, access).snapshot())
+        snapshot = await self._asked(address, access, lambda client: client.snapshot())
         files, single = below(address, snapshot.files)
         whole = single and is_archive(files[0].name)
         return Listing(
@@ -70,21 +73,28 @@ class HubSource:
         """See `protocol.Source`. Files are fetched by the commit that was looked at, wherever the branch is by now."""
         address = parse(wanted.storage_uri)
         access = access_by(address, secret)
-        files = await self._asked(
-            address, lambda: _client(address, access).web_files(listing.files)
-        )
+        files = await self._asked(address, access, lambda client: client.web_files(listing.files))
         received = await self._downloader.bring(files, into, progress)
         await asyncio.to_thread(_check, address, listing, into)
         return received
 
-    async def _asked(self, address: HubAddress, call: Callable[[], T]) -> T:
+    async def _asked(
+        self, address: HubAddress, access: Access, call: Callable[[HubClient], T]
+    ) -> T:
+        way = FromThread(self._downloader, asyncio.get_running_loop())
         try:
             async with self._turns:
-                return await in_thread(call, _LONGEST, "overbook-hub")
+                return await in_thread(
+                    lambda: call(_client(address, access, way)), self._longest, "overbook-hub"
+                )
         except TimeoutError:
             raise SourceError(
-                Trouble.UNREACHABLE, f"{address}: the hub has not answered within {_LONGEST:g} s"
+                Trouble.UNREACHABLE,
+                f"{address}: the hub has not answered within {self._longest:g} s",
             ) from None
+        finally:
+            # So that the thread ends as well.
+            way.close()
 
 
 def below(
@@ -112,7 +122,7 @@ def below(
     return found, False
 
 
-def _client(address: HubAddress, access: Access) -> HubClient:
+def _client(address: HubAddress, access: Access, way: FromThread) -> HubClient:
     """Imports the hub's client, which takes a while the first time: only to be called in a thread."""
     try:
         from overbook.artifacts.sources.web.hub.client import HubClient
@@ -121,7 +131,7 @@ def _client(address: HubAddress, access: Access) -> HubClient:
             Trouble.NOT_INSTALLED,
             f"{address}: hf:// needs the package huggingface-hub: pip install 'overbook[hub]'",
         ) from None
-    return HubClient(address, access)
+    return HubClient(address, access, way)
 
 
 def _check(address: HubAddress, listing: Listing, into: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeGuard
 
 from overbook.artifacts.errors import SourceError, Trouble
 from overbook.manifests.problems import shown
@@ -86,6 +86,11 @@ def parse(storage_uri: str) -> RegistryAddress:
     if host in _DOCKER and "/" not in repository:
         repository = f"library/{repository}"
     return RegistryAddress(host, repository, tag or LATEST, digest)
+
+
+def is_tag(text: object) -> TypeGuard[str]:
+    """Whether a registry can have a tag of that name."""
+    return isinstance(text, str) and _TAG.fullmatch(text) is not None
 
 
 def _check_host(storage_uri: str, host: str) -> None:

@@ -8,7 +8,6 @@ up to 83 s and without bounds, is not used. Its errors are not shown.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,8 +23,9 @@ from requests import Response
 from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.sources.protocol import RemoteFile
 from overbook.artifacts.sources.web.files import WebFile
+from overbook.artifacts.sources.web.json_answers import read_json
 from overbook.artifacts.sources.web.registry.access import Access
-from overbook.artifacts.sources.web.registry.address import RegistryAddress
+from overbook.artifacts.sources.web.registry.address import RegistryAddress, is_tag
 from overbook.artifacts.sources.web.registry.manifest import INDEXES, MANIFESTS
 from overbook.artifacts.sources.web.registry.transport import Transport
 from overbook.manifests.problems import Json
@@ -33,6 +33,8 @@ from overbook.manifests.problems import Json
 _ACCEPT: Final = ", ".join((*MANIFESTS, *INDEXES))
 # Under which names Docker's configuration has what is for its own registry.
 _DOCKER: Final = "registry-1.docker.io"
+# Tags that a message names.
+_TOLD: Final = 5
 _DOCKER_NAMES: Final = ("https://index.docker.io/v1/", "docker.io", "index.docker.io")
 # What it would write there is told in an error anyway.
 logging.getLogger("oras.logger").setLevel(logging.CRITICAL + 1)
@@ -54,6 +56,7 @@ class RegistryClient(oras.provider.Registry):  # type: ignore[misc]
         super().__init__(hostname=address.asked, insecure=access.plain)
         self._address = address
         self._access = access
+        self._transport = transport
         self._authorization: dict[str, str] = {}
         # Neither ~/.netrc nor what requests says of itself.
         self.session.trust_env = False
@@ -78,15 +81,16 @@ class RegistryClient(oras.provider.Registry):  # type: ignore[misc]
                 f"{self._address}: {self._address.host} gave another manifest than {reference}",
             )
         try:
-            content = json.loads(body)
-        except (ValueError, RecursionError):
+            content = self._transport.mask.json(read_json(body))
+        except ValueError:
             content = None
         if not isinstance(content, dict):
             raise SourceError(
                 Trouble.REFUSED,
                 f"{self._address}: {self._address.host} gave a manifest that is no JSON object; expected a registry",
             )
-        return Manifest(digest, response.headers.get("Content-Type", ""), content)
+        media_type = self._transport.mask.value(response.headers.get("Content-Type", ""))
+        return Manifest(digest, media_type, content)
 
     def web_files(self, files: Sequence[RemoteFile]) -> list[WebFile]:
         """Where their bytes are, and what is to be sent there, as it was when the manifest was asked for."""
@@ -194,18 +198,33 @@ class RegistryClient(oras.provider.Registry):  # type: ignore[misc]
                 Trouble.NOT_ALLOWED,
                 f"{self._address}: {repository} is not there, or {whose} does not open it",
             )
-        if status == 404 and "NAME_UNKNOWN" in codes:
-            return SourceError(
-                Trouble.NOT_FOUND, f"{self._address}: {host} has no repository {repository}"
-            )
         if status == 404:
-            kind = "digest" if ":" in reference else "tag"
-            return SourceError(
-                Trouble.NOT_FOUND, f"{self._address}: {repository} has no {kind} {reference}"
-            )
+            missing = f"{host} has no repository {repository}"
+            if "NAME_UNKNOWN" not in codes:
+                missing = self._missing(reference)
+            return SourceError(Trouble.NOT_FOUND, f"{self._address}: {missing}")
         return SourceError(
             Trouble.REFUSED, f"{self._address}: {host} answers HTTP {status}; expected a registry"
         )
+
+    def _missing(self, reference: str) -> str:
+        """Whether it is the repository or what was asked for in it: many registries say the same of both."""
+        host, repository = self._address.host, self._address.repository
+        kind = "digest" if ":" in reference else "tag"
+        status, told = 0, None
+        with contextlib.suppress(SourceError, ValueError):
+            with self._in_words():
+                response = self.do_request(f"{self.prefix}://{self._container.tags_url(_TOLD + 1)}")
+            status = response.status_code
+            told = self._transport.mask.json(read_json(response.content))
+        if status == 404:
+            return f"{host} has no repository {repository}"
+        if status != 200:
+            return f"{repository} has no {kind} {reference}, or is not there at all"
+        found = told.get("tags") if isinstance(told, dict) else None
+        tags = [each for each in found if is_tag(each)] if isinstance(found, list) else []
+        there = ", ".join(tags[:_TOLD]) + (", …" if len(tags) > _TOLD else "")
+        return f"{repository} has no {kind} {reference}" + (f"; its tags: {there}" * bool(there))
 
 
 def _container(address: RegistryAddress) -> oras.container.Container:
@@ -227,6 +246,9 @@ def _whose(access: Access, shown: bool) -> str:
 
 def _codes(body: bytes) -> set[str]:
     """The words for what is wrong, as registries have them."""
-    with contextlib.suppress(ValueError, RecursionError, AttributeError, TypeError):
-        return {str(each.get("code")) for each in json.loads(body).get("errors") or ()}
+    with contextlib.suppress(ValueError):
+        told = read_json(body)
+        errors = told.get("errors") if isinstance(told, dict) else None
+        if isinstance(errors, list):
+            return {str(each.get("code")) for each in errors if isinstance(each, dict)}
     return set()

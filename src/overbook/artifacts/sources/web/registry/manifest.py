@@ -38,6 +38,9 @@ _TAR: Final = re.compile(r"\.tar(?:[+.]gzip|[+.]gz)?$")
 _ZSTD: Final = re.compile(r"\.tar[+.]zstd?$")
 _ARCHIVE_NAME: Final = re.compile(r"\.(?:tar|tgz|gz|zip)$", re.IGNORECASE)
 _MOST_LAYERS: Final = 20_000
+# Platforms that a message names.
+_TOLD: Final = 10
+_WORD: Final = re.compile(r"[\w.-]{1,40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ def choose(address: str, index: Mapping[str, Json], architecture: str) -> str:
     for each in _mappings(index.get("manifests")):
         platform = each.get("platform")
         platform = platform if isinstance(platform, dict) else {}
-        name = f"{platform.get('os', 'any')}/{platform.get('architecture', 'any')}"
+        name = f"{_word(platform.get('os'))}/{_word(platform.get('architecture'))}"
         # Builders lay their attestations beside what they are about.
         if name != "unknown/unknown":
             offered.append((name, _digest(address, each)))
@@ -75,10 +78,18 @@ def choose(address: str, index: Mapping[str, Json], architecture: str) -> str:
     for name, digest in offered:
         if name == wanted:
             return digest
-    there = ", ".join(sorted({name for name, _ in offered})) or "no platform"
+    names = sorted({name for name, _ in offered})
+    there = ", ".join(names[:_TOLD]) + (", …" if len(names) > _TOLD else "") or "no platform"
     raise SourceError(
         Trouble.NOT_FOUND, f"{address} is there for {there}; expected it for {wanted}, or one alone"
     )
+
+
+def _word(value: Json) -> str:
+    """As it is where it is a word."""
+    if value is None:
+        return "any"
+    return value if isinstance(value, str) and _WORD.fullmatch(value) else shown(value)
 
 
 def layers_of(address: str, manifest: Mapping[str, Json], origin: str) -> Layers:

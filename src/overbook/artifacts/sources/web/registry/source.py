@@ -23,6 +23,7 @@ from overbook.artifacts.sources.protocol import Listing, Progress, Received, Wan
 from overbook.artifacts.sources.web.archive_names import is_archive
 from overbook.artifacts.sources.web.download import Downloader, parts_of
 from overbook.artifacts.sources.web.files import WebFile
+from overbook.artifacts.sources.web.from_thread import FromThread
 from overbook.artifacts.sources.web.in_thread import in_thread
 from overbook.artifacts.sources.web.one_version import of_version
 from overbook.artifacts.sources.web.registry.access import Access, access_by
@@ -112,20 +113,18 @@ class RegistrySource:
     async def _asked(
         self, address: RegistryAddress, access: Access, call: Callable[[RegistryClient], T]
     ) -> T:
-        loop = asyncio.get_running_loop()
+        way = FromThread(self._downloader, asyncio.get_running_loop())
         try:
             async with self._turns:
-                client = await in_thread(
-                    lambda: _client(address, access, self._downloader, loop), _MAKING, _THREAD
-                )
-                try:
-                    return await in_thread(lambda: call(client), _ASKING, _THREAD)
-                finally:
-                    client.session.close()
+                client = await in_thread(lambda: _client(address, access, way), _MAKING, _THREAD)
+                return await in_thread(lambda: call(client), _ASKING, _THREAD)
         except TimeoutError:
             raise SourceError(
                 Trouble.UNREACHABLE, f"{address}: {address.host} has not answered in time"
             ) from None
+        finally:
+            # So that the thread ends as well.
+            way.close()
 
     async def _lay(
         self, address: str, layers: Layers, version: str, place: Workplace
@@ -167,12 +166,7 @@ class ToldOnce:
             self._progress(new)
 
 
-def _client(
-    address: RegistryAddress,
-    access: Access,
-    downloader: Downloader,
-    loop: asyncio.AbstractEventLoop,
-) -> RegistryClient:
+def _client(address: RegistryAddress, access: Access, way: FromThread) -> RegistryClient:
     """Imports oras, and reads Docker's configuration of this user: only to be called in a thread."""
     try:
         from overbook.artifacts.sources.web.registry.client import RegistryClient
@@ -182,7 +176,7 @@ def _client(
             Trouble.NOT_INSTALLED,
             f"{address}: oci:// needs the package oras: pip install 'overbook[oci]'",
         ) from None
-    return RegistryClient(address, access, Transport(str(address), access.secret, downloader, loop))
+    return RegistryClient(address, access, Transport(str(address), access.secret, way))
 
 
 def _look(address: RegistryAddress, client: RegistryClient) -> Layers:

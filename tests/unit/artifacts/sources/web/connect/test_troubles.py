@@ -87,7 +87,7 @@ def test_certificates_that_do_not_verify(code: int, said: str) -> None:
         (aiohttp.ClientHttpProxyError(Mock(), (), status=407), "proxy .* refused"),
         (aiohttp.SocketTimeoutError(), "sent nothing for too long"),
         (aiohttp.ConnectionTimeoutError(), "no connection in time"),
-        (TimeoutError(), "no connection in time"),
+        (TimeoutError(), "no answer in time"),
         (aiohttp.ServerDisconnectedError(), "broke before the answer"),
         (ConnectionResetError(), "broke before the answer"),
         (aiohttp.ClientPayloadError("x"), "before all bytes were here"),

@@ -33,8 +33,12 @@ def test_its_token_is_in_no_text() -> None:
     ("given", "why"),
     [
         (secret("s3", token="SECRET"), "has type 's3'; expected hf"),
-        (secret(tokn="SECRET"), "has no token"),
-        (secret(token=" "), "has no token"),
+        (
+            secret(tokn="SECRET", api="SECRET"),
+            "has no parameter token (those that it has: 'api', 'tokn'); expected parameters: {token: hf_...}",
+        ),
+        (secret(), "has no parameter token (those that it has: none); expected"),
+        (secret(token=" "), "has no parameter token"),
         (secret(token="SECRET SECRET"), "has a token with blanks"),
         (secret(token="SECRET\x07"), "has a token with blanks"),
         (secret(token="SECRETÄ"), "has a token with blanks"),
