@@ -196,6 +196,44 @@ def test_validate_asks_a_running_overbook(overbook: Overbook, fake: FakeOverbook
     assert [path for _, path, _ in fake.requests] == ["/api/v1/validate"] * 2
 
 
+def test_validate_says_which_sources_it_did_not_ask(overbook: Overbook, fake: FakeOverbook) -> None:
+    text = manifest("iris", storageUri="s3://models/iris", secretName="minio")
+    result = overbook("validate", "-f", "-", stdin=text)
+    assert (result.exit_code, result.stdout) == (0, "model/iris valid\n")
+    assert result.stderr == (
+        "note: nobody looked at the files of model/iris, which are elsewhere, or whether its secret lets anybody in; "
+        "`overbook validate --remote` does, through a running Overbook\n"
+    )
+    many = "".join(manifest(f"m{number}", storageUri="hf://you/iris") for number in range(7))
+    [note] = overbook("validate", "-f", "-", stdin=many).stderr.splitlines()
+    assert (
+        "at the files of model/m0, model/m1, model/m2, model/m3, model/m4 and 2 more, which" in note
+    )
+    assert "secret" not in note
+    assert "note" not in overbook("validate", "-f", "-", "--remote", stdin=many).stderr
+    wrong = overbook("validate", "-f", "-", stdin=manifest("iris", storageUri="s3://"))
+    assert (wrong.exit_code, "note" in wrong.stderr) == (1, False)
+    assert [path for _, path, _ in fake.requests] == ["/api/v1/validate"]
+
+
+def test_validate_tells_of_a_source_that_does_not_answer(
+    overbook: Overbook, fake: FakeOverbook
+) -> None:
+    """An apply would take the model, and wait."""
+    away = "iris: s3://models/iris: no connection (connection refused); it is asked again"
+    fake.apply_warnings["iris"] = [away]
+    result = overbook("validate", "-f", "-", "--remote", stdin=manifest("iris"))
+    assert (result.exit_code, result.stdout) == (0, "model/iris valid\n")
+    assert result.stderr == f"warning: {away}\n"
+    # What this side finds in a manifest by itself is not said twice.
+    seldons = ("overbook.dev/v1alpha1", "mlops.seldon.io/v1alpha1")
+    ignored = manifest("wine", runtimeClass="x").replace(*seldons)
+    [warning] = overbook("validate", "-f", "-", "--remote", stdin=ignored).stderr.splitlines()
+    fake.apply_warnings["wine"] = [warning.split(": ", 2)[2]]
+    again = overbook("validate", "-f", "-", "--remote", stdin=ignored)
+    assert again.stderr.splitlines() == [warning]
+
+
 def test_validate_says_every_problem(overbook: Overbook) -> None:
     result = overbook("validate", "-f", "-", stdin=manifest("-a") + manifest("iris", pinned=1))
     assert (result.exit_code, result.stdout) == (1, "")
