@@ -9,7 +9,7 @@ import pytest
 
 from overbook.client.http import JsonObject
 from tests.unit.cli.conftest import Overbook
-from tests.unit.client.fake_overbook import REQUEST, FakeOverbook, event, model, server
+from tests.unit.client.fake_overbook import REQUEST, FakeOverbook, event, fetched, model, server
 
 
 def manifest(name: str, **spec: object) -> str:
@@ -274,8 +274,30 @@ def test_acts(overbook: Overbook, fake: FakeOverbook, action: str, done: str) ->
     result = overbook(action, "iris")
     assert (result.exit_code, result.stderr) == (
         1,
-        "Error: pinned models fill the budget: 2GiB of 2GiB\n",
+        f"Error: model/iris is not {done}: pinned models fill the budget: 2GiB of 2GiB\n",
     )
+
+
+def test_an_act_goes_on_after_a_failure(overbook: Overbook, fake: FakeOverbook) -> None:
+    fake.add(model("iris"), model("wine"))
+    fake.refusals["iris"] = (503, "no room")
+    result = overbook("activate", "iris", "nope", "wine")
+    assert (result.exit_code, result.stdout) == (1, "model/wine activated\n")
+    first, second = result.stderr.splitlines()
+    assert first == "Error: model/iris is not activated: no room"
+    assert second.startswith("Error: model/nope is not activated: ")
+
+
+def test_activate_says_how_far_the_files_are_that_did_not_come_in_time(
+    overbook: Overbook, fake: FakeOverbook
+) -> None:
+    fake.add(fetched("far"))
+    fake.refusals["far"] = (503, "the artifact of model 'far' did not arrive within 3 s")
+    assert overbook("activate", "far", "--timeout", "3s").stderr == (
+        "Error: model/far is not activated: the artifact of model 'far' did not arrive within 3 s; "
+        "fetching 512MiB of 1.25GiB (40%), 118MiB/s, 6s left\n"
+    )
+    assert "fetching" not in overbook("evict", "far").stderr
 
 
 @pytest.mark.parametrize(

@@ -170,16 +170,16 @@ def test_why_it_is_not_ready_is_the_fetch_with_its_figures() -> None:
         "secondsLeft": 512,
     }
     part: JsonObject = {**replica(0, "cold", None), "transfer": running, "filesOnDisk": False}
-    assert why(part) == "fetching 512MiB of 1GiB (50%), 1MiB/s, 8m left"
+    assert why(part) == "512MiB of 1GiB (50%), 1MiB/s, 8m left"
     unknown: JsonObject = {**running, "total": None, "secondsLeft": None}
-    assert why({**part, "transfer": unknown}) == "fetching 512MiB so far, 1MiB/s"
+    assert why({**part, "transfer": unknown}) == "512MiB so far, 1MiB/s"
     failed = why(part, reason="ModelFailed")
-    assert failed.startswith("fetching 512MiB of 1GiB (50%), 1MiB/s, 8m left; ModelFailed: 0 of 1")
+    assert failed.startswith("512MiB of 1GiB (50%), 1MiB/s, 8m left; ModelFailed: 0 of 1")
     assert why(fetched(0, 5, "resident")) == "ModelProgressing: 0 of 1 needed replicas available"
     # It is ready, and its files come back for a request.
-    assert model_row(with_replicas(part), NOW)[-1].startswith("fetching 512MiB of 1GiB")
+    assert model_row(with_replicas(part), NOW)[-1].startswith("512MiB of 1GiB")
     wide = steady(WIDE_MODEL_COLUMNS, wide_model_row(with_replicas(part), None, NOW))
-    assert wide[-1] == "fetching"
+    assert wide[-1] == ""
 
 
 def test_a_watch_says_how_far_a_fetch_is_by_quarters() -> None:
