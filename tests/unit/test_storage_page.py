@@ -1,4 +1,4 @@
-"""The examples of docs/storage.md can be pasted: secrets are some, models name them, and no kind of store is missing."""
+"""The examples of docs/storage.md can be pasted: each secret is one, each model names it, and no kind is missing."""
 
 from __future__ import annotations
 
