@@ -66,6 +66,16 @@ async def test_what_is_listed_is_never_what_is_in_it(tmp_path: Path) -> None:
         assert await listed(running) == []
 
 
+async def test_what_is_probably_mistyped_is_told_and_stored(tmp_path: Path) -> None:
+    mistyped = {"name": "s3", "type": "s3", "parameters": {"secret_acces_key": VALUE}}
+    async with harness(tmp_path) as running:
+        answer = await running.http.put(URL, json=mistyped)
+        [warning] = answer.json()["warnings"]
+        assert "secret 'minio': parameters.secret_acces_key: did you mean secret_access" in warning
+        assert VALUE not in answer.text
+        assert len(await listed(running)) == 1
+
+
 async def test_what_is_refused_is_not_repeated(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -40,8 +40,12 @@ class Fetch:
 
     @property
     def bytes(self) -> str:
-        """`512MiB of 1.2GiB`, or `512MiB`."""
-        return size(self.done) if self.total is None else f"{size(self.done)} of {size(self.total)}"
+        """`512MiB of 1.2GiB`, or where nobody knows of how much, `512MiB so far`."""
+        return (
+            f"{size(self.done)} so far"
+            if self.total is None
+            else f"{size(self.done)} of {size(self.total)}"
+        )
 
     @property
     def pace(self) -> str:
@@ -83,11 +87,21 @@ def fetch_awaited(model: JsonObject) -> Fetch | None:
     return slowest([each for each in parts if each is not None])
 
 
+def fetch_shown(parts: Sequence[JsonObject]) -> Fetch | None:
+    """The fetch that keeps a model from memory; of several replicas' the one that is least far."""
+    found = [fetch_of(part) for part in parts if _state(part) in _NOT_IN_MEMORY]
+    return slowest([each for each in found if each is not None])
+
+
 def state_of(replica: JsonObject) -> str:
     """Where a model is on a replica; while it waits for its files, `fetching 45%`."""
-    state = text(replica.get("state")) or "unknown"
+    state = _state(replica)
     fetch = fetch_of(replica)
     return f"fetching {fetch.short}" if fetch is not None and state in _NOT_IN_MEMORY else state
+
+
+def _state(replica: JsonObject) -> str:
+    return text(replica.get("state")) or "unknown"
 
 
 def files_of(model: JsonObject, replica: JsonObject) -> str:

@@ -199,8 +199,8 @@ def artifact_options(function: _Function) -> _Function:
         metavar="BYTES",
         envvar="OVERBOOK_CACHE_SIZE",
         show_envvar=True,
-        help="How much disk models' files may take; those of cold models leave for others.  "
-        "[default: 80% of what is free]",
+        help="How much disk models' files may take, in bytes, such as 200Gi or 5e11; those of cold models leave for "
+        "others.  [default: 80% of what is free]",
     )
     rate = click.option(
         "--fetch-rate",
@@ -208,7 +208,8 @@ def artifact_options(function: _Function) -> _Function:
         metavar="BYTES",
         envvar="OVERBOOK_FETCH_RATE",
         show_envvar=True,
-        help="Fetch models' files at so many bytes per second at most, all together.  [default: no limit]",
+        help="Fetch models' files at so many bytes per second at most, all together, such as 50Mi (about 420 Mbit/s).  "
+        "[default: no limit]",
     )
     at_once = click.option(
         "--fetches",

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from overbook.cli.fetching import disk_of, fetch_of, on_disk, slowest, state_of
+from overbook.cli.fetching import disk_of, fetch_of, fetch_shown, on_disk, slowest, state_of
 from overbook.cli.reading import (
     Condition,
     at,
@@ -61,6 +61,9 @@ MODEL_COLUMNS: Final = (
 # These are what changes all the time: a watch does not print a model anew because of them.
 _RESTLESS: Final = frozenset({"USED", "BUSY"})
 _FETCHED: Final = re.compile(r"fetching (?:(\d+)%|\S+)")
+_FETCH_TOLD: Final = re.compile(r"[\d.]+\w+ (?:of [\d.]+\w+|so far)[^;]*")
+# Of a model that waits for its files, the figures of its fetch say more.
+_PROGRESSING: Final = "ModelProgressing"
 WIDE_MODEL_COLUMNS: Final = (
     *MODEL_COLUMNS[:-1],
     Column("DISK", spare=4),
@@ -139,6 +142,8 @@ def steady(columns: Sequence[Column], row: Sequence[str]) -> tuple[str, ...]:
 
 def _steady(column: Column, cell: str) -> str:
     """Without how long ago it was, and of a fetch by quarters."""
+    if column.title in ("REASON", "LAST REASON") and _FETCH_TOLD.match(cell):
+        return _FETCH_TOLD.sub("", cell, count=1)
     if column.title == "LAST REASON":
         return cell.rpartition(", ")[0]
     if column.title == "STATE":
@@ -162,7 +167,13 @@ def largest(parts: Sequence[JsonObject], name: str) -> int | None:
 
 
 def _reason(found: Condition, parts: Sequence[JsonObject]) -> str:
-    """What is wrong needs words; that all is well is said by READY already."""
+    """What is wrong needs words, and so does what is waited for; that all is well is said by READY already."""
+    fetch = fetch_shown(parts)
+    said = "" if found.reason == _PROGRESSING and fetch is not None else _why(found, parts)
+    return "; ".join(each for each in ("" if fetch is None else fetch.told, said) if each)
+
+
+def _why(found: Condition, parts: Sequence[JsonObject]) -> str:
     if found.ready:
         doubts = [each for part in parts if (each := text(part.get("unverified")))]
         reason = f"unverified: {doubts[0]}" if doubts else ""

@@ -72,6 +72,16 @@ def warn(text: str) -> None:
     told(f"warning: {safe(text)}", "warning:", "yellow")
 
 
+def remark(text: str) -> None:
+    """One line on stderr about what a command did not do, and what does."""
+    told(f"note: {safe(text)}", "note:", "cyan")
+
+
+def complain(text: str) -> None:
+    """One line on stderr about what is wrong with one of several things; the command goes on with the others."""
+    told(safe(text), "Error:", "red")
+
+
 def told(line: str, label: str, colour: str) -> None:
     """A line on stderr, folded on a terminal, with its label in colour where that is wanted."""
     text = line

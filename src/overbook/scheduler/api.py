@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Annotated, Any, Final, TypeAlias, cast
 
 from fastapi import APIRouter, FastAPI, Query, Request, Response
@@ -82,7 +83,7 @@ def create_app(actor: Actor, surveyor: Surveyor, ready: ReadyCheck) -> FastAPI:
     )
     app.add_middleware(BodyLimit, most=MAX_BODY)
     app.include_router(_documents(actor, surveyor))
-    app.include_router(_models(actor))
+    app.include_router(_models(actor, surveyor))
     app.include_router(_servers(actor))
     app.include_router(_logs(actor))
     app.include_router(secrets(actor, surveyor))
@@ -164,7 +165,7 @@ def _results(results: Sequence[Result], warnings: list[str]) -> Response:
     return answered(answer)
 
 
-def _models(actor: Actor) -> APIRouter:
+def _models(actor: Actor, surveyor: Surveyor) -> APIRouter:
     router = APIRouter(prefix="/api/v1/models", tags=["models"])
 
     @router.get("", response_model=list[bodies.ModelObject])
@@ -206,15 +207,17 @@ def _models(actor: Actor) -> APIRouter:
         await actor.submit(remove)
         return {"warnings": await actor.unheard()}
 
-    _model_commands(actor, router)
+    _model_commands(actor, surveyor, router)
     return router
 
 
-def _model_commands(actor: Actor, router: APIRouter) -> None:
+def _model_commands(actor: Actor, surveyor: Surveyor, router: APIRouter) -> None:
     @router.post("/{name}/activate", responses=errors(400, 404, 409, 413, 503))
     async def activate(name: str, body: bodies.TimeoutBody | None = None) -> bodies.DoneAnswer:
-        """The Model becomes resident wherever it is assigned."""
+        """The Model becomes resident wherever it is assigned. What could not be fetched or looked at is tried again."""
         timeout = (body or bodies.TimeoutBody()).timeout
+        if actor.state.model(name).unseen is not None:
+            timeout = await _looked_again(actor, surveyor, name, timeout)
         for outcome in await command(actor, name, pb.Command.ACTIVATE, timeout):
             if not outcome.ok:
                 raise Unavailable(outcome.reason)
@@ -250,6 +253,18 @@ def _model_commands(actor: Actor, router: APIRouter) -> None:
     async def unpin(name: str) -> bodies.DoneAnswer:
         """The Model may be evicted again."""
         return await _pin(actor, name, False)
+
+
+async def _looked_again(actor: Actor, surveyor: Surveyor, name: str, timeout: float) -> float:
+    """Has the files of a model looked at that nobody could look at; the seconds that are left, one at least."""
+    clock = asyncio.get_running_loop().time
+    end = clock() + timeout
+    with suppress(TimeoutError):
+        async with asyncio.timeout_at(end):
+            await surveyor.look_again(name)
+            # An agent has to know of a model that it is told to load.
+            await actor.unheard(actor.state.model(name).assigned)
+    return max(1.0, end - clock())
 
 
 async def _pin(actor: Actor, name: str, pinned: bool) -> bodies.DoneAnswer:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from fastapi import APIRouter, HTTPException, Request, Response
 from pydantic import TypeAdapter
 
+from overbook.artifacts.secrets.advice import advice
 from overbook.artifacts.secrets.errors import SecretError
 from overbook.artifacts.secrets.parsing import parse_secret
 from overbook.artifacts.secrets.remote import RemoteSecret
@@ -69,13 +70,14 @@ def secrets(actor: Actor, surveyor: Surveyor) -> APIRouter:
     async def set_secret(name: str, request: Request) -> bodies.DoneAnswer:
         """The secret is stored, sealed, in place of what had its name; agents that are connected are told of it.
 
-        What could not be fetched without it is tried again.
+        What could not be fetched without it is tried again. `warnings` say which words in it are probably mistyped.
         """
-        await actor.set_secret(_remote(_checked(name), await _body(request)))
+        remote = _remote(_checked(name), await _body(request))
+        await actor.set_secret(remote)
         log.info("secret %s was set", name)
         # There may be models at whose files nobody could look for want of it.
         surveyor.wake()
-        return {"warnings": []}
+        return {"warnings": advice(remote)}
 
     @router.delete("/{name}", responses=errors(404, 503))
     async def delete_secret(name: str) -> bodies.DoneAnswer:

@@ -89,6 +89,11 @@ class Surveyor:
                 found.extend([str(error) if replica in self._actor.links else None] * len(piece))
         return found
 
+    async def look_again(self, name: str) -> None:
+        """Looks at once at the files of a model, where nobody could look at them yet."""
+        found = [each for each in self._unseen(due_only=False) if each[0] == name]
+        await self._look_at_all(found, manifests_in.looked)
+
     async def run(self) -> None:
         """Looks, whenever an agent comes or something is due, at what nobody could look at; until cancelled."""
         async with asyncio.TaskGroup() as tasks:

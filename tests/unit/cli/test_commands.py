@@ -9,7 +9,7 @@ import pytest
 
 from overbook.client.http import JsonObject
 from tests.unit.cli.conftest import Overbook
-from tests.unit.client.fake_overbook import REQUEST, FakeOverbook, event, model, server
+from tests.unit.client.fake_overbook import REQUEST, FakeOverbook, event, fetched, model, server
 
 
 def manifest(name: str, **spec: object) -> str:
@@ -196,6 +196,44 @@ def test_validate_asks_a_running_overbook(overbook: Overbook, fake: FakeOverbook
     assert [path for _, path, _ in fake.requests] == ["/api/v1/validate"] * 2
 
 
+def test_validate_says_which_sources_it_did_not_ask(overbook: Overbook, fake: FakeOverbook) -> None:
+    text = manifest("iris", storageUri="s3://models/iris", secretName="minio")
+    result = overbook("validate", "-f", "-", stdin=text)
+    assert (result.exit_code, result.stdout) == (0, "model/iris valid\n")
+    assert result.stderr == (
+        "note: nobody looked at the files of model/iris, which are elsewhere, or whether its secret lets anybody in; "
+        "`overbook validate --remote` does, through a running Overbook\n"
+    )
+    many = "".join(manifest(f"m{number}", storageUri="hf://you/iris") for number in range(7))
+    [note] = overbook("validate", "-f", "-", stdin=many).stderr.splitlines()
+    assert (
+        "at the files of model/m0, model/m1, model/m2, model/m3, model/m4 and 2 more, which" in note
+    )
+    assert "secret" not in note
+    assert "note" not in overbook("validate", "-f", "-", "--remote", stdin=many).stderr
+    wrong = overbook("validate", "-f", "-", stdin=manifest("iris", storageUri="s3://"))
+    assert (wrong.exit_code, "note" in wrong.stderr) == (1, False)
+    assert [path for _, path, _ in fake.requests] == ["/api/v1/validate"]
+
+
+def test_validate_tells_of_a_source_that_does_not_answer(
+    overbook: Overbook, fake: FakeOverbook
+) -> None:
+    """An apply would take the model, and wait."""
+    away = "iris: s3://models/iris: no connection (connection refused); it is asked again"
+    fake.apply_warnings["iris"] = [away]
+    result = overbook("validate", "-f", "-", "--remote", stdin=manifest("iris"))
+    assert (result.exit_code, result.stdout) == (0, "model/iris valid\n")
+    assert result.stderr == f"warning: {away}\n"
+    # What this side finds in a manifest by itself is not said twice.
+    seldons = ("overbook.dev/v1alpha1", "mlops.seldon.io/v1alpha1")
+    ignored = manifest("wine", runtimeClass="x").replace(*seldons)
+    [warning] = overbook("validate", "-f", "-", "--remote", stdin=ignored).stderr.splitlines()
+    fake.apply_warnings["wine"] = [warning.split(": ", 2)[2]]
+    again = overbook("validate", "-f", "-", "--remote", stdin=ignored)
+    assert again.stderr.splitlines() == [warning]
+
+
 def test_validate_says_every_problem(overbook: Overbook) -> None:
     result = overbook("validate", "-f", "-", stdin=manifest("-a") + manifest("iris", pinned=1))
     assert (result.exit_code, result.stdout) == (1, "")
@@ -236,8 +274,30 @@ def test_acts(overbook: Overbook, fake: FakeOverbook, action: str, done: str) ->
     result = overbook(action, "iris")
     assert (result.exit_code, result.stderr) == (
         1,
-        "Error: pinned models fill the budget: 2GiB of 2GiB\n",
+        f"Error: model/iris is not {done}: pinned models fill the budget: 2GiB of 2GiB\n",
     )
+
+
+def test_an_act_goes_on_after_a_failure(overbook: Overbook, fake: FakeOverbook) -> None:
+    fake.add(model("iris"), model("wine"))
+    fake.refusals["iris"] = (503, "no room")
+    result = overbook("activate", "iris", "nope", "wine")
+    assert (result.exit_code, result.stdout) == (1, "model/wine activated\n")
+    first, second = result.stderr.splitlines()
+    assert first == "Error: model/iris is not activated: no room"
+    assert second.startswith("Error: model/nope is not activated: ")
+
+
+def test_activate_says_how_far_the_files_are_that_did_not_come_in_time(
+    overbook: Overbook, fake: FakeOverbook
+) -> None:
+    fake.add(fetched("far"))
+    fake.refusals["far"] = (503, "the artifact of model 'far' did not arrive within 3 s")
+    assert overbook("activate", "far", "--timeout", "3s").stderr == (
+        "Error: model/far is not activated: the artifact of model 'far' did not arrive within 3 s; "
+        "fetching 512MiB of 1.25GiB (40%), 118MiB/s, 6s left\n"
+    )
+    assert "fetching" not in overbook("evict", "far").stderr
 
 
 @pytest.mark.parametrize(

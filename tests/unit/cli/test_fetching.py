@@ -18,7 +18,7 @@ MIB = 2**20
     [
         (Fetch(GIB // 2, GIB, 118.0 * MIB, 6.5), "512MiB of 1GiB (50%), 118MiB/s, 6s left"),
         (Fetch(GIB // 2, GIB, 0.0, None), "512MiB of 1GiB (50%)"),
-        (Fetch(GIB // 2, None, 1024.0, None), "512MiB, 1KiB/s"),
+        (Fetch(GIB // 2, None, 1024.0, None), "512MiB so far, 1KiB/s"),
         (Fetch(GIB - 1, GIB, 1024.0, 0.0), "1GiB of 1GiB (99%), 1KiB/s, 0s left"),
         (Fetch(GIB + 5, GIB, 0.0, None), "1GiB of 1GiB (100%)"),
         (Fetch(0, 0, 0.0, None), "0B of 0B (100%)"),
@@ -94,6 +94,9 @@ def test_describe_says_where_files_are_and_how_they_come(
     assert "storageUri:    s3://models/remote" in said
     assert "secretName:    none: as the machine itself, or as anybody (the default)" in said
     assert "refresh:       never: only an apply asks for changes (the default)" in said
+    fake.add(fetched("endless", total=None))
+    endless = overbook("describe", "model", "endless").stdout
+    assert "mlserver/0: files: fetching 512MiB so far, 118MiB/s" in endless
     local = overbook("describe", "model", "iris").stdout
     assert "mlserver/0: files: on disk\n" in local
     assert "secretName" not in local

@@ -26,6 +26,19 @@ def test_get_table(overbook: Overbook, fake: FakeOverbook) -> None:
     assert wine.endswith("ModelFailed: invalid load key")
 
 
+def test_in_a_pipe_nothing_is_cut_and_each_model_has_a_line(
+    overbook: Overbook, fake: FakeOverbook
+) -> None:
+    address = f"s3://models/{'a-folder-of-many-words/' * 12}"
+    names = ["iris", "a-model-with-a-name-that-is-much-longer-than-those-of-others-and-goes-on"]
+    for name in names:
+        fake.add(model(name, ready=False, reason="ModelFailed", message=f"{address}:\nnot allowed"))
+    for wide in ((), ("-o", "wide")):
+        _, *rows = overbook("get", "models", *wide).stdout.splitlines()
+        assert [row.split()[0] for row in rows] == names
+        assert all(row.endswith(f"ModelFailed: {address}: not allowed") for row in rows)
+
+
 def test_get_servers(overbook: Overbook, fake: FakeOverbook) -> None:
     fake.add(server("mlserver"))
     _, row = overbook("get", "server").stdout.splitlines()

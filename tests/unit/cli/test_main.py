@@ -43,6 +43,18 @@ def test_help_lists_commands_with_whole_sentences() -> None:
     assert all(line.endswith(".") and not line.endswith("...") for line in listed)
 
 
+def test_what_secret_can_do_is_told_in_whole_sentences() -> None:
+    listed = CliRunner().invoke(main, ["secret", "--help"]).output.split("Commands:\n")[1]
+    assert all(line.endswith(".") and not line.endswith("...") for line in listed.splitlines())
+
+
+@pytest.mark.parametrize("command", [("up",), ("serve", "agent")])
+def test_the_units_of_what_fetches_may_take_are_told(command: tuple[str, ...]) -> None:
+    words = " ".join(CliRunner().invoke(main, [*command, "--help"]).output.split())
+    assert "in bytes, such as 200Gi or 5e11;" in words
+    assert "bytes per second at most, all together, such as 50Mi (about 420 Mbit/s)." in words
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -154,6 +154,34 @@ def test_a_model_that_waits_for_its_files_says_how_far_they_are() -> None:
     assert (colour_of("fetching 45%"), colour_of("2 fetching 1%")) == ("cyan", "")
 
 
+def test_why_it_is_not_ready_is_the_fetch_with_its_figures() -> None:
+    def why(*parts: JsonObject, reason: str = "ModelProgressing") -> str:
+        thing = model(
+            "iris", ready=False, reason=reason, message="0 of 1 needed replicas available"
+        )
+        status = thing["status"]
+        assert isinstance(status, dict)
+        return model_row({**thing, "status": {**status, "replicas": [*parts]}}, NOW)[-1]
+
+    running: JsonObject = {
+        "done": 2**29,
+        "total": 2**30,
+        "bytesPerSecond": 2**20,
+        "secondsLeft": 512,
+    }
+    part: JsonObject = {**replica(0, "cold", None), "transfer": running, "filesOnDisk": False}
+    assert why(part) == "512MiB of 1GiB (50%), 1MiB/s, 8m left"
+    unknown: JsonObject = {**running, "total": None, "secondsLeft": None}
+    assert why({**part, "transfer": unknown}) == "512MiB so far, 1MiB/s"
+    failed = why(part, reason="ModelFailed")
+    assert failed.startswith("512MiB of 1GiB (50%), 1MiB/s, 8m left; ModelFailed: 0 of 1")
+    assert why(fetched(0, 5, "resident")) == "ModelProgressing: 0 of 1 needed replicas available"
+    # It is ready, and its files come back for a request.
+    assert model_row(with_replicas(part), NOW)[-1].startswith("512MiB of 1GiB")
+    wide = steady(WIDE_MODEL_COLUMNS, wide_model_row(with_replicas(part), None, NOW))
+    assert wide[-1] == ""
+
+
 def test_a_watch_says_how_far_a_fetch_is_by_quarters() -> None:
     def told(done: int, total: int | None = 1000) -> tuple[str, ...]:
         return steady(MODEL_COLUMNS, model_row(with_replicas(fetched(0, done, total=total)), NOW))

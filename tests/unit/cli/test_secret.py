@@ -107,6 +107,8 @@ def test_delete(overbook: Overbook, fake: FakeOverbook) -> None:
 
 
 def test_help_shows_examples(overbook: Overbook) -> None:
-    assert "overbook secret set minio --from minio.yaml" in overbook("secret", "--help").output
+    shown = overbook("secret", "--help").output
+    assert "overbook secret set minio --from minio.yaml" in shown
+    assert "    secret_access_key: 2dBq7XmfJw\n" in shown, "as it is written in a file"
     for command in ("set", "list", "delete"):
         assert f"overbook secret {command}" in overbook("secret", command, "--help").output

@@ -15,7 +15,7 @@ import termios
 
 import pytest
 
-from overbook.cli.terminal import coloured, folded, safe, safe_json
+from overbook.cli.terminal import coloured, complain, folded, safe, safe_json
 from tests.unit.client.fake_overbook import FakeOverbook, event, model, server
 
 
@@ -121,3 +121,16 @@ def test_lines_are_folded_between_words() -> None:
     long = f"see {'/folder' * 10}"
     assert folded(long, 30) == ["see", f"  {'/folder' * 10}"], "a path stays whole"
     assert folded("no room to fold anything at all", 21) == ["no room to fold anything at all"]
+
+
+def test_what_is_wrong_is_folded_on_a_terminal_and_one_line_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    long = "m.yaml:3: model/iris failed: " + "a reason that goes on, " * 8 + "\x1b[2Jand ends"
+    for terminal in (True, False):
+        stream = Terminal() if terminal else io.StringIO()
+        monkeypatch.setattr("sys.stderr", stream)
+        complain(long)
+        lines = stream.getvalue().splitlines()
+        assert " ".join(map(str.strip, lines)) == long.replace("\x1b[2J", "")
+        assert (max(map(len, lines)) <= 80) == terminal == (len(lines) > 1)

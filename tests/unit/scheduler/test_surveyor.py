@@ -125,6 +125,22 @@ async def test_a_source_that_does_not_answer_is_asked_again_with_growing_pauses(
 
 
 @in_virtual_time
+async def test_a_person_has_a_source_asked_at_once(tmp_path: Path) -> None:
+    async with scheduler(tmp_path, "one") as made:
+        made.machines.seen["one"] = {URI: "?its source is away"}
+        await made.iris()
+        await asyncio.sleep(1000)
+        made.machines.seen["one"] = {URI: "f1"}
+        await made.surveyor.look_again("iris")
+        model = made.actor.state.model("iris")
+        assert (model.unseen, model.fingerprint) == (None, "f1")
+        asked = made.machines.asked["one", URI]
+        await made.surveyor.look_again("iris")
+        await made.surveyor.look_again("nobody")
+        assert made.machines.asked["one", URI] == asked
+
+
+@in_virtual_time
 async def test_a_known_model_is_served_on_with_a_warning(tmp_path: Path) -> None:
     async with scheduler(tmp_path, "one") as made:
         made.machines.seen["one"] = {URI: "f1"}

@@ -17,6 +17,11 @@ def variable(name: str) -> str:
     return PREFIX + name.upper().translate(_TO_VARIABLE)
 
 
+def names(variables: Mapping[str, str]) -> list[str]:
+    """What secrets in these variables are called, as far as a variable's name tells."""
+    return [each.removeprefix(PREFIX).lower().replace("_", "-") for each in variables]
+
+
 def taken(environ: MutableMapping[str, str]) -> dict[str, str]:
     """All variables that hold secrets, which are not in ``environ`` any more."""
     return {each: environ.pop(each) for each in list(environ) if each.startswith(PREFIX)}

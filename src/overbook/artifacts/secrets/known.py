@@ -6,6 +6,7 @@ Kept in memory only. Who uses a secret asks here each time, and is told when one
 from __future__ import annotations
 
 import asyncio
+import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,8 +44,8 @@ class Secrets:
         self._variables = places.variables
         self._changed = changed
         self._told: dict[str, RemoteSecret] = {}
-        # What was answered last, or why there was no answer.
-        self._answers: dict[str, RemoteSecret | str] = {}
+        # What was answered last, or why it could not be understood; None where nobody had it.
+        self._answers: dict[str, RemoteSecret | str | None] = {}
 
     def update(self, told: Iterable[RemoteSecret]) -> None:
         """These are all that the scheduler has."""
@@ -67,6 +68,8 @@ class Secrets:
             self._answers[name] = str(error)
             raise
         self._answers[name] = answer
+        if answer is None:
+            raise self._unknown(name)
         return answer
 
     async def watch(self) -> None:
@@ -84,8 +87,8 @@ class Secrets:
         if changed:
             self._changed(frozenset(changed))
 
-    def _answers_now(self, names: Iterable[str]) -> dict[str, RemoteSecret | str]:
-        found: dict[str, RemoteSecret | str] = {}
+    def _answers_now(self, names: Iterable[str]) -> dict[str, RemoteSecret | str | None]:
+        found: dict[str, RemoteSecret | str | None] = {}
         for name in names:
             try:
                 found[name] = self._find(name)
@@ -93,17 +96,26 @@ class Secrets:
                 found[name] = str(error)
         return found
 
-    def _find(self, name: str) -> RemoteSecret:
+    def _find(self, name: str) -> RemoteSecret | None:
+        """Raises SecretError where it cannot be understood."""
         found = self._told.get(name)
         if found is None and self._folder is not None:
             found = self._folder.find(name)
         if found is None:
             found = environment.find(name, self._variables)
-        if found is not None:
-            return found
+        return found
+
+    def _unknown(self, name: str) -> SecretError:
+        close = difflib.get_close_matches(name, self._names(), n=1)
+        meant = f" (did you mean {close[0]!r}?)" if close else ""
         root = None if self._folder is None else self._folder.root
         in_folder = "no --secrets folder was given" if root is None else f"{root} has no {name}"
-        raise SecretError(
-            f"secret {name!r} is not known: `overbook secret list` has none of that name, {in_folder}, and "
+        return SecretError(
+            f"secret {name!r} is not known{meant}: `overbook secret list` has none of that name, {in_folder}, and "
             f"{environment.variable(name)} is not set; run `overbook secret set {name} --from FILE`"
         )
+
+    def _names(self) -> set[str]:
+        """Of all that there are."""
+        in_folder = () if self._folder is None else self._folder.names()
+        return {*self._told, *in_folder, *environment.names(self._variables)}

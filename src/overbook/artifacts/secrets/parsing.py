@@ -6,6 +6,7 @@ makes more of a text than it is. No message holds a value, nor what a parser say
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import Final, TypeAlias
 
 import yaml
 
+from overbook.artifacts.secrets.advice import meant_type
 from overbook.artifacts.secrets.errors import SecretError
 from overbook.artifacts.secrets.remote import RemoteSecret
 from overbook.manifests.problems import field_name
@@ -68,14 +70,16 @@ def parse_secret(secret: str, text: str) -> RemoteSecret:
                 f"{key}: is a key of a Kubernetes object; expected what stands under the one key of its stringData"
             )
         if key not in _KNOWN:
-            raise told.wrong(f"{_named((key,))}: is not known; {_EXPECTED}")
+            close = difflib.get_close_matches(key, _KNOWN, n=1)
+            meant = f"did you mean {close[0]}?" if close else _EXPECTED
+            raise told.wrong(f"{_named((key,))}: is not known; {meant}")
     parameters = given.get("parameters") or _Mapping()
     if not isinstance(parameters, _Mapping):
         raise told.wrong("parameters: is no mapping; expected one of the remote's options to text")
     return RemoteSecret(
         secret=secret,
         name=_word(given, "name", _REMOTE, "letters, digits, '_', '-', '.', '+' and '@'", told),
-        type=_word(given, "type", _TYPE, "a kind of rclone remote, such as s3", told),
+        type=_word(given, "type", _TYPE, _type_expected(given), told),
         parameters=dict(_parameters(parameters, told)),
     )
 
@@ -194,6 +198,12 @@ def _word(
     if not isinstance(value, str) or form.fullmatch(value) is None:
         raise told.wrong(f"{key}: is not one that rclone takes; expected {expected}")
     return value
+
+
+def _type_expected(given: dict[str, _Value]) -> str:
+    value = given.get("type")
+    meant = meant_type(value) if isinstance(value, str) else ""
+    return f"a kind of rclone remote, such as {meant or 's3'}"
 
 
 def _parameters(mapping: _Mapping, told: _Told) -> Iterator[tuple[str, str]]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
+from overbook.cli.failures import Failed
 from overbook.cli.options import api_url_option, parse_duration
 from overbook.cli.terminal import warn
+
+if TYPE_CHECKING:
+    from overbook.client.control import ControlClient
 
 _models = click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 _timeout = click.option(
@@ -27,8 +31,12 @@ _timeout = click.option(
 def activate(models: tuple[str, ...], timeout: float, api_url: str) -> None:
     """Load models into memory now, before a request asks for them.
 
+    What failed before is tried again at once: a load, a fetch of its files, a source that gave no answer. Exit
+    code 1 where a model is not in memory in time, with the reason.
+
     \b
     overbook activate iris
+    overbook activate iris wine --timeout 5m
     """
     _act("activate", "activated", models, timeout=timeout, api_url=api_url)
 
@@ -85,10 +93,31 @@ def _act(
     api_url: str,
 ) -> None:
     from overbook.client.control import ControlClient
+    from overbook.client.errors import NotFound, Refused
 
+    failed = []
     with ControlClient(api_url) as client:
         for model in models:
-            warnings = client.act(action, model, timeout=timeout)
-            click.echo(f"model/{model} {done}")
-            for warning in warnings:
-                warn(warning)
+            try:
+                warnings = client.act(action, model, timeout=timeout)
+            except (NotFound, Refused) as error:
+                more = _fetching(client, model) if action == "activate" else ""
+                failed.append(f"Error: model/{model} is not {done}: {error}{more}")
+            else:
+                click.echo(f"model/{model} {done}")
+                for warning in warnings:
+                    warn(warning)
+    if failed:
+        raise Failed(*failed)
+
+
+def _fetching(client: ControlClient, model: str) -> str:
+    """How far the fetch of its files is that goes on; "" where there is none, or nobody says."""
+    from overbook.cli.fetching import fetch_awaited
+    from overbook.client.errors import ClientError
+
+    try:
+        fetch = fetch_awaited(client.get("model", model))
+    except ClientError:
+        return ""
+    return "" if fetch is None else f"; fetching {fetch.told}"

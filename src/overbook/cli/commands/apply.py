@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from overbook.cli.options import api_url_option, files_option, parse_duration
-from overbook.cli.terminal import warn
+from overbook.cli.terminal import complain, warn
 
 if TYPE_CHECKING:
     from overbook.cli.sources import Loaded
@@ -60,7 +60,7 @@ def apply(
         said = {str(replace(each, source=None)) for each in manifests.warnings}
         failed, generations = _send(client, manifests.loaded, said)
         for line in failed:
-            click.echo(line, err=True)
+            complain(line)
         if wait and generations:
             wait_for_models(client, generations, timeout=timeout, give_up_on_failure=True)
     if failed:

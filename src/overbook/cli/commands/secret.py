@@ -28,11 +28,22 @@ _MOST: Final = 64 * 1024
 def secret() -> None:
     """Set, list and delete the secrets that models name (`secretName`).
 
-    A secret is one rclone remote in JSON or YAML: name, type and parameters. It is sealed on the scheduler's
-    disk, and nothing shows it again.
+    A secret is one rclone remote in JSON or YAML: name (the scheme that addresses begin with), type and
+    parameters. It is sealed on the scheduler's disk, and nothing shows it again. docs/secrets.md has one for each
+    kind of store.
 
     \b
+    $ cat minio.yaml
+    name: s3
+    type: s3
+    parameters:
+      provider: Minio
+      endpoint: http://minio.example:9000
+      access_key_id: models
+      secret_access_key: 2dBq7XmfJw
+    \b
     overbook secret set minio --from minio.yaml
+    overbook validate -f iris.yaml --remote    # does it let anybody in?
     overbook secret list
     overbook secret delete minio
     """
@@ -63,7 +74,7 @@ def set_(name: str, source: str | None, variable: str | None, api_url: str) -> N
         warn(warning)
 
 
-@secret.command("list")
+@secret.command("list", short_help="List the secrets that are set, and who names them.")
 @click.option(
     "-o",
     "--output",

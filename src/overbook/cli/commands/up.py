@@ -86,6 +86,7 @@ def up(ctx: click.Context, /, files: tuple[str, ...], state_dir: Path | None, **
     \b
     overbook up
     overbook up -f models/ --memory 2Gi --overcommit 100
+    overbook up --cache-size 200Gi --fetch-rate 50Mi
     overbook up --state-dir /var/lib/overbook --port 8000 --api-port 8001
     """
     documents = _documents(files)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from overbook.cli.options import api_url_option, files_option
-from overbook.cli.terminal import warn
+from overbook.cli.terminal import complain, remark, warn
 
 if TYPE_CHECKING:
     from overbook.cli.sources import Loaded
 
 _CHUNK: Final = 500
+# Models named in a note; the others are counted.
+_NAMED: Final = 5
 
 
 @click.command()
@@ -22,15 +25,16 @@ _CHUNK: Final = 500
 @click.option(
     "--remote",
     is_flag=True,
-    help="Ask a running Overbook, whose machines may have other files than this one.",
+    help="Ask a running Overbook: it looks at files on its machines, and at sources elsewhere with its secrets.",
 )
 @api_url_option
 @click.pass_context
 def validate(ctx: click.Context, files: tuple[str, ...], remote: bool, api_url: str) -> None:
     """Say what apply would refuse, and store nothing.
 
-    Manifests are read, and the models' files are looked at: on this machine, where nothing needs to run, or with
-    --remote by the agents of a running Overbook. Every problem is one line with file, line and field.
+    Manifests are read, and the models' files are looked at. Without --remote nothing needs to run: files of this
+    machine are looked at, and of those elsewhere only the address. With --remote a running Overbook looks at all of
+    them, which tells whether an address and its secret work. Every problem is one line with file, line and field.
 
     \b
     overbook validate -f iris.yaml
@@ -44,12 +48,15 @@ def validate(ctx: click.Context, files: tuple[str, ...], remote: bool, api_url: 
     for problem in manifests.warnings:
         warn(str(problem))
     loaded = manifests.loaded
-    refused = _asked(loaded, api_url) if remote else _looked(loaded)
+    said = {str(replace(each, source=None)) for each in manifests.warnings}
+    refused = _asked(loaded, api_url, said) if remote else _looked(loaded)
     for each, why in zip(loaded, refused, strict=True):
         if why:
-            click.echo(why, err=True)
+            complain(why)
         else:
             click.echo(f"{each.label} valid")
+    if not remote and (unseen := _unseen(loaded, refused)):
+        remark(unseen)
     if any(refused):
         ctx.exit(1)
 
@@ -65,11 +72,33 @@ def _looked(loaded: Sequence[Loaded]) -> list[str]:
     ]
 
 
-def _asked(loaded: Sequence[Loaded], api_url: str) -> list[str]:
-    """The same, by the word of a running Overbook."""
+def _unseen(loaded: Sequence[Loaded], refused: Sequence[str]) -> str:
+    """What this machine cannot say of what it took for right; "" when there is nothing of that kind."""
+    from overbook.artifacts.address import is_remote
+    from overbook.cli.reading import at, text
+
+    names, secrets = [], False
+    for each, why in zip(loaded, refused, strict=True):
+        if not why and is_remote(text(at(each.body, "spec", "storageUri"))):
+            names.append(each.label)
+            secrets |= at(each.body, "spec", "secretName") is not None
+    if not names:
+        return ""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    its = "its secret lets" if len(names) == 1 else "their secrets let"
+    return (
+        f"nobody looked at the files of {', '.join(names[:_NAMED])}{more}, which are elsewhere"
+        f"{f', or whether {its} anybody in' if secrets else ''}; `overbook validate --remote` does, through a running "
+        "Overbook"
+    )
+
+
+def _asked(loaded: Sequence[Loaded], api_url: str, said: Collection[str]) -> list[str]:
+    """The same, by the word of a running Overbook. ``said``: warnings that were told before."""
     from overbook.client.control import ControlClient
 
     lines: list[str] = []
+    warnings: dict[str, None] = {}
     with ControlClient(api_url) as client:
         for start in range(0, len(loaded), _CHUNK):
             chunk = loaded[start : start + _CHUNK]
@@ -78,4 +107,8 @@ def _asked(loaded: Sequence[Loaded], api_url: str) -> list[str]:
                 f"{each.place}: {each.label}: {result.error}" if result.error else ""
                 for each, result in zip(chunk, results, strict=True)
             ]
+            for result in results:
+                warnings.update((text, None) for text in result.warnings if text not in said)
+    for warning in warnings:
+        warn(warning)
     return lines

@@ -53,6 +53,27 @@ def test_one_that_nobody_has_is_told_with_where_it_was_looked_for(tmp_path: Path
         Secrets(SecretPlaces(), lambda names: None).find("minio")
 
 
+@pytest.mark.parametrize("place", ["scheduler", "folder", "environment"])
+def test_one_that_is_nearly_called_so_is_named(tmp_path: Path, place: str) -> None:
+    there = place == "environment"
+    known = Known(tmp_path, **({"OVERBOOK_SECRET_MY_MINIO": "unread"} if there else {}))
+    if place == "scheduler":
+        known.schedule(("my-minio", "s3"))
+    if place == "folder":
+        (tmp_path / "my-minio").write_text("unread")
+    with pytest.raises(SecretError) as raised:
+        known.secrets.find("my-mino")
+    assert "secret 'my-mino' is not known (did you mean 'my-minio'?): `over" in str(raised.value)
+    assert str(raised.value).endswith("run `overbook secret set my-mino --from FILE`")
+    with pytest.raises(SecretError, match="secret 'hub' is not known: `over"):
+        known.secrets.find("hub")
+
+
+def test_a_folder_that_is_gone_names_nobody(tmp_path: Path) -> None:
+    with pytest.raises(SecretError, match="secret 'minio' is not known: "):
+        Known(tmp_path / "gone").secrets.find("minio")
+
+
 def test_a_broken_one_is_not_passed_over(tmp_path: Path) -> None:
     known = Known(tmp_path, OVERBOOK_SECRET_A=TEXT.format("variable"))
     (tmp_path / "a").write_text("broken")

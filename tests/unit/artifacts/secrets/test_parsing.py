@@ -117,6 +117,13 @@ def test_without_parameters_the_machine_is_asked_who_it_is(text: str) -> None:
             "region: is not known; expected name, type and parameters",
         ),
         (f"{VALUE}: x", "(a key that is not shown)"),
+        ("nam: m\ntype: s3", "nam: is not known; did you mean name?"),
+        ("name: m\ntype: s3\nparameter: {}", "parameter: is not known; did you mean parameters?"),
+        (
+            "name: m\ntype: AWS",
+            "type: is not one that rclone takes; expected a kind of rclone remote",
+        ),
+        ("name: m\ntype: Google", "expected a kind of rclone remote, such as google cloud storage"),
         ("kind: Secret\nname: m", "kind: is a key of a Kubernetes object; expected what stands"),
         ("type: s3", "name: is required; expected"),
         ("name: m", "type: is required; expected a kind of rclone remote, such as s3"),
