@@ -119,6 +119,17 @@ def detect(folder: Path, requirements: Collection[str]) -> Found | None:
     return found[0] if found else None
 
 
+def meant(folder: Path) -> str:
+    """What files that are of one framework by their names want as requirement; "" where there are none, or several."""
+    found = [
+        (path.name, each.word) for each in FORMATS if (path := each.find(folder, required=False))
+    ]
+    if len(found) != 1:
+        return ""
+    [(file, word)] = found
+    return f"; {file} is {word}'s: did you mean requirements: [{word}]?"
+
+
 def _named(requirements: Collection[str]) -> list[Format]:
     words = set(map(plain_word, requirements))
     return [each for each in FORMATS if each.word in words]

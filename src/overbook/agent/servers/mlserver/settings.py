@@ -73,6 +73,7 @@ def find_layout(model: PreparedModel) -> ModelLayout:
         f"model {model.name}: no file that MLServer can load{where}; "
         f"found {_listing(folders[-1] if where else root)}; expected {SETTINGS_FILE}, or, at the top or in a "
         f"folder named by a version number, {formats.expected(model.requirements)}"
+        f"{next(filter(None, map(formats.meant, folders)), '')}"
     )
 
 

@@ -70,6 +70,18 @@ def test_an_empty_version_folder_is_named(tmp_path: Path) -> None:
         server_settings(PreparedModel("m", 1, tmp_path, version="2"))
 
 
+@pytest.mark.parametrize("folder", ["", "2"])
+def test_files_of_another_framework_say_which_word_is_missing(tmp_path: Path, folder: str) -> None:
+    """MLflow's models are registered with MLflow's own files, whatever library they are of."""
+    (tmp_path / folder).mkdir(exist_ok=True)
+    for name in ("MLmodel", "model.skops", "requirements.txt"):
+        (tmp_path / folder / name).touch()
+    with pytest.raises(
+        ModelRejected, match=r"; MLmodel is mlflow's: did you mean requirements: \[mlflow\]\?$"
+    ):
+        server_settings(PreparedModel("iris", 1, tmp_path, requirements=("sklearn",)))
+
+
 def test_own_settings_lose_name_and_version(tmp_path: Path) -> None:
     (tmp_path / "weights.joblib").touch()
     given = {
@@ -169,7 +181,9 @@ def test_wrong_framework_file_names_what_was_found(tmp_path: Path) -> None:
     with pytest.raises(ModelRejected) as raised:
         server_settings(PreparedModel("iris", 1, tmp_path, requirements=("sklearn",)))
     assert "found 1/, model.onnx; expected model-settings.json, or" in str(raised.value)
-    assert str(raised.value).endswith("a single *.pkl")
+    assert str(raised.value).endswith(
+        "a single *.pkl; model.onnx is onnx's: did you mean requirements: [onnx]?"
+    )
 
 
 def test_two_kinds_of_files_are_none(tmp_path: Path) -> None:
