@@ -1,5 +1,5 @@
-"""Archives of some kilobytes that would keep a thread busy for minutes: each is refused soon, or costs little, and a stop
-is heard at any time. Measured in a process of their own."""
+"""Archives of some kilobytes that would keep a thread busy for minutes: each is refused soon, or costs little, and a
+stop is heard at any time. Measured in a process of their own."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def one_over_the_other(folder: Path) -> list[Path]:
     for n in range(5_000):
         common = struct.pack("<5H3L2H", 20, 0, 8, 0, 0, 0, len(data) - 51 * n, 0, 9, 0)
         directory += b"PK\x01\x02\x14\x00" + common + struct.pack("<3H2L", 0, 0, 0, 0, 0)
-        directory += b"n00000000"
+        directory += b"n%08d" % n
     content = local + b"n00000000" + data
     end = struct.pack("<4H2LH", 0, 0, 5_000, 5_000, len(directory), len(content), 0)
     return at(folder, "a.zip", content + directory + b"PK\x05\x06" + end)

@@ -14,6 +14,7 @@ from overbook.artifacts.secrets.remote import RemoteSecret
 from overbook.artifacts.sources.rclone import identity, own_configuration
 from overbook.artifacts.sources.rclone.addresses import Address, bad_address
 from overbook.artifacts.sources.rclone.identity import Machine
+from overbook.artifacts.sources.rclone.in_secrets import means_machine, refuse_local
 from overbook.artifacts.sources.rclone.own_configuration import REFUSED, Configuration
 from overbook.artifacts.sources.rclone.sections import Section, Unwritable, section, written
 from overbook.manifests.problems import shown
@@ -29,7 +30,6 @@ TYPES: Final = {
 }
 _BUCKETS: Final = frozenset({"s3", GCS, "gcs", "azureblob", "b2", "swift", "oos", "qingstor"})
 _OWN: Final = "this machine's own identity"
-_SECRET_SAYS_MACHINE: Final = frozenset({"true", "1", "yes", "on"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +99,8 @@ def remote_of(
     path = _sftp_path(address, given) if kind == "sftp" else address.place.lstrip("/")
     if kind in _BUCKETS and not path:
         raise bad_address(address.uri, "it names no bucket; expected one, and a path in it")
-    clouds = secret is None or given.get("env_auth", "").lower() in _SECRET_SAYS_MACHINE
-    environment = identity.environment_of_stranger(machine, clouds=clouds)
+    itself = secret is None or means_machine(given)
+    environment = identity.environment_of_stranger(machine, itself=itself)
     return Remote(address.uri, path, kind, who, sections, tuple(sorted(environment.items())))
 
 
@@ -119,10 +119,11 @@ def _by_secret(address: Address, secret: RemoteSecret, machine: Machine) -> tupl
             "expected a store of its own, such as s3",
         )
     parameters = dict(secret.parameters)
-    if secret.type == "sftp":
-        # A password is not for whoever answers; an empty value says that it is.
-        parameters.setdefault("known_hosts_file", str(identity.known_hosts(machine)))
     try:
+        refuse_local(secret.type, parameters)
+        if secret.type == "sftp" and not parameters.get("host_keys"):
+            # A password is not for whoever answers; an empty value says that it is.
+            parameters.setdefault("known_hosts_file", str(identity.known_hosts(machine)))
         return (_completed(section("source", secret.type, parameters), address),)
     except Unwritable as error:
         raise SourceError(Trouble.BAD_SECRET, f"{shown(address.uri)}: {named}: {error}") from None

@@ -98,8 +98,7 @@ _RULES: Final = (
     _rule(
         r"could not find default credentials|empty token found",
         Trouble.BAD_SECRET,
-        "{who} has nothing to come in by; expected service_account_credentials, service_account_file, or "
-        "anonymous: true",
+        "{who} has nothing to come in by; expected service_account_credentials, or anonymous: true",
     ),
     _rule(
         r"decode account key",
@@ -158,14 +157,19 @@ _RULES: Final = (
         "{who}: neither its pass nor its key lets user {user} in",
     ),
     _rule(
-        r"knownhosts: key mismatch",
+        r"couldn't connect to ssh-agent",
+        Trouble.BAD_SECRET,
+        "{who} has nothing to come in by; expected key_pem or pass",
+    ),
+    _rule(
+        r"knownhosts: key mismatch|sftp: host key mismatch|no key is pinned for",
         Trouble.NOT_TRUSTED,
-        "the server has another host key than {who} expects; expected the key in known_hosts_file",
+        "the server has another host key than {who} expects; expected the key in host_keys or known_hosts",
     ),
     _rule(
         r"knownhosts: key is unknown",
         Trouble.NOT_TRUSTED,
-        "the server's host key is not known; expected a line for it in known_hosts_file",
+        "the server's host key is not known; expected a line for it in ~/.ssh/known_hosts, or its host_keys",
     ),
     _rule(
         _SKEWED.pattern,

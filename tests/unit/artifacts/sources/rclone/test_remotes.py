@@ -101,7 +101,7 @@ def sftp_secret(**parameters: str) -> RemoteSecret:
 
 
 def test_sftp_has_its_host_from_the_address() -> None:
-    made = remote("sftp://me@files.example:2222/srv/a", sftp_secret(key_file="/k"))
+    made = remote("sftp://me@files.example:2222/srv/a", sftp_secret(key_pem="k"))
     assert made.path == "/srv/a"
     told = made.parameters
     assert (told["host"], told["user"], told["port"]) == ("files.example", "me", "2222")
