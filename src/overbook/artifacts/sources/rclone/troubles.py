@@ -49,6 +49,12 @@ _ALLOWED: Final = (
 _REGION: Final = "its bucket is in region {region}; expected that as region of {who}"
 # The first that fits is taken: what is surer stands above.
 _RULES: Final = (
+    _rule(
+        r"^fatal error: .*(?:out of memory|cannot allocate memory)",
+        Trouble.REFUSED,
+        "rclone needs more memory for what the server sends than it may have; expected a folder with one model, and a "
+        "server that sends no endless answers",
+    ),
     # Parameters, before anybody was asked.
     _rule(
         r'couldn\'t parse config item \\?"(?P<key>\w+)\\?" = .* as (?P<kind>\w+)',
