@@ -97,6 +97,19 @@ async def test_an_answer_without_end() -> None:
     assert 128 * MIB < most < 640 * MIB
 
 
+@pytest.mark.parametrize("where", ["http://169.254.169.254", "http://192.0.2.7:8080"])
+async def test_a_server_that_leads_elsewhere_is_not_followed(served: S3Store, where: str) -> None:
+    lines = ("HTTP/1.1 302 Found", f"Location: {where}/latest/meta-data/", "Content-Length: 0")
+    answer = "\r\n".join((*lines, "", "")).encode()
+    began = time.monotonic()
+    with served.front.with_faults(Faults(answer=answer)):
+        error = await failure(s3_secret(served))
+    assert f"the server leads to {where}, which is no host of its own" in str(error)
+    assert error.trouble is Trouble.REFUSED
+    # Nobody has tried to connect there.
+    assert time.monotonic() - began < 2.0
+
+
 def policy(*statements: tuple[str, str]) -> dict[str, object]:
     return {
         "Version": "2012-10-17",

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.secrets.remote import RemoteSecret
-from overbook.artifacts.sources.rclone import identity, own_configuration
+from overbook.artifacts.sources.rclone import hosts, identity, own_configuration
 from overbook.artifacts.sources.rclone.addresses import Address, bad_address
 from overbook.artifacts.sources.rclone.identity import Machine
 from overbook.artifacts.sources.rclone.in_secrets import means_machine, refuse_local
@@ -101,6 +101,8 @@ def remote_of(
         raise bad_address(address.uri, "it names no bucket; expected one, and a path in it")
     itself = secret is None or means_machine(given)
     environment = identity.environment_of_stranger(machine, itself=itself)
+    if secret is not None:
+        environment |= hosts.bounds(kind, given, environment, itself=itself)
     return Remote(address.uri, path, kind, who, sections, tuple(sorted(environment.items())))
 
 
@@ -121,6 +123,7 @@ def _by_secret(address: Address, secret: RemoteSecret, machine: Machine) -> tupl
     parameters = dict(secret.parameters)
     try:
         refuse_local(secret.type, parameters)
+        hosts.refuse_metadata(parameters)
         if secret.type == "sftp" and not parameters.get("host_keys"):
             # A password is not for whoever answers; an empty value says that it is.
             parameters.setdefault("known_hosts_file", str(identity.known_hosts(machine)))

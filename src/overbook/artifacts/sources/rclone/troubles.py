@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from overbook.artifacts.errors import SourceError, Trouble
+from overbook.artifacts.sources.rclone.hosts import NOWHERE
 from overbook.artifacts.sources.rclone.program import End, Outcome
 from overbook.artifacts.sources.rclone.remotes import Remote
 from overbook.manifests.problems import shown
@@ -125,6 +126,13 @@ _RULES: Final = (
         r'didn\'t find backend called \\?"(?P<kind>[^"\\]*)',
         Trouble.BAD_SECRET,
         "{who}: rclone has no type {kind}; expected one such as s3",
+    ),
+    # Where the store sends us.
+    _rule(
+        r'(?:Get|Head|Post) \\?"(?P<where>https?://[^/"\\]+).*dial tcp ' + re.escape(NOWHERE),
+        Trouble.REFUSED,
+        "the server leads to {where}, which is no host of its own and is not asked; expected an endpoint that answers "
+        "itself",
     ),
     # Who we are.
     _rule(
