@@ -5,7 +5,10 @@ It is always the section `source`, so that whatever is in an address stays a pat
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -28,6 +31,8 @@ TYPES: Final = {
     "az": ("azureblob",),
     "sftp": ("sftp",),
 }
+# What is fetched by others.
+_OTHERS: Final = ("http", "https", "hf", "oci", "file")
 _BUCKETS: Final = frozenset({"s3", GCS, "gcs", "azureblob", "b2", "swift", "oos", "qingstor"})
 _OWN: Final = "this machine's own identity"
 
@@ -92,7 +97,7 @@ def remote_of(
         sections = _by_configuration(address, configuration, machine)
         who = f"remote {shown(address.scheme)} of {own_configuration.where(machine)}"
     else:
-        sections = _by_machine(address, machine)
+        sections = _by_machine(address, machine, configuration)
         who = _OWN
     given = dict(sections[0].parameters)
     kind = given["type"]
@@ -146,7 +151,8 @@ def _by_configuration(
         ) from None
 
 
-def _by_machine(address: Address, machine: Machine) -> tuple[Section, ...]:
+def _by_machine(address: Address, machine: Machine, known: Iterable[str]) -> tuple[Section, ...]:
+    """``known``: names of remotes that there are."""
     kind = TYPES.get(address.scheme, ("",))[0]
     if kind == "s3":
         parameters = identity.s3(machine)
@@ -157,15 +163,25 @@ def _by_machine(address: Address, machine: Machine) -> tuple[Section, ...]:
     elif kind == "sftp":
         parameters = identity.sftp(machine)
     else:
-        raise bad_address(
-            address.uri,
-            f"no remote {shown(address.scheme)} is in {own_configuration.where(machine)}, and no secretName has one; "
-            f"expected one of those, or {', '.join(f'{each}://' for each in TYPES)}",
-        )
+        raise _no_remote(address, own_configuration.where(machine), known)
     try:
         return (_completed(section("source", kind, parameters), address),)
     except Unwritable as error:
         raise bad_address(address.uri, f"this machine's own identity: {error}") from None
+
+
+def _no_remote(address: Address, where: Path, known: Iterable[str]) -> SourceError:
+    schemes = {each: f"{each}://" for each in (*TYPES, *_OTHERS)} | {
+        each: f"{each}:" for each in known
+    }
+    # `s4` is as near to `s3` as two letters can be.
+    near = difflib.get_close_matches(address.scheme.lower(), schemes, n=1, cutoff=0.5)
+    meant = f" (did you mean {schemes[near[0]]}?)" if near else ""
+    return bad_address(
+        address.uri,
+        f"no remote {shown(address.scheme)} is in {where}, and no secretName has one{meant}; "
+        f"expected one of those, or {', '.join(f'{each}://' for each in TYPES)}",
+    )
 
 
 def _completed(main: Section, address: Address) -> Section:
