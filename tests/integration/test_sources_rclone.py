@@ -259,6 +259,15 @@ async def test_sftp(files: SftpStore, tmp_path: Path) -> None:
     assert files_of(tmp_path / "one") == {"model.bin": FILES["weights/model.bin"]}
 
 
+async def test_sftp_with_the_servers_key_in_the_secret(files: SftpStore, tmp_path: Path) -> None:
+    files.put("models/c/model", b"x")
+    key = " ".join(files.known_hosts.split()[1:3])
+    parameters = {"pass": obscured(PASSWORD), "host_keys": key}
+    given = RemoteSecret("files", "sftp", "sftp", parameters)
+    await Fetch(source(), f"{files.address}/models/c", given).all(tmp_path / "into")
+    assert files_of(tmp_path / "into") == {"model": b"x"}
+
+
 async def test_sftp_by_the_users_own_key_and_known_hosts(files: SftpStore, tmp_path: Path) -> None:
     files.put("models/b/model", b"x")
     ssh = tmp_path / "home" / ".ssh"
@@ -276,9 +285,7 @@ async def test_sftp_by_the_users_own_key_and_known_hosts(files: SftpStore, tmp_p
 
 async def test_what_sftp_refuses(files: SftpStore, tmp_path: Path) -> None:
     files.put("models/a/model", b"x")
-    (tmp_path / "stranger").write_text(
-        files.known_hosts.split(" ")[0] + " " + (files.keys / "client_key.pub").read_text()
-    )
+    stranger = " ".join((files.keys / "client_key.pub").read_text().split()[:2])
     for given, path, trouble, said in (
         (by_password(), "/none", Trouble.NOT_FOUND, "no file at '/none'"),
         (
@@ -294,10 +301,18 @@ async def test_what_sftp_refuses(files: SftpStore, tmp_path: Path) -> None:
             "no host is known",
         ),
         (
-            by_password(known_hosts_file=str(tmp_path / "stranger")),
+            RemoteSecret(
+                "files", "sftp", "sftp", {"pass": obscured(PASSWORD), "host_keys": stranger}
+            ),
             "/models/a",
             Trouble.NOT_TRUSTED,
             "another host key",
+        ),
+        (
+            by_password(known_hosts_file=str(tmp_path / "known_hosts")),
+            "/models/a",
+            Trouble.BAD_SECRET,
+            "its known_hosts_file would",
         ),
     ):
         with pytest.raises(SourceError) as caught:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import Iterator
@@ -70,6 +71,43 @@ async def test_a_wrong_key(served: S3Store) -> None:
     wrong = await failure(s3_secret(served, secret_access_key="not-this-one-at-all"))
     assert "secret 'minio': secret_access_key does not belong to access_key_id" in str(wrong)
     assert unknown.trouble is wrong.trouble is Trouble.BAD_SECRET
+
+
+async def test_an_answer_without_end() -> None:
+    """One key of gigabytes in a listing: rclone, which reads it whole, has its memory bounded."""
+    most = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal most
+        with contextlib.suppress(OSError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\n\r\n")
+            writer.write(b"<ListBucketResult><Name>shelf</Name><Contents><Key>")
+            while not writer.is_closing():
+                writer.write(b"k" * MIB)
+                await writer.drain()
+                most = max(most, *(each.memory_info().rss for each in rclones()), 0)
+
+    async with await asyncio.start_server(answer, HOST, 0) as server:
+        endpoint = f"http://{HOST}:{server.sockets[0].getsockname()[1]}"
+        given = RemoteSecret("minio", "s3", "s3", {"provider": "Other", "endpoint": endpoint})
+        with pytest.raises(SourceError, match="rclone needs more memory for what") as caught:
+            await Fetch(source(), "s3://shelf/models", given).look()
+    assert caught.value.trouble is Trouble.REFUSED
+    assert 128 * MIB < most < 640 * MIB
+
+
+@pytest.mark.parametrize("where", ["http://169.254.169.254", "http://192.0.2.7:8080"])
+async def test_a_server_that_leads_elsewhere_is_not_followed(served: S3Store, where: str) -> None:
+    lines = ("HTTP/1.1 302 Found", f"Location: {where}/latest/meta-data/", "Content-Length: 0")
+    answer = "\r\n".join((*lines, "", "")).encode()
+    began = time.monotonic()
+    with served.front.with_faults(Faults(answer=answer)):
+        error = await failure(s3_secret(served))
+    assert f"the server leads to {where}, which is no host of its own" in str(error)
+    assert error.trouble is Trouble.REFUSED
+    # Nobody has tried to connect there.
+    assert time.monotonic() - began < 2.0
 
 
 def policy(*statements: tuple[str, str]) -> dict[str, object]:

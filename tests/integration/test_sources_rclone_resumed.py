@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -207,6 +207,88 @@ async def test_kill_9_leaves_no_process_and_what_can_be_gone_on_with(
     await fetch.all(into)
     assert files_of(into) == {"model.bin": content(store), "settings.json": b"{}"}
     assert store.front.sent < SIZE + 8 * MIB
+
+
+SMALL = [f"s{n:03d}" for n in range(200)]
+# How the small objects are asked for: as the files of one model, as a model each that is a folder, or an object.
+_ASKED: dict[str, Callable[[str], tuple[str, str]]] = {
+    "files": lambda name: (f"many/{name}", "s3://shelf/many"),
+    "folders": lambda name: (f"folders/{name}/model", f"s3://shelf/folders/{name}"),
+    "objects": lambda name: (f"objects/{name}", f"s3://shelf/objects/{name}"),
+}
+_FETCHES_ALL = """
+import asyncio, json, sys
+from pathlib import Path
+from overbook.artifacts.secrets.remote import RemoteSecret
+from overbook.artifacts.sources.limits import FetchLimits
+from overbook.artifacts.sources.protocol import Wanted
+from overbook.artifacts.sources.rclone.identity import this_machine
+from overbook.artifacts.sources.rclone.source import RcloneSource
+
+async def main():
+    rclone, told = RcloneSource(FetchLimits(), this_machine()), json.load(sys.stdin)
+    secret = RemoteSecret("minio", "s3", "s3", told["secret"])
+
+    async def fetch(uri, into):
+        wanted = Wanted(uri)
+        listing = await rclone.look(wanted, secret)
+        await rclone.bring(wanted, secret, listing, Path(into), lambda _: None)
+
+    await asyncio.gather(*(fetch(uri, into) for uri, into in told["wanted"].items()))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("how", _ASKED)
+async def test_kill_9_within_a_batch_has_no_whole_file_fetched_again(
+    store: S3Store, tmp_path: Path, how: str
+) -> None:
+    keys = {name: _ASKED[how](name)[0] for name in SMALL}
+    for name, key in keys.items():
+        store.put("shelf", key, name.encode() * 5000)
+    uris = dict.fromkeys(_ASKED[how](name)[1] for name in SMALL)
+    folders = {uri: tmp_path / f"{n:032x}" for n, uri in enumerate(uris)}
+    with store.front.with_faults(Faults(rate=200_000)):
+        await asyncio.to_thread(_killed_half_way, store, folders, tmp_path)
+    whole = await asyncio.to_thread(_whole_below, tmp_path)
+    assert len(whole) >= 90
+    store.forget()
+    rclone, given = source(), s3_secret(store)
+    fetches = {uri: Fetch(rclone, uri, given) for uri in uris}
+    await asyncio.gather(*(each.all(folders[uri]) for uri, each in fetches.items()))
+    read = [each.path.partition("?")[0] for each in store.requests() if each.method == "GET"]
+    again = {name for name in whole if f"/shelf/{keys[name]}" in read}
+    assert again == set()
+    assert sorted(data[:4].decode() for data in files_of(tmp_path).values()) == SMALL
+    assert sorted(os.listdir(tmp_path)) == sorted(each.name for each in folders.values())
+    assert sum(each.told for each in fetches.values()) == 20_000 * len(SMALL)
+
+
+def _whole_below(folder: Path) -> set[str]:
+    return {path.read_bytes()[:4].decode() for path in folder.rglob("*") if _is_whole(path)}
+
+
+def _is_whole(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink() and path.stat().st_size == 20_000
+
+
+def _killed_half_way(store: S3Store, folders: dict[str, Path], where: Path) -> None:
+    wanted = {uri: str(into) for uri, into in folders.items()}
+    with subprocess.Popen([sys.executable, "-c", _FETCHES_ALL], stdin=subprocess.PIPE) as agent:
+        assert agent.stdin is not None
+        agent.stdin.write(json.dumps({"secret": store.remote(), "wanted": wanted}).encode())
+        agent.stdin.close()
+        deadline = time.monotonic() + 60
+        while sum(_is_whole(each) for each in where.rglob("*")) < 100:
+            assert agent.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        children = psutil.Process(agent.pid).children(recursive=True)
+        agent.send_signal(signal.SIGKILL)
+        agent.wait()
+    _, alive = psutil.wait_procs(children, timeout=5)
+    assert alive == []
 
 
 def _killed(store: S3Store, into: Path, part: Path, size: int) -> None:

@@ -15,6 +15,8 @@ from overbook.manifests.problems import shown
 from overbook.manifests.specs import has_scheme
 
 _FILE: Final = "file://"
+# With a slash at the end they name the same; over HTTP that is a folder, and without it a file.
+_STORES: Final = ("s3://", "gs://", "azureblob://", "az://", "sftp://")
 _LOCAL_HOSTS: Final = ("", "localhost")
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.ASCII | re.DOTALL)
 _WITH_SECRET: Final = re.compile(r"//[^/@]*:[^/@]*@")
@@ -41,13 +43,21 @@ class Asked:
 
 
 def plain(storage_uri: str) -> str:
-    """The one way to write an address: a path where it leads to this machine, else the address itself."""
+    """The one way to write an address: a path where it leads to this machine; no slash after a folder of a store."""
+    if storage_uri.startswith(_STORES):
+        return _without_last_slash(storage_uri)
     if not storage_uri.startswith(_FILE):
         return storage_uri
     host, slash, path = storage_uri.removeprefix(_FILE).partition("/")
     if host not in _LOCAL_HOSTS:
         return storage_uri
     return unquote(slash + path)
+
+
+def _without_last_slash(storage_uri: str) -> str:
+    scheme, separator, place = storage_uri.partition("://")
+    # Of none but slashes it is told as it was written that it names no place.
+    return f"{scheme}{separator}{place.rstrip('/') or place}"
 
 
 def machine_of(storage_uri: str) -> str:

@@ -17,6 +17,7 @@ from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.keeping import keep, open_regular
 from overbook.artifacts.stopping import CheckStopped
 from overbook.artifacts.unpacking import tars, zips
+from overbook.artifacts.unpacking.effort import Effort
 from overbook.artifacts.unpacking.layers import Layers
 from overbook.artifacts.unpacking.members import Member
 from overbook.artifacts.unpacking.placing import Bounds, Place, TooManyBytes, put
@@ -38,10 +39,11 @@ def unpack(archive: Path, into: Path, bounds: Bounds, check_stopped: CheckStoppe
     that the archive breaks, and OSError where the folder cannot be written; what is in the folder then is of no use.
     """
     source = shown(archive.name)
-    place = Place(source, into, bounds, check_stopped)
+    effort = Effort(archive.stat().st_size, bounds.entries, check_stopped)
+    place = Place(source, into, bounds, effort)
     with open_regular(archive) as file:
-        for member in _members(file, source, bounds.entries):
-            check_stopped()
+        for member in _members(file, source, bounds.entries, effort):
+            effort.member(source)
             # The folder itself is in many an archive.
             if member.name or member.kind != stat.S_IFDIR:
                 put(place, member)
@@ -65,40 +67,44 @@ def unpack_layers(
     Absolute links are those of the image. No folder is left out. Raises as `unpack`, also where nothing is below.
     """
     source = f"folder {shown(below)} of the image" if below else "the image"
-    place = Place(source, into, bounds, check_stopped)
+    packed = sum(layer.stat().st_size for layer in layers)
+    effort = Effort(packed, bounds.entries, check_stopped)
+    place = Place(source, into, bounds, effort)
     image = Layers(place, below)
     for layer in layers:
         with open_regular(layer) as file:
             name = f"layer {shown(layer.name)}"
-            image.add(name, _members_of_tar(file, name))
+            image.add(name, _members_of_tar(file, name, effort))
     place.source = source
     place.finish(lift=False)
     keep(into, check_stopped)
 
 
-def _members(file: BinaryIO, source: str, entries: int) -> Iterator[Member]:
+def _members(file: BinaryIO, source: str, entries: int, effort: Effort) -> Iterator[Member]:
     if file.read(len(zips.MAGICS[0])) in zips.MAGICS:
-        return zips.members(file, source, entries)
-    return _members_of_tar(file, source)
+        return zips.members(file, source, entries, effort.step)
+    return _members_of_tar(file, source, effort)
 
 
-def _members_of_tar(file: BinaryIO, source: str) -> Iterator[Member]:
+def _members_of_tar(file: BinaryIO, source: str, effort: Effort) -> Iterator[Member]:
     file.seek(0)
     head = file.read(tars.BLOCK)
     compression = compression_of(head)
     file.seek(0)
     if tars.is_tar(head):
-        return tars.members(file, source)
+        return tars.members(effort.unpacked_bytes(file, source), source)
     if compression not in _OF_TARS:
         compression = "zstd" if head.startswith(_ZSTD) else compression
         told = f"is compressed by {compression}" if compression else "is no archive"
         raise SourceError(Trouble.REFUSED, f"{source} {told}; {_EXPECTED}")
-    if not tars.is_tar(_head_of(Decompressed(file, compression, source))):
+    packed = effort.packed_bytes(file)
+    if not tars.is_tar(_head_of(Decompressed(packed, compression, source))):
         raise SourceError(
             Trouble.REFUSED, f"{source} is of {compression}, but holds no tar archive; {_EXPECTED}"
         )
     file.seek(0)
-    return tars.members(Decompressed(file, compression, source), source)
+    stream = Decompressed(packed, compression, source)
+    return tars.members(effort.unpacked_bytes(stream, source), source)
 
 
 def _head_of(stream: Decompressed) -> bytes:

@@ -15,6 +15,12 @@ from overbook.artifacts.errors import ArtifactError
 
 # Bytes of the file that are read at once, and bytes that are made of them at once.
 _CHUNK: Final = 64 << 10
+# Bytes that a new stream is given first, then twice as many, and so on: what it leaves over is copied by its
+# decompressor, which for a million short streams would be a million times a chunk.
+_FIRST: Final = 512
+# Streams that one file may have: so many, and one more for so many bytes that came out.
+_FREE_STREAMS: Final = 10_000
+_STREAM_BYTES: Final = 512
 _PART: Final = 256 << 10
 # A dictionary beyond this is not made: a file may ask for 4 GiB of it. `xz -9` asks for 64 MiB.
 _LZMA_MEMORY: Final = 96 << 20
@@ -37,8 +43,8 @@ class Undecodable(ArtifactError):
     """Compressed bytes that are damaged, or cut off, or need more memory than they may have."""
 
 
-class NeedsMemory(Undecodable):
-    """More than they may have: nobody knows what is in there."""
+class TooCostly(Undecodable):
+    """More memory or work than they may have is needed: nobody knows what is in there."""
 
 
 class Readable(Protocol):
@@ -59,7 +65,7 @@ class Decompressor(Protocol):
     @property
     def unused_data(self) -> bytes: ...
 
-    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+    def decompress(self, data: bytes | memoryview, max_length: int) -> bytes: ...
 
 
 class _Zlib:
@@ -80,7 +86,7 @@ class _Zlib:
     def unused_data(self) -> bytes:
         return self._inner.unused_data
 
-    def decompress(self, data: bytes, max_length: int) -> bytes:
+    def decompress(self, data: bytes | memoryview, max_length: int) -> bytes:
         return self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
 
 
@@ -112,44 +118,77 @@ class Decompressed:
         self._inner = self._make()
         self._source = source
         self._ended = False
-        # Read already, and not given to the decompressor yet.
-        self._read: bytes = b""
+        # Read, and given to the decompressor up to `_at`; how many bytes it is given next.
+        self._read = memoryview(b"")
+        self._at = 0
+        self._give = _FIRST
+        self._streams = 1
+        self._came = 0
 
     def read(self, most: int) -> bytes:
         """Some bytes, ``most`` of them at most; none at the end. Raises Undecodable, OSError."""
         while not self._ended:
             if self._inner.eof and not self._next_stream():
                 break
-            data = self._next_input() if self._inner.needs_input else b""
+            data = self._next_input() if self._inner.needs_input else memoryview(b"")
             if not data and self._inner.needs_input:
                 raise Undecodable(f"{self._source} ends too early; expected a whole file")
             if part := self._unpack(data, min(most, _PART)):
+                self._came += len(part)
                 return part
         return b""
 
     def _next_stream(self) -> bool:
         """Whether one follows. Zeros may fill the file up after the last one; what else comes is none of ours."""
-        rest = self._inner.unused_data.lstrip(b"\0")
-        while not rest and (data := self._file.read(_CHUNK)):
-            rest = data.lstrip(b"\0")
+        self._at -= len(self._inner.unused_data)
+        self._pass_zeros()
         # What is too short to be told by its magic is joined with what follows.
-        rest += self._file.read(8) if 0 < len(rest) < 8 else b""
-        if compression_of(rest) != self._compression:
+        if 0 < len(self._read) - self._at < 8:
+            self._set(bytes(self._read[self._at :]) + self._file.read(_CHUNK))
+        if compression_of(bytes(self._read[self._at : self._at + 8])) != self._compression:
             self._ended = True
             return False
+        self._streams += 1
+        if self._streams > _FREE_STREAMS + self._came // _STREAM_BYTES:
+            raise TooCostly(
+                f"{self._source} has {self._streams} streams of {self._compression} with {self._came} bytes in them; "
+                "expected it packed in one"
+            )
         self._inner = self._make()
-        self._read = rest
+        self._give = _FIRST
         return True
 
-    def _next_input(self) -> bytes:
-        data, self._read = self._read or self._file.read(_CHUNK), b""
+    def _pass_zeros(self) -> None:
+        step = _FIRST
+        while self._at < len(self._read) or self._fill():
+            part = bytes(self._read[self._at : self._at + step])
+            rest = len(part.lstrip(b"\0"))
+            self._at += len(part) - rest
+            if rest:
+                return
+            step = min(2 * step, _CHUNK)
+
+    def _next_input(self) -> memoryview:
+        if self._at == len(self._read):
+            self._fill()
+        data = self._read[self._at : self._at + self._give]
+        self._at += len(data)
+        self._give = min(2 * self._give, _CHUNK)
         return data
 
-    def _unpack(self, data: bytes, most: int) -> bytes:
+    def _fill(self) -> bool:
+        """Whether there is more of the file."""
+        self._set(self._file.read(_CHUNK))
+        return bool(self._read)
+
+    def _set(self, data: bytes) -> None:
+        self._read, self._at = memoryview(data), 0
+
+    def _unpack(self, data: memoryview, most: int) -> bytes:
         try:
             return self._inner.decompress(data, most)
         except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError) as error:
-            kind = NeedsMemory if _MEMORY in str(error) else Undecodable
+            kind = TooCostly if _MEMORY in str(error) else Undecodable
             raise kind(
                 f"{self._source} cannot be unpacked ({self._compression}: {error}); expected a whole file"
             ) from error

@@ -37,17 +37,19 @@ def keep(folder: Path, check_stopped: CheckStopped) -> None:
             os.fchmod(file.fileno(), FILE_MODE)
             os.fsync(file.fileno())
 
+    def keep_folder(path: Path) -> None:
+        check_stopped()
+        path.chmod(FOLDER_MODE)
+        sync_folder(path)
+
     if len(files) == len(folders) == 1:
         # Most models: there is nothing to do side by side.
         keep_file(files[0])
-        folder.chmod(FOLDER_MODE)
-        sync_folder(folder)
+        keep_folder(folder)
         return
     with ThreadPoolExecutor(_SYNCING, "keeping") as threads:
         list(threads.map(keep_file, files))
-        for each in folders:
-            each.chmod(FOLDER_MODE)
-        list(threads.map(sync_folder, folders))
+        list(threads.map(keep_folder, folders))
 
 
 def sync_folder(folder: Path) -> None:

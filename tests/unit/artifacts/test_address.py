@@ -31,6 +31,26 @@ def test_remote_addresses_are_left_as_they_are(uri: str) -> None:
     assert scheme_of(uri) == (scheme, rest)
 
 
+@pytest.mark.parametrize(
+    ("uri", "one"),
+    [
+        ("s3://b/", "s3://b"),
+        ("gs://b/iris//", "gs://b/iris"),
+        ("az://c/", "az://c"),
+        ("azureblob://c/x/", "azureblob://c/x"),
+        ("sftp://me@host/srv/", "sftp://me@host/srv"),
+        # Told as it was written, that it names no place.
+        ("s3://", "s3://"),
+        ("s3:///", "s3:///"),
+        # A folder, and a file.
+        ("https://host/iris/", "https://host/iris/"),
+        ("remote:x/", "remote:x/"),
+    ],
+)
+def test_a_folder_of_a_store_is_written_in_one_way(uri: str, one: str) -> None:
+    assert plain(uri) == one
+
+
 @pytest.mark.parametrize("uri", ["models/iris", ""])
 def test_relative_paths_are_refused(uri: str) -> None:
     with pytest.raises(ArtifactError, match="a relative path means nothing to a server"):

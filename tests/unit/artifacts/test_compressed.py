@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overbook.artifacts.compressed import Decompressed, NeedsMemory, Undecodable, compression_of
+from overbook.artifacts.compressed import Decompressed, TooCostly, Undecodable, compression_of
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "zlib": zlib.compress,
@@ -73,7 +73,7 @@ def test_what_is_damaged_is_told(name: str) -> None:
 def test_a_dictionary_that_would_fill_the_memory() -> None:
     packed = bytearray(lzma.compress(b"x", lzma.FORMAT_ALONE))
     packed[1:5] = (1 << 30).to_bytes(4, "little")
-    with pytest.raises(NeedsMemory):
+    with pytest.raises(TooCostly):
         unpacked(bytes(packed))
 
 

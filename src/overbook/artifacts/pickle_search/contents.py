@@ -14,8 +14,8 @@ from typing import BinaryIO, Final
 
 from overbook.artifacts.compressed import (
     Decompressed,
-    NeedsMemory,
     Readable,
+    TooCostly,
     Undecodable,
     compression_of,
     decompressors,
@@ -113,7 +113,7 @@ class _Looking:
         try:
             inside = self.stream(Decompressed(stream, compression, "file"))
             return self.in_stream(inside, depth)
-        except NeedsMemory:
+        except TooCostly:
             return True
         except Undecodable:
             # It only begins as if it were compressed, or nobody can unpack it.

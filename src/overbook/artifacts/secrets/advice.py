@@ -19,15 +19,12 @@ PARAMETERS: Final = {
         *("provider", "access_key_id", "secret_access_key", "session_token", "region", "endpoint"),
         *("force_path_style", "env_auth"),
     ),
-    _GCS: (
-        *("service_account_credentials", "service_account_file", "env_auth", "anonymous"),
-        "endpoint",
-    ),
+    _GCS: (*("service_account_credentials", "env_auth", "anonymous", "endpoint"),),
     "azureblob": (
         *("account", "key", "sas_url", "tenant", "client_id", "client_secret", "env_auth"),
         "endpoint",
     ),
-    "sftp": ("host", "user", "port", "key_pem", "key_file", "pass", "known_hosts_file"),
+    "sftp": ("host", "user", "port", "key_pem", "pass", "host_keys", "known_hosts_file"),
     "http": ("user", "pass", "token", "headers", "url"),
     "hf": ("token", "endpoint"),
     "oci": ("username", "password", "token", "insecure"),

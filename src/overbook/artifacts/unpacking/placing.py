@@ -18,7 +18,7 @@ from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.keeping import FILE_MODE, FOLDER_MODE
 from overbook.artifacts.links import Links
 from overbook.artifacts.names import Names, wrong_with, wrong_with_text
-from overbook.artifacts.stopping import CheckStopped
+from overbook.artifacts.unpacking.effort import Effort
 from overbook.artifacts.unpacking.members import HARD_LINK, Member, plain
 from overbook.artifacts.walk import MAX_ENTRIES
 from overbook.manifests.problems import shown
@@ -26,6 +26,9 @@ from overbook.manifests.problems import shown
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # Taken by no artifact: `names` keeps it for us.
 _LIFTED: Final = ".overbook-lifted"
+# Folders in the targets of links: of all together, and more for each.
+_MOST_STEPS: Final = 1000
+_MEAN_STEPS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +62,14 @@ def put(place: Place, member: Member) -> None:
 class Place:
     """The folder ``into``, which is new or empty and nobody else's. ``source``: what people call the archive.
 
-    Its methods raise SourceError (REFUSED), which names the rule, OSError, and what ``check_stopped`` does.
+    ``effort``: of the whole unpacking. Its methods raise SourceError (REFUSED), which names the rule, OSError, and what
+    a step of ``effort`` does.
     """
 
-    def __init__(
-        self, source: str, into: Path, bounds: Bounds, check_stopped: CheckStopped
-    ) -> None:
+    def __init__(self, source: str, into: Path, bounds: Bounds, effort: Effort) -> None:
         self.source = source
         self.bounds = bounds
-        self.check_stopped = check_stopped
+        self.effort = effort
         self._into = into
         self._names = Names(source, bounds.entries)
         self._links: dict[str, str] = {}
@@ -94,8 +96,9 @@ class Place:
         """``chunks``: its bytes; they are asked for one after the other, and counted."""
         with open(self._create(name), "wb", buffering=0) as file:
             for chunk in chunks:
-                self.check_stopped()
+                self.effort.step()
                 self._count(len(chunk))
+                self.effort.kept(len(chunk))
                 rest = memoryview(chunk)
                 while rest:
                     rest = rest[file.write(rest) :]
@@ -129,6 +132,7 @@ class Place:
 
     def delete(self, name: str) -> None:
         """What layers before this one have at a name, and below it; ``name`` "" is everything."""
+        self.effort.member(self.source)
         if name and not self._names.has(name):
             self._remove(name)
         elif (self._into / name).is_dir():
@@ -176,6 +180,7 @@ class Place:
 
     def _remove(self, name: str) -> None:
         """What is at a name from layers before this one."""
+        self.effort.step()
         path = self._into / name
         if path.is_dir():
             for each in os.listdir(path):
@@ -193,11 +198,20 @@ class Place:
 
     def _make_links(self, root: Path, prefix: str) -> None:
         """``root``: the folder that becomes the artifact; ``prefix``: what names have before those in there."""
+        # A link may go round through folders: each step is looked at, by each link that leads through it.
+        steps = sum(target.count("/") + 1 for target in self._links.values())
+        if steps > _MOST_STEPS + len(self._links) * _MEAN_STEPS:
+            raise SourceError(
+                Trouble.REFUSED,
+                f"{self.source} has {len(self._links)} links with {steps} folders in them; expected short ones",
+            )
         for name, target in self._links.items():
+            self.effort.step()
             (self._into / name).unlink()
             os.symlink(target, self._into / name)
         links = Links(Path(self.source), root)
         for name in self._links:
+            self.effort.step()
             path = self._into / name
             try:
                 real = links.follow(name.removeprefix(prefix))

@@ -14,6 +14,7 @@ from typing import Final
 from overbook.artifacts.compressed import Readable, Undecodable
 from overbook.artifacts.errors import ArtifactError, SourceError, Trouble
 from overbook.artifacts.unpacking.members import HARD_LINK, Member, plain
+from overbook.artifacts.unpacking.pax import records_in
 from overbook.manifests.problems import shown
 
 BLOCK: Final = 512
@@ -21,10 +22,18 @@ _CHUNK: Final = 256 << 10
 # Bytes of the headers of one member, and of all members on average: names of 1,024 bytes and attributes fit well.
 _MOST_HEADER: Final = 256 << 10
 _MEAN_HEADER: Final = 8 << 10
-_MOST_GLOBAL: Final = 64 << 10
+# Of extended headers, records in the same way. Each is a step of tarfile's.
+_MOST_RECORDS: Final = 1000
+_MEAN_RECORDS: Final = 32
+# Headers for all members are gone through at each of them: bytes, and how many. `git archive` writes one.
+_MOST_GLOBAL: Final = 8 << 10
+_MOST_GLOBALS: Final = 32
+_EXTENDED: Final = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 # Bytes after the end that fill up the last record; `tar` writes up to 10 KiB, or what --blocking-factor says.
 _MOST_PADDING: Final = 16 << 20
-_BROKEN: Final = (tarfile.TarError, EOFError, ValueError, ArithmeticError, RecursionError)
+_BROKEN: Final = (
+    *(tarfile.TarError, EOFError, ValueError, ArithmeticError, RecursionError, LookupError),
+)
 
 
 def is_tar(head: bytes) -> bool:
@@ -62,8 +71,11 @@ def _next(archive: tarfile.TarFile, guarded: _Guarded) -> tarfile.TarInfo | None
     guarded.end_header()
     # It would keep all of them.
     archive.members.clear()  # type: ignore[attr-defined]
-    if sum(len(key) + len(value) for key, value in archive.pax_headers.items()) > _MOST_GLOBAL:
-        raise guarded.refused("headers for all members that have more than 64 KiB")
+    globals_ = archive.pax_headers
+    if len(globals_) > _MOST_GLOBALS:
+        raise guarded.refused("more than 32 headers for all members")
+    if sum(len(key) + len(value) for key, value in globals_.items()) > _MOST_GLOBAL:
+        raise guarded.refused("headers for all members that have more than 8 KiB")
     return member
 
 
@@ -102,7 +114,10 @@ class _Guarded:
         self._header_at = 0
         self._headers = 0
         self._count = 0
+        self._records = 0
+        # What was read last, and whether that begins an extended header.
         self._last = b""
+        self._extended = False
         self._in_header = True
 
     def begin_header(self) -> None:
@@ -126,6 +141,12 @@ class _Guarded:
         if self._in_header and self._at + size - self._header_at > _MOST_HEADER:
             raise self.refused("a header of more than 256 KiB")
         self._last = b"".join(self._parts(size))
+        if self._extended:
+            self._records += records_in(self._last)
+            if self._records > _MOST_RECORDS + self._count * _MEAN_RECORDS:
+                raise self.refused("more than 32 records in the header of each member")
+        # The payload of one is read in one go, after its block.
+        self._extended = self._in_header and not self._extended and self._last[156:157] in _EXTENDED
         return self._last
 
     def tell(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import struct
 import zipfile
@@ -12,6 +13,7 @@ from typing import BinaryIO, Final
 
 from overbook.artifacts.errors import ArtifactError, SourceError, Trouble
 from overbook.artifacts.names import MAX_NAME
+from overbook.artifacts.stopping import CheckStopped, never
 from overbook.artifacts.unpacking.members import Member, plain
 from overbook.manifests.problems import shown
 
@@ -19,8 +21,12 @@ MAGICS: Final = (b"PK\x03\x04", b"PK\x05\x06")
 _CHUNK: Final = 256 << 10
 # Begins each entry of the directory.
 _ENTRY: Final = b"PK\x01\x02"
+_ENTRY_BYTES: Final = 46
 # Bytes of the directory for one entry: a name of 1,024 bytes, and what is known of the file.
 _MOST_ENTRY: Final = 2048
+# Bytes of what is known besides, of all entries: zipfile copies the rest of it at each field.
+_MOST_EXTRAS: Final = 64 << 10
+_MEAN_EXTRA: Final = 256
 # The end of the file, where the directory is told of: a comment of 64 KiB, and what is around it.
 _MOST_END: Final = 128 << 10
 # Encrypted; strongly encrypted; with a directory that is encrypted.
@@ -34,23 +40,36 @@ _BROKEN: Final = (
 )
 
 
-def members(file: BinaryIO, source: str, entries: int) -> Iterator[Member]:
-    """All members in the order of the directory. ``source``: what people call the archive. ``entries``: with more it is
-    refused before the directory is parsed. Raises ArtifactError, OSError.
+def members(
+    file: BinaryIO, source: str, entries: int, check_stopped: CheckStopped
+) -> Iterator[Member]:
+    """All members in the order of the directory. Raises ArtifactError, OSError.
+
+    ``source``: what people call the archive. ``entries``: with more it is refused before the directory is parsed.
+    ``check_stopped``: what it raises ends the work.
     """
-    archive = opened(file, source, entries)
+    archive = opened(file, source, entries, check_stopped)
     with told(source):
         for info in archive.infolist():
             yield _member(archive, info, source)
 
 
-def opened(file: BinaryIO, source: str, entries: int) -> zipfile.ZipFile:
+def opened(
+    file: BinaryIO, source: str, entries: int, check_stopped: CheckStopped = never
+) -> zipfile.ZipFile:
     """With its directory read and no more. Parameters and errors as of `members`."""
     with told(source):
-        bounded = _Bounded(file, source, entries)
+        bounded = _Bounded(file, source, entries, check_stopped)
         archive = zipfile.ZipFile(bounded, metadata_encoding="utf-8")
         bounded.opened = True
-        return archive
+        length = bounded.seek(0, os.SEEK_END)
+    if sum(info.compress_size for info in archive.infolist()) > length:
+        # Else each of a thousand entries could be all of the file.
+        raise SourceError(
+            Trouble.REFUSED,
+            f"{source} has files that lie over each other; expected each with bytes of its own",
+        )
+    return archive
 
 
 def cannot_be_read(info: zipfile.ZipInfo) -> str:
@@ -113,13 +132,17 @@ class _Bounded:
     ``opened``: the directory has been read.
     """
 
-    def __init__(self, file: BinaryIO, source: str, entries: int) -> None:
+    def __init__(
+        self, file: BinaryIO, source: str, entries: int, check_stopped: CheckStopped
+    ) -> None:
         self._file = file
         self._source = source
         self._entries = entries
+        self._check_stopped = check_stopped
         self.opened = False
 
     def read(self, size: int = -1) -> bytes:
+        self._check_stopped()
         if self.opened:
             return self._file.read(size)
         if size < 0:
@@ -129,6 +152,7 @@ class _Bounded:
         data = self._file.read(size)
         if data.count(_ENTRY) > self._entries:
             raise self._refused()
+        self._require_extras(data)
         return data
 
     def _refused(self) -> SourceError:
@@ -136,6 +160,20 @@ class _Bounded:
             Trouble.REFUSED,
             f"{self._source} has more than {self._entries} entries; expected the files of one model",
         )
+
+    def _require_extras(self, directory: bytes) -> None:
+        at = extras = count = 0
+        while len(directory) - at >= _ENTRY_BYTES and directory.startswith(_ENTRY, at):
+            name, extra, comment = struct.unpack_from("<3H", directory, at + 28)
+            at += _ENTRY_BYTES + name + extra + comment
+            extras += extra
+            count += 1
+        if extras > _MOST_EXTRAS + count * _MEAN_EXTRA:
+            raise SourceError(
+                Trouble.REFUSED,
+                f"{self._source} has a directory with {extras} bytes of extra fields for {count} entries; expected an "
+                "archive as `zip` makes it",
+            )
 
     def seek(self, position: int, whence: int = 0) -> int:
         if not whence and position < 0:

@@ -10,6 +10,7 @@ import pytest
 
 from overbook.artifacts.archives import Bounds, unpack_layers
 from overbook.artifacts.errors import ArtifactError
+from overbook.artifacts.unpacking import effort
 from tests.unit.artifacts.hostile import (
     BOUNDS,
     folder,
@@ -162,11 +163,13 @@ def test_bounds_are_of_all_layers_together(tmp_path: Path) -> None:
 
 
 def test_what_is_passed_over_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from overbook.artifacts.unpacking import layers
-
-    monkeypatch.setattr(layers, "_MOST_PASSED", 3)
-    with pytest.raises(ArtifactError, match="larger than an image may be"):
-        image(tmp_path, [[*(member(f"usr/{n}") for n in range(4)), member("models/m")]])
+    monkeypatch.setattr(effort, "_MOST_MEMBERS", 4)
+    layer = [*(member(f"usr/{n}") for n in range(4)), member("models/m")]
+    with pytest.raises(ArtifactError, match="layer 'layer-0' has more than 4 members"):
+        image(tmp_path, [layer])
+    monkeypatch.setattr(effort, "_MOST_MEMBERS", 5)
+    (tmp_path / "into").rmdir()
+    assert image(tmp_path, [layer]) == {"m": ""}
 
 
 def test_a_layer_that_is_no_tar(tmp_path: Path) -> None:

@@ -25,6 +25,11 @@ _AWS: Final = (
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
+# Variables that begin so say who somebody is: to clouds, OpenStack, Kerberos, and the agent of SSH.
+_WHO: Final = (
+    *("AWS_", "AZURE_", "GOOGLE_", "CLOUDSDK_", "OCI_", "OS_", "KRB5"),
+    *("SSH_AUTH_SOCK", "IDENTITY_", "MSI_"),
+)
 _AZURE: Final = ("AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_TENANT_ID")
 
 
@@ -125,14 +130,13 @@ def known_hosts(machine: Machine) -> Path:
     return machine.home / ".ssh" / "known_hosts"
 
 
-def environment_of_stranger(machine: Machine, *, clouds: bool) -> dict[str, str]:
-    """What rclone's process is to have of our environment. ``clouds``: also what says who the machine is."""
-    theirs = ("AWS_", "AZURE_", "GOOGLE_", "CLOUDSDK_")
+def environment_of_stranger(machine: Machine, *, itself: bool) -> dict[str, str]:
+    """What rclone's process is to have of our environment. ``itself``: also what says who the machine is."""
     kept = {
         name: value
         for name, value in machine.environment.items()
         # Options of rclone's own are ours to give.
-        if not name.startswith("RCLONE_") and (clouds or not name.startswith(theirs))
+        if not name.startswith("RCLONE_") and (itself or not name.startswith(_WHO))
     }
     if machine.cloud != "aws":
         kept["AWS_EC2_METADATA_DISABLED"] = "true"

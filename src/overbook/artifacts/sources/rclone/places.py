@@ -1,7 +1,8 @@
 """Where files are while they come, beside the folder that gets them, and what counts as whole. Blocking, brief.
 
 A file gets its own name in ``into`` by one rename, when it is whole. So what has its name and its size there is not
-fetched again. What is part of a file lies in a folder beside ``into``, and stays there until somebody goes on.
+fetched again. What is part of a file lies in a folder beside ``into``, and stays there until somebody goes on. Batches
+of small files have their own folders: see `batches`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import errno
 import os
 import shutil
 import stat
-import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -21,16 +21,6 @@ from overbook.artifacts.sources.protocol import RemoteFile
 def partial_folder(into: Path) -> Path:
     """Of large files that came in part."""
     return into.with_name(f"{into.name}.partial")
-
-
-def new_batch_folder(into: Path) -> Path:
-    """For small files of several artifacts, of which ``into`` is one. Left behind by a process that was killed.
-
-    Its name is none of theirs: whoever has all of its files throws away what is called like it, and others have not.
-    """
-    folder = into.with_name(f"batch-{uuid.uuid4().hex}")
-    folder.mkdir(mode=0o700)
-    return folder
 
 
 def begun(into: Path) -> bool:

@@ -2,8 +2,8 @@
 
 Its configuration is in memory that only its user may read; neither its arguments nor its environment have anything
 from it. Between this process and rclone stands for a moment a little Python program that makes itself harmless and
-then becomes rclone: bound to the life of this process by the kernel, last in line for the processor, and without
-core dumps.
+then becomes rclone: bound to the life of this process by the kernel, last in line for the processor, with
+bounded memory, and without core dumps.
 """
 
 from __future__ import annotations
@@ -31,13 +31,18 @@ if os.getppid() != int(sys.argv[1]):
     os._exit(1)
 os.nice(19)
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-os.execv(sys.argv[2], sys.argv[2:])
+resource.setrlimit(resource.RLIMIT_DATA, (int(sys.argv[2]), int(sys.argv[2])))
+os.execv(sys.argv[3], sys.argv[3:])
 """
-# Of what it says; more than that, and the oldest is forgotten.
-_LINES: Final = 200
+# Of what it says: the first lines, as the cause of a crash stands above its stacks, and the last.
+_FIRST_LINES: Final = 20
+_LAST_LINES: Final = 180
 _LINE_BYTES: Final = 64 * 1024
 # What Go's garbage collector aims at, not a limit.
 _MEMORY: Final = "48MiB"
+# Bytes that it may have. The address space is no measure of a program in Go, which reserves much more than it uses:
+# this is what it may write to. A folder of 100,000 objects takes a fifth of it.
+_MOST_MEMORY: Final = 512 << 20
 _LOOKS_S: Final = 0.5
 _ALWAYS: Final = (
     *("--use-json-log", "--log-level", "NOTICE", "--stats", "0"),
@@ -68,7 +73,7 @@ class End(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """``code``: of the process. ``said``: its last lines of log, each in JSON."""
+    """``code``: of the process. ``said``: its first and last lines of log, each in JSON but for a crash's."""
 
     code: int
     said: tuple[str, ...]
@@ -116,7 +121,8 @@ class Program:
             )
         with _in_memory(remote.configuration) as told, _in_memory(job.listed) as listed:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", "-c", _BECOME, str(os.getpid()), str(self._path)),
+                *(sys.executable, "-I", "-S", "-c", _BECOME),
+                *(str(os.getpid()), str(_MOST_MEMORY), str(self._path)),
                 *("--config", f"/proc/self/fd/{told}", *_ALWAYS, *self._waits()),
                 *(part.replace("{list}", f"/proc/self/fd/{listed}") for part in job.arguments),
                 stdin=asyncio.subprocess.DEVNULL,
@@ -149,7 +155,8 @@ class _Run:
         self._stall_s = stall_s
         self._end = End.OWN
         self._heard = 0
-        self._said: deque[str] = deque(maxlen=_LINES)
+        self._first: list[str] = []
+        self._last: deque[str] = deque(maxlen=_LAST_LINES)
 
     async def to_the_end(self) -> Outcome:
         async with asyncio.TaskGroup() as group:
@@ -160,7 +167,8 @@ class _Run:
             await asyncio.wait(reading)
             await self._process.wait()
             watch.cancel()
-        return Outcome(self._process.returncode or 0, tuple(self._said), self._end)
+        said = (*self._first, *self._last)
+        return Outcome(self._process.returncode or 0, said, self._end)
 
     async def _watch(self) -> None:
         """Ends a process that gives no sign of life."""
@@ -178,7 +186,8 @@ class _Run:
         assert self._process.stderr is not None
         async for line in _lines(self._process.stderr):
             self._heard += 1
-            self._said.append(line.decode(errors="replace"))
+            said = self._first if len(self._first) < _FIRST_LINES else self._last
+            said.append(line.decode(errors="replace"))
 
     async def _lines(self, take: Callable[[bytes], bool]) -> None:
         assert self._process.stdout is not None

@@ -5,15 +5,19 @@ It is always the section `source`, so that whatever is in an address stays a pat
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.secrets.remote import RemoteSecret
-from overbook.artifacts.sources.rclone import identity, own_configuration
+from overbook.artifacts.sources.rclone import hosts, identity, own_configuration
 from overbook.artifacts.sources.rclone.addresses import Address, bad_address
 from overbook.artifacts.sources.rclone.identity import Machine
+from overbook.artifacts.sources.rclone.in_secrets import means_machine, refuse_local
 from overbook.artifacts.sources.rclone.own_configuration import REFUSED, Configuration
 from overbook.artifacts.sources.rclone.sections import Section, Unwritable, section, written
 from overbook.manifests.problems import shown
@@ -27,9 +31,10 @@ TYPES: Final = {
     "az": ("azureblob",),
     "sftp": ("sftp",),
 }
+# What is fetched by others.
+_OTHERS: Final = ("http", "https", "hf", "oci", "file")
 _BUCKETS: Final = frozenset({"s3", GCS, "gcs", "azureblob", "b2", "swift", "oos", "qingstor"})
 _OWN: Final = "this machine's own identity"
-_SECRET_SAYS_MACHINE: Final = frozenset({"true", "1", "yes", "on"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +97,17 @@ def remote_of(
         sections = _by_configuration(address, configuration, machine)
         who = f"remote {shown(address.scheme)} of {own_configuration.where(machine)}"
     else:
-        sections = _by_machine(address, machine)
+        sections = _by_machine(address, machine, configuration)
         who = _OWN
     given = dict(sections[0].parameters)
     kind = given["type"]
     path = _sftp_path(address, given) if kind == "sftp" else address.place.lstrip("/")
     if kind in _BUCKETS and not path:
         raise bad_address(address.uri, "it names no bucket; expected one, and a path in it")
-    clouds = secret is None or given.get("env_auth", "").lower() in _SECRET_SAYS_MACHINE
-    environment = identity.environment_of_stranger(machine, clouds=clouds)
+    itself = secret is None or means_machine(given)
+    environment = identity.environment_of_stranger(machine, itself=itself)
+    if secret is not None:
+        environment |= hosts.bounds(kind, given, environment, itself=itself)
     return Remote(address.uri, path, kind, who, sections, tuple(sorted(environment.items())))
 
 
@@ -119,10 +126,12 @@ def _by_secret(address: Address, secret: RemoteSecret, machine: Machine) -> tupl
             "expected a store of its own, such as s3",
         )
     parameters = dict(secret.parameters)
-    if secret.type == "sftp":
-        # A password is not for whoever answers; an empty value says that it is.
-        parameters.setdefault("known_hosts_file", str(identity.known_hosts(machine)))
     try:
+        refuse_local(secret.type, parameters)
+        hosts.refuse_metadata(parameters)
+        if secret.type == "sftp" and not parameters.get("host_keys"):
+            # A password is not for whoever answers; an empty value says that it is.
+            parameters.setdefault("known_hosts_file", str(identity.known_hosts(machine)))
         return (_completed(section("source", secret.type, parameters), address),)
     except Unwritable as error:
         raise SourceError(Trouble.BAD_SECRET, f"{shown(address.uri)}: {named}: {error}") from None
@@ -142,7 +151,8 @@ def _by_configuration(
         ) from None
 
 
-def _by_machine(address: Address, machine: Machine) -> tuple[Section, ...]:
+def _by_machine(address: Address, machine: Machine, known: Iterable[str]) -> tuple[Section, ...]:
+    """``known``: names of remotes that there are."""
     kind = TYPES.get(address.scheme, ("",))[0]
     if kind == "s3":
         parameters = identity.s3(machine)
@@ -153,15 +163,25 @@ def _by_machine(address: Address, machine: Machine) -> tuple[Section, ...]:
     elif kind == "sftp":
         parameters = identity.sftp(machine)
     else:
-        raise bad_address(
-            address.uri,
-            f"no remote {shown(address.scheme)} is in {own_configuration.where(machine)}, and no secretName has one; "
-            f"expected one of those, or {', '.join(f'{each}://' for each in TYPES)}",
-        )
+        raise _no_remote(address, own_configuration.where(machine), known)
     try:
         return (_completed(section("source", kind, parameters), address),)
     except Unwritable as error:
         raise bad_address(address.uri, f"this machine's own identity: {error}") from None
+
+
+def _no_remote(address: Address, where: Path, known: Iterable[str]) -> SourceError:
+    schemes = {each: f"{each}://" for each in (*TYPES, *_OTHERS)} | {
+        each: f"{each}:" for each in known
+    }
+    # `s4` is as near to `s3` as two letters can be.
+    near = difflib.get_close_matches(address.scheme.lower(), schemes, n=1, cutoff=0.5)
+    meant = f" (did you mean {schemes[near[0]]}?)" if near else ""
+    return bad_address(
+        address.uri,
+        f"no remote {shown(address.scheme)} is in {where}, and no secretName has one{meant}; "
+        f"expected one of those, or {', '.join(f'{each}://' for each in TYPES)}",
+    )
 
 
 def _completed(main: Section, address: Address) -> Section:

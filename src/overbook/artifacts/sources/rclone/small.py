@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -17,14 +16,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from overbook.artifacts.errors import SourceError
 from overbook.artifacts.sources.protocol import Progress, Received, RemoteFile
-from overbook.artifacts.sources.rclone import places
-from overbook.artifacts.sources.rclone.listing import md5_of, time_of
+from overbook.artifacts.sources.rclone import batches, places
+from overbook.artifacts.sources.rclone.checking import checked
 from overbook.artifacts.sources.rclone.mismatch import Mismatch
 from overbook.artifacts.sources.rclone.program import Job, Outcome, Program
 from overbook.artifacts.sources.rclone.remotes import Remote
@@ -32,9 +30,6 @@ from overbook.artifacts.sources.rclone.sections import MAIN
 from overbook.artifacts.sources.rclone.together import Entry
 from overbook.artifacts.sources.rclone.troubles import explained
 
-_CHUNK: Final = 1 << 20
-# Stores keep times less exactly than disks do.
-_SECOND: Final = 1.0
 _COPY: Final = (
     *("copy", "--no-traverse", "--no-check-dest", "--files-from0", "{list}"),
     # Bytes are checked by us, who read them anyhow.
@@ -57,6 +52,7 @@ class SmallFiles:
         return sum(each.size or 0 for each in self.files)
 
 
+T = TypeVar("T")
 SmallEntry = Entry[SmallFiles, tuple[Received, ...]]
 
 
@@ -67,13 +63,14 @@ class _Coming:
 
     def __init__(self, wanted: SmallFiles, batch: Path, root: str) -> None:
         self.wanted = wanted
-        self.paths = {each.name: _below(root, each.origin) for each in wanted.files}
+        self.paths = {each.name: batches.below(root, each.origin) for each in wanted.files}
         self.shared: frozenset[str] = frozenset()
         self._batch = batch
-        self._folder = batch / _below(root, wanted.remote.path)
+        self._folder = batch / batches.below(root, wanted.remote.path)
         self._open = dict(self.paths)
         self._told = 0
         self._whole = 0
+        self._settled = False
 
     def look(self) -> int:
         """Bytes that are here; says so to who waits."""
@@ -96,9 +93,10 @@ class _Coming:
     def take(self) -> tuple[Received, ...]:
         """Checks all files and gives them their names; blocking. Raises Mismatch, OSError."""
         received = [
-            Received(each.name, each.size or 0, _checked(self._batch / self.paths[each.name], each))
+            Received(each.name, each.size or 0, checked(self._batch / self.paths[each.name], each))
             for each in self.wanted.files
         ]
+        self._settled = True
         alone = self._folder != self._batch and self.shared.isdisjoint(self.paths.values())
         # Where all of it is new here, its folder is just what it needs.
         if not (
@@ -107,6 +105,13 @@ class _Coming:
             for each in self.wanted.files:
                 self._move(each.name, self._batch / self.paths[each.name])
         return tuple(received)
+
+    def keep(self) -> None:
+        """Where not all of them have come: those that have are not fetched again. Blocking."""
+        if not self._settled:
+            self._settled = True
+            for each in self.wanted.files:
+                batches.keep(self._batch / self.paths[each.name], self.wanted.into, each)
 
     def _move(self, name: str, path: Path) -> None:
         if self.paths[name] in self.shared:
@@ -131,10 +136,10 @@ async def bring_small(
     """Gives each its answer. All are below one folder of one remote; ``rate``: bytes per second, None for any."""
     first = entries[0].item
     root = _common_folder(file.origin for each in entries for file in each.item.files)
-    first.into.parent.mkdir(parents=True, exist_ok=True)
-    batch = places.new_batch_folder(first.into)
+    intos = [each.item.into for each in entries]
+    batch = batches.begin(intos, root)
+    coming = [_Coming(each.item, batch, root) for each in entries]
     try:
-        coming = [_Coming(each.item, batch, root) for each in entries]
         counts = Counter(path for each in coming for path in each.paths.values())
         shared = frozenset(path for path, count in counts.items() if count > 1)
         for each in coming:
@@ -150,7 +155,13 @@ async def bring_small(
         for entry, one in zip(entries, coming, strict=True):
             await _answer(entry, one, outcome, threads)
     finally:
-        await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, places.remove, batch))
+
+        def clear() -> None:
+            for each in coming:
+                each.keep()
+            batches.end(batch, intos)
+
+        await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, clear))
 
 
 async def _answer(entry: SmallEntry, coming: _Coming, outcome: Outcome, threads: Executor) -> None:
@@ -160,15 +171,19 @@ async def _answer(entry: SmallEntry, coming: _Coming, outcome: Outcome, threads:
     try:
         coming.look()
         if missing := coming.missing():
+            await _unhurried(loop.run_in_executor(threads, coming.keep))
             raise _why(entry.item.remote, missing, outcome)
-        taking = loop.run_in_executor(threads, coming.take)
-        try:
-            entry.give(await asyncio.shield(taking))
-        finally:
-            # The folder goes next.
-            await asyncio.wait({taking})
+        entry.give(await _unhurried(loop.run_in_executor(threads, coming.take)))
     except (SourceError, Mismatch, OSError) as error:
         entry.fail(error)
+
+
+async def _unhurried(work: asyncio.Future[T]) -> T:
+    """Cancelled or not, it has ended: the folder goes next."""
+    try:
+        return await asyncio.shield(work)
+    finally:
+        await asyncio.wait({work})
 
 
 def _why(remote: Remote, missing: Sequence[str], outcome: Outcome) -> Exception:
@@ -193,44 +208,9 @@ def _object(line: str) -> str:
     return str(told.get("object", "")) if isinstance(told, dict) else ""
 
 
-def _checked(path: Path, file: RemoteFile) -> str:
-    """The SHA-256 of a file that is as it was listed. Raises Mismatch, OSError."""
-    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
-    wanted, time, size = md5_of(file), time_of(file), 0
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    with open(descriptor, "rb", buffering=0) as opened:
-        changed = os.fstat(descriptor).st_mtime
-        while data := opened.read(_CHUNK):
-            sha256.update(data)
-            size += len(data)
-            if wanted:
-                md5.update(data)
-    if size != file.size:
-        raise Mismatch(file.name, f"it has {size} bytes, not {file.size}")
-    if wanted and md5.hexdigest() != wanted:
-        raise Mismatch(file.name, f"its MD5 is {md5.hexdigest()}, not {wanted}")
-    if time and abs(_seconds(time) - changed) > _SECOND:
-        raise Mismatch(file.name, "it was written after it was listed")
-    return sha256.hexdigest()
-
-
-def _seconds(time: str) -> float:
-    # Python takes no more than six digits of a second.
-    plain = time.replace("Z", "+00:00")
-    head, dot, rest = plain.partition(".")
-    if dot:
-        digits = len(rest) - len(rest.lstrip("0123456789"))
-        plain = f"{head}.{rest[:digits][:6].ljust(6, '0')}{rest[digits:]}"
-    return datetime.fromisoformat(plain).timestamp()
-
-
 def _common_folder(paths: Iterable[str]) -> str:
     folders = [path.rpartition("/")[0] for path in paths]
     return os.path.commonpath(folders) if all(folders) else ""
-
-
-def _below(root: str, path: str) -> str:
-    return path.removeprefix(root).lstrip("/") if root else path
 
 
 def _size(path: Path) -> int:

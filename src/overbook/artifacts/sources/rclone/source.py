@@ -12,7 +12,7 @@ from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.secrets.remote import RemoteSecret
 from overbook.artifacts.sources.limits import FetchLimits
 from overbook.artifacts.sources.protocol import Listing, Progress, Received, RemoteFile, Wanted
-from overbook.artifacts.sources.rclone import own_configuration, places
+from overbook.artifacts.sources.rclone import batches, own_configuration, places
 from overbook.artifacts.sources.rclone.addresses import bad_address, parsed
 from overbook.artifacts.sources.rclone.identity import Machine
 from overbook.artifacts.sources.rclone.large import Wish, bring_large
@@ -60,6 +60,7 @@ class RcloneSource:
         progress: Progress,
     ) -> tuple[Received, ...]:
         remote = await self._remote(wanted, secret)
+        await asyncio.to_thread(batches.take_left_behind, into, listing.files)
         begun = places.begun(into)
         whole = await asyncio.to_thread(places.whole, into, listing.files) if begun else []
         progress(sum(each.size or 0 for each in whole))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from overbook.artifacts.errors import SourceError, Trouble
+from overbook.artifacts.sources.rclone.hosts import NOWHERE
 from overbook.artifacts.sources.rclone.program import End, Outcome
 from overbook.artifacts.sources.rclone.remotes import Remote
 from overbook.manifests.problems import shown
@@ -49,6 +50,12 @@ _ALLOWED: Final = (
 _REGION: Final = "its bucket is in region {region}; expected that as region of {who}"
 # The first that fits is taken: what is surer stands above.
 _RULES: Final = (
+    _rule(
+        r"^fatal error: .*(?:out of memory|cannot allocate memory)",
+        Trouble.REFUSED,
+        "rclone needs more memory for what the server sends than it may have; expected a folder with one model, and a "
+        "server that sends no endless answers",
+    ),
     # Parameters, before anybody was asked.
     _rule(
         r'couldn\'t parse config item \\?"(?P<key>\w+)\\?" = .* as (?P<kind>\w+)',
@@ -98,8 +105,7 @@ _RULES: Final = (
     _rule(
         r"could not find default credentials|empty token found",
         Trouble.BAD_SECRET,
-        "{who} has nothing to come in by; expected service_account_credentials, service_account_file, or "
-        "anonymous: true",
+        "{who} has nothing to come in by; expected service_account_credentials, or anonymous: true",
     ),
     _rule(
         r"decode account key",
@@ -120,6 +126,13 @@ _RULES: Final = (
         r'didn\'t find backend called \\?"(?P<kind>[^"\\]*)',
         Trouble.BAD_SECRET,
         "{who}: rclone has no type {kind}; expected one such as s3",
+    ),
+    # Where the store sends us.
+    _rule(
+        r'(?:Get|Head|Post) \\?"(?P<where>https?://[^/"\\]+).*dial tcp ' + re.escape(NOWHERE),
+        Trouble.REFUSED,
+        "the server leads to {where}, which is no host of its own and is not asked; expected an endpoint that answers "
+        "itself",
     ),
     # Who we are.
     _rule(
@@ -158,14 +171,19 @@ _RULES: Final = (
         "{who}: neither its pass nor its key lets user {user} in",
     ),
     _rule(
-        r"knownhosts: key mismatch",
+        r"couldn't connect to ssh-agent",
+        Trouble.BAD_SECRET,
+        "{who} has nothing to come in by; expected key_pem or pass",
+    ),
+    _rule(
+        r"knownhosts: key mismatch|sftp: host key mismatch|no key is pinned for",
         Trouble.NOT_TRUSTED,
-        "the server has another host key than {who} expects; expected the key in known_hosts_file",
+        "the server has another host key than {who} expects; expected the key in host_keys or known_hosts",
     ),
     _rule(
         r"knownhosts: key is unknown",
         Trouble.NOT_TRUSTED,
-        "the server's host key is not known; expected a line for it in known_hosts_file",
+        "the server's host key is not known; expected a line for it in ~/.ssh/known_hosts, or its host_keys",
     ),
     _rule(
         _SKEWED.pattern,

@@ -26,10 +26,10 @@ def test_s3_with_an_identity(on: identity.Machine) -> None:
 
 def test_s3_as_a_stranger_asks_no_metadata_server() -> None:
     assert identity.s3(machine())["env_auth"] == "false"
-    environment = identity.environment_of_stranger(machine(), clouds=True)
+    environment = identity.environment_of_stranger(machine(), itself=True)
     assert environment["AWS_EC2_METADATA_DISABLED"] == "true"
     assert "AWS_EC2_METADATA_DISABLED" not in identity.environment_of_stranger(
-        machine(cloud="aws"), clouds=True
+        machine(cloud="aws"), itself=True
     )
 
 
@@ -72,9 +72,9 @@ def test_sftp_comes_by_the_users_key_and_trusts_the_hosts_that_it_knows() -> Non
 
 def test_a_process_with_a_secret_does_not_see_who_the_machine_is() -> None:
     on = machine({"AWS_ACCESS_KEY_ID": "x", "RCLONE_S3_ENDPOINT": "y", "HTTPS_PROXY": "z"})
-    told = identity.environment_of_stranger(on, clouds=False)
+    told = identity.environment_of_stranger(on, itself=False)
     assert set(told) == {"HTTPS_PROXY", "AWS_EC2_METADATA_DISABLED"}
-    assert "AWS_ACCESS_KEY_ID" in identity.environment_of_stranger(on, clouds=True)
+    assert "AWS_ACCESS_KEY_ID" in identity.environment_of_stranger(on, itself=True)
 
 
 def test_its_text_has_nothing_of_the_environment() -> None:

@@ -21,12 +21,7 @@ def test_whole_is_a_plain_file_of_the_right_size(tmp_path: Path) -> None:
 def test_parts_lie_beside_the_folder_and_never_in_it(tmp_path: Path) -> None:
     into = tmp_path / "incoming" / "x"
     into.mkdir(parents=True)
-    batch = places.new_batch_folder(into)
-    assert batch.parent == places.partial_folder(into).parent == into.parent
-    assert batch != places.new_batch_folder(into)
-    # Who is through first takes away all that has its name.
-    assert not batch.name.startswith(into.name)
-    assert batch.stat().st_mode & 0o777 == 0o700
+    assert places.partial_folder(into).parent == into.parent
 
 
 def test_a_file_is_moved_to_its_name(tmp_path: Path) -> None:

@@ -86,6 +86,28 @@ def test_a_remote_of_the_users_configuration() -> None:
         remote("other:bucket/a", configuration=own)
 
 
+@pytest.mark.parametrize(
+    ("uri", "meant"),
+    [
+        ("s4://b/a", "s3://"),
+        ("S3://b/a", "s3://"),
+        ("s3a://b/a", "s3://"),
+        ("gcs://b/a", "gs://"),
+        ("azure://b/a", "azureblob://"),
+        ("sft://h/a", "sftp://"),
+        ("shelves:b/a", "shelf:"),
+    ],
+)
+def test_what_may_have_been_meant(uri: str, meant: str) -> None:
+    own = {"shelf": {"type": "s3"}}
+    with pytest.raises(SourceError) as raised:
+        remote(uri, configuration=own)
+    assert f"(did you mean {meant}?); expected" in str(raised.value)
+    with pytest.raises(SourceError) as raised:
+        remote("nothing:b/a", configuration=own)
+    assert "did you mean" not in str(raised.value)
+
+
 def test_a_users_remote_that_reads_the_disk_is_refused() -> None:
     with pytest.raises(SourceError, match=r"'local' is not read"):
         remote("disk:/etc", configuration={"disk": {"type": "local"}})
@@ -101,7 +123,7 @@ def sftp_secret(**parameters: str) -> RemoteSecret:
 
 
 def test_sftp_has_its_host_from_the_address() -> None:
-    made = remote("sftp://me@files.example:2222/srv/a", sftp_secret(key_file="/k"))
+    made = remote("sftp://me@files.example:2222/srv/a", sftp_secret(key_pem="k"))
     assert made.path == "/srv/a"
     told = made.parameters
     assert (told["host"], told["user"], told["port"]) == ("files.example", "me", "2222")

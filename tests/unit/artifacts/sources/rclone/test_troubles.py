@@ -194,12 +194,12 @@ SFTP_SAID = [
     (
         SSH + "NewFs: couldn't connect SSH: ssh: handshake failed: knownhosts: key mismatch",
         Trouble.NOT_TRUSTED,
-        "the server has another host key than secret 'minio' expects; expected the key in known_hosts_file",
+        "the server has another host key than secret 'minio' expects; expected the key in host_keys or known_hosts",
     ),
     (
         SSH + "NewFs: couldn't connect SSH: ssh: handshake failed: knownhosts: key is unknown",
         Trouble.NOT_TRUSTED,
-        "the server's host key is not known; expected a line for it in known_hosts_file",
+        "the server's host key is not known; expected a line for it in ~/.ssh/known_hosts, or its host_keys",
     ),
     (
         SSH + "failed to read private key file: open /nonexist: no such file or directory",
@@ -261,13 +261,12 @@ def test_sftp(text: str, trouble: Trouble, line: str) -> None:
         ),
         (
             "failed to configure Google Cloud Storage: google: could not find default credentials. See https://cloud",
-            "secret 'minio' has nothing to come in by; expected service_account_credentials, service_account_file, or "
-            "anonymous: true",
+            "secret 'minio' has nothing to come in by; expected service_account_credentials, or anonymous: true",
         ),
     ],
 )
 def test_gcs(text: str, line: str) -> None:
-    made = remote("gs://bucket/a", secret("gs", "google cloud storage", {}))
+    made = remote("gs://bucket/a", secret("gs", "google cloud storage", {"env_auth": "true"}))
     error = explained(made, said(MADE + text))
     assert str(error) == f"'gs://bucket/a': {line}"
     assert error.trouble is Trouble.BAD_SECRET
