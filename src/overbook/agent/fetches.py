@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
+from weakref import WeakValueDictionary
 
 from overbook.agent.assigned import AssignedContent, Assignment, asked_by, prepared_model
 from overbook.agent.facts import Facts, facts_in
@@ -22,12 +23,14 @@ from overbook.agent.memory.sizes import Sizes
 from overbook.agent.notices import Notices
 from overbook.agent.reasons import is_lasting
 from overbook.agent.servers.protocol import InferenceServer, ModelRejected, PreparedModel
+from overbook.artifacts.address import Asked
 from overbook.artifacts.cache import Artifact
-from overbook.artifacts.errors import ArtifactError, NoRoomYet, SourceError, Trouble
+from overbook.artifacts.errors import ArtifactError, Postponed, SourceError, Trouble
 from overbook.manifests.problems import shown
 from overbook.wire import scheduler_pb2 as pb
 
-# How many may be looked at, or wait for their turn at a source, at the same time: it is asked for many together.
+# How many of one source's may be looked at, or wait for their turn there, at the same time: it is asked for many
+# together.
 _CONCURRENT: Final = 256
 # Seconds.
 RETRY_BASE: Final = 2.0
@@ -72,7 +75,9 @@ class Fetches:
 
     def __init__(self, ports: FetchPorts) -> None:
         self._ports = ports
-        self._slots = asyncio.Semaphore(_CONCURRENT)
+        self._places: WeakValueDictionary[tuple[str, str], asyncio.Semaphore] = (
+            WeakValueDictionary()
+        )
         self._tasks: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -99,10 +104,10 @@ class Fetches:
         while True:
             spec = assignment.spec
             try:
-                async with self._slots, self._progress(spec):
+                async with self._place_at(asked_by(spec)), self._progress(spec):
                     with failing_alone(spec.name, f"its artifact {shown(spec.storage_uri)}"):
                         content = await self._look(assignment)
-            except NoRoomYet as error:
+            except Postponed as error:
                 self._delayed(assignment, told(str(error)))
                 await asyncio.sleep(RETRY_BASE)
                 continue
@@ -121,6 +126,11 @@ class Fetches:
                 assignment.delay = ""
                 self._ports.arrived(assignment, content)
             return
+
+    def _place_at(self, asked: Asked) -> asyncio.Semaphore:
+        """Sources have theirs apart: one that answers nobody is waited for by its own models alone."""
+        fresh = asyncio.Semaphore(_CONCURRENT)
+        return self._places.setdefault(asked.source, fresh)
 
     def _delayed(self, assignment: Assignment, reason: str) -> None:
         if not assignment.delay:

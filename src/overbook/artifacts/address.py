@@ -39,6 +39,15 @@ class Asked:
         """The one text for what is asked for, whatever content it has."""
         return f"{self.storage_uri}#{self.version}" if self.version else self.storage_uri
 
+    @property
+    def source(self) -> tuple[str, str]:
+        """Equal for all that comes from one host, bucket or remote by one secret, and for all of this machine."""
+        if not is_remote(self.storage_uri):
+            return "", ""
+        scheme, _, rest = self.storage_uri.partition(":")
+        host = rest.removeprefix("//").partition("/")[0] if rest.startswith("//") else ""
+        return f"{scheme}:{host}", self.secret
+
 
 def plain(storage_uri: str) -> str:
     """The one way to write an address: a path where it leads to this machine, else the address itself."""

@@ -63,8 +63,12 @@ class SourceError(ArtifactError):
         return self.trouble in PASSING
 
 
-class NoRoomYet(SourceError):
-    """There is no room on the disk now, and there will be as soon as those who use it are done: no failure."""
+class Postponed(SourceError):
+    """It is not the fetch's turn now, and will be without anybody doing anything: no failure."""
+
+
+class NoRoomYet(Postponed):
+    """There is no room on the disk now, and there will be as soon as those who use it are done."""
 
     def __init__(self, message: str) -> None:
         super().__init__(Trouble.NO_SPACE, message)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from overbook.agent import fetches
 from overbook.agent.uses import users
 from overbook.artifacts.space import Usage
 from overbook.artifacts.transfer import Brought, Transferred
@@ -95,3 +98,18 @@ async def test_the_disk_is_told_of_in_each_report_and_looked_at_now_and_then() -
         assert [reporter.server().disk.used for _ in range(3)] == [1, 1, 1]
         await asyncio.sleep(2)
         assert [reporter.server().disk.used for _ in range(3)] == [2, 2, 2]
+
+
+@in_virtual_time
+async def test_models_of_a_source_that_never_answers_keep_no_others_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fetches, "_CONCURRENT", 3)
+    async with world() as made:
+        hanging = [f"s3://hangs/m{each}" for each in range(5)]
+        made.cache.seconds.update(dict.fromkeys(hanging, 10_000.0))
+        specs = [spec(f"m{each}", uri=uri) for each, uri in enumerate(hanging)]
+        await made.assign(*specs, spec("good", uri="s3://answers/good"))
+        await settle()
+        assert made.assignments.assigned["good"].current
+        assert sum(made.cache.asked[uri] for uri in hanging) == 3
