@@ -93,7 +93,7 @@ class Fetches:
         if assignment.fetch is not None:
             assignment.fetch.cancel()
         assignment.failure, assignment.failures, assignment.final = "", 0, False
-        assignment.delay = ""
+        assignment.delay, assignment.retry_at = "", None
         assignment.here = here
         name = f"fetch {assignment.spec.name}"
         assignment.fetch = self._tasks.create_task(self._fetch(assignment), name=name)
@@ -109,16 +109,18 @@ class Fetches:
                         content = await self._look(assignment)
             except Postponed as error:
                 self._delayed(assignment, told(str(error)))
-                await asyncio.sleep(RETRY_BASE)
+                await self._pause(assignment, RETRY_BASE)
                 continue
             except (ArtifactError, ModelRejected) as error:
                 # Without a fingerprint the address may lead to other files at the next try.
                 final = _is_final(error) and bool(spec.fingerprint)
                 assignment.passing = not final and _passes(error)
-                self._failed(assignment, told(str(error)), final=final)
-                if final:
+                assignment.failures += 1
+                pause = None if final else _pause_after(error, assignment.failures)
+                self._failed(assignment, told(str(error)), pause)
+                if pause is None:
                     return
-                await asyncio.sleep(_pause(error, assignment.failures))
+                await self._pause(assignment, pause)
                 continue
             if assignment.fetch is asyncio.current_task():
                 assignment.fetch = None
@@ -137,11 +139,23 @@ class Fetches:
             self._ports.notices.changed(assignment.spec.name)
         assignment.delay = reason
 
-    def _failed(self, assignment: Assignment, reason: str, *, final: bool) -> None:
-        assignment.failures += 1
-        assignment.final = final
+    async def _pause(self, assignment: Assignment, seconds: float) -> None:
+        """Until the next try, which people are told of."""
+        mine = asyncio.current_task()
+        assignment.retry_at = asyncio.get_running_loop().time() + seconds
+        self._ports.notices.changed(assignment.spec.name)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            # Cancelled, it is another fetch's by now.
+            if assignment.fetch is mine:
+                assignment.retry_at = None
+
+    def _failed(self, assignment: Assignment, reason: str, pause: float | None) -> None:
+        """``pause``: seconds until the next try; None where there is none."""
+        assignment.final = pause is None
         assignment.delay = ""
-        if final and assignment.fetch is asyncio.current_task():
+        if assignment.final and assignment.fetch is asyncio.current_task():
             assignment.fetch = None
         if assignment.failure != reason:
             assignment.failure = reason
@@ -257,7 +271,7 @@ def _passes(error: ArtifactError | ModelRejected) -> bool:
     return error.passing if isinstance(error, SourceError) else not is_lasting(error)
 
 
-def _pause(error: ArtifactError | ModelRejected, failures: int) -> float:
+def _pause_after(error: ArtifactError | ModelRejected, failures: int) -> float:
     """Seconds until the next try."""
     backoff = min(_RETRY_MAX, RETRY_BASE * 2.0 ** min(10, failures - 1))
     if isinstance(error, SourceError):
