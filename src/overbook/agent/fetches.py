@@ -101,10 +101,11 @@ class Fetches:
 
     async def _fetch(self, assignment: Assignment) -> None:
         self._ports.begins(assignment)
+        spec = assignment.spec
+        tick = self._progress(spec)
         while True:
-            spec = assignment.spec
             try:
-                async with self._place_at(asked_by(spec)), self._progress(spec):
+                async with self._place_at(asked_by(spec)), _Ticking(tick):
                     with failing_alone(spec.name, f"its artifact {shown(spec.storage_uri)}"):
                         content = await self._look(assignment)
             except Postponed as error:
@@ -162,20 +163,24 @@ class Fetches:
             self._ports.notices.artifact_failed(assignment.spec.name, reason)
         assignment.changed.set()
 
-    def _progress(self, spec: pb.AssignedModel) -> _Ticking:
-        """While it runs, whoever follows the model is told how far the fetch is."""
+    def _progress(self, spec: pb.AssignedModel) -> Callable[[], None]:
+        """To be called now and then: whoever follows the model is told that its fetch has begun, and how far it is."""
         asked, cache, notices = asked_by(spec), self._ports.cache, self._ports.notices
         told = (0, 0)
+        begun = False
 
         def tick() -> None:
-            nonlocal told
+            nonlocal told, begun
             at = cache.transferred(asked)
+            if at is not None and at.done and not begun:
+                begun = True
+                notices.artifact_fetching(spec.name, spec.storage_uri, at.total)
             # Of many that wait for their turn at a source nothing comes for long.
             if at is not None and (at.done, round(at.rate)) != told:
                 told = (at.done, round(at.rate))
                 notices.changed(spec.name)
 
-        return _Ticking(tick)
+        return tick
 
     async def _look(self, assignment: Assignment) -> AssignedContent:
         """Bring the files here and see what they are. Raises ArtifactError, ModelRejected, and whatever files bring."""

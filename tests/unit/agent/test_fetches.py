@@ -8,6 +8,7 @@ import pytest
 
 from overbook.agent import fetches
 from overbook.agent.uses import users
+from overbook.artifacts.errors import NoRoomYet, SourceError, Trouble
 from overbook.artifacts.space import Usage
 from overbook.artifacts.transfer import Brought, Transferred
 from tests.unit.agent.virtual_time import in_virtual_time, settle
@@ -86,6 +87,50 @@ async def test_progress_is_told_when_there_is_some() -> None:
         made.notices.dirty.clear()
         await asyncio.sleep(5)
         assert made.notices.dirty == set(), "nothing came since"
+
+
+@in_virtual_time
+async def test_a_fetch_that_takes_time_is_told_when_it_begins_and_once() -> None:
+    async with world() as made:
+        for name, total in ((A, 1 << 30), (B, None)):
+            uri = spec(name).storage_uri
+            made.cache.seconds[uri] = 3.0
+            made.cache.transfers[uri] = Transferred(1, total, 0.0, None)
+            made.cache.troubles[uri] = SourceError(Trouble.UNREACHABLE, "it is away")
+        await made.assign(spec(A), spec(B))
+        await asyncio.sleep(20)
+        assert sorted(told(made, "ArtifactFetching")) == [
+            (A, f"1GiB from {spec(A).storage_uri}"),
+            (B, f"files from {spec(B).storage_uri}"),
+        ]
+
+
+@in_virtual_time
+async def test_a_report_says_when_what_failed_is_tried_again() -> None:
+    async with world() as made:
+        uri = spec(A).storage_uri
+        made.cache.troubles[uri] = SourceError(Trouble.UNREACHABLE, "it is away")
+        await made.assign(spec(A))
+        assert made.report(A).retry_at == pytest.approx(made.clock.wall() + 2.0, abs=0.5)
+        await asyncio.sleep(3)
+        assert made.report(A).retry_at == pytest.approx(made.clock.wall() + 3.0, abs=0.5)
+        made.cache.seconds[uri] = 10.0
+        await asyncio.sleep(4)
+        assert made.report(A).retry_at == 0.0, "a try is under way"
+        del made.cache.troubles[uri]
+        await asyncio.sleep(20)
+        assert (made.report(A).available, made.report(A).retry_at) == (True, 0.0)
+
+
+@in_virtual_time
+async def test_a_fetch_that_waits_for_room_or_its_turn_has_not_failed() -> None:
+    async with world() as made:
+        uri = spec(A).storage_uri
+        made.cache.troubles[uri] = NoRoomYet("waiting for room on disk")
+        await made.assign(spec(A))
+        report = made.report(A)
+        assert (report.failed, report.unverified) == (False, "waiting for room on disk")
+        assert report.retry_at == pytest.approx(made.clock.wall() + 2.0, abs=0.5)
 
 
 @in_virtual_time
