@@ -308,8 +308,8 @@ class Assignments:
             content.artifact.digest for assignment in self.known for content in assignment.contents
         }
         # Also of those that were refused: what they are refused for may be allowed again.
-        known = (self._cache.known(asked_by(each.spec)) for each in self._assigned.values())
-        wanted |= {each.digest for each in known if each is not None}
+        asked = [asked_by(each.spec) for each in self._assigned.values()]
+        wanted |= {each.digest for each in map(self._cache.known, asked) if each is not None}
         in_use = {folder.name for folder in self._actor.files_in_use} | self._weigher.under_way
         keep = wanted | in_use
         # What is still in use, and not wanted any more, goes later.
@@ -317,6 +317,7 @@ class Assignments:
         if keep != self._kept:
             self._kept = keep
             await self._cache.prune(keep)
+            await self._cache.drop_parts({each.place for each in asked})
             self.sizing.keep_only(keep)
             self._weigher.keep_only(keep)
 

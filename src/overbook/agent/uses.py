@@ -29,10 +29,17 @@ def uses(
         used = 0.0 if entry is None else wall(entry.last_used)
         for content in each.contents:
             digest = content.artifact.digest
-            use = Use(_hold(each, content, entry, busy), used)
-            before = found.get(digest, use)
-            found[digest] = Use(max(use.hold, before.hold), max(use.last_used, before.last_used))
+            hold = _hold(each, content, entry, busy)
+            before = found.get(digest, Use(hold, used))
+            whose = {_told(each)} if hold is Hold.FIRM else set()
+            found[digest] = Use(
+                max(hold, before.hold), max(used, before.last_used), before.models | whose
+            )
     return found
+
+
+def _told(assignment: Assignment) -> str:
+    return f"{assignment.spec.name} (pinned)" if assignment.spec.pinned else assignment.spec.name
 
 
 def users(assigned: Iterable[Assignment], digest: str) -> list[str]:

@@ -51,10 +51,13 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What one agent does with a content. ``last_used``: Unix seconds."""
+    """What one agent does with a content. ``last_used``: Unix seconds. ``models``: by name, those because of which its
+    files stay, with why where they are pinned.
+    """
 
     hold: Hold
     last_used: float
+    models: frozenset[str] = frozenset()
 
 
 # What an agent does with contents, by digest, at this moment.
@@ -99,6 +102,8 @@ class ArtifactCache:
         self._checks: SharedWork[str, bool] = SharedWork("verify")
         self._transfers = Transfers()
         self._views: dict[str, _View] = {}
+        # What each of them said that it wants from elsewhere.
+        self._places: dict[str, set[str]] = {}
         # Are told of each address at which somebody looked with success.
         self.listeners: list[Callable[[Asked], None]] = []
         self._held: Counter[str] = Counter()
@@ -128,6 +133,7 @@ class ArtifactCache:
         """Of agents there are none but these any more."""
         for gone in self._index.holders - views:
             self._index.let_go(gone, ())
+            self._places.pop(gone, None)
         self._space.changed()
 
     async def prune(self, view: str, keep: set[str]) -> int:
@@ -138,6 +144,13 @@ class ArtifactCache:
         went = await self._space.throw_away(self._unwanted)
         await self._space.trim()
         return went
+
+    async def drop_parts(self, view: str, places: set[str]) -> None:
+        """This agent wants nothing from elsewhere but these places; what was fetched in part for nobody goes."""
+        self._places[view] = places
+        if self._places.keys() >= self._views.keys() | self._index.holders:
+            wanted = {place for each in self._places.values() for place in each}
+            await self._space.throw_away(lambda: self._folder.begun_elsewhere(wanted))
 
     def _unwanted(self) -> tuple[str, ...]:
         """Contents that nobody wants any more; nothing is known of them from now on."""
@@ -357,12 +370,14 @@ class ArtifactCache:
                 continue
             hold = Hold.BRIEFLY if digest in busy else Hold.NONE
             used = each.last_used
+            models: frozenset[str] = frozenset()
             for view in uses:
                 if (use := view.get(digest)) is not None:
                     hold, used = max(hold, use.hold), max(used, use.last_used)
+                    models |= use.models
             # Of an agent that is not there nobody can say what it has in memory.
             hold = Hold.FIRM if digest in absent else hold
-            kept.append(Kept(digest, each.bytes, hold, used, each.seconds))
+            kept.append(Kept(digest, each.bytes, hold, used, each.seconds, models=models))
         return kept
 
     def _busy(self) -> set[str]:

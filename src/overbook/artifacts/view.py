@@ -55,6 +55,9 @@ class CacheView:
     async def prune(self, keep: set[str]) -> int:
         return await self._cache.prune(self._name, keep)
 
+    async def drop_parts(self, places: set[str]) -> None:
+        await self._cache.drop_parts(self._name, places)
+
     def note(self, digest: str, facts: str) -> None:
         self._cache.note(digest, facts)
 
