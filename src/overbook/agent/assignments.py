@@ -32,6 +32,7 @@ from overbook.agent.notices import Notices
 from overbook.agent.proven import Proven
 from overbook.agent.servers.protocol import Configuration, InferenceServer, PreparedModel
 from overbook.agent.sizing import Sizing
+from overbook.agent.uses import places
 from overbook.agent.waiting import WaitingRequests
 from overbook.artifacts.address import Asked
 from overbook.artifacts.transfer import Transferred
@@ -308,8 +309,8 @@ class Assignments:
             content.artifact.digest for assignment in self.known for content in assignment.contents
         }
         # Also of those that were refused: what they are refused for may be allowed again.
-        asked = [asked_by(each.spec) for each in self._assigned.values()]
-        wanted |= {each.digest for each in map(self._cache.known, asked) if each is not None}
+        known = (self._cache.known(asked_by(each.spec)) for each in self._assigned.values())
+        wanted |= {each.digest for each in known if each is not None}
         in_use = {folder.name for folder in self._actor.files_in_use} | self._weigher.under_way
         keep = wanted | in_use
         # What is still in use, and not wanted any more, goes later.
@@ -317,7 +318,7 @@ class Assignments:
         if keep != self._kept:
             self._kept = keep
             await self._cache.prune(keep)
-            await self._cache.drop_parts({each.place for each in asked})
+            await self._cache.drop_parts(lambda: places(self._assigned.values()))
             self.sizing.keep_only(keep)
             self._weigher.keep_only(keep)
 

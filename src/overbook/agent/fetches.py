@@ -101,9 +101,10 @@ class Fetches:
 
     async def _fetch(self, assignment: Assignment) -> None:
         self._ports.begins(assignment)
-        spec = assignment.spec
-        tick = self._progress(spec)
+        tick = self._progress(assignment)
         while True:
+            # Its secret may have become another meanwhile.
+            spec = assignment.spec
             try:
                 async with self._place_at(asked_by(spec)), _Ticking(tick):
                     with failing_alone(spec.name, f"its artifact {shown(spec.storage_uri)}"):
@@ -163,15 +164,16 @@ class Fetches:
             self._ports.notices.artifact_failed(assignment.spec.name, reason)
         assignment.changed.set()
 
-    def _progress(self, spec: pb.AssignedModel) -> Callable[[], None]:
+    def _progress(self, assignment: Assignment) -> Callable[[], None]:
         """To be called now and then: whoever follows the model is told that its fetch has begun, and how far it is."""
-        asked, cache, notices = asked_by(spec), self._ports.cache, self._ports.notices
+        cache, notices = self._ports.cache, self._ports.notices
         told = (0, 0)
         begun = False
 
         def tick() -> None:
             nonlocal told, begun
-            at = cache.transferred(asked)
+            spec = assignment.spec
+            at = cache.transferred(asked_by(spec))
             if at is not None and at.done and not begun:
                 begun = True
                 notices.artifact_fetching(spec.name, spec.storage_uri, at.total)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Set
 
-from overbook.agent.assigned import AssignedContent, Assignment
+from overbook.agent.assigned import AssignedContent, Assignment, asked_by
 from overbook.artifacts.cache import Use
 from overbook.artifacts.disk import Hold
 from overbook.residency.entry import Entry
@@ -40,6 +40,11 @@ def uses(
 
 def _told(assignment: Assignment) -> str:
     return f"{assignment.spec.name} (pinned)" if assignment.spec.pinned else assignment.spec.name
+
+
+def places(assigned: Iterable[Assignment]) -> set[str]:
+    """From where any of these models want anything."""
+    return {asked_by(each.spec).place for each in assigned}
 
 
 def users(assigned: Iterable[Assignment], digest: str) -> list[str]:

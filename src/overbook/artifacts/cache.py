@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Set
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -62,6 +62,8 @@ class Use:
 
 # What an agent does with contents, by digest, at this moment.
 Uses = Callable[[], Mapping[str, Use]]
+# From where an agent wants anything, at this moment.
+Places = Callable[[], Set[str]]
 # An agent is told the digest of files that left the disk for others.
 Left = Callable[[str], None]
 
@@ -102,8 +104,7 @@ class ArtifactCache:
         self._checks: SharedWork[str, bool] = SharedWork("verify")
         self._transfers = Transfers()
         self._views: dict[str, _View] = {}
-        # What each of them said that it wants from elsewhere.
-        self._places: dict[str, set[str]] = {}
+        self._places: dict[str, Places] = {}
         # Are told of each address at which somebody looked with success.
         self.listeners: list[Callable[[Asked], None]] = []
         self._held: Counter[str] = Counter()
@@ -128,12 +129,12 @@ class ArtifactCache:
         """It ends, and may come back: what it wants stays, as nobody can tell what it is used for."""
         if (gone := self._views.pop(view, None)) is not None:
             self._note_uses(gone.uses)
+        self._places.pop(view, None)
 
     def only(self, views: set[str]) -> None:
         """Of agents there are none but these any more."""
         for gone in self._index.holders - views:
             self._index.let_go(gone, ())
-            self._places.pop(gone, None)
         self._space.changed()
 
     async def prune(self, view: str, keep: set[str]) -> int:
@@ -145,12 +146,17 @@ class ArtifactCache:
         await self._space.trim()
         return went
 
-    async def drop_parts(self, view: str, places: set[str]) -> None:
-        """This agent wants nothing from elsewhere but these places; what was fetched in part for nobody goes."""
+    async def drop_parts(self, view: str, places: Places) -> None:
+        """What was fetched in part for nobody goes. ``places``: from where this agent wants anything."""
         self._places[view] = places
+
+        def of_nobody() -> tuple[str, ...]:
+            wanted = {place for each in self._places.values() for place in each()}
+            return self._folder.begun_elsewhere(wanted)
+
+        # Of an agent that is not there nobody can say what it wants.
         if self._places.keys() >= self._views.keys() | self._index.holders:
-            wanted = {place for each in self._places.values() for place in each}
-            await self._space.throw_away(lambda: self._folder.begun_elsewhere(wanted))
+            await self._space.throw_away(of_nobody)
 
     def _unwanted(self) -> tuple[str, ...]:
         """Contents that nobody wants any more; nothing is known of them from now on."""

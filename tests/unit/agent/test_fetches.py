@@ -158,3 +158,34 @@ async def test_models_of_a_source_that_never_answers_keep_no_others_waiting(
         await settle()
         assert made.assignments.assigned["good"].current
         assert sum(made.cache.asked[uri] for uri in hanging) == 3
+
+
+@in_virtual_time
+async def test_a_try_takes_the_secret_that_its_model_names_by_then() -> None:
+    async with world() as made:
+        uri = spec(A).storage_uri
+        made.cache.troubles[uri] = NoRoomYet("waiting for room on disk")
+        await made.assign(spec(A))
+        other = spec(A)
+        other.secret = "other"
+        await made.assign(other)
+        del made.cache.troubles[uri]
+        await asyncio.sleep(10)
+        content = made.assignments.assigned[A].content
+        assert content is not None
+        assert content.source.secret == "other"
+
+
+@in_virtual_time
+async def test_another_address_ends_the_fetch_of_the_one_before() -> None:
+    async with world() as made:
+        made.cache.seconds["s3://old/a"] = 30.0
+        await made.assign(spec(A, uri="s3://old/a"))
+        await asyncio.sleep(5)
+        await made.assign(spec(A, 2, uri="s3://new/a"))
+        await settle()
+        content = made.assignments.assigned[A].content
+        assert content is not None
+        assert content.source.storage_uri == "s3://new/a"
+        await asyncio.sleep(60)
+        assert made.cache.brought == ["s3://new/a"]

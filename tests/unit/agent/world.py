@@ -27,7 +27,7 @@ from overbook.agent.proven import Proven
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel, Weight
 from overbook.agent.supervisor import RestartLimits
 from overbook.artifacts.address import Asked
-from overbook.artifacts.cache import Artifact
+from overbook.artifacts.cache import Artifact, Places
 from overbook.artifacts.errors import ArtifactError, SourceError
 from overbook.artifacts.index import Content
 from overbook.artifacts.space import Usage
@@ -161,8 +161,8 @@ class FakeCache:
         self.verified.append(digest)
         return digest not in self.damaged
 
-    async def drop_parts(self, places: set[str]) -> None:
-        self.places = places
+    async def drop_parts(self, places: Places) -> None:
+        self.places = set(places())
 
     async def prune(self, keep: set[str]) -> int:
         self.kept.append(keep)

@@ -60,11 +60,13 @@ async def test_parts_of_what_nobody_wants_any_more_go(tmp_path: Path) -> None:
         with pytest.raises(SourceError):
             await fetch(cache, uri, mark(source, uri))
     assert len(await begun(tmp_path / "cache")) == 2
-    await cache.drop_parts("x", {A})
+    await cache.drop_parts("x", lambda: {A})
     assert len(await begun(tmp_path / "cache")) == 2, "y has not said what it wants"
-    await cache.drop_parts("y", {B})
+    wanted = {B}
+    await cache.drop_parts("y", lambda: wanted)
     assert len(await begun(tmp_path / "cache")) == 2
-    await cache.drop_parts("y", set())
+    wanted = set()
+    await cache.drop_parts("x", lambda: {A})
     assert len(await begun(tmp_path / "cache")) == 1
     source.troubles.clear()
     await fetch(cache, A, mark(source, A))
@@ -79,7 +81,7 @@ async def test_parts_of_a_fetch_that_runs_stay(tmp_path: Path) -> None:
     cache.join("x", dict, lambda digest: None)
     fetching = asyncio.create_task(fetch(cache, A, mark(source, A), "x"))
     await asyncio.sleep(0.15)
-    await cache.drop_parts("x", set())
+    await cache.drop_parts("x", frozenset)
     await fetching
     cache.close()
 
