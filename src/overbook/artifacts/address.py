@@ -42,11 +42,17 @@ class Asked:
     @property
     def source(self) -> tuple[str, str]:
         """Equal for all that comes from one host, bucket or remote by one secret, and for all of this machine."""
-        if not is_remote(self.storage_uri):
-            return "", ""
-        scheme, _, rest = self.storage_uri.partition(":")
-        host = rest.removeprefix("//").partition("/")[0] if rest.startswith("//") else ""
-        return f"{scheme}:{host}", self.secret
+        found = source_of(self.storage_uri)
+        return (found, self.secret) if found else ("", "")
+
+
+def source_of(storage_uri: str) -> str:
+    """The host, bucket or remote that serves it, as it stands in an address; "" for this machine."""
+    if not is_remote(storage_uri):
+        return ""
+    scheme, _, rest = storage_uri.partition(":")
+    host = rest.removeprefix("//").partition("/")[0] if rest.startswith("//") else ""
+    return f"{scheme}://{host}" if host else f"{scheme}:"
 
 
 def plain(storage_uri: str) -> str:

@@ -86,9 +86,9 @@ def test_versions_of_an_address_are_places_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("uri", "source"),
     [
-        ("s3://models/iris", "s3:models"),
-        ("https://host:8443/a/b", "https:host:8443"),
-        ("sftp://me@host/a", "sftp:me@host"),
+        ("s3://models/iris", "s3://models"),
+        ("https://host:8443/a/b", "https://host:8443"),
+        ("sftp://me@host/a", "sftp://me@host"),
         ("nas:models/iris", "nas:"),
         ("models:/iris/3", "models:"),
         ("/srv/models/iris", ""),
