@@ -16,7 +16,7 @@ from overbook.artifacts.sources.limits import FetchLimits
 from overbook.artifacts.sources.rclone.source import LARGE
 from overbook.artifacts.sources.turns import Rules
 from overbook.artifacts.sources.web.download import Downloader, Manners
-from tests.integration.rclone_harness import Fetch, rclones, s3_secret, source
+from tests.integration.rclone_harness import IMPATIENT, Fetch, rclones, s3_secret, source, until
 from tests.integration.web_harness import Handler, Served, begin, content, found_in, give, served
 from tests.integration.web_harness import sha256 as sha256_of
 from tests.stores.proxy import Faults
@@ -151,3 +151,23 @@ async def test_an_rclone_that_brings_nothing_gives_way(size: int, tmp_path: Path
         assert found_in(tmp_path / "in" / "slow")["m.bin"] == data
         if size > LARGE:
             assert store.front.sent < size - 1_000_000, "what came is gone on with"
+
+
+async def test_an_rclone_that_somebody_stops_is_ended_and_gone_on_with(tmp_path: Path) -> None:
+    data = content(LARGE + 1000)
+    with rclone_s3(tmp_path / "files") as store:
+        store.put("shelf", "m.bin", data)
+        fetch = Fetch(source(patience=IMPATIENT), "s3://shelf/m.bin", s3_secret(store))
+        listing = await fetch.look()
+        with store.front.with_faults(Faults(rate=4_000_000)):
+            first = asyncio.create_task(fetch.bring(listing, tmp_path / "in" / "it"))
+            await until(lambda: sum(fetch.progress) > 1_000_000)
+            [process] = rclones()
+            process.suspend()
+            async with asyncio.timeout(3 * IMPATIENT.stall_s):
+                with pytest.raises(SourceError) as raised:
+                    await first
+        assert raised.value.passing
+        assert not rclones()
+        await fetch.bring(listing, tmp_path / "in" / "it")
+        assert found_in(tmp_path / "in" / "it")["m.bin"] == data
