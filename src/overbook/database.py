@@ -7,7 +7,9 @@ What the files hold is their owners' matter.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +17,10 @@ from typing import Final
 
 log = logging.getLogger(__name__)
 
+_MODE: Final = 0o600
+# Of 4 KiB each, after which the journal is written into the file; and how long it may stay then.
+_JOURNAL_PAGES: Final = 64
+_JOURNAL_BYTES: Final = 256 * 1024
 # The file is as good as before once these are over.
 _PASSING: Final = frozenset(
     {
@@ -70,13 +76,25 @@ def _damaged(error: Exception) -> bool:
     )
 
 
+def _make_private(path: str) -> None:
+    """For its user alone, as what SQLite puts beside it is then, too. Raises OSError where it cannot be made."""
+    os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, _MODE))
+    for suffix in ("", "-wal", "-shm"):
+        with contextlib.suppress(OSError):
+            os.chmod(path + suffix, _MODE)
+
+
 def _connected(path: str, schema: str, probe: str, threads: bool) -> sqlite3.Connection:
     if path != ":memory:":
         Path(path).parent.mkdir(parents=True, exist_ok=True)
+        _make_private(path)
     database = sqlite3.connect(path, isolation_level=None, check_same_thread=not threads)
     try:
         database.execute("PRAGMA journal_mode=WAL")
         database.execute("PRAGMA synchronous=NORMAL")
+        # Its journal takes no more of the disk than that.
+        database.execute(f"PRAGMA wal_autocheckpoint={_JOURNAL_PAGES}")
+        database.execute(f"PRAGMA journal_size_limit={_JOURNAL_BYTES}")
         database.executescript(schema)
         database.execute(probe).fetchone()
     except sqlite3.Error:

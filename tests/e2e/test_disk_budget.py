@@ -137,8 +137,7 @@ def test_files_are_for_their_user_alone(home: Path, running: Away, store: S3Stor
     for where, folders, files in os.walk(running.cache):
         for name in folders:
             assert mode(Path(where, name)) in (0o500, 0o700), (where, name)
-        # The index is for nobody else, as its folder is.
-        for name in (each for each in files if not each.startswith("index.db")):
+        for name in files:
             wanted = (0o400, 0o500) if len(Path(where).name) == 40 else (0o600,)
             assert mode(Path(where, name)) in wanted, (where, name, oct(mode(Path(where, name))))
     assert mode(running.cache) == 0o700

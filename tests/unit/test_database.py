@@ -94,3 +94,14 @@ def test_on_a_full_disk_there_is_still_room_to_learn(full_disk: Path) -> None:
     assert len(told) == 1
     assert "cannot be used" in told[0]
     database.close()
+
+
+def test_it_is_for_its_user_alone_and_its_journal_is_small(tmp_path: Path) -> None:
+    path = tmp_path / "facts.db"
+    path.touch(mode=0o644)
+    database = learn(path, [])
+    for number in range(200):
+        database.execute("INSERT INTO facts VALUES (?)", (f"{number}" + 4000 * "x",))
+    modes = {each.name: each.stat().st_mode & 0o777 for each in tmp_path.iterdir()}
+    assert modes == dict.fromkeys(("facts.db", "facts.db-wal", "facts.db-shm"), 0o600)
+    assert (tmp_path / "facts.db-wal").stat().st_size < 600_000

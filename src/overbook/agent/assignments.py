@@ -32,6 +32,7 @@ from overbook.agent.notices import Notices
 from overbook.agent.proven import Proven
 from overbook.agent.servers.protocol import Configuration, InferenceServer, PreparedModel
 from overbook.agent.sizing import Sizing
+from overbook.agent.uses import places
 from overbook.agent.waiting import WaitingRequests
 from overbook.artifacts.address import Asked
 from overbook.artifacts.transfer import Transferred
@@ -317,6 +318,7 @@ class Assignments:
         if keep != self._kept:
             self._kept = keep
             await self._cache.prune(keep)
+            await self._cache.drop_parts(lambda: places(self._assigned.values()))
             self.sizing.keep_only(keep)
             self._weigher.keep_only(keep)
 

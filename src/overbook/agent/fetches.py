@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
+from weakref import WeakValueDictionary
 
 from overbook.agent.assigned import AssignedContent, Assignment, asked_by, prepared_model
 from overbook.agent.facts import Facts, facts_in
@@ -22,12 +23,14 @@ from overbook.agent.memory.sizes import Sizes
 from overbook.agent.notices import Notices
 from overbook.agent.reasons import is_lasting
 from overbook.agent.servers.protocol import InferenceServer, ModelRejected, PreparedModel
+from overbook.artifacts.address import Asked
 from overbook.artifacts.cache import Artifact
-from overbook.artifacts.errors import ArtifactError, NoRoomYet, SourceError, Trouble
+from overbook.artifacts.errors import ArtifactError, Postponed, SourceError, Trouble
 from overbook.manifests.problems import shown
 from overbook.wire import scheduler_pb2 as pb
 
-# How many may be looked at, or wait for their turn at a source, at the same time: it is asked for many together.
+# How many of one source's may be looked at, or wait for their turn there, at the same time: it is asked for many
+# together.
 _CONCURRENT: Final = 256
 # Seconds.
 RETRY_BASE: Final = 2.0
@@ -72,7 +75,9 @@ class Fetches:
 
     def __init__(self, ports: FetchPorts) -> None:
         self._ports = ports
-        self._slots = asyncio.Semaphore(_CONCURRENT)
+        self._places: WeakValueDictionary[tuple[str, str], asyncio.Semaphore] = (
+            WeakValueDictionary()
+        )
         self._tasks: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -88,7 +93,7 @@ class Fetches:
         if assignment.fetch is not None:
             assignment.fetch.cancel()
         assignment.failure, assignment.failures, assignment.final = "", 0, False
-        assignment.delay = ""
+        assignment.delay, assignment.retry_at = "", None
         assignment.here = here
         name = f"fetch {assignment.spec.name}"
         assignment.fetch = self._tasks.create_task(self._fetch(assignment), name=name)
@@ -96,24 +101,28 @@ class Fetches:
 
     async def _fetch(self, assignment: Assignment) -> None:
         self._ports.begins(assignment)
+        tick = self._progress(assignment)
         while True:
+            # Its secret may have become another meanwhile.
             spec = assignment.spec
             try:
-                async with self._slots, self._progress(spec):
+                async with self._place_at(asked_by(spec)), _Ticking(tick):
                     with failing_alone(spec.name, f"its artifact {shown(spec.storage_uri)}"):
                         content = await self._look(assignment)
-            except NoRoomYet as error:
+            except Postponed as error:
                 self._delayed(assignment, told(str(error)))
-                await asyncio.sleep(RETRY_BASE)
+                await self._pause(assignment, RETRY_BASE)
                 continue
             except (ArtifactError, ModelRejected) as error:
                 # Without a fingerprint the address may lead to other files at the next try.
                 final = _is_final(error) and bool(spec.fingerprint)
                 assignment.passing = not final and _passes(error)
-                self._failed(assignment, told(str(error)), final=final)
-                if final:
+                assignment.failures += 1
+                pause = None if final else _pause_after(error, assignment.failures)
+                self._failed(assignment, told(str(error)), pause)
+                if pause is None:
                     return
-                await asyncio.sleep(_pause(error, assignment.failures))
+                await self._pause(assignment, pause)
                 continue
             if assignment.fetch is asyncio.current_task():
                 assignment.fetch = None
@@ -122,36 +131,58 @@ class Fetches:
                 self._ports.arrived(assignment, content)
             return
 
+    def _place_at(self, asked: Asked) -> asyncio.Semaphore:
+        """Sources have theirs apart: one that answers nobody is waited for by its own models alone."""
+        fresh = asyncio.Semaphore(_CONCURRENT)
+        return self._places.setdefault(asked.source, fresh)
+
     def _delayed(self, assignment: Assignment, reason: str) -> None:
         if not assignment.delay:
             self._ports.notices.changed(assignment.spec.name)
         assignment.delay = reason
 
-    def _failed(self, assignment: Assignment, reason: str, *, final: bool) -> None:
-        assignment.failures += 1
-        assignment.final = final
+    async def _pause(self, assignment: Assignment, seconds: float) -> None:
+        """Until the next try, which people are told of."""
+        mine = asyncio.current_task()
+        assignment.retry_at = asyncio.get_running_loop().time() + seconds
+        self._ports.notices.changed(assignment.spec.name)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            # Cancelled, it is another fetch's by now.
+            if assignment.fetch is mine:
+                assignment.retry_at = None
+
+    def _failed(self, assignment: Assignment, reason: str, pause: float | None) -> None:
+        """``pause``: seconds until the next try; None where there is none."""
+        assignment.final = pause is None
         assignment.delay = ""
-        if final and assignment.fetch is asyncio.current_task():
+        if assignment.final and assignment.fetch is asyncio.current_task():
             assignment.fetch = None
         if assignment.failure != reason:
             assignment.failure = reason
             self._ports.notices.artifact_failed(assignment.spec.name, reason)
         assignment.changed.set()
 
-    def _progress(self, spec: pb.AssignedModel) -> _Ticking:
-        """While it runs, whoever follows the model is told how far the fetch is."""
-        asked, cache, notices = asked_by(spec), self._ports.cache, self._ports.notices
+    def _progress(self, assignment: Assignment) -> Callable[[], None]:
+        """To be called now and then: whoever follows the model is told that its fetch has begun, and how far it is."""
+        cache, notices = self._ports.cache, self._ports.notices
         told = (0, 0)
+        begun = False
 
         def tick() -> None:
-            nonlocal told
-            at = cache.transferred(asked)
+            nonlocal told, begun
+            spec = assignment.spec
+            at = cache.transferred(asked_by(spec))
+            if at is not None and at.done and not begun:
+                begun = True
+                notices.artifact_fetching(spec.name, spec.storage_uri, at.total)
             # Of many that wait for their turn at a source nothing comes for long.
             if at is not None and (at.done, round(at.rate)) != told:
                 told = (at.done, round(at.rate))
                 notices.changed(spec.name)
 
-        return _Ticking(tick)
+        return tick
 
     async def _look(self, assignment: Assignment) -> AssignedContent:
         """Bring the files here and see what they are. Raises ArtifactError, ModelRejected, and whatever files bring."""
@@ -247,7 +278,7 @@ def _passes(error: ArtifactError | ModelRejected) -> bool:
     return error.passing if isinstance(error, SourceError) else not is_lasting(error)
 
 
-def _pause(error: ArtifactError | ModelRejected, failures: int) -> float:
+def _pause_after(error: ArtifactError | ModelRejected, failures: int) -> float:
     """Seconds until the next try."""
     backoff = min(_RETRY_MAX, RETRY_BASE * 2.0 ** min(10, failures - 1))
     if isinstance(error, SourceError):

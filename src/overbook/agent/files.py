@@ -12,7 +12,7 @@ from typing import Protocol
 
 from overbook.agent.servers.protocol import PreparedModel
 from overbook.artifacts.address import Asked
-from overbook.artifacts.cache import Artifact
+from overbook.artifacts.cache import Artifact, Places
 from overbook.artifacts.errors import ArtifactError
 from overbook.artifacts.index import Content
 from overbook.artifacts.space import Usage
@@ -43,6 +43,8 @@ class Cache(Protocol):
     async def verify(self, digest: str) -> bool: ...
 
     async def prune(self, keep: set[str]) -> int: ...
+
+    async def drop_parts(self, places: Places) -> None: ...
 
     def note(self, digest: str, facts: str) -> None: ...
 

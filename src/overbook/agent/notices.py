@@ -135,6 +135,12 @@ class Notices:
         """There is another content, or a person asked: whatever happens next is news."""
         self.failures.pop(model, None)
 
+    def artifact_fetching(self, model: str, storage_uri: str, total: int | None) -> None:
+        """Its files are on their way from elsewhere. ``total``: bytes, None where the source does not say."""
+        much = "files" if total is None else format_bytes(total)
+        self._event("ArtifactFetching", model, f"{much} from {storage_uri}")
+        self.changed(model)
+
     def artifact_fetched(self, model: str, storage_uri: str, brought: Brought) -> None:
         """Its files came from elsewhere."""
         took = f"{brought.seconds:.0f}" if brought.seconds >= 10 else f"{brought.seconds:.2g}"

@@ -95,6 +95,9 @@ class Reporter:
             warnings=self._warnings[name].texts if name in self._warnings else (),
             files_here=self._assignments.is_here(assignment),
             unverified=assignment.delay,
+            retry_at=0.0
+            if assignment.retry_at is None
+            else self._clock.to_wall(assignment.retry_at),
         )
         self._add_files(report, assignment)
         if assignment.declared is not None:

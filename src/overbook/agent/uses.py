@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Set
 
-from overbook.agent.assigned import AssignedContent, Assignment
+from overbook.agent.assigned import AssignedContent, Assignment, asked_by
 from overbook.artifacts.cache import Use
 from overbook.artifacts.disk import Hold
 from overbook.residency.entry import Entry
@@ -29,10 +29,22 @@ def uses(
         used = 0.0 if entry is None else wall(entry.last_used)
         for content in each.contents:
             digest = content.artifact.digest
-            use = Use(_hold(each, content, entry, busy), used)
-            before = found.get(digest, use)
-            found[digest] = Use(max(use.hold, before.hold), max(use.last_used, before.last_used))
+            hold = _hold(each, content, entry, busy)
+            before = found.get(digest, Use(hold, used))
+            whose = {_told(each)} if hold is Hold.FIRM else set()
+            found[digest] = Use(
+                max(hold, before.hold), max(used, before.last_used), before.models | whose
+            )
     return found
+
+
+def _told(assignment: Assignment) -> str:
+    return f"{assignment.spec.name} (pinned)" if assignment.spec.pinned else assignment.spec.name
+
+
+def places(assigned: Iterable[Assignment]) -> set[str]:
+    """From where any of these models want anything."""
+    return {asked_by(each.spec).place for each in assigned}
 
 
 def users(assigned: Iterable[Assignment], digest: str) -> list[str]:

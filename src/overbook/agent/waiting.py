@@ -12,7 +12,8 @@ from typing import Final
 
 from overbook.agent.activation import Activation
 from overbook.agent.actor import Actor
-from overbook.agent.assigned import AssignedContent, Assignment
+from overbook.agent.assigned import AssignedContent, Assignment, asked_by
+from overbook.agent.awaited import what_is_awaited
 from overbook.agent.clock import Clock
 from overbook.agent.fetches import RETRY_BASE, Fetches
 from overbook.agent.files import Cache
@@ -66,7 +67,7 @@ class WaitingRequests:
                 after = 0.0 if assignment.final else RETRY_BASE
                 return Activation(Refusal.LOAD_FAILED, assignment.failure, after)
             if not await assignment.news(left):
-                reason = f"the artifact of model '{model}' did not arrive within {timeout:.0f} s"
+                reason = f"its files {self._what_is_awaited(assignment)}"
                 return Activation(Refusal.DEADLINE, reason, 1.0, waited=timeout)
 
     async def wait_for_files(self, model: ModelName, timeout: float) -> None:
@@ -88,11 +89,17 @@ class WaitingRequests:
 
         Requests that wait have time: what passes by itself is waited for.
         """
-        name = assignment.spec.name
         if assignment.fetch is None or not assignment.here:
             self._fetches.begin(assignment, here=True)
         if await assignment.news(timeout):
             return ""
-        last = assignment.failure or assignment.delay
-        why = f": {last}" if last else ""
-        return f"the files of model '{name}' had left the disk, and did not come back within {timeout:.0f} s{why}"
+        return f"its files had left the disk, and {self._what_is_awaited(assignment)}"
+
+    def _what_is_awaited(self, assignment: Assignment) -> str:
+        at = assignment.retry_at
+        return what_is_awaited(
+            self._cache.transferred(asked_by(assignment.spec)),
+            failure=assignment.failure,
+            delay=assignment.delay,
+            retry_in=None if at is None else at - self._clock.now(),
+        )

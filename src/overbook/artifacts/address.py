@@ -41,6 +41,21 @@ class Asked:
         """The one text for what is asked for, whatever content it has."""
         return f"{self.storage_uri}#{self.version}" if self.version else self.storage_uri
 
+    @property
+    def source(self) -> tuple[str, str]:
+        """Equal for all that comes from one host, bucket or remote by one secret, and for all of this machine."""
+        found = source_of(self.storage_uri)
+        return (found, self.secret) if found else ("", "")
+
+
+def source_of(storage_uri: str) -> str:
+    """The host, bucket or remote that serves it, as it stands in an address; "" for this machine."""
+    if not is_remote(storage_uri):
+        return ""
+    scheme, _, rest = storage_uri.partition(":")
+    host = rest.removeprefix("//").partition("/")[0] if rest.startswith("//") else ""
+    return f"{scheme}://{host}" if host else f"{scheme}:"
+
 
 def plain(storage_uri: str) -> str:
     """The one way to write an address: a path where it leads to this machine; no slash after a folder of a store."""

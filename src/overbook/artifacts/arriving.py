@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
+import shutil
 import threading
 import time
 import uuid
@@ -115,7 +116,7 @@ class Arrivals:
         """
         began = time.monotonic()
         key = _key(asked.storage_uri, asked.version, listing.fingerprint)
-        self._folder.begin(key)
+        self._folder.begin(key, asked.place)
         try:
             # Nobody says how much is in an archive: usually little more than it is long.
             whole = listing.bytes * (2 if listing.packed else 1)
@@ -174,8 +175,20 @@ class Arrivals:
                 raise
             # Others need the disk as well.
             await asyncio.to_thread(self._folder.drop_incoming, key)
-            told = f"the disk of {self._folder.root} is full, so {asked.storage_uri} cannot be fetched; free some of it"
-            raise SourceError(Trouble.NO_SPACE, told) from error
+            raise SourceError(Trouble.NO_SPACE, self._full(asked, listing)) from error
+
+    def _full(self, asked: Asked, listing: Listing) -> str:
+        """What fills the disk has nothing to do with our budget, or the budget is larger than the disk."""
+        try:
+            free = amount(shutil.disk_usage(self._folder.root).free)
+        except OSError:
+            free = "nobody knows how many bytes"
+        much = f"{amount(listing.bytes)} are needed, " if listing.bytes else ""
+        return (
+            f"the disk of {self._folder.root} is full, so {asked.storage_uri} cannot be fetched: {much}{free} "
+            f"are free, and the cache may take {amount(self._space.budget)}; free some of the disk, or start with "
+            "a smaller --cache-size, so that files of cold models leave instead"
+        )
 
     @asynccontextmanager
     async def _unpacked(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Set
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -51,14 +51,19 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What one agent does with a content. ``last_used``: Unix seconds."""
+    """What one agent does with a content. ``last_used``: Unix seconds. ``models``: by name, those because of which its
+    files stay, with why where they are pinned.
+    """
 
     hold: Hold
     last_used: float
+    models: frozenset[str] = frozenset()
 
 
 # What an agent does with contents, by digest, at this moment.
 Uses = Callable[[], Mapping[str, Use]]
+# From where an agent wants anything, at this moment.
+Places = Callable[[], Set[str]]
 # An agent is told the digest of files that left the disk for others.
 Left = Callable[[str], None]
 
@@ -99,6 +104,7 @@ class ArtifactCache:
         self._checks: SharedWork[str, bool] = SharedWork("verify")
         self._transfers = Transfers()
         self._views: dict[str, _View] = {}
+        self._places: dict[str, Places] = {}
         # Are told of each address at which somebody looked with success.
         self.listeners: list[Callable[[Asked], None]] = []
         self._held: Counter[str] = Counter()
@@ -123,6 +129,7 @@ class ArtifactCache:
         """It ends, and may come back: what it wants stays, as nobody can tell what it is used for."""
         if (gone := self._views.pop(view, None)) is not None:
             self._note_uses(gone.uses)
+        self._places.pop(view, None)
 
     def only(self, views: set[str]) -> None:
         """Of agents there are none but these any more."""
@@ -138,6 +145,18 @@ class ArtifactCache:
         went = await self._space.throw_away(self._unwanted)
         await self._space.trim()
         return went
+
+    async def drop_parts(self, view: str, places: Places) -> None:
+        """What was fetched in part for nobody goes. ``places``: from where this agent wants anything."""
+        self._places[view] = places
+
+        def of_nobody() -> tuple[str, ...]:
+            wanted = {place for each in self._places.values() for place in each()}
+            return self._folder.begun_elsewhere(wanted)
+
+        # Of an agent that is not there nobody can say what it wants.
+        if self._places.keys() >= self._views.keys() | self._index.holders:
+            await self._space.throw_away(of_nobody)
 
     def _unwanted(self) -> tuple[str, ...]:
         """Contents that nobody wants any more; nothing is known of them from now on."""
@@ -357,12 +376,14 @@ class ArtifactCache:
                 continue
             hold = Hold.BRIEFLY if digest in busy else Hold.NONE
             used = each.last_used
+            models: frozenset[str] = frozenset()
             for view in uses:
                 if (use := view.get(digest)) is not None:
                     hold, used = max(hold, use.hold), max(used, use.last_used)
+                    models |= use.models
             # Of an agent that is not there nobody can say what it has in memory.
             hold = Hold.FIRM if digest in absent else hold
-            kept.append(Kept(digest, each.bytes, hold, used, each.seconds))
+            kept.append(Kept(digest, each.bytes, hold, used, each.seconds, models=models))
         return kept
 
     def _busy(self) -> set[str]:

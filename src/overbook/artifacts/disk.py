@@ -12,12 +12,16 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, NamedTuple
 
+from overbook.manifests.quantities import format_bytes
+
 # Seconds; a model that was used a moment ago is worth no more than one that was used a second ago.
 _LEAST_AGE: Final = 1.0
 # Bytes per second that are reckoned with where nobody knows how long a fetch took.
 _USUAL_RATE: Final = 50_000_000
 # Seconds that any fetch costs, however small.
 _FETCH_AT_LEAST: Final = 0.05
+# Contents that are told by whose they are; the others are counted.
+_NAMED: Final = 5
 
 
 class Hold(IntEnum):
@@ -31,6 +35,7 @@ class Hold(IntEnum):
 class Kept(NamedTuple):
     """An artifact on this disk. ``last_used``: seconds, of any clock; ``fetch_seconds``: that its fetch took, None when
     nobody knows. ``half``: it is what is left of a fetch that was broken off; ``digest`` is the key of that.
+    ``models``: because of which it stays, for people.
     """
 
     digest: str
@@ -39,6 +44,7 @@ class Kept(NamedTuple):
     last_used: float
     fetch_seconds: float | None = None
     half: bool = False
+    models: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,21 @@ def leaving(kept: Iterable[Kept], *, budget: int, needed: int, now: float) -> Le
             chosen.remove(each)
             over += each.bytes
     return Leaving(tuple(each.digest for each in chosen), firm=firm)
+
+
+def held_by(kept: Iterable[Kept]) -> str:
+    """Whose files may not leave, the largest first: `a 4GiB, b (pinned) 1GiB and 3 more`; "" where all may."""
+    firm = sorted(
+        (each for each in kept if each.hold is Hold.FIRM),
+        key=lambda each: (-each.bytes, each.digest),
+    )
+    named = [f"{_whose(each)} {format_bytes(each.bytes)}" for each in firm[:_NAMED]]
+    more = f" and {len(firm) - _NAMED} more" if len(firm) > _NAMED else ""
+    return f"{', '.join(named)}{more}"
+
+
+def _whose(kept: Kept) -> str:
+    return " and ".join(sorted(kept.models)) or "a model of an agent that is away"
 
 
 def _worth(kept: Kept, now: float) -> tuple[bool, float, str]:

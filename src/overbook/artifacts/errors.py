@@ -35,6 +35,8 @@ class Trouble(Enum):
     CHANGED = "changed"  # while it was copied
     DAMAGED = "damaged"  # other bytes, or another length, than it said
     NO_SPACE = "no space"
+    TOO_SLOW = "too slow"  # it brings next to nothing while others wait for their turn
+    GAVE_WAY = "gave way"  # others had their turn
 
 
 # What another try may find otherwise without anybody doing anything.
@@ -45,6 +47,8 @@ PASSING = frozenset(
         Trouble.CHANGED,
         Trouble.DAMAGED,
         Trouble.NO_SPACE,
+        Trouble.TOO_SLOW,
+        Trouble.GAVE_WAY,
     }
 )
 
@@ -63,11 +67,22 @@ class SourceError(ArtifactError):
         return self.trouble in PASSING
 
 
-class NoRoomYet(SourceError):
-    """There is no room on the disk now, and there will be as soon as those who use it are done: no failure."""
+class Postponed(SourceError):
+    """It is not the fetch's turn now, and will be without anybody doing anything: no failure."""
+
+
+class NoRoomYet(Postponed):
+    """There is no room on the disk now, and there will be as soon as those who use it are done."""
 
     def __init__(self, message: str) -> None:
         super().__init__(Trouble.NO_SPACE, message)
+
+
+class GaveWay(Postponed):
+    """The fetch gave its turn to another; it is gone on with later."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Trouble.GAVE_WAY, message)
 
 
 def _visible(text: str) -> str:

@@ -44,12 +44,16 @@ class ContentFolder:
         # Bytes of fetches by key, as they were when they were broken off; and those that run.
         self._begun: dict[str, int] = {}
         self._running: set[str] = set()
+        # What each of them fetches, as far as it ran since we began.
+        self._place_of: dict[str, str] = {}
 
     def open(self, now: float) -> None:
         """Make it, and drop what cannot be gone on with; ``now`` in Unix seconds. Blocking."""
         # On a full disk no folder could be made: this one stays, and where it is missing each fetch says so.
         with contextlib.suppress(OSError):
             self._make()
+        if self.root.is_symlink():
+            return  # what it leads to is not ours
         for folder in _entries(self._trash):
             shutil.rmtree(folder, ignore_errors=True)
         for folder in _entries(self._incoming):
@@ -74,8 +78,9 @@ class ContentFolder:
     def look(self) -> None:
         """See what is here by now: somebody may have removed files. Blocking."""
         with self._lock:
-            self._here = {each for each in _names(self.root) if _DIGEST.fullmatch(each)}
-            begun = {_key_of(each) for each in _names(self._incoming)}
+            ours = not self.root.is_symlink()
+            self._here = {each for each in _names(self.root) if ours and _DIGEST.fullmatch(each)}
+            begun = {_key_of(each) for each in _names(self._incoming) if ours}
             for gone in self._begun.keys() - begun:
                 del self._begun[gone]
 
@@ -93,10 +98,13 @@ class ContentFolder:
 
     # -- arriving
 
-    def begin(self, key: str) -> None:
-        """A fetch of this key runs: what there is of it stays until `rest`. ``key``: 32 hex digits."""
+    def begin(self, key: str, place: str) -> None:
+        """A fetch of this key runs: what there is of it stays until `rest`. ``key``: 32 hex digits. ``place``: what is
+        fetched.
+        """
         with self._lock:
             self._running.add(key)
+            self._place_of[key] = place
 
     def rest(self, key: str) -> None:
         """It does not run any more, and what there is of it may go."""
@@ -143,6 +151,16 @@ class ContentFolder:
         """Key, bytes as they were measured last, and whether it runs, of each fetch that has brought something."""
         with self._lock:
             return [(key, size, key in self._running) for key, size in self._begun.items()]
+
+    def begun_elsewhere(self, places: Set[str]) -> tuple[str, ...]:
+        """Keys of fetches that were broken off, and are known to be of none of these places."""
+        with self._lock:
+            resting = self._begun.keys() - self._running
+            return tuple(
+                key
+                for key in resting
+                if key in self._place_of and self._place_of[key] not in places
+            )
 
     def publish(self, tree: Path, digest: str) -> None:
         """The files in ``tree``, which are durable, appear as this content. Blocking. Raises OSError."""
@@ -199,9 +217,19 @@ class ContentFolder:
 
     def _make(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
+        if self.root.is_symlink():
+            raise NotADirectoryError(told_of_link(self.root))
         self.root.chmod(0o700)
         for each in (self._incoming, self._trash):
             each.mkdir(mode=0o700, exist_ok=True)
+
+
+def told_of_link(root: Path) -> str:
+    """Why nothing is kept there."""
+    return (
+        f"{root} is a symbolic link to {os.path.realpath(root)}, whose files are not touched; expected a folder of "
+        "Overbook's own: remove the link, or start with a --state-dir on the other disk"
+    )
 
 
 def remove(path: Path) -> None:

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from overbook.artifacts.disk import Hold, Kept, Leaving, leaving
+from overbook.artifacts.disk import Hold, Kept, Leaving, held_by, leaving
 from overbook.artifacts.errors import NoRoomYet, SourceError, Trouble
 from overbook.manifests.quantities import amount
 
@@ -193,14 +193,17 @@ class Space:
         return leaving(self._disk.kept(), budget=budget, needed=needed, now=self._now())
 
     def _full(self, whose: str, needed: int, firm: int) -> str:
+        held = f"{amount(firm)} are of models in memory or pinned, which keep their files: {held_by(self._disk.kept())}"
+        leave = "evict or unpin some of these (overbook evict NAME, overbook unpin NAME)"
         if isinstance(self._budget, DiskShare):
             return (
-                f"no disk space for {whose}: it takes {amount(needed)}, {amount(self._budget.free())} are free, and "
-                f"{amount(firm)} are of models in memory or pinned; free some, or use another --state-dir"
+                f"no disk space for {whose}: it takes {amount(needed)}, {amount(self._budget.free())} are free on the "
+                f"disk, the cache may take {amount(self.budget)}, and {held}; free some of the disk, use another "
+                f"--state-dir, or {leave}"
             )
         return (
-            f"no room on disk for {whose}: it takes {amount(needed)}, and of the cache's {amount(self.budget)} "
-            f"{amount(firm)} are of models in memory or pinned; start with a larger --cache-size, or unpin some"
+            f"no room on disk for {whose}: it takes {amount(needed)}, the cache may take {amount(self.budget)} "
+            f"(--cache-size), and {held}; start with a larger --cache-size, or {leave}"
         )
 
     def _busy(self, whose: str, needed: int) -> str:

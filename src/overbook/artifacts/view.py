@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
 from overbook.artifacts.address import Asked
-from overbook.artifacts.cache import Artifact, ArtifactCache, Left, Uses
+from overbook.artifacts.cache import Artifact, ArtifactCache, Left, Places, Uses
 from overbook.artifacts.index import Content
 from overbook.artifacts.space import Usage
 from overbook.artifacts.transfer import Transferred
@@ -54,6 +54,9 @@ class CacheView:
 
     async def prune(self, keep: set[str]) -> int:
         return await self._cache.prune(self._name, keep)
+
+    async def drop_parts(self, places: Places) -> None:
+        await self._cache.drop_parts(self._name, places)
 
     def note(self, digest: str, facts: str) -> None:
         self._cache.note(digest, facts)

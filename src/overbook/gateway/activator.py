@@ -30,6 +30,9 @@ _PAUSE_SECONDS: Final = 0.1
 _SOON_SECONDS: Final = 0.25
 # A catalogue that has not arrived yet is not an empty one.
 _CATALOGUE_SECONDS: Final = 5.0
+# For a request whose time is over: the agent answers at once what it waited for.
+_LAST_WORD_SECONDS: Final = 1.0
+_AT_ONCE_SECONDS: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +55,14 @@ class ActivatorLimits:
 class Wish:
     """A request for a model. ``suspect``: it failed at a place where the model should have been.
 
-    ``seconds``: for which its client waits at most.
+    ``seconds``: for which its client waits at most. ``late``: they are over, and it waits no longer.
     """
 
     model: str
     protocol: Protocol
     suspect: bool
     seconds: float
+    late: bool = False
 
 
 class Activator:
@@ -127,13 +131,24 @@ class Activator:
         except TimeoutError:
             if self._ended:
                 return self._refused_by_end(wish)
-            return Refused(
-                NotServed.DEADLINE, f"model {wish.model}: not resident within {seconds:.3g} s", 1.0
-            )
+            return await self._last_word(replace(wish, late=True), entry, seconds)
         finally:
             self._waiting[wish.model] -= 1
             if not self._waiting[wish.model]:
                 del self._waiting[wish.model]
+
+    async def _last_word(self, wish: Wish, entry: CatalogueEntry, waited: float) -> Verdict:
+        """What becomes of a request whose time is over: its agent says what it waited for, if it answers at once."""
+        late = f"model {wish.model}: not resident within {waited:.3g} s"
+        try:
+            async with asyncio.timeout(_LAST_WORD_SECONDS):
+                verdict = await self._ask(wish, self._preferred(entry)[0])
+        except TimeoutError:
+            return Refused(NotServed.DEADLINE, late, 1.0)
+        if isinstance(verdict, Granted):
+            return verdict
+        said = verdict.reason.removeprefix(f"model {wish.model}: ")
+        return Refused(NotServed.DEADLINE, f"{late}: {said}", verdict.retry_after or 1.0)
 
     def _refused_by_end(self, wish: Wish) -> Refused:
         return Refused(NotServed.UNAVAILABLE, f"model {wish.model}: {self._ended}", 1.0)
@@ -282,14 +297,14 @@ class Activator:
             raise AgentUnreachable(f"agent of {replica}: not known yet")
         began = self._now()
         # Of a suspect, not shared: what was seen before this request failed proves nothing.
-        number = next(self._suspects) if wish.suspect else 0
+        number = next(self._suspects) if wish.suspect else -1 if wish.late else 0
         seconds = self._call_seconds(wish)
         async with self._calls.join(
             (wish.model, replica, number),
             lambda: link.call(wish.model, timeout=seconds, suspect=wish.suspect),
         ) as reply:
             refusal = refusal_of(outcome_of(reply))
-            if refusal is NotServed.DEADLINE and self._now() - began < seconds:
+            if refusal is NotServed.DEADLINE and not wish.late and self._now() - began < seconds:
                 return None
             if refusal is not None:
                 return _refused(wish.model, refusal, reply)
@@ -298,6 +313,8 @@ class Activator:
 
     def _call_seconds(self, wish: Wish) -> float:
         """The time of a call that others may join does not depend on who came first."""
+        if wish.late:
+            return _AT_ONCE_SECONDS
         entry = self._catalogue.find(wish.model)
         return wish.seconds if wish.suspect or entry is None else self._longest(entry)
 

@@ -16,12 +16,14 @@ from overbook import metrics
 from overbook.agent.part import MachineArtifacts
 from overbook.artifacts.cache import ArtifactCache
 from overbook.artifacts.fetching import Fetcher
+from overbook.artifacts.folder import told_of_link
 from overbook.artifacts.secrets.known import Changed, SecretPlaces, Secrets
 from overbook.artifacts.sources.factory import Sources
 from overbook.artifacts.sources.limits import FetchLimits
 from overbook.artifacts.sources.rclone.identity import this_machine
 from overbook.artifacts.space import DiskShare
 from overbook.database import tell_log
+from overbook.machine.folders import StateUnusable
 from overbook.machine.options import ArtifactOptions
 
 # Of what is free on the disk, and of what the cache has there already: the rest is for others, and for logs.
@@ -35,7 +37,10 @@ _GAUGES: Final = 2.0
 async def opened(
     folder: Path, options: ArtifactOptions, places: SecretPlaces
 ) -> AsyncIterator[MachineArtifacts]:
-    """The cache in this folder, for as long as the block runs. ``places``: where this machine has secrets."""
+    """The cache in this folder, for as long as the block runs. ``places``: where this machine has secrets.
+
+    Raises StateUnusable where somebody put a link in its place.
+    """
     listeners: list[Changed] = []
 
     def changed(names: frozenset[str]) -> None:
@@ -50,6 +55,8 @@ async def opened(
 
     secrets = Secrets(places, changed)
     root = folder / _CACHE
+    if root.is_symlink():
+        raise StateUnusable(told_of_link(root))
     free = await asyncio.to_thread(_free, root)
     limits = FetchLimits(options.fetches, options.fetch_rate)
     sources = Sources(limits, await asyncio.to_thread(this_machine), options.cache_size or free)

@@ -18,10 +18,14 @@ class ReplicaId(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Unseen:
-    """Why nothing is known of a model's files. ``waiting``: that comes by itself, else somebody has to do something."""
+    """Why nothing is known of a model's files. ``waiting``: that comes by itself, else somebody has to do something.
+
+    ``asked``: somebody has looked, and the source did not answer.
+    """
 
     reason: str
     waiting: bool = True
+    asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,7 +157,7 @@ def _with_files(each: _Checked, seen: Found) -> _Checked | Result:
         case str():
             return _refused(each, f"spec.storageUri: {seen}")
         case NotNow(reason):
-            unseen = Unseen(f"{reason}; it is asked again")
+            unseen = Unseen(f"{reason}; it is asked again", asked=True)
         case None:
             unseen = NOT_LOOKED
     warning = f"{each.manifest.name}: {unseen.reason}"

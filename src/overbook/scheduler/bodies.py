@@ -227,6 +227,12 @@ class ModelReplica(TypedDict):
         str | None,
         Field(description="Why it failed there; null when it did not, or was loaded since."),
     ]
+    retryAt: Annotated[
+        Moment | None,
+        Field(
+            description="When the fetch of its files, which failed or waits, is tried again; null where none is."
+        ),
+    ]
     unverified: Annotated[
         str | None,
         Field(

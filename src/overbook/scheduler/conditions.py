@@ -119,6 +119,8 @@ def _model_reason(model: Model, replicas: Mapping[ReplicaId, Replica]) -> tuple[
     if failure:
         return Reason.FAILED, failure
     if len(seats) < model.needed:
+        if model.waiting and model.unseen is not None and model.unseen.asked:
+            return Reason.PROGRESSING, f"waiting for its source: {model.reason}"
         if model.waiting:
             return Reason.PROGRESSING, f"waiting for a server replica: {model.reason}"
         return Reason.SCHEDULE_FAILED, model.reason
@@ -143,8 +145,16 @@ def _failure(model: Model, seats: Sequence[tuple[ReplicaId, Replica | None]]) ->
             )
         if report.final:
             reason += "; it is not retried by itself: fix it and apply it, or activate it"
+        elif report.retry_at:
+            reason += f"; tried again at {_time_of_day(report.retry_at)}"
         return f"{each}: {reason}"
     return ""
+
+
+def _time_of_day(moment: float) -> str:
+    """Of Unix seconds."""
+    minutes, seconds = divmod(int(moment) % 86_400, 60)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{seconds:02} UTC"
 
 
 def _unverified(model: Model, seats: Sequence[tuple[ReplicaId, Replica | None]]) -> str:

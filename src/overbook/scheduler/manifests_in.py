@@ -291,7 +291,7 @@ def looked(state: State, name: str, address: ArtifactAddress, found: Survey | No
         _note_not_asked(state, model, found)
         _unseen(state, model, None)
     elif isinstance(found, NotNow):
-        _unseen(state, model, Unseen(f"{found.reason}; it is asked again"))
+        _unseen(state, model, Unseen(f"{found.reason}; it is asked again", asked=True))
     elif isinstance(found, str):
         _unseen(state, model, Unseen(f"spec.storageUri: {found}", waiting=False))
     elif (told := _circle(state, model, found)) != "":

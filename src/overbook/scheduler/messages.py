@@ -226,6 +226,7 @@ def report_of(message: pb.ModelReport) -> tuple[str, Report]:
         serving_generation=message.serving_generation,
         unverified=message.unverified,
         final=message.final,
+        retry_at=message.retry_at,
         warnings=tuple(message.warnings),
         transfer=_transfer(message),
         files_here=message.files_here,

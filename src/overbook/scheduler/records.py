@@ -261,9 +261,10 @@ class Report:
     """What an agent last said of a model; bytes and Unix seconds. ``state`` is wire's number. ``unverified``: why
     nobody knows whether it can be loaded, "" when it was.
 
-    ``final``: it failed, and is not tried again before something changes or a person asks. ``warnings``: what may be
-    wrong with it although it can be served. ``transfer``: how far the fetch of its files is, None while there is none;
-    ``files_here``: they are on its disk; ``found``: what showed when they came from elsewhere, None before.
+    ``final``: it failed, and is not tried again before something changes or a person asks. ``retry_at``: Unix seconds
+    of the next try of its fetch, 0 where none is to come. ``warnings``: what may be wrong with it although it can be
+    served. ``transfer``: how far the fetch of its files is, None while there is none; ``files_here``: they are on its
+    disk; ``found``: what showed when they came from elsewhere, None before.
     """
 
     generation: int
@@ -282,6 +283,7 @@ class Report:
     serving_generation: int
     unverified: str = ""
     final: bool = False
+    retry_at: float = 0.0
     warnings: tuple[str, ...] = ()
     transfer: Transferred | None = None
     files_here: bool = True

@@ -176,6 +176,7 @@ class ModelReport(_message.Message):
     TRANSFER_FIELD_NUMBER: _builtins.int
     FILES_HERE_FIELD_NUMBER: _builtins.int
     FOUND_FIELD_NUMBER: _builtins.int
+    RETRY_AT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     generation: _builtins.int
     """the newest generation the agent works on"""
@@ -207,6 +208,8 @@ class ModelReport(_message.Message):
     """why nobody knows whether this content can be loaded; "" when it was loaded once"""
     files_here: _builtins.bool
     """they are on the disk; others that are known are fetched when they are needed"""
+    retry_at: _builtins.float
+    """Unix seconds: the next try of a fetch that failed, or waits; 0 where none is to come"""
     @_builtins.property
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """what may be wrong with its content although it can be served"""
@@ -243,10 +246,11 @@ class ModelReport(_message.Message):
         transfer: Global___Transfer | None = ...,
         files_here: _builtins.bool = ...,
         found: Global___ArtifactSurvey | None = ...,
+        retry_at: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_declared_bytes", b"_declared_bytes", "_measured_bytes", b"_measured_bytes", "declared_bytes", b"declared_bytes", "found", b"found", "measured_bytes", b"measured_bytes", "transfer", b"transfer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_declared_bytes", b"_declared_bytes", "_measured_bytes", b"_measured_bytes", "available", b"available", "charged_bytes", b"charged_bytes", "declared_bytes", b"declared_bytes", "evictions", b"evictions", "failed", b"failed", "files_here", b"files_here", "final", b"final", "found", b"found", "generation", b"generation", "in_flight", b"in_flight", "last_error", b"last_error", "last_used", b"last_used", "loads", b"loads", "measured_bytes", b"measured_bytes", "name", b"name", "serving_generation", b"serving_generation", "size_bytes", b"size_bytes", "state", b"state", "transfer", b"transfer", "unverified", b"unverified", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_declared_bytes", b"_declared_bytes", "_measured_bytes", b"_measured_bytes", "available", b"available", "charged_bytes", b"charged_bytes", "declared_bytes", b"declared_bytes", "evictions", b"evictions", "failed", b"failed", "files_here", b"files_here", "final", b"final", "found", b"found", "generation", b"generation", "in_flight", b"in_flight", "last_error", b"last_error", "last_used", b"last_used", "loads", b"loads", "measured_bytes", b"measured_bytes", "name", b"name", "retry_at", b"retry_at", "serving_generation", b"serving_generation", "size_bytes", b"size_bytes", "state", b"state", "transfer", b"transfer", "unverified", b"unverified", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__declared_bytes: _TypeAlias = _typing.Literal["declared_bytes"]  # noqa: Y015
     _WhichOneofArgType__declared_bytes: _TypeAlias = _typing.Literal["_declared_bytes", b"_declared_bytes"]  # noqa: Y015

@@ -560,6 +560,7 @@ async def test_nothing_is_pruned_before_the_scheduler_said_everything() -> None:
         await settle()
         await made.assignments.prune()
         assert made.cache.kept == [{"a-1"}]
+        assert made.cache.places == {spec(A).storage_uri}
         await made.assignments.prune()
         assert len(made.cache.kept) == 1, "nothing changed since"
 

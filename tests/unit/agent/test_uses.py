@@ -70,7 +70,8 @@ def test_a_pinned_model_stays() -> None:
 def test_what_takes_memory_stays(state: State) -> None:
     entries = {ModelName("a"): entry_of("a", state, last_used=7.0)}
     expected = Hold.FIRM if state in CHARGED else Hold.NONE
-    assert found(assignment("a", "d"), entries=entries) == {"d": Use(expected, 5007.0)}
+    models = frozenset({"a"} if expected is Hold.FIRM else ())
+    assert found(assignment("a", "d"), entries=entries) == {"d": Use(expected, 5007.0, models)}
 
 
 def test_what_the_server_may_still_read_stays_whoever_it_was_of() -> None:
@@ -99,5 +100,6 @@ def test_what_requests_wait_for_stays_for_them() -> None:
 def test_of_two_models_with_the_same_files_the_stronger_reason_counts() -> None:
     both = (assignment("a", "d", pinned=True), assignment("b", "d"))
     entries = {ModelName("b"): entry_of("b", State.COLD, last_used=9.0)}
-    assert found(*both, entries=entries) == {"d": Use(Hold.FIRM, 5009.0)}
-    assert found(*reversed(both), entries=entries) == {"d": Use(Hold.FIRM, 5009.0)}
+    expected = {"d": Use(Hold.FIRM, 5009.0, frozenset({"a (pinned)"}))}
+    assert found(*both, entries=entries) == expected
+    assert found(*reversed(both), entries=entries) == expected

@@ -27,7 +27,7 @@ from overbook.agent.proven import Proven
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel, Weight
 from overbook.agent.supervisor import RestartLimits
 from overbook.artifacts.address import Asked
-from overbook.artifacts.cache import Artifact
+from overbook.artifacts.cache import Artifact, Places
 from overbook.artifacts.errors import ArtifactError, SourceError
 from overbook.artifacts.index import Content
 from overbook.artifacts.space import Usage
@@ -72,6 +72,8 @@ class FakeCache:
     # By address: what a fetch takes, and how far it is.
     took: dict[str, Brought] = field(default_factory=dict)
     transfers: dict[str, Transferred] = field(default_factory=dict)
+    # From where anything is wanted, as was said last.
+    places: set[str] = field(default_factory=set)
 
     @contextlib.asynccontextmanager
     async def fetched(self, asked: Asked) -> AsyncIterator[Artifact]:
@@ -158,6 +160,9 @@ class FakeCache:
     async def verify(self, digest: str) -> bool:
         self.verified.append(digest)
         return digest not in self.damaged
+
+    async def drop_parts(self, places: Places) -> None:
+        self.places = set(places())
 
     async def prune(self, keep: set[str]) -> int:
         self.kept.append(keep)

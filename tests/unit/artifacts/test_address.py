@@ -101,3 +101,20 @@ def test_a_user_without_a_password_is_no_secret() -> None:
 def test_versions_of_an_address_are_places_of_their_own() -> None:
     assert Asked("s3://b/m").place == "s3://b/m"
     assert Asked("s3://b/m", "3").place == "s3://b/m#3"
+
+
+@pytest.mark.parametrize(
+    ("uri", "source"),
+    [
+        ("s3://models/iris", "s3://models"),
+        ("https://host:8443/a/b", "https://host:8443"),
+        ("sftp://me@host/a", "sftp://me@host"),
+        ("nas:models/iris", "nas:"),
+        ("models:/iris/3", "models:"),
+        ("/srv/models/iris", ""),
+        ("file:///srv/models/iris", ""),
+    ],
+)
+def test_what_comes_from_the_same_host(uri: str, source: str) -> None:
+    secret = "s" if source else ""
+    assert Asked(uri, secret="s").source == (source, secret)

@@ -221,6 +221,9 @@ class CacheLaws(RuleBasedStateMachine):
         self.open()
 
     def end_prunes(self) -> None:
+        """Each looks at the disk, one after the other."""
+        if self.prunes:
+            self.loop.run_until_complete(asyncio.wait(self.prunes, timeout=60.0))
         for each in self.prunes:
             each.result()
         self.prunes.clear()

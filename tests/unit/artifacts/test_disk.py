@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overbook.artifacts.disk import Hold, Kept, Leaving, leaving
+from overbook.artifacts.disk import Hold, Kept, Leaving, held_by, leaving
 
 NOW = 1000.0
 
@@ -104,3 +104,15 @@ def test_laws(
     assert all(freed - each.bytes < over for each in chosen)
     halves = sum(each.bytes for each in every.values() if each.half and each.hold is Hold.NONE)
     assert halves < over or all(each.half for each in chosen)
+
+
+def test_who_keeps_their_files_is_named() -> None:
+    many = [
+        Kept(f"d{each}", 1024 * each, Hold.FIRM, 0.0, models=frozenset({f"m{each}"}))
+        for each in range(1, 8)
+    ]
+    many += [Kept("cold", 1 << 20, Hold.NONE, 0.0), Kept("away", 1 << 30, Hold.FIRM, 0.0)]
+    assert held_by(many) == (
+        "a model of an agent that is away 1GiB, m7 7KiB, m6 6KiB, m5 5KiB, m4 4KiB and 3 more"
+    )
+    assert held_by([]) == ""

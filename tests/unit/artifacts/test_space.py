@@ -84,9 +84,15 @@ async def test_what_can_never_be_is_refused_for_good() -> None:
 async def test_what_is_in_memory_or_pinned_is_told_at_once() -> None:
     made = Contents(a=(60, Hold.FIRM))
     began = asyncio.get_running_loop().time()
-    with pytest.raises(SourceError, match="60 bytes are of models in memory or pinned") as raised:
+    made.kept["a"] = made.kept["a"]._replace(models=frozenset({"iris", "big (pinned)"}))
+    with pytest.raises(SourceError) as raised:
         await taken(made.space, 50)
     assert raised.value.trouble is Trouble.NO_SPACE
+    assert str(raised.value) == (
+        "no room on disk for model: it takes 50 bytes, the cache may take 100 bytes (--cache-size), and 60 bytes are "
+        "of models in memory or pinned, which keep their files: big (pinned) and iris 60B; start with a larger "
+        "--cache-size, or evict or unpin some of these (overbook evict NAME, overbook unpin NAME)"
+    )
     assert asyncio.get_running_loop().time() == began
 
 

@@ -54,6 +54,7 @@ def model(
         "loads": 3,
         "evictions": 1,
         "lastError": None if ready else message,
+        "retryAt": None,
         "unverified": None,
         "warnings": ["saved with an older version"] if ready else [],
         "filesOnDisk": ready,

@@ -192,16 +192,48 @@ async def test_a_shared_call_has_the_models_time_or_else_ours(
 _INSTANT = 1e-9
 
 
+def _fetching() -> ActivateReply:
+    return ActivateReply(
+        outcome=ActivateReply.DEADLINE,
+        reason="its files are being fetched: 40% of 1GiB",
+        retry_after_seconds=3.0,
+    )
+
+
 @pytest.mark.parametrize(("model", "client"), [(_INSTANT, 5.0), (90.0, _INSTANT)])
 async def test_a_request_waits_as_long_as_model_and_client_allow(
     agent: Agent, router: Router, model: float, client: float
 ) -> None:
     agent.timeout = model
-    agent.answers = [asyncio.get_running_loop().create_future()]
+    agent.answers = [asyncio.get_running_loop().create_future(), _fetching]
     wish = Wish("iris", Protocol.REST, suspect=False, seconds=client)
     refused = await _activator(agent, router).activate(wish)
+    assert refused == Refused(
+        NotServed.DEADLINE,
+        "model iris: not resident within 1e-09 s: its files are being fetched: 40% of 1GiB",
+        3.0,
+    )
+    assert agent.calls[-1].timeout < 1.0
+
+
+async def test_who_is_just_there_when_the_time_is_over_is_served(
+    agent: Agent, router: Router
+) -> None:
+    agent.answers = [asyncio.get_running_loop().create_future(), _nothing]
+    wish = Wish("iris", Protocol.REST, suspect=False, seconds=_INSTANT)
+    assert await _activator(agent, router).activate(wish) == Granted("rest/iris/0", asked=True)
+
+
+async def test_an_agent_that_says_nothing_is_not_waited_for(
+    agent: Agent, router: Router, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activator, "_LAST_WORD_SECONDS", _INSTANT)
+    loop = asyncio.get_running_loop()
+    agent.answers = [loop.create_future(), loop.create_future()]
+    wish = Wish("iris", Protocol.REST, suspect=False, seconds=_INSTANT)
+    refused = await _activator(agent, router).activate(wish)
     assert isinstance(refused, Refused)
-    assert refused.refusal is NotServed.DEADLINE
+    assert refused.reason == "model iris: not resident within 1e-09 s"
 
 
 async def test_who_is_hot_is_not_refused_because_many_wait_for_others(

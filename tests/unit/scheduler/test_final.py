@@ -64,3 +64,16 @@ def test_what_is_said_of_older_content_is_not_final_for_the_new(world: World) ->
     world.report(seat, "iris", broken(final=True))
     world.apply("iris", requirements=["sklearn"])
     assert not final(world)
+
+
+def test_what_is_tried_again_says_when() -> None:
+    world = World()
+    world.server()
+    world.hello()
+    world.apply("iris")
+    at = 3 * 86_400.0 + 13 * 3600 + 7 * 60 + 9.5
+    failed = a_report(available=False, failed=True, last_error="it is away", retry_at=at)
+    world.report("mlserver/0", "iris", failed)
+    condition = world.model("iris").condition
+    assert condition is not None
+    assert condition.message == "mlserver/0: it is away; tried again at 13:07:09 UTC"

@@ -28,8 +28,11 @@ def events(world: World) -> list[str]:
 
 def test_a_new_model_whose_source_is_away_waits_with_the_reason() -> None:
     world = a_world()
-    unseen = Unseen("its source is away; it is asked again")
+    unseen = Unseen("its source is away; it is asked again", asked=True)
     world.apply("iris", storageUri=URI, memory=None, artifact=unseen)
+    condition = world.model("iris").condition
+    assert condition is not None
+    assert condition.message == f"waiting for its source: {unseen.reason}"
     assert world.seats("iris") == {}
     assert world.state.verdict("iris").reason == unseen.reason
     world.looked("iris", AWAY)

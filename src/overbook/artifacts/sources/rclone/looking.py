@@ -58,8 +58,8 @@ class Looks:
     def __init__(self, program: Program) -> None:
         self._program = program
         self._slots = asyncio.Semaphore(_CONCURRENT)
-        self._together: Together[Look, Listing | None] = Together(
-            self._slot, self._look_together, _TOGETHER
+        self._together: Together[Look, Listing | None, None] = Together(
+            lambda _: self._slot(), self._look_together, _TOGETHER
         )
 
     async def look(self, remote: Remote, version: str) -> Listing:
@@ -103,7 +103,7 @@ class Looks:
                 return asking.of_object(remote, file)
         raise error
 
-    async def _look_together(self, entries: list[LookEntry]) -> None:
+    async def _look_together(self, entries: list[LookEntry], _: None) -> None:
         if len(entries) == 1:
             entries[0].give(None)
             return

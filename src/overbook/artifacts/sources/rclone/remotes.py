@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from overbook.artifacts.address import source_of
 from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.secrets.remote import RemoteSecret
 from overbook.artifacts.sources.rclone import hosts, identity, own_configuration
@@ -76,6 +77,11 @@ class Remote:
     @property
     def parameters(self) -> dict[str, str]:
         return dict(self.sections[0].parameters)
+
+    @property
+    def source(self) -> str:
+        """The bucket, host or remote that serves it, and by whose identity, in words."""
+        return f"{source_of(self.uri)} ({self.who})"
 
     @property
     def same_way(self) -> tuple[object, ...]:

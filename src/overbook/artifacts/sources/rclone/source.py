@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.secrets.remote import RemoteSecret
-from overbook.artifacts.sources.limits import FetchLimits
+from overbook.artifacts.sources.limits import FetchLimits, Turn
 from overbook.artifacts.sources.protocol import Listing, Progress, Received, RemoteFile, Wanted
 from overbook.artifacts.sources.rclone import batches, own_configuration, places
 from overbook.artifacts.sources.rclone.addresses import bad_address, parsed
@@ -43,8 +44,8 @@ class RcloneSource:
         self._program = Program(patience or Patience(), found())
         self._looks = Looks(self._program)
         self._threads = ThreadPoolExecutor(2 * limits.concurrent, "rclone")
-        self._small: Together[SmallFiles, tuple[Received, ...]] = Together(
-            limits.slot, self._bring_batch, _BATCH
+        self._small: Together[SmallFiles, tuple[Received, ...], Turn] = Together(
+            lambda files: limits.slot(files.remote.source), self._bring_batch, _BATCH
         )
 
     async def look(self, wanted: Wanted, secret: RemoteSecret | None) -> Listing:
@@ -118,10 +119,13 @@ class RcloneSource:
         return [received for task in tasks for received in task.result()]
 
     async def _bring_large(self, wish: Wish) -> tuple[Received, ...]:
-        async with self._limits.slot():
-            return (await bring_large(self._program, self._threads, wish),)
+        async with self._limits.slot(wish.remote.source) as turn:
+            counted = replace(wish, progress=turn.counting(wish.progress))
+            return (await bring_large(self._program, self._threads, counted),)
 
-    async def _bring_batch(self, entries: list[SmallEntry]) -> None:
+    async def _bring_batch(self, entries: list[SmallEntry], turn: Turn) -> None:
+        for each in entries:
+            each.item = replace(each.item, progress=turn.counting(each.item.progress))
         await bring_small(self._program, self._threads, entries, self._limits.rate_of_one)
 
     async def _what_happened(

@@ -17,6 +17,7 @@ _BREATH_S: Final = 0.01
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
+Slot = TypeVar("Slot")
 
 
 class Entry(Generic[Item, Answer]):
@@ -58,15 +59,15 @@ class Bounds:
     weight: int
 
 
-class Together(Generic[Item, Answer]):
-    """``slot``: is held while a group is at work. ``work``: gives each entry its answer, or its failure; what it
-    leaves open fails by what it raises.
+class Together(Generic[Item, Answer, Slot]):
+    """``slot``: is held while a group is at work, of which it is given one. ``work``: gives each entry its answer, or
+    its failure; what it leaves open fails by what it raises.
     """
 
     def __init__(
         self,
-        slot: Callable[[], AbstractAsyncContextManager[None]],
-        work: Callable[[list[Entry[Item, Answer]]], Awaitable[None]],
+        slot: Callable[[Item], AbstractAsyncContextManager[Slot]],
+        work: Callable[[list[Entry[Item, Answer]], Slot], Awaitable[None]],
         bounds: Bounds,
     ) -> None:
         self._slot = slot
@@ -109,11 +110,11 @@ class Together(Generic[Item, Answer]):
         failure: Exception = RuntimeError("no answer was given")
         try:
             await asyncio.sleep(_BREATH_S)
-            async with self._slot():
+            async with self._slot(group.entries[0].item) as slot:
                 self._close(place, group)
                 waiting = [each for each in group.entries if each.waiting]
                 if waiting:
-                    await self._work(waiting)
+                    await self._work(waiting, slot)
         except Exception as error:
             failure = error
         finally:

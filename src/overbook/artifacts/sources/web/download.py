@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from overbook.artifacts.address import source_of
 from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.sources.limits import FetchLimits
 from overbook.artifacts.sources.protocol import Progress, Received
@@ -102,25 +103,32 @@ class Downloader:
     async def bring(
         self, files: Sequence[WebFile], into: Path, progress: Progress
     ) -> tuple[Received, ...]:
-        """All files below ``into``, in the order given. Holds one slot meanwhile. Raises SourceError, OSError, and
-        whatever ``progress`` raises.
+        """All files below ``into``, in the order given. Holds one slot meanwhile, but for when all of them wait for
+        the server. Raises SourceError, OSError, and whatever ``progress`` raises.
 
         What is not whole yet, and what is known about all of them, lies beside ``into``, in `parts_of`. That stays
         here: whoever takes the files, or gives the fetch up, removes it.
         """
-        async with self._limits.slot():
+        source = source_of(files[0].url) if files else ""
+        async with self._limits.slot(source) as turn:
             parts = await asyncio.to_thread(Parts, into)
             pace = Pace(self._limits.rate_of_one)
-            tools = Tools(self._client, parts, self._manners, pace, progress, self._least)
+            counting = turn.counting(progress)
+            tools = Tools(self._client, parts, self._manners, pace, counting, self._least, turn)
             received: dict[int, Received] = {}
             waiting = iter(enumerate(files))
 
             async def work() -> None:
-                for index, file in waiting:
-                    received[index] = await OneFile(file, tools).bring()
+                try:
+                    for index, file in waiting:
+                        received[index] = await OneFile(file, tools).bring()
+                finally:
+                    turn.leave()
 
             try:
-                await together(work() for _ in range(min(_SIDE_BY_SIDE, len(files))))
+                workers = min(_SIDE_BY_SIDE, len(files))
+                turn.share(workers)
+                await together(work() for _ in range(workers))
             finally:
                 parts.close()
         return tuple(received[index] for index in range(len(files)))

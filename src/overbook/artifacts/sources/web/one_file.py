@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from overbook.artifacts.errors import SourceError, Trouble
+from overbook.artifacts.sources.limits import Turn
 from overbook.artifacts.sources.protocol import Progress, Received
 from overbook.artifacts.sources.web import versions
 from overbook.artifacts.sources.web.connect.addresses import checked, shown
@@ -36,6 +37,7 @@ class Tools:
     pace: Pace
     progress: Progress
     least: Zone
+    turn: Turn
 
 
 class OneFile:
@@ -68,7 +70,7 @@ class OneFile:
                 wait = self._tools.manners.wait_after(error, tries, random.random())
                 if wait is None:
                     raise
-            await asyncio.sleep(wait)
+            await self._tools.turn.rest(wait)
         return await self._finish()
 
     async def _from_before(self) -> Received | None:

@@ -22,11 +22,11 @@ class Work:
         self._slots = asyncio.Semaphore(slots)
 
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
+    async def slot(self, item: int) -> AsyncIterator[None]:
         async with self._slots:
             yield
 
-    async def do(self, entries: list[Entry[int, int]]) -> None:
+    async def do(self, entries: list[Entry[int, int]], _: None) -> None:
         self.groups.append([each.item for each in entries])
         self.begun.set()
         try:
@@ -40,7 +40,7 @@ class Work:
             self.ended += 1
 
 
-def together(work: Work, items: int = 100, weight: int = 100) -> Together[int, int]:
+def together(work: Work, items: int = 100, weight: int = 100) -> Together[int, int, None]:
     return Together(work.slot, work.do, Bounds(items, weight))
 
 
