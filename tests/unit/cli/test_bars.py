@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 
 import pytest
@@ -65,7 +66,8 @@ def test_bars_fit_a_terminal_and_leave_nothing_there(monkeypatch: pytest.MonkeyP
         shown.show(seen(wine=20), 1.0)
     lines = safe(drawn.replace("\r", "\n")).splitlines()
     assert max(map(len, lines)) <= 80
-    assert any(line.startswith("model/a-name-that-is-long…") for line in lines)
+    # How many letters of it there is room for is for Rich to say, whose versions differ by one.
+    assert any(re.match("model/a-name-that-is-longe?…", line) for line in lines)
     assert any(line.rstrip().endswith("400B of 1000B 118MiB/s, 6s left") for line in lines)
     assert any("10B of 1000B" in line for line in lines)
     # The last that is written clears the one line there is.

@@ -98,8 +98,12 @@ def _any_of(secrets: Iterable[str], least: int) -> re.Pattern[str] | None:
 
 
 def _secrets_in(value: str) -> Iterator[str]:
-    """The whole of a header's value, its words, what stands behind a ``=``, and what Basic is made of."""
+    """The whole of a header's value, all behind its scheme, its words, what stands behind a ``=``, and what Basic is
+    made of.
+    """
     yield value
+    if value.partition(" ")[0].lower() in _SCHEMES:
+        yield value.partition(" ")[2].strip()
     for word in re.split(r"[\s;,]+", value):
         if word.lower() not in _SCHEMES:
             yield word

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from overbook.artifacts.errors import SourceError, Trouble
@@ -75,6 +75,7 @@ def test_an_error_keeps_all_but_the_secret() -> None:
     assert Mask(BASIC).error(error) is error
 
 
+@example("0000000;", "", "", "bearer")
 @given(
     st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=8),
     st.text(),
