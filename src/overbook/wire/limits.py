@@ -24,6 +24,9 @@ MAX_HEAD: Final = 60 * _KIB
 MAX_QUESTION: Final = MAX_HEAD + 4 * _KIB
 # Of a compressed message of gRPC that Envoy's script inflates by itself; larger ones go by way of the gateway.
 MAX_INFLATED: Final = 4 * _MIB
+# Of a compressed body over REST that Envoy's script inflates to see how large it becomes; the gateway is asked about
+# larger ones.
+MAX_LOOKED_AT: Final = 64 * _KIB
 # Fields in a message that is looked through for the model's name: real ones have tens. A million tiny ones would stop
 # everything else in the gateway for a second.
 MAX_FIELDS: Final = 65_536

@@ -30,8 +30,9 @@ from typing import Any, Final, TypeAlias
 import grpc
 
 from overbook.gateway.oip.answers import Answers
-from overbook.gateway.oip.errors import BadRequest, NoAnswer
+from overbook.gateway.oip.errors import BadRequest, NoAnswer, TooLarge
 from overbook.gateway.oip.hops import Metadata, check, forwarded, remaining
+from overbook.gateway.oip.inflating import Inflating
 from overbook.gateway.oip.methods import STREAM_METHOD, status_of
 from overbook.gateway.oip.model_name import model_name, shown
 from overbook.gateway.oip.surface import MLSERVER
@@ -71,9 +72,15 @@ class StreamRelay:
     """The handler of ModelStreamInfer. ``upstream``: a channel to Envoy's internal listener."""
 
     def __init__(
-        self, *, answers: Answers, upstream: grpc.aio.Channel, first_message_seconds: float
+        self,
+        *,
+        answers: Answers,
+        upstream: grpc.aio.Channel,
+        inflating: Inflating,
+        first_message_seconds: float,
     ) -> None:
         self._answers = answers
+        self._inflating = inflating
         self._open: _Open = upstream.stream_stream(STREAM_METHOD)
         self._first_message_seconds = first_message_seconds
         self._streams: set[_Stream] = set()
@@ -113,9 +120,11 @@ class StreamRelay:
             async with asyncio.timeout(self._first_message_seconds) as mute:
                 self._mute.add(mute)
                 try:
-                    first = await _read(context)
+                    first = await self._inflating.read(context)
                 finally:
                     self._mute.discard(mute)
+        except TooLarge as refusal:
+            return Ending(status_of(refusal), str(refusal))
         except TimeoutError:
             if self._stopping:
                 return _STOPPING
@@ -126,7 +135,7 @@ class StreamRelay:
         if first is None:
             # Nothing was asked: a stream that a client opened ahead of time and did not need.
             return Ending(grpc.StatusCode.OK)
-        stream = _Stream(context, self._open, self._answers)
+        stream = _Stream(context, self._open, self._answers, self._inflating)
         self._streams.add(stream)
         try:
             return await stream.run(first)
@@ -171,10 +180,13 @@ class _Part:
 class _Stream:
     """One client's stream."""
 
-    def __init__(self, context: _Context, open_: _Open, answers: Answers) -> None:
+    def __init__(
+        self, context: _Context, open_: _Open, answers: Answers, inflating: Inflating
+    ) -> None:
         self._context = context
         self._open = open_
         self._answers = answers
+        self._inflating = inflating
         self._metadata = forwarded(context.invocation_metadata())
         # Its answers are wanted as the server gives them, and it is of one model only.
         self._addressed = any(key == SELDON_HEADER for key, _ in self._metadata)
@@ -252,7 +264,11 @@ class _Stream:
                 if not part.answered:
                     part.asked.append(_id(message))
                 await part.write(message)
-            message = await _read(self._context)
+            try:
+                message = await self._inflating.read(self._context)
+            except TooLarge as refusal:
+                self.end(Ending(status_of(refusal), str(refusal)))
+                return
         self._all_read = message is None
         for part in list(self._parts.values()):
             await part.close()
@@ -353,12 +369,6 @@ class _Stream:
             for part in list(self._parts.values()):
                 if part.is_silent(self._now()):
                     await part.close()
-
-
-async def _read(context: _Context) -> bytes | None:
-    """The client's next message; None when it has half-closed."""
-    message: object = await context.read()
-    return message if isinstance(message, bytes) else None
 
 
 def _id(message: bytes) -> bytes:

@@ -13,7 +13,9 @@ from typing import Final
 
 from overbook.gateway.snapshot import names
 from overbook.gateway.snapshot.routes import (
+    ASKING_SIZE,
     NAMING,
+    SIZING,
     Json,
     Scripts,
     cold_routes,
@@ -25,11 +27,14 @@ from overbook.wire.limits import MAX_BODY, MAX_HEAD
 # The activation service ends requests earlier.
 CHECK_SECONDS: Final = int(LONGEST_WAIT) + 60
 
+# Tens of them may have come at once, each for a second of a processor.
+_MEASURE_SECONDS: Final = 60
+
 COLD_ADDRESS: Final[Json] = {
     "envoy_internal_address": {"server_listener_name": names.COLD_LISTENER}
 }
 
-# Said where Envoy could not ask the activation service, or got no answer that it understands.
+# Said where Envoy could not ask the gateway, or got no answer that it understands.
 _LOST: Final = (
     "the inference server ended or hung up while it had this request, which was not begun again, "
     "as it may be the cause; send it again if it is not"
@@ -46,7 +51,8 @@ def data_listener(host: str, port: int, request_log: str) -> Json:
     the answer bears it, and so does the line about one that failed in ``request_log``.
     """
     # Only where a route enables it: the hot path of REST does without.
-    naming = {**_lua(NAMING, ""), "disabled": True}
+    filters = [_lua(NAMING, ""), _lua(SIZING, ""), _asking_size()]
+    there: list[Json] = [{**each, "disabled": True} for each in filters]
     # Models get routes of their own while it runs.
     discovered: dict[str, Json] = {
         "rds": {
@@ -55,7 +61,7 @@ def data_listener(host: str, port: int, request_log: str) -> Json:
         }
     }
     routed = discovered | _identified() | {"access_log": [_failures(request_log)]}
-    manager = _connection_manager(names.EDGE, [naming], routed, edge=True)
+    manager = _connection_manager(names.EDGE, there, routed, edge=True)
     address: Json = {"socket_address": {"address": host, "port_value": port}}
     listener = _listener(names.EDGE, address, manager)
     # At a stop only this one closes: what is inside serves on until the last request is answered.
@@ -104,6 +110,33 @@ def _failures(path: str) -> Json:
                     "why": "%RESPONSE_CODE_DETAILS%",
                     "milliseconds": "%DURATION%",
                 },
+            },
+        },
+    }
+
+
+def _asking_size() -> dict[str, Json]:
+    """Asks the gateway how large a compressed body becomes, where no script has seen that it is small."""
+    namespace, key = names.KNOWN_SMALL
+    return {
+        "name": ASKING_SIZE,
+        "typed_config": {
+            "@type": f"{_TYPE}.filters.http.ext_authz.v3.ExtAuthz",
+            "transport_api_version": "V3",
+            "status_on_error": {"code": "ServiceUnavailable"},
+            "filter_enabled_metadata": {
+                "filter": namespace,
+                "path": [{"key": key}],
+                "value": {"bool_match": True},
+                "invert": True,
+            },
+            "http_service": {
+                "server_uri": {
+                    "uri": "http://inflated",
+                    "cluster": names.CLUSTER_OIP_REST,
+                    "timeout": f"{_MEASURE_SECONDS}s",
+                },
+                "path_prefix": names.MEASURE_PREFIX,
             },
         },
     }
@@ -210,17 +243,17 @@ def _connection_manager(
             "server_header_transformation": "PASS_THROUGH",
             # Inference may take minutes and streams may be silent: nobody is cut off for that.
             "stream_idle_timeout": "0s",
-            "local_reply_config": _local_replies(asks=name == names.COLD_LISTENER),
+            "local_reply_config": _local_replies(passes_on=name == names.COLD_LISTENER),
             "http_filters": [*filters, router],
             **routes,
         },
     }
 
 
-def _local_replies(*, asks: bool) -> Json:
+def _local_replies(*, passes_on: bool) -> Json:
     """What Envoy itself answers over REST is in OIP form; over gRPC the text is the message.
 
-    ``asks``: it passes on what the activation service refuses, and says when that could not be asked.
+    ``passes_on``: what the activation service refuses, for which it says REFUSED_STATUS.
     """
     too_large: Json = {
         "filter": _all(_status(413), _is_grpc(True)),
@@ -237,8 +270,6 @@ def _local_replies(*, asks: bool) -> Json:
         {"filter": _all(*lost, _is_grpc(False)), **cut, "body_format_override": as_json},
         {"filter": _all(*lost, _is_grpc(True)), **cut},
     ]
-    if not asks:
-        return {"mappers": [*always, rest]}
     refused: Json = {
         "filter": _all(_status(names.REFUSED_STATUS), _is_grpc(False)),
         "status_code": 503,
@@ -252,7 +283,7 @@ def _local_replies(*, asks: bool) -> Json:
     return {
         "mappers": [
             *always,
-            refused,
+            *([refused] if passes_on else []),
             {
                 "filter": _all(*failed, _is_grpc(False)),
                 **not_asked,

@@ -62,6 +62,11 @@ INFER_PATH: Final = "/inference.GRPCInferenceService/ModelInfer"
 CONFIG_PATH: Final = "/inference.GRPCInferenceService/ModelConfig"
 STREAM_PATH: Final = "/inference.GRPCInferenceService/ModelStreamInfer"
 
+# Where the gateway says whether a compressed body may be inflated, and the word of lua/size_rest.lua that it need not
+# be asked: as dynamic metadata, (namespace, key).
+MEASURE_PREFIX: Final = "/inflated"
+KNOWN_SMALL: Final = ("overbook", "small")
+
 # The route configuration of the data listener.
 DATA_ROUTES: Final = "data"
 
@@ -84,6 +89,7 @@ _LUA_LIMITS: Final[Mapping[str, int]] = {
     "MAX_BODY": limits.MAX_BODY,
     "MAX_FIELDS": limits.MAX_FIELDS,
     "MAX_INFLATED": limits.MAX_INFLATED,
+    "MAX_LOOKED_AT": limits.MAX_LOOKED_AT,
     "MAX_NAME": MAX_NAME,
     "MAX_SHOWN": limits.MAX_SHOWN,
 }

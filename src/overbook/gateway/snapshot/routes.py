@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from envoy.config.route.v3 import route_pb2
+from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2
 from envoy.extensions.filters.http.lua.v3 import lua_pb2
 from envoy.extensions.retry.priority.previous_priorities.v3 import previous_priorities_config_pb2
 from envoy.extensions.router.cluster_specifiers.lua.v3 import lua_pb2 as specifier_pb2
@@ -22,9 +23,12 @@ from overbook.wire.limits import MAX_BODY
 Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 
 # What the documents name by "@type" must be known to whoever makes messages of them.
-_TYPES: Final = (lua_pb2, previous_priorities_config_pb2, specifier_pb2)
+_TYPES: Final = (ext_authz_pb2, lua_pb2, previous_priorities_config_pb2, specifier_pb2)
 # The filter that finds the model's name in a message of gRPC.
 NAMING: Final = "model-name"
+# Those that see how large a compressed body becomes.
+SIZING: Final = "inflated-small"
+ASKING_SIZE: Final = "inflated-size"
 _MODELS: Final = "/v2/models/"
 _GRPC_SERVICES: Final = r"/(inference|grpc\.health\.v1)\..*"
 _TYPE: Final = "type.googleapis.com/envoy.extensions"
@@ -43,6 +47,7 @@ class Scripts:
     choose_place: str
     name_grpc: str
     name_rest: str
+    size_rest: str
 
 
 def data_routes(scripts: Scripts, own: Sequence[str]) -> route_pb2.RouteConfiguration:
@@ -50,6 +55,7 @@ def data_routes(scripts: Scripts, own: Sequence[str]) -> route_pb2.RouteConfigur
     routes: list[Json] = [
         _named_route(names.INFER_PATH, scripts),
         _too_large_route(),
+        *_compressed_routes(scripts),
         *(_own_route(model) for model in own),
         # The scripts tell what needs the model from what does not.
         _model_route(
@@ -126,6 +132,25 @@ def _too_large_route() -> Json:
     }
 
 
+def _compressed_routes(scripts: Scripts) -> list[Json]:
+    """Requests over REST with a compressed body, which servers would inflate however large it becomes."""
+    compressed: Json = _present("content-encoding")
+    to_model = _model_route({"prefix": _MODELS, "headers": [compressed]}, scripts.choose_cluster)
+    to_path = _models_own_paths(compressed)
+    for route in (to_model, to_path):
+        route["typed_per_filter_config"] = {
+            SIZING: {
+                "@type": f"{_TYPE}.filters.http.lua.v3.LuaPerRoute",
+                "source_code": {"inline_string": scripts.size_rest},
+            },
+            ASKING_SIZE: {
+                "@type": f"{_TYPE}.filters.http.ext_authz.v3.ExtAuthzPerRoute",
+                "check_settings": {"with_request_body": {"max_request_bytes": MAX_BODY}},
+            },
+        }
+    return [to_model, to_path]
+
+
 def _model_route(match: Json, script: str) -> dict[str, Json]:
     action = _action(_retry(_RETRY_ALWAYS))
     action["inline_cluster_specifier_plugin"] = _chooser(script)
@@ -191,10 +216,10 @@ def _oip_routes() -> list[Json]:
     ]
 
 
-def _models_own_paths() -> Json:
-    """Those that a model defines for itself and that do not name it."""
+def _models_own_paths(*headers: Json) -> dict[str, Json]:
+    """Those that a model defines for itself and that do not name it; only with these headers."""
     return {
-        "match": {"prefix": "/", "headers": [_present(names.SELDON_HEADER)]},
+        "match": {"prefix": "/", "headers": [_present(names.SELDON_HEADER), *headers]},
         "route": {"cluster": names.CLUSTER_COLD_REST, **_action(None)},
     }
 

@@ -23,7 +23,12 @@ from overbook.gateway.snapshot import bootstrap
 from overbook.gateway.snapshot.routes import Scripts
 
 SCRIPTS = Scripts(
-    choose_cluster="A", choose_rest="B", choose_place="C", name_grpc="D", name_rest="E"
+    choose_cluster="A",
+    choose_rest="B",
+    choose_place="C",
+    name_grpc="D",
+    name_rest="E",
+    size_rest="F",
 )
 # Types that the document names by "@type" must be known to the parser.
 KNOWN = (

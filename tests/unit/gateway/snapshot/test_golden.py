@@ -46,6 +46,7 @@ _SCRIPTS: Final = Scripts(
     choose_place="-- choose_place.lua",
     name_grpc="-- name_grpc.lua",
     name_rest="-- name_rest.lua",
+    size_rest="-- size_rest.lua",
 )
 _FALLBACK: Final = Fallback(unanswered="-- unanswered.lua")
 _MLSERVER, _MLSERVER_TOO, _TRITON = "mlserver/0", "mlserver/1", "triton/0"
