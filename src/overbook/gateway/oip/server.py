@@ -75,6 +75,8 @@ class OipSettings:
     relay_target: str
     # As long as Envoy lets a silent stream live.
     first_message_seconds: float = 300.0
+    # Sooner than Envoy gives up a request that is not whole.
+    begin_seconds: float = 240.0
 
 
 class OipServer:
@@ -150,6 +152,7 @@ class OipServer:
             upstream=upstream,
             inflating=self._inflating,
             first_message_seconds=self._settings.first_message_seconds,
+            begin_seconds=self._settings.begin_seconds,
         )
         compressed = CompressedCalls(answers=self._answers, upstream=upstream)
         server = grpc.aio.server(

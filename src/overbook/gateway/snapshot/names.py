@@ -73,12 +73,16 @@ DATA_ROUTES: Final = "data"
 # Where requests wait for their model, inside Envoy.
 COLD_LISTENER: Final = "cold"
 
+# Where large bodies over REST are collected, inside Envoy.
+LARGE_LISTENER: Final = "large"
+
 CLUSTER_CONTROL: Final = "control"
 CLUSTER_QUESTIONS: Final = "questions"
 CLUSTER_OIP_REST: Final = "oip-rest"
 CLUSTER_OIP_GRPC: Final = "oip-grpc"
 CLUSTER_COLD_REST: Final = "cold-rest"
 CLUSTER_COLD_GRPC: Final = "cold-grpc"
+CLUSTER_LARGE_REST: Final = "large-rest"
 
 # The Lua script looks at no more slots than this (see lua/choose_cluster.lua).
 MAX_SLOTS: Final = 16

@@ -18,7 +18,7 @@ from envoy.extensions.router.cluster_specifiers.lua.v3 import lua_pb2 as specifi
 from google.protobuf import json_format
 
 from overbook.gateway.snapshot import names
-from overbook.wire.limits import MAX_BODY
+from overbook.wire.limits import LARGE_BODY, MAX_BODY
 
 Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 
@@ -55,6 +55,7 @@ def data_routes(scripts: Scripts, own: Sequence[str]) -> route_pb2.RouteConfigur
     routes: list[Json] = [
         _named_route(names.INFER_PATH, scripts),
         _too_large_route(),
+        *_large_routes(),
         *_compressed_routes(scripts),
         *(_own_route(model) for model in own),
         # The scripts tell what needs the model from what does not.
@@ -70,6 +71,16 @@ def data_routes(scripts: Scripts, own: Sequence[str]) -> route_pb2.RouteConfigur
     # Removed from what clients send, before anything else looks at it.
     document = _configuration(names.DATA_ROUTES, routes, internal=names.INTERNAL_HEADERS)
     return json_format.ParseDict(document, route_pb2.RouteConfiguration())
+
+
+def large_routes(scripts: Scripts) -> Json:
+    """Of the listener for large bodies: as of that for clients."""
+    routes: list[Json] = [
+        *_compressed_routes(scripts),
+        _model_route({"prefix": _MODELS}, scripts.choose_cluster),
+        _models_own_paths(),
+    ]
+    return _configuration(names.LARGE_LISTENER, routes)
 
 
 def inner_routes(scripts: Scripts) -> Json:
@@ -129,6 +140,33 @@ def _too_large_route() -> Json:
     return {
         "match": {"prefix": _MODELS, "headers": [length]},
         "route": {"cluster": names.CLUSTER_COLD_REST, **_action(None)},
+    }
+
+
+def _large_routes() -> list[Json]:
+    """Requests over REST with a large body, or with one that does not say how large it is."""
+    long: Json = {"name": "content-length", "range_match": {"start": LARGE_BODY, "end": 2**62}}
+    untold: list[Json] = [
+        {**_present("content-length"), "invert_match": True},
+        {"name": ":method", "string_match": {"safe_regex": {"regex": "POST|PUT|PATCH"}}},
+    ]
+    of_path = _present(names.SELDON_HEADER)
+    return [
+        {
+            "match": {"prefix": prefix, "headers": headers},
+            "route": {"cluster": names.CLUSTER_LARGE_REST, **_action(None)},
+        }
+        for prefix, more in ((_MODELS, []), ("/", [of_path, _not_grpc()]))
+        for headers in ([long, *more], [*untold, *more])
+    ]
+
+
+def _not_grpc() -> Json:
+    return {
+        "name": "content-type",
+        "string_match": {"prefix": "application/grpc"},
+        "invert_match": True,
+        "treat_missing_header_as_empty": True,
     }
 
 
