@@ -1,4 +1,4 @@
-"""Pure: Envoy's listeners inside, as plain JSON-like documents, and what all listeners have; `data_listener` is clients'.
+"""Pure: Envoy's listeners inside, as plain JSON-like documents, and what all have. Clients' is `data_listener`.
 
 They never change while Envoy runs; see `routes` for what may.
 
