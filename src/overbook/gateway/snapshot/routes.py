@@ -54,10 +54,12 @@ def data_routes(scripts: Scripts, own: Sequence[str]) -> route_pb2.RouteConfigur
     """Of the listener for clients. ``own``: the models that have routes of their own."""
     routes: list[Json] = [
         _named_route(names.INFER_PATH, scripts),
+        # Most requests are found here: what is unusual about others is looked for behind these.
+        *(_own_route(model) for model in own),
+        _model_route({"prefix": _MODELS, "headers": _usual()}, scripts.choose_rest),
         _too_large_route(),
         *_large_routes(),
         *_compressed_routes(scripts),
-        *(_own_route(model) for model in own),
         # The scripts tell what needs the model from what does not.
         _model_route(
             {"prefix": _MODELS, "headers": [_present(names.SELDON_HEADER)]},
@@ -119,6 +121,16 @@ def _present(header: str) -> dict[str, Json]:
     return {"name": header, "present_match": True}
 
 
+def _absent(header: str) -> Json:
+    return {**_present(header), "invert_match": True}
+
+
+def _usual() -> list[Json]:
+    """Of requests with a short body that is as it seems, and no header that might name another model."""
+    short: Json = {"name": "content-length", "range_match": {"start": 0, "end": LARGE_BODY}}
+    return [short, _absent(names.SELDON_HEADER), _absent("content-encoding")]
+
+
 def _named_route(path: str, scripts: Scripts) -> Json:
     """A call of gRPC whose message names the model. Streams go to the relay, see `_oip_routes`."""
     route = _model_route({"path": path}, scripts.choose_cluster)
@@ -147,7 +159,7 @@ def _large_routes() -> list[Json]:
     """Requests over REST with a large body, or with one that does not say how large it is."""
     long: Json = {"name": "content-length", "range_match": {"start": LARGE_BODY, "end": 2**62}}
     untold: list[Json] = [
-        {**_present("content-length"), "invert_match": True},
+        _absent("content-length"),
         {"name": ":method", "string_match": {"safe_regex": {"regex": "POST|PUT|PATCH"}}},
     ]
     of_path = _present(names.SELDON_HEADER)
@@ -196,12 +208,12 @@ def _model_route(match: Json, script: str) -> dict[str, Json]:
 
 
 def _own_route(model: str) -> dict[str, Json]:
-    """Like the route with the script, for one model; only without a header that might name another one."""
+    """Like the route with the script, for one model; only for usual requests."""
     action = _action(_retry(_RETRY_ALWAYS))
     action["cluster"] = names.own_cluster(model)
     match: Json = {
         "path": names.infer_path(model),
-        "headers": [{**_present(names.SELDON_HEADER), "invert_match": True}],
+        "headers": _usual(),
     }
     return {"match": match, "route": action, "request_body_buffer_limit": MAX_BODY}
 
