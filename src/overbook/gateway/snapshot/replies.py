@@ -87,6 +87,11 @@ def _of_large_bodies() -> list[Json]:
         "that the gateway has for them; send it again later"
     )
     return [
+        # The gateway said so of what it becomes when it is inflated, in its own words.
+        {
+            "filter": every(status(413), _flags("UAEX"), is_grpc(False)),
+            "body_format_override": _AS_JSON,
+        },
         *_said([status(413)], f"request body: too large, at most {MAX_BODY} bytes are accepted"),
         *_said([status(408)], stalled, retry=True),
         *_said([status(503), _flags("OM")], _FULL, retry=True),
