@@ -48,7 +48,8 @@ async def test_no_more_connections_than_there_may_be() -> None:
             assert await world.gateway.admin.is_live()
         # When they are gone there is room again.
         async with asyncio.timeout(5):
-            while not await _is_served(world.port):
+            # What is waited for is in another process.
+            while not await _is_served(world.port):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
 
