@@ -23,6 +23,7 @@ from overbook.gateway.activator import ActivatorLimits
 from overbook.gateway.newcomers import GRANTS
 from overbook.gateway.oip.ports import ServerAddress
 from overbook.gateway.part import GatewayConfig, GatewayPart, running_gateway
+from overbook.gateway.snapshot.edge import EdgeLimits
 from overbook.gateway.snapshot.names import Protocol
 from overbook.wire import agent_pb2, agent_pb2_grpc, oip_pb2, scheduler_pb2, scheduler_pb2_grpc
 from overbook.wire.common_pb2 import ReplicaRef
@@ -436,6 +437,7 @@ async def running_world(
     limits: ActivatorLimits | None = None,
     *,
     counts: bool = False,
+    edge: EdgeLimits | None = None,
 ) -> AsyncIterator[World]:
     """One replica "fake/0" and a gateway; further replicas' agents are the caller's. ``counts``: see `FakeServer`."""
     # Unix sockets' paths must be short, pytest's folders are long.
@@ -453,6 +455,7 @@ async def running_world(
             host="127.0.0.1",
             port=port,
             limits=limits or ActivatorLimits(),
+            edge=edge or EdgeLimits(),
         )
         async with (
             server.serving(),

@@ -40,6 +40,7 @@ from overbook.gateway.router import Router
 from overbook.gateway.scripts import read_scripts, read_unanswered
 from overbook.gateway.snapshot import bootstrap
 from overbook.gateway.snapshot.clusters import Fallback
+from overbook.gateway.snapshot.edge import EdgeLimits
 from overbook.gateway.snapshot.names import PlaceCount
 from overbook.gateway.snapshot.routes import Json, Scripts, data_routes
 from overbook.gateway.usage import Usage, UsageMeter
@@ -48,6 +49,8 @@ from overbook.manifests.durations import LONGEST_WAIT
 from overbook.wire.channel import SERVER_OPTIONS
 
 _STOP_SECONDS = 1.0
+# Of the time within which Envoy wants a request to be whole: then the answer to a stream begins.
+_BEGIN_SHARE = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ class GatewayConfig:
     activation_timeout: float = 60.0
     concurrency: int = field(default_factory=lambda: os.cpu_count() or 1)
     limits: ActivatorLimits = field(default_factory=ActivatorLimits)
+    edge: EdgeLimits = field(default_factory=EdgeLimits)
 
 
 def _check(config: GatewayConfig) -> None:
@@ -77,6 +81,11 @@ def _check(config: GatewayConfig) -> None:
             f"{LONGEST_WAIT:g}"
         )
     check_port_free(config.host, config.port)
+
+
+def _descriptors() -> int:
+    """How many this process, and Envoy, may have open."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def _made(folder: Path, *more: Path) -> Path:
@@ -126,7 +135,7 @@ class GatewayPart:
             catalogue=self.catalogue,
             agents=self.agents,
             router=self.router,
-            limits=config.limits.within(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
+            limits=config.limits.within(_descriptors()),
             timeout=within,
             now=now,
         )
@@ -160,6 +169,7 @@ class GatewayPart:
             port=config.port,
             sockets=self._sockets,
             scripts=scripts,
+            limits=config.edge.within(_descriptors()),
             request_log=str(folder / REQUEST_LOG),
         )
 
@@ -208,6 +218,7 @@ class GatewayPart:
                         rest_socket=self._sockets.oip_rest,
                         grpc_socket=self._sockets.oip_grpc,
                         relay_target=f"unix:{self._sockets.inner}",
+                        begin_seconds=self._config.edge.request_seconds * _BEGIN_SHARE,
                     ),
                     catalogue=self.catalogue,
                     metadata=self.agents.metadata,

@@ -15,6 +15,7 @@ def read_scripts() -> Scripts:
         choose_rest=_script("rest_path", "choose_cluster", "choose_rest"),
         choose_place=_script("rest_path", "choose_place"),
         name_grpc=_script("rest_path", "inflate", "name_grpc"),
+        size_rest=_script("inflate", "size_rest"),
         name_rest=_script("rest_path", "name_rest"),
     )
 

@@ -29,3 +29,7 @@ class UnknownRegion(NoAnswer):
 
 class NoSuchCall(NoAnswer):
     """The model's server has no such call: 404, UNIMPLEMENTED."""
+
+
+class TooLarge(NoAnswer):
+    """It is larger than is accepted, or becomes so: 413, RESOURCE_EXHAUSTED."""

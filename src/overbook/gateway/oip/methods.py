@@ -11,6 +11,7 @@ from overbook.gateway.oip.errors import (
     NoSuchCall,
     NotAllowed,
     NotAvailable,
+    TooLarge,
     UnknownModel,
     UnknownRegion,
 )
@@ -22,6 +23,7 @@ _STATUS: Final = {
     UnknownModel: grpc.StatusCode.NOT_FOUND,
     NotAvailable: grpc.StatusCode.UNAVAILABLE,
     NotAllowed: grpc.StatusCode.PERMISSION_DENIED,
+    TooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
     NoSuchCall: grpc.StatusCode.UNIMPLEMENTED,
 }
 

@@ -23,17 +23,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 import grpc
 
 from overbook.gateway.oip.answers import Answers
-from overbook.gateway.oip.errors import BadRequest, NoAnswer
+from overbook.gateway.oip.errors import BadRequest, NoAnswer, TooLarge
 from overbook.gateway.oip.hops import Metadata, check, forwarded, remaining
+from overbook.gateway.oip.inflating import Inflating
 from overbook.gateway.oip.methods import STREAM_METHOD, status_of
 from overbook.gateway.oip.model_name import model_name, shown
+from overbook.gateway.oip.opening import Opening
 from overbook.gateway.oip.surface import MLSERVER
 from overbook.gateway.snapshot.names import MODEL_HEADER, SELDON_HEADER
 from overbook.wire.limits import MAX_FIELDS
@@ -68,14 +70,25 @@ _STOPPING: Final = Ending(
 
 
 class StreamRelay:
-    """The handler of ModelStreamInfer. ``upstream``: a channel to Envoy's internal listener."""
+    """The handler of ModelStreamInfer. ``upstream``: a channel to Envoy's internal listener.
+
+    ``begin_seconds``: after which the answer to a stream begins in any case, see `Opening`.
+    """
 
     def __init__(
-        self, *, answers: Answers, upstream: grpc.aio.Channel, first_message_seconds: float
+        self,
+        *,
+        answers: Answers,
+        upstream: grpc.aio.Channel,
+        inflating: Inflating,
+        first_message_seconds: float,
+        begin_seconds: float,
     ) -> None:
         self._answers = answers
+        self._inflating = inflating
         self._open: _Open = upstream.stream_stream(STREAM_METHOD)
         self._first_message_seconds = first_message_seconds
+        self._begin_seconds = begin_seconds
         self._streams: set[_Stream] = set()
         # Streams without a message, and whether they are ended.
         self._mute: set[asyncio.Timeout] = set()
@@ -102,20 +115,24 @@ class StreamRelay:
 
     async def handle(self, _: object, context: _Context) -> None:
         """One stream from its first message to its status."""
-        ending = await self._relay(context)
+        opening = Opening(context, self._begin_seconds)
+        async with opening.in_time():
+            ending = await self._relay(context, opening)
         if ending.code is grpc.StatusCode.OK:
             context.set_trailing_metadata(ending.trailers)
         else:
             await context.abort(ending.code, ending.details, ending.trailers)
 
-    async def _relay(self, context: _Context) -> Ending:
+    async def _relay(self, context: _Context, opening: Opening) -> Ending:
         try:
             async with asyncio.timeout(self._first_message_seconds) as mute:
                 self._mute.add(mute)
                 try:
-                    first = await _read(context)
+                    first = await self._inflating.read(context)
                 finally:
                     self._mute.discard(mute)
+        except TooLarge as refusal:
+            return Ending(status_of(refusal), str(refusal))
         except TimeoutError:
             if self._stopping:
                 return _STOPPING
@@ -126,7 +143,7 @@ class StreamRelay:
         if first is None:
             # Nothing was asked: a stream that a client opened ahead of time and did not need.
             return Ending(grpc.StatusCode.OK)
-        stream = _Stream(context, self._open, self._answers)
+        stream = _Stream(context, opening, self._open, self._answers, self._inflating)
         self._streams.add(stream)
         try:
             return await stream.run(first)
@@ -171,10 +188,19 @@ class _Part:
 class _Stream:
     """One client's stream."""
 
-    def __init__(self, context: _Context, open_: _Open, answers: Answers) -> None:
+    def __init__(
+        self,
+        context: _Context,
+        opening: Opening,
+        open_: _Open,
+        answers: Answers,
+        inflating: Inflating,
+    ) -> None:
         self._context = context
+        self._opening = opening
         self._open = open_
         self._answers = answers
+        self._inflating = inflating
         self._metadata = forwarded(context.invocation_metadata())
         # Its answers are wanted as the server gives them, and it is of one model only.
         self._addressed = any(key == SELDON_HEADER for key, _ in self._metadata)
@@ -188,7 +214,6 @@ class _Stream:
         self._all_read = False
         # Whether nothing more is asked, as the gateway stops.
         self._stopped = False
-        self._metadata_sent = False
         # Parts write to the one client in turn.
         self._writing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -252,7 +277,11 @@ class _Stream:
                 if not part.answered:
                     part.asked.append(_id(message))
                 await part.write(message)
-            message = await _read(self._context)
+            try:
+                message = await self._inflating.read(self._context)
+            except TooLarge as refusal:
+                self.end(Ending(status_of(refusal), str(refusal)))
+                return
         self._all_read = message is None
         for part in list(self._parts.values()):
             await part.close()
@@ -303,7 +332,8 @@ class _Stream:
         call = part.call
         failure: Ending | None = None
         try:
-            await self._send_metadata(await call.initial_metadata())
+            # Of the first part that has any; the client gets such once.
+            await self._opening.send(forwarded(await call.initial_metadata()))
             while isinstance(message := await call.read(), bytes):
                 part.answered = True
                 part.asked.clear()
@@ -326,15 +356,9 @@ class _Stream:
         if not self._several or ((self._all_read or self._stopped) and not self._parts):
             self._end_well(trailers)
 
-    async def _send_metadata(self, metadata: Iterable[tuple[str, str | bytes]]) -> None:
-        """Of the first part that has any; the client gets such once."""
-        if not self._metadata_sent:
-            self._metadata_sent = True
-            await self._context.send_initial_metadata(forwarded(metadata))
-
     async def _tell(self, error: str, id_: bytes = b"") -> None:
         """An error of one request, as Triton says it: the stream goes on."""
-        self._metadata_sent = True
+        self._opening.passed()
         answer = _field(_ID, id_) if id_ else b""
         async with self._writing:
             await self._context.write(_field(_ERROR, error.encode()) + _field(_ANSWER, answer))
@@ -353,12 +377,6 @@ class _Stream:
             for part in list(self._parts.values()):
                 if part.is_silent(self._now()):
                     await part.close()
-
-
-async def _read(context: _Context) -> bytes | None:
-    """The client's next message; None when it has half-closed."""
-    message: object = await context.read()
-    return message if isinstance(message, bytes) else None
 
 
 def _id(message: bytes) -> bytes:

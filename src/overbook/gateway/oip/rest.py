@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from overbook.gateway.oip.answers import SERVER_NAME, Answers
 from overbook.gateway.oip.configuration import Configurations
@@ -47,11 +47,11 @@ def build_app(
     answers: Answers,
     statistics: Statistics,
     configurations: Configurations,
-    allowed: Sequence[Route],
+    more: Sequence[BaseRoute],
 ) -> Starlette:
     """The whole application. Every error has the protocol's form ``{"error": ...}``.
 
-    ``allowed``: the calls that a Server may allow; see `passed_rest`.
+    ``more``: those of `passed_rest`, and what Envoy alone asks.
     """
     routes = [
         Route("/v2", _server_metadata(answers)),
@@ -71,7 +71,7 @@ def build_app(
             Route(f"{path}/index", _index(answers), methods=["GET", "POST"])
             for path in _REPOSITORIES
         ),
-        *allowed,
+        *more,
         *(_refused(answers, call) for call in REST if Way.REFUSED in (call.mlserver, call.triton)),
     ]
     app = Starlette(

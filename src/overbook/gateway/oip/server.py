@@ -12,12 +12,14 @@ from typing import Final
 
 import grpc
 import uvicorn
+from starlette.routing import Mount
 from starlette.types import ASGIApp
 
 from overbook.gateway.oip.answers import Answers
 from overbook.gateway.oip.compressed import CompressedCalls
 from overbook.gateway.oip.configuration import Configurations, by_call
 from overbook.gateway.oip.grpc_api import build_handlers
+from overbook.gateway.oip.inflating import InflatedMessages, Inflating
 from overbook.gateway.oip.kept import Kept
 from overbook.gateway.oip.passed_grpc import allowed_handlers
 from overbook.gateway.oip.passed_on import PassedOn
@@ -34,6 +36,7 @@ from overbook.gateway.oip.relay import StreamRelay
 from overbook.gateway.oip.repository import RepositoryControl
 from overbook.gateway.oip.rest import build_app
 from overbook.gateway.oip.statistics import Statistics
+from overbook.gateway.snapshot.names import MEASURE_PREFIX
 from overbook.wire.limits import MAX_MESSAGE
 
 MAX_CONCURRENT_RPCS: Final = 4096
@@ -46,6 +49,11 @@ _MESSAGE_OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_MESSAGE),
     # Else gRPC takes in several MB of each stream whose messages nobody reads yet, where they come fast.
     ("grpc.http2.bdp_probe", 0),
+)
+_SERVER_OPTIONS: Final = (
+    *_MESSAGE_OPTIONS,
+    # It would inflate a message however large it becomes: `inflating` does that.
+    ("grpc.per_message_decompression", 0),
 )
 _CHANNEL_OPTIONS: Final = (
     *_MESSAGE_OPTIONS,
@@ -67,6 +75,8 @@ class OipSettings:
     relay_target: str
     # As long as Envoy lets a silent stream live.
     first_message_seconds: float = 300.0
+    # Sooner than Envoy gives up a request that is not whole.
+    begin_seconds: float = 240.0
 
 
 class OipServer:
@@ -93,6 +103,7 @@ class OipServer:
         self._passed = PassedOn(answers, allowed, residency, kept)
         self._control = RepositoryControl(answers, allowed, residency)
         self._relay: StreamRelay | None = None
+        self._inflating = Inflating()
         self.serving = asyncio.Event()
 
     def leave(self) -> None:
@@ -121,7 +132,10 @@ class OipServer:
                     configurations = Configurations(
                         self._answers, self._configuration, by_call(upstream)
                     )
-                    routes = allowed_routes(self._passed, self._control)
+                    routes = [
+                        *allowed_routes(self._passed, self._control),
+                        Mount(MEASURE_PREFIX, self._inflating.measure),
+                    ]
                     rest = _RestServer(
                         build_app(self._answers, self._statistics, configurations, routes)
                     )
@@ -136,7 +150,9 @@ class OipServer:
         self._relay = relay = StreamRelay(
             answers=self._answers,
             upstream=upstream,
+            inflating=self._inflating,
             first_message_seconds=self._settings.first_message_seconds,
+            begin_seconds=self._settings.begin_seconds,
         )
         compressed = CompressedCalls(answers=self._answers, upstream=upstream)
         server = grpc.aio.server(
@@ -144,7 +160,8 @@ class OipServer:
                 *allowed_handlers(self._passed, self._control),
                 *build_handlers(self._answers, relay, compressed, self._statistics, configurations),
             ),
-            options=_MESSAGE_OPTIONS,
+            interceptors=(InflatedMessages(self._inflating),),
+            options=_SERVER_OPTIONS,
             maximum_concurrent_rpcs=MAX_CONCURRENT_RPCS,
         )
         path.unlink(missing_ok=True)

@@ -8,11 +8,14 @@ from typing import Final
 
 from overbook.gateway.snapshot import names
 from overbook.gateway.snapshot.clusters import NO_LIMIT
+from overbook.gateway.snapshot.data_listener import data_listener
+from overbook.gateway.snapshot.edge import EdgeLimits, overload_manager, runtime
 from overbook.gateway.snapshot.listeners import (
     COLD_ADDRESS,
+    LARGE_ADDRESS,
     cold_listener,
-    data_listener,
     inner_listener,
+    large_listener,
 )
 from overbook.gateway.snapshot.routes import Json, Scripts
 
@@ -60,7 +63,15 @@ class Sockets:
         return sockets
 
 
-def document(*, host: str, port: int, sockets: Sockets, scripts: Scripts, request_log: str) -> Json:
+def document(
+    *,
+    host: str,
+    port: int,
+    sockets: Sockets,
+    scripts: Scripts,
+    limits: EdgeLimits,
+    request_log: str,
+) -> Json:
     """The whole bootstrap as a JSON-like document. ``request_log``: the file for requests that failed."""
     ads: Json = {
         "api_type": "DELTA_GRPC",
@@ -70,6 +81,8 @@ def document(*, host: str, port: int, sockets: Sockets, scripts: Scripts, reques
     return {
         "node": {"id": "overbook", "cluster": "overbook"},
         "admin": {"address": _pipe(sockets.admin, mode=0o600)},
+        "overload_manager": overload_manager(limits),
+        "layered_runtime": runtime(names.EDGE, limits),
         "bootstrap_extensions": [
             {
                 "name": "envoy.bootstrap.internal_listener",
@@ -97,26 +110,33 @@ def document(*, host: str, port: int, sockets: Sockets, scripts: Scripts, reques
         },
         "static_resources": {
             "listeners": [
-                data_listener(host, port, request_log),
+                data_listener(host, port, request_log, limits),
                 inner_listener(str(sockets.inner), scripts),
                 cold_listener(scripts),
+                large_listener(scripts),
             ],
-            "clusters": [
-                _cluster(names.CLUSTER_CONTROL, _pipe(sockets.control), http2=True),
-                _cluster(
-                    names.CLUSTER_QUESTIONS,
-                    *map(_pipe, sockets.questions),
-                    http2=False,
-                    idle_seconds=_IDLE_SECONDS,
-                ),
-                # What our own listeners answer is final, a 404 too: no retries there.
-                _cluster(names.CLUSTER_OIP_REST, _pipe(sockets.oip_rest), http2=False, retries=0),
-                _cluster(names.CLUSTER_OIP_GRPC, _pipe(sockets.oip_grpc), http2=True),
-                _cluster(names.CLUSTER_COLD_REST, COLD_ADDRESS, http2=False, retries=0),
-                _cluster(names.CLUSTER_COLD_GRPC, COLD_ADDRESS, http2=True, retries=0),
-            ],
+            "clusters": _clusters(sockets),
         },
     }
+
+
+def _clusters(sockets: Sockets) -> list[Json]:
+    """Those that never change."""
+    return [
+        _cluster(names.CLUSTER_CONTROL, _pipe(sockets.control), http2=True),
+        _cluster(
+            names.CLUSTER_QUESTIONS,
+            *map(_pipe, sockets.questions),
+            http2=False,
+            idle_seconds=_IDLE_SECONDS,
+        ),
+        # What our own listeners answer is final, a 404 too: no retries there.
+        _cluster(names.CLUSTER_OIP_REST, _pipe(sockets.oip_rest), http2=False, retries=0),
+        _cluster(names.CLUSTER_OIP_GRPC, _pipe(sockets.oip_grpc), http2=True),
+        _cluster(names.CLUSTER_COLD_REST, COLD_ADDRESS, http2=False, retries=0),
+        _cluster(names.CLUSTER_LARGE_REST, LARGE_ADDRESS, http2=False, retries=0),
+        _cluster(names.CLUSTER_COLD_GRPC, COLD_ADDRESS, http2=True, retries=0),
+    ]
 
 
 def _pipe(path: Path, mode: int = 0) -> Json:

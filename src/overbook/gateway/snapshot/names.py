@@ -62,11 +62,19 @@ INFER_PATH: Final = "/inference.GRPCInferenceService/ModelInfer"
 CONFIG_PATH: Final = "/inference.GRPCInferenceService/ModelConfig"
 STREAM_PATH: Final = "/inference.GRPCInferenceService/ModelStreamInfer"
 
+# Where the gateway says whether a compressed body may be inflated, and the word of lua/size_rest.lua that it need not
+# be asked: as dynamic metadata, (namespace, key).
+MEASURE_PREFIX: Final = "/inflated"
+KNOWN_SMALL: Final = ("overbook", "small")
+
 # The route configuration of the data listener.
 DATA_ROUTES: Final = "data"
 
 # Where requests wait for their model, inside Envoy.
 COLD_LISTENER: Final = "cold"
+
+# Where large bodies over REST are collected, inside Envoy.
+LARGE_LISTENER: Final = "large"
 
 CLUSTER_CONTROL: Final = "control"
 CLUSTER_QUESTIONS: Final = "questions"
@@ -74,6 +82,7 @@ CLUSTER_OIP_REST: Final = "oip-rest"
 CLUSTER_OIP_GRPC: Final = "oip-grpc"
 CLUSTER_COLD_REST: Final = "cold-rest"
 CLUSTER_COLD_GRPC: Final = "cold-grpc"
+CLUSTER_LARGE_REST: Final = "large-rest"
 
 # The Lua script looks at no more slots than this (see lua/choose_cluster.lua).
 MAX_SLOTS: Final = 16
@@ -84,6 +93,7 @@ _LUA_LIMITS: Final[Mapping[str, int]] = {
     "MAX_BODY": limits.MAX_BODY,
     "MAX_FIELDS": limits.MAX_FIELDS,
     "MAX_INFLATED": limits.MAX_INFLATED,
+    "MAX_LOOKED_AT": limits.MAX_LOOKED_AT,
     "MAX_NAME": MAX_NAME,
     "MAX_SHOWN": limits.MAX_SHOWN,
 }

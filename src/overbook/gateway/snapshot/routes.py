@@ -11,20 +11,24 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from envoy.config.route.v3 import route_pb2
+from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2
 from envoy.extensions.filters.http.lua.v3 import lua_pb2
 from envoy.extensions.retry.priority.previous_priorities.v3 import previous_priorities_config_pb2
 from envoy.extensions.router.cluster_specifiers.lua.v3 import lua_pb2 as specifier_pb2
 from google.protobuf import json_format
 
 from overbook.gateway.snapshot import names
-from overbook.wire.limits import MAX_BODY
+from overbook.wire.limits import LARGE_BODY, MAX_BODY
 
 Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 
 # What the documents name by "@type" must be known to whoever makes messages of them.
-_TYPES: Final = (lua_pb2, previous_priorities_config_pb2, specifier_pb2)
+_TYPES: Final = (ext_authz_pb2, lua_pb2, previous_priorities_config_pb2, specifier_pb2)
 # The filter that finds the model's name in a message of gRPC.
 NAMING: Final = "model-name"
+# Those that see how large a compressed body becomes.
+SIZING: Final = "inflated-small"
+ASKING_SIZE: Final = "inflated-size"
 _MODELS: Final = "/v2/models/"
 _GRPC_SERVICES: Final = r"/(inference|grpc\.health\.v1)\..*"
 _TYPE: Final = "type.googleapis.com/envoy.extensions"
@@ -43,14 +47,19 @@ class Scripts:
     choose_place: str
     name_grpc: str
     name_rest: str
+    size_rest: str
 
 
 def data_routes(scripts: Scripts, own: Sequence[str]) -> route_pb2.RouteConfiguration:
     """Of the listener for clients. ``own``: the models that have routes of their own."""
     routes: list[Json] = [
         _named_route(names.INFER_PATH, scripts),
-        _too_large_route(),
+        # Most requests are found here: what is unusual about others is looked for behind these.
         *(_own_route(model) for model in own),
+        _model_route({"prefix": _MODELS, "headers": _usual()}, scripts.choose_rest),
+        _too_large_route(),
+        *_large_routes(),
+        *_compressed_routes(scripts),
         # The scripts tell what needs the model from what does not.
         _model_route(
             {"prefix": _MODELS, "headers": [_present(names.SELDON_HEADER)]},
@@ -64,6 +73,16 @@ def data_routes(scripts: Scripts, own: Sequence[str]) -> route_pb2.RouteConfigur
     # Removed from what clients send, before anything else looks at it.
     document = _configuration(names.DATA_ROUTES, routes, internal=names.INTERNAL_HEADERS)
     return json_format.ParseDict(document, route_pb2.RouteConfiguration())
+
+
+def large_routes(scripts: Scripts) -> Json:
+    """Of the listener for large bodies: as of that for clients."""
+    routes: list[Json] = [
+        *_compressed_routes(scripts),
+        _model_route({"prefix": _MODELS}, scripts.choose_cluster),
+        _models_own_paths(),
+    ]
+    return _configuration(names.LARGE_LISTENER, routes)
 
 
 def inner_routes(scripts: Scripts) -> Json:
@@ -102,6 +121,16 @@ def _present(header: str) -> dict[str, Json]:
     return {"name": header, "present_match": True}
 
 
+def _absent(header: str) -> Json:
+    return {**_present(header), "invert_match": True}
+
+
+def _usual() -> list[Json]:
+    """Of requests with a short body that is as it seems, and no header that might name another model."""
+    short: Json = {"name": "content-length", "range_match": {"start": 0, "end": LARGE_BODY}}
+    return [short, _absent(names.SELDON_HEADER), _absent("content-encoding")]
+
+
 def _named_route(path: str, scripts: Scripts) -> Json:
     """A call of gRPC whose message names the model. Streams go to the relay, see `_oip_routes`."""
     route = _model_route({"path": path}, scripts.choose_cluster)
@@ -126,6 +155,52 @@ def _too_large_route() -> Json:
     }
 
 
+def _large_routes() -> list[Json]:
+    """Requests over REST with a large body, or with one that does not say how large it is."""
+    long: Json = {"name": "content-length", "range_match": {"start": LARGE_BODY, "end": 2**62}}
+    untold: list[Json] = [
+        _absent("content-length"),
+        {"name": ":method", "string_match": {"safe_regex": {"regex": "POST|PUT|PATCH"}}},
+    ]
+    of_path = _present(names.SELDON_HEADER)
+    return [
+        {
+            "match": {"prefix": prefix, "headers": headers},
+            "route": {"cluster": names.CLUSTER_LARGE_REST, **_action(None)},
+        }
+        for prefix, more in ((_MODELS, []), ("/", [of_path, _not_grpc()]))
+        for headers in ([long, *more], [*untold, *more])
+    ]
+
+
+def _not_grpc() -> Json:
+    return {
+        "name": "content-type",
+        "string_match": {"prefix": "application/grpc"},
+        "invert_match": True,
+        "treat_missing_header_as_empty": True,
+    }
+
+
+def _compressed_routes(scripts: Scripts) -> list[Json]:
+    """Requests over REST with a compressed body, which servers would inflate however large it becomes."""
+    compressed: Json = _present("content-encoding")
+    to_model = _model_route({"prefix": _MODELS, "headers": [compressed]}, scripts.choose_cluster)
+    to_path = _models_own_paths(compressed)
+    for route in (to_model, to_path):
+        route["typed_per_filter_config"] = {
+            SIZING: {
+                "@type": f"{_TYPE}.filters.http.lua.v3.LuaPerRoute",
+                "source_code": {"inline_string": scripts.size_rest},
+            },
+            ASKING_SIZE: {
+                "@type": f"{_TYPE}.filters.http.ext_authz.v3.ExtAuthzPerRoute",
+                "check_settings": {"with_request_body": {"max_request_bytes": MAX_BODY}},
+            },
+        }
+    return [to_model, to_path]
+
+
 def _model_route(match: Json, script: str) -> dict[str, Json]:
     action = _action(_retry(_RETRY_ALWAYS))
     action["inline_cluster_specifier_plugin"] = _chooser(script)
@@ -133,12 +208,12 @@ def _model_route(match: Json, script: str) -> dict[str, Json]:
 
 
 def _own_route(model: str) -> dict[str, Json]:
-    """Like the route with the script, for one model; only without a header that might name another one."""
+    """Like the route with the script, for one model; only for usual requests."""
     action = _action(_retry(_RETRY_ALWAYS))
     action["cluster"] = names.own_cluster(model)
     match: Json = {
         "path": names.infer_path(model),
-        "headers": [{**_present(names.SELDON_HEADER), "invert_match": True}],
+        "headers": _usual(),
     }
     return {"match": match, "route": action, "request_body_buffer_limit": MAX_BODY}
 
@@ -191,10 +266,10 @@ def _oip_routes() -> list[Json]:
     ]
 
 
-def _models_own_paths() -> Json:
-    """Those that a model defines for itself and that do not name it."""
+def _models_own_paths(*headers: Json) -> dict[str, Json]:
+    """Those that a model defines for itself and that do not name it; only with these headers."""
     return {
-        "match": {"prefix": "/", "headers": [_present(names.SELDON_HEADER)]},
+        "match": {"prefix": "/", "headers": [_present(names.SELDON_HEADER), *headers]},
         "route": {"cluster": names.CLUSTER_COLD_REST, **_action(None)},
     }
 

@@ -16,7 +16,7 @@ setmetatable(_G, {
   __newindex = function(_, name) error("global: " .. name) end,
 })
 return function(entry, headers, body, is_cluster)
-  local refusal, asked = nil, {}
+  local refusal, asked, metadata = nil, {}, {}
   local buffer = {
     length = function() return #body end,
     getBytes = function(_, at, length)
@@ -35,6 +35,17 @@ return function(entry, headers, body, is_cluster)
     respond = function(_, with, message)
       refusal = { with[":status"], with["grpc-status"] or "", message }
     end,
+    streamInfo = function()
+      return {
+        dynamicMetadata = function()
+          return {
+            set = function(_, namespace, key, value)
+              metadata[#metadata + 1] = { namespace, key, value }
+            end,
+          }
+        end,
+      }
+    end,
     getCluster = function(_, name)
       asked[#asked + 1] = name
       if is_cluster(name) then
@@ -42,7 +53,7 @@ return function(entry, headers, body, is_cluster)
       end
     end,
   }
-  return _G[entry](handle), headers, refusal, asked
+  return _G[entry](handle), headers, refusal, asked, metadata
 end
 """
 
@@ -59,13 +70,14 @@ class Refusal:
 @dataclass(frozen=True, slots=True)
 class Ran:
     """``headers``: of the request, afterwards. ``route``: the cluster that the script chose, where it chooses one.
-    ``asked``: the clusters that it looked for.
+    ``asked``: the clusters that it looked for. ``metadata``: what it told the filters behind it, by namespace and key.
     """
 
     headers: Mapping[str, bytes]
     refusal: Refusal | None
     route: str | None
     asked: tuple[str, ...]
+    metadata: Mapping[tuple[str, str], object]
 
 
 class Script:
@@ -94,7 +106,7 @@ class Script:
         table = self._lua.table_from(
             {name.encode(): value.encode() for name, value in headers.items()}
         )
-        route, after, refusal, asked = self._run(
+        route, after, refusal, asked, metadata = self._run(
             entry, table, body, lambda name: name.decode() in clusters
         )
         return Ran(
@@ -102,4 +114,5 @@ class Script:
             refusal=refusal and Refusal(*(each.decode() for each in refusal.values())),
             route=route and route.decode(),
             asked=tuple(name.decode() for name in asked.values()),
+            metadata={(each[1].decode(), each[2].decode()): each[3] for each in metadata.values()},
         )

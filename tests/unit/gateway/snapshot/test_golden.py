@@ -33,6 +33,7 @@ from overbook.gateway.own_routes import BUSY, OwnRoutes
 from overbook.gateway.router import Router, ServerAddresses
 from overbook.gateway.snapshot import bootstrap
 from overbook.gateway.snapshot.clusters import Fallback
+from overbook.gateway.snapshot.edge import EdgeLimits
 from overbook.gateway.snapshot.names import Protocol
 from overbook.gateway.snapshot.routes import Scripts, data_routes
 from overbook.gateway.xds import CLUSTER_TYPE, ROUTE_TYPE, Feed
@@ -46,6 +47,7 @@ _SCRIPTS: Final = Scripts(
     choose_place="-- choose_place.lua",
     name_grpc="-- name_grpc.lua",
     name_rest="-- name_rest.lua",
+    size_rest="-- size_rest.lua",
 )
 _FALLBACK: Final = Fallback(unanswered="-- unanswered.lua")
 _MLSERVER, _MLSERVER_TOO, _TRITON = "mlserver/0", "mlserver/1", "triton/0"
@@ -132,7 +134,12 @@ def _resources(feed: Feed, type_: str) -> object:
 async def test_all_that_envoy_is_told_is_what_was_agreed() -> None:
     sockets = bootstrap.Sockets.in_folder(Path("/run/overbook"))
     document = bootstrap.document(
-        host="127.0.0.1", port=9000, sockets=sockets, scripts=_SCRIPTS, request_log="/failed.log"
+        host="127.0.0.1",
+        port=9000,
+        sockets=sockets,
+        scripts=_SCRIPTS,
+        limits=EdgeLimits(),
+        request_log="/failed.log",
     )
     feed = await _told()
     text = _text(
