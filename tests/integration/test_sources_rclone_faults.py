@@ -84,8 +84,10 @@ async def test_an_answer_without_end() -> None:
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\n\r\n")
             writer.write(b"<ListBucketResult><Name>shelf</Name><Contents><Key>")
             while not writer.is_closing():
-                writer.write(b"k" * MIB)
-                await writer.drain()
+                # To look for processes takes longer than to send: rclone would run out of time instead.
+                for _ in range(16):
+                    writer.write(b"k" * MIB)
+                    await writer.drain()
                 most = max(most, *(each.memory_info().rss for each in rclones()), 0)
 
     async with await asyncio.start_server(answer, HOST, 0) as server:
