@@ -27,6 +27,8 @@ from overbook.agent.servers.launched.descent import MARK, Descent
 from overbook.agent.servers.protocol import ProcessMemory, ServerStartFailed
 
 PARENT_FD_FLAG: Final = "--parent-fd"
+# What it makes is for this user alone: files, sockets, shared memory.
+PRIVATE: Final = 0o077
 _TAIL_BYTES: Final = 16 * 1024
 _TAIL_LINES: Final = 5
 _KILLED_SECONDS: Final = 10.0
@@ -84,6 +86,7 @@ class ServerProcess:
                 env=dict(self.spec.environment) | {MARK: self._descent.mark},
                 pass_fds=(readable,),
                 start_new_session=True,
+                umask=PRIVATE,
             )
         except OSError as error:
             self._close_pipe()
@@ -265,7 +268,7 @@ def _opened(folder: Path, log: Path) -> int:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         log.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ServerStartFailed(
             f"cannot write {log}: {error}; make room, or remove what is in its place"

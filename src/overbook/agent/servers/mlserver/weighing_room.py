@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from overbook.agent.servers.launched.descent import MARK, Descent
-from overbook.agent.servers.launched.process import PARENT_FD_FLAG
+from overbook.agent.servers.launched.process import PARENT_FD_FLAG, PRIVATE
 from overbook.agent.servers.oip import one_line
 from overbook.agent.servers.protocol import WeighingFailed, Weight
 
@@ -135,7 +135,7 @@ class WeighingRoom:
         readable, self._pipe = os.pipe()
         self._descent = Descent.fresh()
         log = os.open(
-            self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC | os.O_CLOEXEC, 0o644
+            self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC | os.O_CLOEXEC, 0o600
         )
         try:
             return await asyncio.create_subprocess_exec(
@@ -150,6 +150,7 @@ class WeighingRoom:
                 pass_fds=(readable,),
                 limit=_LONGEST_LINE,
                 start_new_session=True,
+                umask=PRIVATE,
             )
         finally:
             os.close(readable)
