@@ -4,6 +4,7 @@ code gets nothing that it does not need. Real servers; the other user is a real 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import stat
@@ -20,13 +21,39 @@ from tests.e2e.process import Overbook, model_manifest, server_manifest
 
 NOBODY = 65534
 SERVERS = ("mlserver", "triton")
+# What a user may have in the environment, and no model may see.
+SECRETS = {
+    name: f"hunter2-{name}"
+    for name in (
+        *(
+            "AWS_SECRET_ACCESS_KEY",
+            "AWS_ACCESS_KEY_ID",
+            "OVERBOOK_TOKEN",
+            "HF_TOKEN",
+            "GITHUB_TOKEN",
+        ),
+        *("NVIDIA_API_KEY", "https_proxy", "SSH_AUTH_SOCK", "DATABASE_URL"),
+    )
+} | {
+    "OVERBOOK_SECRET_STORE": '{"name": "store", "type": "s3", "parameters": {"secret": "hunter2"}}'
+}
 
 
 @pytest.fixture(scope="module")
 def running(home: Path) -> Iterator[Overbook]:
     # Only the state folder itself is to keep others out.
     home.chmod(0o755)
-    with Overbook(home / "held") as made:
+    made = Overbook(home / "held")
+    with contextlib.ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
+        for name, value in SECRETS.items():
+            patch.setenv(name, value)
+        patch.setenv("OVERBOOK_SERVER_VARIABLES", "OF_MODELS, FOR_*")
+        patch.setenv("OF_MODELS", "named")
+        patch.setenv("FOR_ALL", "begins so")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        stack.push(made.start())
+        patch.undo()
+        made.wait_ready()
         (home / "held").chmod(0o755)
         applied = made.apply(
             server_manifest("200Mi"),
@@ -155,3 +182,38 @@ def test_no_process_shows_a_secret_in_its_command(running: Overbook) -> None:
         command = " ".join(each.cmdline())
         assert "restricted" not in command
         assert "key=" not in command
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_models_code_sees_none_of_the_users_secrets(running: Overbook, server: str) -> None:
+    found = spies.told(running.data, f"{server}-spy")["environment"]
+    assert not [name for name, value in found.items() if "hunter2" in value]
+    assert SECRETS.keys().isdisjoint(found)
+    assert (found["OF_MODELS"], found["FOR_ALL"]) == ("named", "begins so")
+    assert found["OMP_NUM_THREADS"] == "1"
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_models_code_gets_no_rights_and_a_temporary_folder_of_its_own(
+    running: Overbook, server: str
+) -> None:
+    found = spies.told(running.data, f"{server}-spy")
+    assert found["no_new_privileges"] == "1"
+    assert found["core"] == 0
+    assert found["umask"] == "0077"
+    assert found["temporary"].startswith(str(running.folder / "state" / "agents" / f"{server}-0"))
+    assert found["temporary_mode"] == 0o700
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_models_code_finds_its_own_files_closed_to_writing(
+    running: Overbook, server: str
+) -> None:
+    """By mode: it runs as the user to whom they belong."""
+    artifacts = [
+        path
+        for path in (running.folder / "state" / "cache").rglob("*")
+        if path.name in ("spy.py", "model.py", "config.pbtxt", "model-settings.json")
+    ]
+    assert len(artifacts) == 4
+    assert {path.stat().st_mode & 0o777 for path in artifacts} == {0o400}

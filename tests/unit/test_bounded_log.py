@@ -166,7 +166,7 @@ async def test_what_cannot_be_shortened_is_told_once_and_looked_at_again(
     log: BoundedLog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(bounded_log, "_TRY_AGAIN_SECONDS", 0.001)
-    tries = []
+    tries: list[None] = []
 
     def fail() -> None:
         tries.append(None)

@@ -16,7 +16,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,6 +24,7 @@ from typing import Final
 import psutil
 
 from overbook.agent.servers.launched.descent import MARK, Descent
+from overbook.agent.servers.launched.temporary import made_temporary, remove_temporary
 from overbook.agent.servers.protocol import ProcessMemory, ServerStartFailed
 
 PARENT_FD_FLAG: Final = "--parent-fd"
@@ -72,6 +73,7 @@ class ServerProcess:
             raise ServerStartFailed(f"process {self.pid} is already running; stop it first")
         await asyncio.to_thread(end_recorded, self.spec.record)
         log = _opened(self.spec.folder, self.spec.log)
+        temporary = await asyncio.to_thread(made_temporary, self.spec.folder)
         readable, self._pipe = os.pipe()
         self._descent = Descent.fresh()
         try:
@@ -83,7 +85,7 @@ class ServerProcess:
                 stdout=log,
                 stderr=log,
                 cwd=self.spec.folder,
-                env=dict(self.spec.environment) | {MARK: self._descent.mark},
+                env={**self.spec.environment, **temporary, MARK: self._descent.mark},
                 pass_fds=(readable,),
                 start_new_session=True,
                 umask=PRIVATE,
@@ -148,6 +150,7 @@ class ServerProcess:
         _kill_group(pid)
         self._close_pipe()
         await asyncio.to_thread(self._descent.end)
+        await asyncio.to_thread(remove_temporary, self.spec.folder)
         self.spec.record.unlink(missing_ok=True)
 
     def _close_pipe(self) -> None:
@@ -233,15 +236,6 @@ def tail(log: Path) -> str:
         return f"(no log: {error})"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return " | ".join(lines[-_TAIL_LINES:]) or "(its log is empty)"
-
-
-def server_environment(inherited: Mapping[str, str], drop: Sequence[str]) -> dict[str, str]:
-    """The parent's environment without what would steer the child by accident.
-
-    ``drop``: prefixes of names, beside those of Python itself.
-    """
-    prefixes = ("PYTHON", "VIRTUAL_ENV", "CONDA_", *drop)
-    return {key: value for key, value in inherited.items() if not key.startswith(prefixes)}
 
 
 def _record(path: Path, pid: int, mark: str) -> None:

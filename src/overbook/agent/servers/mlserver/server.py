@@ -16,7 +16,8 @@ from typing import Final
 
 from overbook.agent.deaths import Calls
 from overbook.agent.looking import looked
-from overbook.agent.servers.launched.process import ProcessSpec, server_environment
+from overbook.agent.servers.launched.environment import server_environment
+from overbook.agent.servers.launched.process import ProcessSpec
 from overbook.agent.servers.launched.server import LaunchedServer, tuned
 from overbook.agent.servers.launched.sockets import ServerSockets
 from overbook.agent.servers.mlserver import calls, requirements, settings
@@ -279,8 +280,7 @@ def _process_spec(config: MlserverConfig, addresses: Addresses) -> ProcessSpec:
 
 
 def _environment(config: MlserverConfig) -> dict[str, str]:
-    # MLServer reads MLSERVER_* of its own accord, also as defaults of every model.
-    environment = tuned(server_environment(os.environ, drop=("MLSERVER_",)), config.threads)
+    environment = tuned(server_environment(os.environ), config.threads)
     made = environment | {
         "PYTHONPATH": str(config.plugin),
         "PYTHONUNBUFFERED": "1",

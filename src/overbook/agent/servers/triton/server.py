@@ -29,7 +29,8 @@ from pathlib import Path
 from typing import Final
 
 from overbook.agent.looking import looked
-from overbook.agent.servers.launched.process import ProcessSpec, server_environment
+from overbook.agent.servers.launched.environment import server_environment
+from overbook.agent.servers.launched.process import ProcessSpec
 from overbook.agent.servers.launched.server import LaunchedServer, emptied, tuned
 from overbook.agent.servers.launched.sockets import ServerSockets
 from overbook.agent.servers.oip import OipClient
@@ -391,7 +392,7 @@ def _process_spec(config: TritonConfig, addresses: Addresses) -> ProcessSpec:
             *("--rest", addresses.rest, "--grpc", addresses.grpc, "--metrics", addresses.metrics),
             *("--models", _REPOSITORY, "--segments", _segments(config)),
         ),
-        environment=tuned(server_environment(os.environ, drop=("TRITON",)), config.threads)
+        environment=tuned(server_environment(os.environ), config.threads)
         | {"PYTHONPATH": str(config.plugin)},
         folder=config.state / "server",
         log=config.log or config.state / "server.log",

@@ -17,7 +17,6 @@ from overbook.agent.servers.launched.process import (
     ProcessSpec,
     ServerProcess,
     end_recorded,
-    server_environment,
     tail,
     tree_memory,
 )
@@ -149,11 +148,6 @@ def test_tail_of_what_is_not_there(tmp_path: Path) -> None:
     assert "no log" in tail(tmp_path / "none")
     (tmp_path / "empty").touch()
     assert tail(tmp_path / "empty") == "(its log is empty)"
-
-
-def test_environment_drops_what_would_steer_the_child() -> None:
-    given = {"PATH": "/bin", "PYTHONPATH": "x", "VIRTUAL_ENV": "y", "MLSERVER_DEBUG": "1"}
-    assert server_environment(given, ("MLSERVER_",)) == {"PATH": "/bin"}
 
 
 # A mapped file stands for a library: one that no other process has, which would share in it. The ballast comes from the

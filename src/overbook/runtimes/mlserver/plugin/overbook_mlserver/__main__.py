@@ -27,6 +27,7 @@ def main() -> None:
     arguments = _arguments()
     # Models' folders are shared and read-only to us: their code must not grow a __pycache__ there.
     sys.dont_write_bytecode = True
+    guard.no_new_privileges()
     if arguments.parent_fd is not None:
         guard.exit_with_parent(arguments.parent_fd)
     pools.watch(arguments.state)

@@ -48,6 +48,7 @@ def _arguments() -> argparse.Namespace:
 
 def main() -> None:
     arguments = _arguments()
+    guard.no_new_privileges()
     try:
         installed = layout.find()
         layout.make_backends(installed, "backends")
