@@ -186,7 +186,7 @@ async def _by_hand(
     addresses: Addresses, exhibits: dict[str, Exhibit], sizes: dict[str, int], budget: int
 ) -> AsyncIterator[Ask]:
     caller = Caller(addresses.infer, addresses.grpc)
-    repository = RestRepository(lambda: addresses.infer)
+    repository = RestRepository(addresses.infer)
     settings = {name: server_settings(each.prepared) for name, each in exhibits.items()}
     driver = BareDriver(repository, settings, sizes, budget)
 

@@ -4,6 +4,9 @@ The writers hold a descriptor that appends (O_APPEND), so what is at the head of
 they write. They never wait for this process and do not end with it, as they would with a pipe. Where the file system
 can take away whole blocks (ext4, XFS), nothing that is written meanwhile is lost; elsewhere the file is cut after a
 copy, and what is written in those microseconds is gone. Knows nothing of what is in the lines.
+
+A writer that prints as fast as it can must not fill the disk before somebody looks. So a thread looks, whatever the
+event loop is busy with: seldom while little comes, and as often as it can while much does. Of a flood its end is kept.
 """
 
 from __future__ import annotations
@@ -15,7 +18,6 @@ import logging
 import os
 import secrets
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
@@ -25,8 +27,13 @@ MOST_BYTES: Final = 10 * 1024 * 1024
 KEPT: Final = 2
 # What one reading gives at most.
 PIECE_BYTES: Final = 256 * 1024
-_LOOK_SECONDS: Final = 1.0
+# Between two looks: while little is written, and while much is. A model prints 500 MB in a second.
+_LOOK_SECONDS: Final = 0.05
+_FLOOD_SECONDS: Final = 0.002
+# Of ``most``, in one look: much.
+_FLOOD: Final = 1 / 16
 _BLOCK: Final = 4096
+_TRY_AGAIN_SECONDS: Final = 1.0
 _COPY_BYTES: Final = 1024 * 1024
 _COLLAPSE_RANGE: Final = 0x08
 
@@ -60,15 +67,44 @@ class BoundedLog:
 
     async def run(self) -> None:
         """Keep it below its size until cancelled."""
-        told = ""
-        while True:
-            await asyncio.sleep(_LOOK_SECONDS)
+        loop, stop = asyncio.get_running_loop(), threading.Event()
+        failed: asyncio.Future[None] = loop.create_future()
+
+        def fail(error: Exception) -> None:
+            if not failed.done():
+                failed.set_exception(error)
+
+        def keep() -> None:
             try:
-                await asyncio.to_thread(self.trim)
+                self._keep(stop)
+            except Exception as error:
+                with contextlib.suppress(RuntimeError):  # the loop is gone, and nobody waits
+                    loop.call_soon_threadsafe(fail, error)
+
+        # Of its own: those that the loop lends are few, and this one stays.
+        threading.Thread(target=keep, name=f"bounds {self.path.name}", daemon=True).start()
+        try:
+            await failed
+        finally:
+            stop.set()
+
+    def _keep(self, stop: threading.Event) -> None:
+        told, before = "", 0
+        pause = _LOOK_SECONDS
+        while not stop.wait(pause):
+            size = self._size()
+            pause = _FLOOD_SECONDS if size - before > self._most * _FLOOD else _LOOK_SECONDS
+            before = size
+            if size <= self._most:
+                continue
+            try:
+                self.trim()
                 told = ""
             except OSError as error:
                 if told != (told := str(error)):
                     _log.warning("cannot shorten %s: %s", self.path, error)
+                pause = _TRY_AGAIN_SECONDS
+            before = self._size()
 
     def trim(self) -> None:
         """Move what is in the file to an earlier one where it is too large. Blocking; raises OSError."""
@@ -84,8 +120,9 @@ class BoundedLog:
                     if _collapse(file.fileno(), whole):
                         self._moved += whole
                         return
-                    # All of it then, as a file can only be cut at its end.
-                    end = _copy(file, earlier, whole, None)
+                    # All of it then, as a file can only be cut at its end; but nobody runs after a flood.
+                    _copy(file, earlier, whole, whole + self._most)
+                    end = os.fstat(file.fileno()).st_size
                     os.ftruncate(file.fileno(), 0)
                     self._moved += end
 
@@ -157,24 +194,12 @@ class BoundedLog:
             return 0
 
 
-def _copy(file: IO[bytes], into: IO[bytes], begin: int, end: int | None) -> int:
-    """Bytes from ``begin`` to ``end``, or for as long as there are more; where it stopped."""
+def _copy(file: IO[bytes], into: IO[bytes], begin: int, end: int) -> None:
+    """Bytes from ``begin`` to ``end``, or for as long as there are more."""
     at = begin
-    for piece in _pieces(file, begin, end):
+    while piece := os.pread(file.fileno(), min(_COPY_BYTES, end - at), at):
         into.write(piece)
         at += len(piece)
-    return at
-
-
-def _pieces(file: IO[bytes], begin: int, end: int | None) -> Iterator[bytes]:
-    at = begin
-    while end is None or at < end:
-        wanted = _COPY_BYTES if end is None else min(_COPY_BYTES, end - at)
-        piece = os.pread(file.fileno(), wanted, at)
-        if not piece:
-            return
-        at += len(piece)
-        yield piece
 
 
 def _collapse(descriptor: int, count: int) -> bool:

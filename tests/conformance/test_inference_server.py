@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import pytest
 import pytest_asyncio
 
@@ -27,7 +26,7 @@ from overbook.agent.servers.protocol import (
 from overbook.agent.servers.triton import stubs
 from tests.conformance.scripted import scripted_model
 from tests.fakes.fake_server import FakeServer, Script
-from tests.integration import mlserver_harness, triton_harness
+from tests.integration import mlserver_harness, own_doors, triton_harness
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CALL = 20.0
@@ -77,12 +76,10 @@ def triton(state: Path) -> Subject:
 def asker(server: InferenceServer) -> Callable[[str], Coroutine[None, None, int]]:
     async def answer(name: str) -> int:
         tensor = {"name": "x", "shape": [1], "datatype": "INT64", "data": [1]}
-        async with httpx.AsyncClient(trust_env=False) as client:
-            where = server.addresses.infer or server.addresses.rest
+        where = server.addresses.infer or server.addresses.rest
+        async with own_doors.http_client(where) as client:
             reply = await client.post(
-                f"http://{where}/v2/models/{name}/infer",
-                json={"inputs": [tensor]},
-                timeout=CALL,
+                f"/v2/models/{name}/infer", json={"inputs": [tensor]}, timeout=CALL
             )
         assert reply.status_code == 200, reply.text
         return int(reply.json()["outputs"][0]["data"][0])

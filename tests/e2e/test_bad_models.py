@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -219,40 +217,6 @@ def test_a_child_that_holds_the_ports_ends_with_the_server(
         wait_until("it serves again", lambda: running.replicas()[0]["state"] == "ready")
     assert steady.longest < 15
     assert running.run("delete", "model", "forker").code == 0
-
-
-def test_a_port_that_a_stranger_took_is_replaced(running: Overbook, good: TrainedModel) -> None:
-    replica = running.replicas()[0]
-    host, _, port = replica["address"]["rest"].rpartition(":")
-    over, bound = threading.Event(), threading.Event()
-
-    def take() -> None:
-        """As soon as the server is gone, from when on it may be had."""
-        while not over.is_set():
-            with contextlib.suppress(OSError), socket.socket() as taken:
-                taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                taken.bind((host, int(port)))
-                taken.listen()
-                bound.set()
-                over.wait(30)
-
-    stranger = threading.Thread(target=take)
-    stranger.start()
-    try:
-        with beside(running, good):
-            os.kill(replica["pid"], signal.SIGKILL)
-            assert bound.wait(10), "nobody took it"
-            wait_until(
-                "another process",
-                lambda: (
-                    running.replicas()[0]["pid"] not in (None, 0, replica["pid"])
-                    and running.replicas()[0]["state"] == "ready"
-                ),
-            )
-        assert running.replicas()[0]["address"]["rest"] != replica["address"]["rest"]
-    finally:
-        over.set()
-        stranger.join()
 
 
 def test_an_unload_that_fails_or_does_not_end_is_named_and_costs_nobody_the_process(

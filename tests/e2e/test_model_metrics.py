@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import pytest
 
 from overbook.demo.tally import Sample, parse_samples, total
 from tests.e2e.process import Overbook, model_manifest, server_manifest, wait_until
 from tests.e2e.triton_models import Multiplier, multiplier
+from tests.integration import own_doors
 
 INPUT = {"name": "x", "shape": [2], "datatype": "FP64", "data": [3.0, 1.0]}
 # A scrape of Prometheus ends after so many seconds, unless it is told otherwise.
@@ -216,9 +216,10 @@ def own_page(running: Overbook) -> tuple[psutil.Process, str]:
     assert running.process is not None
     for child in psutil.Process(running.process.pid).children(recursive=True):
         command = child.cmdline()
-        if "--metrics-port" in command and "tritonserver" in command[0]:
-            port = command[command.index("--metrics-port") + 1]
-            return child, httpx.get(f"http://127.0.0.1:{port}/metrics").text
+        if "--metrics-address" in command and "tritonserver" in command[0]:
+            address = command[command.index("--metrics-address") + 1]
+            with own_doors.blocking_client(address) as client:
+                return child, client.get("/metrics").text
     raise AssertionError("no tritonserver runs")
 
 

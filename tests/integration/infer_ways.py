@@ -4,18 +4,19 @@ have.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
-import httpx
 import numpy as np
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
 from overbook.wire import oip_pb2
+from tests.integration import own_doors
 
 CALL = 60.0
 # Values of each output by its name; or, under this name, the text of a refusal.
@@ -37,9 +38,11 @@ class Ways:
     """
 
     def __init__(self, rest: str, grpc_address: str) -> None:
-        self._rest = httpx.Client(base_url=f"http://{rest}", trust_env=False, timeout=CALL)
+        self._rest = own_doors.blocking_client(rest)
         self._channel = grpc.insecure_channel(grpc_address)
-        self._binary = triton_http.InferenceServerClient(rest, network_timeout=CALL)
+        self._closing = contextlib.ExitStack()
+        door = self._closing.enter_context(own_doors.tcp_door(rest))
+        self._binary = triton_http.InferenceServerClient(door, network_timeout=CALL)
         self._raw = triton_grpc.InferenceServerClient(grpc_address)
         self.all: dict[str, Callable[..., Answer]] = {
             "JSON": self.json,
@@ -52,6 +55,7 @@ class Ways:
         self._rest.close()
         self._channel.close()
         self._binary.close()
+        self._closing.close()
         self._raw.close()
 
     def json(

@@ -25,7 +25,7 @@ from sklearn.linear_model import LogisticRegression
 from overbook.agent.servers.mlserver.server import MlserverServer
 from overbook.agent.servers.protocol import PreparedModel
 from overbook.wire import oip_pb2
-from tests.integration import mlserver_harness
+from tests.integration import mlserver_harness, own_doors
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CALL = 30.0
@@ -90,9 +90,7 @@ async def _both(
 ) -> tuple[Answer, Answer]:
     answers = []
     for address in (server.addresses.rest, server.addresses.infer):
-        async with httpx.AsyncClient(
-            base_url=f"http://{address}", trust_env=False, timeout=CALL
-        ) as client:
+        async with own_doors.http_client(address) as client:
             answers.append(_visible(await client.request(method, path, **request)))  # type: ignore[arg-type]
     return answers[0], answers[1]
 
@@ -308,9 +306,7 @@ async def test_the_first_of_two_headers_counts(server: MlserverServer) -> None:
 
 async def test_a_header_that_cannot_be_sent_is_an_error(server: MlserverServer) -> None:
     """Plain MLServer would hang up, which a proxy would take for a dead server."""
-    async with httpx.AsyncClient(
-        base_url=f"http://{server.addresses.infer}", trust_env=False, timeout=CALL
-    ) as client:
+    async with own_doors.http_client(server.addresses.infer) as client:
         body = _body(_tensor("bad-header"))
         reply = await client.post("/v2/models/odd/infer", headers=JSON, content=body)
     assert (reply.status_code, list(reply.json())) == (500, ["error"])
@@ -324,16 +320,13 @@ async def test_a_body_in_chunks_and_one_of_many_megabytes(server: MlserverServer
         for at in range(0, len(body), 100_000):
             yield body[at : at + 100_000]
 
-    async with httpx.AsyncClient(
-        base_url=f"http://{server.addresses.infer}", trust_env=False, timeout=CALL
-    ) as client:
+    async with own_doors.http_client(server.addresses.infer) as client:
         reply = await client.post("/v2/models/iris/infer", headers=JSON, content=chunks())
     assert reply.json()["outputs"][0]["shape"] == [rows, 1]
 
 
 async def test_pipelined_requests_are_answered_in_turn(server: MlserverServer) -> None:
-    host, _, port = server.addresses.infer.rpartition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
+    reader, writer = await own_doors.connected(server.addresses.infer)
     for name in ("one", "refuse", "two"):
         body = _body(_tensor(name))
         head = (
@@ -352,10 +345,9 @@ async def test_a_connection_that_waits_holds_nothing_of_its_last_request(
     server: MlserverServer,
 ) -> None:
     """Neither the endpoint's own calls nor MLServer's application leave their heads in the server's memory."""
-    host, _, port = server.addresses.infer.rpartition(":")
     connections = []
     for turn in range(20):
-        reader, writer = await asyncio.open_connection(host, int(port))
+        reader, writer = await own_doors.connected(server.addresses.infer)
         connections.append(writer)
         body = _body(_tensor("one"))
         start = "POST /v2/models/odd/infer" if turn % 2 else "GET /v2/models/odd"
@@ -364,9 +356,7 @@ async def test_a_connection_that_waits_holds_nothing_of_its_last_request(
         writer.write(head.encode() + sent)
         async with asyncio.timeout(CALL):
             assert (await reader.readline()).startswith(b"HTTP/1.1 200")
-    async with httpx.AsyncClient(
-        base_url=f"http://{server.addresses.infer}", trust_env=False, timeout=CALL
-    ) as client:
+    async with own_doors.http_client(server.addresses.infer) as client:
         reply = await client.post(
             "/v2/models/odd/infer", headers=JSON, content=_body(_tensor("heads"))
         )
@@ -459,8 +449,7 @@ async def _over_http1(
         "user-agent: test\r\nx-mine: yes\r\nx-raw-bin: AP8\r\nconnection: close\r\n"
         f"transfer-encoding: chunked\r\n\r\n{len(frame):x}\r\n"
     )
-    host, _, port = address.rpartition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
+    reader, writer = await own_doors.connected(address)
     writer.write(head.encode() + frame + b"\r\n0\r\n\r\n")
     async with asyncio.timeout(CALL):
         said = await reader.read()
@@ -527,9 +516,7 @@ def _compressed(message: bytes) -> bytes:
 async def test_what_is_no_message_is_refused(
     server: MlserverServer, body: bytes, status: str
 ) -> None:
-    async with httpx.AsyncClient(
-        base_url=f"http://{server.addresses.infer}", trust_env=False, timeout=CALL
-    ) as client:
+    async with own_doors.http_client(server.addresses.infer) as client:
         headers = {"content-type": "application/grpc", "grpc-encoding": "gzip"}
         reply = await client.post(INFER, headers=headers, content=body)
         assert reply.headers["grpc-status"] == status
@@ -543,8 +530,7 @@ async def test_a_call_whose_caller_has_gone_ends(server: MlserverServer) -> None
     raw = _message("odd", "wait").SerializeToString()
     frame = b"\0" + len(raw).to_bytes(4, "big") + raw
     head = f"POST {INFER} HTTP/1.1\r\nhost: x\r\ncontent-type: application/grpc\r\ncontent-length: {len(frame)}\r\n\r\n"
-    host, _, port = server.addresses.infer.rpartition(":")
-    _, writer = await asyncio.open_connection(host, int(port))
+    _, writer = await own_doors.connected(server.addresses.infer)
     writer.write(head.encode() + frame)
     await writer.drain()
     # Another call on the same loop is answered after the first one has begun to wait.

@@ -11,14 +11,13 @@ from pathlib import Path
 
 import grpc
 import grpc.aio
-import httpx
 import pytest
 import pytest_asyncio
 
 from overbook.agent.servers.mlserver.server import MlserverServer
 from overbook.agent.servers.protocol import PreparedModel, ServerUnreachable
 from overbook.wire import oip_pb2
-from tests.integration import mlserver_harness
+from tests.integration import mlserver_harness, own_doors
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CALL = 30.0
@@ -72,8 +71,7 @@ class Gated:
 
     async def send(self, raw: bytes) -> asyncio.StreamWriter:
         """Over a connection of its own, and heard by the server."""
-        host, _, port = self.server.addresses.infer.rpartition(":")
-        _, writer = await asyncio.open_connection(host, int(port))
+        _, writer = await own_doors.connected(self.server.addresses.infer)
         writer.write(raw)
         await writer.drain()
         # Another one is answered when this has been read.
@@ -335,9 +333,8 @@ async def test_looking_forgives_nothing(gated: Gated) -> None:
     "body", [b"", b"[]", b"{}", b'{"passed": {"gw": "x"}, "seconds": 1}', b'{"passed": {}}']
 )
 async def test_a_call_that_makes_no_sense_is_refused(gated: Gated, what: str, body: bytes) -> None:
-    async with httpx.AsyncClient(trust_env=False, timeout=CALL) as client:
-        url = f"http://{gated.server.addresses.infer}/v2/repository/models/a/{what}"
-        reply = await client.post(url, content=body)
+    async with own_doors.http_client(gated.server.addresses.infer) as client:
+        reply = await client.post(f"/v2/repository/models/a/{what}", content=body)
     assert reply.status_code == 400
     assert "passed" in reply.json()["error"]
 

@@ -6,7 +6,6 @@ import io
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
-import httpx
 import joblib
 import pytest
 import pytest_asyncio
@@ -17,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 
 from overbook.agent.servers.mlserver.server import MlserverConfig, MlserverServer
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel, WeighingFailed
-from tests.integration import mlserver_harness
+from tests.integration import mlserver_harness, own_doors
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CALL = 60.0
@@ -94,9 +93,8 @@ async def test_what_such_a_model_raises_when_it_is_asked_says_so(
     await server.load(model, timeout=CALL)
     text = {"content_type": "str"}
     tensor = {"name": "x", "shape": [1], "datatype": "BYTES", "data": ["one"], "parameters": text}
-    async with httpx.AsyncClient(trust_env=False, timeout=CALL) as client:
-        url = f"http://{server.addresses.rest}/v2/models/asked/infer"
-        reply = await client.post(url, json={"inputs": [tensor]})
+    async with own_doors.http_client(server.addresses.rest) as client:
+        reply = await client.post("/v2/models/asked/infer", json={"inputs": [tensor]})
     told = (
         f"the model was saved with scikit-learn 1.6.1, but {sklearn.__version__} is installed here"
     )

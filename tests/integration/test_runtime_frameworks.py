@@ -23,7 +23,7 @@ from overbook.agent.servers.protocol import ModelRejected, PreparedModel
 from overbook.artifacts.pickled import pickles_in
 from overbook.runtimes.catalogue import runtime
 from overbook.runtimes.install import RuntimeEnvironment
-from tests.integration import mlserver_harness
+from tests.integration import mlserver_harness, own_doors
 from tests.integration.infer_ways import ERROR, Ways
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
@@ -93,9 +93,7 @@ async def server(
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def client(server: MlserverServer) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(
-        base_url=f"http://{server.addresses.rest}", trust_env=False, timeout=CALL
-    ) as made:
+    async with own_doors.http_client(server.addresses.rest) as made:
         yield made
 
 

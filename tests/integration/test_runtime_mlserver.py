@@ -21,7 +21,7 @@ from overbook.agent.servers.mlserver.server import MlserverServer
 from overbook.agent.servers.mlserver.settings import server_settings
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel, Presence, UnloadFailed
 from overbook.wire import oip_pb2
-from tests.integration import mlserver_harness
+from tests.integration import mlserver_harness, own_doors
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CALL = 30.0
@@ -60,9 +60,7 @@ async def server(folder: Path) -> AsyncIterator[MlserverServer]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def client(server: MlserverServer) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(
-        base_url=f"http://{server.addresses.rest}", trust_env=False, timeout=CALL
-    ) as made:
+    async with own_doors.http_client(server.addresses.rest) as made:
         yield made
 
 
@@ -444,9 +442,7 @@ async def test_mlservers_own_load_finds_settings_in_its_folder(
 async def test_a_load_without_usable_settings_is_refused(
     server: MlserverServer, body: bytes, status: int, reason: str
 ) -> None:
-    async with httpx.AsyncClient(
-        base_url=f"http://{server.addresses.infer}", trust_env=False, timeout=CALL
-    ) as client:
+    async with own_doors.http_client(server.addresses.infer) as client:
         reply = await client.post("/v2/repository/models/unheard-of/load", content=body)
     assert reply.status_code == status, reply.text
     assert "unheard-of" in reply.json()["error"]

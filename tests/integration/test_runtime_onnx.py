@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 from overbook.agent.servers.mlserver.server import MlserverServer
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel
 from overbook.wire import oip_pb2
-from tests.integration import mlserver_harness, onnx_models
+from tests.integration import mlserver_harness, onnx_models, own_doors
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CALL = 30.0
@@ -36,9 +36,7 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mlse
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def client(server: MlserverServer) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(
-        base_url=f"http://{server.addresses.rest}", trust_env=False, timeout=CALL
-    ) as made:
+    async with own_doors.http_client(server.addresses.rest) as made:
         yield made
 
 
@@ -55,8 +53,12 @@ def given(name: str, shape: list[int], datatype: str, data: list[object]) -> dic
 
 async def ask(kind: str, server: MlserverServer, name: str, values: Answers) -> Answers:
     """Every output, by ``tritonclient`` of this kind, in binary form."""
+    with own_doors.tcp_door(server.addresses.rest) as rest:
+        return await _ask(kind, server.addresses.grpc if kind == "grpc" else rest, name, values)
+
+
+async def _ask(kind: str, url: str, name: str, values: Answers) -> Answers:
     module = tritonclient.grpc.aio if kind == "grpc" else tritonclient.http.aio
-    url = server.addresses.grpc if kind == "grpc" else server.addresses.rest
     inputs = []
     for each, array in values.items():
         datatype = next(t for t, (_, dtype) in onnx_models.TYPES.items() if dtype == array.dtype)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import psutil
 import pytest
 
 from overbook.agent.servers.protocol import ServerStartFailed, ServerUnreachable
-from tests.integration import mlserver_harness
+from tests.integration import mlserver_harness, own_doors
 
 _AGENT = """
 import asyncio, sys
@@ -46,23 +45,23 @@ async def test_no_orphan_outlives_an_agent_that_was_killed(tmp_path: Path) -> No
     assert not orphan.is_running()
 
 
-async def test_a_port_in_use_is_said_in_one_line(tmp_path: Path) -> None:
+async def test_a_socket_that_cannot_be_made_is_said_in_one_line(tmp_path: Path) -> None:
     server = mlserver_harness.server(tmp_path)
-    host, _, port = server.addresses.rest.rpartition(":")
-    with socket.socket() as other:
-        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        other.bind((host, int(port)))
-        other.listen()
-        with pytest.raises(ServerStartFailed, match="address already in use") as raised:
-            await server.start(timeout=60)
+    in_the_way = Path(own_doors.path_of(server.addresses.rest)).parent
+    in_the_way.parent.mkdir(parents=True, exist_ok=True)
+    in_the_way.symlink_to(tmp_path)
+    with pytest.raises(ServerStartFailed, match="is a link") as raised:
+        await server.start(timeout=60)
     assert "\n" not in str(raised.value)
     assert server.pid is None
     with pytest.raises(ServerUnreachable):
         await server.index(timeout=1)
-    # The port is free again: the same adapter starts.
+    in_the_way.unlink()
+    # It is out of the way: the same adapter starts.
     await server.start(timeout=60)
     await server.stop(grace=10)
     await server.close()
+    assert not in_the_way.exists()
 
 
 async def test_a_start_that_takes_too_long_leaves_no_process(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx
 import numpy as np
 import onnx
 import pytest
@@ -20,6 +19,7 @@ from overbook.agent.servers.triton.backends import PINNED_ONNX, pip_offer
 from overbook.agent.servers.triton.server import TritonServer
 from overbook.artifacts.pickled import pickles_in
 from overbook.artifacts.walk import walk
+from tests.integration import own_doors
 from tests.integration import triton_harness as harness
 from tests.integration.onnx_models import TYPES, add_sub, dense, echo, save, value
 from tests.integration.triton_harness import CALL, Array, Client, model, texts
@@ -254,10 +254,8 @@ async def test_a_computation_that_fails_says_why_over_both_protocols(
     negative = await error_of(client, "failing", x=np.full(3, -1, np.float32))
     assert "x is negative" in negative.message()
     tensor = {"name": "x", "shape": [4], "datatype": "FP32", "data": [0, 0, 0, 0]}
-    async with httpx.AsyncClient(trust_env=False, timeout=CALL) as rest:
-        reply = await rest.post(
-            f"http://{server.addresses.rest}/v2/models/rows/infer", json={"inputs": [tensor]}
-        )
+    async with own_doors.http_client(server.addresses.rest) as rest:
+        reply = await rest.post("/v2/models/rows/infer", json={"inputs": [tensor]})
     assert reply.status_code in (400, 500)
     assert "onnx runtime error" in reply.json()["error"]
     assert len((await client.infer("rows", {"x": np.zeros(6, np.float32)}))["y"]) == 2

@@ -24,7 +24,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from overbook.agent.servers.launched.process import server_environment
+from overbook.agent.servers.launched.environment import server_environment
 from overbook.agent.servers.launched.server import tuned
 from overbook.agent.servers.mlserver import weighing_room
 from overbook.agent.servers.mlserver.server import MlserverServer
@@ -63,7 +63,7 @@ def truth(artifact: Path) -> int:
     runtime = mlserver_harness.runtime()
     done = subprocess.run(
         [str(runtime.python), "-c", _BY_HAND, str(artifact / "model.joblib")],
-        env=tuned(server_environment(os.environ, drop=()), 0),
+        env=tuned(server_environment(os.environ), 0),
         capture_output=True,
         text=True,
         check=True,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -124,6 +126,83 @@ def test_a_file_that_somebody_emptied_is_read_from_its_head(log: BoundedLog) -> 
     os.truncate(log.path, 0)
     write(log, b"c\n")
     assert log.after(at).data == b"c\n"
+
+
+# Prints as fast as it can, and says when it is done.
+_FLOOD = """
+import os, sys
+piece = b"x" * 63 + b"\\n"
+piece *= 1024
+for _ in range(int(sys.argv[1]) // len(piece)):
+    os.write(1, piece)
+"""
+
+
+@pytest.mark.usefixtures("either")
+async def test_a_flood_is_cut_while_it_comes(tmp_path: Path) -> None:
+    """With looks once in a second, or a copy that runs after the writer, most of it is on the disk at once."""
+    total, most = 1_000_000_000, 4 * 1024 * 1024
+    log = BoundedLog(tmp_path / "server.log", most=most)
+    keeping = asyncio.create_task(log.run())
+    command = (sys.executable, "-S", "-c", _FLOOD, str(total))
+    with log.path.open("ab") as file:
+        writer = await asyncio.create_subprocess_exec(*command, stdout=file)
+    writing = asyncio.create_task(writer.wait())
+    largest = 0
+    while not writing.done():
+        await asyncio.wait({writing}, timeout=0.005)
+        largest = max(largest, on_disk(tmp_path))
+    assert writing.result() == 0
+    assert largest < total / 2
+    async with asyncio.timeout(20):
+        while on_disk(tmp_path) > 4 * most + 4096:  # noqa: ASYNC110 - files tell nobody
+            await asyncio.sleep(0.005)
+    assert log.last(1).data == b"x" * 63 + b"\n"
+    keeping.cancel()
+    await asyncio.wait({keeping})
+
+
+async def test_what_cannot_be_shortened_is_told_once_and_looked_at_again(
+    log: BoundedLog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(bounded_log, "_TRY_AGAIN_SECONDS", 0.001)
+    tries: list[None] = []
+
+    def fail() -> None:
+        tries.append(None)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(log, "trim", fail)
+    write(log, LINE * 1000)
+    keeping = asyncio.create_task(log.run())
+    async with asyncio.timeout(5):
+        while len(tries) < 3:  # noqa: ASYNC110 - a thread's
+            await asyncio.sleep(0.005)
+    keeping.cancel()
+    await asyncio.wait({keeping})
+    assert caplog.text.count("cannot shorten") == 1
+
+
+async def test_a_fault_in_keeping_it_is_raised(
+    log: BoundedLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise ValueError("a fault")
+
+    monkeypatch.setattr(log, "trim", fail)
+    write(log, LINE * 1000)
+    with pytest.raises(ValueError, match="a fault"):
+        async with asyncio.timeout(5):
+            await log.run()
+
+
+def on_disk(folder: Path) -> int:
+    """Bytes of the log and its earlier files."""
+    total = 0
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            total += path.stat().st_size
+    return total
 
 
 # As fast as it can, but never further ahead than what is kept: a round for each line of its input.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import os
 import platform
 import shutil
 import socket
@@ -24,6 +25,7 @@ _MIN_PYTHON: Final = (3, 11)
 _DISK: Final = (300 * _MIB, 2048 * _MIB)
 _MEMORY: Final = (300 * _MIB, 1024 * _MIB)
 _SECONDS: Final = 10.0
+_OTHER_STATE: Final = "put that right, or choose another --state-dir"
 
 
 class Level(enum.Enum):
@@ -47,6 +49,8 @@ def run_checks(*, state_dir: Path, api_url: str, url: str) -> tuple[Check, ...]:
     return (
         check_python(sys.version_info[:2]),
         check_disk(state_dir),
+        check_state(state_dir),
+        check_user(os.getuid()),
         check_memory(),
         check_envoy(),
         *check_runtimes(),
@@ -73,6 +77,34 @@ def check_disk(state_dir: Path) -> Check:
     free = shutil.disk_usage(folder).free
     found = f"{size(free)} free for {state_dir}"
     return _enough("disk", free, _DISK, found, "free some space, or choose another --state-dir")
+
+
+def check_state(state_dir: Path) -> Check:
+    """Whether other users can look into the state folder, where clients' data and models' files are."""
+    name = "state folder"
+    try:
+        mode = state_dir.stat().st_mode
+    except FileNotFoundError:
+        return Check(name, Level.OK, f"{state_dir} will be made, for its user alone")
+    except OSError as error:
+        return Check(name, Level.FAIL, f"{state_dir}: {error.strerror or error}", _OTHER_STATE)
+    if not mode & 0o077:
+        return Check(name, Level.OK, f"{state_dir} is for its user alone")
+    found = f"{state_dir} is open to others (mode {mode & 0o777:04o})"
+    return Check(name, Level.WARN, found, f"run: chmod 700 {state_dir}")
+
+
+def check_user(uid: int) -> Check:
+    """What models' code may do, as it runs as whoever runs Overbook."""
+    name = "models' code"
+    if uid == 0:
+        advice = "run Overbook as a user of its own, which has nothing but models to lose"
+        return Check(name, Level.WARN, "runs as root, as Overbook does here", advice)
+    found = (
+        f"runs as this user ({uid}) without new privileges or the environment's secrets; held back from neither the "
+        "user's files nor the network"
+    )
+    return Check(name, Level.OK, found)
 
 
 def check_memory() -> Check:

@@ -125,6 +125,8 @@ def describe_server(server: JsonObject, page: Page) -> str:
             f"{size(base)} without models",
         ]
         lines.append(f"{name_of(server)}/{part.get('replica')}: {', '.join(details)}")
+        if held := _held_in(text(at(part, "address", "rest"))):
+            lines.append(f"{name_of(server)}/{part.get('replica')}: {held}")
         if disk := disk_told(part):
             lines.append(f"{name_of(server)}/{part.get('replica')}: files: {disk}")
         if foreign := [_foreign(each) for each in objects(part.get("foreignModels"))]:
@@ -134,6 +136,20 @@ def describe_server(server: JsonObject, page: Page) -> str:
     lines += ["", "Models", *_models_on(server)]
     lines += ["", "Events", _events(server, page)]
     return page.text(lines)
+
+
+def _held_in(address: str) -> str:
+    """Who reaches the server, and what its models' code may do; "" while there is none."""
+    if not address:
+        return ""
+    if not address.startswith("unix:"):
+        return (
+            f"open: somebody else started it, and does as it is told by whoever reaches {address}"
+        )
+    return (
+        "held in: nobody but Overbook's user reaches it, no new privileges, none of the environment's secrets; "
+        "not held from that user's files, nor from the network"
+    )
 
 
 def _foreign(model: JsonObject) -> str:

@@ -17,7 +17,7 @@ from overbook.gateway.errors import EnvoyUnavailable
 
 NAME: Final = "failed-requests.log"
 _MOST_BYTES: Final = 10 * 1024 * 1024
-_LOOK_SECONDS: Final = 10.0
+_LOOK_SECONDS: Final = 1.0
 
 
 class RequestLog:

@@ -32,7 +32,7 @@ _ACK_SECONDS: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class ServerAddresses:
-    """Where a replica's inference server is, "host:port".
+    """Where a replica's inference server is, "unix:/path" or "host:port".
 
     ``infer``: its endpoint for unary inference of both protocols over HTTP/1.1; empty: it has none.
     ``counts_requests``: it tells its agent when nothing of a model is in flight, but for streams.

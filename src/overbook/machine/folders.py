@@ -5,16 +5,13 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from io import FileIO
 from pathlib import Path
 from typing import Final
 
-# The kernel allows 107 bytes for the path of a Unix socket; the longest name we put into the folder is 24.
-_LONGEST_FOLDER: Final = 80
-
+from overbook import socket_folder
 
 # Of Servers' own environments, in the state folder.
 ENVIRONMENTS: Final = "environments"
@@ -30,17 +27,10 @@ class StateInUse(StateUnusable):
 
 def run_dir(state_dir: Path) -> Path:
     """The folder for Unix sockets, made private: `run` in the state folder, or a short one elsewhere."""
-    inside = state_dir.absolute() / "run"
-    if len(str(inside).encode()) <= _LONGEST_FOLDER:
-        folder = inside
-    else:
-        digest = hashlib.sha256(str(inside).encode()).hexdigest()[:12]
-        folder = Path(tempfile.gettempdir()) / f"overbook-{os.getuid()}-{digest}"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
-        raise StateInUse(f"{folder} belongs to another user; set TMPDIR to a folder of your own")
-    folder.chmod(0o700)
-    return folder
+    try:
+        return socket_folder.made(socket_folder.place(state_dir / "run"))
+    except socket_folder.NotOurs as error:
+        raise StateInUse(str(error)) from error
 
 
 def socket_target(folder: Path, name: str) -> str:

@@ -16,7 +16,7 @@ from overbook.artifacts.secrets.environment import taken
 from overbook.artifacts.secrets.known import SecretPlaces
 from overbook.gateway.errors import GatewayStartFailed
 from overbook.gateway.part import GatewayConfig, GatewayPart
-from overbook.machine import core_dumps, descriptors, garbage, logs, metrics_page
+from overbook.machine import core_dumps, descriptors, garbage, logs, metrics_page, private
 from overbook.machine.artifacts import opened
 from overbook.machine.banner import agent_lines, gateway_lines, scheduler_lines
 from overbook.machine.folders import ENVIRONMENTS, StateUnusable, owned, run_dir
@@ -152,9 +152,11 @@ def _run(
         async with metrics_page.shown(metrics), AsyncExitStack() as closing:
             await _until_signal(name, lambda: make(closing), grace, lines(log))
 
+    private.from_now_on()
     try:
         with owned(state_dir / "parts" / name):
             log = logs.configure(state_dir, name)
+            private.mend(state_dir)
             garbage.settle()
             descriptors.raise_limit()
             core_dumps.switch_off()

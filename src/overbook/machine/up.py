@@ -21,7 +21,7 @@ from overbook.client.control import ControlClient
 from overbook.client.http import JsonObject
 from overbook.gateway.errors import GatewayStartFailed
 from overbook.gateway.part import GatewayConfig, GatewayPart
-from overbook.machine import core_dumps, descriptors, garbage, logs
+from overbook.machine import core_dumps, descriptors, garbage, logs, private
 from overbook.machine.agents import AgentSettings, AgentSupervisor
 from overbook.machine.banner import dialled, up_lines
 from overbook.machine.first_server import FIRST_SERVER, said
@@ -54,9 +54,11 @@ class UpFailed(Exception):
 
 def run_up(options: UpOptions) -> int:
     """Run until SIGINT or SIGTERM. The exit code: 0 stopped as asked, 1 failed with the reason on stderr."""
+    private.from_now_on()
     try:
         with owned(options.state_dir):
             log_file = logs.configure(options.state_dir, "overbook")
+            private.mend(options.state_dir)
             garbage.settle()
             descriptors.raise_limit()
             core_dumps.switch_off()

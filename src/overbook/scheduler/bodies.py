@@ -340,8 +340,14 @@ class ServerCondition(TypedDict):
 class Address(TypedDict):
     """Where an inference server itself answers."""
 
-    rest: Annotated[str | None, Field(description="host:port; null while it is not known.")]
-    grpc: Annotated[str | None, Field(description="host:port; null while it is not known.")]
+    rest: Annotated[
+        str | None,
+        Field(description="unix:/path, host:port if attached; null while it is not known."),
+    ]
+    grpc: Annotated[
+        str | None,
+        Field(description="unix:/path, host:port if attached; null while it is not known."),
+    ]
 
 
 class ServerModels(TypedDict):

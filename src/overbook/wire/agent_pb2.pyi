@@ -468,7 +468,7 @@ class ServerAddress(_message.Message):
     INFER_FIELD_NUMBER: _builtins.int
     COUNTS_REQUESTS_FIELD_NUMBER: _builtins.int
     rest: _builtins.str
-    """"127.0.0.1:39001"; "" while the server is down"""
+    """"unix:/path" or "127.0.0.1:39001"; "" while the server is down"""
     grpc: _builtins.str
     epoch: _builtins.int
     """a new one after every start of the inference server"""

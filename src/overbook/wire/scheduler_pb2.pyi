@@ -364,7 +364,7 @@ class ServerReport(_message.Message):
     """why, when not ready"""
     pid: _builtins.int
     rest_address: _builtins.str
-    """host:port of the inference server"""
+    """of the inference server: unix:/path, or host:port"""
     grpc_address: _builtins.str
     @_builtins.property
     def foreign(self) -> _containers.RepeatedCompositeFieldContainer[Global___ForeignModel]:

@@ -12,6 +12,7 @@ import httpx
 from tritonclient.grpc import service_pb2 as pb
 
 from tests.e2e.differential.models import DATATYPES
+from tests.integration import own_doors
 
 SERVICE: Final = "/inference.GRPCInferenceService/"
 _SECONDS: Final = 30.0
@@ -84,14 +85,15 @@ Answer = dict[str, Any]
 
 
 class Door:
-    """One address that is asked. ``grpc_address``: where gRPC is, if it is another."""
+    """One address that is asked, `host:port` or `unix:/path`. ``grpc_address``: where gRPC is, if it is another."""
 
     def __init__(self, rest: str, grpc_address: str = "", *, http2: bool = False) -> None:
+        unix = rest.startswith("unix:")
+        socket = own_doors.path_of(rest) if unix else None
         self._http = httpx.Client(
-            base_url=f"http://{rest}",
+            base_url="http://localhost" if unix else f"http://{rest}",
             timeout=_SECONDS,
-            http1=not http2,
-            http2=http2,
+            transport=httpx.HTTPTransport(uds=socket, http1=not http2, http2=http2),
             # Nothing but what the case says.
             headers={"accept-encoding": "identity"},
         )

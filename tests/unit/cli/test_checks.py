@@ -11,7 +11,16 @@ from pathlib import Path
 import pytest
 
 from overbook.cli import checks
-from overbook.cli.checks import Check, Level, check_disk, check_envoy, check_python, check_running
+from overbook.cli.checks import (
+    Check,
+    Level,
+    check_disk,
+    check_envoy,
+    check_python,
+    check_running,
+    check_state,
+    check_user,
+)
 from tests.unit.cli.conftest import Overbook
 from tests.unit.client.fake_overbook import FakeOverbook
 
@@ -49,6 +58,39 @@ def test_disk_where_the_state_will_be(
     monkeypatch.setattr(shutil, "disk_usage", usage)
     assert check_disk(tmp_path / "not" / "yet").level is level
     assert asked == [tmp_path]
+
+
+@pytest.mark.parametrize(
+    ("mode", "level", "found"),
+    [
+        (None, Level.OK, "will be made, for its user alone"),
+        (0o700, Level.OK, "is for its user alone"),
+        (0o750, Level.WARN, "is open to others (mode 0750)"),
+    ],
+)
+def test_who_may_look_into_the_state_folder(
+    tmp_path: Path, mode: int | None, level: Level, found: str
+) -> None:
+    folder = tmp_path / "state"
+    if mode is not None:
+        folder.mkdir()
+        folder.chmod(mode)
+    check = check_state(folder)
+    assert (check.level, check.found) == (level, f"{folder} {found}")
+    assert check.advice == (f"run: chmod 700 {folder}" if level is Level.WARN else "")
+
+
+def test_a_state_folder_that_cannot_be_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    check = check_state(tmp_path / "file" / "state")
+    assert (check.level, "Not a directory" in check.found) == (Level.FAIL, True)
+
+
+def test_what_models_code_runs_as() -> None:
+    assert check_user(0).level is Level.WARN
+    assert "a user of its own" in check_user(0).advice
+    assert check_user(1000).level is Level.OK
+    assert "as this user (1000)" in check_user(1000).found
 
 
 @pytest.mark.parametrize(

@@ -356,6 +356,14 @@ def test_describe_server(overbook: Overbook, fake: FakeOverbook) -> None:
         "mlserver/0: REST 127.0.0.1:39001, gRPC 127.0.0.1:39002, process 4242, 256MiB without models"
         in text
     )
+    assert "mlserver/0: open: somebody else started it, " in described()
+    assert "whoever reaches 127.0.0.1:39001" in described()
+    started = server("mlserver")
+    started["status"]["replicas"][0]["address"] = {"rest": "unix:/r", "grpc": "unix:/g"}  # type: ignore[call-overload,index]
+    fake.add(started)
+    assert "mlserver/0: held in: nobody but Overbook's user reaches it" in described()
+    started["status"]["replicas"][0]["address"] = {"rest": None, "grpc": None}  # type: ignore[call-overload,index]
+    assert "held in" not in described()
 
 
 def test_events(overbook: Overbook, fake: FakeOverbook) -> None:

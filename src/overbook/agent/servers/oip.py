@@ -26,6 +26,7 @@ from overbook.agent.servers.protocol import (
     ServerUnreachable,
 )
 from overbook.wire import oip_pb2
+from overbook.wire.http_clients import http_session
 
 _LIVE: Final = "/v2/health/live"
 _SERVICE: Final = "/inference.GRPCInferenceService/"
@@ -71,7 +72,8 @@ class OipClient:
     def __init__(self, addresses: Addresses) -> None:
         self._addresses = addresses
         self._channel = grpc.aio.insecure_channel(addresses.grpc, options=_OPTIONS)
-        self._http = aiohttp.ClientSession()
+        places = {addresses.rest, addresses.infer, addresses.metrics} - {""}
+        self._http = {address: http_session(address) for address in places}
 
     async def __aenter__(self) -> Self:
         return self
@@ -86,10 +88,11 @@ class OipClient:
 
     async def close(self) -> None:
         await self._channel.close()
-        await self._http.close()
+        for each in self._http.values():
+            await each.close()
 
     async def live_rest(self, *, timeout: float) -> bool:
-        """At all of its HTTP ports."""
+        """Wherever it speaks HTTP."""
         ports = filter(None, (self._addresses.rest, self._addresses.infer))
         try:
             return all([(await self._get(at, _LIVE, timeout))[0] == HTTPStatus.OK for at in ports])
@@ -198,21 +201,22 @@ class OipClient:
 
     async def metrics(self, *, most: int, timeout: float) -> tuple[bytes, bool]:
         """What it measures, up to ``most`` bytes, and whether that is all. Raises ServerUnreachable."""
-        url = f"http://{self._addresses.metrics}/metrics"
+        where = self._addresses.metrics
+        within = aiohttp.ClientTimeout(timeout)
         try:
-            async with self._http.get(url, timeout=aiohttp.ClientTimeout(timeout)) as reply:
+            async with self._http[where].get("/metrics", timeout=within) as reply:
                 if reply.status == HTTPStatus.OK:
                     return await read_up_to(reply, most)
                 told = f"HTTP {reply.status}"
         except (aiohttp.ClientError, TimeoutError) as error:
             told = f"{type(error).__name__} after at most {timeout:g} s"
-        raise ServerUnreachable(f"metrics of {self._addresses.metrics}: {told}")
+        raise ServerUnreachable(f"metrics of {where}: {told}")
 
     async def _get(self, address: str, path: str, timeout: float) -> tuple[int, bytes]:
         """Status and body. Raises ServerUnreachable."""
-        url = f"http://{address}{path}"
+        within = aiohttp.ClientTimeout(timeout)
         try:
-            async with self._http.get(url, timeout=aiohttp.ClientTimeout(timeout)) as reply:
+            async with self._http[address].get(path, timeout=within) as reply:
                 return reply.status, await reply.read()
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ServerUnreachable(

@@ -84,9 +84,9 @@ class PreparedModel:
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where the data plane reaches the server, ``host:port``.
+    """Where the data plane reaches the server: ``unix:/path``, or ``host:port`` where others started it.
 
-    ``metrics``: where it shows what it measures; empty when that is none of these ports.
+    ``metrics``: where it shows what it measures; empty when that is at none of these.
     ``infer``: an endpoint for gateways that answers unary inference of both protocols over HTTP/1.1, quicker
     than the others do; empty when the server has none. A server that has one marks the answers that no model gave
     (x-overbook-unanswered).

@@ -15,6 +15,7 @@ import grpc
 
 from overbook.gateway.oip.errors import NotAvailable
 from overbook.gateway.oip.ports import ServerAddress
+from overbook.wire.http_clients import http_session
 
 _SECONDS: Final = 10.0
 _OK: Final = 200
@@ -46,13 +47,11 @@ class OverRest:
 
     async def ask(self, where: ServerAddress) -> Reply:
         """Raises NotAvailable."""
-        address = f"http://{where.rest}{self.path}"
-        timeout = aiohttp.ClientTimeout(_SECONDS)
         try:
             async with (
-                aiohttp.ClientSession(timeout=timeout) as session,
+                http_session(where.rest, timeout=_SECONDS) as session,
                 session.request(
-                    self.method, address, data=self.body, headers={"content-type": _JSON}
+                    self.method, self.path, data=self.body, headers={"content-type": _JSON}
                 ) as reply,
             ):
                 body = await reply.read()

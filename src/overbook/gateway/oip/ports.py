@@ -38,7 +38,7 @@ class CatalogueView(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ServerAddress:
-    """Where an inference server is, "host:port"."""
+    """Where an inference server is, "unix:/path" or "host:port"."""
 
     rest: str
     grpc: str

@@ -17,6 +17,7 @@ from overbook.gateway.oip.answers import Answers
 from overbook.gateway.oip.errors import NoSuchCall, NotAvailable
 from overbook.gateway.oip.ports import ServerAddress, ServersView
 from overbook.gateway.oip.surface import TRITON
+from overbook.wire.http_clients import http_session
 
 _SECONDS: Final = 10.0
 _METHOD: Final = "/inference.GRPCInferenceService/ModelStatistics"
@@ -111,11 +112,10 @@ def _zero(name: str, version: str) -> dict[str, object]:
 
 async def _get(address: str, path: str) -> dict[str, Any] | None:
     """None: the server does not have the model now. Raises NotAvailable."""
-    timeout = aiohttp.ClientTimeout(_SECONDS)
     try:
         async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
-            session.get(f"http://{address}{path}") as reply,
+            http_session(address, timeout=_SECONDS) as session,
+            session.get(path) as reply,
         ):
             found: dict[str, Any] | None = await reply.json() if reply.ok else None
             return found

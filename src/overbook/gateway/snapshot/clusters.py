@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Final
 
 from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2
-from envoy.config.core.v3 import protocol_pb2
+from envoy.config.core.v3 import address_pb2, protocol_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2
 from envoy.extensions.filters.http.lua.v3 import lua_pb2
 from envoy.extensions.filters.http.upstream_codec.v3 import upstream_codec_pb2
@@ -31,6 +31,8 @@ from overbook.gateway.snapshot.names import (
 from overbook.manifests.names import MAX_NAME
 
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+# As gRPC writes the address of a Unix socket.
+_UNIX: Final = "unix:"
 _CONNECT_SECONDS: Final = 2
 # Shorter than the 5 s after which an unknown server may hang up: else requests meet closing connections.
 _SHORT_IDLE_SECONDS: Final = 4
@@ -46,7 +48,7 @@ _H2_WINDOW: Final = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where and how an inference server is asked. ``address``: "host:port".
+    """Where and how an inference server is asked. ``address``: "unix:/path" or "host:port".
 
     ``http2``: what it speaks, else HTTP/1.1, in which gRPC has its status in trailers.
     ``keeps_connections``: it never closes an idle connection before Envoy does.
@@ -70,10 +72,7 @@ class Fallback:
 
 
 def place(*, name: str, model: str, endpoint: Endpoint, fallback: Fallback) -> cluster_pb2.Cluster:
-    """The cluster of one place. Raises ValueError when the endpoint's address has no port."""
-    host, _, port = endpoint.address.rpartition(":")
-    if not host or not port.isdigit():
-        raise ValueError(f"address {endpoint.address!r}: expected host:port")
+    """The cluster of one place. Raises ValueError when the endpoint's address is none."""
     idle = _LONG_IDLE_SECONDS if endpoint.keeps_connections else _SHORT_IDLE_SECONDS
     cluster = cluster_pb2.Cluster()
     script = "" if endpoint.marks_unanswered else fallback.unanswered
@@ -87,10 +86,21 @@ def place(*, name: str, model: str, endpoint: Endpoint, fallback: Fallback) -> c
     if (counted := stat_name(name)) != name:
         cluster.alt_stat_name = counted
     cluster.load_assignment.cluster_name = name
-    where = cluster.load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address
-    where.address = host.strip("[]")
-    where.port_value = int(port)
+    server = cluster.load_assignment.endpoints[0].lb_endpoints[0].endpoint
+    _put_address(server.address, endpoint.address)
     return cluster
+
+
+def _put_address(into: address_pb2.Address, address: str) -> None:
+    path = address.removeprefix(_UNIX)
+    if path != address:
+        into.pipe.path = path
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise ValueError(f"address {address!r}: expected unix:/path or host:port")
+    into.socket_address.address = host.strip("[]")
+    into.socket_address.port_value = int(port)
 
 
 def mark(name: str) -> cluster_pb2.Cluster:

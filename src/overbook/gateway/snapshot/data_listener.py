@@ -106,7 +106,9 @@ def _identified() -> dict[str, Json]:
 
 
 def _failures(path: str) -> Json:
-    """The log of requests that were answered with an error. One that is answered costs nothing here."""
+    """The log of requests that were answered with an error. One that is answered costs nothing here. Of what clients
+    chose no more stands there than tells what it was: they would write 60 KB with each.
+    """
     # Of what is not gRPC that filter would make a status.
     failed = replies.every(
         replies.is_grpc(True), {"grpc_status_filter": {"statuses": ["OK"], "exclude": True}}
@@ -120,10 +122,10 @@ def _failures(path: str) -> Json:
             "log_format": {
                 "json_format": {
                     "time": "%START_TIME%",
-                    "id": "%REQ(X-REQUEST-ID)%",
-                    "method": "%REQ(:METHOD)%",
-                    "path": "%REQ(:PATH)%",
-                    "model": f"%REQ({names.MODEL_HEADER})%",
+                    "id": "%REQ(X-REQUEST-ID):200%",
+                    "method": "%REQ(:METHOD):20%",
+                    "path": "%REQ(:PATH):1000%",
+                    "model": f"%REQ({names.MODEL_HEADER}):300%",
                     "status": "%RESPONSE_CODE%",
                     "grpc": "%GRPC_STATUS%",
                     "why": "%RESPONSE_CODE_DETAILS%",

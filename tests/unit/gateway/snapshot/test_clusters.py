@@ -31,6 +31,18 @@ def test_the_server_comes_first_and_the_cold_listener_second() -> None:
     assert cluster.name == cluster.load_assignment.cluster_name == "rest/iris/0"
 
 
+def test_a_server_at_a_unix_socket_is_reached_by_its_path() -> None:
+    cluster = clusters.place(
+        name="rest/iris/0",
+        model="iris",
+        endpoint=_http1("unix:/run/grpc:1"),
+        fallback=Fallback(),
+    )
+    where = cluster.load_assignment.endpoints[0].lb_endpoints[0].endpoint.address
+    assert where.pipe.path == "/run/grpc:1"
+    assert not where.HasField("socket_address")
+
+
 def test_one_cluster_does_not_change_another() -> None:
     """They are copies of one template."""
     made = [

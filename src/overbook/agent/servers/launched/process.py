@@ -16,7 +16,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,9 +24,12 @@ from typing import Final
 import psutil
 
 from overbook.agent.servers.launched.descent import MARK, Descent
+from overbook.agent.servers.launched.temporary import made_temporary, remove_temporary
 from overbook.agent.servers.protocol import ProcessMemory, ServerStartFailed
 
 PARENT_FD_FLAG: Final = "--parent-fd"
+# What it makes is for this user alone: files, sockets, shared memory.
+PRIVATE: Final = 0o077
 _TAIL_BYTES: Final = 16 * 1024
 _TAIL_LINES: Final = 5
 _KILLED_SECONDS: Final = 10.0
@@ -70,6 +73,7 @@ class ServerProcess:
             raise ServerStartFailed(f"process {self.pid} is already running; stop it first")
         await asyncio.to_thread(end_recorded, self.spec.record)
         log = _opened(self.spec.folder, self.spec.log)
+        temporary = await asyncio.to_thread(made_temporary, self.spec.folder)
         readable, self._pipe = os.pipe()
         self._descent = Descent.fresh()
         try:
@@ -81,9 +85,10 @@ class ServerProcess:
                 stdout=log,
                 stderr=log,
                 cwd=self.spec.folder,
-                env=dict(self.spec.environment) | {MARK: self._descent.mark},
+                env={**self.spec.environment, **temporary, MARK: self._descent.mark},
                 pass_fds=(readable,),
                 start_new_session=True,
+                umask=PRIVATE,
             )
         except OSError as error:
             self._close_pipe()
@@ -145,6 +150,7 @@ class ServerProcess:
         _kill_group(pid)
         self._close_pipe()
         await asyncio.to_thread(self._descent.end)
+        await asyncio.to_thread(remove_temporary, self.spec.folder)
         self.spec.record.unlink(missing_ok=True)
 
     def _close_pipe(self) -> None:
@@ -232,15 +238,6 @@ def tail(log: Path) -> str:
     return " | ".join(lines[-_TAIL_LINES:]) or "(its log is empty)"
 
 
-def server_environment(inherited: Mapping[str, str], drop: Sequence[str]) -> dict[str, str]:
-    """The parent's environment without what would steer the child by accident.
-
-    ``drop``: prefixes of names, beside those of Python itself.
-    """
-    prefixes = ("PYTHON", "VIRTUAL_ENV", "CONDA_", *drop)
-    return {key: value for key, value in inherited.items() if not key.startswith(prefixes)}
-
-
 def _record(path: Path, pid: int, mark: str) -> None:
     try:
         created = psutil.Process(pid).create_time()
@@ -265,7 +262,7 @@ def _opened(folder: Path, log: Path) -> int:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         log.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ServerStartFailed(
             f"cannot write {log}: {error}; make room, or remove what is in its place"

@@ -1,4 +1,4 @@
-"""An inference server that this agent started: its process, its ports, its control client, until it is live.
+"""An inference server that this agent started: its process, its sockets, its control client, until it is live.
 
 What a kind of server does beyond that (its command, its folders, its models) is its adapter's.
 """
@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from overbook.agent.servers.launched.ports import GuardedPort
 from overbook.agent.servers.launched.process import ProcessSpec, ServerProcess
+from overbook.agent.servers.launched.sockets import ServerSockets
 from overbook.agent.servers.oip import OipClient
 from overbook.agent.servers.protocol import (
     Addresses,
@@ -29,32 +29,20 @@ _PROBE_SECONDS: Final = 2.0
 class LaunchedServer:
     """What adapters of started servers share. ``title`` is the server's name in messages.
 
-    ``specify`` makes the process' description, given where it is to listen. The rest: see `Addresses`.
+    ``specify`` makes the process' description, given where it is to listen.
     """
 
     def __init__(
-        self,
-        title: str,
-        host: str,
-        specify: Callable[[Addresses], ProcessSpec],
-        *,
-        infer_port: bool = False,
-        metrics_port: bool = False,
+        self, title: str, sockets: ServerSockets, specify: Callable[[Addresses], ProcessSpec]
     ) -> None:
         self._title = title
-        self._host = host
-        self._specify = specify
-        self._ports = [GuardedPort(host) for _ in range(2 + infer_port + metrics_port)]
-        self._infer_port = infer_port
-        self.addresses = self._numbered()
-        self._process = ServerProcess(specify(self.addresses))
+        self._sockets = sockets
+        self._process = ServerProcess(specify(sockets.addresses))
         self._client: OipClient | None = None
-        self._tried = False
 
-    def _numbered(self) -> Addresses:
-        rest, grpc, *more = (f"{self._host}:{port.number}" for port in self._ports)
-        infer = more.pop(0) if self._infer_port else ""
-        return Addresses(rest, grpc, infer, more[0] if more else "")
+    @property
+    def addresses(self) -> Addresses:
+        return self._sockets.addresses
 
     @property
     def pid(self) -> int | None:
@@ -68,18 +56,15 @@ class LaunchedServer:
         return self._client
 
     async def start(self, *, timeout: float) -> None:
-        """Return once it is live over both protocols. Raises ServerStartFailed.
-
-        Ports that somebody has taken since an earlier start are replaced by others.
-        """
+        """Return once it is live over both protocols. Raises ServerStartFailed."""
         await self._disconnect()
-        if self._tried:
-            self._replace_taken()
-        self._tried = True
+        if self.pid is None:
+            await asyncio.to_thread(self._sockets.prepare)
         await self._process.start()
         client = OipClient(self.addresses)
         try:
             await asyncio.wait_for(self._until_live(client), timeout)
+            await asyncio.to_thread(self._sockets.close)
         except TimeoutError:
             reason = f"not live after {timeout:g} s; its log ends: {self._process.log_tail()}"
             await self._give_up(client)
@@ -94,10 +79,9 @@ class LaunchedServer:
         await self._process.stop(grace=grace)
 
     async def close(self) -> None:
-        """Stop at once and let go of the ports."""
+        """Stop at once; its sockets go."""
         await self.stop(grace=0)
-        for port in self._ports:
-            port.close()
+        await asyncio.to_thread(self._sockets.remove)
 
     async def wait_exit(self) -> int:
         return await self._process.wait_exit()
@@ -113,15 +97,6 @@ class LaunchedServer:
 
     async def memory(self) -> ProcessMemory:
         return await self._process.memory()
-
-    def _replace_taken(self) -> None:
-        for place, port in enumerate(self._ports):
-            if port.taken:
-                self._ports[place] = GuardedPort(self._host)
-                port.close()
-        if self._numbered() != self.addresses:
-            self.addresses = self._numbered()
-            self._process.spec = self._specify(self.addresses)
 
     async def _disconnect(self) -> None:
         client, self._client = self._client, None

@@ -7,7 +7,7 @@ No retries here.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
@@ -17,6 +17,7 @@ import aiohttp
 from overbook.agent.servers.bounded import read_up_to
 from overbook.agent.servers.oip import one_line
 from overbook.agent.servers.protocol import Exposition, ModelRejected, ServerUnreachable
+from overbook.wire.http_clients import http_session
 
 # For which a request that was let through and has not arrived is waited for.
 _MISSING_SECONDS: Final = 1.0
@@ -39,12 +40,12 @@ class Done:
 
 
 class RestRepository:
-    """``address``: gives HOST:PORT. Make it inside the event loop that uses it; `close` it when done with it."""
+    """``address``: of its `infer`. Make it inside the event loop that uses it; `close` it when done with it."""
 
-    def __init__(self, address: Callable[[], str]) -> None:
+    def __init__(self, address: str) -> None:
         self._address = address
         # A load takes long and any number may run: no bound here.
-        self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        self._http = http_session(address, limit=0)
 
     async def close(self) -> None:
         await self._http.close()
@@ -66,14 +67,14 @@ class RestRepository:
 
     async def metrics(self, *, timeout: float) -> Exposition:
         """What the models that are loaded measure. Raises ServerUnreachable."""
-        url = f"http://{self._address()}/v2/repository/metrics"
+        url = "/v2/repository/metrics"
         try:
             async with self._http.post(url, timeout=aiohttp.ClientTimeout(timeout)) as reply:
                 text, _ = await read_up_to(reply, _MOST_METRICS)
             return exposition(json.loads(text)["models"])
         except (TimeoutError, aiohttp.ClientError, ValueError, LookupError) as error:
             said = f"{type(error).__name__}: {one_line(str(error))}"
-            raise ServerUnreachable(f"metrics at {self._address()}: {said}") from error
+            raise ServerUnreachable(f"metrics at {self._address}: {said}") from error
 
     async def settle(self, name: str, passed: Mapping[str, int], *, timeout: float) -> None:
         """Until nothing of the model is in flight there. Raises ServerUnreachable, ModelRejected."""
@@ -110,7 +111,7 @@ class RestRepository:
         return int(text) if text.isdigit() else None
 
     async def _text(self, what: str, timeout: float) -> bytes:
-        url = f"http://{self._address()}/v2/repository/{what}"
+        url = f"/v2/repository/{what}"
         try:
             async with self._http.post(url, timeout=aiohttp.ClientTimeout(timeout)) as reply:
                 return await reply.read() if reply.status == HTTPStatus.OK else b""
@@ -120,7 +121,7 @@ class RestRepository:
     async def _call(
         self, name: str, action: str, timeout: float, body: Mapping[str, object] | None = None
     ) -> tuple[int, str]:
-        url = f"http://{self._address()}/v2/repository/models/{name}/{action}"
+        url = f"/v2/repository/models/{name}/{action}"
         try:
             async with self._http.post(
                 url, json=body, timeout=aiohttp.ClientTimeout(timeout)
@@ -130,7 +131,7 @@ class RestRepository:
             raise ServerUnreachable(f"{name}: no answer within {timeout:g} s") from error
         except aiohttp.ClientError as error:
             said = f"{type(error).__name__}: {one_line(str(error))}"
-            raise ServerUnreachable(f"{name}: {action} at {self._address()}: {said}") from error
+            raise ServerUnreachable(f"{name}: {action} at {self._address}: {said}") from error
 
 
 def exposition(models: Mapping[str, Mapping[str, Any]]) -> Exposition:

@@ -16,8 +16,10 @@ from typing import Final
 
 from overbook.agent.deaths import Calls
 from overbook.agent.looking import looked
-from overbook.agent.servers.launched.process import ProcessSpec, server_environment
+from overbook.agent.servers.launched.environment import server_environment
+from overbook.agent.servers.launched.process import ProcessSpec
 from overbook.agent.servers.launched.server import LaunchedServer, tuned
+from overbook.agent.servers.launched.sockets import ServerSockets
 from overbook.agent.servers.mlserver import calls, requirements, settings
 from overbook.agent.servers.mlserver.repository import RestRepository
 from overbook.agent.servers.mlserver.weighing_room import WeighingRoom
@@ -65,7 +67,6 @@ class MlserverConfig:
     python: Path
     plugin: Path
     state: Path
-    host: str = "127.0.0.1"
     threads: int = 0
     extras: frozenset[str] | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -87,11 +88,10 @@ class MlserverServer:
         self._calls = config.state / _FOLDER / calls.FILE
         self._launched = LaunchedServer(
             "MLServer",
-            config.host,
+            ServerSockets(config.state, infer=True),
             lambda addresses: _process_spec(config, addresses),
-            infer_port=True,
         )
-        self._repository = RestRepository(lambda: self._launched.addresses.infer)
+        self._repository = RestRepository(self._launched.addresses.infer)
         self._room = WeighingRoom(
             command=(str(config.python), "-m", "overbook_mlserver.weighing"),
             environment=_environment(config),
@@ -120,7 +120,7 @@ class MlserverServer:
         await self._launched.stop(grace=grace)
 
     async def close(self) -> None:
-        """Stop at once and let go of the ports."""
+        """Stop at once; its sockets go."""
         await self._room.close()
         await self._launched.close()
         await self._repository.close()
@@ -266,13 +266,10 @@ class MlserverServer:
 
 def _process_spec(config: MlserverConfig, addresses: Addresses) -> ProcessSpec:
     folder = config.state / _FOLDER
-    rest, grpc, infer = (
-        address.rpartition(":")[2] for address in (addresses.rest, addresses.grpc, addresses.infer)
-    )
     return ProcessSpec(
         command=(
-            *(str(config.python), "-m", "overbook_mlserver", "--host", config.host),
-            *("--rest-port", rest, "--grpc-port", grpc, "--gateway-port", infer),
+            *(str(config.python), "-m", "overbook_mlserver"),
+            *("--rest", addresses.rest, "--grpc", addresses.grpc, "--infer", addresses.infer),
             *("--models", str(config.state / "models"), "--state", str(folder)),
         ),
         environment=_environment(config),
@@ -283,8 +280,7 @@ def _process_spec(config: MlserverConfig, addresses: Addresses) -> ProcessSpec:
 
 
 def _environment(config: MlserverConfig) -> dict[str, str]:
-    # MLServer reads MLSERVER_* of its own accord, also as defaults of every model.
-    environment = tuned(server_environment(os.environ, drop=("MLSERVER_",)), config.threads)
+    environment = tuned(server_environment(os.environ), config.threads)
     made = environment | {
         "PYTHONPATH": str(config.plugin),
         "PYTHONUNBUFFERED": "1",

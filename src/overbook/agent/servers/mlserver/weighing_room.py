@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from overbook.agent.servers.launched.descent import MARK, Descent
-from overbook.agent.servers.launched.process import PARENT_FD_FLAG
+from overbook.agent.servers.launched.process import PARENT_FD_FLAG, PRIVATE
+from overbook.agent.servers.launched.temporary import made_temporary, remove_temporary
 from overbook.agent.servers.oip import one_line
-from overbook.agent.servers.protocol import WeighingFailed, Weight
+from overbook.agent.servers.protocol import ServerStartFailed, WeighingFailed, Weight
 
 # Seconds without anything to weigh, after which the process ends.
 IDLE: Final = 20.0
@@ -84,7 +85,7 @@ class WeighingRoom:
         except TimeoutError:
             await self.close()
             raise WeighingFailed("the process in which it was weighed did not answer") from None
-        except OSError as error:
+        except (OSError, ServerStartFailed) as error:
             raise WeighingFailed(f"the process in which models are weighed: {error}") from error
         finally:
             self._asked.pop(number, None)
@@ -108,6 +109,7 @@ class WeighingRoom:
             # What a model left there may hold what is listened to.
             await asyncio.to_thread(self._descent.end)
             await asyncio.wait({listening})
+        await asyncio.to_thread(remove_temporary, self._folder)
 
     def _hang_up(self) -> None:
         """Its input ends, and so does it."""
@@ -132,10 +134,11 @@ class WeighingRoom:
 
     async def _start(self) -> asyncio.subprocess.Process:
         self._folder.mkdir(parents=True, exist_ok=True)
+        temporary = await asyncio.to_thread(made_temporary, self._folder)
         readable, self._pipe = os.pipe()
         self._descent = Descent.fresh()
         log = os.open(
-            self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC | os.O_CLOEXEC, 0o644
+            self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC | os.O_CLOEXEC, 0o600
         )
         try:
             return await asyncio.create_subprocess_exec(
@@ -146,10 +149,11 @@ class WeighingRoom:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
                 cwd=self._folder,
-                env={**self._environment, MARK: self._descent.mark},
+                env={**self._environment, **temporary, MARK: self._descent.mark},
                 pass_fds=(readable,),
                 limit=_LONGEST_LINE,
                 start_new_session=True,
+                umask=PRIVATE,
             )
         finally:
             os.close(readable)

@@ -29,8 +29,10 @@ from pathlib import Path
 from typing import Final
 
 from overbook.agent.looking import looked
-from overbook.agent.servers.launched.process import ProcessSpec, server_environment
+from overbook.agent.servers.launched.environment import server_environment
+from overbook.agent.servers.launched.process import ProcessSpec
 from overbook.agent.servers.launched.server import LaunchedServer, emptied, tuned
+from overbook.agent.servers.launched.sockets import ServerSockets
 from overbook.agent.servers.oip import OipClient
 from overbook.agent.servers.protocol import (
     Addresses,
@@ -82,7 +84,6 @@ class TritonConfig:
     python: Path
     plugin: Path
     state: Path
-    host: str = "127.0.0.1"
     threads: int = 0
     extras: frozenset[str] = frozenset()
     warn: Warn = unheard
@@ -101,9 +102,8 @@ class TritonServer(Unweighed):
         self._versions = Versions(config.python.parent.parent)
         self._launched = LaunchedServer(
             "Triton",
-            config.host,
+            ServerSockets(config.state, metrics=True),
             lambda addresses: _process_spec(config, addresses),
-            metrics_port=True,
         )
         self._watch = stubs.StubWatch(self._on_lost)
         self._burials: dict[str, asyncio.Task[None]] = {}
@@ -134,7 +134,7 @@ class TritonServer(Unweighed):
         stubs.remove_left(self._segments)
 
     async def close(self) -> None:
-        """Stop at once and let go of the ports."""
+        """Stop at once; its sockets go."""
         await self.stop(grace=0)
         await self._launched.close()
 
@@ -292,6 +292,8 @@ class TritonServer(Unweighed):
             raise ModelRejected(f"Triton refused {name}: {told}") from error
         finally:
             calling.cancel()
+        # Before the first request.
+        await asyncio.to_thread(stubs.close_to_others, self._segments)
 
     async def _find(self, name: str) -> frozenset[stubs.Stub]:
         pid = self.pid
@@ -386,13 +388,11 @@ def _segments(config: TritonConfig) -> str:
 def _process_spec(config: TritonConfig, addresses: Addresses) -> ProcessSpec:
     return ProcessSpec(
         command=(
-            *(str(config.python), "-m", "overbook_triton", "--host", config.host),
-            *("--rest-port", addresses.rest.rpartition(":")[2]),
-            *("--grpc-port", addresses.grpc.rpartition(":")[2]),
-            *("--metrics-port", addresses.metrics.rpartition(":")[2]),
+            *(str(config.python), "-m", "overbook_triton"),
+            *("--rest", addresses.rest, "--grpc", addresses.grpc, "--metrics", addresses.metrics),
             *("--models", _REPOSITORY, "--segments", _segments(config)),
         ),
-        environment=tuned(server_environment(os.environ, drop=("TRITON",)), config.threads)
+        environment=tuned(server_environment(os.environ), config.threads)
         | {"PYTHONPATH": str(config.plugin)},
         folder=config.state / "server",
         log=config.log or config.state / "server.log",

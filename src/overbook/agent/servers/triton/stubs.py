@@ -110,6 +110,15 @@ def remove_segments(stubs: Iterable[Stub]) -> None:
         (_SEGMENTS / stub.segment).unlink(missing_ok=True)
 
 
+def close_to_others(prefix: str) -> None:
+    """Nobody but this user may look into the shared memory of this server: it is made readable for everybody, whatever
+    the process' umask, and requests' tensors pass through it. Blocks, briefly.
+    """
+    for path in _SEGMENTS.glob(f"{prefix}*"):
+        with contextlib.suppress(FileNotFoundError):
+            path.chmod(0o600)
+
+
 def remove_left(prefix: str) -> None:
     """The shared memory that a server which is gone left behind, all of it. Blocks, briefly."""
     for path in _SEGMENTS.glob(f"{prefix}*"):

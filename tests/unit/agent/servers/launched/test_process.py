@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,12 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from overbook.agent.servers.launched.ports import GuardedPort
 from overbook.agent.servers.launched.process import (
     ProcessSpec,
     ServerProcess,
     end_recorded,
-    server_environment,
     tail,
     tree_memory,
 )
@@ -153,25 +150,6 @@ def test_tail_of_what_is_not_there(tmp_path: Path) -> None:
     assert tail(tmp_path / "empty") == "(its log is empty)"
 
 
-def test_environment_drops_what_would_steer_the_child() -> None:
-    given = {"PATH": "/bin", "PYTHONPATH": "x", "VIRTUAL_ENV": "y", "MLSERVER_DEBUG": "1"}
-    assert server_environment(given, ("MLSERVER_",)) == {"PATH": "/bin"}
-
-
-def test_a_guarded_port_can_be_listened_on_by_the_server_alone() -> None:
-    port = GuardedPort("127.0.0.1")
-    listen = (
-        "import socket; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1);"
-        f" s.bind(('127.0.0.1', {port.number})); s.listen()"
-    )
-    for _ in range(2):
-        subprocess.run([sys.executable, "-S", "-c", listen], check=True)
-    others = [GuardedPort("127.0.0.1") for _ in range(50)]
-    assert port.number not in {other.number for other in others}
-    for other in (port, *others):
-        other.close()
-
-
 # A mapped file stands for a library: one that no other process has, which would share in it. The ballast comes from the
 # kernel, not from an allocator that may have had some left.
 _LIBRARY = 5_000_000
@@ -234,15 +212,3 @@ def running(pid: int) -> psutil.Process | None:
         return process if process.status() != psutil.STATUS_ZOMBIE else None
     except psutil.NoSuchProcess:
         return None
-
-
-def test_a_guarded_port_tells_when_somebody_else_listens_at_it() -> None:
-    port = GuardedPort("127.0.0.1")
-    assert not port.taken
-    with socket.socket() as other:
-        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        other.bind(("127.0.0.1", port.number))
-        other.listen()
-        assert port.taken
-    assert not port.taken
-    port.close()

@@ -14,10 +14,8 @@ from overbook_mlserver import guard, pools
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="overbook_mlserver")
-    parser.add_argument("--host", required=True)
-    parser.add_argument("--rest-port", type=int, required=True)
-    parser.add_argument("--grpc-port", type=int, required=True)
-    parser.add_argument("--gateway-port", type=int, required=True)
+    for interface in ("rest", "grpc", "infer"):
+        parser.add_argument(f"--{interface}", required=True, help="unix:/path or host:port")
     parser.add_argument("--models", required=True, help="folder of NAME/model-settings.json")
     parser.add_argument("--state", required=True, help="working folder of this process alone")
     parser.add_argument("--max-message-bytes", type=int, default=256 * 1024 * 1024)
@@ -29,6 +27,7 @@ def main() -> None:
     arguments = _arguments()
     # Models' folders are shared and read-only to us: their code must not grow a __pycache__ there.
     sys.dont_write_bytecode = True
+    guard.no_new_privileges()
     if arguments.parent_fd is not None:
         guard.exit_with_parent(arguments.parent_fd)
     pools.watch(arguments.state)
@@ -37,10 +36,9 @@ def main() -> None:
 
     server.run(
         server.Options(
-            host=arguments.host,
-            rest_port=arguments.rest_port,
-            grpc_port=arguments.grpc_port,
-            gateway_port=arguments.gateway_port,
+            rest=arguments.rest,
+            grpc=arguments.grpc,
+            infer=arguments.infer,
             models=arguments.models,
             state=arguments.state,
             max_message_bytes=arguments.max_message_bytes,

@@ -21,7 +21,7 @@ import contextlib
 import functools
 import re
 import urllib.parse
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -82,7 +82,7 @@ class ShortWay(Protocol):
 
 
 class GatewayEndpoint(uvicorn.Server):
-    """Serves one port until `stop`. ``app``: MLServer's REST application."""
+    """Serves until `stop`. ``app``: MLServer's REST application. ``listening``: of uvicorn's configuration."""
 
     def __init__(
         self,
@@ -92,8 +92,7 @@ class GatewayEndpoint(uvicorn.Server):
         traffic: Traffic,
         activity: Activity,
         *,
-        host: str,
-        port: int,
+        listening: Mapping[str, Any],
         keep_alive: int,
     ) -> None:
         super().__init__(
@@ -106,8 +105,7 @@ class GatewayEndpoint(uvicorn.Server):
                     traffic=traffic,
                     activity=activity,
                 ),
-                host=host,
-                port=port,
+                **listening,
                 timeout_keep_alive=keep_alive,
                 access_log=False,
                 # The other port's server has set up logging, and runs the application's lifespan.

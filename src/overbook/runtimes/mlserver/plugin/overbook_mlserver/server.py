@@ -40,6 +40,7 @@ from overbook_mlserver.failures import Failures  # noqa: E402
 from overbook_mlserver.gateway_endpoint import GatewayEndpoint  # noqa: E402
 from overbook_mlserver.grpc_infer import GrpcInfer  # noqa: E402
 from overbook_mlserver.json_bodies import JsonBodies  # noqa: E402
+from overbook_mlserver.listening import listening  # noqa: E402
 from overbook_mlserver.marking_servicer import MarkingServicer  # noqa: E402
 from overbook_mlserver.one_at_a_time import OneAtATime  # noqa: E402
 from overbook_mlserver.predictions import Predictions  # noqa: E402
@@ -62,17 +63,18 @@ _SWITCH_SECONDS = 0.0005
 
 @dataclass(frozen=True)
 class Options:
-    host: str
-    rest_port: int
-    grpc_port: int
-    gateway_port: int
+    """``rest``, ``grpc``, ``infer``: where each is to listen, unix:/path or host:port."""
+
+    rest: str
+    grpc: str
+    infer: str
     models: str
     state: str
     max_message_bytes: int
 
 
 class OverbookServer(mlserver.server.MLServer):
-    def __init__(self, settings: Settings, gateway_port: int) -> None:
+    def __init__(self, settings: Settings, infer: str) -> None:
         self._one_at_a_time = OneAtATime()
         self._short_loads = ShortLoads(self._one_at_a_time.typical)
         self._activity = Activity()
@@ -106,9 +108,9 @@ class OverbookServer(mlserver.server.MLServer):
         self._traffic = Traffic()
         streams = Streams(self._traffic, self._books, self._data_plane.infer_stream)
         self._data_plane.infer_stream = streams.infer_stream
-        self._gateway_endpoint = self._create_gateway_endpoint(gateway_port)
+        self._gateway_endpoint = self._create_gateway_endpoint(infer)
 
-    def _create_gateway_endpoint(self, port: int) -> GatewayEndpoint:
+    def _create_gateway_endpoint(self, address: str) -> GatewayEndpoint:
         app = self._rest_server._app
         servicer = MarkingServicer(
             self._activity, self._data_plane, self._model_repository_handlers
@@ -131,8 +133,7 @@ class OverbookServer(mlserver.server.MLServer):
             self._one_at_a_time,
             traffic,
             self._activity,
-            host=self._settings.host,
-            port=port,
+            listening=listening(address),
             keep_alive=_KEEP_ALIVE_SECONDS,
         )
 
@@ -208,26 +209,29 @@ def run(options: Options) -> None:
     # What is imported now lives as long as the process: the collector need not walk it after unloads.
     gc.collect()
     gc.freeze()
-    asyncio.run(_serve(_settings(options), options.gateway_port))
+    asyncio.run(_serve(_settings(options), options.infer))
     # Nothing is left to save, and tearing down the imported frameworks would take another second.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
 
 
-async def _serve(settings: Settings, gateway_port: int) -> None:
-    server = OverbookServer(settings, gateway_port)
+async def _serve(settings: Settings, infer: str) -> None:
+    server = OverbookServer(settings, infer)
     for handler in logging.getLogger("mlserver").handlers:
         handler.addFilter(_Expected())
     await server.start([])
 
 
 def _settings(options: Options) -> Settings:
+    # MLServer puts the two of them together again, also where they are the path of a Unix socket.
+    host, _, port = options.grpc.rpartition(":")
+    rest = listening(options.rest)
     settings = Settings(
         debug=False,
-        host=options.host,
-        http_port=options.rest_port,
-        grpc_port=options.grpc_port,
+        host=host,
+        http_port=rest.get("port", 1),
+        grpc_port=int(port),
         grpc_max_message_length=options.max_message_bytes,
         parallel_workers=0,
         metrics_endpoint=None,
@@ -240,7 +244,7 @@ def _settings(options: Options) -> Settings:
         gzip_enabled=False,
         cache_enabled=False,
     )
-    settings._custom_rest_server_settings = {"timeout_keep_alive": _KEEP_ALIVE_SECONDS}
+    settings._custom_rest_server_settings = {"timeout_keep_alive": _KEEP_ALIVE_SECONDS, **rest}
     settings._custom_grpc_server_settings = {
         # Two processes on one port would split the traffic between them in silence.
         "grpc.so_reuseport": 0,

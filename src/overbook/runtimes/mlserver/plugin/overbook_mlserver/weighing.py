@@ -343,6 +343,7 @@ def _main() -> None:
     arguments = parser.parse_args()
     sys.dont_write_bytecode = True
     _give_way()
+    guard.no_new_privileges()
     guard.exit_with_parent(arguments.parent_fd)
     answers = os.dup(1)
     # What models print is no answer.

@@ -16,13 +16,23 @@ _NO_CUDA = ("--cuda-memory-pool-byte-size=0:0", "--pinned-memory-pool-byte-size=
 # Nothing is traced before somebody asks for it by the protocol, and that cannot name the file.
 _TRACING = ("--trace-config=triton,file=trace.json", "--trace-config=level=OFF")
 
+# Ours, and what Triton calls them.
+_INTERFACES = {"rest": "http", "grpc": "grpc", "metrics": "metrics"}
+
+
+def _listening(interface: str, address: str) -> tuple[str, ...]:
+    """For HTTP the address of a Unix socket is its path, and a port means nothing; for gRPC both are the path."""
+    host, _, port = address.rpartition(":")
+    if address.startswith("unix:") and interface != "grpc":
+        host, port = address, "1"
+    name = _INTERFACES[interface]
+    return (f"--{name}-address", host, f"--{name}-port", port)
+
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="overbook_triton")
-    parser.add_argument("--host", required=True)
-    parser.add_argument("--rest-port", type=int, required=True)
-    parser.add_argument("--grpc-port", type=int, required=True)
-    parser.add_argument("--metrics-port", type=int, required=True)
+    for interface in _INTERFACES:
+        parser.add_argument(f"--{interface}", required=True, help="unix:/path or host:port")
     parser.add_argument(
         "--models", required=True, help="model repository, below the working folder"
     )
@@ -38,6 +48,7 @@ def _arguments() -> argparse.Namespace:
 
 def main() -> None:
     arguments = _arguments()
+    guard.no_new_privileges()
     try:
         installed = layout.find()
         layout.make_backends(installed, "backends")
@@ -52,9 +63,7 @@ def main() -> None:
         )
     command = [
         str(installed.server),
-        *("--http-address", arguments.host, "--http-port", str(arguments.rest_port)),
-        *("--grpc-address", arguments.host, "--grpc-port", str(arguments.grpc_port)),
-        *("--metrics-address", arguments.host, "--metrics-port", str(arguments.metrics_port)),
+        *(part for each in _INTERFACES for part in _listening(each, getattr(arguments, each))),
         "--model-control-mode=explicit",
         "--strict-readiness=false",
         # With it every load would start a stub twice: once to ask for the configuration, once to serve.

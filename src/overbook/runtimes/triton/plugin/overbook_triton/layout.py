@@ -81,13 +81,16 @@ def make_backends(installed: Installed, folder: str) -> None:
     for name in _PYTHON_BACKEND:
         shutil.copyfile(installed.python_backend / name, python / name)
     shutil.copyfile(installed.stub, python / _STUB)
-    (python / _STUB).chmod(0o755)
+    (python / _STUB).chmod(0o700)
     if installed.backends.is_dir():
         for backend in installed.backends.iterdir():
             if backend.is_dir():
                 shutil.copytree(backend, root / backend.name)
         # Every load of a model imports them, and no stub writes bytecode.
         compileall.compile_dir(root, quiet=2)
+    # They came with the modes that they are installed with.
+    for path in root.rglob("*"):
+        path.chmod(path.stat().st_mode & 0o700)
 
 
 def environment(installed: Installed, inherited: Mapping[str, str]) -> dict[str, str]:
