@@ -6,25 +6,43 @@ Large answers are written here and not by FastAPI, which would check every field
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from fastapi import Response
 from pydantic_core import to_json
+from starlette.types import Scope
 
+from overbook.manifests.problems import shown
 from overbook.scheduler import bodies
 
+# That of a call, with two names of 253 characters in it.
+_LONGEST_PATH: Final = 600
 _ERRORS: Final = {
     400: "The request is wrong: correct it.",
     404: "There is no such object.",
     409: "The object's state forbids it: change that first.",
+    408: "The body took too long: send it again.",
     413: "The body is too large.",
+    415: "The body is said to be something else than JSON.",
+    429: "Too much at once: try again after as many seconds as `Retry-After` says.",
     503: "Not now: an agent or the disk is in the way. Try again.",
 }
+
+
+# Said of the body of any call that changes something, before the call is known.
+OF_BODIES: Final = (400, 408, 413, 415, 429)
 
 
 def refusal(why: str, code: int) -> Response:
     answer: bodies.ErrorAnswer = {"error": why}
     return answered(answer, code)
+
+
+def told_path(scope: Scope) -> str:
+    """The path of a request as it appears in a message: short, always one line."""
+    path: str = scope["path"]
+    return path if len(path) <= _LONGEST_PATH and path.isprintable() else shown(path)
 
 
 def answered(body: object, code: int = 200) -> Response:
@@ -47,3 +65,16 @@ def errors(*codes: int) -> dict[int | str, dict[str, Any]]:
     return {
         code: {"model": bodies.ErrorAnswer, "description": _ERRORS[code]} for code in sorted(codes)
     }
+
+
+def described_with(responses: Mapping[str, Any], codes: Iterable[int]) -> dict[str, Any]:
+    """The answers of a call in OpenAPI, with these refusals too, in order."""
+    schema = {"$ref": "#/components/schemas/ErrorAnswer"}
+    more = {
+        str(code): {
+            "description": _ERRORS[code],
+            "content": {"application/json": {"schema": schema}},
+        }
+        for code in codes
+    }
+    return dict(sorted((more | dict(responses)).items()))

@@ -22,9 +22,17 @@ from overbook.metrics.page import CONTENT_TYPE, PAGE
 from overbook.placement import ReplicaId
 from overbook.scheduler import bodies, pins, status
 from overbook.scheduler.actor import Actor
-from overbook.scheduler.answers import answered, encoded, errors, json_response, refusal
+from overbook.scheduler.answers import (
+    OF_BODIES,
+    answered,
+    described_with,
+    encoded,
+    errors,
+    json_response,
+    refusal,
+    told_path,
+)
 from overbook.scheduler.apply import FAILED, SKIPPED, Result, apply
-from overbook.scheduler.body_limit import BodyLimit
 from overbook.scheduler.displaced import losses
 from overbook.scheduler.errors import Conflict, Invalid, NotFound, SchedulerError, Unavailable
 from overbook.scheduler.events import Event
@@ -55,8 +63,6 @@ _NOT_READY: Final[dict[int | str, dict[str, Any]]] = {
         "content": {"text/plain": {"schema": {"type": "string"}}},
     }
 }
-# 10,000 models are about 3 MB.
-MAX_BODY: Final = 64 * 1024 * 1024
 
 
 class _Api(FastAPI):
@@ -65,8 +71,10 @@ class _Api(FastAPI):
     def openapi(self) -> dict[str, Any]:
         described = super().openapi()
         for path in described["paths"].values():
-            for operation in path.values():
+            for method, operation in path.items():
                 operation["responses"].pop("422", None)
+                if method != "get":
+                    operation["responses"] = described_with(operation["responses"], OF_BODIES)
         for name in _NOT_OURS:
             described["components"]["schemas"].pop(name, None)
         described["components"]["schemas"] = with_body(described["components"]["schemas"])
@@ -81,7 +89,6 @@ def create_app(actor: Actor, surveyor: Surveyor, ready: ReadyCheck) -> FastAPI:
         description="Register models and servers, and see what became of them.",
         redoc_url=None,
     )
-    app.add_middleware(BodyLimit, most=MAX_BODY)
     app.include_router(_documents(actor, surveyor))
     app.include_router(_models(actor, surveyor))
     app.include_router(_servers(actor))
@@ -106,19 +113,22 @@ async def _invalid_request(request: Request, error: Exception) -> Response:
     lines = []
     for each in error.errors()[:3]:
         where = field_name(tuple(step for step in each["loc"] if step != "body")) or "body"
-        lines.append(f"{where}: {shown(each.get('input'))}: {each['msg']}")
+        if each["type"] == "value_error":
+            lines.append(f"{where}: {each['ctx']['error']}")
+        else:
+            lines.append(f"{where}: {shown(each.get('input'))}: {each['msg']}")
     return refusal("; ".join(lines), 400)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    text = f"{request.method} {request.url.path}: {error.detail}; see /docs"
+    text = f"{request.method} {told_path(request.scope)}: {error.detail}; see /docs"
     return refusal(text, error.status_code)
 
 
 def _documents(actor: Actor, surveyor: Surveyor) -> APIRouter:
-    router = APIRouter(prefix="/api/v1", tags=["manifests"], responses=errors(400, 413))
+    router = APIRouter(prefix="/api/v1", tags=["manifests"])
 
     @router.post("/apply", response_model=bodies.ApplyAnswer, responses=errors(503))
     async def apply_documents(body: bodies.ApplyBody) -> Response:
@@ -212,7 +222,7 @@ def _models(actor: Actor, surveyor: Surveyor) -> APIRouter:
 
 
 def _model_commands(actor: Actor, surveyor: Surveyor, router: APIRouter) -> None:
-    @router.post("/{name}/activate", responses=errors(400, 404, 409, 413, 503))
+    @router.post("/{name}/activate", responses=errors(404, 409, 503))
     async def activate(name: str, body: bodies.TimeoutBody | None = None) -> bodies.DoneAnswer:
         """The Model becomes resident wherever it is assigned. What could not be fetched or looked at is tried again."""
         timeout = (body or bodies.TimeoutBody()).timeout
@@ -223,7 +233,7 @@ def _model_commands(actor: Actor, surveyor: Surveyor, router: APIRouter) -> None
                 raise Unavailable(outcome.reason)
         return {"warnings": []}
 
-    @router.post("/{name}/evict", responses=errors(400, 404, 409, 413, 503))
+    @router.post("/{name}/evict", responses=errors(404, 409, 503))
     async def evict(name: str, body: bodies.TimeoutBody | None = None) -> bodies.DoneAnswer:
         """The Model becomes cold wherever it is assigned, after its requests in flight; it has left when this answers.
 

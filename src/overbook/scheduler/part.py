@@ -29,6 +29,8 @@ from overbook.scheduler.service import SchedulerService
 from overbook.scheduler.store import Store
 from overbook.scheduler.surveyor import Surveyor
 from overbook.scheduler.vault import Vault
+from overbook.scheduler.web.guarded import guarded
+from overbook.scheduler.web.limits import Limits
 from overbook.wire import scheduler_pb2_grpc
 from overbook.wire.in_process import ListenFailed, serving
 
@@ -45,7 +47,8 @@ class SchedulerConfig:
 
     Port 0 takes a free one. ``defaults``: for Servers that do not say, see `default_settings`.
     ``providers``: who could offer what models may require, for the advice in verdicts. ``look``: sees the files of the
-    machine on which the scheduler and all agents run; None where agents may be elsewhere.
+    machine on which the scheduler and all agents run; None where agents may be elsewhere. ``limits``: how much the
+    control API takes.
     """
 
     state_dir: Path
@@ -55,6 +58,7 @@ class SchedulerConfig:
     defaults: Defaults = field(default_factory=Defaults)
     providers: tuple[Provider, ...] = ()
     look: Callable[[ArtifactAddress], Survey | str] | None = None
+    limits: Limits = field(default_factory=Limits)
 
 
 def default_settings(
@@ -123,7 +127,7 @@ class SchedulerPart:
                 self.api_url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
                 surveyor = Surveyor(actor, config.look)
                 app = create_app(actor, surveyor, lambda: self._missing())
-                calls = Calls(app, actor.stop_waiting)
+                calls = Calls(guarded(app, config.limits), actor.stop_waiting)
                 # The inner one ends first: sessions must end while the actor still listens.
                 async with (
                     _running(actor, surveyor, calls, api_socket),
