@@ -26,7 +26,7 @@ _BLOCK: Final = re.compile(r"(<!-- made by `make docs`: (\w+) -->\n).*?(<!-- end
 _REF: Final = "#/components/schemas/"
 _NULL: Final = {"type": "null"}
 # Not a refusal, and those of any call, which the page tells of above the table.
-_UNTOLD: Final = {"200", "408", "413", "415", "429"}
+_UNTOLD: Final = {"200", "403", "408", "413", "415", "421", "429"}
 
 # A piece of OpenAPI: JSON of whatever shape.
 Schema: TypeAlias = Mapping[str, Any]

@@ -334,6 +334,8 @@ async def harness(
     missing: ReadyCheck = lambda: None,
     look: Callable[[ArtifactAddress], Survey | str] | None = survey_at,
     limits: Limits | None = None,
+    allowed_hosts: tuple[str, ...] = (),
+    cors_origins: tuple[str, ...] = (),
 ) -> AsyncIterator[Harness]:
     """``look``: None for a scheduler that is on no machine with agents."""
     config = SchedulerConfig(
@@ -342,6 +344,8 @@ async def harness(
         api_port=0,
         defaults=defaults or Defaults(),
         look=look,
+        allowed_hosts=allowed_hosts,
+        cors_origins=cors_origins,
         limits=limits or Limits(),
     )
     async with (

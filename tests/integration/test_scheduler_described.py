@@ -69,8 +69,11 @@ async def test_each_answer_that_is_described_is_answered_and_so(
         await commands(call)
         await refusals(call)
         for method, path in description().operations:
+            url = path.format(name="iris", replica=0)
+            await call.sends(method, url, 403, headers={"origin": "https://evil.example"})
+            await call.sends(method, url, 421, headers={"host": "evil.example"})
             if method != "GET":
-                await bodies(call, method, path.format(name="iris"))
+                await bodies(call, method, url)
         await conflicts(call, running, agent)
         await secrets(call, tmp_path / "scheduler" / "secrets.key")
         session.cancel()

@@ -18,18 +18,23 @@ from overbook.scheduler import bodies
 
 # That of a call, with two names of 253 characters in it.
 _LONGEST_PATH: Final = 600
+_LONGEST_METHOD: Final = 20
 _ERRORS: Final = {
     400: "The request is wrong: correct it.",
+    403: "The request was sent for a web page that is not let in.",
     404: "There is no such object.",
     409: "The object's state forbids it: change that first.",
     408: "The body took too long: send it again.",
     413: "The body is too large.",
     415: "The body is said to be something else than JSON.",
+    421: "The API is not called so: see `--allowed-hosts`.",
     429: "Too much at once: try again after as many seconds as `Retry-After` says.",
     503: "Not now: an agent or the disk is in the way. Try again.",
 }
 
 
+# Said of any call, before anything else is looked at.
+OF_ALL: Final = (403, 421)
 # Said of the body of any call that changes something, before the call is known.
 OF_BODIES: Final = (400, 408, 413, 415, 429)
 
@@ -39,10 +44,11 @@ def refusal(why: str, code: int) -> Response:
     return answered(answer, code)
 
 
-def told_path(scope: Scope) -> str:
-    """The path of a request as it appears in a message: short, always one line."""
+def told_call(scope: Scope) -> str:
+    """Method and path of a request as they appear in a message: short, always one line."""
     path: str = scope["path"]
-    return path if len(path) <= _LONGEST_PATH and path.isprintable() else shown(path)
+    told = path if len(path) <= _LONGEST_PATH and path.isprintable() else shown(path)
+    return f"{scope['method'][:_LONGEST_METHOD]} {told}"
 
 
 def answered(body: object, code: int = 200) -> Response:

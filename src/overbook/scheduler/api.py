@@ -23,6 +23,7 @@ from overbook.placement import ReplicaId
 from overbook.scheduler import bodies, pins, status
 from overbook.scheduler.actor import Actor
 from overbook.scheduler.answers import (
+    OF_ALL,
     OF_BODIES,
     answered,
     described_with,
@@ -30,7 +31,7 @@ from overbook.scheduler.answers import (
     errors,
     json_response,
     refusal,
-    told_path,
+    told_call,
 )
 from overbook.scheduler.apply import FAILED, SKIPPED, Result, apply
 from overbook.scheduler.displaced import losses
@@ -73,8 +74,8 @@ class _Api(FastAPI):
         for path in described["paths"].values():
             for method, operation in path.items():
                 operation["responses"].pop("422", None)
-                if method != "get":
-                    operation["responses"] = described_with(operation["responses"], OF_BODIES)
+                codes = OF_ALL if method == "get" else (*OF_ALL, *OF_BODIES)
+                operation["responses"] = described_with(operation["responses"], codes)
         for name in _NOT_OURS:
             described["components"]["schemas"].pop(name, None)
         described["components"]["schemas"] = with_body(described["components"]["schemas"])
@@ -123,7 +124,7 @@ async def _invalid_request(request: Request, error: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    text = f"{request.method} {told_path(request.scope)}: {error.detail}; see /docs"
+    text = f"{told_call(request.scope)}: {error.detail}; see /docs"
     return refusal(text, error.status_code)
 
 

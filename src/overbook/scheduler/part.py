@@ -29,7 +29,8 @@ from overbook.scheduler.service import SchedulerService
 from overbook.scheduler.store import Store
 from overbook.scheduler.surveyor import Surveyor
 from overbook.scheduler.vault import Vault
-from overbook.scheduler.web.guarded import guarded
+from overbook.scheduler.web.guarded import Guards, guarded
+from overbook.scheduler.web.hosts import known_hosts
 from overbook.scheduler.web.limits import Limits
 from overbook.wire import scheduler_pb2_grpc
 from overbook.wire.in_process import ListenFailed, serving
@@ -47,8 +48,9 @@ class SchedulerConfig:
 
     Port 0 takes a free one. ``defaults``: for Servers that do not say, see `default_settings`.
     ``providers``: who could offer what models may require, for the advice in verdicts. ``look``: sees the files of the
-    machine on which the scheduler and all agents run; None where agents may be elsewhere. ``limits``: how much the
-    control API takes.
+    machine on which the scheduler and all agents run; None where agents may be elsewhere. ``allowed_hosts``: what the
+    control API may be called besides the names that are known anyway, ``cors_origins``: whose web pages may use it.
+    ``limits``: how much it takes.
     """
 
     state_dir: Path
@@ -58,6 +60,8 @@ class SchedulerConfig:
     defaults: Defaults = field(default_factory=Defaults)
     providers: tuple[Provider, ...] = ()
     look: Callable[[ArtifactAddress], Survey | str] | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
 
 
@@ -127,7 +131,7 @@ class SchedulerPart:
                 self.api_url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
                 surveyor = Surveyor(actor, config.look)
                 app = create_app(actor, surveyor, lambda: self._missing())
-                calls = Calls(guarded(app, config.limits), actor.stop_waiting)
+                calls = Calls(guarded(app, _guards(config)), actor.stop_waiting)
                 # The inner one ends first: sessions must end while the actor still listens.
                 async with (
                     _running(actor, surveyor, calls, api_socket),
@@ -140,6 +144,11 @@ class SchedulerPart:
             self._calls = None
             self.serving.clear()
             await actor.close()
+
+
+def _guards(config: SchedulerConfig) -> Guards:
+    hosts = known_hosts(config.api_host, socket.gethostname(), config.allowed_hosts)
+    return Guards(hosts, config.cors_origins, config.limits)
 
 
 @contextlib.asynccontextmanager
@@ -199,6 +208,7 @@ class _ApiServer(uvicorn.Server):
                 log_config=None,
                 log_level="warning",
                 access_log=False,
+                server_header=False,
                 ws="none",
                 timeout_graceful_shutdown=1,
             )

@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from overbook.scheduler.answers import refusal, told_path
+from overbook.scheduler.answers import refusal, told_call
 from overbook.scheduler.web.json_size import excess
 from overbook.scheduler.web.limits import Limits
 
@@ -51,7 +51,7 @@ class Intake:
             await self._look(scope, body)
             await self._app(scope, _replaying(bytes(body), receive), send)
         except _Refused as error:
-            answer = refusal(f"{scope['method']} {told_path(scope)}: {error}", error.code)
+            answer = refusal(f"{told_call(scope)}: {error}", error.code)
             if error.retry_after is not None:
                 answer.headers["retry-after"] = str(error.retry_after)
             await answer(scope, receive, send)
