@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from overbook.scheduler.errors import StoreError
+from overbook.scheduler.logs import READERS
 from overbook.scheduler.store import Batch, Store
 from overbook.scheduler.web.limits import Limits
 from tests.integration.scheduler_harness import (
@@ -17,6 +18,7 @@ from tests.integration.scheduler_harness import (
     harness,
     model_document,
     server_document,
+    until,
 )
 from tests.unit.scheduler.described import description
 
@@ -25,7 +27,7 @@ JSON = {"content-type": "application/json"}
 # What a small scheduler takes: a body of more than HELD bytes is too much beside others, one of more than SMALL by
 # itself.
 SMALL, HELD = 5000, 4000
-LIMITS = Limits(SMALL, SMALL, SMALL, HELD, body_seconds=0.5)
+LIMITS = Limits(SMALL, SMALL, SMALL, HELD, body_seconds=0.5, waiting=0)
 
 
 class Caller:
@@ -68,6 +70,7 @@ async def test_each_answer_that_is_described_is_answered_and_so(
         await reads(call)
         await commands(call)
         await refusals(call)
+        await too_many_readers(call, running)
         for method, path in description().operations:
             url = path.format(name="iris", replica=0)
             await call.sends(method, url, 403, headers={"origin": "https://evil.example"})
@@ -106,6 +109,7 @@ async def reads(call: Caller) -> None:
         await call("GET", path, 200)
     await call("GET", "/api/v1/events?after=1&model=iris", 200)
     await call("GET", "/api/v1/events?wait=1000", 400)
+    await call("GET", "/api/v1/events?model=nobody&wait=5", 429)
     await call("GET", f"{LOG}?lines=5&model=iris", 200)
     await call("GET", f"{LOG}?lines=-1", 400)
     for kind, name in (("models", "iris"), ("models", "huge"), ("servers", "mlserver")):
@@ -131,6 +135,19 @@ async def refusals(call: Caller) -> None:
         await call("POST", f"/api/v1/models/who/{each}", 404)
     for each in ("activate", "evict"):
         await call("POST", f"/api/v1/models/iris/{each}", 400, {"timeout": 0})
+
+
+async def too_many_readers(call: Caller, running: Harness) -> None:
+    waits = [
+        asyncio.create_task(running.http.get(f"{LOG}?wait=30&model=nobody&after=9"))
+        for _ in range(READERS)
+    ]
+    await until("they wait", lambda: running.scheduler.running == READERS)
+    await call("GET", LOG, 429)
+    for each in waits:
+        each.cancel()
+    await asyncio.gather(*waits, return_exceptions=True)
+    await until("they are gone", lambda: not running.scheduler.running)
 
 
 async def bodies(call: Caller, method: str, url: str) -> None:

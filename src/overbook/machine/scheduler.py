@@ -8,12 +8,14 @@ from pathlib import Path
 from overbook.agent.surveys import seen
 from overbook.artifacts.address import Asked
 from overbook.artifacts.survey import Survey
+from overbook.machine import descriptors
 from overbook.machine.options import ApiOptions
 from overbook.placement import Provider
 from overbook.runtimes.capabilities import sources
 from overbook.scheduler.manifests_in import Defaults
 from overbook.scheduler.part import SchedulerConfig
 from overbook.scheduler.records import ArtifactAddress
+from overbook.scheduler.web.limits import within
 
 
 def scheduler_config(
@@ -40,6 +42,7 @@ def scheduler_config(
         look=None if alone else _look,
         allowed_hosts=api.allowed_hosts,
         cors_origins=api.cors_origins,
+        limits=within(descriptors.allowed()),
     )
 
 

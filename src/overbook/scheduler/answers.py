@@ -39,9 +39,13 @@ OF_ALL: Final = (403, 421)
 OF_BODIES: Final = (400, 408, 413, 415, 429)
 
 
-def refusal(why: str, code: int) -> Response:
-    answer: bodies.ErrorAnswer = {"error": why}
-    return answered(answer, code)
+def refusal(why: str, code: int, *, retry_after: int | None = None) -> Response:
+    """``retry_after``: seconds."""
+    body: bodies.ErrorAnswer = {"error": why}
+    answer = answered(body, code)
+    if retry_after is not None:
+        answer.headers["retry-after"] = str(retry_after)
+    return answer
 
 
 def told_call(scope: Scope) -> str:

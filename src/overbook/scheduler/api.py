@@ -35,7 +35,14 @@ from overbook.scheduler.answers import (
 )
 from overbook.scheduler.apply import FAILED, SKIPPED, Result, apply
 from overbook.scheduler.displaced import losses
-from overbook.scheduler.errors import Conflict, Invalid, NotFound, SchedulerError, Unavailable
+from overbook.scheduler.errors import (
+    Conflict,
+    Invalid,
+    NotFound,
+    SchedulerError,
+    TooMany,
+    Unavailable,
+)
 from overbook.scheduler.events import Event
 from overbook.scheduler.manifests_in import set_pin
 from overbook.scheduler.secrets_api import secrets, with_body
@@ -51,6 +58,7 @@ _CODES: Final[tuple[tuple[type[SchedulerError], int], ...]] = (
     (Invalid, 400),
     (NotFound, 404),
     (Conflict, 409),
+    (TooMany, 429),
     (Unavailable, 503),
 )
 # Models written between two looks at the event loop: some milliseconds.
@@ -105,7 +113,7 @@ def create_app(actor: Actor, surveyor: Surveyor, ready: ReadyCheck) -> FastAPI:
 
 async def _scheduler_error(request: Request, error: Exception) -> Response:
     code = next((code for kind, code in _CODES if isinstance(error, kind)), 503)
-    return refusal(str(error), code)
+    return refusal(str(error), code, retry_after=1 if code == 429 else None)
 
 
 async def _invalid_request(request: Request, error: Exception) -> Response:
@@ -348,7 +356,7 @@ def _logs(actor: Actor) -> APIRouter:
     @router.get(
         "/{name}/replicas/{replica}/log",
         response_model=bodies.LogAnswer,
-        responses=errors(400, 404, 503),
+        responses=errors(400, 404, 429, 503),
     )
     async def read_log(
         name: str,
@@ -380,7 +388,7 @@ def _logs(actor: Actor) -> APIRouter:
 def _events(actor: Actor) -> APIRouter:
     router = APIRouter(prefix="/api/v1", tags=["events"])
 
-    @router.get("/events", response_model=bodies.EventsAnswer, responses=errors(400))
+    @router.get("/events", response_model=bodies.EventsAnswer, responses=errors(400, 429))
     async def events(
         after: Annotated[
             int, Query(ge=0, description="Only events with a larger number: the `last` of before.")

@@ -23,12 +23,14 @@ from overbook.scheduler.actor import Actor
 from overbook.scheduler.api import ReadyCheck, create_app
 from overbook.scheduler.calls import Calls
 from overbook.scheduler.errors import Invalid, PortInUse, SchedulerError
+from overbook.scheduler.events import EventRing
 from overbook.scheduler.manifests_in import Defaults
 from overbook.scheduler.records import ArtifactAddress
 from overbook.scheduler.service import SchedulerService
 from overbook.scheduler.store import Store
 from overbook.scheduler.surveyor import Surveyor
 from overbook.scheduler.vault import Vault
+from overbook.scheduler.web.connections import bounded
 from overbook.scheduler.web.guarded import Guards, guarded
 from overbook.scheduler.web.hosts import known_hosts
 from overbook.scheduler.web.limits import Limits
@@ -40,6 +42,8 @@ DEFAULT_OVERCOMMIT: Final = 10
 _STOP_GRACE: Final = 0.2
 STOP_SECONDS: Final = 3.0
 _BACKLOG: Final = 1024
+# Before any of them is counted, see `web.connections`.
+_ACCEPTED_AT_ONCE: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +127,8 @@ class SchedulerPart:
         config = self._config
         store = await asyncio.to_thread(Store, config.state_dir / "state.db")
         vault = Vault(config.state_dir / "secrets.key")
-        actor = Actor(store, vault, config.defaults, time.time, config.providers)
+        events = EventRing(config.limits.waiting)
+        actor = Actor(store, vault, config.defaults, time.time, config.providers, events)
         try:
             await actor.load()
             with _bind(config.api_host, config.api_port) as api_socket:
@@ -134,7 +139,7 @@ class SchedulerPart:
                 calls = Calls(guarded(app, _guards(config)), actor.stop_waiting)
                 # The inner one ends first: sessions must end while the actor still listens.
                 async with (
-                    _running(actor, surveyor, calls, api_socket),
+                    _running(actor, surveyor, _ApiServer(calls, config.limits), api_socket),
                     _serving_agents(actor, config.listen) as self.grpc_target,
                 ):
                     self._calls = calls
@@ -173,10 +178,9 @@ async def running_scheduler(
 
 @contextlib.asynccontextmanager
 async def _running(
-    actor: Actor, surveyor: Surveyor, app: Calls, api_socket: socket.socket
+    actor: Actor, surveyor: Surveyor, server: _ApiServer, api_socket: socket.socket
 ) -> AsyncIterator[None]:
     """The actor and the control API run; what the block raises comes out as it is."""
-    server = _ApiServer(app)
     failure: Exception | None = None
     async with asyncio.TaskGroup() as group:
         work = group.create_task(actor.run(), name="scheduler-actor")
@@ -200,10 +204,12 @@ async def _running(
 class _ApiServer(uvicorn.Server):
     """Uvicorn as a task among others: signals are the composition root's business."""
 
-    def __init__(self, app: Calls) -> None:
+    def __init__(self, app: Calls, limits: Limits) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
+                http=bounded(limits),
+                backlog=_ACCEPTED_AT_ONCE,
                 lifespan="off",
                 log_config=None,
                 log_level="warning",
@@ -217,6 +223,9 @@ class _ApiServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        for each in sockets or ():
+            # Asyncio takes the one number for how many it accepts at a time and for how many may wait for that.
+            each.listen(_BACKLOG)
         self.up.set()
 
     @contextlib.contextmanager

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
+from overbook.scheduler.web.abandoned import Abandoned
 from overbook.scheduler.web.browsers import BrowserCheck
 from overbook.scheduler.web.headers import SecurityHeaders
 from overbook.scheduler.web.hosts import HostCheck, KnownHosts
@@ -25,7 +26,7 @@ class Guards:
 
 def guarded(app: ASGIApp, guards: Guards) -> ASGIApp:
     """The application, which from now on is asked only what the guards let through."""
-    app = Intake(app, guards.limits)
+    app = Intake(Abandoned(app), guards.limits)
     if guards.origins:
         # Outside the intake, so that a page that is let in can read its refusals, too.
         app = CORSMiddleware(

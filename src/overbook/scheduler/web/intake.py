@@ -51,10 +51,8 @@ class Intake:
             await self._look(scope, body)
             await self._app(scope, _replaying(bytes(body), receive), send)
         except _Refused as error:
-            answer = refusal(f"{told_call(scope)}: {error}", error.code)
-            if error.retry_after is not None:
-                answer.headers["retry-after"] = str(error.retry_after)
-            await answer(scope, receive, send)
+            told = f"{told_call(scope)}: {error}"
+            await refusal(told, error.code, retry_after=error.retry_after)(scope, receive, send)
         except ClientDisconnect:
             pass  # nobody is there to be answered
         finally:
