@@ -126,6 +126,17 @@ async def test_without_a_named_page_there_is_no_cors(tmp_path: Path) -> None:
         assert not [each for each in answer.headers if each.startswith("access-control")]
 
 
+async def test_the_page_about_the_api_needs_nobody(tmp_path: Path) -> None:
+    async with harness(tmp_path) as running:
+        answer = await running.http.get("/docs")
+        assert answer.headers["content-type"] == "text/html; charset=utf-8"
+        assert "<script" not in answer.text
+        assert "//" not in answer.text
+        assert "/api/v1/models/{name}/evict" in answer.text
+        for path in ("/redoc", "/docs/oauth2-redirect"):
+            assert (await running.http.get(path)).status_code == 404
+
+
 @pytest.mark.parametrize(
     ("method", "path", "headers", "code"),
     [

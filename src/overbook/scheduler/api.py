@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, TypeAlias, cast
 
 from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import HTMLResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
 
 from overbook import __version__
@@ -49,6 +49,7 @@ from overbook.scheduler.secrets_api import secrets, with_body
 from overbook.scheduler.service import command
 from overbook.scheduler.state import State
 from overbook.scheduler.surveyor import Surveyor
+from overbook.scheduler.web import description
 from overbook.wire import scheduler_pb2 as pb
 
 # None when everything that was to be served is, else one line that names what is not.
@@ -96,6 +97,7 @@ def create_app(actor: Actor, surveyor: Surveyor, ready: ReadyCheck) -> FastAPI:
         title="Overbook control API",
         version=__version__,
         description="Register models and servers, and see what became of them.",
+        docs_url=None,
         redoc_url=None,
     )
     app.include_router(_documents(actor, surveyor))
@@ -105,6 +107,14 @@ def create_app(actor: Actor, surveyor: Surveyor, ready: ReadyCheck) -> FastAPI:
     app.include_router(secrets(actor, surveyor))
     app.include_router(_events(actor))
     app.include_router(_health(ready))
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return HTMLResponse(
+            description.page(app.openapi()),
+            headers={"content-security-policy": description.POLICY},
+        )
+
     app.add_exception_handler(SchedulerError, _scheduler_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)
