@@ -65,6 +65,7 @@ _CODES: Final[tuple[tuple[type[SchedulerError], int], ...]] = (
 # Models written between two looks at the event loop: some milliseconds.
 _BITE: Final = 500
 _EVENTS_SHOWN: Final = 50
+_NO_SUCH_METHOD: Final = 405
 # What FastAPI describes of its own accord: a refusal of a form that is not ours, see `_invalid_request`.
 _NOT_OURS: Final = ("HTTPValidationError", "ValidationError")
 _NOT_READY: Final[dict[int | str, dict[str, Any]]] = {
@@ -142,8 +143,32 @@ async def _invalid_request(request: Request, error: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
+    if error.status_code == _NO_SUCH_METHOD:
+        allowed = ", ".join(_methods(request))
+        answer = refusal(f"{told_call(request.scope)}: expected {allowed}; see /docs", 405)
+        answer.headers["allow"] = allowed
+        return answer
     text = f"{told_call(request.scope)}: {error.detail}; see /docs"
     return refusal(text, error.status_code)
+
+
+def _methods(request: Request) -> list[str]:
+    """Those that there are for the path. Starlette tells those of the first route alone that has it."""
+    described = cast("FastAPI", request.app).openapi()["paths"]
+    steps = request.url.path.split("/")
+    found = [
+        method.upper()
+        for path, methods in described.items()
+        if _is_one_of(steps, path.split("/"))
+        for method in methods
+    ]
+    return sorted(found) or ["GET"]
+
+
+def _is_one_of(steps: Sequence[str], described: Sequence[str]) -> bool:
+    return len(steps) == len(described) and all(
+        each == step or each.startswith("{") for step, each in zip(steps, described, strict=True)
+    )
 
 
 def _documents(actor: Actor, surveyor: Surveyor) -> APIRouter:

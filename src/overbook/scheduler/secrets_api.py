@@ -39,7 +39,11 @@ _REQUEST: Final[dict[str, Any]] = {
 
 def with_body(schemas: dict[str, Any]) -> dict[str, Any]:
     """The schemas of OpenAPI with the one that FastAPI does not know of, since it does not read it."""
-    body = TypeAdapter(secret_bodies.SecretBody).json_schema() | {"required": []}
+    body = TypeAdapter(secret_bodies.SecretBody).json_schema() | {
+        "required": [],
+        "anyOf": [{"required": ["text"]}, {"required": ["name", "type"]}],
+        "additionalProperties": False,
+    }
     return dict(sorted((schemas | {_BODY: body}).items()))
 
 
