@@ -11,13 +11,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Annotated, Any, Final, TypeAlias, cast
 
-from fastapi import APIRouter, FastAPI, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
+from fastapi import APIRouter, FastAPI, Query, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse
-from starlette.exceptions import HTTPException
 
 from overbook import __version__
-from overbook.manifests.problems import Json, field_name, shown
+from overbook.manifests.problems import Json
 from overbook.metrics.page import CONTENT_TYPE, PAGE
 from overbook.placement import ReplicaId
 from overbook.scheduler import bodies, pins, status
@@ -30,21 +28,17 @@ from overbook.scheduler.answers import (
     encoded,
     errors,
     json_response,
-    refusal,
-    told_call,
 )
 from overbook.scheduler.apply import FAILED, SKIPPED, Result, apply
 from overbook.scheduler.displaced import losses
 from overbook.scheduler.errors import (
     Conflict,
-    Invalid,
     NotFound,
-    SchedulerError,
-    TooMany,
     Unavailable,
 )
 from overbook.scheduler.events import Event
 from overbook.scheduler.manifests_in import set_pin
+from overbook.scheduler.refusals import answer_errors
 from overbook.scheduler.secrets_api import secrets, with_body
 from overbook.scheduler.service import command
 from overbook.scheduler.state import State
@@ -55,17 +49,9 @@ from overbook.wire import scheduler_pb2 as pb
 # None when everything that was to be served is, else one line that names what is not.
 ReadyCheck: TypeAlias = Callable[[], str | None]
 
-_CODES: Final[tuple[tuple[type[SchedulerError], int], ...]] = (
-    (Invalid, 400),
-    (NotFound, 404),
-    (Conflict, 409),
-    (TooMany, 429),
-    (Unavailable, 503),
-)
 # Models written between two looks at the event loop: some milliseconds.
 _BITE: Final = 500
 _EVENTS_SHOWN: Final = 50
-_NO_SUCH_METHOD: Final = 405
 # What FastAPI describes of its own accord: a refusal of a form that is not ours, see `_invalid_request`.
 _NOT_OURS: Final = ("HTTPValidationError", "ValidationError")
 _NOT_READY: Final[dict[int | str, dict[str, Any]]] = {
@@ -116,59 +102,8 @@ def create_app(actor: Actor, surveyor: Surveyor, ready: ReadyCheck) -> FastAPI:
             headers={"content-security-policy": description.POLICY},
         )
 
-    app.add_exception_handler(SchedulerError, _scheduler_error)
-    app.add_exception_handler(RequestValidationError, _invalid_request)
-    app.add_exception_handler(HTTPException, _http_error)
+    answer_errors(app)
     return app
-
-
-async def _scheduler_error(request: Request, error: Exception) -> Response:
-    code = next((code for kind, code in _CODES if isinstance(error, kind)), 503)
-    return refusal(str(error), code, retry_after=1 if code == 429 else None)
-
-
-async def _invalid_request(request: Request, error: Exception) -> Response:
-    if not isinstance(error, RequestValidationError):
-        raise error
-    lines = []
-    for each in error.errors()[:3]:
-        where = field_name(tuple(step for step in each["loc"] if step != "body")) or "body"
-        if each["type"] == "value_error":
-            lines.append(f"{where}: {each['ctx']['error']}")
-        else:
-            lines.append(f"{where}: {shown(each.get('input'))}: {each['msg']}")
-    return refusal("; ".join(lines), 400)
-
-
-async def _http_error(request: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
-        raise error
-    if error.status_code == _NO_SUCH_METHOD:
-        allowed = ", ".join(_methods(request))
-        answer = refusal(f"{told_call(request.scope)}: expected {allowed}; see /docs", 405)
-        answer.headers["allow"] = allowed
-        return answer
-    text = f"{told_call(request.scope)}: {error.detail}; see /docs"
-    return refusal(text, error.status_code)
-
-
-def _methods(request: Request) -> list[str]:
-    """Those that there are for the path. Starlette tells those of the first route alone that has it."""
-    described = cast("FastAPI", request.app).openapi()["paths"]
-    steps = request.url.path.split("/")
-    found = [
-        method.upper()
-        for path, methods in described.items()
-        if _is_one_of(steps, path.split("/"))
-        for method in methods
-    ]
-    return sorted(found) or ["GET"]
-
-
-def _is_one_of(steps: Sequence[str], described: Sequence[str]) -> bool:
-    return len(steps) == len(described) and all(
-        each == step or each.startswith("{") for step, each in zip(steps, described, strict=True)
-    )
 
 
 def _documents(actor: Actor, surveyor: Surveyor) -> APIRouter:

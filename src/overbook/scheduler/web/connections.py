@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from overbook.scheduler.answers import encoded
@@ -104,7 +103,7 @@ class _Connection(H11Protocol):
             self._timer = self.loop.call_later(self.idle_seconds, self._give_up)
 
     def _give_up(self) -> None:
-        if self._heard and self.conn.our_state is h11.IDLE:
+        if self._heard:
             self._tell(
                 408, b"Request Timeout", f"no request came within {self.idle_seconds:g} s; send it"
             )
