@@ -25,6 +25,8 @@ PAGE: Final = Path(__file__).parents[1] / "docs" / "api.md"
 _BLOCK: Final = re.compile(r"(<!-- made by `make docs`: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _REF: Final = "#/components/schemas/"
 _NULL: Final = {"type": "null"}
+# Not a refusal, and those of any call, which the page tells of above the table.
+_UNTOLD: Final = {"200", "403", "408", "413", "415", "421", "429"}
 
 # A piece of OpenAPI: JSON of whatever shape.
 Schema: TypeAlias = Mapping[str, Any]
@@ -72,7 +74,7 @@ class Tables:
         rows = []
         for call, operation in self._operations:
             answers = operation["responses"]
-            refusals = ", ".join(code for code in answers if code != "200")
+            refusals = ", ".join(code for code in answers if code not in _UNTOLD)
             body = self._content(operation.get("requestBody"))
             answer = self._content(answers["200"])
             rows.append((f"`{call}`", _line(operation["description"]), body, answer, refusals))

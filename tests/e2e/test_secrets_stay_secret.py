@@ -22,6 +22,7 @@ from tests.e2e.process import Overbook, free_ports, model_manifest, server_manif
 from tests.e2e.searching import Search, recognisable
 from tests.e2e.zoo import zoo
 
+JSON = {"content-type": "application/json"}
 # Everything that gRPC can say of what it does.
 LOUD = {"GRPC_VERBOSITY": "debug", "GRPC_TRACE": "all"}
 
@@ -86,14 +87,14 @@ def everything(running: Overbook, value: str) -> Iterator[str]:
     api, url = running.api, "/api/v1/secrets/minio"
     for body in bad_bodies(value):
         for path in (url, "/api/v1/secrets/other.one"):
-            answer = api.put(path, content=body)
+            answer = api.put(path, content=body, headers=JSON)
             assert answer.status_code in (400, 413), (body[:40], answer.text)
             yield answer.text
     for stdin in (value, f"name: {value}", f"a: [{value}"):
         done = running.run("secret", "set", "minio", "--from", "-", stdin=stdin)
         assert done.code == 1
         yield done.out + done.err
-    yield api.put("/api/v1/secrets/json", content=remote(value).encode()).text
+    yield api.put("/api/v1/secrets/json", content=remote(value).encode(), headers=JSON).text
     done = running.run("secret", "set", "minio", "--from", "-", stdin=remote(value))
     assert done.out == "secret/minio set\n"
     yield done.out + done.err
@@ -150,7 +151,7 @@ def test_overbook_up(home: Path) -> None:
     running.variable = remote(in_variable.value)
     running.start().wait_ready()
     assert running.process is not None
-    running.api.put("/api/v1/secrets/last", content=remote(given.value).encode())
+    running.api.put("/api/v1/secrets/last", content=remote(given.value).encode(), headers=JSON)
     running.process.send_signal(signal.SIGKILL)
     running.process.wait(10)
     assert given.folder(folder) > 5
@@ -193,7 +194,8 @@ def test_parts_that_tell_each_other_over_a_socket(home: Path) -> None:
         wait_until("the API answers", lambda: _answers(api))
         api.post("/apply", json={"documents": [server_manifest("256Mi")]}).raise_for_status()
         agent = stack.enter_context(part(folder, "agent", *of_agent))
-        api.put("/secrets/minio", content=remote(search.value).encode()).raise_for_status()
+        sent = api.put("/secrets/minio", content=remote(search.value).encode(), headers=JSON)
+        sent.raise_for_status()
         wait_until("the agent has it", lambda: search.holds(agent))
         assert search.holds(scheduler)
         assert search.folder(folder) > 5

@@ -20,6 +20,7 @@ from overbook.scheduler.api import ReadyCheck
 from overbook.scheduler.manifests_in import Defaults
 from overbook.scheduler.part import SchedulerConfig, SchedulerPart, running_scheduler
 from overbook.scheduler.records import ArtifactAddress
+from overbook.scheduler.web.limits import Limits
 from overbook.wire import common_pb2, scheduler_pb2_grpc
 from overbook.wire import scheduler_pb2 as pb
 from overbook.wire.channel import CHANNEL_OPTIONS
@@ -284,6 +285,25 @@ class Harness:
             await catalogue.complete.wait()
         return catalogue
 
+    async def begun(self, method: str, url: str, body: bytes) -> int:
+        """How a request is answered whose body, of JSON, begins so and does not go on."""
+        host, _, port = self.scheduler.api_url.removeprefix("http://").partition(":")
+        head = (
+            f"{method} {url} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n"
+            "transfer-encoding: chunked\r\n\r\n"
+        )
+        reader, writer = await asyncio.open_connection(host, int(port))
+        try:
+            writer.write(head.encode() + f"{len(body):x}\r\n".encode() + body + b"\r\n")
+            answer = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+            length = int(answer.partition("content-length: ")[2].partition("\r\n")[0])
+            content = await reader.readexactly(length)
+        finally:
+            writer.close()
+        status = int(answer.split()[1])
+        assert description().faults(method, url, status, "application/json", content) == []
+        return status
+
     async def reason(self, name: str) -> str:
         answer = await self.http.get(f"/api/v1/models/{name}")
         if answer.status_code == 404:
@@ -313,6 +333,9 @@ async def harness(
     defaults: Defaults | None = None,
     missing: ReadyCheck = lambda: None,
     look: Callable[[ArtifactAddress], Survey | str] | None = survey_at,
+    limits: Limits | None = None,
+    allowed_hosts: tuple[str, ...] = (),
+    cors_origins: tuple[str, ...] = (),
 ) -> AsyncIterator[Harness]:
     """``look``: None for a scheduler that is on no machine with agents."""
     config = SchedulerConfig(
@@ -321,6 +344,9 @@ async def harness(
         api_port=0,
         defaults=defaults or Defaults(),
         look=look,
+        allowed_hosts=allowed_hosts,
+        cors_origins=cors_origins,
+        limits=limits or Limits(),
     )
     async with (
         running_scheduler(config, missing) as scheduler,

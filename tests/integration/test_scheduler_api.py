@@ -438,7 +438,7 @@ async def test_only_so_many_follow_logs_and_a_stop_waits_for_none(tmp_path: Path
         ]
         done, waiting = await asyncio.wait(followers, return_when=asyncio.FIRST_COMPLETED)
         [refused] = done
-        assert refused.result().status_code == 503
+        assert refused.result().status_code == 429
         assert refused.result().json()["error"] == (
             "16 others read logs already; try again when one of them has ended"
         )

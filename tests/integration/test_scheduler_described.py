@@ -4,37 +4,51 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
-import httpx
 import pytest
 
-from overbook.scheduler import api
 from overbook.scheduler.errors import StoreError
+from overbook.scheduler.logs import READERS
 from overbook.scheduler.store import Batch, Store
+from overbook.scheduler.web.limits import Limits
 from tests.integration.scheduler_harness import (
     Harness,
     ScriptedAgent,
     harness,
     model_document,
     server_document,
+    until,
 )
 from tests.unit.scheduler.described import description
 
 COMMANDS = ("activate", "evict", "pin", "unpin")
-# What a small scheduler takes, in bytes.
-SMALL = 2000
+JSON = {"content-type": "application/json"}
+# What a small scheduler takes: a body of more than HELD bytes is too much beside others, one of more than SMALL by
+# itself.
+SMALL, HELD = 5000, 4000
+LIMITS = Limits(SMALL, SMALL, SMALL, HELD, body_seconds=0.5, waiting=0)
 
 
 class Caller:
     """Calls, and notes how it was answered. Whether the content is as described the harness looks at each time."""
 
-    def __init__(self, http: httpx.AsyncClient) -> None:
-        self._http = http
+    def __init__(self, running: Harness) -> None:
+        self._running = running
         self.seen: set[tuple[str, str, int]] = set()
 
     async def __call__(self, method: str, url: str, status: int, body: object = None) -> None:
-        answer = await self._http.request(method, url, json=body)
+        await self.sends(method, url, status, json=body)
+
+    async def sends(self, method: str, url: str, status: int, **request: Any) -> None:
+        """As `httpx` is told."""
+        answer = await self._running.http.request(method, url, **request)
         assert answer.status_code == status, f"{method} {url}: {answer.text}"
+        self.seen.add((method, description().path(method, url), status))
+
+    async def begins(self, method: str, url: str, status: int) -> None:
+        """Sends some of a body, and no more."""
+        assert await self._running.begun(method, url, b"[") == status
         self.seen.add((method, description().path(method, url), status))
 
 
@@ -44,10 +58,9 @@ async def test_each_answer_that_is_described_is_answered_and_so(
     artifact = tmp_path / "iris"
     artifact.mkdir()
     (artifact / "model.joblib").write_bytes(b"x" * 50)
-    monkeypatch.setattr(api, "MAX_BODY", SMALL)
     missing: str | None = "gateway is not serving"
-    async with harness(tmp_path, missing=lambda: missing) as running:
-        call = Caller(running.http)
+    async with harness(tmp_path, missing=lambda: missing, limits=LIMITS) as running:
+        call = Caller(running)
         await call("GET", "/readyz", 503)
         missing = None
         await applies(call, artifact)
@@ -57,6 +70,13 @@ async def test_each_answer_that_is_described_is_answered_and_so(
         await reads(call)
         await commands(call)
         await refusals(call)
+        await too_many_readers(call, running)
+        for method, path in description().operations:
+            url = path.format(name="iris", replica=0)
+            await call.sends(method, url, 403, headers={"origin": "https://evil.example"})
+            await call.sends(method, url, 421, headers={"host": "evil.example"})
+            if method != "GET":
+                await bodies(call, method, url)
         await conflicts(call, running, agent)
         await secrets(call, tmp_path / "scheduler" / "secrets.key")
         session.cancel()
@@ -82,7 +102,6 @@ async def applies(call: Caller, artifact: Path) -> None:
     for path in ("/api/v1/validate", "/api/v1/apply", "/api/v1/apply"):
         await call("POST", path, 200, {"documents": documents})
         await call("POST", path, 400, {"documents": 7})
-        await call("POST", path, 413, {"documents": ["x" * SMALL]})
 
 
 async def reads(call: Caller) -> None:
@@ -90,6 +109,7 @@ async def reads(call: Caller) -> None:
         await call("GET", path, 200)
     await call("GET", "/api/v1/events?after=1&model=iris", 200)
     await call("GET", "/api/v1/events?wait=1000", 400)
+    await call("GET", "/api/v1/events?model=nobody&wait=5", 429)
     await call("GET", f"{LOG}?lines=5&model=iris", 200)
     await call("GET", f"{LOG}?lines=-1", 400)
     for kind, name in (("models", "iris"), ("models", "huge"), ("servers", "mlserver")):
@@ -115,7 +135,29 @@ async def refusals(call: Caller) -> None:
         await call("POST", f"/api/v1/models/who/{each}", 404)
     for each in ("activate", "evict"):
         await call("POST", f"/api/v1/models/iris/{each}", 400, {"timeout": 0})
-        await call("POST", f"/api/v1/models/iris/{each}", 413, {"timeout": "x" * SMALL})
+
+
+async def too_many_readers(call: Caller, running: Harness) -> None:
+    waits = [
+        asyncio.create_task(running.http.get(f"{LOG}?wait=30&model=nobody&after=9"))
+        for _ in range(READERS)
+    ]
+    await until("they wait", lambda: running.scheduler.running == READERS)
+    await call("GET", LOG, 429)
+    for each in waits:
+        each.cancel()
+    await asyncio.gather(*waits, return_exceptions=True)
+    await until("they are gone", lambda: not running.scheduler.running)
+
+
+async def bodies(call: Caller, method: str, url: str) -> None:
+    """What no call takes, whichever it is."""
+
+    await call.sends(method, url, 400, content=b"[" * 100, headers=JSON)
+    await call.begins(method, url, 408)
+    await call.sends(method, url, 413, content=b"1" * (SMALL + 1), headers=JSON)
+    await call.sends(method, url, 415, content=b"{}", headers={"content-type": "text/plain"})
+    await call.sends(method, url, 429, content=b"1" * (HELD + 1), headers=JSON)
 
 
 async def conflicts(call: Caller, running: Harness, agent: ScriptedAgent) -> None:
@@ -136,7 +178,6 @@ async def secrets(call: Caller, key: Path) -> None:
     await call("PUT", url, 200, {"name": "m", "type": "s3", "parameters": {"key": "x", "n": 5}})
     await call("PUT", url, 200, {"text": "name: m\ntype: s3"})
     await call("PUT", url, 400, {"text": "name: m"})
-    await call("PUT", url, 413, {"text": "x" * SMALL})
     await call("GET", "/api/v1/secrets", 200)
     await asyncio.to_thread(key.unlink)
     await call("PUT", "/api/v1/secrets/other", 409, {"text": "name: m\ntype: s3"})

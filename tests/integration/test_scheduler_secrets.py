@@ -18,6 +18,7 @@ from tests.integration.scheduler_harness import (
     until,
 )
 
+JSON = {"content-type": "application/json"}
 VALUE = "Zk9-hunter2-Qx7"
 URL = "/api/v1/secrets/minio"
 REMOTE = {"name": "s3", "type": "s3", "parameters": {"secret_access_key": VALUE, "region": "0123"}}
@@ -90,11 +91,12 @@ async def test_what_is_refused_is_not_repeated(
         (json.dumps({**REMOTE, "parameters": [VALUE]}).encode(), "parameters: is no mapping"),
         (json.dumps({**REMOTE, "type": VALUE}).encode(), "type: is not one that rclone takes"),
         (VALUE.encode() + b"\xff", "body: is no text; expected JSON in UTF-8"),
-        (b"[" * 100_000, "has more than 65536 bytes"),
+        (b'"' * 100_000, "has more than 65536 bytes"),
+        (b"[" * 100_000, "is more than 66 deep"),
     ]
     async with harness(tmp_path) as running:
         for body, said in bad:
-            answer = await running.http.put(URL, content=body)
+            answer = await running.http.put(URL, content=body, headers=JSON)
             assert answer.status_code == 400, answer.text
             assert said in answer.json()["error"]
             assert VALUE not in answer.text
@@ -102,7 +104,7 @@ async def test_what_is_refused_is_not_repeated(
             answer = await running.http.put(f"/api/v1/secrets/{name}", json=REMOTE)
             assert answer.status_code in (400, 404, 405)
             assert VALUE not in answer.text
-        answer = await running.http.put(URL, content=VALUE.encode() * 50_000)
+        answer = await running.http.put(URL, content=VALUE.encode() * 50_000, headers=JSON)
         assert answer.status_code == 413
         assert VALUE not in answer.text
         for method in ("POST", "PATCH"):

@@ -6,7 +6,6 @@ What models, files and servers say is shown, and may hold sequences that move th
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 import textwrap
@@ -14,29 +13,24 @@ from typing import IO, Final
 
 import click
 
+from overbook.manifests.plain_text import CONTROL, plain_text
+
 # Where output goes to a file or a pipe there is no width to fit: nothing is cut.
 UNLIMITED: Final = 1_000_000
 # Below that, folding makes it harder to read.
 _NARROWEST: Final = 20
 
-# Colours and moves of the cursor (CSI), titles and links (OSC): they say nothing, so nothing is left of them.
-_SEQUENCE: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?")
-# Control characters but for tab and line feed, and what turns the direction of writing.
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-
 
 def safe(text: str) -> str:
     r"""The text without escape sequences, and with all other control characters in sight, as `\x07`."""
-    if text.isprintable():
-        return text
-    return _CONTROL.sub(lambda found: _escaped(found[0]), _SEQUENCE.sub("", text))
+    return plain_text(text)
 
 
 def safe_json(text: str) -> str:
     """JSON that means the same, in which what JSON leaves as it is does no harm to a terminal."""
     if text.isascii() and "\x7f" not in text:
         return text
-    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def terminal_width() -> int:
@@ -90,8 +84,3 @@ def told(line: str, label: str, colour: str) -> None:
     if coloured(sys.stderr) and text.startswith(label):
         text = click.style(label, fg=colour) + text.removeprefix(label)
     click.echo(text, err=True)
-
-
-def _escaped(character: str) -> str:
-    number = ord(character)
-    return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"

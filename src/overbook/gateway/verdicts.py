@@ -18,6 +18,7 @@ from overbook.gateway.snapshot.names import (
     REMOVE_HEADER,
     VERIFIED_HEADER,
 )
+from overbook.manifests.plain_text import plain_text
 from overbook.wire.outcomes import Outcome
 
 _SERVER_ERRORS: Final = 500
@@ -109,7 +110,7 @@ def to_envoy(verdict: Verdict, *, grpc_call: bool, verified: bool, gateway: str)
         headers.append(f"allow: {verdict.allow}")
     # Envoy takes a 5xx for a failure to answer.
     status = refusal.http if refusal.http < _SERVER_ERRORS else REFUSED_STATUS
-    return _answer(f"{status} {refusal.label}", headers, verdict.reason)
+    return _answer(f"{status} {refusal.label}", headers, plain_text(verdict.reason))
 
 
 def _answer(status: str, headers: list[str], body: str) -> bytes:

@@ -9,6 +9,12 @@ from typing import Final
 _ENOUGH: Final = 131_072
 
 
+def allowed() -> int:
+    """How many this process may have now."""
+    current, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _ENOUGH if current == resource.RLIM_INFINITY else current
+
+
 def raise_limit() -> None:
     """To what the machine allows. The usual limit, 1024, is for programs that cannot cope with more; each request that
     waits for its model has a connection here, and two in Envoy.

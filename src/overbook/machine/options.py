@@ -57,6 +57,14 @@ class ArtifactOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class ApiOptions:
+    """Whom the control API lets in. ``allowed_hosts``: what else it may be called; ``cors_origins``: of web pages."""
+
+    allowed_hosts: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class UpOptions:
     """`overbook up`: every part on this machine. Memory in bytes, times in seconds; None leaves the default.
 
@@ -76,6 +84,7 @@ class UpOptions:
     silence_limit: float = SILENCE_LIMIT
     server_log_size: int = SERVER_LOG_SIZE
     artifacts: ArtifactOptions = ArtifactOptions()
+    api: ApiOptions = ApiOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +96,7 @@ class ServeSchedulerOptions:
     api_port: int
     listen: str
     grace: float = GRACE
+    api: ApiOptions = ApiOptions()
 
 
 @dataclass(frozen=True, slots=True)

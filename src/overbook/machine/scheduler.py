@@ -8,15 +8,25 @@ from pathlib import Path
 from overbook.agent.surveys import seen
 from overbook.artifacts.address import Asked
 from overbook.artifacts.survey import Survey
+from overbook.machine import descriptors
+from overbook.machine.options import ApiOptions
 from overbook.placement import Provider
 from overbook.runtimes.capabilities import sources
 from overbook.scheduler.manifests_in import Defaults
 from overbook.scheduler.part import SchedulerConfig
 from overbook.scheduler.records import ArtifactAddress
+from overbook.scheduler.web.limits import within
 
 
 def scheduler_config(
-    state_dir: Path, *, listen: str, host: str, api_port: int, defaults: Defaults, alone: bool
+    state_dir: Path,
+    *,
+    listen: str,
+    host: str,
+    api_port: int,
+    api: ApiOptions,
+    defaults: Defaults,
+    alone: bool,
 ) -> SchedulerConfig:
     """Its files are in `scheduler` in the state folder. ``defaults``: for Servers that do not say.
 
@@ -30,6 +40,9 @@ def scheduler_config(
         defaults=defaults,
         providers=providers(),
         look=None if alone else _look,
+        allowed_hosts=api.allowed_hosts,
+        cors_origins=api.cors_origins,
+        limits=within(descriptors.allowed()),
     )
 
 

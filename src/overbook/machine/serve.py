@@ -57,6 +57,7 @@ def run_scheduler(options: ServeSchedulerOptions) -> int:
             listen=options.listen,
             host=options.host,
             api_port=options.api_port,
+            api=options.api,
             defaults=default_settings(),
             alone=True,
         )

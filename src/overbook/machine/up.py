@@ -109,6 +109,7 @@ class _Up:
             listen=target,
             host=options.host,
             api_port=options.api_port,
+            api=options.api,
             defaults=defaults,
             alone=False,
         )

@@ -6,6 +6,8 @@ import math
 import re
 from typing import Final
 
+from overbook.manifests.problems import shown
+
 MAX_SECONDS: Final = 10 * 365 * 86_400.0
 # Who waits for a model longer than that waits for something else.
 LONGEST_WAIT: Final = 3600.0
@@ -23,9 +25,9 @@ def parse_seconds(value: str | int | float) -> float:
     """
     seconds = _number(value)
     if not math.isfinite(seconds) or seconds < 0:
-        raise ValueError(f"{value!r} is not a duration; {_EXPECTED}, 0 or more")
+        raise ValueError(f"{shown(value)} is not a duration; {_EXPECTED}, 0 or more")
     if seconds > MAX_SECONDS:
-        raise ValueError(f"{value!r} is more than ten years; pin the model instead")
+        raise ValueError(f"{shown(value)} is more than ten years; pin the model instead")
     return seconds
 
 
@@ -37,7 +39,7 @@ def parse_wait(value: str | int | float) -> float:
     seconds = _number(value)
     if not 0 < seconds <= LONGEST_WAIT:
         raise ValueError(
-            f"{value!r} is out of range; expected more than 0 seconds and at most 1h, such as 90s or 10m"
+            f"{shown(value)} is out of range; expected more than 0 seconds and at most 1h, such as 90s or 10m"
         )
     return seconds
 
@@ -56,5 +58,5 @@ def _read(text: str) -> float:
         return float(text)
     parts = _PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError(f"{text!r} is not a duration; {_EXPECTED}")
+        raise ValueError(f"{shown(text)} is not a duration; {_EXPECTED}")
     return math.fsum(float(number) * _SECONDS[unit] for number, unit in parts)

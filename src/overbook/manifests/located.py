@@ -18,7 +18,7 @@ import yaml
 from overbook.manifests.problems import Json, Path, Problem
 
 # Of one document, aliases expanded. A Seldon Server with a whole podSpec has a few hundred.
-MAX_VALUES: Final = 100_000
+MAX_VALUES: Final = 10_000
 MAX_DEPTH: Final = 64
 
 # libyaml's parser is about eight times as fast; PyYAML may have been built without it.
@@ -229,6 +229,19 @@ def _resolve(text: str) -> Scalar:
         if _FLOAT.fullmatch(text) and abs(number := float(text)) != float("inf"):
             return number
     return text
+
+
+def more_than(most: int, value: Json) -> bool:
+    """Whether a plain value has more than ``most`` values in it, itself counted."""
+    waiting, seen = [value], 0
+    while waiting:
+        each = waiting.pop()
+        seen += 1
+        if isinstance(each, (list, dict)):
+            if seen + len(waiting) + len(each) > most:
+                return True
+            waiting.extend(each.values() if isinstance(each, dict) else each)
+    return seen > most
 
 
 def _plain(node: Node, budget: list[int], depth: int) -> Json:

@@ -7,6 +7,8 @@ import re
 from decimal import Decimal
 from typing import Final
 
+from overbook.manifests.problems import shown
+
 MAX_BYTES: Final = 2**63 - 1
 
 _BINARY: Final = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "Ei": 2**60}
@@ -29,7 +31,7 @@ def parse_bytes(value: str | int | float) -> int:
     if isinstance(value, bool):
         raise ValueError(f"{str(value).lower()} is not a quantity; {_EXPECTED}")
     text = value if isinstance(value, str) else repr(value)
-    quoted = repr(value)
+    quoted = shown(value)
     if re.fullmatch(r"-[0-9.].*", text, re.ASCII):
         raise ValueError(f"{quoted} is negative; {_EXPECTED}")
     match = _NUMBER.fullmatch(text)

@@ -15,6 +15,8 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from overbook.manifests.problems import shown
+
 _OPERATOR: Final = re.compile(r"[<>=!~]")
 _EXAMPLE: Final = "scikit-learn==1.6.1"
 # What people call frameworks here, by the names of their packages.
@@ -32,7 +34,7 @@ def parse_requirement(text: str) -> Requirement:
         return Requirement(text)
     except InvalidRequirement as error:
         raise ValueError(
-            f"{text!r} is not a requirement; expected NAME and versions, such as {_EXAMPLE}"
+            f"{shown(text)} is not a requirement; expected NAME and versions, such as {_EXAMPLE}"
         ) from error
 
 
@@ -42,7 +44,7 @@ def check_word(text: str) -> None:
         return
     found = parse_requirement(text)
     if found.marker is not None or found.url is not None or found.extras:
-        raise ValueError(f"{text!r} says more than a name and versions; expected {_EXAMPLE}")
+        raise ValueError(f"{shown(text)} says more than a name and versions; expected {_EXAMPLE}")
 
 
 def plain_word(word: str) -> str:

@@ -20,7 +20,7 @@ from overbook.manifests.names import (
     checked_server_name,
 )
 from overbook.manifests.pods import PodMemory, pod_memory
-from overbook.manifests.problems import Json
+from overbook.manifests.problems import Json, shown
 from overbook.manifests.quantities import parse_bytes
 from overbook.manifests.requirements import check_word, parse_requirement
 from overbook.runtimes.server_kinds import SERVER_KINDS
@@ -34,6 +34,9 @@ _INT32_MAX: Final = 2**31 - 1
 # Seconds between two looks at what an address has.
 _LEAST_REFRESH: Final = 10
 _PORT_MAX: Final = 65535
+# Characters of a path, an address or a word, and of an amount with its unit: what is longer is read by nobody.
+_LONGEST: Final = 4096
+_LONGEST_AMOUNT: Final = 100
 # What may be attached: the kinds of inference server that there are adapters for.
 ATTACHABLE: Final = tuple(SERVER_KINDS)
 # What a Server may allow: calls that touch its machine.
@@ -50,7 +53,7 @@ def has_scheme(storage_uri: str) -> bool:
 def _word(text: str) -> str:
     if not text or not text.isprintable() or text != text.strip():
         raise ValueError(
-            f"{text!r} is not a plain word; expected text without line breaks or outer spaces"
+            f"{shown(text)} is not a plain word; expected text without line breaks or outer spaces"
         )
     return text
 
@@ -62,16 +65,16 @@ def _host_port(text: str) -> str:
     named = re.fullmatch(r"[0-9A-Fa-f:.]+" if six else r"[A-Za-z0-9._-]+", plain, re.ASCII)
     if named is None or not re.fullmatch(r"[0-9]{1,5}", port, re.ASCII):
         raise ValueError(
-            f"{text!r} is not an address; expected host:port, such as 127.0.0.1:8001 (no scheme, no path)"
+            f"{shown(text)} is not an address; expected host:port, such as 127.0.0.1:8001 (no scheme, no path)"
         )
     if not 1 <= int(port) <= _PORT_MAX:
-        raise ValueError(f"{text!r} has no such port; expected one from 1 to {_PORT_MAX}")
+        raise ValueError(f"{shown(text)} has no such port; expected one from 1 to {_PORT_MAX}")
     return text
 
 
 def _absolute(text: str) -> str:
     if not text.startswith("/"):
-        raise ValueError(f"{text!r} is relative; expected an absolute path")
+        raise ValueError(f"{shown(text)} is relative; expected an absolute path")
     return text
 
 
@@ -88,21 +91,23 @@ def _package(text: str) -> str:
 def _quantity(value: str | int | float) -> str | int | float:
     if parse_bytes(value) == 0:
         raise ValueError(
-            f"{value!r} is no memory at all; expected more than 0 bytes, or leave the field out"
+            f"{shown(value)} is no memory at all; expected more than 0 bytes, or leave the field out"
         )
     return value
 
 
 def _eviction_policy(text: str) -> str:
     if text not in EVICTION_POLICIES:
-        raise ValueError(f"{text!r} is not a policy; expected {' or '.join(EVICTION_POLICIES)}")
+        raise ValueError(
+            f"{shown(text)} is not a policy; expected {' or '.join(EVICTION_POLICIES)}"
+        )
     return text
 
 
 def _allowable(text: str) -> str:
     if text not in ALLOWABLE:
         raise ValueError(
-            f"{text!r} is nothing that can be allowed; expected {', '.join(ALLOWABLE[:-1])} or {ALLOWABLE[-1]}"
+            f"{shown(text)} is nothing that can be allowed; expected {', '.join(ALLOWABLE[:-1])} or {ALLOWABLE[-1]}"
         )
     return text
 
@@ -115,7 +120,7 @@ def _duration(value: str | int | float) -> str | int | float:
 def _refresh(value: str | int | float) -> str | int | float:
     if 0 < parse_seconds(value) < _LEAST_REFRESH:
         raise ValueError(
-            f"{value!r} asks too often; expected at least {_LEAST_REFRESH} s, or 0 for never"
+            f"{shown(value)} asks too often; expected at least {_LEAST_REFRESH} s, or 0 for never"
         )
     return value
 
@@ -128,11 +133,12 @@ def _wait(value: str | int | float) -> str | int | float:
 ModelName = Annotated[StrictStr, AfterValidator(checked_model_name)]
 ServerName = Annotated[StrictStr, AfterValidator(checked_server_name)]
 SecretName = Annotated[StrictStr, AfterValidator(checked_secret_name)]
-Word = Annotated[StrictStr, AfterValidator(_word)]
-Quantity = Annotated[StrictStr | StrictInt | StrictFloat, AfterValidator(_quantity)]
-Duration = Annotated[StrictStr | StrictInt | StrictFloat, AfterValidator(_duration)]
-Refresh = Annotated[StrictStr | StrictInt | StrictFloat, AfterValidator(_refresh)]
-Wait = Annotated[StrictStr | StrictInt | StrictFloat, AfterValidator(_wait)]
+Word = Annotated[StrictStr, Field(max_length=_LONGEST), AfterValidator(_word)]
+_Short = Annotated[StrictStr, Field(max_length=_LONGEST_AMOUNT)]
+Quantity = Annotated[_Short | StrictInt | StrictFloat, AfterValidator(_quantity)]
+Duration = Annotated[_Short | StrictInt | StrictFloat, AfterValidator(_duration)]
+Refresh = Annotated[_Short | StrictInt | StrictFloat, AfterValidator(_refresh)]
+Wait = Annotated[_Short | StrictInt | StrictFloat, AfterValidator(_wait)]
 EvictionPolicy = Annotated[StrictStr, AfterValidator(_eviction_policy)]
 Allowed = Annotated[StrictStr, AfterValidator(_allowable)]
 HostPort = Annotated[Word, AfterValidator(_host_port)]

@@ -46,6 +46,8 @@ _EXPECTED: Final = {
     "dict_type": "a mapping",
     "model_type": "a mapping",
 }
+# Fields in one place that are told of one by one: to find what each may have been meant to be takes time.
+_MOST_UNKNOWN: Final = 5
 ENVIRONMENT_SOURCES: Final = ("packages", "requirements", "archive")
 _NEEDED: Final = {
     "storageUri": "a path or URI of the model's artifact",
@@ -141,7 +143,8 @@ def _given(values: Mapping[object, object], names: frozenset[str]) -> dict[str, 
 
 def _unknown(extra: set[object], known: Iterable[str], where: Path, group: str) -> list[Problem]:
     problems = []
-    for name in sorted(str(each) for each in extra):
+    names = sorted(str(each) for each in extra)
+    for name in names[:_MOST_UNKNOWN]:
         close = difflib.get_close_matches(name, list(known), n=1)
         hint = f"; did you mean {close[0]}?" if close else f"; known are {', '.join(sorted(known))}"
         if group == SELDON_GROUP:
@@ -151,6 +154,8 @@ def _unknown(extra: set[object], known: Iterable[str], where: Path, group: str) 
             ):
                 hint = f"; ignored, it is a field of {GROUP}"
         problems.append(Problem(f"unknown field in {group}{hint}", (*where, name)))
+    if left := len(names) - len(problems):
+        problems.append(Problem(f"{left} more unknown fields in {group}", where))
     return problems
 
 
@@ -177,7 +182,9 @@ def _build(kind: str, kept: Mapping[str, object], errors: list[Problem]) -> Mani
 def _problem(detail: ErrorDetails) -> Problem:
     # Pydantic adds the member of a union that it tried; those are no fields.
     path: Path = tuple(
-        step for step in detail["loc"] if step not in ("str", "int", "float", "[key]")
+        step
+        for step in detail["loc"]
+        if step not in ("str", "constrained-str", "int", "float", "[key]")
     )
     value, code = detail["input"], detail["type"]
     context = detail.get("ctx", {})
@@ -191,6 +198,9 @@ def _problem(detail: ErrorDetails) -> Problem:
     if code in ("greater_than_equal", "less_than_equal"):
         bound = f"at least {context['ge']}" if "ge" in context else f"at most {context['le']}"
         return Problem(f"{shown(value)} is out of range; expected {bound}", path)
+    if code == "string_too_long":
+        expected = f"at most {context['max_length']}"
+        return Problem(f"{shown(value)} has {len(value)} characters; expected {expected}", path)
     if path and path[-1] == "memory":
         return Problem(
             f"{shown(value)} is not a quantity; expected bytes such as 100Ki, 1.5Gi or 2e9", path

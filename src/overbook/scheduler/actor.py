@@ -67,6 +67,7 @@ class Actor:
         defaults: Defaults,
         clock: Callable[[], float],
         providers: Sequence[Provider] = (),
+        events: EventRing | None = None,
     ) -> None:
         self._store = store
         self._vault = vault
@@ -83,7 +84,7 @@ class Actor:
         self.catalogue: Final = CatalogueHub(self.hearing, clock)
         self.servers: Final = ServersHub()
         self.links: Final = Links(self.hearing)
-        self.events: Final = EventRing()
+        self.events: Final = events or EventRing()
         self.logs: Final = Logs(self.links)
         self.state = State()
 

@@ -11,39 +11,44 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Annotated, Any, Final, TypeAlias, cast
 
-from fastapi import APIRouter, FastAPI, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import PlainTextResponse
-from starlette.exceptions import HTTPException
+from fastapi import APIRouter, FastAPI, Query, Response
+from fastapi.responses import HTMLResponse, PlainTextResponse
 
 from overbook import __version__
-from overbook.manifests.problems import Json, field_name, shown
+from overbook.manifests.problems import Json
 from overbook.metrics.page import CONTENT_TYPE, PAGE
 from overbook.placement import ReplicaId
 from overbook.scheduler import bodies, pins, status
 from overbook.scheduler.actor import Actor
-from overbook.scheduler.answers import answered, encoded, errors, json_response, refusal
+from overbook.scheduler.answers import (
+    OF_ALL,
+    OF_BODIES,
+    answered,
+    described_with,
+    encoded,
+    errors,
+    json_response,
+)
 from overbook.scheduler.apply import FAILED, SKIPPED, Result, apply
-from overbook.scheduler.body_limit import BodyLimit
 from overbook.scheduler.displaced import losses
-from overbook.scheduler.errors import Conflict, Invalid, NotFound, SchedulerError, Unavailable
+from overbook.scheduler.errors import (
+    Conflict,
+    NotFound,
+    Unavailable,
+)
 from overbook.scheduler.events import Event
 from overbook.scheduler.manifests_in import set_pin
+from overbook.scheduler.refusals import answer_errors
 from overbook.scheduler.secrets_api import secrets, with_body
 from overbook.scheduler.service import command
 from overbook.scheduler.state import State
 from overbook.scheduler.surveyor import Surveyor
+from overbook.scheduler.web import description
 from overbook.wire import scheduler_pb2 as pb
 
 # None when everything that was to be served is, else one line that names what is not.
 ReadyCheck: TypeAlias = Callable[[], str | None]
 
-_CODES: Final[tuple[tuple[type[SchedulerError], int], ...]] = (
-    (Invalid, 400),
-    (NotFound, 404),
-    (Conflict, 409),
-    (Unavailable, 503),
-)
 # Models written between two looks at the event loop: some milliseconds.
 _BITE: Final = 500
 _EVENTS_SHOWN: Final = 50
@@ -55,8 +60,6 @@ _NOT_READY: Final[dict[int | str, dict[str, Any]]] = {
         "content": {"text/plain": {"schema": {"type": "string"}}},
     }
 }
-# 10,000 models are about 3 MB.
-MAX_BODY: Final = 64 * 1024 * 1024
 
 
 class _Api(FastAPI):
@@ -65,8 +68,10 @@ class _Api(FastAPI):
     def openapi(self) -> dict[str, Any]:
         described = super().openapi()
         for path in described["paths"].values():
-            for operation in path.values():
+            for method, operation in path.items():
                 operation["responses"].pop("422", None)
+                codes = OF_ALL if method == "get" else (*OF_ALL, *OF_BODIES)
+                operation["responses"] = described_with(operation["responses"], codes)
         for name in _NOT_OURS:
             described["components"]["schemas"].pop(name, None)
         described["components"]["schemas"] = with_body(described["components"]["schemas"])
@@ -79,9 +84,9 @@ def create_app(actor: Actor, surveyor: Surveyor, ready: ReadyCheck) -> FastAPI:
         title="Overbook control API",
         version=__version__,
         description="Register models and servers, and see what became of them.",
+        docs_url=None,
         redoc_url=None,
     )
-    app.add_middleware(BodyLimit, most=MAX_BODY)
     app.include_router(_documents(actor, surveyor))
     app.include_router(_models(actor, surveyor))
     app.include_router(_servers(actor))
@@ -89,36 +94,20 @@ def create_app(actor: Actor, surveyor: Surveyor, ready: ReadyCheck) -> FastAPI:
     app.include_router(secrets(actor, surveyor))
     app.include_router(_events(actor))
     app.include_router(_health(ready))
-    app.add_exception_handler(SchedulerError, _scheduler_error)
-    app.add_exception_handler(RequestValidationError, _invalid_request)
-    app.add_exception_handler(HTTPException, _http_error)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return HTMLResponse(
+            description.page(app.openapi()),
+            headers={"content-security-policy": description.POLICY},
+        )
+
+    answer_errors(app)
     return app
 
 
-async def _scheduler_error(request: Request, error: Exception) -> Response:
-    code = next((code for kind, code in _CODES if isinstance(error, kind)), 503)
-    return refusal(str(error), code)
-
-
-async def _invalid_request(request: Request, error: Exception) -> Response:
-    if not isinstance(error, RequestValidationError):
-        raise error
-    lines = []
-    for each in error.errors()[:3]:
-        where = field_name(tuple(step for step in each["loc"] if step != "body")) or "body"
-        lines.append(f"{where}: {shown(each.get('input'))}: {each['msg']}")
-    return refusal("; ".join(lines), 400)
-
-
-async def _http_error(request: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
-        raise error
-    text = f"{request.method} {request.url.path}: {error.detail}; see /docs"
-    return refusal(text, error.status_code)
-
-
 def _documents(actor: Actor, surveyor: Surveyor) -> APIRouter:
-    router = APIRouter(prefix="/api/v1", tags=["manifests"], responses=errors(400, 413))
+    router = APIRouter(prefix="/api/v1", tags=["manifests"])
 
     @router.post("/apply", response_model=bodies.ApplyAnswer, responses=errors(503))
     async def apply_documents(body: bodies.ApplyBody) -> Response:
@@ -212,7 +201,7 @@ def _models(actor: Actor, surveyor: Surveyor) -> APIRouter:
 
 
 def _model_commands(actor: Actor, surveyor: Surveyor, router: APIRouter) -> None:
-    @router.post("/{name}/activate", responses=errors(400, 404, 409, 413, 503))
+    @router.post("/{name}/activate", responses=errors(404, 409, 503))
     async def activate(name: str, body: bodies.TimeoutBody | None = None) -> bodies.DoneAnswer:
         """The Model becomes resident wherever it is assigned. What could not be fetched or looked at is tried again."""
         timeout = (body or bodies.TimeoutBody()).timeout
@@ -223,7 +212,7 @@ def _model_commands(actor: Actor, surveyor: Surveyor, router: APIRouter) -> None
                 raise Unavailable(outcome.reason)
         return {"warnings": []}
 
-    @router.post("/{name}/evict", responses=errors(400, 404, 409, 413, 503))
+    @router.post("/{name}/evict", responses=errors(404, 409, 503))
     async def evict(name: str, body: bodies.TimeoutBody | None = None) -> bodies.DoneAnswer:
         """The Model becomes cold wherever it is assigned, after its requests in flight; it has left when this answers.
 
@@ -337,7 +326,7 @@ def _logs(actor: Actor) -> APIRouter:
     @router.get(
         "/{name}/replicas/{replica}/log",
         response_model=bodies.LogAnswer,
-        responses=errors(400, 404, 503),
+        responses=errors(400, 404, 429, 503),
     )
     async def read_log(
         name: str,
@@ -369,7 +358,7 @@ def _logs(actor: Actor) -> APIRouter:
 def _events(actor: Actor) -> APIRouter:
     router = APIRouter(prefix="/api/v1", tags=["events"])
 
-    @router.get("/events", response_model=bodies.EventsAnswer, responses=errors(400))
+    @router.get("/events", response_model=bodies.EventsAnswer, responses=errors(400, 429))
     async def events(
         after: Annotated[
             int, Query(ge=0, description="Only events with a larger number: the `last` of before.")

@@ -11,6 +11,8 @@ from overbook.artifacts.address import is_remote, local_path, scheme_of
 from overbook.artifacts.errors import ArtifactError
 from overbook.artifacts.survey import NotNow, Survey
 from overbook.manifests.kinds import ONLY, of_others
+from overbook.manifests.located import MAX_VALUES, more_than
+from overbook.manifests.names import MAX_NAME
 from overbook.manifests.problems import Json, ManifestError
 from overbook.manifests.specs import Manifest, ModelManifest, ServerManifest
 from overbook.manifests.validate import validate_object
@@ -33,6 +35,11 @@ from overbook.scheduler.surveyor import Found, Surveyor
 
 # Documents between two looks at the event loop: some milliseconds.
 BITE: Final = 100
+# Seconds of checks between two looks: what is wrong in very many ways takes longer than what is right.
+_BITE_SECONDS: Final = 0.005
+# Characters of what is said of one document, and of a name in it that can be no name.
+_MOST_TOLD: Final = 500
+_LONGEST: Final = 100
 
 FAILED: Final = "failed"
 SKIPPED: Final = "skipped"
@@ -83,13 +90,19 @@ async def apply(
 async def _check(documents: Sequence[Json]) -> list[_Checked | Result]:
     checked: list[_Checked | Result] = []
     seen: set[tuple[str, str]] = set()
-    for index, document in enumerate(documents):
-        if index % BITE == BITE - 1:
+    now = asyncio.get_running_loop().time
+    until = now() + _BITE_SECONDS
+    for document in documents:
+        if now() > until:
             await asyncio.sleep(0)
+            until = now() + _BITE_SECONDS
         if (what := of_others(document)) is not None:
             checked.append(
                 replace(_named(document, SKIPPED), warnings=(f"{what} is skipped; {ONLY}",))
             )
+            continue
+        if more_than(MAX_VALUES, document):
+            checked.append(_failed(document, f"has more than {MAX_VALUES} values; expected fewer"))
             continue
         try:
             valid = validate_object(document)
@@ -248,7 +261,8 @@ def _dry(actor: Actor, each: _Checked | Result) -> Result:
 
 
 def _failed(document: Json, error: str) -> Result:
-    return replace(_named(document, FAILED), error=error)
+    told = error if len(error) <= _MOST_TOLD else f"{error[: _MOST_TOLD - 1]}…"
+    return replace(_named(document, FAILED), error=told)
 
 
 def _named(document: Json, action: Told) -> Result:
@@ -256,9 +270,15 @@ def _named(document: Json, action: Told) -> Result:
     kind, name = "", ""
     if isinstance(document, dict):
         given = document.get("kind")
-        kind = given if isinstance(given, str) else ""
+        kind = _short(given)
         metadata = document.get("metadata")
         if isinstance(metadata, dict):
-            called = metadata.get("name")
-            name = called if isinstance(called, str) else ""
+            name = _short(metadata.get("name"))
     return Result(kind, name, 0, action, None)
+
+
+def _short(word: Json) -> str:
+    """As it was given, but for what is longer than any name."""
+    if not isinstance(word, str):
+        return ""
+    return word if len(word) <= MAX_NAME else f"{word[:_LONGEST]}…"

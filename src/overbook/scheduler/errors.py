@@ -23,6 +23,10 @@ class Unavailable(SchedulerError):
     """Not now: an agent is away or too slow, or the disk is full. Try again. (HTTP 503)"""
 
 
+class TooMany(SchedulerError):
+    """So many do this already: try again when others have ended. (HTTP 429)"""
+
+
 class StoreError(Unavailable):
     """The state could not be read or written; what was acknowledged before is safe."""
 

@@ -8,7 +8,10 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
+from overbook.scheduler.errors import TooMany
+
 RING: Final = 5000
+WAITING: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +29,14 @@ class Event:
 
 
 class EventRing:
-    """The last `RING` events. Numbers begin at 1 with every start of the scheduler."""
+    """The last `RING` events. Numbers begin at 1 with every start of the scheduler.
 
-    def __init__(self) -> None:
+    ``waiting``: how many may wait for more at once, each of whom has a connection.
+    """
+
+    def __init__(self, waiting: int = WAITING) -> None:
+        self._most: Final = waiting
+        self._waiting = 0
         self._ring: deque[Event] = deque(maxlen=RING)
         self._numbers = itertools.count(1)
         self._last = 0
@@ -72,7 +80,10 @@ class EventRing:
         self._more.set()
 
     async def wait_after(self, seq: int, *, wait: float, name: str | None = None) -> list[Event]:
-        """As `after`, but when there is none yet, waits up to ``wait`` seconds for one."""
+        """As `after`, but when there is none yet, waits up to ``wait`` seconds for one.
+
+        Raises TooMany when that is one more than may wait.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait
         kind = None if name is None else "Model"
@@ -82,8 +93,16 @@ class EventRing:
             left = deadline - loop.time()
             if found or left <= 0 or not self._waits:
                 return found
+            if self._waiting >= self._most:
+                raise TooMany(
+                    f"{self._most} others wait for events already; try again when one of them has ended, or ask "
+                    "without `wait`"
+                )
+            self._waiting += 1
             try:
                 async with asyncio.timeout(left):
                     await more.wait()
             except TimeoutError:
                 return []
+            finally:
+                self._waiting -= 1

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from overbook.manifests.plain_text import plain_text
 from overbook.placement import ReplicaId
 from overbook.scheduler.errors import Unavailable
 from overbook.scheduler.hearing import Hearing, Listener
@@ -132,7 +133,7 @@ class Links:
         asked = pb.SchedulerToAgent(command=command)
         # The agent keeps to the timeout itself; the second is for its answer's way.
         answer = (await self._ask(replica, number, asked, timeout, way=1.0)).command_result
-        return Outcome(answer.ok, answer.reason)
+        return Outcome(answer.ok, plain_text(answer.reason))
 
     async def look(
         self, replica: ReplicaId, artifacts: Sequence[pb.Artifact], timeout: float

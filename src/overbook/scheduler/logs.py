@@ -10,7 +10,7 @@ from typing import Final
 
 from overbook.placement import ReplicaId
 from overbook.scheduler.bodies import LogAnswer
-from overbook.scheduler.errors import Unavailable
+from overbook.scheduler.errors import TooMany, Unavailable
 from overbook.scheduler.links import Links
 from overbook.wire import scheduler_pb2 as pb
 
@@ -38,10 +38,10 @@ class Logs:
     ) -> LogAnswer:
         """The last lines, or what came ``after`` a place; when that is nothing yet, waits up to ``wait`` seconds.
 
-        Raises Unavailable.
+        Raises TooMany, Unavailable.
         """
         if self._reading >= self._readers:
-            raise Unavailable(
+            raise TooMany(
                 f"{self._readers} others read logs already; try again when one of them has ended"
             )
         self._reading += 1

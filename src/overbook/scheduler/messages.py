@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 
 from overbook.artifacts.survey import Survey
 from overbook.artifacts.transfer import Transferred
+from overbook.manifests.plain_text import plain_text
 from overbook.manifests.quantities import MAX_BYTES
 from overbook.manifests.specs import Attachment, ServerEnvironment
 from overbook.placement import ReplicaId
@@ -192,7 +193,7 @@ def environment(given: ServerEnvironment | None) -> pb.Environment | None:
 
 def news_of(message: pb.ReplicaNews) -> tuple[ReplicaId, News | None]:
     replica = ReplicaId(message.replica.server, message.replica.replica)
-    return replica, News(message.text, message.failed) if message.text else None
+    return replica, News(plain_text(message.text), message.failed) if message.text else None
 
 
 def hello_of(message: pb.AgentHello) -> tuple[ReplicaId, Hello]:
@@ -222,12 +223,12 @@ def report_of(message: pb.ModelReport) -> tuple[str, Report]:
         in_flight=message.in_flight,
         loads=message.loads,
         evictions=message.evictions,
-        last_error=message.last_error,
+        last_error=plain_text(message.last_error),
         serving_generation=message.serving_generation,
-        unverified=message.unverified,
+        unverified=plain_text(message.unverified),
         final=message.final,
         retry_at=message.retry_at,
-        warnings=tuple(message.warnings),
+        warnings=tuple(map(plain_text, message.warnings)),
         transfer=_transfer(message),
         files_here=message.files_here,
         found=_found(message),
@@ -261,12 +262,14 @@ def server_report_of(message: pb.ServerReport) -> ServerReport:
         base=message.base_bytes if message.HasField("base_bytes") else None,
         resident_models=message.resident_models,
         state=message.state,
-        message=message.message,
+        message=plain_text(message.message),
         pid=message.pid,
         rest=message.rest_address,
         grpc=message.grpc_address,
         foreign=tuple(
-            ForeignModel(each.name, each.state, each.bytes if each.HasField("bytes") else None)
+            ForeignModel(
+                plain_text(each.name), each.state, each.bytes if each.HasField("bytes") else None
+            )
             for each in message.foreign
         ),
         disk=_disk(message),

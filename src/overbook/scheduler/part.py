@@ -23,12 +23,17 @@ from overbook.scheduler.actor import Actor
 from overbook.scheduler.api import ReadyCheck, create_app
 from overbook.scheduler.calls import Calls
 from overbook.scheduler.errors import Invalid, PortInUse, SchedulerError
+from overbook.scheduler.events import EventRing
 from overbook.scheduler.manifests_in import Defaults
 from overbook.scheduler.records import ArtifactAddress
 from overbook.scheduler.service import SchedulerService
 from overbook.scheduler.store import Store
 from overbook.scheduler.surveyor import Surveyor
 from overbook.scheduler.vault import Vault
+from overbook.scheduler.web.connections import bounded
+from overbook.scheduler.web.guarded import Guards, guarded
+from overbook.scheduler.web.hosts import known_hosts
+from overbook.scheduler.web.limits import Limits
 from overbook.wire import scheduler_pb2_grpc
 from overbook.wire.in_process import ListenFailed, serving
 
@@ -37,6 +42,8 @@ DEFAULT_OVERCOMMIT: Final = 10
 _STOP_GRACE: Final = 0.2
 STOP_SECONDS: Final = 3.0
 _BACKLOG: Final = 1024
+# Before any of them is counted, see `web.connections`.
+_ACCEPTED_AT_ONCE: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +52,9 @@ class SchedulerConfig:
 
     Port 0 takes a free one. ``defaults``: for Servers that do not say, see `default_settings`.
     ``providers``: who could offer what models may require, for the advice in verdicts. ``look``: sees the files of the
-    machine on which the scheduler and all agents run; None where agents may be elsewhere.
+    machine on which the scheduler and all agents run; None where agents may be elsewhere. ``allowed_hosts``: what the
+    control API may be called besides the names that are known anyway, ``cors_origins``: whose web pages may use it.
+    ``limits``: how much it takes.
     """
 
     state_dir: Path
@@ -55,6 +64,9 @@ class SchedulerConfig:
     defaults: Defaults = field(default_factory=Defaults)
     providers: tuple[Provider, ...] = ()
     look: Callable[[ArtifactAddress], Survey | str] | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
 
 
 def default_settings(
@@ -115,7 +127,8 @@ class SchedulerPart:
         config = self._config
         store = await asyncio.to_thread(Store, config.state_dir / "state.db")
         vault = Vault(config.state_dir / "secrets.key")
-        actor = Actor(store, vault, config.defaults, time.time, config.providers)
+        events = EventRing(config.limits.waiting)
+        actor = Actor(store, vault, config.defaults, time.time, config.providers, events)
         try:
             await actor.load()
             with _bind(config.api_host, config.api_port) as api_socket:
@@ -123,10 +136,10 @@ class SchedulerPart:
                 self.api_url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
                 surveyor = Surveyor(actor, config.look)
                 app = create_app(actor, surveyor, lambda: self._missing())
-                calls = Calls(app, actor.stop_waiting)
+                calls = Calls(guarded(app, _guards(config)), actor.stop_waiting)
                 # The inner one ends first: sessions must end while the actor still listens.
                 async with (
-                    _running(actor, surveyor, calls, api_socket),
+                    _running(actor, surveyor, _ApiServer(calls, config.limits), api_socket),
                     _serving_agents(actor, config.listen) as self.grpc_target,
                 ):
                     self._calls = calls
@@ -136,6 +149,11 @@ class SchedulerPart:
             self._calls = None
             self.serving.clear()
             await actor.close()
+
+
+def _guards(config: SchedulerConfig) -> Guards:
+    hosts = known_hosts(config.api_host, socket.gethostname(), config.allowed_hosts)
+    return Guards(hosts, config.cors_origins, config.limits)
 
 
 @contextlib.asynccontextmanager
@@ -160,10 +178,9 @@ async def running_scheduler(
 
 @contextlib.asynccontextmanager
 async def _running(
-    actor: Actor, surveyor: Surveyor, app: Calls, api_socket: socket.socket
+    actor: Actor, surveyor: Surveyor, server: _ApiServer, api_socket: socket.socket
 ) -> AsyncIterator[None]:
     """The actor and the control API run; what the block raises comes out as it is."""
-    server = _ApiServer(app)
     failure: Exception | None = None
     async with asyncio.TaskGroup() as group:
         work = group.create_task(actor.run(), name="scheduler-actor")
@@ -187,14 +204,17 @@ async def _running(
 class _ApiServer(uvicorn.Server):
     """Uvicorn as a task among others: signals are the composition root's business."""
 
-    def __init__(self, app: Calls) -> None:
+    def __init__(self, app: Calls, limits: Limits) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
+                http=bounded(limits),
+                backlog=_ACCEPTED_AT_ONCE,
                 lifespan="off",
                 log_config=None,
                 log_level="warning",
                 access_log=False,
+                server_header=False,
                 ws="none",
                 timeout_graceful_shutdown=1,
             )
@@ -203,6 +223,9 @@ class _ApiServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        for each in sockets or ():
+            # Asyncio takes the one number for how many it accepts at a time and for how many may wait for that.
+            each.listen(_BACKLOG)
         self.up.set()
 
     @contextlib.contextmanager

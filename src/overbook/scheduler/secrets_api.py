@@ -10,7 +10,7 @@ import json
 import logging
 from typing import Any, Final
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import TypeAdapter
 
 from overbook.artifacts.secrets.advice import advice
@@ -28,8 +28,6 @@ from overbook.scheduler.surveyor import Surveyor
 
 log = logging.getLogger(__name__)
 
-# In JSON a character of a secret's text may take six.
-_MOST_BODY: Final = 512 * 1024
 _BODY: Final = "SecretBody"
 _REQUEST: Final[dict[str, Any]] = {
     "requestBody": {
@@ -41,7 +39,11 @@ _REQUEST: Final[dict[str, Any]] = {
 
 def with_body(schemas: dict[str, Any]) -> dict[str, Any]:
     """The schemas of OpenAPI with the one that FastAPI does not know of, since it does not read it."""
-    body = TypeAdapter(secret_bodies.SecretBody).json_schema() | {"required": []}
+    body = TypeAdapter(secret_bodies.SecretBody).json_schema() | {
+        "required": [],
+        "anyOf": [{"required": ["text"]}, {"required": ["name", "type"]}],
+        "additionalProperties": False,
+    }
     return dict(sorted((schemas | {_BODY: body}).items()))
 
 
@@ -66,7 +68,7 @@ def secrets(actor: Actor, surveyor: Surveyor) -> APIRouter:
         ]
         return answered(found)
 
-    @router.put("/{name}", responses=errors(400, 409, 413, 503), openapi_extra=_REQUEST)
+    @router.put("/{name}", responses=errors(409, 503), openapi_extra=_REQUEST)
     async def set_secret(name: str, request: Request) -> bodies.DoneAnswer:
         """The secret is stored, sealed, in place of what had its name; agents that are connected are told of it.
 
@@ -101,15 +103,8 @@ def _checked(name: str) -> str:
 
 
 async def _body(request: Request) -> str:
-    taken = bytearray()
-    async for piece in request.stream():
-        taken += piece
-        if len(taken) > _MOST_BODY:
-            raise HTTPException(
-                413, f"the body has more than {_MOST_BODY} bytes; a secret is small"
-            )
     try:
-        return taken.decode()
+        return (await request.body()).decode()
     except UnicodeDecodeError:
         raise Invalid("body: is no text; expected JSON in UTF-8") from None
 

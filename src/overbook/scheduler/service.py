@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 import grpc
 import grpc.aio
 
+from overbook.manifests.plain_text import plain_text
 from overbook.placement import ReplicaId
 from overbook.scheduler import agents_in, messages
 from overbook.scheduler.actor import Actor
@@ -146,7 +147,7 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
             event.reason,
             kind="Model" if event.model else "Server",
             name=event.model or replica.server,
-            message=event.message,
+            message=plain_text(event.message),
             time=event.time,
             warning=event.warning,
             replica=str(replica),

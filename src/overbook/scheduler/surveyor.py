@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 
 from overbook.artifacts.address import is_remote
 from overbook.artifacts.survey import NotNow, Survey
+from overbook.manifests.plain_text import plain_text
 from overbook.placement import ReplicaId
 from overbook.scheduler import manifests_in, messages
 from overbook.scheduler.actor import Actor
@@ -180,7 +181,8 @@ class _Tries:
 
 def _found(seen: pb.ArtifactSurvey) -> Survey | NotNow | str:
     if seen.error:
-        return NotNow(seen.error) if seen.passing else seen.error
+        error = plain_text(seen.error)
+        return NotNow(error) if seen.passing else error
     return Survey(seen.bytes, seen.fingerprint, seen.made_for, tuple(seen.callees))
 
 

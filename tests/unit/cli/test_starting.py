@@ -12,6 +12,7 @@ import pytest
 from overbook.client.http import JsonObject
 from overbook.demo.options import DemoOptions
 from overbook.machine.options import (
+    ApiOptions,
     AttachOptions,
     MetricsOptions,
     ServeAgentOptions,
@@ -110,6 +111,38 @@ def test_serve_scheduler(overbook: Overbook, replaced: Replace, tmp_path: Path) 
     assert calls == [
         ServeSchedulerOptions(state_dir=tmp_path, host="127.0.0.1", api_port=9001, listen="unix:/x")
     ]
+
+
+def test_whom_the_control_api_lets_in(overbook: Overbook, replaced: Replace) -> None:
+    given = (
+        "--allowed-hosts",
+        "API.example, *.svc",
+        "--cors-origins",
+        "https://console.example:8443",
+    )
+    told = ApiOptions(("api.example", "*.svc"), ("https://console.example:8443",))
+    ups = replaced("overbook.machine.up", "run_up", 0)
+    schedulers = replaced("overbook.machine.serve", "run_scheduler", 0)
+    overbook("up", *given)
+    overbook("serve", "scheduler", *given)
+    assert [getattr(each, "api", None) for each in (*ups, *schedulers)] == [told, told]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--allowed-hosts", "http://api.example", "is not the name of a host"),
+        ("--allowed-hosts", "a.*.example", "is not the name of a host"),
+        ("--cors-origins", "*", "is not an origin"),
+        ("--cors-origins", "console.example", "is not an origin"),
+        ("--cors-origins", "https://console.example/", "is not an origin"),
+    ],
+)
+def test_whom_nobody_can_be(overbook: Overbook, option: str, value: str, said: str) -> None:
+    for command in (("up",), ("serve", "scheduler")):
+        result = overbook(*command, option, value)
+        assert result.exit_code == 2
+        assert said in " ".join(result.stderr.split())
 
 
 def test_serve_agent(overbook: Overbook, replaced: Replace, tmp_path: Path) -> None:

@@ -122,3 +122,10 @@ def test_every_outcome_of_an_agent_is_known() -> None:
 )
 def test_grpc_timeout(text: str, seconds: float | None) -> None:
     assert grpc_timeout_seconds(text) == (seconds if seconds is None else pytest.approx(seconds))
+
+
+def test_what_a_model_says_of_its_failure_does_nothing_to_a_terminal() -> None:
+    refused = Refused(NotServed.LOAD_FAILED, "\x1b]0;owned\x07cannot be loaded\x07")
+    for grpc_call in (False, True):
+        _, _, body = _said(refused, grpc_call=grpc_call, verified=False)
+        assert body == "cannot be loaded\\x07"

@@ -25,3 +25,13 @@ def test_the_limit_is_raised_to_what_is_allowed_and_useful(
     monkeypatch.setattr(resource, "setrlimit", lambda _, wanted: limits.append(wanted))
     descriptors.raise_limit()
     assert limits[-1] == after
+
+
+@pytest.mark.parametrize(
+    ("limit", "told"), [((256, 256), 256), ((resource.RLIM_INFINITY,) * 2, 131_072)]
+)
+def test_how_many_there_may_be(
+    limit: tuple[int, int], told: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limit)
+    assert descriptors.allowed() == told

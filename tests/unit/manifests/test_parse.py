@@ -203,7 +203,7 @@ def test_aliases_cannot_blow_a_text_up() -> None:
     for level in range(1, 12):
         text += f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]\n"
     assert problems(text) == [
-        "0.yaml:1: too much in one document; expected at most 100000 values, 64 deep, aliases included"
+        "0.yaml:1: too much in one document; expected at most 10000 values, 64 deep, aliases included"
     ]
 
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from overbook.manifests.located import more_than
 from overbook.manifests.problems import Json, ManifestError
 from overbook.manifests.specs import ModelManifest, ServerManifest
 from overbook.manifests.validate import Validated, validate_object
@@ -548,3 +549,26 @@ def test_requirements_with_versions() -> None:
         "spec.requirements[0]: 'scikit-learn=1.6' is not a requirement; expected NAME and versions, such as "
         "scikit-learn==1.6.1"
     ]
+
+
+def test_unknown_fields_are_named_while_they_are_few() -> None:
+    found = problems({**model(), **{f"field{number}": 1 for number in range(7)}})
+    assert [each.partition(":")[0] for each in found[:5]] == [f"field{each}" for each in range(5)]
+    assert found[5:] == [f"2 more unknown fields in {OURS}"]
+
+
+def test_what_nobody_could_read_is_not_read() -> None:
+    assert problems(model(keepAlive="9" * 101)) == [
+        f"spec.keepAlive: '{'9' * 75}...' has 101 characters; expected at most 100"
+    ]
+    (found,) = problems(model(requirements=["x" * 4097]))
+    assert found.endswith("has 4097 characters; expected at most 4096")
+
+
+@pytest.mark.parametrize(
+    ("value", "count"),
+    [(1, 1), ([], 1), ([1, "a"], 3), ({"a": [1, 2], "b": {"c": None}}, 6)],
+)
+def test_values_are_counted_until_there_are_too_many(value: Json, count: int) -> None:
+    assert not more_than(count, value)
+    assert more_than(count - 1, value)

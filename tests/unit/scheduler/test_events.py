@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from overbook.scheduler.errors import TooMany
 from overbook.scheduler.events import RING, EventRing
 
 
@@ -61,3 +64,19 @@ async def test_nobody_waits_any_more_before_a_stop() -> None:
     events.stop_waiting()
     assert await waiting == []
     assert await events.wait_after(1, wait=30) == []
+
+
+async def test_only_so_many_wait_and_who_does_not_is_answered() -> None:
+    events = EventRing(waiting=1)
+    first = asyncio.create_task(events.wait_after(0, wait=5))
+    await asyncio.sleep(0)
+    with pytest.raises(TooMany, match="1 others wait for events already"):
+        await events.wait_after(0, wait=5)
+    assert await events.wait_after(0, wait=0) == []
+    add(events, "a")
+    assert [each.name for each in await first] == ["a"]
+    # Its place is free again.
+    last = asyncio.create_task(events.wait_after(1, wait=5))
+    await asyncio.sleep(0)
+    add(events, "b")
+    assert [each.name for each in await last] == ["b"]

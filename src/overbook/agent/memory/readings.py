@@ -45,11 +45,14 @@ class Probe(Protocol):
 
 
 def read_tree(pid: int) -> tuple[Reading, tuple[int, ...]] | None:
-    """A process and its descendants, exactly, and their numbers; None when it is gone. Blocks for milliseconds."""
+    """A process and its descendants, exactly, and their numbers. Blocks for milliseconds.
+
+    None when it is gone, or cannot be read now: this process may have no file descriptor left.
+    """
     try:
         root = psutil.Process(pid)
         members = [root, *root.children(recursive=True)]
-    except psutil.NoSuchProcess:
+    except (psutil.NoSuchProcess, OSError):
         return None
     held = total = 0
     alive: list[int] = []
@@ -58,6 +61,8 @@ def read_tree(pid: int) -> tuple[Reading, tuple[int, ...]] | None:
             one = _read_process(member)
         except (psutil.NoSuchProcess, ProcessLookupError, FileNotFoundError):
             continue
+        except OSError:
+            return None
         held, total = held + one[0], total + one[1]
         alive.append(member.pid)
     if pid not in alive:

@@ -10,6 +10,7 @@ import click
 
 from overbook.cli.failures import Failed
 from overbook.cli.options import api_url_option
+from overbook.cli.terminal import coloured, safe, terminal_width
 
 if TYPE_CHECKING:
     from overbook.cli.following import Followed
@@ -93,7 +94,6 @@ class _Output:
 
     def _log(self, log: Followed, *, wait: float) -> int:
         from overbook.cli.following import read
-        from overbook.cli.terminal import safe
 
         first = not log.after
         # What a model prints goes into files and pipes as it is.
@@ -113,12 +113,11 @@ class _Output:
     def _note(self, log: Followed) -> None:
         """Why a log cannot be read now; once, until it is another reason."""
         if log.failed and self._said.get(log.name) != log.failed:
-            click.echo(f"{log.name}: {log.failed}", err=True)
+            click.echo(safe(f"{log.name}: {log.failed}"), err=True)
         self._said[log.name] = log.failed
 
     def _events(self) -> int:
         from overbook.cli.event_lines import event_line
-        from overbook.cli.terminal import coloured, terminal_width
 
         first = not self._last_event
         page = self._client.events(after=self._last_event, model=self._model)

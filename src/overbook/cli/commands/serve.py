@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from overbook.cli.api_options import api_options, let_in
 from overbook.cli.options import (
     PORT,
     activation_timeout_option,
@@ -72,10 +74,9 @@ def serve() -> None:
     help="gRPC target for agents and gateways: HOST:PORT or unix:PATH.",
 )
 @grace_option
+@api_options
 @click.pass_context
-def scheduler(
-    ctx: click.Context, state_dir: Path | None, host: str, api_port: int, listen: str, grace: float
-) -> None:
+def scheduler(ctx: click.Context, /, state_dir: Path | None, **rest: Any) -> None:
     """The scheduler: desired state, placement, control API.
 
     \b
@@ -83,9 +84,8 @@ def scheduler(
     """
     from overbook.machine.serve import run_scheduler
 
-    options = ServeSchedulerOptions(
-        state_dir=state_folder(state_dir), host=host, api_port=api_port, listen=listen, grace=grace
-    )
+    api = let_in(rest)
+    options = ServeSchedulerOptions(state_dir=state_folder(state_dir), api=api, **rest)
     ctx.exit(run_scheduler(options))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from overbook.cli.api_options import api_options, let_in
 from overbook.cli.options import (
     PORT,
     activation_timeout_option,
@@ -77,6 +78,7 @@ from overbook.machine.options import (
 @silence_limit_option
 @server_log_size_option
 @artifact_options
+@api_options
 @click.pass_context
 def up(ctx: click.Context, /, files: tuple[str, ...], state_dir: Path | None, **rest: Any) -> None:
     """Start Overbook on this machine, and serve until it is stopped.
@@ -94,7 +96,8 @@ def up(ctx: click.Context, /, files: tuple[str, ...], state_dir: Path | None, **
 
     where = state_folder(state_dir)
     artifacts = fetched_how(rest)
-    options = UpOptions(state_dir=where, documents=documents, artifacts=artifacts, **rest)
+    api = let_in(rest)
+    options = UpOptions(state_dir=where, documents=documents, artifacts=artifacts, api=api, **rest)
     ctx.exit(run_up(options))
 
 

@@ -1,14 +1,17 @@
-"""A probe of a process that ends while it is looked at: nothing to read is an answer, not an error."""
+"""A probe of a process that ends while it is looked at, or cannot be: nothing to read is an answer, not an error."""
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
+from overbook.agent.memory import readings
 from overbook.agent.memory.probe import TreeProbe
 from overbook.agent.memory.readings import read_tree
 
@@ -48,3 +51,17 @@ async def test_nobody_to_look_at() -> None:
     probe = TreeProbe(lambda: None)
     assert await probe.read() is None
     assert (probe.quick(), probe.peak()) == (None, None)
+
+
+@pytest.mark.parametrize("what", ["the process", "its memory"])
+async def test_without_a_file_descriptor_nothing_is_known(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short(_: object) -> tuple[int, int]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    if what == "the process":
+        monkeypatch.setattr(psutil, "Process", short)
+    else:
+        monkeypatch.setattr(readings, "_read_process", short)
+    assert await TreeProbe(os.getpid).read() is None

@@ -1,0 +1,85 @@
+"""Requests made of the control API's own description, sent to the real one: each answer is as the description says."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+from overbook.scheduler.web.limits import Limits
+from tests.integration.scheduler_harness import (
+    ScriptedAgent,
+    harness,
+    model_document,
+    server_document,
+    until,
+)
+
+# Seconds in which cases are tried. Which ones they are is the same in every run.
+_SECONDS = 40
+# Names that there are, so that more is met than 404; and what a secret may be called, OpenAPI leaves to rclone.
+_KNOWN = """
+[[operations]]
+include-path-regex = "^/api/v1/models/"
+include-method = ["GET", "POST"]
+parameters = { "path.name" = "iris" }
+
+[[operations]]
+include-path-regex = "^/api/v1/servers/"
+include-method = "GET"
+parameters = { "path.name" = "mlserver", "path.replica" = 0 }
+
+[[operations]]
+include-path = "/api/v1/secrets/{name}"
+include-method = "PUT"
+checks.positive_data_acceptance.enabled = false
+"""
+
+
+@pytest.mark.slow
+async def test_the_api_is_as_it_describes_itself(tmp_path: Path) -> None:
+    (tmp_path / "iris").mkdir()
+    (tmp_path / "iris" / "model.joblib").write_bytes(b"x" * 50)
+    # Who waits for events is told at once that nobody may.
+    async with harness(tmp_path, limits=Limits(waiting=0)) as running:
+        agent = ScriptedAgent("mlserver/0")
+        agent.server_log = [b"a line\n"] * 5
+        await running.apply(server_document())
+        await running.agent(agent)
+        await running.apply(model_document("iris", tmp_path / "iris"))
+        await until("it is assigned", lambda: "iris" in agent.assigned)
+        (tmp_path / "schemathesis.toml").write_text(_KNOWN)
+        process = await asyncio.create_subprocess_exec(
+            *(str(Path(sys.executable).parent / "schemathesis"), "run"),
+            f"{running.scheduler.api_url}/openapi.json",
+            *("--phases", "coverage,fuzzing", "--max-examples", "10", "--max-time", str(_SECONDS)),
+            *("--generation-deterministic", "--no-color"),
+            *("--request-timeout", "60"),
+            cwd=tmp_path,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        out, _ = await process.communicate()
+        assert process.returncode == 0, out.decode()[-6000:]
+        assert (await running.http.get("/healthz")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/api/v1/apply", "POST"),
+        ("/api/v1/models", "GET"),
+        ("/api/v1/models/iris", "DELETE, GET"),
+        ("/api/v1/secrets/minio", "DELETE, PUT"),
+        ("/healthz", "GET"),
+    ],
+)
+async def test_a_method_that_there_is_not_is_told_those_that_there_are(
+    tmp_path: Path, path: str, allowed: str
+) -> None:
+    async with harness(tmp_path) as running:
+        answer = await running.http.request("PATCH", path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+        assert allowed in answer.json()["error"]
