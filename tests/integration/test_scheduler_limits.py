@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from overbook.scheduler.bodies import MAX_DOCUMENTS
+from overbook.scheduler.request_bodies import MAX_DOCUMENTS
 from overbook.scheduler.web.limits import Limits
 from tests.integration.scheduler_harness import Harness, harness, model_document, until
 

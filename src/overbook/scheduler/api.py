@@ -39,6 +39,7 @@ from overbook.scheduler.errors import (
 from overbook.scheduler.events import Event
 from overbook.scheduler.manifests_in import set_pin
 from overbook.scheduler.refusals import answer_errors
+from overbook.scheduler.request_bodies import ApplyBody, TimeoutBody
 from overbook.scheduler.secrets_api import secrets, with_body
 from overbook.scheduler.service import command
 from overbook.scheduler.state import State
@@ -110,7 +111,7 @@ def _documents(actor: Actor, surveyor: Surveyor) -> APIRouter:
     router = APIRouter(prefix="/api/v1", tags=["manifests"])
 
     @router.post("/apply", response_model=bodies.ApplyAnswer, responses=errors(503))
-    async def apply_documents(body: bodies.ApplyBody) -> Response:
+    async def apply_documents(body: ApplyBody) -> Response:
         """Each document is registered, or changes what was. All that succeed are durable when this answers.
 
         Requests that come after the answer find it so; `warnings` name gateways and agents that do not act on it yet.
@@ -128,7 +129,7 @@ def _documents(actor: Actor, surveyor: Surveyor) -> APIRouter:
         return _results(results, [*warnings, *await actor.unheard(replicas)])
 
     @router.post("/validate", response_model=bodies.ApplyAnswer)
-    async def validate_documents(body: bodies.ApplyBody) -> Response:
+    async def validate_documents(body: ApplyBody) -> Response:
         """Each document is checked as by `apply`, and nothing is stored."""
         documents = cast("list[Json]", body.documents)
         return _results(await apply(actor, surveyor, documents, dry_run=True), [])
@@ -202,9 +203,9 @@ def _models(actor: Actor, surveyor: Surveyor) -> APIRouter:
 
 def _model_commands(actor: Actor, surveyor: Surveyor, router: APIRouter) -> None:
     @router.post("/{name}/activate", responses=errors(404, 409, 503))
-    async def activate(name: str, body: bodies.TimeoutBody | None = None) -> bodies.DoneAnswer:
+    async def activate(name: str, body: TimeoutBody | None = None) -> bodies.DoneAnswer:
         """The Model becomes resident wherever it is assigned. What could not be fetched or looked at is tried again."""
-        timeout = (body or bodies.TimeoutBody()).timeout
+        timeout = (body or TimeoutBody()).timeout
         if actor.state.model(name).unseen is not None:
             timeout = await _looked_again(actor, surveyor, name, timeout)
         for outcome in await command(actor, name, pb.Command.ACTIVATE, timeout):
@@ -213,7 +214,7 @@ def _model_commands(actor: Actor, surveyor: Surveyor, router: APIRouter) -> None
         return {"warnings": []}
 
     @router.post("/{name}/evict", responses=errors(404, 409, 503))
-    async def evict(name: str, body: bodies.TimeoutBody | None = None) -> bodies.DoneAnswer:
+    async def evict(name: str, body: TimeoutBody | None = None) -> bodies.DoneAnswer:
         """The Model becomes cold wherever it is assigned, after its requests in flight; it has left when this answers.
 
         The next request brings it back. A pinned model is not evicted: unpin it first.
@@ -224,7 +225,7 @@ def _model_commands(actor: Actor, surveyor: Surveyor, router: APIRouter) -> None
             raise Conflict(
                 f"model {name!r} {who}, so it stays in memory; run `overbook unpin {pin}` first"
             )
-        timeout = (body or bodies.TimeoutBody()).timeout
+        timeout = (body or TimeoutBody()).timeout
         for outcome in await command(actor, name, pb.Command.EVICT, timeout):
             if not outcome.ok:
                 raise Conflict(outcome.reason)

@@ -1,20 +1,18 @@
-"""The control API's JSON, described in this one place: every request and every answer, each field with its unit.
+"""What the control API answers, described in this one place, each field with its unit. Requests: `request_bodies`.
 
 `status` builds the answers, and mypy compares them with this field by field; OpenAPI shows it, and the tables of
 docs/api.md are made from that (`make docs`). Data only.
 
-An answer is a `TypedDict`, which costs nothing at run time: people wait for lists of 10,000 models. A request
-is a model of pydantic's, since it has to be checked.
+An answer is a `TypedDict`, which costs nothing at run time: people wait for lists of 10,000 models.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal, NotRequired, TypeAlias
+from typing import Annotated, Literal, NotRequired, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
 from typing_extensions import TypedDict
 
-from overbook.manifests.problems import field_name
 from overbook.placement.filters import Rule
 from overbook.scheduler.amounts import (
     DecisionBytes,
@@ -50,49 +48,6 @@ ForeignState: TypeAlias = Annotated[
 RuleName: TypeAlias = Annotated[
     str, Field(json_schema_extra={"enum": [each.value for each in Rule]})
 ]
-
-
-# In one call: what people register at once, and as much again.
-MAX_DOCUMENTS: Final = 20_000
-
-
-class _Request(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known(cls, given: object) -> object:
-        """One error for all fields that are unknown, instead of one for each of very many."""
-        if isinstance(given, dict):
-            for name in given:
-                if name not in cls.model_fields:
-                    known = ", ".join(cls.model_fields)
-                    raise ValueError(f"{field_name((name,))} is an unknown field; expected {known}")
-        return given
-
-
-class ApplyBody(_Request):
-    """Manifests to register, or to check."""
-
-    documents: Annotated[
-        list[object],
-        Field(
-            max_length=MAX_DOCUMENTS,
-            description="Models and Servers as JSON objects (docs/manifests.md), at most "
-            f"{MAX_DOCUMENTS} of them. Each stands alone.",
-        ),
-    ]
-
-
-class TimeoutBody(_Request):
-    """How long a command may take. The body may be left out."""
-
-    timeout: Annotated[
-        float,
-        Field(
-            gt=0, le=3600, strict=True, description="Seconds to wait for the agents; at most 3600."
-        ),
-    ] = 60.0
 
 
 class ErrorAnswer(TypedDict):
