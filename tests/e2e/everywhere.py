@@ -181,12 +181,9 @@ def _sftp(stack: contextlib.ExitStack, made: Everywhere, model: TrainedModel) ->
     store: SftpStore = stack.enter_context(sftp(made.folder / "sftp"))
     made.fronts["sftp"] = store.front
     store.put("model/model.joblib", content(model))
-    known = made.folder / "known_hosts"
-    known.write_text(store.known_hosts)
     key = (store.keys / "client_key").read_text()
-    made.in_folder["files"] = secret(
-        "sftp", "sftp", {"key_pem": key, "known_hosts_file": str(known)}
-    )
+    host_key = " ".join((store.keys / "host_key.pub").read_text().split()[:2])
+    made.in_folder["files"] = secret("sftp", "sftp", {"key_pem": key, "host_keys": host_key})
     made.add(model, "sftp", f"{store.address}/model", secretName="files")
 
 
