@@ -25,7 +25,7 @@ _RANK: Final = {Role.VIEWER: 1, Role.OPERATOR: 2, Role.ADMIN: 3}
 _INFERRING: Final = frozenset({Role.INFER, Role.OPERATOR, Role.ADMIN})
 
 # What probes ask, and what anybody can read in the source.
-_OPEN: Final = re.compile(r"/(healthz|readyz|docs(/oauth2-redirect)?|openapi\.json)?")
+_OPEN: Final = re.compile(r"/(healthz|readyz|docs|openapi\.json)?")
 # The first that matches counts. GET stands for HEAD too.
 _RULES: Final = tuple(
     (frozenset(methods.split()), re.compile(path), role)

@@ -102,6 +102,7 @@ async def _told() -> Feed:
     """What the router makes of the models above, without an Envoy: whatever is said is acknowledged at once."""
     feed = Feed()
     own_routes = OwnRoutes(feed, _FALLBACK, partial(data_routes, _SCRIPTS))
+    own_routes.ask(None)
     router = Router(feed, _FALLBACK, own_routes, lambda model: True)
     for replica, addresses in _ADDRESSES.items():
         await router.set_address(replica, addresses)
