@@ -24,6 +24,7 @@ from bench.cases import (
     parity,
     registered,
     thrash,
+    tokens,
     triton,
     truth,
 )
@@ -39,6 +40,7 @@ _ROUNDS: Final = 5
 # In this order: the first must have the machine to itself, the last looks at what the others started.
 _CASES: Final[dict[str, Callable[[Stage, Effort], Section]]] = {
     "hot-path": hot_path.run,
+    "tokens": tokens.run,
     "mlserver": mlserver.run,
     "activation": activation.run,
     "overcommit": overcommit.run,

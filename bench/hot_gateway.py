@@ -39,14 +39,21 @@ class HotGateway:
     port: int
 
 
+def token(number: int) -> str:
+    """The tokens, which may use all models."""
+    return f"ob_{number:043}"
+
+
 def model_name(number: int) -> str:
     """The models are called m0, m1, …"""
     return f"m{number}"
 
 
 @contextlib.contextmanager
-def running_hot_gateway(upstream_port: int, models: int, body: object) -> Iterator[HotGateway]:
-    """Raises BenchFailed when it does not become ready."""
+def running_hot_gateway(
+    upstream_port: int, models: int, body: object, *, tokens: int = 0
+) -> Iterator[HotGateway]:
+    """Asks for one of so many tokens. Raises BenchFailed when it does not become ready."""
     # Paths of Unix sockets must be short.
     with tempfile.TemporaryDirectory(prefix="ob-hot-") as name:
         folder = Path(name)
@@ -55,6 +62,7 @@ def running_hot_gateway(upstream_port: int, models: int, body: object) -> Iterat
         command = [
             *(sys.executable, "-m", "bench.hot_gateway", str(folder), json.dumps(body)),
             *("--port", str(port), "--upstream", str(upstream_port), "--models", str(models)),
+            *("--tokens", str(tokens)),
         ]
         log = folder / "gateway.log"
         with child(command, log) as process:
@@ -79,6 +87,7 @@ async def _serve(options: argparse.Namespace) -> None:
         upstream=f"127.0.0.1:{options.upstream}",
         scheduler_target=f"unix:{folder}/scheduler.sock",
         agent_target=f"unix:{folder}/agent.sock",
+        tokens=[token(number) for number in range(options.tokens)],
     )
     config = GatewayConfig(
         state_dir=folder,
@@ -106,7 +115,10 @@ async def _warm(gateway: GatewayPart, scene: Scene, options: argparse.Namespace)
     limit = asyncio.Semaphore(_AT_ONCE)
     body = json.loads(options.body)
     url = f"http://127.0.0.1:{options.port}"
-    async with httpx.AsyncClient(base_url=url, timeout=_ASK_SECONDS, trust_env=False) as client:
+    shown = {"authorization": f"Bearer {token(0)}"}
+    async with httpx.AsyncClient(
+        base_url=url, timeout=_ASK_SECONDS, trust_env=False, headers=shown
+    ) as client:
 
         async def ask(model: str) -> None:
             async with limit:
@@ -129,6 +141,7 @@ def _main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--upstream", type=int, required=True)
     parser.add_argument("--models", type=int, required=True)
+    parser.add_argument("--tokens", type=int, default=0)
     asyncio.run(_serve(parser.parse_args()))
 
 

@@ -7,6 +7,9 @@ local at_random = os.getenv("BENCH_RANDOM") == "1"
 wrk.method = "POST"
 wrk.headers["content-type"] = "application/json"
 wrk.body = os.getenv("BENCH_BODY")
+if os.getenv("BENCH_TOKEN") ~= "" then
+  wrk.headers["authorization"] = "Bearer " .. os.getenv("BENCH_TOKEN")
+end
 
 if models > 1 then
   local turn = 0

@@ -14,21 +14,28 @@ from dataclasses import dataclass
 import grpc
 import grpc.aio
 
+from overbook.access.roles import Role
+from overbook.access.tokens import digest
 from overbook.wire import agent_pb2, agent_pb2_grpc, scheduler_pb2, scheduler_pb2_grpc
 from overbook.wire.channel import SERVER_OPTIONS
 from overbook.wire.common_pb2 import ReplicaRef
 
 _REPLICA = ReplicaRef(server="bench", replica=0)
+_KEY = bytes(range(32))
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """The models, all hot, at ``upstream`` ("host:port"). Targets are gRPC targets to listen on."""
+    """The models, all hot, at ``upstream`` ("host:port"). Targets are gRPC targets to listen on.
+
+    ``tokens``: those that may use models; without any nobody is asked for one.
+    """
 
     models: Sequence[str]
     upstream: str
     scheduler_target: str
     agent_target: str
+    tokens: Sequence[str] = ()
 
 
 class ScriptedScheduler(scheduler_pb2_grpc.SchedulerServiceServicer):
@@ -47,6 +54,7 @@ class ScriptedScheduler(scheduler_pb2_grpc.SchedulerServiceServicer):
                 )
             ],
             complete=True,
+            access=_access(scene.tokens),
         )
 
     async def WatchCatalogue(  # noqa: N802  the name is gRPC's
@@ -85,6 +93,14 @@ class ScriptedScheduler(scheduler_pb2_grpc.SchedulerServiceServicer):
         context: grpc.aio.ServicerContext[scheduler_pb2.ReplicaNews, scheduler_pb2.NewsHeard],
     ) -> scheduler_pb2.NewsHeard:
         return scheduler_pb2.NewsHeard()
+
+
+def _access(tokens: Sequence[str]) -> scheduler_pb2.Access:
+    known = [
+        scheduler_pb2.AccessToken(name=each, role=Role.INFER, digest=digest(_KEY, each))
+        for each in tokens
+    ]
+    return scheduler_pb2.Access(asked=bool(tokens), key=_KEY, tokens=known)
 
 
 class ScriptedAgent(agent_pb2_grpc.AgentServiceServicer):

@@ -18,7 +18,8 @@ _SCRIPT: Final = Path(__file__).with_name("infer.lua")
 class Load:
     """What to send, as JSON text. ``models`` above 1: to the models PREFIX0, PREFIX1, …, else to ``model``.
 
-    Their numbers have at least ``digits`` digits; they are asked in turn, or ``at_random`` (uniformly).
+    Their numbers have at least ``digits`` digits; they are asked in turn, or ``at_random`` (uniformly). ``token``: to
+    be shown; "" shows none.
     """
 
     body: str
@@ -26,6 +27,7 @@ class Load:
     models: int = 1
     digits: int = 1
     at_random: bool = False
+    token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ def run_wrk(port: int, load: Load, *, connections: int, seconds: int) -> Outcome
             "BENCH_MODELS": str(load.models),
             "BENCH_DIGITS": str(load.digits),
             "BENCH_RANDOM": "1" if load.at_random else "0",
+            "BENCH_TOKEN": load.token,
         },
         capture_output=True,
         text=True,

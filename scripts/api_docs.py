@@ -15,9 +15,11 @@ from typing import Any, Final, TypeAlias
 
 from overbook.scheduler.actor import Actor
 from overbook.scheduler.api import create_app
+from overbook.scheduler.known_tokens import KnownTokens
 from overbook.scheduler.manifests_in import Defaults
 from overbook.scheduler.store import Store
 from overbook.scheduler.surveyor import Surveyor
+from overbook.scheduler.token_key import TokenKey
 from overbook.scheduler.vault import Vault
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "api.md"
@@ -26,7 +28,7 @@ _BLOCK: Final = re.compile(r"(<!-- made by `make docs`: (\w+) -->\n).*?(<!-- end
 _REF: Final = "#/components/schemas/"
 _NULL: Final = {"type": "null"}
 # Not a refusal, and those of any call, which the page tells of above the table.
-_UNTOLD: Final = {"200", "403", "408", "413", "415", "421", "429"}
+_UNTOLD: Final = {"200", "201", "401", "403", "408", "413", "415", "421", "429"}
 
 # A piece of OpenAPI: JSON of whatever shape.
 Schema: TypeAlias = Mapping[str, Any]
@@ -34,7 +36,13 @@ Schema: TypeAlias = Mapping[str, Any]
 
 def described() -> Schema:
     """The API's own description. Nobody is asked for anything: the store is empty, and lies in memory."""
-    actor = Actor(Store(Path(":memory:")), Vault(Path("secrets.key")), Defaults(), time.time)
+    actor = Actor(
+        Store(Path(":memory:")),
+        Vault(Path("secrets.key")),
+        KnownTokens(TokenKey(Path("tokens.key")), "", time.time),
+        Defaults(),
+        time.time,
+    )
     return create_app(actor, Surveyor(actor, None), lambda: None).openapi()
 
 
@@ -74,9 +82,10 @@ class Tables:
         rows = []
         for call, operation in self._operations:
             answers = operation["responses"]
-            refusals = ", ".join(code for code in answers if code not in _UNTOLD)
+            refusals = ", ".join(code for code in sorted(answers) if code not in _UNTOLD)
+            good = min(answers)
             body = self._content(operation.get("requestBody"))
-            answer = self._content(answers["200"])
+            answer = self._content(answers[good])
             rows.append((f"`{call}`", _line(operation["description"]), body, answer, refusals))
         return _table(("call", "what it does", "body", "answer", "refused with"), rows)
 
@@ -105,7 +114,7 @@ class Tables:
         for field, value in self._own_fields(name):
             text = self._type(value)
             if "default" in value:
-                text += f", else {value['default']:g}"
+                text += _otherwise(value["default"])
             elif field not in self._schemas[name]["required"]:
                 text += ", may be missing"
             yield f"`{prefix}{field}`", text, value["description"]
@@ -172,6 +181,11 @@ def _refs(schema: object) -> Iterator[str]:
 
 def _link(name: str) -> str:
     return f"[{name}](#{name.lower()})"
+
+
+def _otherwise(default: object) -> str:
+    """What counts where a field is absent."""
+    return f", else {default:g}" if isinstance(default, int | float) else ", may be missing"
 
 
 def _line(text: str) -> str:

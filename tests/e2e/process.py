@@ -61,6 +61,8 @@ class Overbook:
         self.arguments = arguments
         self._program = program
         self.process: subprocess.Popen[str] | None = None
+        # What its commands show, once it asks.
+        self.token = ""
         self.api = httpx.Client(base_url=f"http://127.0.0.1:{self.api_port}", timeout=90)
         self.data = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=90)
 
@@ -71,6 +73,7 @@ class Overbook:
             "OVERBOOK_URL": f"http://127.0.0.1:{self.port}",
             "OVERBOOK_STATE_DIR": str(self.folder / "state"),
             "COLUMNS": "100",
+            "OVERBOOK_TOKEN": self.token,
         }
 
     def start(self) -> Self:

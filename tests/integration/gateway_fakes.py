@@ -312,6 +312,7 @@ def catalogue(
             for number, target in targets.items()
         ],
         complete=True,
+        access=scheduler_pb2.Access(asked=False),
     )
 
 

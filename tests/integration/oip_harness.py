@@ -15,6 +15,7 @@ from overbook.gateway.oip.kept import Kept
 from overbook.gateway.oip.methods import STREAM_METHOD
 from overbook.gateway.oip.server import OipServer, OipSettings
 from overbook.wire.limits import MAX_MESSAGE
+from tests.unit.gateway.oip.access import FakeAccess
 from tests.unit.gateway.oip.catalogue import FakeAllowed, FakeCatalogue, FakeResidency
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -93,6 +94,7 @@ async def running(
             allowed=allowed or FakeAllowed(),
             residency=residency or FakeResidency(),
             kept=kept or Kept(),
+            access=FakeAccess(),
         )
         task = asyncio.create_task(oip.run())
         try:

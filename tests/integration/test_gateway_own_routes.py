@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from overbook.access.tokens import digest
 from overbook.gateway.snapshot.names import infer_path, own_cluster
+from overbook.wire import scheduler_pb2
 from tests.integration.gateway_fakes import (
     World,
     answer_to_a_too_large_body,
@@ -112,3 +114,33 @@ async def test_the_route_goes_with_the_model_and_then_its_cluster(world: World) 
     await eventually(lambda: own_cluster("iris") not in world.gateway.feed, 10)
     assert infer_path("iris") not in await _routes(world)
     assert (await world.infer("iris")).status_code == 200
+
+
+async def test_where_tokens_are_asked_for_busy_models_ask_like_the_others(world: World) -> None:
+    key = bytes(32)
+    tokens = [
+        scheduler_pb2.AccessToken(
+            name=name, role="infer", models=models, digest=digest(key, f"ob_{name}")
+        )
+        for name, models in (("all", []), ("one", ["iris"]), ("other", ["wine", "x*"]))
+    ]
+    access = scheduler_pb2.Access(asked=True, key=key, tokens=tokens)
+    await world.scheduler.change(scheduler_pb2.CatalogueUpdate(access=access), 5)
+    url = f"http://127.0.0.1:{world.port}"
+    async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+
+        async def status(who: str, model: str) -> int:
+            shown = {"authorization": f"Bearer ob_{who}"}
+            return (await client.post(infer_path(model), json={}, headers=shown)).status_code
+
+        assert infer_path("iris") in await _routes(world)
+        assert [await status(who, "iris") for who in ("all", "one", "other", "none")] == [
+            *(200, 200, 403, 401)
+        ]
+        assert [await status(who, "wine") for who in ("all", "one", "other", "none")] == [
+            *(200, 403, 200, 401)
+        ]
+        await world.scheduler.change(
+            scheduler_pb2.CatalogueUpdate(access=scheduler_pb2.Access(asked=False)), 6
+        )
+        assert await status("none", "iris") == 200

@@ -18,6 +18,7 @@ from overbook.gateway.oip.kept import Kept
 from overbook.gateway.oip.server import OipServer, OipSettings
 from overbook.wire import oip_pb2 as pb
 from tests.integration.oip_harness import running, tcp_door
+from tests.unit.gateway.oip.access import FakeAccess
 from tests.unit.gateway.oip.catalogue import FakeAllowed, FakeResidency, example
 
 
@@ -133,6 +134,7 @@ async def test_a_left_over_socket_is_replaced_and_signals_stay_the_callers() -> 
             allowed=FakeAllowed(),
             residency=FakeResidency(),
             kept=Kept(),
+            access=FakeAccess(),
         )
         task = asyncio.create_task(second.run())
         async with asyncio.timeout(10):
@@ -157,6 +159,7 @@ async def test_a_socket_that_cannot_be_bound_is_named() -> None:
             allowed=FakeAllowed(),
             residency=FakeResidency(),
             kept=Kept(),
+            access=FakeAccess(),
         )
         with pytest.raises(OSError, match=r"missing-folder/rest\.sock"):
             await server.run()

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from overbook.scheduler.errors import StoreError
@@ -40,11 +41,12 @@ class Caller:
     async def __call__(self, method: str, url: str, status: int, body: object = None) -> None:
         await self.sends(method, url, status, json=body)
 
-    async def sends(self, method: str, url: str, status: int, **request: Any) -> None:
+    async def sends(self, method: str, url: str, status: int, **request: Any) -> httpx.Response:
         """As `httpx` is told."""
         answer = await self._running.http.request(method, url, **request)
         assert answer.status_code == status, f"{method} {url}: {answer.text}"
         self.seen.add((method, description().path(method, url), status))
+        return answer
 
     async def begins(self, method: str, url: str, status: int) -> None:
         """Sends some of a body, and no more."""
@@ -83,6 +85,7 @@ async def test_each_answer_that_is_described_is_answered_and_so(
         await unavailable(call, artifact, monkeypatch)
         await call("DELETE", "/api/v1/models/iris", 200)
         await call("DELETE", "/api/v1/servers/mlserver", 200)
+        await tokens(call, monkeypatch)
     assert description().answers == call.seen
 
 
@@ -193,9 +196,6 @@ async def unavailable(call: Caller, artifact: Path, monkeypatch: pytest.MonkeyPa
 
     await call("PUT", "/api/v1/secrets/old", 200, {"text": "name: m\ntype: s3"})
 
-    def full(store: Store, batch: Batch) -> None:
-        raise StoreError("the disk is full")
-
     with monkeypatch.context() as patch:
         patch.setattr(Store, "commit", full)
         documents = [model_document("new", artifact)]
@@ -206,3 +206,29 @@ async def unavailable(call: Caller, artifact: Path, monkeypatch: pytest.MonkeyPa
         await call("DELETE", "/api/v1/secrets/old", 503)
         await call("DELETE", "/api/v1/models/iris", 503)
         await call("DELETE", "/api/v1/servers/mlserver", 503)
+
+
+async def tokens(call: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until there is one nobody is asked; then everybody is, by each call that has to do with anything."""
+    url = "/api/v1/tokens"
+    await call("GET", url, 200)
+    await call("POST", url, 409, {"name": "eyes", "role": "viewer"})
+    await call("POST", url, 400, {"name": "no name", "role": "admin"})
+    made = await call.sends("POST", url, 201, json={"name": "boss", "role": "admin"})
+    for method, path, status in description().answers:
+        if status == 401:
+            await call(method, path.format(name="iris", replica=0), 401)
+    shown = {"authorization": f"Bearer {made.json()['token']}"}
+    eyes = {"name": "eyes", "role": "viewer"}
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "commit", full)
+        await call.sends("POST", url, 503, json=eyes, headers=shown)
+        await call.sends("DELETE", f"{url}/boss", 503, headers=shown)
+    await call.sends("POST", url, 201, json=eyes, headers=shown)
+    await call.sends("DELETE", f"{url}/boss", 409, headers=shown)
+    await call.sends("DELETE", f"{url}/eyes", 200, headers=shown)
+    await call.sends("DELETE", f"{url}/eyes", 404, headers=shown)
+
+
+def full(store: Store, batch: Batch) -> None:
+    raise StoreError("the disk is full")

@@ -32,6 +32,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "pin": ("act", "pin"),
     "unpin": ("act", "unpin"),
     "secret": ("secret", "secret"),
+    "token": ("token", "token"),
     "events": ("events", "events"),
     "logs": ("logs", "logs"),
     "runtime": ("runtime", "runtime"),

@@ -261,3 +261,10 @@ def _inherited(
         return given or ctx.find_root().params.get(name) or default
 
     return value
+
+
+insecure_option = click.option(
+    "--insecure",
+    is_flag=True,
+    help="Ask nobody for a token before there is one, although others than this machine's users can connect.",
+)

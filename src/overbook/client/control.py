@@ -12,6 +12,7 @@ from typing import Final, Literal
 from urllib.parse import quote, urlencode
 
 from overbook.client.addresses import API_URL_SETTING, DEFAULT_API_URL
+from overbook.client.credentials import UNAUTHENTICATED, bearer, credentials, unknown
 from overbook.client.errors import ClientError, NotFound, Refused
 from overbook.client.http import Endpoint, Json, JsonObject, Reply
 
@@ -68,8 +69,12 @@ class LogPage:
 class ControlClient:
     """A running Overbook's control API. Every method may raise the errors of `errors`."""
 
-    def __init__(self, url: str = DEFAULT_API_URL, *, timeout: float = 30.0) -> None:
-        self._endpoint = Endpoint(url, setting=API_URL_SETTING)
+    def __init__(
+        self, url: str = DEFAULT_API_URL, *, timeout: float = 30.0, token: str = ""
+    ) -> None:
+        """`token`: to be shown; without one, that of the environment."""
+        headers = bearer(token) if token else credentials()
+        self._endpoint = Endpoint(url, setting=API_URL_SETTING, headers=headers)
         self._timeout = timeout
 
     def __enter__(self) -> ControlClient:
@@ -130,6 +135,27 @@ class ControlClient:
     def delete_secret(self, name: str) -> tuple[str, ...]:
         """What follows from it that people should know, a line each."""
         path = f"/api/v1/secrets/{quote(name, safe='')}"
+        return _warnings(_object(self._call("DELETE", path, timeout=self._timeout)))
+
+    def tokens(self) -> tuple[JsonObject, ...]:
+        """All that there are, without what makes them tokens."""
+        return tuple(map(_object, _array(self._get("/api/v1/tokens"))))
+
+    def create_token(
+        self, name: str, role: str, *, models: Sequence[str] = (), expires_in: float | None = None
+    ) -> JsonObject:
+        """The new token, in `token` of the answer, which is the only one that has it. `expires_in`: seconds."""
+        body: JsonObject = {
+            "name": name,
+            "role": role,
+            "models": list(models),
+            "expiresIn": expires_in,
+        }
+        return _object(self._call("POST", "/api/v1/tokens", body, timeout=self._timeout))
+
+    def revoke_token(self, name: str) -> tuple[str, ...]:
+        """What follows from it that people should know, a line each."""
+        path = f"/api/v1/tokens/{quote(name, safe='')}"
         return _warnings(_object(self._call("DELETE", path, timeout=self._timeout)))
 
     def events(self, *, after: int = 0, wait: float = 0.0, model: str | None = None) -> EventPage:
@@ -207,6 +233,8 @@ class ControlClient:
 def _raise_for(reply: Reply) -> None:
     if reply.status == 404:
         raise NotFound(reply.said())
+    if reply.status == UNAUTHENTICATED:
+        raise Refused(unknown(), reply.status)
     if reply.status >= 300:
         raise Refused(reply.said(), reply.status)
 

@@ -37,5 +37,9 @@ class BadUrl(ValueError):
     """The address itself cannot be used: wrong usage, nothing was called."""
 
 
+class BadToken(BadUrl):
+    """The token to show cannot be one: wrong usage, nothing was called."""
+
+
 class BadTensor(ValueError):
     """The request is not one of the Open Inference Protocol, or has no form in gRPC."""

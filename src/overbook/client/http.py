@@ -49,8 +49,9 @@ class Reply:
 class Endpoint:
     """One base URL. Not for several threads at once; `close` when done, or use it in a `with`."""
 
-    def __init__(self, url: str, *, setting: str) -> None:
-        """`setting` is how a user names another URL, for the message when nobody answers."""
+    def __init__(self, url: str, *, setting: str, headers: Mapping[str, str] | None = None) -> None:
+        """`setting` is how a user names another URL, for the message when nobody answers. `headers`: of all calls."""
+        self._headers = dict(headers or {})
         if "://" not in url:
             url = f"http://{url}"
         try:
@@ -88,11 +89,13 @@ class Endpoint:
     ) -> Reply:
         """One request, with `more` headers. Raises NotRunning when nobody listens, TimedOut after `timeout` seconds."""
         payload = None
-        headers = {"Accept": "application/json"}
+        headers = {"Accept": "application/json", **self._headers}
         if body is not None or has_body:
             payload = json.dumps(body, separators=(",", ":")).encode()
             headers["Content-Type"] = "application/json"
-        headers |= more or {}
+        for name, value in (more or {}).items():
+            headers = {each: headers[each] for each in headers if each.lower() != name.lower()}
+            headers[name] = value
         self._connection.timeout = timeout
         if self._connection.sock is not None:
             self._connection.sock.settimeout(timeout)

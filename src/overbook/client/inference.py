@@ -10,6 +10,7 @@ from typing import Protocol
 from urllib.parse import quote
 
 from overbook.client.addresses import DEFAULT_URL, URL_SETTING
+from overbook.client.credentials import UNAUTHENTICATED, credentials, unknown
 from overbook.client.errors import NotFound, Refused
 from overbook.client.http import Endpoint, JsonObject, Reply
 
@@ -37,7 +38,7 @@ class RestInference:
     """The data plane over HTTP/1.1, on one kept connection."""
 
     def __init__(self, url: str = DEFAULT_URL) -> None:
-        self._endpoint = Endpoint(url, setting=URL_SETTING)
+        self._endpoint = Endpoint(url, setting=URL_SETTING, headers=credentials())
 
     def close(self) -> None:
         self._endpoint.close()
@@ -66,6 +67,8 @@ class RestInference:
     def _object(self, reply: Reply) -> JsonObject:
         if reply.status == 404:
             raise NotFound(reply.said())
+        if reply.status == UNAUTHENTICATED:
+            raise Refused(unknown(), reply.status)
         if reply.status != 200:
             raise Refused(reply.said(), reply.status)
         try:

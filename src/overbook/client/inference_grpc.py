@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import grpc
 
 from overbook.client.addresses import DEFAULT_URL, URL_SETTING
+from overbook.client.credentials import credentials, unknown
 from overbook.client.errors import BadUrl, ClientError, NotFound, NotRunning, Refused, TimedOut
 from overbook.client.http import JsonObject
 from overbook.client.tensors import request_from_json, response_to_json
@@ -87,6 +88,8 @@ class GrpcInference:
         details = " ".join((error.details() or code.name).split())
         if code is grpc.StatusCode.NOT_FOUND:
             return NotFound(details)
+        if code is grpc.StatusCode.UNAUTHENTICATED:
+            return Refused(unknown())
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return TimedOut(f"no answer from {self._url} within {timeout:g} s; ask for longer")
         if code is grpc.StatusCode.UNAVAILABLE and "failed to connect" in details:
@@ -96,7 +99,8 @@ class GrpcInference:
 
 def _metadata(headers: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
     """Names of metadata are in small letters in HTTP/2."""
-    return tuple((name.lower(), value) for name, value in (headers or {}).items())
+    given = {name.lower(): value for name, value in (headers or {}).items()}
+    return tuple((credentials() | given).items())
 
 
 def _tensor(tensor: oip.ModelMetadataResponse.TensorMetadata) -> JsonObject:

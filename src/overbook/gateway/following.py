@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 import grpc
 
+from overbook.gateway.access import Access
 from overbook.gateway.catalogue import Catalogue
 from overbook.gateway.errors import EnvoyUnavailable, SnapshotRejected
 from overbook.gateway.router import Router
@@ -39,9 +40,17 @@ class Following:
     """``target``: the scheduler's; ``gateway``: what people know this gateway by."""
 
     def __init__(
-        self, catalogue: Catalogue, router: Router, feed: Feed, *, target: str, gateway: str
+        self,
+        catalogue: Catalogue,
+        router: Router,
+        feed: Feed,
+        access: Access,
+        *,
+        target: str,
+        gateway: str,
     ) -> None:
         self._catalogue = catalogue
+        self._access = access
         self._router = router
         self._feed = feed
         self._target = target
@@ -77,6 +86,9 @@ class Following:
         self._needed = max(self._needed, self._router.registrations_changed(models))
 
     def _take(self, update: scheduler_pb2.CatalogueUpdate) -> None:
+        if update.HasField("access"):
+            # Before the models, which may be there for some only.
+            self._needed = max(self._needed, self._access.take(update.access))
         self._catalogue.apply(update)
         if update.revision:
             self._taken = update.revision

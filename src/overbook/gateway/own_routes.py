@@ -14,8 +14,10 @@ from typing import Final
 from envoy.config.route.v3 import route_pb2
 
 from overbook.gateway.snapshot import clusters
+from overbook.gateway.snapshot.asking import Asking
 from overbook.gateway.snapshot.clusters import Endpoint, Fallback
 from overbook.gateway.snapshot.names import own_cluster
+from overbook.gateway.snapshot.routes import asking_routes, untold_routes
 from overbook.gateway.xds import Feed
 
 # Requests per second that make a model busy, and below which it is not any more.
@@ -67,6 +69,7 @@ class OwnRoutes:
         self._feed = feed
         self._fallback = fallback
         self._routes = routes
+        self._asking: Asking | None = None
         self._busiest = Busiest()
         self._asked: Counter[str] = Counter()
         self._since: float | None = None
@@ -74,7 +77,9 @@ class OwnRoutes:
         self._led: dict[str, Endpoint | None] = {}
         # Without a route any more, and the revision with which Envoy knows that.
         self._leaving: dict[str, int] = {}
-        feed.put(routes(()))
+        self._told = False
+        # With which Envoy asks, or does not.
+        self._revision = feed.put(untold_routes())
 
     def __contains__(self, model: str) -> bool:
         return model in self._led
@@ -111,9 +116,24 @@ class OwnRoutes:
             if model not in self._led:
                 self._lead(model, endpoint_of(model))
         if chosen != before:
-            revision = self._feed.put(self._routes(sorted(chosen)))
+            revision = self._put()
             self._leaving.update(dict.fromkeys(before - chosen, revision))
         self._collect(active)
+
+    def ask(self, asking: Asking | None) -> int:
+        """Ask for tokens by these scripts, or of nobody. Returns the revision with which Envoy does."""
+        if not self._told or asking != self._asking:
+            self._told, self._asking = True, asking
+            self._revision = self._put()
+        return self._revision
+
+    def _put(self) -> int:
+        chosen = sorted(self._busiest.chosen)
+        if not self._told:
+            return self._feed.put(untold_routes())
+        if self._asking is not None:
+            return self._feed.put(asking_routes(self._asking, chosen))
+        return self._feed.put(self._routes(chosen))
 
     def _lead(self, model: str, endpoint: Endpoint | None) -> None:
         self._led[model] = endpoint

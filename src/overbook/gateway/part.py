@@ -11,6 +11,7 @@ import os
 import resource
 import secrets
 import socket
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,6 +21,7 @@ import grpc
 from envoy.service.discovery.v3 import ads_pb2_grpc
 
 from overbook.bounded_log import BoundedLog
+from overbook.gateway.access import Access
 from overbook.gateway.activation import ActivationService
 from overbook.gateway.activator import Activator, ActivatorLimits
 from overbook.gateway.admin import Admin
@@ -37,7 +39,7 @@ from overbook.gateway.questions import Questions
 from overbook.gateway.request_log import NAME as REQUEST_LOG
 from overbook.gateway.request_log import RequestLog
 from overbook.gateway.router import Router
-from overbook.gateway.scripts import read_scripts, read_unanswered
+from overbook.gateway.scripts import read_asking, read_scripts, read_unanswered
 from overbook.gateway.snapshot import bootstrap
 from overbook.gateway.snapshot.clusters import Fallback
 from overbook.gateway.snapshot.edge import EdgeLimits
@@ -58,7 +60,7 @@ class GatewayConfig:
     """``run_dir``: for Unix sockets, a short path. ``scheduler_target``: a gRPC target.
 
     ``activation_timeout``: seconds for which a request waits for its model, where neither the model nor the client says
-    otherwise.
+    otherwise. ``asks_always``: for a token, also before there is one.
     """
 
     state_dir: Path
@@ -71,6 +73,7 @@ class GatewayConfig:
     concurrency: int = field(default_factory=lambda: os.cpu_count() or 1)
     limits: ActivatorLimits = field(default_factory=ActivatorLimits)
     edge: EdgeLimits = field(default_factory=EdgeLimits)
+    asks_always: bool = False
 
 
 def _check(config: GatewayConfig) -> None:
@@ -115,13 +118,11 @@ class GatewayPart:
         fallback, scripts = Fallback(read_unanswered()), read_scripts()
         self._own_routes = OwnRoutes(self.feed, fallback, partial(data_routes, scripts))
         self.router = Router(self.feed, fallback, self._own_routes, self.catalogue.__contains__)
-        self._following = Following(
-            self.catalogue,
-            self.router,
-            self.feed,
-            target=config.scheduler_target,
-            gateway=f"{socket.gethostname()}:{config.port}",
-        )
+        ask, always = self._own_routes.ask, config.asks_always
+        self._access = Access(read_asking(), time.time, ask, always=always)
+        known = (self.catalogue, self.router, self.feed, self._access)
+        name = f"{socket.gethostname()}:{config.port}"
+        self._following = Following(*known, target=config.scheduler_target, gateway=name)
         now = asyncio.get_running_loop().time
         self._drains = DrainWatch(self.admin, now)
         # A gateway that starts again counts from zero, and so it is another one.
@@ -227,9 +228,11 @@ class GatewayPart:
                     allowed=self._allowed,
                     residency=self._by_hand,
                     kept=self._allowed.kept,
+                    access=self._access,
                 )
                 group.create_task(oip.run(), name="gateway oip")
                 group.create_task(self._following.run(), name="gateway catalogue")
+                group.create_task(self._access.run(), name="gateway access")
                 group.create_task(self.agents.run(), name="gateway agents")
                 group.create_task(self._drains.run(), name="gateway drains")
                 group.create_task(self._allowed.run(), name="gateway allowed")

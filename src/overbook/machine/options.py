@@ -69,6 +69,7 @@ class UpOptions:
     """`overbook up`: every part on this machine. Memory in bytes, times in seconds; None leaves the default.
 
     `documents` are checked manifests with absolute paths: what was wrong with them was said already.
+    `insecure`: nobody is asked for a token before there is one, wherever it listens.
     `secrets`: a folder of them.
     """
 
@@ -79,6 +80,7 @@ class UpOptions:
     host: str = LOOPBACK
     port: int = DATA_PORT
     api_port: int = API_PORT
+    insecure: bool = False
     activation_timeout: float = ACTIVATION_TIMEOUT
     grace: float = GRACE
     silence_limit: float = SILENCE_LIMIT
@@ -96,6 +98,7 @@ class ServeSchedulerOptions:
     api_port: int
     listen: str
     grace: float = GRACE
+    insecure: bool = False
     api: ApiOptions = ApiOptions()
 
 
@@ -165,4 +168,5 @@ class ServeGatewayOptions:
     port: int
     activation_timeout: float = ACTIVATION_TIMEOUT
     grace: float = GRACE
+    insecure: bool = False
     metrics: MetricsOptions = MetricsOptions()

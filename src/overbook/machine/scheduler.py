@@ -27,9 +27,11 @@ def scheduler_config(
     api: ApiOptions,
     defaults: Defaults,
     alone: bool,
+    asks_always: bool,
 ) -> SchedulerConfig:
     """Its files are in `scheduler` in the state folder. ``defaults``: for Servers that do not say.
 
+    ``asks_always``: for tokens, see `access`.
     ``alone``: agents may be on other machines, so what is on the disk of this one says nothing of models.
     """
     return SchedulerConfig(
@@ -43,6 +45,7 @@ def scheduler_config(
         allowed_hosts=api.allowed_hosts,
         cors_origins=api.cors_origins,
         limits=within(descriptors.allowed()),
+        asks_always=asks_always,
     )
 
 

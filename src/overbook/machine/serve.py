@@ -17,6 +17,7 @@ from overbook.artifacts.secrets.known import SecretPlaces
 from overbook.gateway.errors import GatewayStartFailed
 from overbook.gateway.part import GatewayConfig, GatewayPart
 from overbook.machine import core_dumps, descriptors, garbage, logs, metrics_page, private
+from overbook.machine.access import asks_always
 from overbook.machine.artifacts import opened
 from overbook.machine.banner import agent_lines, gateway_lines, scheduler_lines
 from overbook.machine.folders import ENVIRONMENTS, StateUnusable, owned, run_dir
@@ -60,6 +61,7 @@ def run_scheduler(options: ServeSchedulerOptions) -> int:
             api=options.api,
             defaults=default_settings(),
             alone=True,
+            asks_always=asks_always(options.host, insecure=options.insecure),
         )
         return SchedulerPart(config)
 
@@ -128,6 +130,7 @@ def run_gateway(options: ServeGatewayOptions) -> int:
             host=options.host,
             port=options.port,
             activation_timeout=options.activation_timeout,
+            asks_always=asks_always(options.host, insecure=options.insecure),
         )
         return GatewayPart(config)
 

@@ -22,6 +22,7 @@ from overbook.client.http import JsonObject
 from overbook.gateway.errors import GatewayStartFailed
 from overbook.gateway.part import GatewayConfig, GatewayPart
 from overbook.machine import core_dumps, descriptors, garbage, logs, private
+from overbook.machine.access import asks_always
 from overbook.machine.agents import AgentSettings, AgentSupervisor
 from overbook.machine.banner import dialled, up_lines
 from overbook.machine.first_server import FIRST_SERVER, said
@@ -73,6 +74,7 @@ def run_up(options: UpOptions) -> int:
 class _Up:
     def __init__(self, options: UpOptions, log_file: Path) -> None:
         self._options = options
+        self._asks_always = asks_always(options.host, insecure=options.insecure)
         self._log_file = log_file
         self._run_dir = run_dir(options.state_dir)
         self._readiness = Readiness()
@@ -87,6 +89,10 @@ class _Up:
     @property
     def _api_url(self) -> str:
         return f"http://{dialled(self._options.host)}:{self._options.api_port}"
+
+    @property
+    def _own_token(self) -> str:
+        return "" if self._scheduler is None else self._scheduler.own_token
 
     async def run(self) -> None:
         # Before the first child begins, which would have them.
@@ -112,6 +118,7 @@ class _Up:
             api=options.api,
             defaults=defaults,
             alone=False,
+            asks_always=self._asks_always,
         )
         self._scheduler = scheduler = SchedulerPart(config, self._readiness.missing)
         self._begin("scheduler", scheduler.run())
@@ -126,6 +133,7 @@ class _Up:
                 host=options.host,
                 port=options.port,
                 activation_timeout=options.activation_timeout,
+                asks_always=self._asks_always,
             )
         )
         self._begin("gateway", gateway.run())
@@ -191,7 +199,7 @@ class _Up:
     def _apply(self) -> list[str]:
         """Apply the manifests given, and a first Server when there is none. Names of the models given."""
         documents = list(self._options.documents)
-        with ControlClient(self._api_url, timeout=_START_SECONDS) as client:
+        with ControlClient(self._api_url, timeout=_START_SECONDS, token=self._own_token) as client:
             given = any(document.get("kind") == "Server" for document in documents)
             if not given and not client.list("server"):
                 # So that the first model has a place to go.
@@ -223,7 +231,7 @@ class _Up:
         print("\n".join(up_lines(self._options, self._log_file, runtimes)), flush=True)
 
     async def _announce_ready(self, models: list[str]) -> None:
-        await self._readiness.wait(self._api_url, models)
+        await self._readiness.wait(self._api_url, self._own_token, models)
         print("ready; stop with Ctrl-C", flush=True)
 
     async def _stop_all(self) -> None:

@@ -15,20 +15,23 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final, TypeVar
 
+from overbook.access.tokens import Token
 from overbook.artifacts.secrets.remote import RemoteSecret
 from overbook.metrics import VERDICTS
 from overbook.placement import Provider, ReplicaId
-from overbook.scheduler import secrets_in
+from overbook.scheduler import secrets_in, tokens_in
 from overbook.scheduler.changes import Changes, Note
 from overbook.scheduler.errors import SchedulerError, Unavailable
 from overbook.scheduler.events import EventRing
 from overbook.scheduler.hearing import Hearing
+from overbook.scheduler.known_tokens import KnownTokens
 from overbook.scheduler.links import Links
 from overbook.scheduler.logs import Logs
 from overbook.scheduler.manifests_in import Defaults
-from overbook.scheduler.rows import batch_of, restore
+from overbook.scheduler.rows import batch_of, restore, token_of
 from overbook.scheduler.state import State
 from overbook.scheduler.store import Store
+from overbook.scheduler.tokens_in import Wanted
 from overbook.scheduler.vault import Vault
 from overbook.scheduler.watchers import CatalogueHub, ServersHub
 
@@ -64,6 +67,7 @@ class Actor:
         self,
         store: Store,
         vault: Vault,
+        tokens: KnownTokens,
         defaults: Defaults,
         clock: Callable[[], float],
         providers: Sequence[Provider] = (),
@@ -71,6 +75,7 @@ class Actor:
     ) -> None:
         self._store = store
         self._vault = vault
+        self.tokens: Final = tokens
         self.defaults: Final = defaults
         self._clock = clock
         self._providers = tuple(providers)
@@ -98,6 +103,10 @@ class Actor:
         secrets = await loop.run_in_executor(self._thread, self._vault.opened, snapshot.secrets)
         self.state = restore(snapshot, self.defaults, self.now(), live, self._providers)
         self.state.secrets = secrets
+        self.state.tokens = {each.name: token_of(each) for each in snapshot.tokens}
+        read = partial(self.tokens.read_key, needed=bool(snapshot.tokens))
+        await loop.run_in_executor(self._thread, read)
+        self.tokens.follow(self.state.tokens.values())
 
     def stop_waiting(self) -> None:
         """From now on who only waits for something to happen is answered at once."""
@@ -139,6 +148,17 @@ class Actor:
             secrets_in.put(state, remote.secret, stored)
 
         await self.submit(take)
+
+    async def add_token(self, wanted: Wanted, text: str) -> Token:
+        """Stores what is kept of the text, and tells gateways. Raises Invalid, Conflict, StoreError, Unavailable."""
+        loop = asyncio.get_running_loop()
+
+        async def take(state: State, now: float) -> Token:
+            tokens_in.check(wanted)
+            kept = await loop.run_in_executor(self._thread, self.tokens.digest, text)
+            return tokens_in.add(state, wanted, kept, now)
+
+        return await self.submit(take)
 
     async def unheard(self, replicas: Collection[ReplicaId] = ()) -> list[str]:
         """Waits until all gateways, and the agents of ``replicas``, act by what is durable now. At most HEARD_SECONDS.
@@ -269,6 +289,10 @@ class Actor:
             self.servers.mark()
         if changes.of_secrets:
             self.links.tell_secrets()
+        if changes.of_tokens or changes.uses:
+            self.tokens.follow(self.state.tokens.values())
+        if changes.of_tokens:
+            self.catalogue.mark_access()
         for replica in changes.configured:
             self.links.configure(replica)
         for replica, names in changes.told.items():

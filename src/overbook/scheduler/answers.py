@@ -21,7 +21,8 @@ _LONGEST_PATH: Final = 600
 _LONGEST_METHOD: Final = 20
 _ERRORS: Final = {
     400: "The request is wrong: correct it.",
-    403: "The request was sent for a web page that is not let in.",
+    401: "Tokens are asked for, and none was shown that is valid: show one.",
+    403: "The token's role is not enough, or the request was sent for a web page that is not let in.",
     404: "There is no such object.",
     409: "The object's state forbids it: change that first.",
     408: "The body took too long: send it again.",
@@ -35,6 +36,8 @@ _ERRORS: Final = {
 
 # Said of any call, before anything else is looked at.
 OF_ALL: Final = (403, 421)
+# And of those that not everybody may make.
+OF_STRANGERS: Final = 401
 # Said of the body of any call that changes something, before the call is known.
 OF_BODIES: Final = (400, 408, 413, 415, 429)
 

@@ -15,6 +15,7 @@ from fastapi import APIRouter, FastAPI, Query, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse
 
 from overbook import __version__
+from overbook.access.roles import needed
 from overbook.manifests.problems import Json
 from overbook.metrics.page import CONTENT_TYPE, PAGE
 from overbook.placement import ReplicaId
@@ -23,6 +24,7 @@ from overbook.scheduler.actor import Actor
 from overbook.scheduler.answers import (
     OF_ALL,
     OF_BODIES,
+    OF_STRANGERS,
     answered,
     described_with,
     encoded,
@@ -44,6 +46,7 @@ from overbook.scheduler.secrets_api import secrets, with_body
 from overbook.scheduler.service import command
 from overbook.scheduler.state import State
 from overbook.scheduler.surveyor import Surveyor
+from overbook.scheduler.tokens_api import tokens
 from overbook.scheduler.web import description
 from overbook.wire import scheduler_pb2 as pb
 
@@ -68,10 +71,12 @@ class _Api(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         described = super().openapi()
-        for path in described["paths"].values():
-            for method, operation in path.items():
+        for path, operations in described["paths"].items():
+            for method, operation in operations.items():
                 operation["responses"].pop("422", None)
                 codes = OF_ALL if method == "get" else (*OF_ALL, *OF_BODIES)
+                if needed(method.upper(), path) is not None:
+                    codes = (*codes, OF_STRANGERS)
                 operation["responses"] = described_with(operation["responses"], codes)
         for name in _NOT_OURS:
             described["components"]["schemas"].pop(name, None)
@@ -93,6 +98,7 @@ def create_app(actor: Actor, surveyor: Surveyor, ready: ReadyCheck) -> FastAPI:
     app.include_router(_servers(actor))
     app.include_router(_logs(actor))
     app.include_router(secrets(actor, surveyor))
+    app.include_router(tokens(actor))
     app.include_router(_events(actor))
     app.include_router(_health(ready))
 

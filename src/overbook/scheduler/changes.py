@@ -22,7 +22,7 @@ class Note:
 
 @dataclass(slots=True)
 class Changes:
-    """``models`` … ``gone_secrets`` are to be written; ``hints`` may be written later, with the next.
+    """``models`` … ``uses`` (of tokens) are to be written; ``hints`` may be written later, with the next.
 
     ``routes``: models whose catalogue entry changed. ``told``: models whose assignment a replica's agent
     must hear of now; ``revoked``: the same, but only once gateways know the new catalogue.
@@ -35,6 +35,9 @@ class Changes:
     gone_servers: set[str] = field(default_factory=set)
     secrets: set[str] = field(default_factory=set)
     gone_secrets: set[str] = field(default_factory=set)
+    tokens: set[str] = field(default_factory=set)
+    gone_tokens: set[str] = field(default_factory=set)
+    uses: set[str] = field(default_factory=set)
     hints: set[str] = field(default_factory=set)
     routes: set[str] = field(default_factory=set)
     replicas: set[ReplicaId] = field(default_factory=set)
@@ -50,7 +53,12 @@ class Changes:
         """Whether there is something that must be written before anybody is told."""
         of_models = self.models or self.gone_models
         of_servers = self.servers or self.gone_servers
-        return bool(of_models or of_servers or self.of_secrets)
+        return bool(of_models or of_servers or self.of_secrets or self.of_tokens or self.uses)
+
+    @property
+    def of_tokens(self) -> bool:
+        """Whether gateways may know other tokens than there are."""
+        return bool(self.tokens or self.gone_tokens)
 
     @property
     def of_secrets(self) -> bool:

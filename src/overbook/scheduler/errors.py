@@ -33,3 +33,7 @@ class StoreError(Unavailable):
 
 class PortInUse(SchedulerError):
     """An address that the scheduler was told to listen on is taken: stop the other one or choose another."""
+
+
+class NoToken(SchedulerError):
+    """Tokens are to be asked for, and nobody has one: make one first."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, TypeVar
 
+from overbook.access.tokens import Token
 from overbook.artifacts.survey import Survey
 from overbook.artifacts.transfer import Transferred
 from overbook.manifests.plain_text import plain_text
@@ -83,6 +84,24 @@ def secrets(state: State) -> pb.Secrets:
             for name, stored in sorted(state.secrets.items())
             if (remote := stored.remote) is not None
         ]
+    )
+
+
+def access(tokens: Iterable[Token], key: bytes, *, asked: bool) -> pb.Access:
+    """What gateways have to know of all tokens."""
+    return pb.Access(
+        asked=asked,
+        key=key,
+        tokens=[
+            pb.AccessToken(
+                name=each.name,
+                role=each.role.value,
+                models=each.models,
+                expires=each.expires,
+                digest=each.digest,
+            )
+            for each in tokens
+        ],
     )
 
 

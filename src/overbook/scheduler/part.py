@@ -16,19 +16,23 @@ from typing import Final
 
 import uvicorn
 
+from overbook.access.minting import mint
 from overbook.artifacts.survey import Survey
 from overbook.manifests.problems import shown
 from overbook.placement import Provider
 from overbook.scheduler.actor import Actor
 from overbook.scheduler.api import ReadyCheck, create_app
+from overbook.scheduler.authentication import Authentication
 from overbook.scheduler.calls import Calls
-from overbook.scheduler.errors import Invalid, PortInUse, SchedulerError
+from overbook.scheduler.errors import Invalid, NoToken, PortInUse, SchedulerError
 from overbook.scheduler.events import EventRing
+from overbook.scheduler.known_tokens import KnownTokens
 from overbook.scheduler.manifests_in import Defaults
 from overbook.scheduler.records import ArtifactAddress
 from overbook.scheduler.service import SchedulerService
 from overbook.scheduler.store import Store
 from overbook.scheduler.surveyor import Surveyor
+from overbook.scheduler.token_key import TokenKey
 from overbook.scheduler.vault import Vault
 from overbook.scheduler.web.connections import bounded
 from overbook.scheduler.web.guarded import Guards, guarded
@@ -39,6 +43,11 @@ from overbook.wire.in_process import ListenFailed, serving
 
 OVERCOMMIT_VARIABLE: Final = "SELDON_OVERCOMMIT_PERCENTAGE"
 DEFAULT_OVERCOMMIT: Final = 10
+_NO_TOKEN: Final = (
+    "no token: whoever can reach this address would have to show one, and there is none that could make others. Start "
+    "on loopback, run `overbook token create NAME --role admin`, and start again; or say --insecure, for a network "
+    "in which everybody may do everything"
+)
 _STOP_GRACE: Final = 0.2
 STOP_SECONDS: Final = 3.0
 _BACKLOG: Final = 1024
@@ -52,9 +61,9 @@ class SchedulerConfig:
 
     Port 0 takes a free one. ``defaults``: for Servers that do not say, see `default_settings`.
     ``providers``: who could offer what models may require, for the advice in verdicts. ``look``: sees the files of the
-    machine on which the scheduler and all agents run; None where agents may be elsewhere. ``allowed_hosts``: what the
-    control API may be called besides the names that are known anyway, ``cors_origins``: whose web pages may use it.
-    ``limits``: how much it takes.
+    machine on which the scheduler and all agents run; None where agents may be elsewhere. ``asks_always``: for a token,
+    also before there is one. ``allowed_hosts``: what the control API may be called besides the names that are known
+    anyway, ``cors_origins``: whose web pages may use it. ``limits``: how much it takes.
     """
 
     state_dir: Path
@@ -67,6 +76,7 @@ class SchedulerConfig:
     allowed_hosts: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
+    asks_always: bool = False
 
 
 def default_settings(
@@ -95,7 +105,7 @@ class SchedulerPart:
     """A scheduler. `run` until cancelled; ``serving`` is set once the API answers.
 
     ``missing`` answers `/readyz`: None when ready, else what is not, in one line. Once it serves, ``grpc_target`` is
-    what to connect to, and ``api_url`` where the control API is.
+    what to connect to, and ``api_url`` where the control API is, of which ``own_token`` lets this program ask.
     """
 
     def __init__(self, config: SchedulerConfig, missing: ReadyCheck = lambda: None) -> None:
@@ -104,6 +114,7 @@ class SchedulerPart:
         self._calls: Calls | None = None
         self.serving = asyncio.Event()
         self.grpc_target = self.api_url = ""
+        self.own_token: Final = mint()
 
     @property
     def running(self) -> int:
@@ -127,16 +138,21 @@ class SchedulerPart:
         config = self._config
         store = await asyncio.to_thread(Store, config.state_dir / "state.db")
         vault = Vault(config.state_dir / "secrets.key")
+        key = TokenKey(config.state_dir / "tokens.key")
+        tokens = KnownTokens(key, self.own_token, time.time, always=config.asks_always)
         events = EventRing(config.limits.waiting)
-        actor = Actor(store, vault, config.defaults, time.time, config.providers, events)
+        actor = Actor(store, vault, tokens, config.defaults, time.time, config.providers, events)
         try:
             await actor.load()
+            if not tokens.manageable:
+                raise NoToken(_NO_TOKEN)
             with _bind(config.api_host, config.api_port) as api_socket:
                 host, port = api_socket.getsockname()[:2]
                 self.api_url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
                 surveyor = Surveyor(actor, config.look)
                 app = create_app(actor, surveyor, lambda: self._missing())
-                calls = Calls(guarded(app, _guards(config)), actor.stop_waiting)
+                asking = partial(Authentication, actor=actor)
+                calls = Calls(guarded(app, _guards(config), asking), actor.stop_waiting)
                 # The inner one ends first: sessions must end while the actor still listens.
                 async with (
                     _running(actor, surveyor, _ApiServer(calls, config.limits), api_socket),

@@ -5,13 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from overbook.access.roles import Role
+from overbook.access.tokens import Token
 from overbook.manifests.specs import ModelSpec, ServerManifest, ServerSpec
 from overbook.placement import Provider, ReplicaId
 from overbook.scheduler.changes import Changes
 from overbook.scheduler.manifests_in import NOT_LOOKED, Defaults, build_server
-from overbook.scheduler.records import Model, Needs, Role
+from overbook.scheduler.records import Model, Needs
+from overbook.scheduler.records import Role as SeatRole
 from overbook.scheduler.state import State
-from overbook.scheduler.store import Batch, ModelRow, SeatRow, SecretRow, ServerRow, Snapshot
+from overbook.scheduler.store import (
+    Batch,
+    ModelRow,
+    SeatRow,
+    SecretRow,
+    ServerRow,
+    Snapshot,
+    TokenRow,
+)
 
 
 def batch_of(state: State, changes: Changes) -> Batch:
@@ -50,6 +61,36 @@ def batch_of(state: State, changes: Changes) -> Batch:
             if (stored := state.secrets.get(name)) is not None
         ],
         gone_secrets=[name for name in changes.gone_secrets if name not in state.secrets],
+        tokens=[
+            _token_row(token)
+            for name in sorted(changes.tokens | changes.uses)
+            if (token := state.tokens.get(name)) is not None
+        ],
+        gone_tokens=[name for name in changes.gone_tokens if name not in state.tokens],
+    )
+
+
+def _token_row(token: Token) -> TokenRow:
+    return TokenRow(
+        name=token.name,
+        digest=token.digest,
+        role=token.role.value,
+        models="\n".join(token.models),
+        created=token.created,
+        expires=token.expires,
+        used=token.used,
+    )
+
+
+def token_of(row: TokenRow) -> Token:
+    return Token(
+        name=row.name,
+        role=Role(row.role),
+        models=tuple(row.models.split("\n")) if row.models else (),
+        created=row.created,
+        expires=row.expires,
+        digest=row.digest,
+        used=row.used,
     )
 
 
@@ -155,7 +196,7 @@ def _restore_seats(state: State, snapshot: Snapshot) -> None:
         model = seats.models.get(seat.model)
         replica_id = ReplicaId(seat.server, seat.replica)
         if model is not None and replica_id in seats.replicas:
-            seats.seat(model, replica_id, Role(seat.role))
+            seats.seat(model, replica_id, SeatRole(seat.role))
         else:
             lost.add(seat.model)
     # What was just read need not be written again, but for what is no longer so.

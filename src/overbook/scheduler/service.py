@@ -240,6 +240,7 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
     async def _catalogue(self, watch: CatalogueWatch, context: _Catalogue) -> None:
         state, revision = self._actor.state, watch.told
         reset, watch.reset = watch.reset, False
+        access, watch.access = watch.access, False
         if reset:
             names, replica_ids = list(state.seats.models), list(state.seats.replicas)
         else:
@@ -261,6 +262,7 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
                 removed_replicas=() if reset else lost,
                 complete=reset and last,
                 revision=revision if last else 0,
+                access=self._actor.tokens.message() if access and first else None,
             )
             first = False
             await context.write(update)

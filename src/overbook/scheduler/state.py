@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from overbook.access.tokens import Token
 from overbook.manifests.requirements import is_versioned
 from overbook.placement import Provider, ReplicaId, Verdict, place
 from overbook.scheduler.changes import Changes, Note
@@ -30,7 +31,7 @@ class State:
     """The seats and everything that may happen to them. `manifests_in` adds what people ask for, `agents_in` what
     agents report.
 
-    ``secrets``: by the names that models call them; see `secrets_in`.
+    ``secrets``: by the names that models call them; see `secrets_in`. ``tokens``: by name; see `tokens_in`.
     ``providers``: who could offer a capability that nobody offers now, for verdicts.
     """
 
@@ -38,6 +39,7 @@ class State:
         self.providers: Final = tuple(providers)
         self.seats = Seats()
         self.secrets: dict[str, StoredSecret] = {}
+        self.tokens: dict[str, Token] = {}
         self._todo: dict[str, None] = {}
 
     # What the actor asks after every call.

@@ -15,10 +15,14 @@ from typing import Final, NamedTuple
 
 from overbook.scheduler.errors import StoreError
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 
 _SECRETS: Final = """CREATE TABLE secrets (
         name TEXT PRIMARY KEY, sealed BLOB NOT NULL, updated REAL NOT NULL
+    ) WITHOUT ROWID"""
+_TOKENS: Final = """CREATE TABLE tokens (
+        name TEXT PRIMARY KEY, digest BLOB NOT NULL, role TEXT NOT NULL, models TEXT NOT NULL,
+        created REAL NOT NULL, expires REAL, used REAL NOT NULL
     ) WITHOUT ROWID"""
 _SCHEMA: Final = (
     """CREATE TABLE servers (
@@ -38,12 +42,14 @@ _SCHEMA: Final = (
         PRIMARY KEY (model, server, replica)
     ) WITHOUT ROWID""",
     _SECRETS,
+    _TOKENS,
 )
 # What brings a file from one version to the next.
 _UPGRADES: Final = {
     1: "ALTER TABLE models ADD COLUMN made_for TEXT NOT NULL DEFAULT ''",
     2: "ALTER TABLE models ADD COLUMN called TEXT NOT NULL DEFAULT ''",
     3: _SECRETS,
+    4: _TOKENS,
 }
 
 
@@ -95,6 +101,18 @@ class SecretRow(NamedTuple):
     updated: float
 
 
+class TokenRow(NamedTuple):
+    """``digest``: all that is kept of what makes it a token. ``models``: patterns, a line each. Times: Unix seconds."""
+
+    name: str
+    digest: bytes
+    role: str
+    models: str
+    created: float
+    expires: float | None
+    used: float
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """One transaction. ``seats`` are all the seats of all ``models``; those they had before go."""
@@ -106,6 +124,8 @@ class Batch:
     gone_servers: Iterable[str] = ()
     secrets: Sequence[SecretRow] = ()
     gone_secrets: Iterable[str] = ()
+    tokens: Sequence[TokenRow] = ()
+    gone_tokens: Iterable[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +136,7 @@ class Snapshot:
     models: Sequence[ModelRow]
     seats: Sequence[SeatRow]
     secrets: Sequence[SecretRow] = ()
+    tokens: Sequence[TokenRow] = ()
 
 
 class Store:
@@ -170,9 +191,10 @@ class Store:
                 ]
                 seats = [SeatRow(*row) for row in cursor.execute("SELECT * FROM seats")]
                 secrets = [SecretRow(*row) for row in cursor.execute("SELECT * FROM secrets")]
+                tokens = [TokenRow(*row) for row in cursor.execute("SELECT * FROM tokens")]
         except sqlite3.Error as error:
             raise self._error("read", error) from error
-        return Snapshot(servers, models, seats, secrets)
+        return Snapshot(servers, models, seats, secrets, tokens)
 
     def commit(self, batch: Batch) -> None:
         """Writes all of it or, when it raises, nothing. On return it survives a power cut."""
@@ -189,7 +211,11 @@ class Store:
                 self._many(
                     "DELETE FROM secrets WHERE name=?", [(name,) for name in batch.gone_secrets]
                 )
+                self._many(
+                    "DELETE FROM tokens WHERE name=?", [(name,) for name in batch.gone_tokens]
+                )
                 self._many("REPLACE INTO secrets VALUES (?,?,?)", batch.secrets)
+                self._many("REPLACE INTO tokens VALUES (?,?,?,?,?,?,?)", batch.tokens)
                 self._many("REPLACE INTO servers VALUES (?,?,?,?,?,?,?)", batch.servers)
                 self._many("REPLACE INTO models VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)", batch.models)
                 self._many("INSERT INTO seats VALUES (?,?,?,?)", batch.seats)

@@ -22,13 +22,14 @@ AWAY_SECONDS: Final = 60.0
 
 
 class CatalogueWatch(Listener):
-    """One gateway's share. It begins with ``reset``: everything is new to it."""
+    """One gateway's share. It begins with ``reset``: everything is new to it. ``access``: so are the tokens."""
 
     def __init__(self, gateway: str) -> None:
         super().__init__(gateway)
         self.wake = asyncio.Event()
         self.wake.set()
         self.reset = True
+        self.access = True
         self.models: set[str] = set()
         self.replicas: set[ReplicaId] = set()
 
@@ -71,11 +72,17 @@ class CatalogueHub:
         for watch in self._watches:
             watch.mark(models, replicas)
 
+    def mark_access(self) -> None:
+        """Tokens came or went."""
+        for watch in self._watches:
+            watch.access = True
+            watch.mark((), ())
+
     def reset(self) -> None:
         """Everybody starts over."""
         for watch in self._watches:
             watch.change()
-            watch.reset = True
+            watch.reset = watch.access = True
             watch.wake.set()
 
     @property

@@ -1037,6 +1037,7 @@ class CatalogueUpdate(_message.Message):
     REMOVED_REPLICAS_FIELD_NUMBER: _builtins.int
     COMPLETE_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    ACCESS_FIELD_NUMBER: _builtins.int
     reset: _builtins.bool
     complete: _builtins.bool
     revision: _builtins.int
@@ -1048,6 +1049,10 @@ class CatalogueUpdate(_message.Message):
     def replicas(self) -> _containers.RepeatedCompositeFieldContainer[Global___CatalogueReplica]: ...
     @_builtins.property
     def removed_replicas(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ReplicaRef]: ...
+    @_builtins.property
+    def access(self) -> Global___Access:
+        """absent when unchanged"""
+
     def __init__(
         self,
         *,
@@ -1058,14 +1063,83 @@ class CatalogueUpdate(_message.Message):
         removed_replicas: _abc.Iterable[_common_pb2.ReplicaRef] | None = ...,
         complete: _builtins.bool = ...,
         revision: _builtins.int = ...,
+        access: Global___Access | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["access", b"access"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "models", b"models", "removed", b"removed", "removed_replicas", b"removed_replicas", "replicas", b"replicas", "reset", b"reset", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "complete", b"complete", "models", b"models", "removed", b"removed", "removed_replicas", b"removed_replicas", "replicas", b"replicas", "reset", b"reset", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CatalogueUpdate: _TypeAlias = CatalogueUpdate  # noqa: Y015
+
+@_typing.final
+class Access(_message.Message):
+    """Who may use models: always all of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ASKED_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    asked: _builtins.bool
+    """whether tokens are asked for"""
+    key: _builtins.bytes
+    """of the hash that is kept of each"""
+    @_builtins.property
+    def tokens(self) -> _containers.RepeatedCompositeFieldContainer[Global___AccessToken]: ...
+    def __init__(
+        self,
+        *,
+        asked: _builtins.bool = ...,
+        key: _builtins.bytes = ...,
+        tokens: _abc.Iterable[Global___AccessToken] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "key", b"key", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Access: _TypeAlias = Access  # noqa: Y015
+
+@_typing.final
+class AccessToken(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
+    EXPIRES_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    role: _builtins.str
+    """infer | viewer | operator | admin"""
+    expires: _builtins.float
+    """Unix seconds"""
+    digest: _builtins.bytes
+    @_builtins.property
+    def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """patterns of the names that it may use; none: all"""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        role: _builtins.str = ...,
+        models: _abc.Iterable[_builtins.str] | None = ...,
+        expires: _builtins.float | None = ...,
+        digest: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expires", b"_expires", "expires", b"expires"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expires", b"_expires", "digest", b"digest", "expires", b"expires", "models", b"models", "name", b"name", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expires: _TypeAlias = _typing.Literal["expires"]  # noqa: Y015
+    _WhichOneofArgType__expires: _TypeAlias = _typing.Literal["_expires", b"_expires"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expires) -> _WhichOneofReturnType__expires | None: ...
+
+Global___AccessToken: _TypeAlias = AccessToken  # noqa: Y015
 
 @_typing.final
 class CatalogueModel(_message.Message):

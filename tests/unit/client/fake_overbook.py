@@ -154,6 +154,20 @@ def verdict(name: str) -> JsonObject:
     }
 
 
+def token(
+    name: str, role: str, *models: str, expires: str | None = None, used: str | None = None
+) -> JsonObject:
+    """A token as `GET /tokens` gives it."""
+    return {
+        "name": name,
+        "role": role,
+        "models": [*models],
+        "created": "2026-01-02T03:04:05Z",
+        "expires": expires,
+        "lastUsed": used,
+    }
+
+
 class FakeOverbook:
     """What the handler serves and what it was asked. Set fields before the calls that need them.
 
@@ -167,6 +181,7 @@ class FakeOverbook:
             "models": {},
             "servers": {},
             "secrets": {},
+            "tokens": {},
         }
         self.events: list[JsonObject] = []
         self.verdict: JsonObject = verdict("iris")
@@ -203,6 +218,8 @@ class FakeOverbook:
                 return 200, {"results": self._apply(body), "warnings": [*self.warnings]}
             case ("GET", ["events"]):
                 return 200, self._events(parse_qs(parts.query))
+            case ("POST", ["tokens"]):
+                return self._create(body)
             case ("GET", [plural]):
                 return 200, list(self.objects[plural].values())
             case (_, [plural, name, *rest]):
@@ -232,6 +249,18 @@ class FakeOverbook:
             said: Json = self.verdict if plural == "models" else [models]
             return 200, {**thing, "verdict": said, "events": list(self.events)}
         return 200, thing
+
+    def _create(self, body: Json) -> tuple[int, Json]:
+        assert isinstance(body, dict)
+        name, models = body["name"], body["models"]
+        assert isinstance(name, str)
+        assert isinstance(models, list)
+        if name in self.refusals:
+            status, error = self.refusals[name]
+            return status, {"error": error}
+        made = token(name, str(body["role"]), *map(str, models))
+        self.objects["tokens"][name] = made
+        return 201, {**made, "token": f"ob_{name}", "warnings": [*self.warnings]}
 
     def _log(self, server: str, replica: int) -> tuple[int, Json]:
         """The next of the pages that are to be told, the last of them again and again."""

@@ -24,6 +24,7 @@ async def router_with(
     known: Container[str] = {model} if registered is None else registered
     fallback = Fallback()
     own = OwnRoutes(feed, fallback, lambda _: route_pb2.RouteConfiguration(name="data"))
+    own.ask(None)
     router = Router(feed, fallback, own, lambda each: each in known)
     for replica in replicas:
         await router.set_address(replica, ServerAddresses(rest="h:1", grpc="h:2"))

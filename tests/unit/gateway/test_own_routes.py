@@ -6,8 +6,9 @@ import pytest
 from envoy.config.route.v3 import route_pb2
 
 from overbook.gateway.own_routes import BUSY, MOST, Busiest, OwnRoutes
+from overbook.gateway.snapshot.asking import Asking
 from overbook.gateway.snapshot.clusters import Endpoint, Fallback
-from overbook.gateway.xds import Feed
+from overbook.gateway.xds import ROUTE_TYPE, Feed
 
 ENDPOINT = Endpoint("127.0.0.1:1", http2=False, keeps_connections=True)
 OTHER = Endpoint("127.0.0.1:2", http2=False, keeps_connections=True)
@@ -67,6 +68,7 @@ class World:
         self.endpoints: dict[str, Endpoint] = {"a": ENDPOINT}
         self.active: dict[tuple[str, int], int] = {}
         self.own = OwnRoutes(self.feed, Fallback(), self._table)
+        self.own.ask(None)
         self.now = 0.0
         self.own.review(self.now, self.endpoints.get, self.active)
 
@@ -89,7 +91,7 @@ def world() -> World:
 
 
 def test_the_cluster_is_there_before_the_route(world: World) -> None:
-    assert world.tables == [(), ["a"]]
+    assert world.tables == [[], ["a"]]
     assert "own/a" in world.feed
 
 
@@ -99,7 +101,7 @@ def test_looks_between_the_periods_decide_nothing() -> None:
     for _ in range(9):
         world.now += 0.1
         world.own.review(world.now, world.endpoints.get, world.active)
-    assert world.tables == [()]
+    assert world.tables == [[]]
 
 
 def test_a_withdrawal_changes_the_cluster_and_no_route(
@@ -158,3 +160,36 @@ def _spy(world: World, monkeypatch: pytest.MonkeyPatch) -> list[route_pb2.RouteC
 
     monkeypatch.setattr(world.feed, "put", spying)
     return put
+
+
+def test_nobody_gets_in_before_it_is_said_whether_tokens_are_asked_for() -> None:
+    feed = Feed()
+    own = OwnRoutes(feed, Fallback(), lambda _: route_pb2.RouteConfiguration(name="open"))
+    assert [name for _, name in feed._wanted] == ["data"]
+    own.ask(None)
+    assert "open" in {name for _, name in feed._wanted}
+
+
+def test_what_envoy_knows_already_is_not_pushed_again() -> None:
+    world = World()
+    asked = world.own.ask(Asking(*"abcdefghi"))
+    assert world.own.ask(Asking(*"abcdefghi")) == asked == world.feed.revision
+    assert world.own.ask(None) > asked
+
+
+def test_where_tokens_are_asked_for_the_busiest_have_routes_that_ask() -> None:
+    world = World()
+    world.own.ask(Asking(*"abcdefghi"))
+    for _ in range(3):
+        world.second(int(2 * BUSY))
+    assert "own/a" in world.feed
+    told = route_pb2.RouteConfiguration.FromString(
+        world.feed._wanted[ROUTE_TYPE, "data"].resource.value
+    )
+    assert [each.extension.name for each in told.cluster_specifier_plugins] == ["busy"]
+    assert [
+        each.match.path
+        for each in told.virtual_hosts[0].routes
+        if each.route.cluster_specifier_plugin == "busy"
+    ] == ["/v2/models/a/infer"]
+    assert world.tables == [[]]

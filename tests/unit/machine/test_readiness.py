@@ -24,6 +24,6 @@ async def test_what_was_given_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
         with running() as fake:
             fake.add(*(model(name) for name in given), server("mlserver"))
             async with asyncio.timeout(10):
-                await made.wait(fake.url, given)
+                await made.wait(fake.url, "", given)
         assert made.missing() is None
     assert names == names_in(readiness)

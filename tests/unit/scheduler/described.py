@@ -12,9 +12,11 @@ from typing import Any, Final, TypeAlias
 
 from overbook.scheduler.actor import Actor
 from overbook.scheduler.api import create_app
+from overbook.scheduler.known_tokens import KnownTokens
 from overbook.scheduler.manifests_in import Defaults
 from overbook.scheduler.store import Store
 from overbook.scheduler.surveyor import Surveyor
+from overbook.scheduler.token_key import TokenKey
 from overbook.scheduler.vault import Vault
 
 # A piece of OpenAPI: JSON of whatever shape.
@@ -150,5 +152,11 @@ def _is_moment(value: object) -> bool:
 @cache
 def description() -> Description:
     """That of the application, which nobody is asked for anything here: its store is empty, and lies in memory."""
-    actor = Actor(Store(Path(":memory:")), Vault(Path("secrets.key")), Defaults(), time.time)
+    actor = Actor(
+        Store(Path(":memory:")),
+        Vault(Path("secrets.key")),
+        KnownTokens(TokenKey(Path("tokens.key")), "", time.time),
+        Defaults(),
+        time.time,
+    )
     return Description(create_app(actor, Surveyor(actor, None), lambda: None).openapi())

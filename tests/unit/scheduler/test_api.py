@@ -18,10 +18,12 @@ from overbook.agent.supervisor import Phase
 from overbook.artifacts.survey import survey
 from overbook.scheduler.actor import Actor
 from overbook.scheduler.api import create_app
+from overbook.scheduler.known_tokens import KnownTokens
 from overbook.scheduler.manifests_in import Defaults
 from overbook.scheduler.records import ForeignModel, Report
 from overbook.scheduler.store import Store
 from overbook.scheduler.surveyor import Surveyor
+from overbook.scheduler.token_key import TokenKey
 from overbook.scheduler.vault import Vault
 from overbook.wire.common_pb2 import ModelState
 from tests.unit.scheduler.described import description
@@ -106,7 +108,13 @@ async def api(request: pytest.FixtureRequest) -> AsyncIterator[tuple[httpx.Async
     world = World()
     make: Callable[[World], None] = request.param
     make(world)
-    actor = Actor(Store(Path(":memory:")), Vault(Path("secrets.key")), Defaults(), time.time)
+    actor = Actor(
+        Store(Path(":memory:")),
+        Vault(Path("secrets.key")),
+        KnownTokens(TokenKey(Path("tokens.key")), "", time.time),
+        Defaults(),
+        time.time,
+    )
     actor.state = world.state
     for name in (*world.state.seats.models, *world.state.seats.servers):
         kind = "Model" if name in world.state.seats.models else "Server"

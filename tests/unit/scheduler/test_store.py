@@ -17,7 +17,10 @@ from overbook.scheduler.store import (
     SecretRow,
     ServerRow,
     Store,
+    TokenRow,
 )
+
+TOKEN = TokenRow("me", b"\x01digest", "infer", "team-a-*\nshared", 1.0, None, 0.0)
 
 SERVER = ServerRow("mlserver", "v", 1, "", '{"memory":"1M"}', 1.0, 1000)
 
@@ -89,7 +92,7 @@ def test_a_store_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "later"), [(1, ("made_for", "called")), (2, ("called",)), (3, ())]
+    ("version", "later"), [(1, ("made_for", "called")), (2, ("called",)), (3, ()), (4, ())]
 )
 def test_a_store_of_an_older_version_is_brought_up_to_date(
     tmp_path: Path, version: int, later: tuple[str, ...]
@@ -98,7 +101,9 @@ def test_a_store_of_an_older_version_is_brought_up_to_date(
     store.commit(Batch(models=[model("a")]))
     store.close()
     with sqlite3.connect(tmp_path / "state.db") as db:
-        db.execute("DROP TABLE secrets")
+        db.execute("DROP TABLE tokens")
+        if version < 4:
+            db.execute("DROP TABLE secrets")
         for column in later:
             db.execute(f"ALTER TABLE models DROP COLUMN {column}")
         db.execute(f"PRAGMA user_version={version}")
@@ -112,7 +117,16 @@ def test_a_store_of_an_older_version_is_brought_up_to_date(
     assert [row.called for row in store.load().models] == ["", "x\ny"]
     store.commit(Batch(secrets=[SecretRow("minio", b"\x00sealed", 1.5)]))
     assert store.load().secrets == [SecretRow("minio", b"\x00sealed", 1.5)]
+    store.commit(Batch(tokens=[TOKEN]))
+    assert store.load().tokens == [TOKEN]
     store.close()
+
+
+def test_tokens_are_stored_replaced_and_gone(tmp_path: Path, store: Store) -> None:
+    other = TOKEN._replace(name="other", expires=9.0)
+    store.commit(Batch(tokens=[TOKEN, other]))
+    store.commit(Batch(tokens=[other._replace(used=5.0)], gone_tokens=[TOKEN.name, "none"]))
+    assert store.load().tokens == [other._replace(used=5.0)]
 
 
 def test_secrets_are_stored_replaced_and_gone(tmp_path: Path, store: Store) -> None:

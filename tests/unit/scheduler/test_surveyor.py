@@ -14,11 +14,13 @@ from overbook.scheduler import agents_in
 from overbook.scheduler.actor import Actor
 from overbook.scheduler.apply import Result, apply
 from overbook.scheduler.errors import Unavailable
+from overbook.scheduler.known_tokens import KnownTokens
 from overbook.scheduler.manifests_in import Defaults
 from overbook.scheduler.records import Hello
 from overbook.scheduler.state import State
 from overbook.scheduler.store import Store
 from overbook.scheduler.surveyor import Surveyor
+from overbook.scheduler.token_key import TokenKey
 from overbook.scheduler.vault import Vault
 from overbook.wire import scheduler_pb2 as pb
 from tests.unit.agent.virtual_time import in_virtual_time
@@ -57,7 +59,13 @@ class Machines:
 class Scheduler:
     def __init__(self, folder: Path) -> None:
         loop = asyncio.get_running_loop()
-        self.actor = Actor(Store(folder / "state.db"), Vault(folder / "key"), Defaults(), loop.time)
+        self.actor = Actor(
+            Store(folder / "state.db"),
+            Vault(folder / "key"),
+            KnownTokens(TokenKey(folder / "tokens.key"), "", loop.time),
+            Defaults(),
+            loop.time,
+        )
         self.actor._thread = SlowDisk(loop, lambda: 0.001)
         self.machines = Machines()
         self.actor.links.look = self.machines.look  # type: ignore[method-assign]

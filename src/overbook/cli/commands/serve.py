@@ -14,6 +14,7 @@ from overbook.cli.options import (
     artifact_options,
     fetched_how,
     grace_option,
+    insecure_option,
     metrics_options,
     parse_quantity,
     server_log_size_option,
@@ -73,6 +74,7 @@ def serve() -> None:
     metavar="TARGET",
     help="gRPC target for agents and gateways: HOST:PORT or unix:PATH.",
 )
+@insecure_option
 @grace_option
 @api_options
 @click.pass_context
@@ -224,6 +226,7 @@ def _attach(rest: str | None, grpc: str | None, repository: Path | None) -> Atta
     "--port", type=PORT, metavar="PORT", default=DATA_PORT, show_default=True, help="Its port."
 )
 @metrics_options
+@insecure_option
 @activation_timeout_option
 @grace_option
 @click.pass_context
@@ -243,6 +246,7 @@ def gateway(ctx: click.Context, /, **_: object) -> None:
         port=given["port"],
         activation_timeout=given["activation_timeout"],
         grace=given["grace"],
+        insecure=given["insecure"],
         metrics=MetricsOptions(given["metrics_host"], given["metrics_port"]),
     )
     ctx.exit(run_gateway(options))

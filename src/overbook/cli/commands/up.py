@@ -15,6 +15,7 @@ from overbook.cli.options import (
     artifact_options,
     fetched_how,
     grace_option,
+    insecure_option,
     parse_quantity,
     server_log_size_option,
     silence_limit_option,
@@ -73,6 +74,7 @@ from overbook.machine.options import (
     show_default=True,
     help="Control API and metrics.",
 )
+@insecure_option
 @activation_timeout_option
 @grace_option
 @silence_limit_option

@@ -18,7 +18,7 @@ from overbook.gateway.oip.errors import (
 )
 from overbook.gateway.oip.ports import (
     AllowedView,
-    CatalogueView,
+    CallersCatalogue,
     Entry,
     MetadataSource,
     ServersView,
@@ -76,7 +76,7 @@ class Answers:
     def __init__(
         self,
         *,
-        catalogue: CatalogueView,
+        catalogue: CallersCatalogue,
         metadata: MetadataSource,
         servers: ServersView,
         allowed: AllowedView,
@@ -118,11 +118,13 @@ class Answers:
         """Raises UnknownModel."""
         entry = self._catalogue.find(name)
         if entry is None:
-            raise UnknownModel(
-                f"model {name[:MAX_SHOWN]!r} is not registered; "
-                "`overbook get models` lists those that are"
-            )
+            raise _unknown(name)
         return entry
+
+    def still_granted(self, name: str) -> None:
+        """Raises UnknownModel where the caller may not use the model any more."""
+        if not self._catalogue.may_use(name):
+            raise _unknown(name)
 
     def servers(self) -> ServersReadiness:
         """Ready when one of the server replicas that models are assigned to can serve, or none is needed; no more once
@@ -201,6 +203,12 @@ class Answers:
         """Raises UnknownRegion where a region of shared memory is named although nobody can register one."""
         if name:
             raise UnknownRegion(f"Unable to find {kind} shared memory region: '{name[:MAX_SHOWN]}'")
+
+
+def _unknown(name: str) -> UnknownModel:
+    return UnknownModel(
+        f"model {name[:MAX_SHOWN]!r} is not registered; `overbook get models` lists those that are"
+    )
 
 
 def _check_version(name: str, version: str, known: object) -> None:

@@ -13,7 +13,11 @@ from overbook.gateway.snapshot.names import SELDON_HEADER
 
 # Set anew on each hop, or ours alone to set: a client's own must not pass.
 _DROPPED_PREFIXES: Final = (":", "grpc-", "x-overbook-", "x-envoy-")
-_DROPPED_KEYS: Final = frozenset({"content-type", "te", "user-agent", "host", "server", "date"})
+_DROPPED_KEYS: Final = frozenset(
+    {"content-type", "te", "user-agent", "host", "server", "date"}
+    # A model is code, and might use its client's token.
+    | {"authorization"}
+)
 # gRPC rounds a timeout up by as much as a hundredth at every hop, on the way to us and from us: without this the
 # server would work on after its client gave up.
 _TIMEOUT_SHARE: Final = 0.98

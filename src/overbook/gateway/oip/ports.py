@@ -36,6 +36,14 @@ class CatalogueView(Protocol):
         ...
 
 
+class CallersCatalogue(CatalogueView, Protocol):
+    """The same for who asks: models that they may not use are not in it."""
+
+    def may_use(self, name: str) -> bool:
+        """Whether the caller may use a model of this name, if there is one."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ServerAddress:
     """Where an inference server is, "unix:/path" or "host:port"."""

@@ -295,6 +295,8 @@ class _Stream:
         name = model_name(message) or self._last
         part = self._parts.get(name)
         if part is not None and not part.closed:
+            # Tokens are revoked in the middle of streams.
+            self._answers.still_granted(name)
             self._last = name
             return part
         if part is not None:

@@ -16,6 +16,7 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp
 
 from overbook.gateway.oip.answers import Answers
+from overbook.gateway.oip.callers import AccessView, KnownCallers, PermittedCalls, VisibleModels
 from overbook.gateway.oip.compressed import CompressedCalls
 from overbook.gateway.oip.configuration import Configurations, by_call
 from overbook.gateway.oip.grpc_api import build_handlers
@@ -93,7 +94,9 @@ class OipServer:
         allowed: AllowedView,
         residency: Residency,
         kept: Kept,
+        access: AccessView,
     ) -> None:
+        catalogue, allowed = VisibleModels(catalogue, access), PermittedCalls(allowed, access)
         self._settings = settings
         self._configuration = configuration
         self._answers = answers = Answers(
@@ -137,7 +140,9 @@ class OipServer:
                         Mount(MEASURE_PREFIX, self._inflating.measure),
                     ]
                     rest = _RestServer(
-                        build_app(self._answers, self._statistics, configurations, routes)
+                        KnownCallers.over_rest(
+                            build_app(self._answers, self._statistics, configurations, routes)
+                        )
                     )
                     group.create_task(rest.serve_until_cancelled(listener), name="oip rest")
                     await rest.started_event.wait()
@@ -160,7 +165,8 @@ class OipServer:
                 *allowed_handlers(self._passed, self._control),
                 *build_handlers(self._answers, relay, compressed, self._statistics, configurations),
             ),
-            interceptors=(InflatedMessages(self._inflating),),
+            # Who asks is noted before anything is read.
+            interceptors=(KnownCallers.over_grpc(), InflatedMessages(self._inflating)),
             options=_SERVER_OPTIONS,
             maximum_concurrent_rpcs=MAX_CONCURRENT_RPCS,
         )

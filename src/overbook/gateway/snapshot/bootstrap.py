@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from overbook.gateway.snapshot import names
+from overbook.gateway.snapshot import names, refusals
 from overbook.gateway.snapshot.clusters import NO_LIMIT
 from overbook.gateway.snapshot.data_listener import data_listener
 from overbook.gateway.snapshot.edge import EdgeLimits, overload_manager, runtime
@@ -17,6 +17,7 @@ from overbook.gateway.snapshot.listeners import (
     inner_listener,
     large_listener,
 )
+from overbook.gateway.snapshot.refusals import REFUSING, refusing_listener
 from overbook.gateway.snapshot.routes import Json, Scripts
 
 # Each question that waits has a connection: after a storm there are thousands, which nobody needs.
@@ -114,6 +115,7 @@ def document(
                 inner_listener(str(sockets.inner), scripts),
                 cold_listener(scripts),
                 large_listener(scripts),
+                *map(refusing_listener, REFUSING),
             ],
             "clusters": _clusters(sockets),
         },
@@ -136,7 +138,12 @@ def _clusters(sockets: Sockets) -> list[Json]:
         _cluster(names.CLUSTER_COLD_REST, COLD_ADDRESS, http2=False, retries=0),
         _cluster(names.CLUSTER_LARGE_REST, LARGE_ADDRESS, http2=False, retries=0),
         _cluster(names.CLUSTER_COLD_GRPC, COLD_ADDRESS, http2=True, retries=0),
+        *map(_to_refusing, REFUSING),
     ]
+
+
+def _to_refusing(name: str) -> Json:
+    return _cluster(name, refusals.address(name), http2=True, retries=0)
 
 
 def _pipe(path: Path, mode: int = 0) -> Json:

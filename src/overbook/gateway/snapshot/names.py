@@ -83,6 +83,9 @@ CLUSTER_OIP_GRPC: Final = "oip-grpc"
 CLUSTER_COLD_REST: Final = "cold-rest"
 CLUSTER_COLD_GRPC: Final = "cold-grpc"
 CLUSTER_LARGE_REST: Final = "large-rest"
+# Where what is refused for want of a token goes, each the name of a listener inside Envoy as well.
+CLUSTER_NO_TOKEN: Final = "no-token"
+CLUSTER_NOT_GRANTED: Final = "not-granted"
 
 # The Lua script looks at no more slots than this (see lua/choose_cluster.lua).
 MAX_SLOTS: Final = 16
@@ -97,6 +100,8 @@ _LUA_LIMITS: Final[Mapping[str, int]] = {
     "MAX_NAME": MAX_NAME,
     "MAX_SHOWN": limits.MAX_SHOWN,
 }
+# What `asking` puts in, again and again.
+_LATER: Final = frozenset({"KEY", "TOKENS", "NO_TOKEN"})
 _LIMIT_IN_LUA: Final = re.compile("@([A-Z_]+)@")
 
 # Only these statistics are kept for places: what the meter reads.
@@ -122,7 +127,11 @@ class Protocol(Enum):
 
 def filled(script: str) -> str:
     """A Lua script with the limits in their places. Raises KeyError where it names one that there is not."""
-    return _LIMIT_IN_LUA.sub(lambda found: str(_LUA_LIMITS[found[1]]), script)
+    return _LIMIT_IN_LUA.sub(_limit, script)
+
+
+def _limit(found: re.Match[str]) -> str:
+    return found[0] if found[1] in _LATER else str(_LUA_LIMITS[found[1]])
 
 
 def place_cluster(protocol: Protocol, model: str, slot: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from starlette.middleware.cors import CORSMiddleware
@@ -24,9 +25,11 @@ class Guards:
     limits: Limits = field(default_factory=Limits)
 
 
-def guarded(app: ASGIApp, guards: Guards) -> ASGIApp:
-    """The application, which from now on is asked only what the guards let through."""
-    app = Intake(Abandoned(app), guards.limits)
+def guarded(app: ASGIApp, guards: Guards, authenticated: Callable[[ASGIApp], ASGIApp]) -> ASGIApp:
+    """The application, which from now on is asked only what the guards let through. ``authenticated``: asks who it is,
+    before any body is read.
+    """
+    app = authenticated(Intake(Abandoned(app), guards.limits))
     if guards.origins:
         # Outside the intake, so that a page that is let in can read its refusals, too.
         app = CORSMiddleware(

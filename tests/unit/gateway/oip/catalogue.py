@@ -19,7 +19,8 @@ class FakeEntry:
 
 @dataclass(slots=True)
 class FakeCatalogue:
-    """``asked``: the names whose metadata was asked for. ``stopped``: server replicas that cannot serve, and why.
+    """``revoked``: models that callers may not use any more. ``asked``: the names whose metadata was asked for.
+    ``stopped``: server replicas that cannot serve, and why.
     ``kind_of``: the kind of server of each model. ``servers``: all that can be asked; ``held``: who has which model in
     memory.
     """
@@ -35,12 +36,16 @@ class FakeCatalogue:
     configuration_of: dict[str, ServersConfiguration] = field(default_factory=dict)
     loaded: list[str] = field(default_factory=list)
     unloadable: dict[str, str] = field(default_factory=dict)
+    revoked: set[str] = field(default_factory=set)
 
     def models(self) -> Iterable[str]:
         return self.entries
 
     def find(self, name: str) -> FakeEntry | None:
         return self.entries.get(name)
+
+    def may_use(self, name: str) -> bool:
+        return name not in self.revoked
 
     def kind(self, name: str) -> str:
         return self.kind_of.get(name, "")

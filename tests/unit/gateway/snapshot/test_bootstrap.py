@@ -65,7 +65,10 @@ def test_the_document_is_a_bootstrap() -> None:
     assert KNOWN
     message = json_format.Parse(json.dumps(document), bootstrap_pb2.Bootstrap())
     listeners = message.static_resources.listeners
-    assert [listener.name for listener in listeners] == ["data", "inner", "cold", "large"]
+    assert [listener.name for listener in listeners] == [
+        *("data", "inner", "cold", "large"),
+        *("no-token", "not-granted"),
+    ]
     assert listeners[0].address.socket_address.port_value == 9000
     assert message.admin.address.pipe.path == "/run/ob/gw-admin.sock"
     clusters = {cluster.name: cluster for cluster in message.static_resources.clusters}

@@ -102,6 +102,7 @@ async def _told() -> Feed:
     """What the router makes of the models above, without an Envoy: whatever is said is acknowledged at once."""
     feed = Feed()
     own_routes = OwnRoutes(feed, _FALLBACK, partial(data_routes, _SCRIPTS))
+    own_routes.ask(None)
     router = Router(feed, _FALLBACK, own_routes, lambda model: True)
     for replica, addresses in _ADDRESSES.items():
         await router.set_address(replica, addresses)
@@ -125,9 +126,25 @@ def _resources(feed: Feed, type_: str) -> object:
     found = sorted((name, each) for (kind, name), each in feed._wanted.items() if kind == type_)
     return {
         "resources": [
-            json.loads(json_format.MessageToJson(each.resource, preserving_proto_field_name=True))
+            _settled(
+                json.loads(
+                    json_format.MessageToJson(each.resource, preserving_proto_field_name=True)
+                )
+            )
             for _, each in found
         ]
+    }
+
+
+def _settled(value: Any) -> Any:
+    """The one map that has several keys, by key: protobuf has no order of maps, and another in each process."""
+    if isinstance(value, list):
+        return [_settled(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: dict(sorted(each.items())) if name == "typed_per_filter_config" else _settled(each)
+        for name, each in value.items()
     }
 
 

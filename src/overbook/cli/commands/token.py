@@ -1,0 +1,206 @@
+"""`overbook token`: who may do what. A token is shown once, when it is made."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+import click
+
+from overbook.cli.failures import Failed
+from overbook.cli.options import api_url_option
+from overbook.cli.terminal import warn
+from overbook.client.credentials import TOKEN_VARIABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from overbook.client.http import JsonObject
+
+Output: TypeAlias = Literal["table", "json", "yaml", "name"]
+
+_ROLES: Final = ("infer", "viewer", "operator", "admin")
+
+
+def _lifetime(text: str) -> float:
+    """Seconds. The type of an option."""
+    from overbook.manifests.durations import parse_seconds
+
+    try:
+        seconds = parse_seconds(text)
+    except ValueError:
+        seconds = 0.0
+    if not seconds:
+        raise click.BadParameter(
+            f"{text!r} is no lifetime; expected a duration such as 12h or 30d, of ten years at most"
+        )
+    return seconds
+
+
+@click.group(short_help="Tokens: who may do what.")
+def token() -> None:
+    """Make, list and revoke tokens.
+
+    Without tokens, whoever can connect may do everything. Once there is one, everybody has to show one: this command
+    line reads its own from OVERBOOK_TOKEN. The first must be an administrator's.
+
+    \b
+    infer     uses models
+    viewer    looks at models, servers, events and metrics
+    operator  uses and looks, and applies, deletes, activates, evicts and pins
+    admin     everything, tokens and secrets too
+
+    \b
+    export OVERBOOK_TOKEN=$(overbook token create me --role admin)
+    overbook token create web --role infer --models 'team-a-*' --expires 30d
+    overbook token list
+    overbook token revoke web
+    """
+
+
+@token.command()
+@click.argument("name")
+@click.option("--role", type=click.Choice(_ROLES), required=True, help="What it may do.")
+@click.option(
+    "--models",
+    multiple=True,
+    metavar="PATTERN",
+    help="Models that it may use, for the role infer; * stands for any characters. May be repeated.",
+)
+@click.option("--expires", type=_lifetime, metavar="DURATION", help="After how long it is void.")
+@api_url_option
+def create(
+    name: str, role: str, models: tuple[str, ...], expires: float | None, api_url: str
+) -> None:
+    """Make a token, and print it: nothing shows it again.
+
+    \b
+    overbook token create me --role admin
+    overbook token create web --role infer --models 'team-a-*' --models shared --expires 30d
+    """
+    from overbook.cli.reading import text
+    from overbook.client.control import ControlClient
+
+    with ControlClient(api_url) as client:
+        made = client.create_token(name, role, models=models, expires_in=expires)
+    click.echo(text(made.get("token")))
+    click.echo(
+        f"token/{name} created; keep it now, it is not shown again "
+        f"(this command line reads its own from {TOKEN_VARIABLE})",
+        err=True,
+    )
+    warnings = made.get("warnings")
+    for each in warnings if isinstance(warnings, list) else []:
+        warn(text(each))
+
+
+@token.command("list")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json", "yaml", "name"]),
+    default="table",
+    show_default=True,
+    help="json and yaml are stable, for programs.",
+)
+@api_url_option
+def list_(output: Output, api_url: str) -> None:
+    """List the tokens: roles, models, when they end, and when the control API saw them last.
+
+    \b
+    overbook token list
+    overbook token list -o json
+    """
+    from overbook.cli.reading import text
+    from overbook.cli.showing import dumped
+    from overbook.client.control import ControlClient
+
+    with ControlClient(api_url) as client:
+        found = client.tokens()
+    if output in ("json", "yaml"):
+        click.echo(dumped(list(found), output))
+    elif output == "name":
+        for each in found:
+            click.echo(f"token/{text(each.get('name'))}")
+    elif not found:
+        click.echo(
+            "no tokens: whoever can connect may do everything; "
+            "begin with `overbook token create NAME --role admin`",
+            err=True,
+        )
+    else:
+        _show(found)
+
+
+@token.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@api_url_option
+def revoke(names: tuple[str, ...], api_url: str) -> None:
+    """Make tokens void, at once and everywhere.
+
+    \b
+    overbook token revoke web
+    """
+    from overbook.client.control import ControlClient
+    from overbook.client.errors import NotFound, Refused
+
+    failed = []
+    with ControlClient(api_url) as client:
+        for name in names:
+            try:
+                warnings = client.revoke_token(name)
+            except (NotFound, Refused) as error:
+                failed.append(f"Error: token/{name}: {error}")
+            else:
+                click.echo(f"token/{name} revoked")
+                for warning in warnings:
+                    warn(warning)
+    if failed:
+        raise Failed(*failed)
+
+
+def _show(found: Sequence[JsonObject]) -> None:
+    from overbook.cli.reading import moment, text
+    from overbook.cli.tables import Column, table
+    from overbook.cli.terminal import coloured, terminal_width
+    from overbook.cli.words import ago
+
+    now = time.time()
+    columns = [
+        Column("NAME"),
+        Column("ROLE"),
+        Column("MODELS", shrinks=True),
+        Column("CREATED"),
+        Column("EXPIRES"),
+        Column("LAST USED"),
+    ]
+    rows = [
+        [
+            text(each.get("name")),
+            text(each.get("role")),
+            _models(each),
+            ago(moment(each.get("created")), now),
+            _expiry(text(each.get("expires")), now),
+            ago(moment(each.get("lastUsed")), now) if each.get("lastUsed") else "-",
+        ]
+        for each in found
+    ]
+    click.echo(table(columns, rows, width=terminal_width(), colour=coloured()))
+
+
+def _models(each: JsonObject) -> str:
+    from overbook.cli.reading import text
+
+    patterns = each.get("models")
+    named = ", ".join(map(text, patterns)) if isinstance(patterns, list) else ""
+    role = each.get("role")
+    return named or ("-" if role == "viewer" else "all")
+
+
+def _expiry(at: str, now: float) -> str:
+    from overbook.cli.reading import moment
+
+    if not at:
+        return "never"
+    end = moment(at)
+    return "expired" if end is not None and end <= now else at[:16].replace("T", " ")

@@ -1,0 +1,52 @@
+"""What the control API is told and tells of tokens: a part of `bodies`. A token itself is told once, when made."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict
+
+from overbook.scheduler.bodies import Moment
+
+RoleName = Literal["infer", "viewer", "operator", "admin"]
+
+
+class TokenBody(BaseModel):
+    """A token to be made."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: Annotated[str, Field(description="What people call it; never shown by who uses it.")]
+    role: Annotated[RoleName, Field(description="What it may do (docs/security.md).")]
+    models: Annotated[
+        list[str],
+        Field(description="Names of models that it may use, `*` for any characters; none: all."),
+    ] = []
+    expires_in: Annotated[
+        float | None,
+        Field(alias="expiresIn", description="Seconds after which it is void; null: never."),
+    ] = None
+
+
+class TokenObject(TypedDict):
+    """A token without what makes it one."""
+
+    name: Annotated[str, Field(description="What people call it.")]
+    role: Annotated[RoleName, Field(description="What it may do (docs/security.md).")]
+    models: Annotated[list[str], Field(description="Patterns; empty: all models.")]
+    created: Annotated[Moment, Field(description="When it was made.")]
+    expires: Annotated[Moment | None, Field(description="From when on it is void; null: never.")]
+    lastUsed: Annotated[
+        Moment | None,
+        Field(description="By the control API, to the minute; use of models is not counted."),
+    ]
+
+
+class NewToken(TokenObject):
+    """A token that was just made."""
+
+    token: Annotated[str, Field(description="To be sent as `Authorization: Bearer TOKEN`.")]
+    warnings: Annotated[
+        list[str], Field(description="Gateways that may not know it yet, a line each.")
+    ]

@@ -1,0 +1,73 @@
+"""The routes of a gateway that asks for tokens: who is asked, what models hear, and what a script that fails does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from envoy.config.route.v3 import route_pb2
+from envoy.extensions.router.cluster_specifiers.lua.v3 import lua_pb2
+
+from overbook.gateway.scripts import read_asking
+from overbook.gateway.snapshot.asking import asking
+from overbook.gateway.snapshot.names import CLUSTER_NO_TOKEN, CLUSTER_OIP_GRPC, CLUSTER_OIP_REST
+from overbook.gateway.snapshot.routes import asking_routes, untold_routes
+
+ASKING: Final = asking_routes(asking(read_asking(), b"k", (), 0.0), ["iris"])
+PROBES: Final = {CLUSTER_OIP_GRPC, CLUSTER_OIP_REST}
+
+
+def routes(configuration: route_pb2.RouteConfiguration) -> list[route_pb2.Route]:
+    (host,) = configuration.virtual_hosts
+    return list(host.routes)
+
+
+def specifiers() -> Iterator[tuple[route_pb2.Route, lua_pb2.LuaConfig]]:
+    for each in routes(ASKING):
+        if each.route.HasField("inline_cluster_specifier_plugin"):
+            config = lua_pb2.LuaConfig()
+            each.route.inline_cluster_specifier_plugin.extension.typed_config.Unpack(config)
+            yield each, config
+
+
+def test_only_probes_are_led_anywhere_without_a_script_that_asks() -> None:
+    unasked = [each.route.cluster for each in routes(ASKING) if each.route.cluster]
+    assert set(unasked) == PROBES
+    matches = [each.match for each in routes(ASKING) if each.route.cluster]
+    assert [each.path or each.safe_regex.regex for each in matches] == [
+        "/v2/health/live",
+        "/v2/health/ready",
+        r"/(grpc\.health\.v1\.Health/.*|inference\.GRPCInferenceService/Server(Live|Ready))",
+    ]
+
+
+def test_a_script_that_fails_lets_nobody_in() -> None:
+    found = list(specifiers())
+    assert len(found) == 14
+    for _, config in found:
+        assert config.default_cluster == CLUSTER_NO_TOKEN
+        assert "granted(" in config.source_code.inline_string
+
+
+def test_the_script_of_the_busiest_lets_nobody_in_either() -> None:
+    (shared,) = ASKING.cluster_specifier_plugins
+    config = lua_pb2.LuaConfig()
+    shared.extension.typed_config.Unpack(config)
+    assert config.default_cluster == CLUSTER_NO_TOKEN
+    (route,) = [each for each in routes(ASKING) if each.route.cluster_specifier_plugin]
+    assert route.match.path == "/v2/models/iris/infer"
+    assert list(route.request_headers_to_remove) == ["authorization"]
+
+
+def test_what_goes_to_a_model_has_no_token_and_what_the_gateway_answers_has_it() -> None:
+    for route, config in specifiers():
+        own = config.source_code.inline_string.endswith('return "oip-rest"\nend\n')
+        dropped = list(route.request_headers_to_remove)
+        assert dropped == ([] if own else ["authorization"]), route.match
+
+
+def test_before_the_scheduler_has_spoken_only_probes_are_answered() -> None:
+    *probes, closed = routes(untold_routes())
+    assert {each.route.cluster for each in probes} == PROBES
+    assert closed.match.prefix == "/"
+    assert closed.direct_response.status == 503
