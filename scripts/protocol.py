@@ -250,7 +250,7 @@ traces and logs; take models out of memory that others use. Allow it where all c
 - **Compressed messages of gRPC** (`compression_algorithm`): gzip and deflate. Up to 4 MiB, inflated, they go to their
   server as others do; larger ones, and all where the machine has no `libz.so.1`, take one more hop through the
   gateway's own process, since Envoy does not read the model's name in them then.
-- **Largest body**: 80 MiB, as it is sent; a compressed message of gRPC also as it is inflated.
+- **Largest body**: 80 MiB, as it is sent and as it is inflated ([limits.md](limits.md)).
 
 ## Names and headers
 

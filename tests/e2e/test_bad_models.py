@@ -42,7 +42,8 @@ def beside(running: Overbook, good: TrainedModel) -> Iterator[Steady]:
         yield steady
         answers = steady.answers
         wait_until("answers afterwards", lambda: steady.answers > answers + 20)
-    assert steady.longest < 20
+    # A server that answers nobody is found after 10 s, and starts again in 3 s, or in 15 where others start beside it.
+    assert steady.longest < 40
 
 
 def bad(running: Overbook, home: Path, name: str, **does: object) -> None:

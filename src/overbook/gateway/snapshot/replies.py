@@ -94,7 +94,12 @@ def _of_large_bodies() -> list[Json]:
         },
         *_said([status(413)], f"request body: too large, at most {MAX_BODY} bytes are accepted"),
         *_said([status(408)], stalled, retry=True),
-        *_said([status(503), _flags("OM")], _FULL, retry=True),
+        # What could not be passed on is told as everywhere; what is not let in bears no flag, or OM.
+        {
+            "filter": every(status(503), _flags("UF", "UH", "UO", "URX", "LR"), is_grpc(False)),
+            "body_format_override": _AS_JSON,
+        },
+        *_said([status(503)], _FULL, retry=True),
         # As the codec says it where it gives up in the middle of a body.
         *_said([status(500)], _FULL, retry=True, instead=503),
     ]
