@@ -70,24 +70,29 @@ class Mirror:
         pinned = sum(self.held_by_pin(one) for one in self.models.values() if one is not seen)
         return self.budget - pinned
 
-    def stand_in(self, seen: Seen) -> LoadedLast | None:
-        """What a load that begins now takes, if not the newest content."""
+    def stand_in(self, seen: Seen, held_before: int = 0) -> LoadedLast | None:
+        """What a load that begins now takes, if not the newest. ``held_before``: bytes that pins held besides."""
         good = seen.good
         if seen.state in IN_MEMORY or good is None or good.generation == seen.generation:
             return None
-        room = self.room_for(seen)
+        room = self.room_for(seen) - held_before
         known_bad = seen.failures and not good.made_way
         return good if good.size <= room and (known_bad or seen.size > room) else None
 
-    def needs(self, seen: Seen) -> int:
+    def needs(self, seen: Seen, held_before: int = 0) -> int:
         """Bytes that a load is charged: what is reserved for it, but never so much that it could not be loaded."""
-        good = self.stand_in(seen)
+        good = self.stand_in(seen, held_before)
         if good is not None:
             return good.size
-        pinned = sum(self.held_by_pin(one) for one in self.models.values() if one is not seen)
         old = seen.loaded if seen.state in (State.RESIDENT, State.RELOADING) else 0
-        room = self.budget - self.withheld - pinned - old
+        room = self.room_for(seen) - held_before - self.withheld - old
         return max(seen.size, min(seen.reserve, room))
+
+    def _most(self, seen: Seen, held_before: int) -> int:
+        """Bytes beyond which no load of it can have been promised anything."""
+        good = self.stand_in(seen, held_before)
+        # A pinned model whose load began in this event leaves less to reserve; before it, all was needed.
+        return max(seen.size, seen.reserve) if good is None else good.size
 
     def waiting_for(self, model: ModelName) -> int:
         return sum(1 for waiter in self.waiters.values() if waiter.model == model)
@@ -551,10 +556,15 @@ class Mirror:
         wanted = [seen for name, seen in self.models.items() if self._wanted_cold(name)]
         stale = self._stale().values()
         needs = [self.needs(seen) for seen in (*wanted, *stale)]
-        assert min(needs, default=math.inf) <= spare, "law 2: drained in vain"
+        # A pinned model that makes way for its own update still held its bytes when the victims were chosen.
+        swapped = (
+            e.model for e in effects if isinstance(e, fx.Withdraw) and e.cause is Cause.UPDATED
+        )
+        moments = 0, sum(self.models[name].charge for name in swapped if self.models[name].pinned)
+        least = [self.needs(seen, held) for seen in (*wanted, *stale) for held in moments]
+        assert min(least, default=math.inf) <= spare, "law 2: drained in vain"
+        most = sum(max(self._most(seen, held) for held in moments) for seen in (*wanted, *stale))
         for victim in victims:
-            # A pinned model whose load began in this event leaves less to reserve; before it, all was needed.
-            most = sum(max(seen.size, seen.reserve) for seen in (*wanted, *stale))
             superfluous = most + self.models[victim].charge <= spare
             assert not superfluous, f"law 2: {victim} need not leave"
         others = [e for e in effects if isinstance(e, (fx.Load, fx.Publish))]
