@@ -35,6 +35,12 @@ parameters = { "path.name" = "mlserver", "path.replica" = 0 }
 include-path = "/api/v1/secrets/{name}"
 include-method = "PUT"
 checks.positive_data_acceptance.enabled = false
+
+# With the first token everything else would be refused.
+[[operations]]
+include-path = "/api/v1/tokens"
+include-method = "POST"
+enabled = false
 """
 
 
