@@ -278,13 +278,16 @@ def test_a_hostile_model_costs_itself_alone(page: Page, home: Path) -> None:
     assert page.total(dropped, model="hostile", server="mlserver", reason="hangs") >= 1
     assert page.total(dropped, model="flooding", server="triton", reason="flood") >= 200
     assert page.total(dropped, model="twin") == page.total(dropped, model="by_2") == 0
-    told = [
-        (each["name"], each["message"])
-        for each in page.running.api.get("/api/v1/events").json()["events"]
-        if each["reason"] == "ModelMetricsDropped"
-    ]
-    assert sorted(name for name, _ in told) == ["flooding", "hostile"]
-    assert all("some of its metrics are left out: " in message for _, message in told)
+
+    def told() -> list[tuple[str, str]]:
+        events = page.running.api.get("/api/v1/events").json()["events"]
+        dropped = (each for each in events if each["reason"] == "ModelMetricsDropped")
+        return [(each["name"], each["message"]) for each in dropped]
+
+    # The page is quicker than the news of it.
+    wait_until("both are told of", lambda: len(told()) >= 2)
+    assert sorted(name for name, _ in told()) == ["flooding", "hostile"]
+    assert all("some of its metrics are left out: " in message for _, message in told())
 
 
 def test_where_nothing_hangs_each_fault_is_dropped_for_itself(page: Page, home: Path) -> None:
