@@ -6,6 +6,7 @@ allowed here; that it is refused else is in `differential`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import signal
@@ -25,6 +26,7 @@ from tests.e2e.process import Overbook, model_manifest, server_manifest, wait_un
 from tests.e2e.steady import Asker, same
 from tests.e2e.triton_models import Multiplier, multiplier
 from tests.e2e.zoo import TrainedModel, train
+from tests.unix_port import port_to
 
 ALLOWED = ["sharedMemory", "trace", "log", "repository"]
 _STREAMING = """
@@ -100,14 +102,11 @@ class Both:
     """The same question through the gateway and, once that has the model in memory, to Triton."""
 
     def __init__(self, running: Overbook) -> None:
+        self._stack = contextlib.ExitStack()
         port = f"127.0.0.1:{running.port}"
-        self.http = [
-            httpx.Client(base_url=f"http://{where}", timeout=30)
-            for where in (port, address(running, "rest"))
-        ]
-        self.rest = [
-            triton_http.InferenceServerClient(where) for where in (port, address(running, "rest"))
-        ]
+        own = self._stack.enter_context(port_to(address(running, "rest")))
+        self.http = [httpx.Client(base_url=f"http://{where}", timeout=30) for where in (port, own)]
+        self.rest = [triton_http.InferenceServerClient(where) for where in (port, own)]
         self.grpc = [
             triton_grpc.InferenceServerClient(where) for where in (port, address(running, "grpc"))
         ]
@@ -115,6 +114,7 @@ class Both:
     def close(self) -> None:
         for client in (*self.http, *self.rest, *self.grpc):
             client.close()
+        self._stack.close()
 
     def post(self, path: str, body: object) -> list[httpx.Response]:
         return [client.post(path, json=body) for client in self.http]
@@ -376,15 +376,16 @@ def test_regions_and_settings_outlive_the_process(
     _, found = regions.infer(both.rest[0], triton_http)
     np.testing.assert_array_equal(found, regions.values * 3.0)
     wait_until("another process is reported", lambda: process_of(running) != before[1])
-    directly = triton_http.InferenceServerClient(address(running, "rest"))
-    status = directly.get_system_shared_memory_status()
-    assert sorted(each["name"] for each in status) == ["region-in", "region-out"]
-    assert directly.get_log_settings()["log_verbose_level"] == 1
-    both.rest[0].update_log_settings({"log_verbose_level": 0})
-    assert directly.get_log_settings()["log_verbose_level"] == 0
-    both.rest[0].unregister_system_shared_memory()
-    assert directly.get_system_shared_memory_status() == []
-    directly.close()
+    with port_to(address(running, "rest")) as where:
+        directly = triton_http.InferenceServerClient(where)
+        status = directly.get_system_shared_memory_status()
+        assert sorted(each["name"] for each in status) == ["region-in", "region-out"]
+        assert directly.get_log_settings()["log_verbose_level"] == 1
+        both.rest[0].update_log_settings({"log_verbose_level": 0})
+        assert directly.get_log_settings()["log_verbose_level"] == 0
+        both.rest[0].unregister_system_shared_memory()
+        assert directly.get_system_shared_memory_status() == []
+        directly.close()
 
 
 def process_of(running: Overbook) -> int:
