@@ -104,7 +104,7 @@ def test_who_may_use_no_model_gets_one_answer_to_everything(held: Held, who: str
         ("GET", "/v2"),
         ("POST", "/v2/repository/models/team-a-x/unload"),
     ):
-        answer = held.call(who, method, path, **({"json": {}} if method == "POST" else {}))
+        answer = held.call(who, method, path, json={} if method == "POST" else None)
         assert answer.status_code == 401, (path, answer.text)
         assert "Bearer TOKEN" in oip_error(answer)
         assert answer.headers["www-authenticate"] == "Bearer"
@@ -216,8 +216,7 @@ def test_tritonclient_over_rest(held: Held) -> None:
 )
 def test_the_control_api(held: Held, who: str | None, method: str, path: str, status: int) -> None:
     has_body = method in ("POST", "PUT") and not path.endswith("vate")
-    more: dict[str, object] = {"json": {}} if has_body else {}
-    answer = held.api(who, method, path, **more)
+    answer = held.api(who, method, path, json={} if has_body else None)
     assert answer.status_code == status, answer.text
     if status in (401, 403):
         assert "authorization: " in answer.json()["error"]

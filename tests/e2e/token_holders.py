@@ -25,10 +25,11 @@ class Held:
     def headers(self, name: str | None) -> dict[str, str]:
         return {} if name is None else {"authorization": f"Bearer {self.tokens[name]}"}
 
-    def call(self, who: str | None, method: str, path: str, **more: object) -> httpx.Response:
+    def call(
+        self, who: str | None, method: str, path: str, *, json: object = None
+    ) -> httpx.Response:
         """Of the data plane, on a connection of its own."""
-        url = f"http://127.0.0.1:{self.running.port}{path}"
-        return httpx.request(method, url, headers=self.headers(who), timeout=60, **more)  # type: ignore[arg-type]
+        return self._ask(self.running.port, who, method, path, json)
 
     def infer(self, who: str | None, model: str) -> httpx.Response:
         return self.call(who, "POST", f"/v2/models/{model}/infer", json=self.request(model))
@@ -48,6 +49,14 @@ class Held:
             ]
         }
 
-    def api(self, who: str | None, method: str, path: str, **more: object) -> httpx.Response:
-        url = f"http://127.0.0.1:{self.running.api_port}{path}"
-        return httpx.request(method, url, headers=self.headers(who), timeout=60, **more)  # type: ignore[arg-type]
+    def api(
+        self, who: str | None, method: str, path: str, *, json: object = None
+    ) -> httpx.Response:
+        """Of the control API, likewise."""
+        return self._ask(self.running.api_port, who, method, path, json)
+
+    def _ask(
+        self, port: int, who: str | None, method: str, path: str, json: object
+    ) -> httpx.Response:
+        url = f"http://127.0.0.1:{port}{path}"
+        return httpx.request(method, url, headers=self.headers(who), json=json, timeout=60)

@@ -6,7 +6,7 @@ What a role may is `overbook.access.roles`'s to say. It is asked here, of every 
 from __future__ import annotations
 
 import logging
-from typing import Final
+from typing import Final, Protocol
 
 from fastapi import Response
 from starlette.datastructures import Headers
@@ -16,9 +16,10 @@ from overbook.access.refusals import NO_TOKEN, too_low
 from overbook.access.roles import may, needed
 from overbook.access.tokens import Token
 from overbook.scheduler import tokens_in
-from overbook.scheduler.actor import Actor
+from overbook.scheduler.actor import Operation
 from overbook.scheduler.answers import refusal
 from overbook.scheduler.errors import SchedulerError
+from overbook.scheduler.known_tokens import KnownTokens
 from overbook.scheduler.state import State
 
 _LOG: Final = logging.getLogger(__name__)
@@ -26,10 +27,21 @@ _LOG: Final = logging.getLogger(__name__)
 _POLICY_VIOLATION: Final = 1008
 
 
+class TokenHolder(Protocol):
+    """Whom it asks: the actor. ``tokens``: those that hold."""
+
+    @property
+    def tokens(self) -> KnownTokens: ...
+
+    def now(self) -> float: ...
+
+    async def submit(self, operation: Operation[None]) -> None: ...
+
+
 class Authentication:
     """Who gets through is named in the scope, as ``token``."""
 
-    def __init__(self, app: ASGIApp, actor: Actor) -> None:
+    def __init__(self, app: ASGIApp, actor: TokenHolder) -> None:
         self._app: Final = app
         self._actor = actor
 

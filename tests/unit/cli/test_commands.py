@@ -358,11 +358,9 @@ def test_describe_server(overbook: Overbook, fake: FakeOverbook) -> None:
     )
     assert "mlserver/0: open: somebody else started it, " in described()
     assert "whoever reaches 127.0.0.1:39001" in described()
-    started = server("mlserver")
-    started["status"]["replicas"][0]["address"] = {"rest": "unix:/r", "grpc": "unix:/g"}  # type: ignore[call-overload,index]
-    fake.add(started)
+    fake.add(server("mlserver", rest="unix:/r", grpc="unix:/g"))
     assert "mlserver/0: held in: nobody but Overbook's user reaches it" in described()
-    started["status"]["replicas"][0]["address"] = {"rest": None, "grpc": None}  # type: ignore[call-overload,index]
+    fake.add(server("mlserver", rest=None, grpc=None))
     assert "held in" not in described()
 
 

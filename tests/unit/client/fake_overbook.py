@@ -90,12 +90,14 @@ def fetched(name: str, **transfer: Json) -> JsonObject:
     return thing
 
 
-def server(name: str) -> JsonObject:
-    """A server as `GET /servers/NAME` gives it."""
+def server(
+    name: str, *, rest: str | None = "127.0.0.1:39001", grpc: str | None = "127.0.0.1:39002"
+) -> JsonObject:
+    """A server as `GET /servers/NAME` gives it. ``rest``, ``grpc``: where its replica listens, None before it does."""
     replica: JsonObject = {
         "replica": 0,
         "state": "ready",
-        "address": {"rest": "127.0.0.1:39001", "grpc": "127.0.0.1:39002"},
+        "address": {"rest": rest, "grpc": grpc},
         "pid": 4242,
         "bytes": {
             "budget": 2**31,

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from functools import partial
 
 import click
 
-from overbook.cli.failures import Failed
 from overbook.cli.options import Kind, api_url_option, files_option, parse_kind
-from overbook.cli.terminal import warn
 
 
 @click.command(short_help="Delete models or servers.")
@@ -25,24 +24,19 @@ def delete(kind: Kind | None, names: tuple[str, ...], files: tuple[str, ...], ap
     overbook delete server mlserver
     overbook delete -f models/
     """
+    from overbook.cli.one_by_one import one_by_one
     from overbook.client.control import ControlClient
-    from overbook.client.errors import NotFound, Refused
 
     if bool(files) == bool(names):
         raise click.UsageError("expected either KIND and NAME, or -f FILE")
-    failed = []
     with ControlClient(api_url) as client:
-        for each, name in _targets(kind, names, files):
-            try:
-                warnings = client.delete(each, name)
-            except (NotFound, Refused) as error:
-                failed.append(f"Error: {each}/{name}: {error}")
-            else:
-                click.echo(f"{each}/{name} deleted")
-                for warning in warnings:
-                    warn(warning)
-    if failed:
-        raise Failed(*failed)
+        one_by_one(
+            (
+                (f"{each}/{name}", partial(client.delete, each, name))
+                for each, name in _targets(kind, names, files)
+            ),
+            "deleted",
+        )
 
 
 def _targets(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import click
@@ -119,22 +120,13 @@ def delete(names: tuple[str, ...], api_url: str) -> None:
     \b
     overbook secret delete minio
     """
+    from overbook.cli.one_by_one import one_by_one
     from overbook.client.control import ControlClient
-    from overbook.client.errors import NotFound, Refused
 
-    failed = []
     with ControlClient(api_url) as client:
-        for name in names:
-            try:
-                warnings = client.delete_secret(name)
-            except (NotFound, Refused) as error:
-                failed.append(f"Error: secret/{name}: {error}")
-            else:
-                click.echo(f"secret/{name} deleted")
-                for warning in warnings:
-                    warn(warning)
-    if failed:
-        raise Failed(*failed)
+        one_by_one(
+            ((f"secret/{name}", partial(client.delete_secret, name)) for name in names), "deleted"
+        )
 
 
 def _file(source: str) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import click
 
-from overbook.cli.failures import Failed
 from overbook.cli.options import api_url_option
 from overbook.cli.terminal import warn
 from overbook.client.credentials import TOKEN_VARIABLE
@@ -141,22 +141,13 @@ def revoke(names: tuple[str, ...], api_url: str) -> None:
     \b
     overbook token revoke web
     """
+    from overbook.cli.one_by_one import one_by_one
     from overbook.client.control import ControlClient
-    from overbook.client.errors import NotFound, Refused
 
-    failed = []
     with ControlClient(api_url) as client:
-        for name in names:
-            try:
-                warnings = client.revoke_token(name)
-            except (NotFound, Refused) as error:
-                failed.append(f"Error: token/{name}: {error}")
-            else:
-                click.echo(f"token/{name} revoked")
-                for warning in warnings:
-                    warn(warning)
-    if failed:
-        raise Failed(*failed)
+        one_by_one(
+            ((f"token/{name}", partial(client.revoke_token, name)) for name in names), "revoked"
+        )
 
 
 def _show(found: Sequence[JsonObject]) -> None:

@@ -7,7 +7,7 @@ left. Uvicorn bounds neither how many it accepts nor how long the head of a requ
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import Final, cast
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -45,7 +45,9 @@ class _Connection(H11Protocol):
     _timer: asyncio.TimerHandle | None = None
     _stall: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # What asyncio calls a transport may be of one direction; of a server's connection it never is.
+        transport = cast("asyncio.Transport", transport)
         super().connection_made(transport)
         if len(self.connections) <= self.most:
             self._await_request()
