@@ -16,17 +16,14 @@ from huggingface_hub import constants
 from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.sources.limits import FetchLimits
 from overbook.artifacts.sources.protocol import Wanted
-from overbook.artifacts.sources.web.connect.zones import Zone, zone_of
 from overbook.artifacts.sources.web.download import Downloader, Network
 from overbook.artifacts.sources.web.hub.source import HubSource
 from overbook.artifacts.sources.web.retries import Manners
-from tests.integration.web_harness import Handler, served
+from tests.integration.web_harness import FAR, Handler, far_is_public, served, without_proxies
 
 MIB = 1024 * 1024
 WANTED = Wanted("hf://a/b")
 COMMIT = "0" * 40
-# Reachable, and said to be in the internet.
-FAR = "127.0.0.2"
 # Beside what is read, what waits on its way: in buffers here, in the kernel, and at the server.
 ON_THE_WAY = 12 * MIB
 
@@ -36,13 +33,7 @@ def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No token, and no proxy."""
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
-    for name in ("http_proxy", "https_proxy", "no_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-
-
-def far_is_public(address: str) -> Zone:
-    return Zone.PUBLIC if address == FAR else zone_of(address)
+    without_proxies(monkeypatch)
 
 
 @pytest.fixture

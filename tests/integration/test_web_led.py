@@ -15,27 +15,28 @@ from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.secrets.remote import RemoteSecret
 from overbook.artifacts.sources.limits import FetchLimits
 from overbook.artifacts.sources.protocol import Source, Wanted
-from overbook.artifacts.sources.web.connect.zones import Zone, zone_of
+from overbook.artifacts.sources.web.connect.zones import Zone
 from overbook.artifacts.sources.web.download import Downloader, Network
 from overbook.artifacts.sources.web.http import HttpSource
 from overbook.artifacts.sources.web.mlflow import MlflowSource
 from overbook.artifacts.sources.web.registry.source import RegistrySource
-from tests.integration.web_harness import MANNERS, Handler, Names, found_in, served
+from tests.integration.web_harness import (
+    FAR,
+    MANNERS,
+    Handler,
+    Names,
+    far_is_public,
+    found_in,
+    served,
+    without_proxies,
+)
 
 WANTED = Wanted("models:/m/1")
-# Reachable, and said to be in the internet.
-FAR = "127.0.0.2"
 
 
 @pytest.fixture(autouse=True)
 def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "https_proxy", "no_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-
-
-def far_is_public(address: str) -> Zone:
-    return Zone.PUBLIC if address == FAR else zone_of(address)
+    without_proxies(monkeypatch)
 
 
 @pytest.fixture

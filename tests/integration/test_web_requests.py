@@ -15,22 +15,29 @@ from aiohttp import web
 from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.sources.limits import FetchLimits
 from overbook.artifacts.sources.web.connect.masking import Mask
-from overbook.artifacts.sources.web.connect.zones import Zone, zone_of
+from overbook.artifacts.sources.web.connect.zones import Zone
 from overbook.artifacts.sources.web.download import Answer, Downloader, Network, Question
 from overbook.artifacts.sources.web.files import WebFile
-from tests.integration.web_harness import MANNERS, Handler, Names, content, found_in, give, served
+from tests.integration.web_harness import (
+    FAR,
+    MANNERS,
+    Handler,
+    Names,
+    content,
+    far_is_public,
+    found_in,
+    give,
+    served,
+    without_proxies,
+)
 
 KEY = {"X-Key": "t0psecret"}
 DATA = content(100_000)
-# Reachable, and said to be in the internet.
-FAR = "127.0.0.2"
 
 
 @pytest.fixture(autouse=True)
 def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "https_proxy", "no_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
+    without_proxies(monkeypatch)
 
 
 @pytest.fixture
@@ -140,10 +147,6 @@ async def test_metadata_servers_are_not_asked_first_either(
     downloader: Downloader, url: str
 ) -> None:
     await refused(downloader, url, "refused")
-
-
-def far_is_public(address: str) -> Zone:
-    return Zone.PUBLIC if address == FAR else zone_of(address)
 
 
 async def test_a_name_that_leads_to_a_metadata_server_is_refused() -> None:

@@ -12,17 +12,31 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from overbook.artifacts.sources.protocol import RemoteFile
+from overbook.artifacts.sources.web.connect.zones import Zone, zone_of
 from overbook.artifacts.sources.web.download import Manners
 from overbook.artifacts.sources.web.files import WebFile
 
+# Reachable, and said to be in the internet.
+FAR: Final = "127.0.0.2"
 ETAG: Final = '"v1"'
 # Quick, so that tests need not wait.
 MANNERS: Final = Manners(silence=5.0, backoff=0.01, patience=3.0)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def far_is_public(address: str) -> Zone:
+    return Zone.PUBLIC if address == FAR else zone_of(address)
+
+
+def without_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "no_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
 
 
 def content(size: int, seed: int = 1) -> bytes:

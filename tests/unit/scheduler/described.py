@@ -149,14 +149,19 @@ def _is_moment(value: object) -> bool:
         return False
 
 
-@cache
-def description() -> Description:
-    """That of the application, which nobody is asked for anything here: its store is empty, and lies in memory."""
-    actor = Actor(
+def idle_actor() -> Actor:
+    """One that nobody runs: its store is empty, and lies in memory."""
+    return Actor(
         Store(Path(":memory:")),
         Vault(Path("secrets.key")),
         KnownTokens(TokenKey(Path("tokens.key")), "", time.time),
         Defaults(),
         time.time,
     )
+
+
+@cache
+def description() -> Description:
+    """That of the application, which nobody is asked for anything here: its store is empty, and lies in memory."""
+    actor = idle_actor()
     return Description(create_app(actor, Surveyor(actor, None), lambda: None).openapi())

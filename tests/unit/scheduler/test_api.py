@@ -6,9 +6,7 @@ What acts, and what is refused, is called in `tests/integration/test_scheduler_d
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 
 import httpx
 import pytest
@@ -16,17 +14,11 @@ import pytest
 from overbook.agent.servers.protocol import Presence
 from overbook.agent.supervisor import Phase
 from overbook.artifacts.survey import survey
-from overbook.scheduler.actor import Actor
 from overbook.scheduler.api import create_app
-from overbook.scheduler.known_tokens import KnownTokens
-from overbook.scheduler.manifests_in import Defaults
 from overbook.scheduler.records import ForeignModel, Report
-from overbook.scheduler.store import Store
 from overbook.scheduler.surveyor import Surveyor
-from overbook.scheduler.token_key import TokenKey
-from overbook.scheduler.vault import Vault
 from overbook.wire.common_pb2 import ModelState
-from tests.unit.scheduler.described import description
+from tests.unit.scheduler.described import description, idle_actor
 from tests.unit.scheduler.world import MB, World, a_report
 
 HERE = "mlserver/0"
@@ -108,13 +100,7 @@ async def api(request: pytest.FixtureRequest) -> AsyncIterator[tuple[httpx.Async
     world = World()
     make: Callable[[World], None] = request.param
     make(world)
-    actor = Actor(
-        Store(Path(":memory:")),
-        Vault(Path("secrets.key")),
-        KnownTokens(TokenKey(Path("tokens.key")), "", time.time),
-        Defaults(),
-        time.time,
-    )
+    actor = idle_actor()
     actor.state = world.state
     for name in (*world.state.seats.models, *world.state.seats.servers):
         kind = "Model" if name in world.state.seats.models else "Server"

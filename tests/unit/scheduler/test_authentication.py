@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
@@ -14,17 +13,14 @@ from fastapi import FastAPI
 
 from overbook.access.roles import Role
 from overbook.access.tokens import Token, digest
-from overbook.scheduler.actor import Actor
 from overbook.scheduler.api import create_app
 from overbook.scheduler.authentication import Authentication
 from overbook.scheduler.errors import StoreError
 from overbook.scheduler.known_tokens import KnownTokens
-from overbook.scheduler.manifests_in import Defaults
 from overbook.scheduler.state import State
-from overbook.scheduler.store import Store
 from overbook.scheduler.surveyor import Surveyor
 from overbook.scheduler.token_key import TokenKey
-from overbook.scheduler.vault import Vault
+from tests.unit.scheduler.described import idle_actor
 
 KEY: Final = bytes(range(32))
 NOBODY, GONE = "nobody", "gone"
@@ -62,14 +58,7 @@ class FakeActor:
 
 def application() -> FastAPI:
     """The real one, whose calls are looked at and not made."""
-    folder = Path(":memory:")
-    actor = Actor(
-        Store(folder),
-        Vault(folder),
-        KnownTokens(TokenKey(folder), "", time.time),
-        Defaults(),
-        time.time,
-    )
+    actor = idle_actor()
     return create_app(actor, Surveyor(actor, None), lambda: None)
 
 

@@ -6,11 +6,12 @@ import os
 import sys
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from overbook.cli.failures import Failed
+from overbook.cli.names_listed import Output, output_option, show
 from overbook.cli.options import api_url_option
 from overbook.cli.terminal import warn
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from overbook.client.http import JsonObject
-
-Output: TypeAlias = Literal["table", "json", "yaml", "name"]
 
 # What a secret may have at most; bytes.
 _MOST: Final = 64 * 1024
@@ -76,14 +75,7 @@ def set_(name: str, source: str | None, variable: str | None, api_url: str) -> N
 
 
 @secret.command("list", short_help="List the secrets that are set, and who names them.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["table", "json", "yaml", "name"]),
-    default="table",
-    show_default=True,
-    help="json and yaml are stable, for programs.",
-)
+@output_option
 @api_url_option
 def list_(output: Output, api_url: str) -> None:
     """List the secrets that are set, and which models name them; never what is in them.
@@ -94,21 +86,17 @@ def list_(output: Output, api_url: str) -> None:
     overbook secret list
     overbook secret list -o json
     """
-    from overbook.cli.reading import text
-    from overbook.cli.showing import dumped
     from overbook.client.control import ControlClient
 
     with ControlClient(api_url) as client:
         found = client.secrets()
-    if output in ("json", "yaml"):
-        click.echo(dumped(list(found), output))
-    elif output == "name":
-        for each in found:
-            click.echo(f"secret/{text(each.get('name'))}")
-    elif not found:
-        click.echo("no secrets; set one with `overbook secret set NAME --from FILE`", err=True)
-    else:
-        _show(found)
+    show(
+        found,
+        output,
+        kind="secret",
+        empty="no secrets; set one with `overbook secret set NAME --from FILE`",
+        table=_show,
+    )
 
 
 @secret.command()

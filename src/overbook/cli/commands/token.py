@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 import click
 
+from overbook.cli.names_listed import Output, output_option, show
 from overbook.cli.options import api_url_option
 from overbook.cli.terminal import warn
 from overbook.client.credentials import TOKEN_VARIABLE
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from overbook.client.http import JsonObject
-
-Output: TypeAlias = Literal["table", "json", "yaml", "name"]
 
 _ROLES: Final = ("infer", "viewer", "operator", "admin")
 
@@ -95,14 +94,7 @@ def create(
 
 
 @token.command("list")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["table", "json", "yaml", "name"]),
-    default="table",
-    show_default=True,
-    help="json and yaml are stable, for programs.",
-)
+@output_option
 @api_url_option
 def list_(output: Output, api_url: str) -> None:
     """List the tokens: roles, models, when they end, and when the control API saw them last.
@@ -111,25 +103,17 @@ def list_(output: Output, api_url: str) -> None:
     overbook token list
     overbook token list -o json
     """
-    from overbook.cli.reading import text
-    from overbook.cli.showing import dumped
     from overbook.client.control import ControlClient
 
     with ControlClient(api_url) as client:
         found = client.tokens()
-    if output in ("json", "yaml"):
-        click.echo(dumped(list(found), output))
-    elif output == "name":
-        for each in found:
-            click.echo(f"token/{text(each.get('name'))}")
-    elif not found:
-        click.echo(
-            "no tokens: whoever can connect may do everything; "
-            "begin with `overbook token create NAME --role admin`",
-            err=True,
-        )
-    else:
-        _show(found)
+    show(
+        found,
+        output,
+        kind="token",
+        empty="no tokens: whoever can connect may do everything; begin with `overbook token create NAME --role admin`",
+        table=_show,
+    )
 
 
 @token.command()

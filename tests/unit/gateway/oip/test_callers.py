@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from overbook.access.roles import Role
 from overbook.access.tokens import Token
@@ -35,6 +35,19 @@ def catalogue() -> FakeCatalogue:
     )
 
 
+async def called(app: ASGIApp, header: str | None) -> None:
+    """The application for a request with this header, of which it needs nothing else."""
+
+    async def nothing() -> Message:
+        raise AssertionError
+
+    async def nowhere(message: Message) -> None:
+        raise AssertionError
+
+    headers = [] if header is None else [(b"authorization", header.encode())]
+    await KnownCallers.over_rest(app)({"type": "http", "headers": headers}, nothing, nowhere)
+
+
 async def asked(header: str | None, access: FakeAccess) -> tuple[list[str], list[bool], list[str]]:
     """What the catalogue lists, finds and tells, for a request with this header."""
     seen = VisibleModels(catalogue(), access)
@@ -50,14 +63,7 @@ async def asked(header: str | None, access: FakeAccess) -> tuple[list[str], list
             )
         )
 
-    async def nothing() -> Message:
-        raise AssertionError
-
-    async def nowhere(message: Message) -> None:
-        raise AssertionError
-
-    headers = [] if header is None else [(b"authorization", header.encode())]
-    await KnownCallers.over_rest(app)({"type": "http", "headers": headers}, nothing, nowhere)
+    await called(app, header)
     return found[0]
 
 
@@ -110,12 +116,5 @@ async def test_calls_that_touch_a_server_are_for_who_operates(
                 calls.servers(word)
                 found.append(word)
 
-    async def nothing() -> Message:
-        raise AssertionError
-
-    async def nowhere(message: Message) -> None:
-        raise AssertionError
-
-    headers = [] if header is None else [(b"authorization", header.encode())]
-    await KnownCallers.over_rest(app)({"type": "http", "headers": headers}, nothing, nowhere)
+    await called(app, header)
     assert tuple(found) == permitted
