@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -76,6 +77,11 @@ async def test_what_cannot_be_written_is_undone_and_said(
         assert "disk is full" in answer.json()["error"]
         assert (await running.http.delete("/api/v1/models/before")).status_code == 503
         assert await running.reason("after") == "404"
+        # What an agent says meanwhile is not lost, nor does it cost the agent its session.
+        agent.report("before", available=False, failed="it broke meanwhile")
+        await asyncio.sleep(0.1)
+        assert not agent.closed.is_set()
+        agent.report("before")
         await running.until_reason("before", "ModelAvailable")
         monkeypatch.setattr(store.Store, "commit", real)
         assert (await running.apply(model_document("after", artifact)))[0]["error"] is None

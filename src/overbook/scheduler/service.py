@@ -13,7 +13,7 @@ from overbook.manifests.plain_text import plain_text
 from overbook.placement import ReplicaId
 from overbook.scheduler import agents_in, messages
 from overbook.scheduler.actor import Actor
-from overbook.scheduler.errors import Conflict, Unavailable
+from overbook.scheduler.errors import Conflict, StoreError, Unavailable
 from overbook.scheduler.links import Link, Outcome
 from overbook.scheduler.state import State
 from overbook.scheduler.watchers import CatalogueWatch
@@ -25,6 +25,8 @@ COALESCE_SECONDS: Final = 0.02
 HELLO_SECONDS: Final = 10.0
 # Reports of one agent that may wait for the actor's turn; then it is not read from.
 MAX_REPORTS: Final = 64
+# Seconds after which a report that could not be written is tried again.
+_REPORT_AGAIN: Final = 1.0
 
 _Session: TypeAlias = "grpc.aio.ServicerContext[pb.AgentToScheduler, pb.SchedulerToAgent]"
 _Catalogue: TypeAlias = "grpc.aio.ServicerContext[pb.WatchCatalogueRequest, pb.CatalogueUpdate]"
@@ -119,12 +121,26 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
                     pass
 
     async def _take(self, link: Link, reports: asyncio.Queue[pb.StatusReport]) -> None:
-        """What came while the actor was busy is taken in together."""
+        """What came while the actor was busy is taken in together.
+
+        A report is told once: where it cannot be written, it is kept and tried again, and the agent is not sent away.
+        """
         while True:
             statuses = [await reports.get()]
             while not reports.empty():
                 statuses.append(reports.get_nowait())
+            while not await self._is_taken(link, statuses):
+                pass
+
+    async def _is_taken(self, link: Link, statuses: Sequence[pb.StatusReport]) -> bool:
+        """If not, it is time for another try when this returns."""
+        try:
             await self._status(link, statuses)
+        except StoreError:
+            # The actor has said so in the log.
+            await asyncio.sleep(_REPORT_AGAIN)
+            return False
+        return True
 
     async def _status(self, link: Link, statuses: Sequence[pb.StatusReport]) -> None:
         async def take(state: State, now: float) -> None:
