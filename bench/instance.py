@@ -147,9 +147,7 @@ class Instance:
         assert isinstance(replicas, list)
         replica = replicas[0]
         assert isinstance(replica, dict)
-        address = replica["address"]
-        assert isinstance(address, dict)
-        return str(address[protocol])
+        return _port_of(replica, protocol)
 
     def state_of(self, model: str) -> str:
         """Of a model with one replica."""
@@ -163,9 +161,7 @@ class Instance:
 
     def server_address(self, protocol: str) -> str:
         """ "host:port" of the inference server; ``protocol``: rest or grpc."""
-        address = self.replica()["address"]
-        assert isinstance(address, dict)
-        return str(address[protocol])
+        return _port_of(self.replica(), protocol)
 
     def server_pid(self) -> int:
         pid = self.replica()["pid"]
@@ -273,3 +269,16 @@ def _ask(connection: http.client.HTTPConnection, model: str, body: JsonObject) -
     if reply.status != 200:
         raise BenchFailed(f"model {model}: {reply.status} {answer[:200]!r}")
     return took * 1000
+
+
+def _port_of(replica: JsonObject, protocol: str) -> str:
+    """ "host:port". Raises BenchFailed where the server listens at no port: wrk asks nothing else."""
+    address = replica["address"]
+    assert isinstance(address, dict)
+    found = str(address[protocol])
+    if found.startswith("unix:"):
+        raise BenchFailed(
+            f"the inference server listens at {found} alone (docs/adr/0032), where wrk cannot ask it directly; "
+            "this case needs a server of its own at a port"
+        )
+    return found
