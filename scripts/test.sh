@@ -21,13 +21,16 @@ unit_tests() {
     make --no-print-directory lowest
 }
 
-# Shows what a command says, line by line with the name of its row; the status is the command's.
+# Shows what a command says, line by line with the name of its row, and keeps it; the status is the command's.
 row() {
   local name=$1
   shift
   # No pipe: it would be waited for until everybody closed it whom a test left behind.
-  "$@" > >(sed -u "s/^/$name | /") 2>&1
+  "$@" > >(sed -u "s/^/$name | /" | tee "build/rows/$name") 2>&1
 }
+
+rm -rf build/rows
+mkdir -p build/rows
 
 row inner pytest -m "not soak and not alone" tests/conformance tests/integration \
   "${elsewhere[@]/#/--ignore=}" "${beside[@]}" &
@@ -44,8 +47,10 @@ wait "$inner"
 inner=$?
 wait "$elsewhere_row"
 elsewhere_row=$?
-pytest -m "alone and not soak" tests/conformance tests/integration tests/e2e
+row alone pytest -m "alone and not soak" tests/conformance tests/integration tests/e2e
 alone=$?
+# What failed is said once more where whoever looks at the end sees it: the rows are thousands of lines.
+grep -hE "^[a-z0-9]+ \| (FAILED|ERROR|make: \*\*\*|Coverage failure|=+ .* in [0-9.]+s)" build/rows/* | cut -c 1-300
 echo "unit: $unit, conformance and integration: $inner, from elsewhere: $elsewhere_row, end to end: $outer," \
   "alone: $alone (0: all passed)"
 [ "$unit" = 0 ] && [ "$inner" = 0 ] && [ "$elsewhere_row" = 0 ] && [ "$outer" = 0 ] && [ "$alone" = 0 ]
