@@ -119,9 +119,20 @@ async def test_a_version_is_its_folder_and_what_is_at_the_top(
     for version, found in (("4", {"config.pbtxt", "004/deep/down"}), ("004", None)):
         listing = await Fetch(source(), "s3://shelf/versions", s3_secret(store), version).look()
         assert {each.name for each in listing.files} == (found or {"config.pbtxt", "004/deep/down"})
-    with pytest.raises(SourceError, match="no file of version '5'") as caught:
+    there = "it has no folder '5' .* that there are: '004', '003', '1'"
+    with pytest.raises(SourceError, match=there) as caught:
         await Fetch(source(), "s3://shelf/versions", s3_secret(store), "5").look()
     assert caught.value.trouble is Trouble.NOT_FOUND
+
+
+async def test_where_nothing_is_at_the_top_a_missing_version_is_told_from_an_empty_place(
+    store: S3Store,
+) -> None:
+    store.put("shelf", "bare/1/model", b"1")
+    with pytest.raises(SourceError, match=r"it has no folder '2' .* that there are: '1'"):
+        await Fetch(source(), "s3://shelf/bare", s3_secret(store), "2").look()
+    with pytest.raises(SourceError, match="has nothing at"):
+        await Fetch(source(), "s3://shelf/nowhere", s3_secret(store), "2").look()
 
 
 async def test_a_version_of_a_single_object_is_the_object(store: S3Store) -> None:

@@ -98,7 +98,9 @@ async def test_single_objects_and_versions_among_them(store: S3Store) -> None:
         ["02/model", "1/model", "top"],
     ]
     errors = [each for each in found if isinstance(each, SourceError)]
-    assert "no file of version '7'" in str(errors[0])
+    assert "it has no folder '7' with files in it; expected as artifactVersion one of" in str(
+        errors[0]
+    )
     assert "has nothing at 'mixed/none'" in str(errors[1])
 
 

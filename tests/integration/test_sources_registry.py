@@ -225,7 +225,9 @@ async def test_an_image_without_that_folder(
     assert found == {"1/model.bin": b"x", "2/model.bin": b"y"}
     _, found = await fetch(source, f"oci://{host}/plain", tmp_path / "version", version="2")
     assert found == {"2/model.bin": b"y"}
-    with pytest.raises(SourceError, match="has no file in a folder 3") as raised:
+    with pytest.raises(
+        SourceError, match=r"it has no folder '3' .* that there are: '2', '1'"
+    ) as raised:
         await fetch(source, f"oci://{host}/plain", tmp_path / "none", version="3")
     assert raised.value.trouble is Trouble.NOT_FOUND
 

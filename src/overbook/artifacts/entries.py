@@ -15,7 +15,7 @@ from overbook.artifacts import walk as walking
 from overbook.artifacts.errors import ArtifactError
 from overbook.artifacts.links import Links
 from overbook.artifacts.names import Names, refuse_names
-from overbook.artifacts.versions import belongs
+from overbook.artifacts.versions import belongs, not_among
 from overbook.artifacts.walk import walk
 
 
@@ -52,7 +52,7 @@ def survey(source: Path, version: str = "") -> tuple[Path, list[LocalEntry]]:
             raise ArtifactError(
                 f"{source} is neither a file nor a folder; expected a model's files"
             )
-        entries = of_version(entries_of(source, root), version)
+        entries = of_version(source, entries_of(source, root), version)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ArtifactError(
             f"{source} does not exist; expected a model's file or folder on this machine"
@@ -76,11 +76,16 @@ def entries_of(source: Path, root: Path) -> list[LocalEntry]:
     return entries
 
 
-def of_version(entries: list[LocalEntry], version: str) -> list[LocalEntry]:
-    """Those that are needed for the ``version`` ("" for all), and no link to what is not."""
+def of_version(source: Path, entries: list[LocalEntry], version: str) -> list[LocalEntry]:
+    """Those that are needed for the ``version`` ("" for all), and no link to what is not. Raises ArtifactError where
+    that has no file. ``source``: what people call the folder.
+    """
     kept = [
         each for each in entries if belongs(f"{each.name}/" if each.folder else each.name, version)
     ]
+    if version and not any("/" in each.name and not each.folder for each in kept):
+        folders = (each.name for each in entries if each.folder and "/" not in each.name)
+        raise ArtifactError(f"{source}: {not_among(version, folders)}")
     names = {each.name for each in kept}
     return [each for each in kept if each.link is None or _target(each) in names]
 

@@ -75,7 +75,7 @@ def look(path: str, version: str = "") -> Survey:
                 f"{shown(path)} is a device, pipe or socket; expected a model's file or folder"
             )
         # Of folders only what is in them counts.
-        found = of_version(entries_of(Path(path), Path(path).resolve()), version)
+        found = of_version(Path(path), entries_of(Path(path), Path(path).resolve()), version)
         entries = [each for each in found if not each.folder]
     except FileNotFoundError:
         raise ArtifactError(

@@ -6,6 +6,14 @@ beside it, such as settings.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Final
+
+from overbook.manifests.problems import shown
+
+# Names in one message.
+_NAMED: Final = 5
+
 
 def is_version(folder: str, version: str) -> bool:
     """Whether the folder of this name is that of the version."""
@@ -18,6 +26,24 @@ def belongs(name: str, version: str) -> bool:
     """Whether a file of this name (relative, with slashes) is needed for the ``version``; "" needs all."""
     top, slash, _ = name.partition("/")
     return not version or not slash or is_version(top, version)
+
+
+def not_among(version: str, folders: Iterable[str]) -> str:
+    """What is said of a ``version`` without files. ``folders``: those at the top, in any order, also more than once."""
+    there = sorted(set(folders), key=_numbers_first)
+    if not there:
+        return f"it has no folder {shown(version)} with files in it, and no other folder; leave artifactVersion out"
+    named = ", ".join(shown(each) for each in there[:_NAMED])
+    more = f" and {len(there) - _NAMED} more" if len(there) > _NAMED else ""
+    return (
+        f"it has no folder {shown(version)} with files in it; expected as artifactVersion one of those that there are: "
+        f"{named}{more}"
+    )
+
+
+def _numbers_first(folder: str) -> tuple[bool, int, str]:
+    """The newest version comes first, and what can be no number last."""
+    return (False, -int(folder), folder) if _is_number(folder) else (True, 0, folder)
 
 
 def _is_number(text: str) -> bool:

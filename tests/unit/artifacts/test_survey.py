@@ -120,3 +120,15 @@ def test_what_the_files_are_made_for(folder: Path) -> None:
     assert look(str(folder)).made_for == ""
     (folder / "config.pbtxt").write_text("")
     assert look(str(folder)).made_for == "triton"
+
+
+def test_a_version_that_is_not_there(folder: Path) -> None:
+    for name in ("1", "12"):
+        (folder / name).mkdir()
+        (folder / name / "model.onnx").touch()
+    assert look(str(folder), "12").bytes == 100
+    with pytest.raises(ArtifactError, match=r"no folder '3' .* there are: '12', '1', 'sub'"):
+        look(str(folder), "3")
+    (folder / "3").mkdir()
+    with pytest.raises(ArtifactError, match="no folder '3' with files"):
+        look(str(folder), "3")

@@ -15,6 +15,7 @@ from overbook.artifacts.sources.protocol import Listing, RemoteFile
 from overbook.artifacts.sources.rclone.addresses import ARCHIVES
 from overbook.artifacts.sources.rclone.remotes import GCS, Remote
 from overbook.artifacts.sources.rclone.sections import MAIN
+from overbook.artifacts.versions import belongs
 from overbook.artifacts.walk import MAX_ENTRIES
 
 _GLOB: Final = re.compile(r"([\\*?\[\]{},])")
@@ -157,18 +158,8 @@ def renamed(file: RemoteFile, name: str) -> RemoteFile:
 
 def of_version(files: Iterable[RemoteFile], version: str) -> tuple[RemoteFile, ...]:
     """Those at the top, and those in that version's folder: none where that has none. "" for all."""
-    if not version:
-        return tuple(files)
-    every = tuple(files)
-    below = [each for each in every if _is_version(each.name, version)]
-    return tuple(each for each in every if "/" not in each.name or each in below) if below else ()
-
-
-def _is_version(name: str, version: str) -> bool:
-    folder, slash, _ = name.partition("/")
-    if slash and _is_number(folder) and _is_number(version):
-        return int(folder) == int(version)
-    return bool(slash) and folder == version
+    found = tuple(each for each in files if belongs(each.name, version))
+    return found if not version or any("/" in each.name for each in found) else ()
 
 
 def _is_number(text: str) -> bool:
@@ -194,6 +185,11 @@ def stat_arguments(remote: Remote) -> tuple[str, ...]:
     """They ask which of both it is: the answer says `IsDir`."""
     hashes = ("--hash",) if remote.kind in _HASHED else ()
     return (*_STAT, *hashes, f"{MAIN}:{remote.path}")
+
+
+def folders_arguments(remote: Remote) -> tuple[str, ...]:
+    """They ask for the folders at the top, a line for each, which ends in a slash."""
+    return ("lsf", "--dirs-only", f"{MAIN}:{remote.path}")
 
 
 def of_object(remote: Remote, file: RemoteFile) -> Listing:

@@ -86,12 +86,13 @@ class Looks:
                 file = await self._object(remote)
                 if file is not None:
                     return asking.of_object(remote, files.found[0])
-        if not files.found:
-            raise troubles.nothing_there(remote)
         below = asking.of_version(files.found, version)
-        if not below:
-            raise troubles.no_version(remote, version)
-        return asking.of_folder(remote, below)
+        if below:
+            return asking.of_folder(remote, below)
+        folders = await self._folders(remote) if version else []
+        if files.found or folders:
+            raise troubles.no_version(remote, version, folders)
+        raise troubles.nothing_there(remote)
 
     async def _in_spite(self, remote: Remote, outcome: Outcome) -> Listing:
         """Whoever may read an object need not be allowed to list the folder. Raises SourceError."""
@@ -164,6 +165,17 @@ class Looks:
             return None
         told = json.loads(b"".join(lines))
         return None if told.get("IsDir", True) else asking.file_of(told)
+
+    async def _folders(self, remote: Remote) -> list[str]:
+        """Names of the first folders there; none where that cannot be told."""
+        folders: list[str] = []
+
+        def take(line: bytes) -> bool:
+            folders.append(line.decode(errors="replace").rstrip("/\n"))
+            return len(folders) < MAX_ENTRIES
+
+        await self._program.run(remote, Job(asking.folders_arguments(remote), take=take))
+        return folders
 
     async def _clock_off(self, remote: Remote) -> float | None:
         """Seconds by which the server's clock is ahead of ours, as its next answer says."""

@@ -16,6 +16,7 @@ from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.sources.rclone.hosts import NOWHERE
 from overbook.artifacts.sources.rclone.program import End, Outcome
 from overbook.artifacts.sources.rclone.remotes import Remote
+from overbook.artifacts.versions import not_among
 from overbook.manifests.problems import shown
 
 _QUOTED: Final = 300
@@ -294,12 +295,9 @@ def nothing_there(remote: Remote) -> SourceError:
     return _error(remote, Trouble.NOT_FOUND, words["no_object"])
 
 
-def no_version(remote: Remote, version: str) -> SourceError:
-    return _error(
-        remote,
-        Trouble.NOT_FOUND,
-        f"there is no file of version {shown(version)}; expected a folder of this name there",
-    )
+def no_version(remote: Remote, version: str, folders: Iterable[str]) -> SourceError:
+    """``folders``: those at the top."""
+    return _error(remote, Trouble.NOT_FOUND, not_among(version, folders))
 
 
 def too_many(remote: Remote, most: int) -> SourceError:

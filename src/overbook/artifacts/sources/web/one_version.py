@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.sources.protocol import RemoteFile
-from overbook.artifacts.versions import belongs
+from overbook.artifacts.versions import belongs, not_among
 
 
 def of_version(address: str, files: Sequence[RemoteFile], version: str) -> tuple[RemoteFile, ...]:
@@ -18,13 +18,11 @@ def of_version(address: str, files: Sequence[RemoteFile], version: str) -> tuple
         return tuple(files)
     found = tuple(each for each in files if belongs(each.name, version))
     if not any("/" in each.name for each in found):
-        raise no_such_version(address, version)
+        folders = (each.name.partition("/")[0] for each in files if "/" in each.name)
+        raise no_such_version(address, version, folders)
     return found
 
 
-def no_such_version(address: str, version: str) -> SourceError:
-    """What is said where the folder of the version is missing or empty."""
-    return SourceError(
-        Trouble.NOT_FOUND,
-        f"{address} has no file in a folder {version}; expected one, as artifactVersion is {version}",
-    )
+def no_such_version(address: str, version: str, folders: Iterable[str]) -> SourceError:
+    """What is said where the folder of the version is missing or empty. ``folders``: those at the top."""
+    return SourceError(Trouble.NOT_FOUND, f"{address}: {not_among(version, folders)}")

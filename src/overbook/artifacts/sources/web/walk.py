@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from overbook.artifacts.errors import SourceError, Trouble
+from overbook.artifacts.sources.web.one_version import no_such_version
 from overbook.artifacts.versions import is_version
 
 FILES: Final = 20_000
@@ -30,6 +31,7 @@ async def all_files(
     """
     found: list[Entry] = []
     folders = [""]
+    versions: list[str] = []
     above = 0
     for _ in range(DEPTH):
         deeper: list[str] = []
@@ -39,6 +41,8 @@ async def all_files(
                     found.append(Entry(folder + entry.name, False, entry.size))
                 elif not version or folder or is_version(entry.name, version):
                     deeper.append(f"{folder}{entry.name}/")
+                if entry.folder and not folder:
+                    versions.append(entry.name)
             if len(found) + above + len(deeper) > FILES:
                 raise SourceError(
                     Trouble.REFUSED,
@@ -46,17 +50,15 @@ async def all_files(
                 )
         folders, above = deeper, above + len(deeper)
         if not folders:
-            _require_some(what, found, version)
+            _require_some(what, found, version, versions)
             return found
     raise SourceError(
         Trouble.REFUSED, f"{what}: folders lie more than {DEPTH} deep, or in a circle: refused"
     )
 
 
-def _require_some(what: str, found: list[Entry], version: str) -> None:
+def _require_some(what: str, found: list[Entry], version: str, versions: list[str]) -> None:
     if version and not any("/" in each.name for each in found):
-        raise SourceError(
-            Trouble.NOT_FOUND, f"{what}: no folder {version} with files in it is listed"
-        )
+        raise no_such_version(what, version, versions)
     if not found:
         raise SourceError(Trouble.NOT_FOUND, f"{what}: no files are listed there")

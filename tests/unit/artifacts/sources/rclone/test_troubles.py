@@ -330,5 +330,5 @@ def test_a_wrong_folder_does_not_look_like_a_wrong_credential() -> None:
         "expected an object, or a folder with some"
     )
     assert "is empty" in str(nothing_there(remote("s3://bucket", secret())))
-    assert "no file of version '3'" in str(no_version(made, "3"))
+    assert "it has no folder '3' with files in it" in str(no_version(made, "3", ["1"]))
     assert too_many(made, 20_000).trouble is Trouble.REFUSED

@@ -31,5 +31,6 @@ def test_a_version_that_is_not_there() -> None:
         of_version("hf://a/b", FILES, "2")
     assert raised.value.trouble is Trouble.NOT_FOUND
     assert str(raised.value) == (
-        "hf://a/b has no file in a folder 2; expected one, as artifactVersion is 2"
+        "hf://a/b: it has no folder '2' with files in it; "
+        "expected as artifactVersion one of those that there are: '12', '1'"
     )

@@ -111,7 +111,8 @@ def _place(address: str, blob: Path, root: Path, name: str) -> None:
 
 def _keep_version(address: str, root: Path, version: str) -> None:
     if not (root / version).is_dir() or not any((root / version).iterdir()):
-        raise no_such_version(address, version)
+        folders = (each.name for each in root.iterdir() if each.is_dir())
+        raise no_such_version(address, version, folders)
     for each in list(root.iterdir()):
         if each.is_dir() and not each.is_symlink() and each.name != version:
             shutil.rmtree(each)
