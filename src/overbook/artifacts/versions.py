@@ -30,7 +30,8 @@ def belongs(name: str, version: str) -> bool:
 
 def not_among(version: str, folders: Iterable[str]) -> str:
     """What is said of a ``version`` without files. ``folders``: those at the top, in any order, also more than once."""
-    there = sorted(set(folders), key=_numbers_first)
+    others = {each for each in folders if not is_version(each, version)}
+    there = sorted(others, key=_numbers_first)
     if not there:
         return f"it has no folder {shown(version)} with files in it, and no other folder; leave artifactVersion out"
     named = ", ".join(shown(each) for each in there[:_NAMED])
