@@ -36,7 +36,9 @@ async def test_a_version_leaves_other_folders_out_and_not_asked() -> None:
 
 @pytest.mark.parametrize("version", ["3", "10"])
 async def test_a_version_without_files_is_not_found(version: str) -> None:
-    with pytest.raises(SourceError, match=f"there: it has no folder '{version}' with files") as raised:
+    with pytest.raises(
+        SourceError, match=f"there: it has no folder '{version}' with files"
+    ) as raised:
         await names(version)
     assert raised.value.trouble is Trouble.NOT_FOUND
 
