@@ -8,13 +8,25 @@ from typing import Final
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 SYNC_CHUNK: Final = 1000
 
+# Milliseconds that connecting may take, up to the first frame of HTTP/2: a busy machine needs more than a few hundred.
+_CONNECTS_WITHIN_MS: Final = 2000
+
+
+def reconnecting(*, at_most_ms: int) -> tuple[tuple[str, int], ...]:
+    """These make a channel look for its server again after 100 ms, then ever less often, up to ``at_most_ms``."""
+    return (
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        # In spite of its name this is the time that one try gets: what takes longer has failed.
+        ("grpc.min_reconnect_backoff_ms", _CONNECTS_WITHIN_MS),
+        ("grpc.max_reconnect_backoff_ms", at_most_ms),
+    )
+
+
 CHANNEL_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     # A part that comes back is found again within two seconds, not after gRPC's two minutes.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 2000),
+    *reconnecting(at_most_ms=2000),
     # Channels to one target share no connection: a stream must not starve an activation.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.keepalive_time_ms", 20_000),

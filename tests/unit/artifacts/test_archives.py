@@ -10,6 +10,7 @@ import struct
 import tarfile
 import zipfile
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -339,9 +340,11 @@ def test_every_zip_that_is_cut_off_is_refused(tmp_path: Path) -> None:
 
 def test_bytes_that_are_damaged_are_found(tmp_path: Path) -> None:
     """By the checksums of gzip and zip; a plain tar has none for its files."""
+    # The same bytes in every run: which of the checks finds it depends on them.
+    random = Random(7).randbytes(5000)
     for archive in (
-        tar(tmp_path / "a.tgz", [member("x", os.urandom(5000))], "w:gz"),
-        zip_of(tmp_path / "a.zip", [("x", os.urandom(5000))]),
+        tar(tmp_path / "a.tgz", [member("x", random)], "w:gz"),
+        zip_of(tmp_path / "a.zip", [("x", random)]),
     ):
         data = bytearray(archive.read_bytes())
         data[3000] ^= 1

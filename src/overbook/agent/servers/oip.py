@@ -26,6 +26,7 @@ from overbook.agent.servers.protocol import (
     ServerUnreachable,
 )
 from overbook.wire import oip_pb2
+from overbook.wire.channel import reconnecting
 from overbook.wire.http_clients import http_session
 
 _LIVE: Final = "/v2/health/live"
@@ -34,9 +35,7 @@ _OPTIONS: Final = (
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),
-    ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
-    ("grpc.max_reconnect_backoff_ms", 500),
+    *reconnecting(at_most_ms=500),
 )
 # Triton lists what it finds in its folder, loaded or not, and what is on its way out takes no requests.
 _STATES: Final = {

@@ -38,6 +38,7 @@ from overbook.gateway.oip.repository import RepositoryControl
 from overbook.gateway.oip.rest import build_app
 from overbook.gateway.oip.statistics import Statistics
 from overbook.gateway.snapshot.names import MEASURE_PREFIX
+from overbook.wire.channel import reconnecting
 from overbook.wire.limits import MAX_MESSAGE
 
 MAX_CONCURRENT_RPCS: Final = 4096
@@ -56,14 +57,12 @@ _SERVER_OPTIONS: Final = (
     # It would inflate a message however large it becomes: `inflating` does that.
     ("grpc.per_message_decompression", 0),
 )
-_CHANNEL_OPTIONS: Final = (
+CHANNEL_OPTIONS: Final = (
     *_MESSAGE_OPTIONS,
     ("grpc.use_local_subchannel_pool", 1),
     # A retry would need the whole stream kept in memory.
     ("grpc.enable_retries", 0),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
+    *reconnecting(at_most_ms=1000),
 )
 
 
@@ -129,7 +128,7 @@ class OipServer:
         with _bound(self._settings.rest_socket) as listener:
             try:
                 async with (
-                    grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS) as upstream,
+                    grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS) as upstream,
                     asyncio.TaskGroup() as group,
                 ):
                     configurations = Configurations(
