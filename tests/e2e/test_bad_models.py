@@ -142,6 +142,7 @@ def test_a_load_that_ends_the_process_is_tried_twice(
     assert running.run("delete", "model", "leaver").code == 0
 
 
+@pytest.mark.alone  # it compares what two moments take, between which nothing else may change
 def test_a_model_that_blocks_everybody_is_ended_and_after_the_second_time_held_back(
     running: Overbook, good: TrainedModel, home: Path
 ) -> None:
