@@ -22,8 +22,10 @@ _ENVOY_AWAY_SECONDS: Final = 0.05
 # Where some requests came past the gateway, numbers tell nothing: a request that the activation service has let
 # through so recently may not be counted yet.
 _GRANT_SECONDS: Final = 0.02
-# Else a request that is not counted after so long never will be: its client has left.
+# Else a request that is not counted after so long never will be: its client has left. Of many that are let through in
+# one moment a busy Envoy has not counted the last for as long as it needs for all of them.
 _MISSING_SECONDS: Final = 1.0
+_MISSING_SECONDS_EACH: Final = 0.002
 _NOTHING: Final = PlaceCount()
 
 Counts = Mapping[tuple[str, int], PlaceCount]
@@ -86,9 +88,10 @@ def _is_idle(place: Place, counts: Counts, began: float) -> bool:
     """By a scrape that began at ``began``."""
     if _all_ended(place, counts) and not place.direct:
         return True
-    idle = not counts.get(place.key, _NOTHING).active
-    unsure = _GRANT_SECONDS if place.direct else _MISSING_SECONDS
-    return idle and place.granted_at <= began - unsure
+    count = counts.get(place.key, _NOTHING)
+    missing = _MISSING_SECONDS + _MISSING_SECONDS_EACH * place.tally.uncounted(count.total)
+    unsure = _GRANT_SECONDS if place.direct else missing
+    return not count.active and place.granted_at <= began - unsure
 
 
 def _all_ended(place: Place, counts: Counts) -> bool:

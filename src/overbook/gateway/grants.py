@@ -65,7 +65,11 @@ class Tally:
         """Whether Envoy has counted all, when its counter says this. A smaller one than before proves nothing: it was
         read earlier, or is that of an Envoy that started again.
         """
-        return total - self.level >= self.since
+        return not self.uncounted(total)
+
+    def uncounted(self, total: int) -> int:
+        """How many of them Envoy may not have counted yet when its counter says this."""
+        return max(0, self.since - (total - self.level))
 
     def settle(self, total: int) -> None:
         """All that were let through are in ``total``, or will never be: their clients have left."""

@@ -133,6 +133,21 @@ async def test_a_request_that_envoy_has_not_counted_yet_is_waited_for(
     assert draining.tally == Tally(level=10, since=0)
 
 
+async def test_of_many_that_envoy_has_not_counted_yet_the_last_is_waited_for_longer(
+    watch: DrainWatch, scrapes: Scrapes, time: Time
+) -> None:
+    draining = place(granted_at=100.0, since=1500)
+    waiting = asyncio.create_task(watch.wait_idle(draining))
+    for time.now, counted in ((101.5, 0), (103.9, 0), (101.9, 1000)):
+        scrapes.count = PlaceCount(10 + counted, 0)
+        (await scrapes.next()).set_result(None)
+        assert not waiting.done()
+    time.now = 102.1
+    (await scrapes.next()).set_result(None)
+    await asyncio.wait_for(waiting, 5)
+    assert draining.tally == Tally(level=1010, since=0)
+
+
 async def test_one_that_was_counted_and_has_ended_need_not_be_waited_for(
     watch: DrainWatch, scrapes: Scrapes
 ) -> None:
