@@ -217,3 +217,17 @@ def test_a_models_code_finds_its_own_files_closed_to_writing(
     ]
     assert len(artifacts) == 4
     assert {path.stat().st_mode & 0o777 for path in artifacts} == {0o400}
+
+
+def test_no_request_waits_for_the_disk(running: Overbook) -> None:
+    """Who writes to a file that is mapped into memory waits while the kernel writes that page out: on a disk that is
+    busy, as with a large model that arrives, that took a tenth of a second and more.
+    """
+    assert running.process is not None
+    state = str((running.folder / "state").resolve())
+    family = psutil.Process(running.process.pid).children(recursive=True)
+    assert len(family) >= 3, "Envoy and two servers"
+    for process in family:
+        lines = Path(f"/proc/{process.pid}/maps").read_text().splitlines()
+        writable = [line for line in lines if line.split()[1].startswith("rw-s")]
+        assert not [line for line in writable if state in line]

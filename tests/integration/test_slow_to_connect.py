@@ -15,6 +15,7 @@ from overbook.agent.servers.protocol import Addresses
 from overbook.gateway.oip.server import CHANNEL_OPTIONS as TO_ENVOY
 from overbook.wire.channel import CHANNEL_OPTIONS as BETWEEN_PARTS
 
+Call = grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
 # Seconds; several times what a try got once.
 LATE = 0.5
 
@@ -27,7 +28,9 @@ async def _empty(_request: bytes, _context: grpc.aio.ServicerContext[bytes, byte
 async def late_server() -> AsyncIterator[str]:
     """A server that answers all calls with an empty message, behind a relay that takes its time to connect."""
     server = grpc.aio.server()
-    calls = {"RepositoryModelUnload": grpc.unary_unary_rpc_method_handler(_empty)}
+    calls: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+        "RepositoryModelUnload": grpc.unary_unary_rpc_method_handler(_empty)
+    }
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler("inference.GRPCInferenceService", calls),)
     )
@@ -59,7 +62,7 @@ async def test_a_channel_of_the_parts(options: Sequence[tuple[str, int]]) -> Non
         late_server() as target,
         grpc.aio.insecure_channel(target, options=options) as channel,
     ):
-        call = channel.unary_unary("/inference.GRPCInferenceService/RepositoryModelUnload")
+        call: Call = channel.unary_unary("/inference.GRPCInferenceService/RepositoryModelUnload")
         assert await call(b"", timeout=5) == b""
 
 

@@ -1,4 +1,4 @@
-"""The file that says which models' code a process is in: written there, read by the agent."""
+"""The memory that says which models' code a process is in: written there, read by the agent."""
 
 from __future__ import annotations
 
@@ -20,21 +20,28 @@ from tests.unit.runtimes.plugins import plugin_module
 calls = plugin_module("mlserver", "overbook_mlserver/calls.py")
 
 
+def memory(folder: Path) -> int:
+    """A descriptor of what stands for the agent's memory."""
+    descriptor = os.open(folder / "calls", os.O_RDWR | os.O_CREAT)
+    os.posix_fallocate(descriptor, 0, mlserver_calls.BYTES)
+    return descriptor
+
+
 @pytest.fixture
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    made = calls.Calls(str(tmp_path / "calls"))
+    made = calls.Calls(memory(tmp_path))
     monkeypatch.setattr(calls, "_calls", made)
     return made
 
 
 def seen(folder: Path) -> Calls:
-    found = mlserver_calls.read(folder / "calls")
+    found = mlserver_calls.read((folder / "calls").read_bytes())
     assert found is not None
     return found
 
 
-def test_both_sides_mean_the_same_file() -> None:
-    assert (mlserver_calls.FILE, mlserver_calls._MAGIC) == (calls.FILE, calls.MAGIC)
+def test_both_sides_mean_the_same() -> None:
+    assert (mlserver_calls.BYTES, mlserver_calls._MAGIC) == (calls.BYTES, calls.MAGIC)
     assert mlserver_calls._PLACE_BYTES == calls.PLACE_BYTES
     assert (mlserver_calls._ENDING_AT, mlserver_calls._BEAT_AT) == (calls.ENDING_AT, calls.BEAT_AT)
 
@@ -155,10 +162,10 @@ async def test_work_in_a_thread_is_its_calls(kept: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_the_file_outlives_the_process_and_what_a_fork_does_is_not_in_it(tmp_path: Path) -> None:
+def test_the_memory_outlives_the_process_and_what_a_fork_does_is_not_in_it(tmp_path: Path) -> None:
     child = os.fork()
     if child == 0:
-        calls.record(str(tmp_path))
+        calls.record(memory(tmp_path))
 
         async def dies() -> None:
             if os.fork() == 0:
@@ -180,10 +187,8 @@ def test_a_process_that_was_asked_to_end_says_so(kept: Any, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("content", [b"", b"something else", b"overbook calls 9" + bytes(500)])
-def test_what_is_not_understood_says_nothing(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "calls").write_bytes(content)
-    assert mlserver_calls.read(tmp_path / "calls") is None
-    assert mlserver_calls.read(tmp_path / "none") is None
+def test_what_is_not_understood_says_nothing(content: bytes) -> None:
+    assert mlserver_calls.read(content) is None
 
 
 async def test_a_call_costs_microseconds(kept: Any) -> None:

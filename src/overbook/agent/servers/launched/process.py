@@ -28,6 +28,7 @@ from overbook.agent.servers.launched.temporary import made_temporary, remove_tem
 from overbook.agent.servers.protocol import ProcessMemory, ServerStartFailed
 
 PARENT_FD_FLAG: Final = "--parent-fd"
+SHARED_FD_FLAG: Final = "--shared-fd"
 # What it makes is for this user alone: files, sockets, shared memory.
 PRIVATE: Final = 0o077
 _TAIL_BYTES: Final = 16 * 1024
@@ -39,13 +40,16 @@ _LIBRARY: Final = re.compile(r"\.so(\.[\w.-]+)?$")
 
 @dataclass(frozen=True, slots=True)
 class ProcessSpec:
-    """What to run. ``folder`` is the working directory, of this child alone."""
+    """What to run. ``folder`` is the working directory, of this child alone. ``shared``: bytes of memory that the child
+    writes to and this process reads, also after the child's end; it gets them as `SHARED_FD_FLAG` says. 0 for none.
+    """
 
     command: tuple[str, ...]
     environment: Mapping[str, str]
     folder: Path
     log: Path
     record: Path
+    shared: int = 0
 
 
 class ServerProcess:
@@ -55,6 +59,7 @@ class ServerProcess:
         self.spec = spec
         self._process: asyncio.subprocess.Process | None = None
         self._pipe: int | None = None
+        self._shared: int | None = None
         self._descent = Descent("")
 
     @property
@@ -67,6 +72,11 @@ class ServerProcess:
     def exit_code(self) -> int | None:
         return self._process.returncode if self._process is not None else None
 
+    @property
+    def shared(self) -> bytes:
+        """What the child wrote to the memory that it shares, alive or not; nothing before the first start."""
+        return b"" if self._shared is None else os.pread(self._shared, self.spec.shared, 0)
+
     async def start(self) -> None:
         """Start the child. One that is left from an earlier run is ended first. Raises ServerStartFailed."""
         if self.pid is not None:
@@ -76,17 +86,22 @@ class ServerProcess:
         temporary = await asyncio.to_thread(made_temporary, self.spec.folder)
         readable, self._pipe = os.pipe()
         self._descent = Descent.fresh()
+        passed = [readable]
+        shares: list[str] = []
         try:
+            if (shared := self._fresh_memory()) is not None:
+                passed.append(shared)
+                shares = [SHARED_FD_FLAG, str(shared)]
             self._process = await asyncio.create_subprocess_exec(
                 *self.spec.command,
-                PARENT_FD_FLAG,
-                str(readable),
+                *(PARENT_FD_FLAG, str(readable)),
+                *shares,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=self.spec.folder,
                 env={**self.spec.environment, **temporary, MARK: self._descent.mark},
-                pass_fds=(readable,),
+                pass_fds=passed,
                 start_new_session=True,
                 umask=PRIVATE,
             )
@@ -152,6 +167,24 @@ class ServerProcess:
         await asyncio.to_thread(self._descent.end)
         await asyncio.to_thread(remove_temporary, self.spec.folder)
         self.spec.record.unlink(missing_ok=True)
+
+    def forget(self) -> None:
+        """What an earlier child shared is not wanted any more."""
+        if self._shared is not None:
+            os.close(self._shared)
+            self._shared = None
+
+    def _fresh_memory(self) -> int | None:
+        """New for each child: what an earlier one has started may still write to its own. Raises OSError.
+
+        It is no file on a disk: who writes there waits whenever the kernel writes that page out.
+        """
+        self.forget()
+        if self.spec.shared:
+            self._shared = os.memfd_create("overbook", os.MFD_CLOEXEC)
+            # All of it now: a page for which there is no memory later ends the process that touches it.
+            os.posix_fallocate(self._shared, 0, self.spec.shared)
+        return self._shared
 
     def _close_pipe(self) -> None:
         if self._pipe is not None:

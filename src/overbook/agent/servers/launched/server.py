@@ -49,6 +49,11 @@ class LaunchedServer:
         return self._process.pid
 
     @property
+    def shared(self) -> bytes:
+        """See `ServerProcess.shared`."""
+        return self._process.shared
+
+    @property
     def client(self) -> OipClient:
         """Raises ServerUnreachable when the process does not run."""
         if self._client is None or self._process.pid is None:
@@ -81,6 +86,7 @@ class LaunchedServer:
     async def close(self) -> None:
         """Stop at once; its sockets go."""
         await self.stop(grace=0)
+        self._process.forget()
         await asyncio.to_thread(self._sockets.remove)
 
     async def wait_exit(self) -> int:

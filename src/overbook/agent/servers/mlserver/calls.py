@@ -1,16 +1,16 @@
-"""Reads which models' code our MLServer is in, or was in when it ended, from the file that it keeps of that.
+"""Reads which models' code our MLServer is in, or was in when it ended, from the memory in which it keeps that. Pure.
 
 What is written there, and how, is told where it is written: ``calls`` in the MLServer plugin.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 from overbook.agent.deaths import Activity, Call, CallKind, Calls
 
-FILE: Final = "calls"
+# Of that memory.
+BYTES: Final = 257 * 256
 _MAGIC: Final = b"overbook calls 1"
 _PLACE_BYTES: Final = 256
 _ENDING_AT: Final = 32
@@ -19,12 +19,8 @@ _KINDS: Final = {1: CallKind.LOAD, 2: CallKind.REQUEST, 3: CallKind.UNLOAD}
 _ACTIVITIES: Final = {1: Activity.WAITING, 2: Activity.ON_LOOP, 3: Activity.IN_THREAD}
 
 
-def read(path: Path) -> Calls | None:
-    """None when nothing is known: there is no such file, or none that is understood."""
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return None
+def read(content: bytes) -> Calls | None:
+    """None when nothing is known: nothing was written yet, or nothing that is understood."""
     if not content.startswith(_MAGIC):
         return None
     places = range(_PLACE_BYTES, len(content), _PLACE_BYTES)

@@ -85,7 +85,6 @@ class MlserverServer:
         self._versions = Versions(config.python.parent.parent)
         self._settings = settings.KnownSettings()
         self._python = config.python
-        self._calls = config.state / _FOLDER / calls.FILE
         self._launched = LaunchedServer(
             "MLServer",
             ServerSockets(config.state, infer=True),
@@ -112,8 +111,6 @@ class MlserverServer:
         return True
 
     async def start(self, *, timeout: float) -> None:
-        # What an earlier process did says nothing about one that ends before it writes.
-        self._calls.unlink(missing_ok=True)
         await self._launched.start(timeout=timeout)
 
     async def stop(self, *, grace: float) -> None:
@@ -132,7 +129,7 @@ class MlserverServer:
         return await self._launched.live(timeout=timeout)
 
     def open_calls(self) -> Calls | None:
-        return calls.read(self._calls)
+        return calls.read(self._launched.shared)
 
     async def validate(self, model: PreparedModel) -> None:
         self._settings.forget(model)
@@ -276,6 +273,7 @@ def _process_spec(config: MlserverConfig, addresses: Addresses) -> ProcessSpec:
         folder=folder,
         log=config.log or config.state / "server.log",
         record=config.state / "server.json",
+        shared=calls.BYTES,
     )
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -49,6 +50,21 @@ async def test_exit_code_and_log(tmp_path: Path) -> None:
     assert process.log_tail() == f"{tmp_path / 'work'} | oh"
     assert not (tmp_path / "server.json").exists()
     assert await process.memory() == ProcessMemory(bytes=0, processes=0)
+
+
+async def test_what_the_child_shares_is_left_when_it_was_killed(tmp_path: Path) -> None:
+    write = 'printf told 1<>"/proc/self/fd/$4"; kill -9 $$'
+    process = ServerProcess(replace(spec(tmp_path, write), shared=4096))
+    assert process.shared == b""
+    await process.start()
+    assert await process.wait_exit() == -signal.SIGKILL
+    assert process.shared == b"told" + bytes(4092)
+    process.spec = replace(process.spec, command=(SHELL, "-c", "exit 0", "child"))
+    await process.start()
+    await process.wait_exit()
+    assert process.shared == bytes(4096), "what an earlier child shared is not the next one's"
+    process.forget()
+    assert process.shared == b""
 
 
 async def test_stop_is_polite_and_idempotent(tmp_path: Path) -> None:

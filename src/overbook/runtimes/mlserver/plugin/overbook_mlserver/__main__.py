@@ -20,6 +20,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--state", required=True, help="working folder of this process alone")
     parser.add_argument("--max-message-bytes", type=int, default=256 * 1024 * 1024)
     parser.add_argument("--parent-fd", type=int, help="pipe that closes when the agent dies")
+    parser.add_argument("--shared-fd", type=int, help="memory that the agent reads")
     return parser.parse_args()
 
 
@@ -42,6 +43,7 @@ def main() -> None:
             models=arguments.models,
             state=arguments.state,
             max_message_bytes=arguments.max_message_bytes,
+            shared=arguments.shared_fd,
         )
     )
 

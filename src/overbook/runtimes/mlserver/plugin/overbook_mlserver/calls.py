@@ -1,7 +1,7 @@
-"""Which models' code this process is in, in a file that outlives it: so deaths, and loops that hang, have suspects.
+"""Which models' code this process is in, in memory that outlives it: so deaths, and loops that hang, have suspects.
 
-Theory of operation. The file is memory that the agent can read whatever this process does: after a crash the kernel
-still has it, and while a model blocks the event loop nobody here needs to answer. A call (a load, a request, an unload)
+Theory of operation. The memory is the agent's, which can read it whatever this process does: after a crash it is
+still there, and while a model blocks the event loop nobody here needs to answer. A call (a load, a request, an unload)
 takes a place in it for as long as it lasts. While its code has the thread, its place says so: a coroutine is driven
 here step by step, and between two steps, in which it waits for something, its place says "waiting". So of hundreds of
 calls that are open on one event loop at most one is said to run there, and that is the one which ends or blocks the
@@ -27,9 +27,10 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 MAGIC = b"overbook calls 1"
-FILE = "calls"
 PLACES = 256
 PLACE_BYTES = 256
+# The first of them is for what is said of the process.
+BYTES = (PLACES + 1) * PLACE_BYTES
 # Behind the magic: whether the process was asked to end.
 ENDING_AT = 32
 # And a number that changes whenever a call goes on on the event loop: then the loop lives, however busy it is.
@@ -47,31 +48,12 @@ class Escaped(Exception):
     """
 
 
-def _shared(path: str, size: int) -> mmap.mmap | bytearray:
-    """Memory that the agent can read. On a full disk it is our own: nobody is suspected then."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except OSError:
-        return bytearray(size)
-    try:
-        # All of it now: a page for which there is no space later ends the process that touches it.
-        os.posix_fallocate(descriptor, 0, size)
-        return mmap.mmap(descriptor, size)
-    except OSError:
-        return bytearray(size)
-    finally:
-        os.close(descriptor)
-
-
 class Calls:
-    """Of one process. ``path``: the file, made anew."""
+    """Of one process. ``descriptor``: of the agent's memory, all zeros; it is closed here."""
 
-    def __init__(self, path: str) -> None:
-        size = PLACES * (PLACE_BYTES + 1)
-        # A new file each time: a child that an earlier process forked still writes to its own.
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        self._memory = _shared(path, size)
+    def __init__(self, descriptor: int) -> None:
+        self._memory: mmap.mmap | bytearray = mmap.mmap(descriptor, BYTES)
+        os.close(descriptor)
         self._memory[: len(MAGIC)] = MAGIC
         self._beat = 0
         self._free = deque(PLACE_BYTES * number for number in range(1, PLACES + 1))
@@ -83,7 +65,7 @@ class Calls:
 
     def _forked(self) -> None:
         # What a child of this process does says nothing about this process.
-        self._memory = bytearray(PLACES * (PLACE_BYTES + 1))
+        self._memory = bytearray(BYTES)
 
     def end(self) -> None:
         """The process was asked to end: from now on nobody is suspected of its end."""
@@ -177,10 +159,10 @@ def _cancelled() -> bool:
 _calls: Calls | None = None
 
 
-def record(folder: str) -> None:
-    """From now on the calls of this process are recorded, in a file of that folder."""
+def record(descriptor: int) -> None:
+    """From now on the calls of this process are recorded, in the memory that this is a descriptor of."""
     global _calls
-    _calls = Calls(os.path.join(folder, FILE))
+    _calls = Calls(descriptor)
 
 
 async def during(kind: int, model: str, work: Coroutine[Any, Any, T]) -> T:

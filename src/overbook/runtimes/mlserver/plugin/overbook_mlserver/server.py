@@ -63,7 +63,9 @@ _SWITCH_SECONDS = 0.0005
 
 @dataclass(frozen=True)
 class Options:
-    """``rest``, ``grpc``, ``infer``: where each is to listen, unix:/path or host:port."""
+    """``rest``, ``grpc``, ``infer``: where each is to listen, unix:/path or host:port. ``shared``: a descriptor of
+    memory that the agent reads, for `calls`.
+    """
 
     rest: str
     grpc: str
@@ -71,6 +73,7 @@ class Options:
     models: str
     state: str
     max_message_bytes: int
+    shared: int | None
 
 
 class OverbookServer(mlserver.server.MLServer):
@@ -200,7 +203,8 @@ class _Expected(logging.Filter):
 def run(options: Options) -> None:
     """Import the frameworks, then serve until a signal ends the process."""
     os.makedirs(options.state, exist_ok=True)
-    calls.record(options.state)
+    if options.shared is not None:
+        calls.record(options.shared)
     frameworks.import_all()
     codecs.install()
     load_warnings.install()
