@@ -5,16 +5,14 @@ What came in part stays, however rclone or this process ended: the next try begi
 
 from __future__ import annotations
 
-import asyncio
 import os
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from overbook.artifacts.sources.protocol import Progress, Received, RemoteFile
 from overbook.artifacts.sources.rclone import places
-from overbook.artifacts.sources.rclone.arriving import Arriving
+from overbook.artifacts.sources.rclone.digester import digesting
 from overbook.artifacts.sources.rclone.listing import md5_of
 from overbook.artifacts.sources.rclone.mismatch import Mismatch
 from overbook.artifacts.sources.rclone.program import Job, Program
@@ -45,7 +43,7 @@ class Wish:
         return md5_of(self.file) if needed else ""
 
 
-async def bring_large(program: Program, threads: Executor, wish: Wish) -> Received:
+async def bring_large(program: Program, wish: Wish) -> Received:
     """Raises SourceError, Mismatch, OSError. Cancelling leaves what came in part.
 
     That the object did not change meanwhile is only sure where its MD5 is compared: see `Wish.md5`.
@@ -55,7 +53,7 @@ async def bring_large(program: Program, threads: Executor, wish: Wish) -> Receiv
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(part, flags, 0o600)
     try:
-        sha256, *md5 = await _fill(program, threads, wish, descriptor)
+        sha256, *md5 = await _fill(program, wish, descriptor)
     finally:
         os.close(descriptor)
     if md5 and md5[0] != wish.md5:
@@ -66,20 +64,14 @@ async def bring_large(program: Program, threads: Executor, wish: Wish) -> Receiv
     return Received(wish.file.name, wish.size, sha256)
 
 
-async def _fill(
-    program: Program, threads: Executor, wish: Wish, descriptor: int
-) -> tuple[str, ...]:
-    """SHA-256, and MD5 where that is to be compared, in a thread each."""
+async def _fill(program: Program, wish: Wish, descriptor: int) -> tuple[str, ...]:
+    """SHA-256, and MD5 where that is to be compared."""
     if os.fstat(descriptor).st_size > wish.size:
         os.ftruncate(descriptor, 0)
     have = os.fstat(descriptor).st_size
-    readers = [Arriving(os.dup(descriptor), wish.size, "sha256", wish.progress)]
-    if wish.md5:
-        readers.append(Arriving(os.dup(descriptor), wish.size, "md5", lambda _: None))
-    loop = asyncio.get_running_loop()
-    following = [loop.run_in_executor(threads, each.follow) for each in readers]
-    try:
-        outcome = None
+    kinds = ("sha256", "md5") if wish.md5 else ("sha256",)
+    outcome = None
+    async with digesting(descriptor, wish.size, kinds, wish.progress) as ended:
         if have < wish.size:
             folder, _, name = wish.file.origin.rpartition("/")
             job = Job(
@@ -89,16 +81,13 @@ async def _fill(
                 news=lambda: os.fstat(descriptor).st_size,
             )
             outcome = await program.run(wish.remote, job)
-    finally:
-        for each in readers:
-            each.no_more()
-    found = [await asyncio.shield(each) for each in following]
-    digests = tuple(each for each in found if each is not None)
-    if len(digests) == len(readers):
-        return digests
+        found = await ended()
+    if found:
+        return found
     if outcome is not None and not outcome.well:
         raise explained(wish.remote, outcome)
-    raise Mismatch(wish.file.name, f"{readers[0].read} bytes came, not {wish.size}")
+    came = os.fstat(descriptor).st_size
+    raise Mismatch(wish.file.name, f"{came} bytes came, not {wish.size}")
 
 
 def _arguments(wish: Wish, folder: str, have: int) -> list[str]:

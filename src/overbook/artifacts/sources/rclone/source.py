@@ -121,7 +121,7 @@ class RcloneSource:
     async def _bring_large(self, wish: Wish) -> tuple[Received, ...]:
         async with self._limits.slot(wish.remote.source) as turn:
             counted = replace(wish, progress=turn.counting(wish.progress))
-            return (await bring_large(self._program, self._threads, counted),)
+            return (await bring_large(self._program, counted),)
 
     async def _bring_batch(self, entries: list[SmallEntry], turn: Turn) -> None:
         for each in entries:
