@@ -90,6 +90,12 @@ async def test_what_is_refused_is_not_repeated(
         (json.dumps({**REMOTE, "more": VALUE}).encode(), "more: is not known"),
         (json.dumps({**REMOTE, "parameters": [VALUE]}).encode(), "parameters: is no mapping"),
         (json.dumps({**REMOTE, "type": VALUE}).encode(), "type: is not one that rclone takes"),
+        (
+            json.dumps(
+                {"name": "sftp", "type": "sftp", "parameters": {"key_file": VALUE}}
+            ).encode(),
+            "secret 'minio': its key_file would have this machine's own files",
+        ),
         (VALUE.encode() + b"\xff", "body: is no text; expected JSON in UTF-8"),
         (b'"' * 100_000, "has more than 65536 bytes"),
         (b"[" * 100_000, "is more than 66 deep"),

@@ -17,6 +17,8 @@ from overbook.artifacts.secrets.advice import advice
 from overbook.artifacts.secrets.errors import SecretError
 from overbook.artifacts.secrets.parsing import parse_secret
 from overbook.artifacts.secrets.remote import RemoteSecret
+from overbook.artifacts.sources.rclone.in_secrets import refuse_local
+from overbook.artifacts.sources.rclone.sections import Unwritable
 from overbook.manifests.names import checked_secret_name
 from overbook.scheduler import bodies, secret_bodies, secrets_in
 from overbook.scheduler.actor import Actor
@@ -117,6 +119,10 @@ def _remote(name: str, body: str) -> RemoteSecret:
         given = None
     wrapped = given["text"] if isinstance(given, dict) and given.keys() == {"text"} else None
     try:
-        return parse_secret(name, wrapped if isinstance(wrapped, str) else body)
+        remote = parse_secret(name, wrapped if isinstance(wrapped, str) else body)
+        refuse_local(remote.type, remote.parameters)
     except SecretError as error:
         raise Invalid(str(error)) from None
+    except Unwritable as error:
+        raise Invalid(f"secret {name!r}: {error}") from None
+    return remote
