@@ -173,6 +173,28 @@ class ControlClient:
         events = tuple(map(_object, _array(page.get("events"))))
         return EventPage(events, last if isinstance(last, int) else after)
 
+    def audit(
+        self,
+        *,
+        after: int | None = None,
+        since: str = "",
+        model: str | None = None,
+        wait: float = 0.0,
+    ) -> EventPage:
+        """Entries of the audit log: the last ones, or the first after a number, or since a time (RFC 3339)."""
+        given = {
+            "after": None if after is None else str(after),
+            "since": since or None,
+            "model": model,
+            "wait": f"{wait:g}" if wait else None,
+        }
+        query = urlencode({name: value for name, value in given.items() if value is not None})
+        answer = self._call("GET", f"/api/v1/audit?{query}", timeout=wait + self._timeout)
+        page = _object(answer)
+        last = page.get("last")
+        entries = tuple(map(_object, _array(page.get("entries"))))
+        return EventPage(entries, last if isinstance(last, int) else after or 0)
+
     def log(
         self,
         server: str,
