@@ -344,3 +344,25 @@ def test_the_last_administrator_cannot_be_revoked_while_others_are_left(held: He
     refused = held.running.run("token", "revoke", ADMIN)
     assert refused.code == 1
     assert "last administrator" in refused.err
+
+
+def test_the_last_use_of_a_token_is_listed_for_models_too(held: Held) -> None:
+    def last_used() -> dict[str, str | None]:
+        listed = held.running.run("token", "list", "-o", "json")
+        assert listed.code == 0, listed.err
+        return {each["name"]: each["lastUsed"] for each in json.loads(listed.out)}
+
+    for name in ("by-rest", "by-grpc", "by-gateway", "in-vain", "by-nobody"):
+        held.make(name, "--role", "infer", "--models", "team-a-*")
+    assert held.infer("by-rest", "team-a-x").status_code == 200
+    assert held.infer("in-vain", "team-b-x").status_code == 403
+    assert held.call("by-gateway", "GET", "/v2/models/team-a-x").status_code == 200
+    address, mine = (
+        f"127.0.0.1:{held.running.port}",
+        tensors(held, tritonclient.grpc.InferInput, "team-a-x"),
+    )
+    with tritonclient.grpc.InferenceServerClient(address) as client:
+        client.infer("team-a-x", mine, headers=held.headers("by-grpc"))
+    used = {"by-rest", "by-grpc", "by-gateway", "in-vain"}
+    wait_until("all are listed", lambda: {each for each, at in last_used().items() if at} >= used)
+    assert last_used()["by-nobody"] is None

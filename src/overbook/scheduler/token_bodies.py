@@ -39,7 +39,7 @@ class TokenObject(TypedDict):
     expires: Annotated[Moment | None, Field(description="From when on it is void; null: never.")]
     lastUsed: Annotated[
         Moment | None,
-        Field(description="By the control API, to the minute; use of models is not counted."),
+        Field(description="To the minute or so, by the control API or for a model; null: never."),
     ]
 
 

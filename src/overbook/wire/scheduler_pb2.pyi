@@ -1002,23 +1002,49 @@ Global___LogPiece: _TypeAlias = LogPiece  # noqa: Y015
 class WatchCatalogueRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class UsedEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     GATEWAY_FIELD_NUMBER: _builtins.int
     HEARD_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
     gateway: _builtins.str
     """what people know it by; in the first message"""
     heard: _builtins.int
     """CatalogueUpdate.revision, in all later ones: requests are answered by what was said up to it. What was removed is
-    reached on no path any more.
+    reached on no path any more. 0 in one that tells of uses alone.
     """
+    @_builtins.property
+    def used(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """tokens by name, and when each was used last, in Unix seconds"""
+
     def __init__(
         self,
         *,
         gateway: _builtins.str = ...,
         heard: _builtins.int = ...,
+        used: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gateway", b"gateway", "heard", b"heard"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gateway", b"gateway", "heard", b"heard", "used", b"used"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

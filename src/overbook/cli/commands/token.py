@@ -97,7 +97,7 @@ def create(
 @output_option
 @api_url_option
 def list_(output: Output, api_url: str) -> None:
-    """List the tokens: roles, models, when they end, and when the control API saw them last.
+    """List the tokens: roles, models, when they end, and when they were last used.
 
     \b
     overbook token list

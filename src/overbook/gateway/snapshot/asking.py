@@ -12,6 +12,7 @@ from overbook.access.tokens import Token
 
 _KEY: Final = "@KEY@"
 _TOKENS: Final = "@TOKENS@"
+_NOTES: Final = "@NOTES@"
 _NO_TOKEN: Final = "@NO_TOKEN@"
 
 
@@ -34,16 +35,20 @@ class Asking:
     own_path_large: str = field(repr=False)
 
 
-def asking(templates: Asking, key: bytes, tokens: Iterable[Token], now: float) -> Asking:
-    """The scripts that know these tokens, as far as they hold now and may use models."""
+def asking(
+    templates: Asking, key: bytes, tokens: Iterable[Token], now: float, notes: str = ""
+) -> Asking:
+    """The scripts that know these tokens, as far as they hold now and may use models. ``notes``: the file to which they
+    write that one was used; "" for none.
+    """
     lines = "".join(
-        f"{each.digest.hex()} {' '.join(each.models)}\n"
+        f"{each.digest.hex()} {each.name} {' '.join(each.models)}\n"
         for each in tokens
         if each.holds(now) and may(each.role, Role.INFER)
     )
 
     def filled(text: str) -> str:
-        text = text.replace(_NO_TOKEN, NO_TOKEN)
+        text = text.replace(_NO_TOKEN, NO_TOKEN).replace(_NOTES, notes)
         return text.replace(_KEY, key.hex()).replace(_TOKENS, lines)
 
     return Asking(

@@ -101,7 +101,7 @@ _LUA_LIMITS: Final[Mapping[str, int]] = {
     "MAX_SHOWN": limits.MAX_SHOWN,
 }
 # What `asking` puts in, again and again.
-_LATER: Final = frozenset({"KEY", "TOKENS", "NO_TOKEN"})
+_LATER: Final = frozenset({"KEY", "TOKENS", "NO_TOKEN", "NOTES"})
 _LIMIT_IN_LUA: Final = re.compile("@([A-Z_]+)@")
 
 # Only these statistics are kept for places: what the meter reads.

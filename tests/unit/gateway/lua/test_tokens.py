@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import time
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -212,3 +214,24 @@ def test_ten_thousand_tokens_are_told_apart() -> None:
 def test_neither_key_nor_digest_is_in_what_a_log_might_show() -> None:
     assert KEY.hex() not in repr(SCRIPTS)
     assert digest(KEY, ALL).hex() not in repr(SCRIPTS)
+
+
+def test_a_use_is_noted_once_in_half_a_minute(tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    made = asking(read_asking(), KEY, (token(ALL), token(TEAM_A, "team-a-*")), 0.0, str(notes))
+    script = Script(made.choose_rest)
+    began = int(time.time())
+    for _ in range(5):
+        for text in (ALL, TEAM_A, "ob_other", None):
+            route(script, text, "/v2/models/team-a-iris/infer")
+    # Who may not use this model has shown a token all the same.
+    assert route(script, TEAM_A, "/v2/models/team-b/infer") == CLUSTER_NOT_GRANTED
+    lines = [each.split() for each in notes.read_text().splitlines()]
+    assert [name for name, _ in lines] == [ALL, TEAM_A]
+    assert all(began <= int(at) <= time.time() for _, at in lines)
+
+
+def test_where_it_cannot_be_noted_requests_go_on(tmp_path: Path) -> None:
+    made = asking(read_asking(), KEY, (token(ALL),), 0.0, str(tmp_path / "no" / "folder"))
+    script = Script(made.choose_rest)
+    assert route(script, ALL, "/v2/models/team-a-iris/infer") == "rest/team-a-iris/0"
