@@ -346,6 +346,19 @@ def test_the_last_administrator_cannot_be_revoked_while_others_are_left(held: He
     assert "last administrator" in refused.err
 
 
+def test_who_may_use_a_model_is_told_of_it(held: Held) -> None:
+    for who in (TEAM_A, OPERATOR, ADMIN):
+        for path in ("team-a-x", "team-a-x/ready"):
+            answer = held.call(who, "GET", f"/v2/models/{path}")
+            assert answer.status_code == 200, (path, answer.text)
+    with tritonclient.http.InferenceServerClient(f"127.0.0.1:{held.running.port}") as client:
+        mine = held.headers(TEAM_A)
+        assert client.is_model_ready("team-a-x", headers=mine)
+        assert client.get_model_metadata("team-a-x", headers=mine)["name"] == "team-a-x"
+        with pytest.raises(tritonclient.utils.InferenceServerException):
+            client.get_model_metadata("team-b-x", headers=mine)
+
+
 def test_the_last_use_of_a_token_is_listed_for_models_too(held: Held) -> None:
     def last_used() -> dict[str, str | None]:
         listed = held.running.run("token", "list", "-o", "json")

@@ -138,6 +138,13 @@ async def test_who_it_was_and_who_was_refused(tmp_path: Path) -> None:
             assert answer.status_code in (401, 403)
 
 
+async def test_nobody_says_from_where_he_comes(tmp_path: Path) -> None:
+    async with harness(tmp_path) as running:
+        forged = {"x-forwarded-for": "203.0.113.9", "forwarded": "for=203.0.113.9"}
+        await running.http.delete("/api/v1/models/iris", headers=forged)
+        assert [each["address"] for each in await entries(running)] == ["local"]
+
+
 async def test_no_secret_is_in_it(tmp_path: Path) -> None:
     async with harness(tmp_path) as running:
         me = await token(running, "me", "admin")

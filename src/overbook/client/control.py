@@ -142,14 +142,26 @@ class ControlClient:
         return tuple(map(_object, _array(self._get("/api/v1/tokens"))))
 
     def create_token(
-        self, name: str, role: str, *, models: Sequence[str] = (), expires_in: float | None = None
+        self,
+        name: str,
+        role: str,
+        *,
+        models: Sequence[str] = (),
+        expires_in: float | None = None,
+        requests_per_second: int | None = None,
+        waiting: int | None = None,
     ) -> JsonObject:
-        """The new token, in `token` of the answer, which is the only one that has it. `expires_in`: seconds."""
+        """The new token, in `token` of the answer, which is the only one that has it. `expires_in`: seconds.
+
+        `requests_per_second`, `waiting` (for models): at most, at each gateway.
+        """
         body: JsonObject = {
             "name": name,
             "role": role,
             "models": list(models),
             "expiresIn": expires_in,
+            "requestsPerSecond": requests_per_second,
+            "waiting": waiting,
         }
         return _object(self._call("POST", "/api/v1/tokens", body, timeout=self._timeout))
 

@@ -43,6 +43,7 @@ class Access:
         self._key = b""
         self._tokens: tuple[Token, ...] = ()
         self._known = Tokens(b"", ())
+        self._waiting: dict[str, int] = {}
         self._changed = asyncio.Event()
         self._always = always
         # When Envoy was told last, of the tokens that held then.
@@ -57,12 +58,17 @@ class Access:
             self._uses.note(found.name, now)
         return found
 
+    def most_waiting(self, name: str) -> int | None:
+        """Of requests with this token; None: any number."""
+        return self._waiting.get(name)
+
     def take(self, update: scheduler_pb2.Access) -> int:
         """All that the scheduler knows. Returns the revision with which Envoy acts by it."""
         self.asked = update.asked or self._always
         self._key = update.key
         self._tokens = tuple(map(_token, update.tokens))
         self._known = Tokens(self._key, self._tokens)
+        self._waiting = {each.name: each.waiting for each in self._tokens if each.waiting}
         self._changed.set()
         return self._tell()
 
@@ -97,4 +103,6 @@ def _token(told: scheduler_pb2.AccessToken) -> Token:
         created=0.0,
         expires=told.expires if told.HasField("expires") else None,
         digest=told.digest,
+        rate=told.rate if told.HasField("rate") else None,
+        waiting=told.waiting if told.HasField("waiting") else None,
     )

@@ -20,7 +20,7 @@ from typing import Final
 
 from overbook.gateway.admin import Admin
 from overbook.gateway.errors import GatewayStartFailed, PortInUse
-from overbook.gateway.snapshot.routes import Json
+from overbook.gateway.snapshot.route_parts import Json
 
 _log = logging.getLogger(__name__)
 

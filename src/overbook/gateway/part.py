@@ -41,10 +41,12 @@ from overbook.gateway.request_log import RequestLog
 from overbook.gateway.router import Router
 from overbook.gateway.scripts import read_asking, read_scripts, read_unanswered
 from overbook.gateway.snapshot import bootstrap
+from overbook.gateway.snapshot.asking import Asking
 from overbook.gateway.snapshot.clusters import Fallback
 from overbook.gateway.snapshot.edge import EdgeLimits
 from overbook.gateway.snapshot.names import PlaceCount
 from overbook.gateway.snapshot.routes import Scripts, data_routes
+from overbook.gateway.token_clusters import TokenClusters
 from overbook.gateway.token_uses import TokenUses
 from overbook.gateway.usage import Usage, UsageMeter
 from overbook.gateway.xds import Feed
@@ -119,13 +121,13 @@ class GatewayPart:
         fallback, scripts = Fallback(read_unanswered()), read_scripts()
         self._own_routes = OwnRoutes(self.feed, fallback, partial(data_routes, scripts))
         self.router = Router(self.feed, fallback, self._own_routes, self.catalogue.__contains__)
-        ask, always = self._own_routes.ask, config.asks_always
-        self._uses = TokenUses()
-        self._access = Access(read_asking(), time.time, ask, self._uses, always=always)
+        self._uses, now = TokenUses(), asyncio.get_running_loop().time
+        self._token_clusters = TokenClusters(self.feed, now)
+        always = config.asks_always
+        self._access = Access(read_asking(), time.time, self._ask, self._uses, always=always)
         known = (self.catalogue, self.router, self.feed, self._access, self._uses)
         name = f"{socket.gethostname()}:{config.port}"
         self._following = Following(*known, target=config.scheduler_target, gateway=name)
-        now = asyncio.get_running_loop().time
         self._drains = DrainWatch(self.admin, now)
         # A gateway that starts again counts from zero, and so it is another one.
         process = f"{config.name}.{secrets.token_hex(4)}"
@@ -140,6 +142,7 @@ class GatewayPart:
             router=self.router,
             limits=config.limits.within(_descriptors()),
             timeout=within,
+            most_waiting=self._access.most_waiting,
             now=now,
         )
         self._by_hand = ByHand(self.catalogue, self.agents, self.router, timeout=within)
@@ -254,6 +257,10 @@ class GatewayPart:
             await self._leaving.close()
             await server.stop(_STOP_SECONDS)
             self._uses.close()
+
+    def _ask(self, asking: Asking | None) -> int:
+        self._token_clusters.follow(asking.waiting if asking is not None else ())
+        return self._own_routes.ask(asking)
 
     def _replicas_changed(self) -> None:
         self.agents.catalogue_changed()

@@ -241,6 +241,8 @@ class _ApiServer(uvicorn.Server):
                 log_level="warning",
                 access_log=False,
                 server_header=False,
+                # Who connects from this machine could say that it is another, and the audit log would have that.
+                proxy_headers=False,
                 ws="none",
                 timeout_graceful_shutdown=1,
             )

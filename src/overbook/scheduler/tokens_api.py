@@ -39,7 +39,11 @@ def tokens(actor: Actor) -> APIRouter:
     async def create_token(body: token_bodies.TokenBody, call: Noted) -> Response:
         """A token is made. It is shown in this answer and never again; gateways that are connected know it."""
         call.changes.append(Change("Token", body.name))
-        wanted = Wanted(body.name, Role(body.role), tuple(body.models), body.expires_in)
+        wanted = Wanted(
+            *(body.name, Role(body.role), tuple(body.models), body.expires_in),
+            rate=body.requests_per_second,
+            waiting=body.waiting,
+        )
         text = mint()
         token = await actor.add_token(wanted, text)
         _LOG.info("token %s was made, with the role %s", token.name, token.role)
@@ -72,4 +76,6 @@ def _object(token: Token) -> token_bodies.TokenObject:
         "created": moment(token.created),
         "expires": None if token.expires is None else moment(token.expires),
         "lastUsed": moment(token.used) if token.used else None,
+        "requestsPerSecond": token.rate,
+        "waiting": token.waiting,
     }

@@ -190,6 +190,8 @@ def token(
         "models": [*models],
         "created": "2026-01-02T03:04:05Z",
         "expires": expires,
+        "requestsPerSecond": None,
+        "waiting": None,
         "lastUsed": used,
     }
 

@@ -8,7 +8,8 @@
 local KEY = "@KEY@"
 local NOTES = "@NOTES@"
 local PAUSE = 30
--- A line each: the digest in hexadecimal, its name, and the patterns of models' names that it may use; none for all.
+-- A line each: the digest in hexadecimal, its name, how many requests per second it may make, how many may wait ("-" for
+-- any number), and the patterns of models' names that it may use; none for all.
 local TOKENS = [[
 @TOKENS@]]
 local LONGEST_HEADER = 300
@@ -102,15 +103,18 @@ local function digest(token)
   end))
 end
 
--- By digest: the name, the patterns, or true for a token that may use all models, and when its use is news again.
+-- By digest: the name, the limits, the patterns, or true for a token that may use all models, and when its use is news
+-- again.
 local known = {}
-for each, name, patterns in string.gmatch(TOKENS, "(%x+) (%S+) ([^\n]*)\n") do
+for each, name, rate, waiting, patterns in string.gmatch(TOKENS, "(%x+) (%S+) (%S+) (%S+) ([^\n]*)\n") do
   local found = {}
   for pattern in string.gmatch(patterns, "[^ ]+") do
     local escaped = string.gsub(pattern, "[.-]", "%%%0")
     found[#found + 1] = "^" .. string.gsub(escaped, "%*", ".-") .. "$"
   end
-  known[each] = { name = name, patterns = #found == 0 or found, due = 0 }
+  known[each] = {
+    name = name, rate = tonumber(rate), waiting = tonumber(waiting), patterns = #found == 0 or found, due = 0,
+  }
 end
 
 local time, open = os.time, io.open
@@ -143,7 +147,8 @@ local function shown_by(header)
   return found
 end
 
--- What the token in a request's header may use: patterns, or true for all; nil when it has no token that holds.
+-- What the token in a request's header may use: patterns, or true for all; nil when it has no token that holds. And the
+-- token, as in `known`.
 local function granted(header)
   local found = by_header[header] or shown_by(header)
   if found == nil then
@@ -153,7 +158,18 @@ local function granted(header)
   if now >= found.due then
     note(found, now)
   end
-  return found.patterns
+  return found.patterns, found
+end
+
+-- Where a request goes: of a token that may have so many waiting, by clusters that tell whose it is, but for places.
+local function through(handle, found, cluster)
+  if found.waiting ~= nil then
+    local own = cluster .. "/" .. found.name
+    if (cluster == "cold-rest" or cluster == "cold-grpc" or cluster == "large-rest") and handle:getCluster(own) ~= nil then
+      return own
+    end
+  end
+  return cluster
 end
 
 local function may_use(patterns, model)

@@ -22,6 +22,9 @@ class Asking:
 
     ``busy``: for the routes of the busiest models; ``large``: for large bodies; ``own``: for what the gateway itself
     answers; ``own_path``: for paths that models define for themselves, ``own_path_large`` if the body is large.
+
+    ``whose``: tells whose request it is; ``rates``: how many per second tokens may make. ``waiting``: those tokens of
+    which not any number may wait.
     """
 
     choose_cluster: str = field(repr=False)
@@ -33,6 +36,9 @@ class Asking:
     own: str = field(repr=False)
     own_path: str = field(repr=False)
     own_path_large: str = field(repr=False)
+    whose: str = field(repr=False)
+    rates: tuple[tuple[str, int], ...] = ()
+    waiting: tuple[str, ...] = ()
 
 
 def asking(
@@ -41,10 +47,10 @@ def asking(
     """The scripts that know these tokens, as far as they hold now and may use models. ``notes``: the file to which they
     write that one was used; "" for none.
     """
+    held = [each for each in tokens if each.holds(now) and may(each.role, Role.INFER)]
     lines = "".join(
-        f"{each.digest.hex()} {each.name} {' '.join(each.models)}\n"
-        for each in tokens
-        if each.holds(now) and may(each.role, Role.INFER)
+        f"{each.digest.hex()} {each.name} {each.rate or '-'} {each.waiting or '-'} {' '.join(each.models)}\n"
+        for each in held
     )
 
     def filled(text: str) -> str:
@@ -61,4 +67,7 @@ def asking(
         own=filled(templates.own),
         own_path=filled(templates.own_path),
         own_path_large=filled(templates.own_path_large),
+        whose=filled(templates.whose),
+        rates=tuple((each.name, each.rate) for each in held if each.rate),
+        waiting=tuple(each.name for each in held if each.waiting),
     )
