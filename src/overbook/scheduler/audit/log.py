@@ -25,7 +25,7 @@ _LOG: Final = logging.getLogger(__name__)
 PATIENCE: Final = 2.0
 # Entries that wait to be written, where the disk stands still.
 _MOST_WAITING: Final = 100_000
-_MOST_READERS: Final = 16
+MOST_READERS: Final = 16
 
 
 class AuditLog:
@@ -91,9 +91,9 @@ class AuditLog:
             left = deadline - loop.time()
             if found or left <= 0 or not self._waits:
                 return found
-            if self._readers >= _MOST_READERS:
+            if self._readers >= MOST_READERS:
                 raise TooMany(
-                    f"{_MOST_READERS} others wait for entries already; try again when one of them has ended, or ask "
+                    f"{MOST_READERS} others wait for entries already; try again when one of them has ended, or ask "
                     "without `wait`"
                 )
             self._readers += 1
