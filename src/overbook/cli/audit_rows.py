@@ -22,7 +22,7 @@ COLUMNS: Final = (
     Column("WHO", shrinks=True),
     Column("FROM", shrinks=True, spare=1),
     Column("WHAT", shrinks=True, wanted=24),
-    Column("GENERATION", spare=2),
+    Column("GEN", spare=2),
     Column("OUTCOME", colour=_colour),
 )
 

@@ -25,7 +25,7 @@ REFUSED: dict[str, Json] = {
 def test_a_table_of_who_did_what(overbook: Overbook, fake: FakeOverbook) -> None:
     fake.audited = [audited(1, "iris"), audited(2, "wine", **REFUSED)]
     lines = overbook("events", "--audit").stdout.splitlines()
-    assert lines[0].split() == ["TIME", "WHO", "FROM", "WHAT", "GENERATION", "OUTCOME"]
+    assert lines[0].split() == ["TIME", "WHO", "FROM", "WHAT", "GEN", "OUTCOME"]
     assert lines[1].split()[2:] == ["me", "(admin)", "local", "delete", "model/iris", "3→-", "done"]
     assert lines[2].split()[2:] == [
         "(unknown)",
