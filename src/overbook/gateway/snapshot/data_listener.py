@@ -16,7 +16,7 @@ from overbook.gateway.snapshot.listeners import (
     lua_filter,
 )
 from overbook.gateway.snapshot.route_parts import Json
-from overbook.gateway.snapshot.routes import NAMING, SIZING
+from overbook.gateway.snapshot.routes import NAMING, RATE, SIZING
 from overbook.gateway.snapshot.token_rates import filters as token_rates
 from overbook.gateway.snapshot.token_rates import per_second, rate_limit
 from overbook.wire.limits import MAX_HEADERS
@@ -78,7 +78,7 @@ def _bounded(limits: EdgeLimits) -> dict[str, Json]:
 
 def _rate(rate: int) -> Json:
     """So many requests per second of all clients together."""
-    return {"name": "rate", "typed_config": rate_limit("rate", per_second(rate))}
+    return {"name": RATE, "typed_config": rate_limit(RATE, per_second(rate))}
 
 
 def _identified() -> dict[str, Json]:

@@ -46,6 +46,8 @@ _TYPES: Final = (
 )
 # The filter that finds the model's name in a message of gRPC.
 NAMING: Final = "model-name"
+# That which counts the requests of all clients.
+RATE: Final = "rate"
 # Those that see how large a compressed body becomes.
 SIZING: Final = "inflated-small"
 ASKING_SIZE: Final = "inflated-size"
@@ -94,6 +96,7 @@ def data_routes(scripts: Scripts, own: Sequence[str]) -> route_pb2.RouteConfigur
         # The scripts tell what needs the model from what does not.
         _model_route(_NAMED_TWICE, chosen_by(scripts.choose_cluster)),
         _model_route({"prefix": _MODELS}, chosen_by(scripts.choose_rest)),
+        *_probes(),
         *_oip_routes(None),
         _models_own_paths(to(names.CLUSTER_COLD_REST)),
         _nothing_here(),
@@ -251,14 +254,21 @@ def _tokenless(route: dict[str, Json]) -> dict[str, Json]:
 
 
 def _probes() -> list[Json]:
-    """What asks whether this gateway lives and serves shows no token."""
+    """What asks whether this gateway lives and serves shows no token, and is not held back by others' requests."""
+    uncounted: Json = {
+        RATE: {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": True}
+    }
     rest: Json = {**to(names.CLUSTER_OIP_REST), **route_action(None)}
-    over_rest: list[Json] = [{"match": {"path": path}, "route": rest} for path in _HEALTH]
+    over_rest: list[Json] = [
+        {"match": {"path": path}, "route": rest, "typed_per_filter_config": uncounted}
+        for path in _HEALTH
+    ]
     return [
         *over_rest,
         {
             "match": {"safe_regex": {"regex": _GRPC_HEALTH}, "grpc": {}},
             "route": {**to(names.CLUSTER_OIP_GRPC), **route_action(None)},
+            "typed_per_filter_config": uncounted,
         },
     ]
 
