@@ -10,7 +10,9 @@ from pydantic import AwareDatetime
 
 from overbook.scheduler import audit_bodies
 from overbook.scheduler.answers import answered, errors
+from overbook.scheduler.audit import entries
 from overbook.scheduler.audit.entries import Entry
+from overbook.scheduler.audit.files import Wanted
 from overbook.scheduler.audit.log import AuditLog
 
 _MOST: Final = 1000
@@ -49,11 +51,13 @@ def audit_log(log: AuditLog) -> APIRouter:
                 return False
             return model is None or (entry.get("kind"), entry.get("name")) == ("Model", model)
 
+        mark = b"" if model is None else entries.written_name(model)
+        wanted = Wanted(fits, mark)
         if after is None and since is None:
-            found = await log.last(fits, limit)
+            page = await log.last(wanted, limit)
         else:
-            found = await log.after(after or 0, fits, limit, wait if after is not None else 0.0)
-        return answered({"entries": found, "last": found[-1]["seq"] if found else after or 0})
+            page = await log.after(after or 0, wanted, limit, wait if after is not None else 0.0)
+        return answered({"entries": page.entries, "last": page.last})
 
     return router
 

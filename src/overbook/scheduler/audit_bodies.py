@@ -73,4 +73,6 @@ class AuditAnswer(TypedDict):
     """Entries in order."""
 
     entries: Annotated[list[AuditEntry], Field(description="Those that were asked for.")]
-    last: Annotated[int, Field(description="To be asked for as `after` next.")]
+    last: Annotated[
+        int, Field(description="To be asked for as `after` next: all before was looked at.")
+    ]

@@ -113,6 +113,11 @@ def written(entry: Mapping[str, str | int | None], seq: int, lost: int) -> bytes
     return json.dumps({"seq": seq, **entry, "lost": lost}).encode() + b"\n"
 
 
+def written_name(name: str) -> bytes:
+    """How a name stands in a line."""
+    return json.dumps(name).encode()
+
+
 def number_of(line: bytes) -> int | None:
     """A line's number; None of what is no whole line of ours."""
     found = _SEQ.match(line)

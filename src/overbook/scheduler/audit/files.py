@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import merge
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +36,22 @@ class NotWritten(Exception):
     def __init__(self, count: int, error: OSError) -> None:
         super().__init__(error.strerror or str(error))
         self.count = count
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which entries: those that ``fits``, which is asked only of lines that have ``mark`` in them."""
+
+    fits: Callable[[Entry], bool] = lambda entry: True
+    mark: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What was asked for, as far as there is some. ``last``: after which number there may be more."""
+
+    entries: tuple[Entry, ...]
+    last: int
 
 
 class _Family:
@@ -160,26 +175,35 @@ class AuditFiles:
             failures[0].count = sum(each.count for each in failures)
             raise failures[0]
 
-    def after(self, number: int, fits: Callable[[Entry], bool], most: int) -> list[Entry]:
-        """The first ones with a larger number that fit, the oldest first. Raises OSError."""
-        return list(islice(self._fitting(number, fits), most))
+    def after(self, number: int, wanted: Wanted, most: int) -> Page:
+        """The first ones with a larger number that fit, the oldest first. A number that there never was means: all.
 
-    def last(self, fits: Callable[[Entry], bool], most: int) -> list[Entry]:
+        Raises OSError.
+        """
+        number = number if number < self._number() else 0
+        found: list[Entry] = []
+        for seq, line in self._read(number):
+            number = seq
+            if (entry := _fitting(line, wanted)) is not None:
+                found.append(entry)
+                if len(found) == most:
+                    break
+        return Page(tuple(found), number)
+
+    def last(self, wanted: Wanted, most: int) -> Page:
         """The last ones that fit, the oldest first. Raises OSError."""
-        begin = max(0, self._number() - 1 - most)
-        found = self.after(begin, fits, most)
-        while len(found) < most and begin:
-            # What does not fit lay between; or numbers are missing, as lines that were lost have some.
-            begin = max(0, begin - 10 * most)
-            found = list(deque(self._fitting(begin, fits), maxlen=most))
-        return found
+        last = self._number() - 1
+        begin = max(0, last - most)
+        found = self.after(begin, wanted, most).entries
+        if len(found) < most and begin:
+            # What does not fit lay between, or numbers that were lost.
+            all_of_them = (_fitting(line, wanted) for _, line in self._read(0))
+            fitting = (each for each in all_of_them if each is not None)
+            found = tuple(deque(fitting, maxlen=most))
+        return Page(found, last)
 
-    def _fitting(self, number: int, fits: Callable[[Entry], bool]) -> Iterator[Entry]:
-        both = merge(self._changes.lines(number), self._refusals.lines(number))
-        for _, line in both:
-            entry = entries.read(line)
-            if entry is not None and fits(entry):
-                yield entry
+    def _read(self, number: int) -> Iterator[tuple[int, bytes]]:
+        return merge(self._changes.lines(number), self._refusals.lines(number))
 
     def _number(self) -> int:
         """That of the next line. Raises OSError."""
@@ -187,6 +211,11 @@ class AuditFiles:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._next = max(self._changes.last(), self._refusals.last()) + 1
         return self._next
+
+
+def _fitting(line: bytes, wanted: Wanted) -> Entry | None:
+    entry = entries.read(line) if wanted.mark in line else None
+    return entry if entry is not None and wanted.fits(entry) else None
 
 
 def _pieces(lines: Sequence[bytes], most: int) -> Iterator[Sequence[bytes]]:

@@ -11,12 +11,13 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from overbook.metrics import AUDIT_ENTRIES, AUDIT_LOST
 from overbook.scheduler.audit.entries import Entry
-from overbook.scheduler.audit.files import AuditFiles, NotWritten, Sizes
+from overbook.scheduler.audit.files import AuditFiles, NotWritten, Page, Sizes, Wanted
 from overbook.scheduler.errors import StoreError, TooMany
 
 _LOG: Final = logging.getLogger(__name__)
@@ -76,9 +77,7 @@ class AuditLog:
                 work.cancel()
             self._thread.shutdown(wait=not late)
 
-    async def after(
-        self, number: int, fits: Callable[[Entry], bool], most: int, wait: float
-    ) -> list[Entry]:
+    async def after(self, number: int, wanted: Wanted, most: int, wait: float) -> Page:
         """The first entries with a larger number that fit; waits up to ``wait`` seconds for one.
 
         Raises StoreError, and TooMany when that is one more than may wait.
@@ -87,10 +86,11 @@ class AuditLog:
         deadline = loop.time() + wait
         while True:
             more = self._more
-            found = await self._in_thread(lambda: self._files.after(number, fits, most))
+            page = await self._in_thread(partial(self._files.after, number, wanted, most))
+            number = page.last
             left = deadline - loop.time()
-            if found or left <= 0 or not self._waits:
-                return found
+            if page.entries or left <= 0 or not self._waits:
+                return page
             if self._readers >= MOST_READERS:
                 raise TooMany(
                     f"{MOST_READERS} others wait for entries already; try again when one of them has ended, or ask "
@@ -101,20 +101,20 @@ class AuditLog:
                 async with asyncio.timeout(left):
                     await more.wait()
             except TimeoutError:
-                return []
+                return page
             finally:
                 self._readers -= 1
 
-    async def last(self, fits: Callable[[Entry], bool], most: int) -> list[Entry]:
+    async def last(self, wanted: Wanted, most: int) -> Page:
         """The last entries that fit, the oldest first. Raises StoreError."""
-        return await self._in_thread(lambda: self._files.last(fits, most))
+        return await self._in_thread(partial(self._files.last, wanted, most))
 
     def stop_waiting(self) -> None:
         """From now on `after` answers at once: the scheduler is about to stop."""
         self._waits = False
         self._more.set()
 
-    async def _in_thread(self, read: Callable[[], list[Entry]]) -> list[Entry]:
+    async def _in_thread(self, read: Callable[[], Page]) -> Page:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, read)
         except OSError as error:

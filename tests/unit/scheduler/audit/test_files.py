@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from overbook.scheduler.audit.entries import Entry
-from overbook.scheduler.audit.files import AuditFiles, NotWritten, Sizes
+from overbook.scheduler.audit.files import AuditFiles, NotWritten, Page, Sizes, Wanted
 
 
 def change(name: str = "iris", outcome: str = "done") -> Entry:
@@ -20,11 +21,10 @@ def refusal(name: str = "iris") -> Entry:
     return change(name, "refused")
 
 
-def every(entry: Entry) -> bool:
-    return True
+every = Wanted()
 
 
-def names(found: list[Entry]) -> list[object]:
+def names(found: Sequence[Entry]) -> list[object]:
     return [each["name"] for each in found]
 
 
@@ -34,23 +34,33 @@ def size(folder: Path) -> int:
 
 def test_entries_are_read_in_the_order_in_which_they_came(tmp_path: Path) -> None:
     files = AuditFiles(tmp_path / "audit", Sizes())
-    assert files.after(0, every, 10) == []
-    assert files.last(every, 10) == []
+    assert files.after(0, every, 10).entries == ()
+    assert files.last(every, 10).entries == ()
     files.append([change("a"), refusal("b")], 0)
     files.append([refusal("c"), change("d")], 0)
-    found = files.after(0, every, 10)
+    found = files.after(0, every, 10).entries
     assert names(found) == ["a", "b", "c", "d"]
     assert [each["seq"] for each in found] == [1, 2, 3, 4]
-    assert names(files.after(1, every, 2)) == ["b", "c"]
-    assert names(files.last(every, 2)) == ["c", "d"]
-    assert names(files.last(lambda each: each["name"] == "a", 2)) == ["a"]
+    assert names(files.after(1, every, 2).entries) == ["b", "c"]
+    assert names(files.last(every, 2).entries) == ["c", "d"]
+    assert names(files.last(Wanted(lambda each: each["name"] == "a", b'"a"'), 2).entries) == ["a"]
+
+
+def test_who_follows_need_not_look_at_the_same_again(tmp_path: Path) -> None:
+    files = AuditFiles(tmp_path / "audit", Sizes())
+    files.append([change("a"), refusal("b"), change("c")], 0)
+    assert files.after(0, Wanted(lambda each: False), 10) == Page((), 3)
+    assert files.after(0, every, 2).last == 2
+    assert files.last(Wanted(lambda each: False), 10) == Page((), 3)
+    # Somebody took the files away: numbers begin again, and whoever remembers larger ones gets all there is.
+    assert names(files.after(9, every, 10).entries) == ["a", "b", "c"]
 
 
 def test_numbers_go_on_after_a_restart(tmp_path: Path) -> None:
     AuditFiles(tmp_path, Sizes()).append([change("a"), refusal("b")], 0)
     again = AuditFiles(tmp_path, Sizes())
     again.append([change("c")], 2)
-    found = again.after(0, every, 10)
+    found = again.after(0, every, 10).entries
     assert [(each["seq"], each["name"], each["lost"]) for each in found] == [
         (1, "a", 0),
         (2, "b", 0),
@@ -79,18 +89,23 @@ def test_all_of_it_is_bounded_and_the_latest_is_kept(tmp_path: Path) -> None:
         "changes.jsonl",
         *(f"changes.jsonl.{each}" for each in (1, 2, 3)),
     ]
-    found = files.after(0, every, 1_000)
+    found = files.after(0, every, 1_000).entries
     assert names(found) == [str(each) for each in range(1_000 - len(found), 1_000)]
     assert len(found) > 80
-    assert names(files.last(every, 3)) == ["997", "998", "999"]
-    assert names(AuditFiles(tmp_path, sizes).after(996, every, 10)) == ["996", "997", "998", "999"]
+    assert names(files.last(every, 3).entries) == ["997", "998", "999"]
+    assert names(AuditFiles(tmp_path, sizes).after(996, every, 10).entries) == [
+        "996",
+        "997",
+        "998",
+        "999",
+    ]
 
 
 def test_one_huge_batch_stays_within_the_bound(tmp_path: Path) -> None:
     files = AuditFiles(tmp_path, Sizes(changes=4_000, refusals=2_000, kept=3))
     files.append([change(str(number)) for number in range(1_000)], 0)
     assert size(tmp_path) <= 4 * 4_000
-    assert names(files.last(every, 1)) == ["999"]
+    assert names(files.last(every, 1).entries) == ["999"]
 
 
 def test_who_is_refused_pushes_out_no_change(tmp_path: Path) -> None:
@@ -98,7 +113,7 @@ def test_who_is_refused_pushes_out_no_change(tmp_path: Path) -> None:
     files.append([change("kept")], 0)
     for _ in range(20):
         files.append([refusal() for _ in range(100)], 0)
-    assert names(files.after(0, every, 1)) == ["kept"]
+    assert names(files.after(0, every, 1).entries) == ["kept"]
     assert size(tmp_path) < 3 * 2_000
 
 
@@ -109,7 +124,7 @@ def test_what_a_crash_left_of_a_line_spoils_no_other(tmp_path: Path, spoiled: by
         file.write(spoiled)
     again = AuditFiles(tmp_path, Sizes())
     again.append([change("c")], 0)
-    assert names(again.after(0, every, 10)) == ["a", "b", "c"]
+    assert names(again.after(0, every, 10).entries) == ["a", "b", "c"]
 
 
 def test_what_somebody_wrote_into_it_is_passed_over(tmp_path: Path) -> None:
@@ -118,7 +133,7 @@ def test_what_somebody_wrote_into_it_is_passed_over(tmp_path: Path) -> None:
         file.write(b'{"seq": 2, spoiled}\nhello\n\n')
     again = AuditFiles(tmp_path, Sizes())
     again.append([change("b")], 0)
-    assert names(again.after(0, every, 10)) == ["a", "b"]
+    assert names(again.after(0, every, 10).entries) == ["a", "b"]
 
 
 def test_where_nothing_can_be_written_it_says_how_many(tmp_path: Path) -> None:
@@ -152,5 +167,5 @@ def test_half_of_a_batch_is_taken_back(tmp_path: Path, monkeypatch: pytest.Monke
     assert caught.value.count == 1
     monkeypatch.undo()
     files.append([change("c")], 1)
-    found = files.after(0, every, 10)
+    found = files.after(0, every, 10).entries
     assert [(each["name"], each["lost"]) for each in found] == [("a", 0), ("c", 1)]

@@ -9,7 +9,7 @@ import pytest
 
 from overbook.metrics import REGISTRY
 from overbook.scheduler.audit.entries import Entry
-from overbook.scheduler.audit.files import AuditFiles
+from overbook.scheduler.audit.files import AuditFiles, Page, Wanted
 from overbook.scheduler.audit.log import AuditLog
 from overbook.scheduler.errors import StoreError, TooMany
 
@@ -18,8 +18,7 @@ def change(name: str) -> Entry:
     return {"time": "2026-11-30T20:15:00.000Z", "name": name, "outcome": "done"}
 
 
-def every(entry: Entry) -> bool:
-    return True
+every = Wanted()
 
 
 def sample(name: str) -> float:
@@ -34,9 +33,9 @@ async def test_what_was_recorded_can_be_read(tmp_path: Path) -> None:
     log = log_in(tmp_path, [])
     async with log.running():
         await asyncio.gather(*(log.record([change(str(each))]) for each in range(20)))
-        found = await log.after(0, every, 100, 0)
+        found = (await log.after(0, every, 100, 0)).entries
         assert {each["name"] for each in found} == {str(each) for each in range(20)}
-        assert len(await log.last(every, 3)) == 3
+        assert len((await log.last(every, 3)).entries) == 3
 
 
 async def test_what_nobody_waited_for_is_written_at_the_end(tmp_path: Path) -> None:
@@ -53,8 +52,8 @@ async def test_who_follows_hears_of_the_next_one(tmp_path: Path) -> None:
         following = asyncio.create_task(log.after(1, every, 10, 30))
         await asyncio.sleep(0)
         await log.record([change("b")])
-        assert [each["name"] for each in await following] == ["b"]
-        assert await log.after(2, every, 10, 0.01) == []
+        assert [each["name"] for each in (await following).entries] == ["b"]
+        assert await log.after(2, every, 10, 0.01) == Page((), 2)
 
 
 async def test_those_who_wait_are_bounded_and_let_go_at_a_stop(tmp_path: Path) -> None:
@@ -65,7 +64,7 @@ async def test_those_who_wait_are_bounded_and_let_go_at_a_stop(tmp_path: Path) -
         (one,) = refused
         assert isinstance(one.exception(), TooMany)
         log.stop_waiting()
-        assert await asyncio.gather(*waiting) == [[]] * 16
+        assert await asyncio.gather(*waiting) == [Page((), 0)] * 16
 
 
 async def test_what_cannot_be_written_is_told_once_and_in_the_next_entry(
@@ -87,7 +86,7 @@ async def test_what_cannot_be_written_is_told_once_and_in_the_next_entry(
         (tmp_path / "audit").unlink()
         await log.record([change("c")])
         await log.record([change("d")])
-        found = await log.last(every, 10)
+        found = (await log.last(every, 10)).entries
     assert [(each["name"], each["lost"]) for each in found] == [("c", 6), ("d", 0)]
     assert sample("overbook_audit_entries") == kept + 2
     assert "6 entries were lost" in caplog.text
