@@ -12,7 +12,7 @@ from typing import Final
 
 from bench.processes import child, free_ports, listens, wait_until
 from overbook.gateway.envoy import find_program
-from overbook.gateway.snapshot.routes import Json
+from overbook.gateway.snapshot.route_parts import Json
 
 _HTTP: Final = (
     "type.googleapis.com/"

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 
 from overbook.scheduler.actor import Actor
 from overbook.scheduler.api import create_app
+from overbook.scheduler.audit.log import AuditLog
 from overbook.scheduler.known_tokens import KnownTokens
 from overbook.scheduler.manifests_in import Defaults
 from overbook.scheduler.store import Store
@@ -43,7 +44,8 @@ def described() -> Schema:
         Defaults(),
         time.time,
     )
-    return create_app(actor, Surveyor(actor, None), lambda: None).openapi()
+    audit = AuditLog(Path("audit"), lambda text: None)
+    return create_app(actor, Surveyor(actor, None), lambda: None, audit).openapi()
 
 
 def page(text: str, api: Schema) -> str:

@@ -344,3 +344,79 @@ def test_the_last_administrator_cannot_be_revoked_while_others_are_left(held: He
     refused = held.running.run("token", "revoke", ADMIN)
     assert refused.code == 1
     assert "last administrator" in refused.err
+
+
+def test_who_may_use_a_model_is_told_of_it(held: Held) -> None:
+    for who in (TEAM_A, OPERATOR, ADMIN):
+        for path in ("team-a-x", "team-a-x/ready"):
+            answer = held.call(who, "GET", f"/v2/models/{path}")
+            assert answer.status_code == 200, (path, answer.text)
+    with tritonclient.http.InferenceServerClient(f"127.0.0.1:{held.running.port}") as client:
+        mine = held.headers(TEAM_A)
+        assert client.is_model_ready("team-a-x", headers=mine)
+        assert client.get_model_metadata("team-a-x", headers=mine)["name"] == "team-a-x"
+        with pytest.raises(tritonclient.utils.InferenceServerException):
+            client.get_model_metadata("team-b-x", headers=mine)
+
+
+def test_the_last_use_of_a_token_is_listed_for_models_too(held: Held) -> None:
+    def last_used() -> dict[str, str | None]:
+        listed = held.running.run("token", "list", "-o", "json")
+        assert listed.code == 0, listed.err
+        return {each["name"]: each["lastUsed"] for each in json.loads(listed.out)}
+
+    for name in ("by-rest", "by-grpc", "by-gateway", "in-vain", "by-nobody"):
+        held.make(name, "--role", "infer", "--models", "team-a-*")
+    assert held.infer("by-rest", "team-a-x").status_code == 200
+    assert held.infer("in-vain", "team-b-x").status_code == 403
+    assert held.call("by-gateway", "GET", "/v2/models/team-a-x").status_code == 200
+    address, mine = (
+        f"127.0.0.1:{held.running.port}",
+        tensors(held, tritonclient.grpc.InferInput, "team-a-x"),
+    )
+    with tritonclient.grpc.InferenceServerClient(address) as client:
+        client.infer("team-a-x", mine, headers=held.headers("by-grpc"))
+    used = {"by-rest", "by-grpc", "by-gateway", "in-vain"}
+    wait_until("all are listed", lambda: {each for each, at in last_used().items() if at} >= used)
+    assert last_used()["by-nobody"] is None
+
+
+def test_a_token_makes_no_more_requests_per_second_than_it_may(held: Held) -> None:
+    held.make("slow", "--role", "infer", "--requests-per-second", "2")
+    address = f"127.0.0.1:{held.running.port}"
+    mine = tensors(held, tritonclient.grpc.InferInput, "team-a-x")
+    with tritonclient.grpc.InferenceServerClient(address) as client:
+        once = partial(client.infer, "team-a-x", mine, headers=held.headers("slow"))
+        with pytest.raises(tritonclient.utils.InferenceServerException) as refused:
+            [once() for _ in range(20)]
+        assert refused.value.status() == "StatusCode.RESOURCE_EXHAUSTED"
+        assert "2 requests per second are what this token may make" in str(refused.value)
+        client.infer("team-a-x", mine, headers=held.headers(TEAM_A))
+    mine = tensors(held, tritonclient.http.InferInput, "team-a-x")
+    with tritonclient.http.InferenceServerClient(address) as client:
+        once = partial(client.infer, "team-a-x", mine, headers=held.headers("slow"))
+        with pytest.raises(tritonclient.utils.InferenceServerException) as refused:
+            [once() for _ in range(20)]
+        assert "2 requests per second are what this token may make" in str(refused.value)
+        client.infer("team-a-x", mine, headers=held.headers(TEAM_A))
+    listed = held.running.run("token", "list")
+    assert "2/s" in listed.out
+
+
+def test_who_did_what_is_told_to_administrators(held: Held) -> None:
+    assert held.api(TEAM_A, "DELETE", "/api/v1/models/team-b-x").status_code == 403
+    assert held.api(OPERATOR, "GET", "/api/v1/audit").status_code == 403
+    told = held.running.run("events", "--audit", "--since", "1h", "-o", "json")
+    entries = [json.loads(line) for line in told.out.splitlines()]
+    applied = [each["name"] for each in entries if each["verb"] == "apply"]
+    assert {"team-a-x", "team-b-x", "team-a-stream"} <= set(applied)
+    made = [each for each in entries if (each["verb"], each["name"]) == ("create", TEAM_A)]
+    assert [(each["token"], each["role"], each["outcome"]) for each in made] == [
+        (ADMIN, "admin", "done")
+    ]
+    last = [each for each in entries if each["outcome"] == "refused"][-1]
+    assert (last["token"], last["status"], last["name"]) == (TEAM_A, 403, "team-b-x")
+    table = held.running.run("events", "--audit").out
+    assert max(map(len, table.splitlines())) <= 100
+    kept = held.running.folder / "state" / "scheduler" / "audit"
+    assert {each.stat().st_mode & 0o777 for each in kept.iterdir()} == {0o600}

@@ -25,7 +25,8 @@ class FakeServer:
 
     ``counts``: it says itself when nothing of a model is in flight; then it is asked over REST only, and marks what no
     model answered, as our own MLServer does. ``own_answers``: HTTP status and gRPC code of models that refuse.
-    ``hangs_up``: models whose requests break the connection, as when the process ends in them.
+    ``hangs_up``: models whose requests break the connection, as when the process ends in them. ``heard``: the names of
+    all headers that came.
     """
 
     def __init__(self, *, counts: bool = False) -> None:
@@ -38,6 +39,7 @@ class FakeServer:
         self.delay: dict[str, float] = {}
         self.own_answers: dict[str, tuple[int, grpc.StatusCode]] = {}
         self.hangs_up: set[str] = set()
+        self.heard: set[str] = set()
         self.running = 0
         self.stream_gate = asyncio.Event()
         self.rest_port = 0
@@ -107,6 +109,7 @@ class FakeServer:
 
     async def _answer(self, request: Request, name: str) -> Response:
         body = await request.body()
+        self.heard.update(request.headers)
         if not await self._work(name):
             return self._not_here(name)
         if name in self.hangs_up:
@@ -170,6 +173,7 @@ class FakeServer:
         request: oip_pb2.ModelInferRequest,
         context: grpc.aio.ServicerContext[oip_pb2.ModelInferRequest, oip_pb2.ModelInferResponse],
     ) -> oip_pb2.ModelInferResponse:
+        self.heard.update(key for key, _ in context.invocation_metadata() or ())
         if not await self._work(request.model_name):
             await context.abort(grpc.StatusCode.NOT_FOUND, f"Model {request.model_name} not found")
         if request.model_name in self.own_answers:
@@ -184,6 +188,7 @@ class FakeServer:
         requests: AsyncIterator[oip_pb2.ModelInferRequest],
         context: grpc.aio.ServicerContext[oip_pb2.ModelInferRequest, oip_pb2.ModelInferResponse],
     ) -> AsyncIterator[oip_pb2.ModelInferResponse]:
+        self.heard.update(key for key, _ in context.invocation_metadata() or ())
         async for request in requests:
             if not await self._work(request.model_name):
                 await context.abort(

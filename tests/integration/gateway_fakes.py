@@ -251,6 +251,7 @@ class FakeScheduler(scheduler_pb2_grpc.SchedulerServiceServicer):
         self.first = update
         self.changes: asyncio.Queue[scheduler_pb2.CatalogueUpdate] = asyncio.Queue()
         self.heard = 0
+        self.used: dict[str, float] = {}
 
     async def WatchCatalogue(  # noqa: N802
         self,
@@ -270,6 +271,7 @@ class FakeScheduler(scheduler_pb2_grpc.SchedulerServiceServicer):
     async def _read(self, requests: AsyncIterator[scheduler_pb2.WatchCatalogueRequest]) -> None:
         async for request in requests:
             self.heard = max(self.heard, request.heard)
+            self.used.update(request.used)
 
     async def change(self, update: scheduler_pb2.CatalogueUpdate, revision: int) -> None:
         """Tell the gateway, and wait for its word."""

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from overbook.scheduler.audit.log import MOST_READERS
 from overbook.scheduler.errors import StoreError
 from overbook.scheduler.logs import READERS
 from overbook.scheduler.store import Batch, Store
@@ -73,6 +74,7 @@ async def test_each_answer_that_is_described_is_answered_and_so(
         await commands(call)
         await refusals(call)
         await too_many_readers(call, running)
+        await audited(call, running, tmp_path / "scheduler" / "audit")
         for method, path in description().operations:
             url = path.format(name="iris", replica=0)
             await call.sends(method, url, 403, headers={"origin": "https://evil.example"})
@@ -113,6 +115,8 @@ async def reads(call: Caller) -> None:
     await call("GET", "/api/v1/events?after=1&model=iris", 200)
     await call("GET", "/api/v1/events?wait=1000", 400)
     await call("GET", "/api/v1/events?model=nobody&wait=5", 429)
+    await call("GET", "/api/v1/audit?limit=5&model=iris", 200)
+    await call("GET", "/api/v1/audit?since=yesterday", 400)
     await call("GET", f"{LOG}?lines=5&model=iris", 200)
     await call("GET", f"{LOG}?lines=-1", 400)
     for kind, name in (("models", "iris"), ("models", "huge"), ("servers", "mlserver")):
@@ -151,6 +155,25 @@ async def too_many_readers(call: Caller, running: Harness) -> None:
         each.cancel()
     await asyncio.gather(*waits, return_exceptions=True)
     await until("they are gone", lambda: not running.scheduler.running)
+
+
+async def audited(call: Caller, running: Harness, folder: Path) -> None:
+    """Too many follow what nobody does any more, and then it cannot be read."""
+    last = (await running.http.get("/api/v1/audit")).json()["last"]
+    url = f"/api/v1/audit?after={last}&wait=30"
+    waits = [asyncio.create_task(running.http.get(url)) for _ in range(MOST_READERS)]
+    await until("they wait", lambda: running.scheduler.running == MOST_READERS)
+    await asyncio.sleep(0.2)  # until each has looked once
+    await call("GET", url, 429)
+    for each in waits:
+        each.cancel()
+    await asyncio.gather(*waits, return_exceptions=True)
+    await until("they are gone", lambda: not running.scheduler.running)
+    (folder / "changes.jsonl").rename(folder / "kept")
+    (folder / "changes.jsonl").mkdir()
+    await call("GET", url, 503)
+    (folder / "changes.jsonl").rmdir()
+    (folder / "kept").rename(folder / "changes.jsonl")
 
 
 async def bodies(call: Caller, method: str, url: str) -> None:

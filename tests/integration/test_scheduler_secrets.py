@@ -128,7 +128,7 @@ async def test_a_restart_opens_them_and_without_the_key_says_what_to_do(tmp_path
             await running.http.put(f"/api/v1/secrets/{name}", json=REMOTE)
     assert key.stat().st_mode & 0o777 == 0o600
     for file in (tmp_path / "scheduler").rglob("*"):
-        assert VALUE.encode() not in file.read_bytes()
+        assert file.is_dir() or VALUE.encode() not in file.read_bytes()
     async with harness(tmp_path) as running:
         agent = ScriptedAgent("mlserver/0")
         await running.agent(agent)

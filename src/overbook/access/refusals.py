@@ -14,6 +14,19 @@ NOT_GRANTED: Final = (
     "authorization: this token may not use this model; expected one whose --models has its name"
 )
 
+# After the number, which Envoy puts before it.
+REQUESTS_PER_SECOND: Final = (
+    "requests per second are what this token may make; send this one again later"
+)
+
+
+def too_many_waiting(name: str, most: int) -> str:
+    """So many requests with a token wait for their models already."""
+    return (
+        f"authorization: {most} requests with token {name!r} wait for their models already, the most that it may have; "
+        "send this one again later"
+    )
+
 
 def too_low(name: str, role: Role, needed: Role) -> str:
     """A token's role is not enough."""

@@ -31,6 +31,8 @@ _RULES: Final = tuple(
     (frozenset(methods.split()), re.compile(path), role)
     for methods, path, role in (
         ("GET POST PUT DELETE", r"/api/v1/tokens(/[^/]+)?", Role.ADMIN),
+        # Who uses the API, and from where.
+        ("GET", r"/api/v1/audit", Role.ADMIN),
         ("PUT DELETE", r"/api/v1/secrets/[^/]+", Role.ADMIN),
         # Their names tell what a company uses.
         ("GET", r"/api/v1/secrets", Role.OPERATOR),

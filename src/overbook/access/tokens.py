@@ -24,7 +24,8 @@ _FORM: Final = re.compile(r"(?i:bearer) +([\x21-\x7e]{1,256}) *")
 @dataclass(frozen=True, slots=True)
 class Token:
     """What is kept. ``models``: patterns of names that it may use, none for all. Times are Unix seconds; ``expires``:
-    None for never; ``used``: when it was last shown, 0 for never.
+    None for never; ``used``: when it was last shown, 0 for never. ``rate``: requests for models per second,
+    ``waiting``: how many of them may wait for their model at once; None for as many as there are.
     """
 
     name: str
@@ -34,6 +35,8 @@ class Token:
     expires: float | None
     digest: bytes = field(repr=False)
     used: float = 0.0
+    rate: int | None = None
+    waiting: int | None = None
 
     def holds(self, now: float) -> bool:
         """Whether it has not expired."""

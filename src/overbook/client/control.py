@@ -142,14 +142,26 @@ class ControlClient:
         return tuple(map(_object, _array(self._get("/api/v1/tokens"))))
 
     def create_token(
-        self, name: str, role: str, *, models: Sequence[str] = (), expires_in: float | None = None
+        self,
+        name: str,
+        role: str,
+        *,
+        models: Sequence[str] = (),
+        expires_in: float | None = None,
+        requests_per_second: int | None = None,
+        waiting: int | None = None,
     ) -> JsonObject:
-        """The new token, in `token` of the answer, which is the only one that has it. `expires_in`: seconds."""
+        """The new token, in `token` of the answer, which is the only one that has it. `expires_in`: seconds.
+
+        `requests_per_second`, `waiting` (for models): at most, at each gateway.
+        """
         body: JsonObject = {
             "name": name,
             "role": role,
             "models": list(models),
             "expiresIn": expires_in,
+            "requestsPerSecond": requests_per_second,
+            "waiting": waiting,
         }
         return _object(self._call("POST", "/api/v1/tokens", body, timeout=self._timeout))
 
@@ -172,6 +184,28 @@ class ControlClient:
         last = page.get("last")
         events = tuple(map(_object, _array(page.get("events"))))
         return EventPage(events, last if isinstance(last, int) else after)
+
+    def audit(
+        self,
+        *,
+        after: int | None = None,
+        since: str = "",
+        model: str | None = None,
+        wait: float = 0.0,
+    ) -> EventPage:
+        """Entries of the audit log: the last ones, or the first after a number, or since a time (RFC 3339)."""
+        given = {
+            "after": None if after is None else str(after),
+            "since": since or None,
+            "model": model,
+            "wait": f"{wait:g}" if wait else None,
+        }
+        query = urlencode({name: value for name, value in given.items() if value is not None})
+        answer = self._call("GET", f"/api/v1/audit?{query}", timeout=wait + self._timeout)
+        page = _object(answer)
+        last = page.get("last")
+        entries = tuple(map(_object, _array(page.get("entries"))))
+        return EventPage(entries, last if isinstance(last, int) else after or 0)
 
     def log(
         self,

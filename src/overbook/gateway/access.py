@@ -13,6 +13,7 @@ from typing import Final
 from overbook.access.roles import Role
 from overbook.access.tokens import Token, Tokens
 from overbook.gateway.snapshot.asking import Asking, asking
+from overbook.gateway.token_uses import TokenUses
 from overbook.wire import scheduler_pb2
 
 # Seconds after which an expiry is looked at anyway: clocks are set.
@@ -31,15 +32,18 @@ class Access:
         templates: Asking,
         now: Callable[[], float],
         in_force: Callable[[Asking | None], int],
+        uses: TokenUses,
         *,
         always: bool,
     ) -> None:
         self._templates = templates
         self._now = now
         self._in_force = in_force
+        self._uses = uses
         self._key = b""
         self._tokens: tuple[Token, ...] = ()
         self._known = Tokens(b"", ())
+        self._waiting: dict[str, int] = {}
         self._changed = asyncio.Event()
         self._always = always
         # When Envoy was told last, of the tokens that held then.
@@ -48,7 +52,15 @@ class Access:
 
     def who(self, header: str | None) -> Token | None:
         """Whose token the header shows, if it holds."""
-        return self._known.who(header, self._now())
+        now = self._now()
+        found = self._known.who(header, now)
+        if found is not None:
+            self._uses.note(found.name, now)
+        return found
+
+    def most_waiting(self, name: str) -> int | None:
+        """Of requests with this token; None: any number."""
+        return self._waiting.get(name)
 
     def take(self, update: scheduler_pb2.Access) -> int:
         """All that the scheduler knows. Returns the revision with which Envoy acts by it."""
@@ -56,6 +68,7 @@ class Access:
         self._key = update.key
         self._tokens = tuple(map(_token, update.tokens))
         self._known = Tokens(self._key, self._tokens)
+        self._waiting = {each.name: each.waiting for each in self._tokens if each.waiting}
         self._changed.set()
         return self._tell()
 
@@ -78,7 +91,8 @@ class Access:
         if not self.asked:
             return self._in_force(None)
         self._told = self._now()
-        return self._in_force(asking(self._templates, self._key, self._tokens, self._told))
+        notes = self._uses.path
+        return self._in_force(asking(self._templates, self._key, self._tokens, self._told, notes))
 
 
 def _token(told: scheduler_pb2.AccessToken) -> Token:
@@ -89,4 +103,6 @@ def _token(told: scheduler_pb2.AccessToken) -> Token:
         created=0.0,
         expires=told.expires if told.HasField("expires") else None,
         digest=told.digest,
+        rate=told.rate if told.HasField("rate") else None,
+        waiting=told.waiting if told.HasField("waiting") else None,
     )

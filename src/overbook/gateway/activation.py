@@ -19,6 +19,7 @@ from overbook.gateway.snapshot.names import (
     INFER_PATH,
     MISSED_HEADER,
     MODEL_HEADER,
+    TOKEN_HEADER,
     Protocol,
 )
 from overbook.gateway.verdicts import (
@@ -95,6 +96,7 @@ class ActivationService:
                     protocol=protocol,
                     suspect=suspect,
                     seconds=math.inf if seconds is None else seconds,
+                    token=headers.get(TOKEN_HEADER, ""),
                 )
             )
         self._account(verdict, model, suspect=suspect, hops=hops)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Final
 
+from overbook.access.refusals import too_many_waiting
 from overbook.gateway.agents import Agents, AgentUnreachable
 from overbook.gateway.catalogue import Catalogue, CatalogueEntry
 from overbook.gateway.errors import EnvoyUnavailable, SnapshotRejected
@@ -56,6 +58,7 @@ class Wish:
     """A request for a model. ``suspect``: it failed at a place where the model should have been.
 
     ``seconds``: for which its client waits at most. ``late``: they are over, and it waits no longer.
+    ``token``: the name of its token, where that may not have any number of them waiting.
     """
 
     model: str
@@ -63,12 +66,13 @@ class Wish:
     suspect: bool
     seconds: float
     late: bool = False
+    token: str = ""
 
 
 class Activator:
     """Answers wishes. ``timeout``: seconds for which a request waits where the model does not say otherwise.
 
-    ``now``: a monotonic clock in seconds.
+    ``most_waiting``: how many requests with a token may wait, None for any number. ``now``: a monotonic clock, seconds.
     """
 
     def __init__(
@@ -79,6 +83,7 @@ class Activator:
         router: Router,
         limits: ActivatorLimits,
         timeout: float,
+        most_waiting: Callable[[str], int | None],
         now: Callable[[], float],
     ) -> None:
         self._catalogue = catalogue
@@ -87,7 +92,9 @@ class Activator:
         self._limits = limits
         self._timeout = timeout
         self._now = now
+        self._most_waiting = most_waiting
         self._waiting: Counter[str] = Counter()
+        self._waiting_by_token: Counter[str] = Counter()
         self._calls: SharedCalls[tuple[str, str, int], ActivateReply] = SharedCalls()
         self._suspects = count(1)
         self._deadlines: set[asyncio.Timeout] = set()
@@ -113,13 +120,24 @@ class Activator:
             )
         if not wish.suspect and (ready := self._ready(wish, entry)) is not None:
             return ready
+        if (refused := self._too_many(wish)) is not None:
+            return refused
+        with _counted(self._waiting, wish.model), _counted(self._waiting_by_token, wish.token):
+            return await self._wait(wish, entry)
+
+    def _too_many(self, wish: Wish) -> Refused | None:
+        most = self._most_waiting(wish.token) if wish.token else None
+        if most is not None and self._waiting_by_token[wish.token] >= most:
+            return Refused(NotServed.TOO_MANY, too_many_waiting(wish.token, most), 1.0)
         if self._waiting[wish.model] >= self._limits.waiting_per_model:
             many = f"model {wish.model}: too many requests wait for it"
             return Refused(NotServed.OVERLOADED, many, 1.0)
         if self._waiting.total() >= self._limits.waiting:
             many = f"model {wish.model}: too many requests wait for models"
             return Refused(NotServed.OVERLOADED, many, 1.0)
-        self._waiting[wish.model] += 1
+        return None
+
+    async def _wait(self, wish: Wish, entry: CatalogueEntry) -> Verdict:
         try:
             seconds = min(wish.seconds, self._longest(entry))
             async with asyncio.timeout(seconds) as deadline:
@@ -132,10 +150,6 @@ class Activator:
             if self._ended:
                 return self._refused_by_end(wish)
             return await self._last_word(replace(wish, late=True), entry, seconds)
-        finally:
-            self._waiting[wish.model] -= 1
-            if not self._waiting[wish.model]:
-                del self._waiting[wish.model]
 
     async def _last_word(self, wish: Wish, entry: CatalogueEntry, waited: float) -> Verdict:
         """What becomes of a request whose time is over: its agent says what it waited for, if it answers at once."""
@@ -332,6 +346,18 @@ class Activator:
         there: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         there.set_result(cluster)
         return there
+
+
+@contextmanager
+def _counted(counter: Counter[str], name: str) -> Iterator[None]:
+    """Among those of this name while the block runs."""
+    counter[name] += 1
+    try:
+        yield
+    finally:
+        counter[name] -= 1
+        if not counter[name]:
+            del counter[name]
 
 
 async def _discard(future: asyncio.Future[str]) -> None:

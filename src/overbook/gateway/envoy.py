@@ -20,7 +20,7 @@ from typing import Final
 
 from overbook.gateway.admin import Admin
 from overbook.gateway.errors import GatewayStartFailed, PortInUse
-from overbook.gateway.snapshot.routes import Json
+from overbook.gateway.snapshot.route_parts import Json
 
 _log = logging.getLogger(__name__)
 
@@ -62,12 +62,13 @@ def check_port_free(host: str, port: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class EnvoySettings:
-    """Where Envoy's files are. ``program``: the binary, see `find_program`."""
+    """Where Envoy's files are. ``program``: the binary, see `find_program`. ``inherits``: descriptors."""
 
     program: Path
     folder: Path
     document: Json
     concurrency: int
+    inherits: tuple[int, ...] = ()
 
     @property
     def log_file(self) -> Path:
@@ -143,6 +144,7 @@ class EnvoyProcess:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                pass_fds=self._settings.inherits,
                 # A Ctrl-C in the terminal is for us: Envoy goes last.
                 start_new_session=True,
             )

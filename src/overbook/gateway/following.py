@@ -19,6 +19,7 @@ from overbook.gateway.access import Access
 from overbook.gateway.catalogue import Catalogue
 from overbook.gateway.errors import EnvoyUnavailable, SnapshotRejected
 from overbook.gateway.router import Router
+from overbook.gateway.token_uses import TokenUses
 from overbook.gateway.xds import Feed
 from overbook.wire import scheduler_pb2, scheduler_pb2_grpc
 from overbook.wire.in_process import connect
@@ -28,6 +29,8 @@ _log = logging.getLogger(__name__)
 _RETRY_SECONDS: Final = 0.5
 # For which Envoy is waited in one go.
 _ACK_SECONDS: Final = 10.0
+# Between two words on which tokens were used.
+_USES_SECONDS: Final = 10.0
 
 
 class _Watch(Protocol):
@@ -45,12 +48,14 @@ class Following:
         router: Router,
         feed: Feed,
         access: Access,
+        uses: TokenUses,
         *,
         target: str,
         gateway: str,
     ) -> None:
         self._catalogue = catalogue
         self._access = access
+        self._uses = uses
         self._router = router
         self._feed = feed
         self._target = target
@@ -71,10 +76,15 @@ class Following:
                 try:
                     await call.write(scheduler_pb2.WatchCatalogueRequest(gateway=self._gateway))
                     async with asyncio.TaskGroup() as group:
-                        confirming = group.create_task(self._confirm(call), name="confirm")
+                        watch = _Turns(call)
+                        telling = (
+                            group.create_task(self._confirm(watch), name="confirm"),
+                            group.create_task(self._tell_uses(watch), name="tell uses"),
+                        )
                         async for update in call:
                             self._take(update)
-                        confirming.cancel()
+                        for each in telling:
+                            each.cancel()
                 except* (grpc.aio.AioRpcError, asyncio.InvalidStateError) as errors:
                     why = _said(errors)
                     _log.info("scheduler %s: %s; keeping the last catalogue", self._target, why)
@@ -111,6 +121,26 @@ class Following:
                 _log.error("the catalogue is not in force: %s", error)
                 continue
             await watch.write(scheduler_pb2.WatchCatalogueRequest(heard=taken))
+
+    async def _tell_uses(self, watch: _Watch) -> None:
+        """Which tokens were used. What is lost with a stream is noted again when they are used again."""
+        while True:
+            await asyncio.sleep(_USES_SECONDS)
+            if used := self._uses.take():
+                message = scheduler_pb2.WatchCatalogueRequest(used=used)
+                await watch.write(message)
+
+
+class _Turns:
+    """The stream for more than one who writes."""
+
+    def __init__(self, watch: _Watch) -> None:
+        self._watch = watch
+        self._turn = asyncio.Lock()
+
+    async def write(self, message: scheduler_pb2.WatchCatalogueRequest) -> None:
+        async with self._turn:
+            await self._watch.write(message)
 
 
 def _said(errors: BaseExceptionGroup[Exception]) -> str:

@@ -41,10 +41,13 @@ from overbook.gateway.request_log import RequestLog
 from overbook.gateway.router import Router
 from overbook.gateway.scripts import read_asking, read_scripts, read_unanswered
 from overbook.gateway.snapshot import bootstrap
+from overbook.gateway.snapshot.asking import Asking
 from overbook.gateway.snapshot.clusters import Fallback
 from overbook.gateway.snapshot.edge import EdgeLimits
 from overbook.gateway.snapshot.names import PlaceCount
-from overbook.gateway.snapshot.routes import Json, Scripts, data_routes
+from overbook.gateway.snapshot.routes import Scripts, data_routes
+from overbook.gateway.token_clusters import TokenClusters
+from overbook.gateway.token_uses import TokenUses
 from overbook.gateway.usage import Usage, UsageMeter
 from overbook.gateway.xds import Feed
 from overbook.manifests.durations import LONGEST_WAIT
@@ -118,12 +121,13 @@ class GatewayPart:
         fallback, scripts = Fallback(read_unanswered()), read_scripts()
         self._own_routes = OwnRoutes(self.feed, fallback, partial(data_routes, scripts))
         self.router = Router(self.feed, fallback, self._own_routes, self.catalogue.__contains__)
-        ask, always = self._own_routes.ask, config.asks_always
-        self._access = Access(read_asking(), time.time, ask, always=always)
-        known = (self.catalogue, self.router, self.feed, self._access)
+        self._uses, now = TokenUses(), asyncio.get_running_loop().time
+        self._token_clusters = TokenClusters(self.feed, now)
+        always = config.asks_always
+        self._access = Access(read_asking(), time.time, self._ask, self._uses, always=always)
+        known = (self.catalogue, self.router, self.feed, self._access, self._uses)
         name = f"{socket.gethostname()}:{config.port}"
         self._following = Following(*known, target=config.scheduler_target, gateway=name)
-        now = asyncio.get_running_loop().time
         self._drains = DrainWatch(self.admin, now)
         # A gateway that starts again counts from zero, and so it is another one.
         process = f"{config.name}.{secrets.token_hex(4)}"
@@ -138,6 +142,7 @@ class GatewayPart:
             router=self.router,
             limits=config.limits.within(_descriptors()),
             timeout=within,
+            most_waiting=self._access.most_waiting,
             now=now,
         )
         self._by_hand = ByHand(self.catalogue, self.agents, self.router, timeout=within)
@@ -158,14 +163,11 @@ class GatewayPart:
             take_back=self.router.take_back,
         )
         self._questions = Questions(self._sockets.questions, service.check)
-        document = self._document(config, scripts, folder)
-        self.envoy = EnvoyProcess(
-            EnvoySettings(find_program(), folder, document, config.concurrency), self.admin
-        )
+        self.envoy = EnvoyProcess(self._settings(config, scripts, folder), self.admin)
         self._request_log = RequestLog(folder / REQUEST_LOG, self.admin)
 
-    def _document(self, config: GatewayConfig, scripts: Scripts, folder: Path) -> Json:
-        return bootstrap.document(
+    def _settings(self, config: GatewayConfig, scripts: Scripts, folder: Path) -> EnvoySettings:
+        document = bootstrap.document(
             host=config.host,
             port=config.port,
             sockets=self._sockets,
@@ -173,6 +175,8 @@ class GatewayPart:
             limits=config.edge.within(_descriptors()),
             request_log=str(folder / REQUEST_LOG),
         )
+        inherits = (self._uses.descriptor,)
+        return EnvoySettings(find_program(), folder, document, config.concurrency, inherits)
 
     @property
     def running(self) -> int:
@@ -252,6 +256,11 @@ class GatewayPart:
             await self.admin.close()
             await self._leaving.close()
             await server.stop(_STOP_SECONDS)
+            self._uses.close()
+
+    def _ask(self, asking: Asking | None) -> int:
+        self._token_clusters.follow(asking.waiting if asking is not None else ())
+        return self._own_routes.ask(asking)
 
     def _replicas_changed(self) -> None:
         self.agents.catalogue_changed()

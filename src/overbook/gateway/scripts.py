@@ -28,11 +28,12 @@ def read_asking() -> Asking:
         choose_rest=_script("rest_path", "tokens", "choose_cluster", "choose_rest", "asked"),
         name_grpc=_script("rest_path", "tokens", "inflate", "name_grpc", "asked_grpc"),
         size_rest=_script("rest_path", "tokens", "inflate", "size_rest", "asked_size"),
-        busy=_script("rest_path", "tokens", "asked_busy"),
+        busy=_script("rest_path", "tokens", "choose_cluster", "choose_rest", "asked_busy"),
         large=_script("rest_path", "tokens", "to_large", "asked"),
         own=_script("rest_path", "tokens", "asked_own"),
         own_path=_script("rest_path", "tokens", "to_cold", "asked_path"),
         own_path_large=_script("rest_path", "tokens", "to_large", "asked_path"),
+        whose=_script("rest_path", "tokens", "whose"),
     )
 
 

@@ -38,6 +38,7 @@ class NotServed(Enum):
     WRONG_METHOD = (405, 12, "wrong_method", True, 0.0)
     UNSCHEDULED = (503, 14, "unscheduled", True, 1.0)
     LOAD_FAILED = (503, 14, "load_failed", True, 0.0)  # its backoff is the advice
+    TOO_MANY = (429, 8, "too_many_of_token", True, 1.0)
     OVERLOADED = (503, 14, "overloaded", True, 1.0)
     DEADLINE = (503, 14, "deadline", True, 1.0)
     NO_ROOM = (503, 14, "no_room", True, 0.0)  # until a person does something

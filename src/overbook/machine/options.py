@@ -65,6 +65,27 @@ class ApiOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitOptions:
+    """How much all clients together may take of a gateway (docs/limits.md); None leaves the default.
+
+    `requests_per_second`, `connections`, `waiting` (requests for their models), `waiting_per_model`; `streams` of one
+    connection; `memory`: bytes of Envoy's heap. Seconds: `head_time` and `request_time` for a request's headers and all
+    of it, `idle_time` of a connection without one, `unread_time` of an answer that its client does not take.
+    """
+
+    requests_per_second: int | None = None
+    connections: int | None = None
+    waiting: int | None = None
+    waiting_per_model: int | None = None
+    streams: int | None = None
+    memory: int | None = None
+    head_time: int | None = None
+    request_time: int | None = None
+    idle_time: int | None = None
+    unread_time: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class UpOptions:
     """`overbook up`: every part on this machine. Memory in bytes, times in seconds; None leaves the default.
 
@@ -86,6 +107,7 @@ class UpOptions:
     silence_limit: float = SILENCE_LIMIT
     server_log_size: int = SERVER_LOG_SIZE
     artifacts: ArtifactOptions = ArtifactOptions()
+    limits: LimitOptions = LimitOptions()
     api: ApiOptions = ApiOptions()
 
 
@@ -170,3 +192,4 @@ class ServeGatewayOptions:
     grace: float = GRACE
     insecure: bool = False
     metrics: MetricsOptions = MetricsOptions()
+    limits: LimitOptions = LimitOptions()

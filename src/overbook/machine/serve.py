@@ -21,6 +21,7 @@ from overbook.machine.access import asks_always
 from overbook.machine.artifacts import opened
 from overbook.machine.banner import agent_lines, gateway_lines, scheduler_lines
 from overbook.machine.folders import ENVIRONMENTS, StateUnusable, owned, run_dir
+from overbook.machine.limits import activator_limits, edge_limits
 from overbook.machine.metrics_page import MetricsPageFailed
 from overbook.machine.offers import attached_offer, installed_offer
 from overbook.machine.options import (
@@ -130,6 +131,8 @@ def run_gateway(options: ServeGatewayOptions) -> int:
             host=options.host,
             port=options.port,
             activation_timeout=options.activation_timeout,
+            limits=activator_limits(options.limits),
+            edge=edge_limits(options.limits),
             asks_always=asks_always(options.host, insecure=options.insecure),
         )
         return GatewayPart(config)

@@ -27,6 +27,7 @@ from overbook.machine.agents import AgentSettings, AgentSupervisor
 from overbook.machine.banner import dialled, up_lines
 from overbook.machine.first_server import FIRST_SERVER, said
 from overbook.machine.folders import ENVIRONMENTS, StateUnusable, owned, run_dir, socket_target
+from overbook.machine.limits import activator_limits, edge_limits
 from overbook.machine.options import UpOptions
 from overbook.machine.progress import StderrProgress
 from overbook.machine.readiness import Readiness
@@ -104,6 +105,21 @@ class _Up:
             finally:
                 await self._stop_all()
 
+    def _gateway_config(self, target: str) -> GatewayConfig:
+        """``target``: the scheduler's."""
+        options = self._options
+        return GatewayConfig(
+            state_dir=options.state_dir,
+            run_dir=self._run_dir,
+            scheduler_target=target,
+            host=options.host,
+            port=options.port,
+            activation_timeout=options.activation_timeout,
+            limits=activator_limits(options.limits),
+            edge=edge_limits(options.limits),
+            asks_always=self._asks_always,
+        )
+
     async def _start(self) -> None:
         options = self._options
         target = socket_target(self._run_dir, "scheduler")
@@ -125,17 +141,7 @@ class _Up:
         await self._until_stopped(scheduler.serving.wait())
         if self._stop.asked.is_set():
             return
-        self._gateway = gateway = GatewayPart(
-            GatewayConfig(
-                state_dir=options.state_dir,
-                run_dir=self._run_dir,
-                scheduler_target=target,
-                host=options.host,
-                port=options.port,
-                activation_timeout=options.activation_timeout,
-                asks_always=self._asks_always,
-            )
-        )
+        self._gateway = gateway = GatewayPart(self._gateway_config(target))
         self._begin("gateway", gateway.run())
         await self._until_stopped(gateway.serving.wait())
         if self._stop.asked.is_set():

@@ -172,6 +172,16 @@ VERDICTS = Counter(
     ("verdict",),
     registry=REGISTRY,
 )
+AUDIT_ENTRIES = Counter(
+    "overbook_audit_entries",
+    "Entries that were written to the audit log of the control API.",
+    registry=REGISTRY,
+)
+AUDIT_LOST = Counter(
+    "overbook_audit_lost_entries",
+    "Entries of the audit log that could not be written, as on a full disk.",
+    registry=REGISTRY,
+)
 SERVER_METRICS_UP = Gauge(
     "overbook_server_metrics_up",
     "Whether the inference server's own metrics could be read for this page.",

@@ -113,6 +113,11 @@ class Actor:
         self.events.stop_waiting()
         self.logs.stop_waiting()
 
+    def tell_trouble(self, text: str) -> None:
+        """An event of what goes wrong in the scheduler itself, and changes nothing."""
+        note = Note("AuditLost", "Scheduler", "audit", text, warning=True)
+        self._event(note, self.now())
+
     def now(self) -> float:
         """Unix seconds, strictly increasing, so that times order what happened."""
         self._last_time = max(self._clock(), self._last_time + 1e-6)

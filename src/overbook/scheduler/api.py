@@ -32,6 +32,9 @@ from overbook.scheduler.answers import (
     json_response,
 )
 from overbook.scheduler.apply import FAILED, SKIPPED, Result, apply
+from overbook.scheduler.audit.calls import Call, Change, Noted
+from overbook.scheduler.audit.log import AuditLog
+from overbook.scheduler.audit_api import audit_log
 from overbook.scheduler.displaced import losses
 from overbook.scheduler.errors import (
     Conflict,
@@ -39,7 +42,7 @@ from overbook.scheduler.errors import (
     Unavailable,
 )
 from overbook.scheduler.events import Event
-from overbook.scheduler.manifests_in import set_pin
+from overbook.scheduler.manifests_in import UNCHANGED, set_pin
 from overbook.scheduler.refusals import answer_errors
 from overbook.scheduler.request_bodies import ApplyBody, TimeoutBody
 from overbook.scheduler.secrets_api import secrets, with_body
@@ -84,7 +87,7 @@ class _Api(FastAPI):
         return described
 
 
-def create_app(actor: Actor, surveyor: Surveyor, ready: ReadyCheck) -> FastAPI:
+def create_app(actor: Actor, surveyor: Surveyor, ready: ReadyCheck, audit: AuditLog) -> FastAPI:
     """The application; ``ready`` is asked on every `/readyz`."""
     app = _Api(
         title="Overbook control API",
@@ -100,6 +103,7 @@ def create_app(actor: Actor, surveyor: Surveyor, ready: ReadyCheck) -> FastAPI:
     app.include_router(secrets(actor, surveyor))
     app.include_router(tokens(actor))
     app.include_router(_events(actor))
+    app.include_router(audit_log(audit))
     app.include_router(_health(ready))
 
     @app.get("/docs", include_in_schema=False)
@@ -117,12 +121,13 @@ def _documents(actor: Actor, surveyor: Surveyor) -> APIRouter:
     router = APIRouter(prefix="/api/v1", tags=["manifests"])
 
     @router.post("/apply", response_model=bodies.ApplyAnswer, responses=errors(503))
-    async def apply_documents(body: ApplyBody) -> Response:
+    async def apply_documents(body: ApplyBody, call: Noted) -> Response:
         """Each document is registered, or changes what was. All that succeed are durable when this answers.
 
         Requests that come after the answer find it so; `warnings` name gateways and agents that do not act on it yet.
         """
         results = await apply(actor, surveyor, cast("list[Json]", body.documents))
+        _note(call, results)
         names = [
             each.name
             for each in results
@@ -141,6 +146,15 @@ def _documents(actor: Actor, surveyor: Surveyor) -> APIRouter:
         return _results(await apply(actor, surveyor, documents, dry_run=True), [])
 
     return router
+
+
+def _note(call: Call, results: Sequence[Result]) -> None:
+    for each in results:
+        if each.action == UNCHANGED:
+            call.unchanged += 1
+        else:
+            after = each.before if each.action == FAILED else each.generation or None
+            call.changes.append(Change(each.kind, each.name, each.before, after, each.action))
 
 
 def _results(results: Sequence[Result], warnings: list[str]) -> Response:
@@ -191,16 +205,18 @@ def _models(actor: Actor, surveyor: Surveyor) -> APIRouter:
         return answered(status.model_description(model, state.seats.replicas, verdict, events))
 
     @router.delete("/{name}", responses=errors(404, 503))
-    async def delete_model(name: str) -> bodies.DoneAnswer:
+    async def delete_model(name: str, call: Noted) -> bodies.DoneAnswer:
         """The Model drains and goes; its name is free when it is not listed any more.
 
         Requests that come after the answer are not served by it; `warnings` name gateways that may not know yet.
         """
 
-        async def remove(state: State, now: float) -> None:
+        async def remove(state: State, now: float) -> int:
+            before = state.model(name).generation
             state.remove_model(name)
+            return before
 
-        await actor.submit(remove)
+        call.changes.append(Change("Model", name, await actor.submit(remove)))
         return {"warnings": await actor.unheard()}
 
     _model_commands(actor, surveyor, router)
@@ -238,17 +254,17 @@ def _model_commands(actor: Actor, surveyor: Surveyor, router: APIRouter) -> None
         return {"warnings": []}
 
     @router.post("/{name}/pin", responses=errors(404, 409, 503))
-    async def pin(name: str) -> bodies.DoneAnswer:
+    async def pin(name: str, call: Noted) -> bodies.DoneAnswer:
         """The Model is not evicted from now on, until `unpin`, or a manifest that says `pinned`.
 
         `warnings` name the models that this leaves without room.
         """
-        return await _pin(actor, name, True)
+        return await _pin(actor, name, True, call)
 
     @router.post("/{name}/unpin", responses=errors(404, 409, 503))
-    async def unpin(name: str) -> bodies.DoneAnswer:
+    async def unpin(name: str, call: Noted) -> bodies.DoneAnswer:
         """The Model may be evicted again."""
-        return await _pin(actor, name, False)
+        return await _pin(actor, name, False, call)
 
 
 async def _looked_again(actor: Actor, surveyor: Surveyor, name: str, timeout: float) -> float:
@@ -263,11 +279,13 @@ async def _looked_again(actor: Actor, surveyor: Surveyor, name: str, timeout: fl
     return max(1.0, end - clock())
 
 
-async def _pin(actor: Actor, name: str, pinned: bool) -> bodies.DoneAnswer:
-    async def change(state: State, now: float) -> None:
+async def _pin(actor: Actor, name: str, pinned: bool, call: Call) -> bodies.DoneAnswer:
+    async def change(state: State, now: float) -> tuple[int, int]:
+        before = state.model(name).generation
         set_pin(state, name, pinned)
+        return before, state.model(name).generation
 
-    await actor.submit(change)
+    call.changes.append(Change("Model", name, *await actor.submit(change)))
     seats = actor.state.seats
     model = seats.models.get(name)
     replicas = () if model is None else model.assigned
@@ -309,19 +327,21 @@ def _servers(actor: Actor) -> APIRouter:
         return answered(status.server_description(server, replicas, events))
 
     @router.delete("/{name}", responses=errors(404, 503))
-    async def delete_server(name: str) -> bodies.DoneAnswer:
+    async def delete_server(name: str, call: Noted) -> bodies.DoneAnswer:
         """The Server goes, and its models look for another place at once.
 
         `warnings` name the models that lose their place, and those that find no other.
         """
 
-        async def remove(state: State, now: float) -> list[str]:
+        async def remove(state: State, now: float) -> tuple[int, list[str]]:
+            before = state.server(name).generation
             displaced = state.remove_server(name)
             for _ in state.bites(_BITE):
                 await asyncio.sleep(0)
-            return losses(state, name, displaced)
+            return before, losses(state, name, displaced)
 
-        warnings = await actor.submit(remove)
+        before, warnings = await actor.submit(remove)
+        call.changes.append(Change("Server", name, before))
         return {"warnings": [*warnings, *await actor.unheard()]}
 
     return router

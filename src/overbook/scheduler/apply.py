@@ -23,7 +23,6 @@ from overbook.scheduler.errors import Conflict, Invalid
 from overbook.scheduler.manifests_in import (
     NOT_LOOKED,
     Action,
-    Applied,
     apply_model,
     apply_server,
     checked_server,
@@ -48,7 +47,9 @@ Told: TypeAlias = Action | Literal["failed", "skipped", "valid"]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One document's answer. ``error`` without ``failed``: it is registered, but it is not placed."""
+    """One document's answer. ``error`` without ``failed``: it is registered, but it is not placed. ``before``: its
+    generation until now, None for none.
+    """
 
     kind: str
     name: str
@@ -56,6 +57,7 @@ class Result:
     action: Told
     error: str | None
     warnings: tuple[str, ...] = ()
+    before: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +202,7 @@ async def _apply_all(
 
 def _apply_one(actor: Actor, state: State, each: _Checked) -> Result:
     manifest, warnings = each.manifest, each.warnings
+    before = _generation(state, manifest)
     try:
         if isinstance(manifest, ModelManifest):
             if each.gone:
@@ -208,8 +211,17 @@ def _apply_one(actor: Actor, state: State, each: _Checked) -> Result:
         else:
             applied = apply_server(state, manifest, actor.defaults, actor.now())
     except (Invalid, Conflict) as error:
-        return Result(manifest.kind, manifest.name, 0, FAILED, str(error), each.warnings)
-    return _result(manifest, applied, warnings)
+        return Result(manifest.kind, manifest.name, 0, FAILED, str(error), each.warnings, before)
+    told = (*warnings, *applied.warnings)
+    return Result(
+        manifest.kind, manifest.name, applied.generation, applied.action, None, told, before
+    )
+
+
+def _generation(state: State, manifest: Manifest) -> int | None:
+    kept = state.seats.models if isinstance(manifest, ModelManifest) else state.seats.servers
+    found = kept.get(manifest.name)
+    return None if found is None else found.generation
 
 
 def _served_on(state: State, manifest: ModelManifest, gone: str) -> str:
@@ -217,11 +229,6 @@ def _served_on(state: State, manifest: ModelManifest, gone: str) -> str:
     if not is_known(state, manifest):
         raise Invalid(gone)
     return f"{manifest.name}: {gone}; what was fetched of it is served as before"
-
-
-def _result(manifest: Manifest, applied: Applied, warnings: tuple[str, ...]) -> Result:
-    told = (*warnings, *applied.warnings)
-    return Result(manifest.kind, manifest.name, applied.generation, applied.action, None, told)
 
 
 def _with_placement(state: State, result: Result) -> Result:

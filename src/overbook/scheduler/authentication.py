@@ -1,4 +1,4 @@
-"""Asks callers of the control API for a token, once there is one. ASGI middleware.
+"""Asks callers of the control API for a token, once there is one, and notes who they are. ASGI middleware.
 
 What a role may is `overbook.access.roles`'s to say. It is asked here, of every path, and never by those who answer.
 """
@@ -18,6 +18,7 @@ from overbook.access.tokens import Token
 from overbook.scheduler import tokens_in
 from overbook.scheduler.actor import Operation
 from overbook.scheduler.answers import refusal
+from overbook.scheduler.audit.calls import call_of
 from overbook.scheduler.errors import SchedulerError
 from overbook.scheduler.known_tokens import KnownTokens
 from overbook.scheduler.state import State
@@ -39,14 +40,13 @@ class TokenHolder(Protocol):
 
 
 class Authentication:
-    """Who gets through is named in the scope, as ``token``."""
-
     def __init__(self, app: ASGIApp, actor: TokenHolder) -> None:
         self._app: Final = app
         self._actor = actor
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan" or not self._actor.tokens.asked:
+            call_of(scope).who = "anyone"
             await self._app(scope, receive, send)
             return
         if scope["type"] != "http":
@@ -62,11 +62,13 @@ class Authentication:
         found = self._actor.tokens.who(", ".join(shown))
         if found is None:
             await _unknown()(scope, receive, send)
-        elif not may(found.role, role):
+            return
+        call = call_of(scope)
+        call.who, call.token, call.role = "token", found.name, found.role.value
+        if not may(found.role, role):
             await refusal(too_low(found.name, found.role, role), 403)(scope, receive, send)
         else:
             await self._note(found)
-            scope["token"] = found.name
             await self._app(scope, receive, send)
 
     async def _note(self, token: Token) -> None:

@@ -110,7 +110,7 @@ class DoneAnswer(TypedDict):
 
 
 class EventObject(TypedDict):
-    """Something that happened to a Model or a Server."""
+    """Something that happened to a Model or a Server, or in the scheduler."""
 
     seq: Annotated[
         int, Field(description="Its number. They begin at 1 whenever the scheduler starts.")
@@ -121,8 +121,10 @@ class EventObject(TypedDict):
         Field(description="`Warning` when somebody should look at it."),
     ]
     reason: Annotated[str, Field(description="What happened, in one word, such as `ModelEvicted`.")]
-    kind: Annotated[str, Field(description="Whom it is about: `Model` or `Server`.")]
-    name: Annotated[str, Field(description="The name of that Model or Server.")]
+    kind: Annotated[str, Field(description="Whom it is about: `Model`, `Server` or `Scheduler`.")]
+    name: Annotated[
+        str, Field(description="The name of that Model or Server; of the scheduler, its part.")
+    ]
     replica: Annotated[
         str,
         Field(description="The server replica, such as `mlserver/0`; empty when it is about none."),

@@ -15,6 +15,9 @@ from overbook.scheduler import messages
 from overbook.scheduler.token_key import TokenKey
 from overbook.wire import scheduler_pb2 as pb
 
+# No name that people can give a token.
+ITSELF: Final = "overbook itself"
+
 
 class KnownTokens:
     """``own``: of who runs this scheduler and asks its control API; it is kept nowhere. ``always``: tokens are asked
@@ -48,7 +51,7 @@ class KnownTokens:
         self._all = tuple(sorted(tokens, key=lambda each: each.name))
         # Its use is no news.
         itself = Token(
-            "overbook", Role.OPERATOR, (), 0.0, None, digest(self._key, self._own), used=math.inf
+            ITSELF, Role.OPERATOR, (), 0.0, None, digest(self._key, self._own), used=math.inf
         )
         self._by_text = Tokens(self._key, (*self._all, itself))
 

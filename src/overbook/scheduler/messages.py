@@ -99,6 +99,8 @@ def access(tokens: Iterable[Token], key: bytes, *, asked: bool) -> pb.Access:
                 models=each.models,
                 expires=each.expires,
                 digest=each.digest,
+                rate=each.rate,
+                waiting=each.waiting,
             )
             for each in tokens
         ],

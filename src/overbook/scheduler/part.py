@@ -22,6 +22,8 @@ from overbook.manifests.problems import shown
 from overbook.placement import Provider
 from overbook.scheduler.actor import Actor
 from overbook.scheduler.api import ReadyCheck, create_app
+from overbook.scheduler.audit.audited import Audited
+from overbook.scheduler.audit.log import AuditLog
 from overbook.scheduler.authentication import Authentication
 from overbook.scheduler.calls import Calls
 from overbook.scheduler.errors import Invalid, NoToken, PortInUse, SchedulerError
@@ -142,6 +144,7 @@ class SchedulerPart:
         tokens = KnownTokens(key, self.own_token, time.time, always=config.asks_always)
         events = EventRing(config.limits.waiting)
         actor = Actor(store, vault, tokens, config.defaults, time.time, config.providers, events)
+        audit = AuditLog(config.state_dir / "audit", actor.tell_trouble)
         try:
             await actor.load()
             if not tokens.manageable:
@@ -150,11 +153,18 @@ class SchedulerPart:
                 host, port = api_socket.getsockname()[:2]
                 self.api_url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
                 surveyor = Surveyor(actor, config.look)
-                app = create_app(actor, surveyor, lambda: self._missing())
+                app = create_app(actor, surveyor, lambda: self._missing(), audit)
                 asking = partial(Authentication, actor=actor)
-                calls = Calls(guarded(app, _guards(config), asking), actor.stop_waiting)
+                audited = Audited(guarded(app, _guards(config), asking), audit, time.time)
+
+                def stop_waiting() -> None:
+                    actor.stop_waiting()
+                    audit.stop_waiting()
+
+                calls = Calls(audited, stop_waiting)
                 # The inner one ends first: sessions must end while the actor still listens.
                 async with (
+                    audit.running(),
                     _running(actor, surveyor, _ApiServer(calls, config.limits), api_socket),
                     _serving_agents(actor, config.listen) as self.grpc_target,
                 ):
@@ -231,6 +241,8 @@ class _ApiServer(uvicorn.Server):
                 log_level="warning",
                 access_log=False,
                 server_header=False,
+                # Who connects from this machine could say that it is another, and the audit log would have that.
+                proxy_headers=False,
                 ws="none",
                 timeout_graceful_shutdown=1,
             )

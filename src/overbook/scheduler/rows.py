@@ -79,6 +79,8 @@ def _token_row(token: Token) -> TokenRow:
         created=token.created,
         expires=token.expires,
         used=token.used,
+        rate=token.rate,
+        waiting=token.waiting,
     )
 
 
@@ -91,6 +93,8 @@ def token_of(row: TokenRow) -> Token:
         expires=row.expires,
         digest=row.digest,
         used=row.used,
+        rate=row.rate,
+        waiting=row.waiting,
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Final, TypeAlias
 
 import grpc
@@ -11,14 +12,16 @@ import grpc.aio
 
 from overbook.manifests.plain_text import plain_text
 from overbook.placement import ReplicaId
-from overbook.scheduler import agents_in, messages
+from overbook.scheduler import agents_in, messages, tokens_in
 from overbook.scheduler.actor import Actor
-from overbook.scheduler.errors import Conflict, StoreError, Unavailable
+from overbook.scheduler.errors import Conflict, SchedulerError, StoreError, Unavailable
 from overbook.scheduler.links import Link, Outcome
 from overbook.scheduler.state import State
 from overbook.scheduler.watchers import CatalogueWatch
 from overbook.wire import scheduler_pb2 as pb
 from overbook.wire import scheduler_pb2_grpc
+
+_LOG: Final = logging.getLogger(__name__)
 
 # Changes that come together go together.
 COALESCE_SECONDS: Final = 0.02
@@ -241,6 +244,18 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
     async def _hear(self, watch: CatalogueWatch, context: _Catalogue) -> None:
         while isinstance(message := await context.read(), pb.WatchCatalogueRequest):
             self._actor.hearing.heard(watch, message.heard)
+            if message.used:
+                await self._note_uses(dict(message.used))
+
+    async def _note_uses(self, used: Mapping[str, float]) -> None:
+        async def note(state: State, now: float) -> None:
+            for name, at in used.items():
+                tokens_in.note_use(state, name, min(at, now))
+
+        try:
+            await self._actor.submit(note)
+        except SchedulerError as error:
+            _LOG.warning("the use of %d tokens was not noted: %s", len(used), error)
 
     async def _tell(self, watch: CatalogueWatch, context: _Catalogue) -> None:
         now = asyncio.get_running_loop().time

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from overbook.scheduler.errors import StoreError
 
-SCHEMA_VERSION: Final = 5
+SCHEMA_VERSION: Final = 7
 
 _SECRETS: Final = """CREATE TABLE secrets (
         name TEXT PRIMARY KEY, sealed BLOB NOT NULL, updated REAL NOT NULL
@@ -24,6 +24,8 @@ _TOKENS: Final = """CREATE TABLE tokens (
         name TEXT PRIMARY KEY, digest BLOB NOT NULL, role TEXT NOT NULL, models TEXT NOT NULL,
         created REAL NOT NULL, expires REAL, used REAL NOT NULL
     ) WITHOUT ROWID"""
+_TOKEN_RATE: Final = "ALTER TABLE tokens ADD COLUMN rate INTEGER"
+_TOKEN_WAITING: Final = "ALTER TABLE tokens ADD COLUMN waiting INTEGER"
 _SCHEMA: Final = (
     """CREATE TABLE servers (
         name TEXT PRIMARY KEY, api_version TEXT NOT NULL, generation INTEGER NOT NULL,
@@ -43,6 +45,8 @@ _SCHEMA: Final = (
     ) WITHOUT ROWID""",
     _SECRETS,
     _TOKENS,
+    _TOKEN_RATE,
+    _TOKEN_WAITING,
 )
 # What brings a file from one version to the next.
 _UPGRADES: Final = {
@@ -50,6 +54,8 @@ _UPGRADES: Final = {
     2: "ALTER TABLE models ADD COLUMN called TEXT NOT NULL DEFAULT ''",
     3: _SECRETS,
     4: _TOKENS,
+    5: _TOKEN_RATE,
+    6: _TOKEN_WAITING,
 }
 
 
@@ -111,6 +117,8 @@ class TokenRow(NamedTuple):
     created: float
     expires: float | None
     used: float
+    rate: int | None = None
+    waiting: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +223,7 @@ class Store:
                     "DELETE FROM tokens WHERE name=?", [(name,) for name in batch.gone_tokens]
                 )
                 self._many("REPLACE INTO secrets VALUES (?,?,?)", batch.secrets)
-                self._many("REPLACE INTO tokens VALUES (?,?,?,?,?,?,?)", batch.tokens)
+                self._many("REPLACE INTO tokens VALUES (?,?,?,?,?,?,?,?,?)", batch.tokens)
                 self._many("REPLACE INTO servers VALUES (?,?,?,?,?,?,?)", batch.servers)
                 self._many("REPLACE INTO models VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)", batch.models)
                 self._many("INSERT INTO seats VALUES (?,?,?,?)", batch.seats)

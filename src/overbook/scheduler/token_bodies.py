@@ -27,6 +27,19 @@ class TokenBody(BaseModel):
         float | None,
         Field(alias="expiresIn", description="Seconds after which it is void; null: never."),
     ] = None
+    requests_per_second: Annotated[
+        int | None,
+        Field(
+            alias="requestsPerSecond",
+            description="Requests for models that it may make at each gateway; null: any number.",
+        ),
+    ] = None
+    waiting: Annotated[
+        int | None,
+        Field(
+            description="Requests that may wait for their models at once, at each gateway; null: any number."
+        ),
+    ] = None
 
 
 class TokenObject(TypedDict):
@@ -37,9 +50,16 @@ class TokenObject(TypedDict):
     models: Annotated[list[str], Field(description="Patterns; empty: all models.")]
     created: Annotated[Moment, Field(description="When it was made.")]
     expires: Annotated[Moment | None, Field(description="From when on it is void; null: never.")]
+    requestsPerSecond: Annotated[
+        int | None, Field(description="For models, at each gateway; null: any number.")
+    ]
+    waiting: Annotated[
+        int | None,
+        Field(description="That may wait for models at once, at each gateway; null: any number."),
+    ]
     lastUsed: Annotated[
         Moment | None,
-        Field(description="By the control API, to the minute; use of models is not counted."),
+        Field(description="To the minute or so, by the control API or for a model; null: never."),
     ]
 
 

@@ -13,6 +13,7 @@ from overbook.access.tokens import Token
 from overbook.scheduler import bodies, token_bodies, tokens_in
 from overbook.scheduler.actor import Actor
 from overbook.scheduler.answers import answered, errors
+from overbook.scheduler.audit.calls import Change, Noted
 from overbook.scheduler.state import State
 from overbook.scheduler.status import moment
 from overbook.scheduler.tokens_in import Wanted
@@ -35,9 +36,14 @@ def tokens(actor: Actor) -> APIRouter:
         status_code=201,
         responses=errors(400, 409, 413, 503),
     )
-    async def create_token(body: token_bodies.TokenBody) -> Response:
+    async def create_token(body: token_bodies.TokenBody, call: Noted) -> Response:
         """A token is made. It is shown in this answer and never again; gateways that are connected know it."""
-        wanted = Wanted(body.name, Role(body.role), tuple(body.models), body.expires_in)
+        call.changes.append(Change("Token", body.name))
+        wanted = Wanted(
+            *(body.name, Role(body.role), tuple(body.models), body.expires_in),
+            rate=body.requests_per_second,
+            waiting=body.waiting,
+        )
         text = mint()
         token = await actor.add_token(wanted, text)
         _LOG.info("token %s was made, with the role %s", token.name, token.role)
@@ -70,4 +76,6 @@ def _object(token: Token) -> token_bodies.TokenObject:
         "created": moment(token.created),
         "expires": None if token.expires is None else moment(token.expires),
         "lastUsed": moment(token.used) if token.used else None,
+        "requestsPerSecond": token.rate,
+        "waiting": token.waiting,
     }

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from overbook.access import patterns
-from overbook.access.roles import Role
+from overbook.access.roles import Role, may
 from overbook.access.tokens import Token
 from overbook.manifests.problems import shown
 from overbook.scheduler.errors import Conflict, Invalid, NotFound
@@ -22,6 +22,8 @@ from overbook.scheduler.state import State
 MOST: Final = 10_000
 # Characters of all patterns together, which go to gateways in one message.
 MOST_OF_PATTERNS: Final = 500_000
+# Per second, or that wait at once.
+MOST_REQUESTS: Final = 1_000_000
 # Seconds between two notes of a token's use.
 _NOTED: Final = 60.0
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?", re.ASCII)
@@ -29,12 +31,14 @@ _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A token that somebody asks for. ``lifetime``: seconds, None for no end."""
+    """A token that somebody asks for. ``lifetime``: seconds, None for no end. The last two as in `Token`."""
 
     name: str
     role: Role
     models: tuple[str, ...] = ()
     lifetime: float | None = None
+    rate: int | None = None
+    waiting: int | None = None
 
 
 def check(wanted: Wanted) -> None:
@@ -55,6 +59,16 @@ def check(wanted: Wanted) -> None:
             raise Invalid(f"models: {shown(each)}: {why}")
     if wanted.lifetime is not None and not (math.isfinite(wanted.lifetime) and wanted.lifetime > 0):
         raise Invalid(f"expiresIn: {wanted.lifetime:g}; expected seconds, more than 0")
+    for field, value in (("requestsPerSecond", wanted.rate), ("waiting", wanted.waiting)):
+        if value is None:
+            continue
+        if not may(wanted.role, Role.INFER):
+            raise Invalid(
+                f"{field}: is about requests for models, and a token with the role {wanted.role} may make none; "
+                "leave it away, or choose another role"
+            )
+        if not 1 <= value <= MOST_REQUESTS:
+            raise Invalid(f"{field}: {value}; expected a number from 1 to {MOST_REQUESTS}")
 
 
 def add(state: State, wanted: Wanted, digest: bytes, now: float) -> Token:
@@ -79,7 +93,11 @@ def add(state: State, wanted: Wanted, digest: bytes, now: float) -> Token:
             "`overbook token create NAME --role admin`, without --expires"
         )
     expires = None if wanted.lifetime is None else now + wanted.lifetime
-    token = Token(wanted.name, wanted.role, wanted.models, now, expires, digest)
+    token = Token(
+        *(wanted.name, wanted.role, wanted.models, now, expires, digest),
+        rate=wanted.rate,
+        waiting=wanted.waiting,
+    )
     state.tokens[token.name] = token
     state.seats.changes.tokens.add(token.name)
     state.seats.changes.gone_tokens.discard(token.name)

@@ -55,6 +55,7 @@ def test_no_call_of_the_api_is_closed_by_mistake_or_open() -> None:
     assert admins == {
         ("PUT", "/api/v1/secrets/{name}"),
         ("DELETE", "/api/v1/secrets/{name}"),
+        ("GET", "/api/v1/audit"),
         ("GET", "/api/v1/tokens"),
         ("POST", "/api/v1/tokens"),
         ("DELETE", "/api/v1/tokens/{name}"),

@@ -33,6 +33,8 @@ def test_create_prints_the_token_alone_where_a_script_reads_it(
                 "role": "infer",
                 "models": ["team-a-*", "shared"],
                 "expiresIn": 30 * 86400.0,
+                "requestsPerSecond": None,
+                "waiting": None,
             },
         )
     ]
@@ -53,6 +55,27 @@ def test_create_says_why_not(overbook: Overbook, fake: FakeOverbook) -> None:
         )
     assert overbook("token", "create", "web").exit_code == 2
     assert overbook("token", "create", "web", "--role", "king").exit_code == 2
+
+
+def test_limits_are_sent_and_listed(overbook: Overbook, fake: FakeOverbook) -> None:
+    limits = ("--requests-per-second", "50", "--waiting", "10")
+    assert overbook("token", "create", "web", "--role", "infer", *limits).exit_code == 0
+    body = fake.requests[-1][2]
+    assert isinstance(body, dict)
+    assert (body["requestsPerSecond"], body["waiting"]) == (50, 10)
+    fake.objects["tokens"] = {
+        "web": {**token("web", "infer"), "requestsPerSecond": 50, "waiting": 10},
+        "few": {**token("few", "infer"), "waiting": 1},
+        "all": token("all", "infer"),
+    }
+    head, web, few, every = overbook("token", "list").output.splitlines()
+    assert "LIMITS" in head
+    assert "50/s, 10 waiting" in web
+    assert "1 waiting" in few
+    assert every.split()[3] == "-"
+    for wrong in ("0", "-1", "x", "1.5"):
+        refused = overbook("token", "create", "x", "--role", "infer", "--waiting", wrong)
+        assert refused.exit_code == 2
 
 
 def test_list_in_each_form(overbook: Overbook, fake: FakeOverbook) -> None:

@@ -156,6 +156,30 @@ def verdict(name: str) -> JsonObject:
     }
 
 
+def audited(seq: int, name: str, **fields: Json) -> JsonObject:
+    """What somebody did to a model, as `GET /audit` gives it."""
+    return {
+        "seq": seq,
+        "time": "2026-01-02T03:04:05.678Z",
+        "request": "0123456789ab",
+        "who": "token",
+        "token": "me",
+        "role": "admin",
+        "address": "local",
+        "call": f"DELETE /api/v1/models/{name}",
+        "verb": "delete",
+        "status": 200,
+        "unchanged": 0,
+        "kind": "Model",
+        "name": name,
+        "before": 3,
+        "after": None,
+        "outcome": "done",
+        "lost": 0,
+        **fields,
+    }
+
+
 def token(
     name: str, role: str, *models: str, expires: str | None = None, used: str | None = None
 ) -> JsonObject:
@@ -166,6 +190,8 @@ def token(
         "models": [*models],
         "created": "2026-01-02T03:04:05Z",
         "expires": expires,
+        "requestsPerSecond": None,
+        "waiting": None,
         "lastUsed": used,
     }
 
@@ -174,7 +200,7 @@ class FakeOverbook:
     """What the handler serves and what it was asked. Set fields before the calls that need them.
 
     ``verdict``: of every model; ``registered``: on replica 0 of every server. ``faults``: where an answer was not as
-    described, but for those in ``raw``.
+    described, but for those in ``raw``. ``page``: entries of the audit log in one answer.
     """
 
     def __init__(self) -> None:
@@ -186,6 +212,8 @@ class FakeOverbook:
             "tokens": {},
         }
         self.events: list[JsonObject] = []
+        self.audited: list[JsonObject] = []
+        self.page = 1000
         self.verdict: JsonObject = verdict("iris")
         self.registered: list[Json] = []
         self.faults: list[str] = []
@@ -220,6 +248,8 @@ class FakeOverbook:
                 return 200, {"results": self._apply(body), "warnings": [*self.warnings]}
             case ("GET", ["events"]):
                 return 200, self._events(parse_qs(parts.query))
+            case ("GET", ["audit"]):
+                return 200, self._audited(parse_qs(parts.query))
             case ("POST", ["tokens"]):
                 return self._create(body)
             case ("GET", [plural]):
@@ -320,6 +350,16 @@ class FakeOverbook:
             found = [each for each in found if each["name"] == query["model"][0]]
         last = max([after, *(each["seq"] for each in self.events if isinstance(each["seq"], int))])
         return {"events": list(found), "last": last}
+
+    def _audited(self, query: dict[str, list[str]]) -> Json:
+        """As the API does it, but for the time, of which all are."""
+        after = int(query.get("after", ["0"])[0])
+        found = [each for each in self.audited if int(str(each["seq"])) > after]
+        if "model" in query:
+            found = [each for each in found if each["name"] == query["model"][0]]
+        paged = "after" in query or "since" in query
+        found = found[: self.page] if paged else found[-self.page :]
+        return {"entries": list(found), "last": found[-1]["seq"] if found else after}
 
     def _metadata(self, name: str) -> tuple[int, Json]:
         if name not in self.objects["models"]:

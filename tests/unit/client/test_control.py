@@ -13,6 +13,7 @@ from overbook.client.errors import BadUrl, ClientError, NotFound, NotRunning, Re
 from overbook.client.http import Reply
 from tests.unit.client.fake_overbook import (
     FakeOverbook,
+    audited,
     event,
     model,
     running,
@@ -82,6 +83,17 @@ def test_events_after_and_of_one_model(fake: FakeOverbook, client: ControlClient
     assert fake.requests[-1][1] == "/api/v1/events?after=3&wait=0.5"
 
 
+def test_the_audit_log_is_asked_for_in_parts(fake: FakeOverbook, client: ControlClient) -> None:
+    fake.audited = [audited(1, "iris"), audited(2, "wine")]
+    assert client.audit().events == tuple(fake.audited)
+    page = client.audit(after=1, since="2026-11-30T20:15:00+00:00", model="wine", wait=0.5)
+    assert (page.events, page.last) == ((audited(2, "wine"),), 2)
+    assert fake.requests[-1][1] == (
+        "/api/v1/audit?after=1&since=2026-11-30T20%3A15%3A00%2B00%3A00&model=wine&wait=0.5"
+    )
+    assert client.audit(after=2).last == 2
+
+
 def test_every_field_that_is_read_is_described(
     fake: FakeOverbook, client: ControlClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,6 +105,7 @@ def test_every_field_that_is_read_is_described(
     client.apply([model("iris")])
     client.validate([model("iris")])
     client.events()
+    client.audit()
     client.version()
     fake.add(server("mlserver"))
     fake.logs["mlserver/0"] = [["a line"]]

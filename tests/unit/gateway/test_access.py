@@ -8,6 +8,7 @@ from overbook.access.tokens import digest
 from overbook.gateway.access import Access
 from overbook.gateway.scripts import read_asking
 from overbook.gateway.snapshot.asking import Asking
+from overbook.gateway.token_uses import TokenUses
 from overbook.wire import scheduler_pb2 as pb
 
 KEY = bytes(range(32))
@@ -19,7 +20,8 @@ class Told:
     def __init__(self, *, always: bool = False) -> None:
         self.asked: list[Asking | None] = []
         self.now = 0.0
-        self.access = Access(read_asking(), lambda: self.now, self._tell, always=always)
+        self.uses = TokenUses()
+        self.access = Access(read_asking(), lambda: self.now, self._tell, self.uses, always=always)
 
     def _tell(self, asking: Asking | None) -> int:
         self.asked.append(asking)
@@ -64,6 +66,17 @@ def test_tokens_are_known_until_others_are_told_or_they_end() -> None:
     assert here.access.who("Bearer b") is None
     here.access.take(told(("c", None)))
     assert here.access.who("Bearer a") is None
+
+
+def test_what_was_used_is_noted() -> None:
+    here = Told()
+    here.access.take(told(("a", None), ("b", None)))
+    here.now = 7.0
+    here.access.who("Bearer a")
+    here.access.who("Bearer other")
+    assert here.uses.take() == {"a": 7.0}
+    assert here.asked[0] is not None
+    assert here.uses.path in here.asked[0].choose_rest
 
 
 def test_envoy_has_the_digests_of_those_that_hold() -> None:

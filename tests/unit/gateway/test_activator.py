@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
 from typing import cast
 
 import pytest
@@ -92,13 +94,19 @@ async def router() -> Router:
     return await router_with(Feed(), "iris", _REPLICA)
 
 
-def _activator(agent: Agent, router: Router, limits: ActivatorLimits | None = None) -> Activator:
+def _activator(
+    agent: Agent,
+    router: Router,
+    limits: ActivatorLimits | None = None,
+    most_waiting: Mapping[str, int] = MappingProxyType({}),
+) -> Activator:
     return Activator(
         catalogue=cast(Catalogue, agent),
         agents=cast(Agents, agent),
         router=router,
         limits=limits or ActivatorLimits(),
         timeout=60.0,
+        most_waiting=most_waiting.get,
         now=asyncio.get_running_loop().time,
     )
 
@@ -295,6 +303,7 @@ async def test_without_a_catalogue_nobody_says_that_a_model_does_not_exist(
         router=router,
         limits=ActivatorLimits(),
         timeout=60.0,
+        most_waiting=lambda token: None,
         now=asyncio.get_running_loop().time,
     )
     refused = await unheard.activate(_WISH)
@@ -315,3 +324,38 @@ async def test_at_its_end_it_refuses_who_waits_and_who_comes_with_the_reason(
     assert await waiting == refused
     router.make_hot(_REPLICA, ["iris"])
     assert await activator.activate(_WISH) == refused
+
+
+async def test_a_token_that_has_all_waiting_that_it_may_keeps_no_other_waiting_or_out(
+    agent: Agent, router: Router
+) -> None:
+    answer: asyncio.Future[ActivateReply | None] = asyncio.get_running_loop().create_future()
+    agent.answers = [answer]
+    activator = _activator(agent, router, most_waiting={"storm": 2})
+    storm = replace(_WISH, token="storm")
+    others = [_WISH, replace(_WISH, token="calm")]
+    waiting = [asyncio.create_task(activator.activate(each)) for each in (storm, storm, *others)]
+    await agent.called.wait()
+    refused = await activator.activate(storm)
+    assert isinstance(refused, Refused)
+    assert refused.refusal is NotServed.TOO_MANY
+    assert (refused.refusal.http, refused.refusal.grpc, refused.retry_after) == (429, 8, 1.0)
+    assert "2 requests with token 'storm' wait" in refused.reason
+    assert not any(each.done() for each in waiting)
+    waiting[0].cancel()
+    await asyncio.wait(waiting[:1])
+    # Who has left makes room.
+    again = asyncio.create_task(activator.activate(storm))
+    await asyncio.sleep(0)
+    assert not again.done()
+    answer.set_result(None)
+    assert all(isinstance(each, Granted) for each in await asyncio.gather(*waiting[1:], again))
+
+
+async def test_what_is_hot_is_not_waited_for_and_not_counted(agent: Agent, router: Router) -> None:
+    router.make_hot(_REPLICA, ["iris"])
+    await router.open("iris", _REPLICA, Protocol.REST, now=0.0, timeout=5.0)
+    activator = _activator(agent, router, most_waiting={"storm": 1})
+    for _ in range(5):
+        granted = await activator.activate(replace(_WISH, token="storm"))
+        assert isinstance(granted, Granted)

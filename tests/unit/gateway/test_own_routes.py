@@ -172,14 +172,14 @@ def test_nobody_gets_in_before_it_is_said_whether_tokens_are_asked_for() -> None
 
 def test_what_envoy_knows_already_is_not_pushed_again() -> None:
     world = World()
-    asked = world.own.ask(Asking(*"abcdefghi"))
-    assert world.own.ask(Asking(*"abcdefghi")) == asked == world.feed.revision
+    asked = world.own.ask(Asking(*"abcdefghij"))
+    assert world.own.ask(Asking(*"abcdefghij")) == asked == world.feed.revision
     assert world.own.ask(None) > asked
 
 
 def test_where_tokens_are_asked_for_the_busiest_have_routes_that_ask() -> None:
     world = World()
-    world.own.ask(Asking(*"abcdefghi"))
+    world.own.ask(Asking(*"abcdefghij"))
     for _ in range(3):
         world.second(int(2 * BUSY))
     assert "own/a" in world.feed

@@ -89,6 +89,7 @@ def test_only_what_may_change_while_a_request_waits_is_not_final() -> None:
         NotServed.UNKNOWN,
         NotServed.NO_SUCH_CALL,
         NotServed.WRONG_METHOD,
+        NotServed.TOO_MANY,
     }
     waits_for_a_person = {each for each in NotServed if not each.retry_after}
     assert waits_for_a_person == {

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from overbook.scheduler.actor import Actor
 from overbook.scheduler.api import create_app
+from overbook.scheduler.audit.log import AuditLog
 from overbook.scheduler.known_tokens import KnownTokens
 from overbook.scheduler.manifests_in import Defaults
 from overbook.scheduler.store import Store
@@ -160,8 +161,15 @@ def idle_actor() -> Actor:
     )
 
 
+def idle_audit() -> AuditLog:
+    """One that nobody runs, in a folder that is not made."""
+    return AuditLog(Path("audit"), lambda text: None)
+
+
 @cache
 def description() -> Description:
     """That of the application, which nobody is asked for anything here: its store is empty, and lies in memory."""
     actor = idle_actor()
-    return Description(create_app(actor, Surveyor(actor, None), lambda: None).openapi())
+    return Description(
+        create_app(actor, Surveyor(actor, None), lambda: None, idle_audit()).openapi()
+    )

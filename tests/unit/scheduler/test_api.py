@@ -18,7 +18,7 @@ from overbook.scheduler.api import create_app
 from overbook.scheduler.records import ForeignModel, Report
 from overbook.scheduler.surveyor import Surveyor
 from overbook.wire.common_pb2 import ModelState
-from tests.unit.scheduler.described import description, idle_actor
+from tests.unit.scheduler.described import description, idle_actor, idle_audit
 from tests.unit.scheduler.world import MB, World, a_report
 
 HERE = "mlserver/0"
@@ -109,7 +109,12 @@ async def api(request: pytest.FixtureRequest) -> AsyncIterator[tuple[httpx.Async
             "Lost", kind=kind, name=name, message=STRANGE, time=2.5, warning=True, replica=HERE
         )
     transport = httpx.ASGITransport(
-        create_app(actor, Surveyor(actor, lambda each: survey(each.storage_uri)), lambda: None)
+        create_app(
+            actor,
+            Surveyor(actor, lambda each: survey(each.storage_uri)),
+            lambda: None,
+            idle_audit(),
+        )
     )
     async with httpx.AsyncClient(transport=transport, base_url="http://api") as http:
         yield http, world

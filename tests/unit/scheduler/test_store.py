@@ -122,6 +122,25 @@ def test_a_store_of_an_older_version_is_brought_up_to_date(
     store.close()
 
 
+@pytest.mark.parametrize(("version", "later"), [(5, ("rate", "waiting")), (6, ("waiting",))])
+def test_tokens_of_an_older_version_have_no_limits(
+    tmp_path: Path, version: int, later: tuple[str, ...]
+) -> None:
+    store = Store(tmp_path / "state.db")
+    store.commit(Batch(tokens=[TOKEN]))
+    store.close()
+    with sqlite3.connect(tmp_path / "state.db") as db:
+        for column in later:
+            db.execute(f"ALTER TABLE tokens DROP COLUMN {column}")
+        db.execute(f"PRAGMA user_version={version}")
+    db.close()
+    store = Store(tmp_path / "state.db")
+    limited = TOKEN._replace(name="limited", rate=5, waiting=7)
+    store.commit(Batch(tokens=[limited]))
+    assert sorted(store.load().tokens) == sorted([TOKEN, limited])
+    store.close()
+
+
 def test_tokens_are_stored_replaced_and_gone(tmp_path: Path, store: Store) -> None:
     other = TOKEN._replace(name="other", expires=9.0)
     store.commit(Batch(tokens=[TOKEN, other]))

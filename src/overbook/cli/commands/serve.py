@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from overbook.cli.api_options import api_options, let_in
+from overbook.cli.limit_options import limit_option
 from overbook.cli.options import (
     PORT,
     activation_timeout_option,
@@ -228,6 +229,7 @@ def _attach(rest: str | None, grpc: str | None, repository: Path | None) -> Atta
 @metrics_options
 @insecure_option
 @activation_timeout_option
+@limit_option
 @grace_option
 @click.pass_context
 def gateway(ctx: click.Context, /, **_: object) -> None:
@@ -248,5 +250,6 @@ def gateway(ctx: click.Context, /, **_: object) -> None:
         grace=given["grace"],
         insecure=given["insecure"],
         metrics=MetricsOptions(given["metrics_host"], given["metrics_port"]),
+        limits=given["limits"],
     )
     ctx.exit(run_gateway(options))

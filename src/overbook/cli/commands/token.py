@@ -67,21 +67,46 @@ def token() -> None:
     help="Models that it may use, for the role infer; * stands for any characters. May be repeated.",
 )
 @click.option("--expires", type=_lifetime, metavar="DURATION", help="After how long it is void.")
+@click.option(
+    "--requests-per-second",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Requests for models that it may make at each gateway; more get 429.",
+)
+@click.option(
+    "--waiting",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Requests that may wait for a model at once at each gateway; more get 429.",
+)
 @api_url_option
 def create(
-    name: str, role: str, models: tuple[str, ...], expires: float | None, api_url: str
+    name: str,
+    role: str,
+    models: tuple[str, ...],
+    expires: float | None,
+    requests_per_second: int | None,
+    waiting: int | None,
+    api_url: str,
 ) -> None:
     """Make a token, and print it: nothing shows it again.
 
     \b
     overbook token create me --role admin
     overbook token create web --role infer --models 'team-a-*' --models shared --expires 30d
+    overbook token create batch --role infer --requests-per-second 100 --waiting 10
     """
     from overbook.cli.reading import text
     from overbook.client.control import ControlClient
 
     with ControlClient(api_url) as client:
-        made = client.create_token(name, role, models=models, expires_in=expires)
+        made = client.create_token(
+            *(name, role),
+            models=models,
+            expires_in=expires,
+            requests_per_second=requests_per_second,
+            waiting=waiting,
+        )
     click.echo(text(made.get("token")))
     click.echo(
         f"token/{name} created; keep it now, it is not shown again "
@@ -97,7 +122,7 @@ def create(
 @output_option
 @api_url_option
 def list_(output: Output, api_url: str) -> None:
-    """List the tokens: roles, models, when they end, and when the control API saw them last.
+    """List the tokens: roles, models, when they end, and when they were last used.
 
     \b
     overbook token list
@@ -145,6 +170,7 @@ def _show(found: Sequence[JsonObject]) -> None:
         Column("NAME"),
         Column("ROLE"),
         Column("MODELS", shrinks=True),
+        Column("LIMITS", spare=1),
         Column("CREATED"),
         Column("EXPIRES"),
         Column("LAST USED"),
@@ -154,6 +180,7 @@ def _show(found: Sequence[JsonObject]) -> None:
             text(each.get("name")),
             text(each.get("role")),
             _models(each),
+            _limits(each),
             ago(moment(each.get("created")), now),
             _expiry(text(each.get("expires")), now),
             ago(moment(each.get("lastUsed")), now) if each.get("lastUsed") else "-",
@@ -170,6 +197,14 @@ def _models(each: JsonObject) -> str:
     named = ", ".join(map(text, patterns)) if isinstance(patterns, list) else ""
     role = each.get("role")
     return named or ("-" if role == "viewer" else "all")
+
+
+def _limits(each: JsonObject) -> str:
+    from overbook.cli.reading import number
+
+    rate, waiting = number(each.get("requestsPerSecond")), number(each.get("waiting"))
+    told = (f"{rate}/s" if rate else "", f"{waiting} waiting" if waiting else "")
+    return ", ".join(filter(None, told)) or "-"
 
 
 def _expiry(at: str, now: float) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from overbook.cli.api_options import api_options, let_in
+from overbook.cli.limit_options import limit_option
 from overbook.cli.options import (
     PORT,
     activation_timeout_option,
@@ -80,6 +81,7 @@ from overbook.machine.options import (
 @silence_limit_option
 @server_log_size_option
 @artifact_options
+@limit_option
 @api_options
 @click.pass_context
 def up(ctx: click.Context, /, files: tuple[str, ...], state_dir: Path | None, **rest: Any) -> None:

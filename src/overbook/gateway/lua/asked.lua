@@ -5,7 +5,7 @@ local anybodys = envoy_on_route
 
 function envoy_on_route(handle)
   local headers = handle:headers()
-  local patterns = granted(headers:get("authorization"))
+  local patterns, found = granted(headers:get("authorization"))
   if patterns == nil then
     return "no-token"
   elseif patterns ~= true then
@@ -19,5 +19,5 @@ function envoy_on_route(handle)
       return "not-granted"
     end
   end
-  return anybodys(handle)
+  return through(handle, found, anybodys(handle))
 end

@@ -5,11 +5,11 @@ local anybodys = envoy_on_route
 
 function envoy_on_route(handle)
   local headers = handle:headers()
-  local patterns = granted(headers:get("authorization"))
+  local patterns, found = granted(headers:get("authorization"))
   if patterns == nil then
     return "no-token"
   elseif not may_use(patterns, headers:get("seldon-model") or "") then
     return "not-granted"
   end
-  return anybodys(handle)
+  return through(handle, found, anybodys(handle))
 end

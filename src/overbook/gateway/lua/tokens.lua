@@ -3,9 +3,13 @@
 -- key and tokens in, see snapshot/scripts.py. Only tokens that may use models are here.
 -- A header that was found to be a token's is remembered, so that it is not hashed for every request; one that is written
 -- in an unusual way is not, so there are never more of these than tokens.
+-- That a token was used is noted in memory that the gateway reads (token_uses.py), twice a minute at most.
 
 local KEY = "@KEY@"
--- A line each: the digest in hexadecimal, and the patterns of models' names that it may use; none for all.
+local NOTES = "@NOTES@"
+local PAUSE = 30
+-- A line each: the digest in hexadecimal, its name, how many requests per second it may make, how many may wait ("-" for
+-- any number), and the patterns of models' names that it may use; none for all.
 local TOKENS = [[
 @TOKENS@]]
 local LONGEST_HEADER = 300
@@ -99,34 +103,73 @@ local function digest(token)
   end))
 end
 
--- By digest: the patterns, or true for a token that may use all models.
+-- By digest: the name, the limits, the patterns, or true for a token that may use all models, and when its use is news
+-- again.
 local known = {}
-for each, patterns in string.gmatch(TOKENS, "(%x+) ([^\n]*)\n") do
+for each, name, rate, waiting, patterns in string.gmatch(TOKENS, "(%x+) (%S+) (%S+) (%S+) ([^\n]*)\n") do
   local found = {}
   for pattern in string.gmatch(patterns, "[^ ]+") do
     local escaped = string.gsub(pattern, "[.-]", "%%%0")
     found[#found + 1] = "^" .. string.gsub(escaped, "%*", ".-") .. "$"
   end
-  known[each] = #found == 0 or found
+  known[each] = {
+    name = name, rate = tonumber(rate), waiting = tonumber(waiting), patterns = #found == 0 or found, due = 0,
+  }
+end
+
+local time, open = os.time, io.open
+
+-- Nothing comes of it where it cannot be noted.
+local function note(found, now)
+  found.due = now + PAUSE
+  local notes = open(NOTES, "a")
+  if notes ~= nil then
+    notes:write(found.name, " ", now, "\n")
+    notes:close()
+  end
 end
 
 local by_header = {}
 
--- What the token in a request's header may use, as in `known`; nil when it has no token that holds.
-local function granted(header)
-  local found = by_header[header]
-  if found ~= nil or header == nil or #header > LONGEST_HEADER then
-    return found
+-- Whose token is in a request's header, as in `known`; nil when it has none that holds.
+local function shown_by(header)
+  if header == nil or #header > LONGEST_HEADER then
+    return nil
   end
   local scheme, token = string.match(header, "^(%a+) +([!-~]+) *$")
   if scheme == nil or string.lower(scheme) ~= "bearer" then
     return nil
   end
-  found = known[digest(token)]
+  local found = known[digest(token)]
   if found ~= nil and header == "Bearer " .. token then
     by_header[header] = found
   end
   return found
+end
+
+-- What the token in a request's header may use: patterns, or true for all; nil when it has no token that holds. And the
+-- token, as in `known`.
+local function granted(header)
+  local found = by_header[header] or shown_by(header)
+  if found == nil then
+    return nil
+  end
+  local now = time()
+  if now >= found.due then
+    note(found, now)
+  end
+  return found.patterns, found
+end
+
+-- Where a request goes: of a token that may have so many waiting, by clusters that tell whose it is, but for places.
+local function through(handle, found, cluster)
+  if found.waiting ~= nil then
+    local own = cluster .. "/" .. found.name
+    if (cluster == "cold-rest" or cluster == "cold-grpc" or cluster == "large-rest") and handle:getCluster(own) ~= nil then
+      return own
+    end
+  end
+  return cluster
 end
 
 local function may_use(patterns, model)

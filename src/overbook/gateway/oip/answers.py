@@ -106,6 +106,10 @@ class Answers:
         )
         return list(dict.fromkeys(each for these in found for each in these))
 
+    def marks(self) -> tuple[tuple[str, str], ...]:
+        """What tells our own listeners whose call it is that is passed on, where they have to know."""
+        return self._catalogue.marks()
+
     def kind(self, name: str) -> str:
         """Which kind of server has the model; "" where that is not known."""
         return self._catalogue.kind(name)

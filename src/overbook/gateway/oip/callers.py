@@ -18,6 +18,7 @@ from overbook.access.roles import Role, may
 from overbook.access.tokens import Token
 from overbook.gateway.oip.errors import NotAllowed
 from overbook.gateway.oip.ports import AllowedView, CatalogueView, Entry, ServerAddress
+from overbook.gateway.snapshot.names import TOKEN_HEADER
 from overbook.runtimes.server_kinds import SHARED_MEMORY
 
 _Request = TypeVar("_Request")
@@ -95,6 +96,11 @@ class VisibleModels:
 
     def kind(self, name: str) -> str:
         return self._catalogue.kind(name) if self.may_use(name) else ""
+
+    def marks(self) -> tuple[tuple[str, str], ...]:
+        """Metadata by which our own listeners hear whose call it is, where not any number of that token's may wait."""
+        token = self._access.who(_shown.get()) if self._access.asked else None
+        return () if token is None or token.waiting is None else ((TOKEN_HEADER, token.name),)
 
     def may_use(self, name: str) -> bool:
         """Whether the caller may use a model of this name, if there is one."""

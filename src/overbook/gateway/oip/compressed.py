@@ -37,7 +37,9 @@ class CompressedCalls:
                 check(name, metadata, self._answers)
             except NoAnswer as refusal:
                 await context.abort(status_of(refusal), str(refusal))
-            return await _carry(ask, message, context, (*metadata, (MODEL_HEADER, name)))
+            return await _carry(
+                ask, message, context, (*metadata, *self._answers.marks(), (MODEL_HEADER, name))
+            )
 
         return grpc.unary_unary_rpc_method_handler(behaviour)
 

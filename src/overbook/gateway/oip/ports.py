@@ -43,6 +43,10 @@ class CallersCatalogue(CatalogueView, Protocol):
         """Whether the caller may use a model of this name, if there is one."""
         ...
 
+    def marks(self) -> tuple[tuple[str, str], ...]:
+        """Metadata by which our own listeners hear whose call it is, where they have to know."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class ServerAddress:

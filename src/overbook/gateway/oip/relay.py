@@ -321,7 +321,7 @@ class _Stream:
         return self._begin(name)
 
     def _begin(self, name: str) -> _Part:
-        metadata = (*self._metadata, (MODEL_HEADER, name))
+        metadata = (*self._metadata, *self._answers.marks(), (MODEL_HEADER, name))
         call = self._open(timeout=remaining(self._context), metadata=metadata)
         part = _Part(name, call, self._now())
         self._parts[name] = part

@@ -18,7 +18,8 @@ from overbook.gateway.snapshot.listeners import (
     large_listener,
 )
 from overbook.gateway.snapshot.refusals import REFUSING, refusing_listener
-from overbook.gateway.snapshot.routes import Json, Scripts
+from overbook.gateway.snapshot.route_parts import Json
+from overbook.gateway.snapshot.routes import Scripts
 
 # Each question that waits has a connection: after a storm there are thousands, which nobody needs.
 _IDLE_SECONDS: Final = 10

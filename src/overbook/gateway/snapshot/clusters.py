@@ -30,7 +30,7 @@ from overbook.gateway.snapshot.names import (
 )
 from overbook.manifests.names import MAX_NAME
 
-_HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 # As gRPC writes the address of a Unix socket.
 _UNIX: Final = "unix:"
 _CONNECT_SECONDS: Final = 2
@@ -80,7 +80,7 @@ def place(*, name: str, model: str, endpoint: Endpoint, fallback: Fallback) -> c
     if script:
         # In place, as it has the same length: to make all of it for every place takes ten times as long.
         named = model.encode().ljust(len(_ASKED))
-        options = cluster.typed_extension_protocol_options[_HTTP_OPTIONS]
+        options = cluster.typed_extension_protocol_options[HTTP_OPTIONS]
         options.value = options.value.replace(_ASKED, named)
     cluster.name = name
     if (counted := stat_name(name)) != name:
@@ -121,14 +121,20 @@ def own(*, model: str, endpoint: Endpoint, fallback: Fallback) -> cluster_pb2.Cl
 
 def own_withdrawn(*, model: str, fallback: Fallback) -> cluster_pb2.Cluster:
     """Where it leads while that may not be. Who waits in the cold listener is not in flight at the place."""
-    cluster = mark(own_cluster(model))
+    cluster = inside(own_cluster(model), COLD_LISTENER)
     cluster.alt_stat_name = _UNCOUNTED
+    return cluster
+
+
+def inside(name: str, listener: str) -> cluster_pb2.Cluster:
+    """A cluster that leads to a listener inside Envoy."""
+    cluster = mark(name)
     limits = _limits()
-    # As for other requests that come to the cold listener: what it answers is final.
+    # As for all requests that come to our own listeners: what these answer is final.
     limits.max_retries.value = 0
     cluster.circuit_breakers.thresholds.append(limits)
-    cluster.load_assignment.cluster_name = cluster.name
-    _add_cold(cluster, priority=0)
+    cluster.load_assignment.cluster_name = name
+    _add_internal(cluster, listener, priority=0)
     return cluster
 
 
@@ -139,9 +145,9 @@ def _limits() -> circuit_breaker_pb2.CircuitBreakers.Thresholds:
     return limits
 
 
-def _add_cold(cluster: cluster_pb2.Cluster, *, priority: int) -> None:
-    cold = cluster.load_assignment.endpoints.add(priority=priority).lb_endpoints.add()
-    cold.endpoint.address.envoy_internal_address.server_listener_name = COLD_LISTENER
+def _add_internal(cluster: cluster_pb2.Cluster, listener: str, *, priority: int) -> None:
+    there = cluster.load_assignment.endpoints.add(priority=priority).lb_endpoints.add()
+    there.endpoint.address.envoy_internal_address.server_listener_name = listener
 
 
 @lru_cache(maxsize=16)
@@ -151,7 +157,7 @@ def _template(http2: bool, idle_seconds: int, script: str) -> cluster_pb2.Cluste
     cluster.circuit_breakers.thresholds.append(_limits())
     server = cluster.load_assignment.endpoints.add(priority=0)
     server.lb_endpoints.append(endpoint_components_pb2.LbEndpoint())
-    _add_cold(cluster, priority=1)
+    _add_internal(cluster, COLD_LISTENER, priority=1)
     options = http_protocol_options_pb2.HttpProtocolOptions()
     options.common_http_protocol_options.idle_timeout.seconds = idle_seconds
     if http2:
@@ -168,5 +174,5 @@ def _template(http2: bool, idle_seconds: int, script: str) -> cluster_pb2.Cluste
         lua.default_source_code.inline_string = script
         looking.typed_config.Pack(lua)
         options.http_filters.add(name="codec").typed_config.Pack(upstream_codec_pb2.UpstreamCodec())
-    cluster.typed_extension_protocol_options[_HTTP_OPTIONS].Pack(options)
+    cluster.typed_extension_protocol_options[HTTP_OPTIONS].Pack(options)
     return cluster

@@ -15,7 +15,10 @@ from overbook.gateway.snapshot.listeners import (
     http2_options,
     lua_filter,
 )
-from overbook.gateway.snapshot.routes import NAMING, SIZING, Json
+from overbook.gateway.snapshot.route_parts import Json
+from overbook.gateway.snapshot.routes import NAMING, RATE, SIZING
+from overbook.gateway.snapshot.token_rates import filters as token_rates
+from overbook.gateway.snapshot.token_rates import per_second, rate_limit
 from overbook.wire.limits import MAX_HEADERS
 
 # As Linux numbers them.
@@ -29,7 +32,7 @@ def data_listener(host: str, port: int, request_log: str, limits: EdgeLimits) ->
     """
     # Only where a route enables it: the hot path of REST does without.
     filters = [lua_filter(NAMING, ""), lua_filter(SIZING, ""), asking_size()]
-    there: list[Json] = [{**each, "disabled": True} for each in filters]
+    there: list[Json] = [*token_rates(), *({**each, "disabled": True} for each in filters)]
     if limits.rate:
         there.insert(0, _rate(limits.rate))
     # Models get routes of their own while it runs.
@@ -74,20 +77,8 @@ def _bounded(limits: EdgeLimits) -> dict[str, Json]:
 
 
 def _rate(rate: int) -> Json:
-    """So many requests per second of all clients together; what was not used within a second is lost."""
-    always: Json = {"default_value": {"numerator": 100}}
-    bucket: Json = {"max_tokens": rate, "tokens_per_fill": rate, "fill_interval": "1s"}
-    return {
-        "name": "rate",
-        "typed_config": {
-            "@type": f"{TYPE}.filters.http.local_ratelimit.v3.LocalRateLimit",
-            "stat_prefix": "rate",
-            "token_bucket": bucket,
-            "filter_enabled": always,
-            "filter_enforced": always,
-            "rate_limited_as_resource_exhausted": True,
-        },
-    }
+    """So many requests per second of all clients together."""
+    return {"name": RATE, "typed_config": rate_limit(RATE, per_second(rate))}
 
 
 def _identified() -> dict[str, Json]:

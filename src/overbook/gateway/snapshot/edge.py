@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from overbook.gateway.snapshot.routes import Json
+from overbook.gateway.snapshot.route_parts import Json
 
 _MIB: Final = 1024 * 1024
 _HEAP: Final = "envoy.resource_monitors.fixed_heap"

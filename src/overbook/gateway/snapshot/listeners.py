@@ -16,11 +16,11 @@ from __future__ import annotations
 from typing import Final
 
 from overbook.gateway.snapshot import names, replies
+from overbook.gateway.snapshot.route_parts import Json
 from overbook.gateway.snapshot.routes import (
     ASKING_SIZE,
     NAMING,
     SIZING,
-    Json,
     Scripts,
     cold_routes,
     inner_routes,
@@ -106,6 +106,7 @@ def cold_listener(scripts: Scripts) -> Json:
             },
             "allowed_headers": _exactly(
                 names.MODEL_HEADER,
+                names.TOKEN_HEADER,
                 names.HOP_HEADER,
                 names.ATTEMPT_HEADER,
                 names.GRPC_HEADER,

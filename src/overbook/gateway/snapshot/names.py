@@ -41,6 +41,9 @@ GRANT_HEADER: Final = "x-overbook-grant"
 # The place to which a request was let through before, and which it did not reach. The cold listener's script sets it,
 # or takes away what a client sent.
 MISSED_HEADER: Final = "x-overbook-missed"
+# Whose request it is, of a token of which not any number may wait. No inference server hears it: what bears it goes by
+# the cold listener, which takes it away.
+TOKEN_HEADER: Final = "x-overbook-token"
 INTERNAL_HEADERS: Final = (
     MODEL_HEADER,
     CLUSTER_HEADER,
@@ -48,6 +51,7 @@ INTERNAL_HEADERS: Final = (
     VERIFIED_HEADER,
     GRPC_HEADER,
     GRANT_HEADER,
+    TOKEN_HEADER,
 )
 # Of an answer that no model gave: it was not there, or its process had died. Only such a request is sent again.
 # Inference servers with our adapter say so; for others lua/unanswered.lua does. Clients do not see it.
@@ -101,7 +105,7 @@ _LUA_LIMITS: Final[Mapping[str, int]] = {
     "MAX_SHOWN": limits.MAX_SHOWN,
 }
 # What `asking` puts in, again and again.
-_LATER: Final = frozenset({"KEY", "TOKENS", "NO_TOKEN"})
+_LATER: Final = frozenset({"KEY", "TOKENS", "NO_TOKEN", "NOTES"})
 _LIMIT_IN_LUA: Final = re.compile("@([A-Z_]+)@")
 
 # Only these statistics are kept for places: what the meter reads.
@@ -158,6 +162,11 @@ def infer_path(model: str) -> str:
 def own_cluster(model: str) -> str:
     """The cluster of a model's own route."""
     return f"own/{model}"
+
+
+def of_token(cluster: str, token: str) -> str:
+    """The cluster that leads where this one does, and tells whose request it is: see lua/tokens.lua."""
+    return f"{cluster}/{token}"
 
 
 def marks(model: str, hot: Mapping[int, Iterable[Protocol]]) -> list[str]:

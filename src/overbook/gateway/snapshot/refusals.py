@@ -10,7 +10,7 @@ from typing import Final
 
 from overbook.access.refusals import NO_TOKEN, NOT_GRANTED
 from overbook.gateway.snapshot.names import CLUSTER_NO_TOKEN, CLUSTER_NOT_GRANTED
-from overbook.gateway.snapshot.routes import Json
+from overbook.gateway.snapshot.route_parts import Json
 
 REFUSING: Final = (CLUSTER_NO_TOKEN, CLUSTER_NOT_GRANTED)
 _STATUS: Final = {CLUSTER_NO_TOKEN: 401, CLUSTER_NOT_GRANTED: 403}

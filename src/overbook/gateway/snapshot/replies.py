@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from overbook.access.refusals import REQUESTS_PER_SECOND
 from overbook.gateway.snapshot import names
 from overbook.gateway.snapshot.edge import STALLED_SECONDS, EdgeLimits
-from overbook.gateway.snapshot.routes import Json
+from overbook.gateway.snapshot.route_parts import Json
+from overbook.gateway.snapshot.token_rates import RATE
 from overbook.wire.limits import MAX_BODY, MAX_HEAD, MAX_HEADERS
 
 # Said where Envoy could not ask the gateway, or got no answer that it understands.
@@ -73,11 +75,39 @@ def _of_clients(limits: EdgeLimits) -> list[Json]:
             "filter": every(status(400), is_grpc(False)),
             "body_format_override": {"json_format": {"error": _NOT_HTTP}},
         },
+        *_of_tokens(),
         *_said(
             [status(429)],
             f"gateway: more than {limits.rate} requests per second; send this one again later",
             retry=True,
         ),
+    ]
+
+
+def _of_tokens() -> list[Json]:
+    """To who made too many requests per second with a token."""
+    namespace, key = RATE
+    text = f"authorization: %DYNAMIC_METADATA({namespace}:{key})% {REQUESTS_PER_SECOND}"
+    has_rate: Json = {
+        "metadata_filter": {
+            "matcher": {
+                "filter": namespace,
+                "path": [{"key": key}],
+                "value": {"present_match": True},
+            },
+            "match_if_key_not_found": False,
+        }
+    }
+    later = _adding([_header(_RETRY, "1")])
+    grpc: Json = {"text_format_source": {"inline_string": text}}
+    rest: Json = {"json_format": {"error": text}}
+    return [
+        {
+            "filter": every(status(429), has_rate, is_grpc(wanted)),
+            **later,
+            "body_format_override": form,
+        }
+        for wanted, form in ((True, grpc), (False, rest))
     ]
 
 

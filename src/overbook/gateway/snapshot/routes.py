@@ -9,41 +9,59 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, TypeAlias
+from typing import Final
 
 from envoy.config.route.v3 import route_pb2
 from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2
+from envoy.extensions.filters.http.local_ratelimit.v3 import local_rate_limit_pb2
 from envoy.extensions.filters.http.lua.v3 import lua_pb2
 from envoy.extensions.retry.priority.previous_priorities.v3 import previous_priorities_config_pb2
 from envoy.extensions.router.cluster_specifiers.lua.v3 import lua_pb2 as specifier_pb2
 from google.protobuf import json_format
 
-from overbook.gateway.snapshot import names
+from overbook.gateway.snapshot import names, token_rates
 from overbook.gateway.snapshot.asking import Asking
+from overbook.gateway.snapshot.route_parts import (
+    RETRY_ALWAYS,
+    RETRY_FINAL,
+    Json,
+    absent,
+    asked,
+    chooser,
+    chosen_by,
+    present,
+    retried,
+    route_action,
+    to,
+)
 from overbook.wire.limits import LARGE_BODY, MAX_BODY
 
-Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
-
 # What the documents name by "@type" must be known to whoever makes messages of them.
-_TYPES: Final = (ext_authz_pb2, lua_pb2, previous_priorities_config_pb2, specifier_pb2)
+_TYPES: Final = (
+    ext_authz_pb2,
+    local_rate_limit_pb2,
+    lua_pb2,
+    previous_priorities_config_pb2,
+    specifier_pb2,
+)
 # The filter that finds the model's name in a message of gRPC.
 NAMING: Final = "model-name"
+# That which counts the requests of all clients.
+RATE: Final = "rate"
 # Those that see how large a compressed body becomes.
 SIZING: Final = "inflated-small"
 ASKING_SIZE: Final = "inflated-size"
 _MODELS: Final = "/v2/models/"
 # The script that asks for a token at the routes of the busiest models.
 _BUSY: Final = "busy"
+# As lua/rest_path.lua has it: what is told of a model without the model.
+TOLD_PATHS: Final = r"/v2/models/[^/]+(/versions/[^/]+)?(/|/(ready|config|stats|trace/setting))?"
 _GRPC_SERVICES: Final = r"/(inference|grpc\.health\.v1)\..*"
 _HEALTH: Final = ("/v2/health/live", "/v2/health/ready")
 _GRPC_HEALTH: Final = (
     r"/(grpc\.health\.v1\.Health/.*|inference\.GRPCInferenceService/Server(Live|Ready))"
 )
 _TYPE: Final = "type.googleapis.com/envoy.extensions"
-# Also what no model answered, whatever the status: see UNANSWERED_HEADER. A model's own 404 is its answer.
-_RETRY_ALWAYS: Final = "connect-failure,refused-stream,reset,retriable-headers"
-# A request that kills the server is not tried for ever.
-_RETRY_FINAL: Final = "connect-failure,refused-stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +86,19 @@ _NAMED_TWICE: Final[dict[str, Json]] = {
 def data_routes(scripts: Scripts, own: Sequence[str]) -> route_pb2.RouteConfiguration:
     """Of the listener for clients. ``own``: the models that have routes of their own."""
     routes: list[Json] = [
-        _named_route(names.INFER_PATH, _chosen_by(scripts.choose_cluster), scripts.name_grpc),
+        _named_route(names.INFER_PATH, chosen_by(scripts.choose_cluster), scripts.name_grpc),
         # Most requests are found here: what is unusual about others is looked for behind these.
         *(_own_route(model) for model in own),
-        _model_route({"prefix": _MODELS, "headers": _usual()}, _chosen_by(scripts.choose_rest)),
+        _model_route({"prefix": _MODELS, "headers": _usual()}, chosen_by(scripts.choose_rest)),
         _too_large_route(),
-        *_large_routes(_to(names.CLUSTER_LARGE_REST), _to(names.CLUSTER_LARGE_REST)),
+        *_large_routes(to(names.CLUSTER_LARGE_REST), to(names.CLUSTER_LARGE_REST)),
         *_plainly_compressed(scripts),
         # The scripts tell what needs the model from what does not.
-        _model_route(_NAMED_TWICE, _chosen_by(scripts.choose_cluster)),
-        _model_route({"prefix": _MODELS}, _chosen_by(scripts.choose_rest)),
+        _model_route(_NAMED_TWICE, chosen_by(scripts.choose_cluster)),
+        _model_route({"prefix": _MODELS}, chosen_by(scripts.choose_rest)),
+        *_probes(),
         *_oip_routes(None),
-        _models_own_paths(_to(names.CLUSTER_COLD_REST)),
+        _models_own_paths(to(names.CLUSTER_COLD_REST)),
         _nothing_here(),
     ]
     return _of_clients(routes)
@@ -93,25 +112,27 @@ def asking_routes(asking: Asking, own: Sequence[str]) -> route_pb2.RouteConfigur
     choose = asking.choose_cluster
     routes: list[Json] = [
         *_probes(),
-        _tokenless(_named_route(names.INFER_PATH, _asked(choose), asking.name_grpc)),
+        _tokenless(_named_route(names.INFER_PATH, asked(choose), asking.name_grpc)),
         *(_tokenless(_asked_own_route(model)) for model in own),
+        *_told_routes(asking.choose_rest),
         _tokenless(
-            _model_route({"prefix": _MODELS, "headers": _usual()}, _asked(asking.choose_rest))
+            _model_route({"prefix": _MODELS, "headers": _usual()}, asked(asking.choose_rest))
         ),
         _too_large_at_once(),
-        *map(_tokenless, _large_routes(_asked(asking.large), _asked(asking.own_path_large))),
+        *map(_tokenless, _large_routes(asked(asking.large), asked(asking.own_path_large))),
         *map(
             _tokenless,
-            _compressed_routes(_asked(choose), _asked(asking.own_path), asking.size_rest),
+            _compressed_routes(asked(choose), asked(asking.own_path), asking.size_rest),
         ),
-        _tokenless(_model_route(_NAMED_TWICE, _asked(choose))),
-        _tokenless(_model_route({"prefix": _MODELS}, _asked(asking.choose_rest))),
+        _tokenless(_model_route(_NAMED_TWICE, asked(choose))),
+        _tokenless(_model_route({"prefix": _MODELS}, asked(asking.choose_rest))),
         *_oip_routes(asking.own),
-        _tokenless(_models_own_paths(_asked(asking.own_path))),
+        _tokenless(_models_own_paths(asked(asking.own_path))),
         _nothing_here(),
     ]
-    shared: Json = [_chooser(_BUSY, asking.busy, names.CLUSTER_NO_TOKEN)] if own else []
-    return _of_clients(routes, {"cluster_specifier_plugins": shared})
+    shared: Json = [chooser(_BUSY, asking.busy, names.CLUSTER_NO_TOKEN)] if own else []
+    rates: Json = {**token_rates.of_routes(asking.whose, asking.rates)}
+    return _of_clients(routes, {"cluster_specifier_plugins": shared}, rates)
 
 
 def untold_routes() -> route_pb2.RouteConfiguration:
@@ -129,41 +150,55 @@ def untold_routes() -> route_pb2.RouteConfiguration:
 
 
 def _of_clients(
-    routes: list[Json], more: Mapping[str, Json] = MappingProxyType({})
+    routes: list[Json],
+    more: Mapping[str, Json] = MappingProxyType({}),
+    filters: Json = None,
 ) -> route_pb2.RouteConfiguration:
     # Removed from what clients send, before anything else looks at it.
-    document = _configuration(names.DATA_ROUTES, routes, internal=names.INTERNAL_HEADERS)
+    document = _configuration(names.DATA_ROUTES, routes, names.INTERNAL_HEADERS, filters)
     document |= more
     return json_format.ParseDict(document, route_pb2.RouteConfiguration())
 
 
 def large_routes(scripts: Scripts) -> Json:
     """Of the listener for large bodies: as of that for clients."""
+    cold = to(names.CLUSTER_COLD_REST)
     routes: list[Json] = [
+        # Only the cold listener takes that header away, so they go there whether the model is hot or not.
+        *_compressed_routes(cold, cold, scripts.size_rest, present(names.TOKEN_HEADER)),
         *_plainly_compressed(scripts),
-        _model_route({"prefix": _MODELS}, _chosen_by(scripts.choose_cluster)),
-        _models_own_paths(_to(names.CLUSTER_COLD_REST)),
+        _model_route({"prefix": _MODELS, "headers": [present(names.TOKEN_HEADER)]}, cold),
+        _model_route({"prefix": _MODELS}, chosen_by(scripts.choose_cluster)),
+        _models_own_paths(cold),
     ]
     return _configuration(names.LARGE_LISTENER, routes)
 
 
 def inner_routes(scripts: Scripts) -> Json:
     """Of the listener for the stream relay, which is believed."""
-    match: Json = {"prefix": "/inference.", "headers": [_present(names.MODEL_HEADER)]}
-    routes: list[Json] = [_model_route(match, _chosen_by(scripts.choose_cluster)), _nothing_here()]
+    match: dict[str, Json] = {"prefix": "/inference.", "headers": [present(names.MODEL_HEADER)]}
+    whose: Json = {**match, "headers": [present(names.MODEL_HEADER), present(names.TOKEN_HEADER)]}
+    routes: list[Json] = [
+        _model_route(whose, to(names.CLUSTER_COLD_GRPC)),
+        _model_route(match, chosen_by(scripts.choose_cluster)),
+        _nothing_here(),
+    ]
     return _configuration("inner", routes)
 
 
 def cold_routes(scripts: Scripts) -> Json:
     """Of the listener where requests wait for their model."""
     # A place that was just verified gives the last word: its 404 is the answer.
-    final = _place_route(_retry(_RETRY_FINAL), scripts)
-    final["match"] = {"prefix": "/", "headers": [_present(names.VERIFIED_HEADER)]}
-    routes: list[Json] = [final, _place_route(_retry(_RETRY_ALWAYS), scripts)]
+    final = _place_route(retried(RETRY_FINAL), scripts)
+    final["match"] = {"prefix": "/", "headers": [present(names.VERIFIED_HEADER)]}
+    routes: list[Json] = [final, _place_route(retried(RETRY_ALWAYS), scripts)]
     return _configuration("cold", routes)
 
 
-def _configuration(name: str, routes: list[Json], internal: Sequence[str] = ()) -> dict[str, Json]:
+def _configuration(
+    name: str, routes: list[Json], internal: Sequence[str] = (), filters: Json = None
+) -> dict[str, Json]:
+    """``internal``: headers that are taken away; ``filters``: what is said to filters, for all routes."""
     return {
         "name": name,
         "internal_only_headers": [*internal],
@@ -174,23 +209,16 @@ def _configuration(name: str, routes: list[Json], internal: Sequence[str] = ()) 
                 "include_request_attempt_count": True,
                 "response_headers_to_remove": [names.UNANSWERED_HEADER],
                 "routes": routes,
+                **({"typed_per_filter_config": filters} if filters else {}),
             }
         ],
     }
 
 
-def _present(header: str) -> dict[str, Json]:
-    return {"name": header, "present_match": True}
-
-
-def _absent(header: str) -> Json:
-    return {**_present(header), "invert_match": True}
-
-
 def _usual() -> list[Json]:
     """Of requests with a short body that is as it seems, and no header that might name another model."""
     short: Json = {"name": "content-length", "range_match": {"start": 0, "end": LARGE_BODY}}
-    return [short, _absent(names.SELDON_HEADER), _absent("content-encoding")]
+    return [short, absent(names.SELDON_HEADER), absent("content-encoding")]
 
 
 def _named_route(path: str, choosing: dict[str, Json], naming: str) -> dict[str, Json]:
@@ -205,44 +233,44 @@ def _named_route(path: str, choosing: dict[str, Json], naming: str) -> dict[str,
     return route
 
 
+def _told_routes(script: str) -> list[Json]:
+    """What the gateway tells of a model, for which it has to see the token: never more than the script leads to it."""
+    changing: Json = {"name": ":path", "string_match": {"suffix": "/trace/setting"}}
+    match: dict[str, Json] = {"safe_regex": {"regex": TOLD_PATHS}}
+    # The headers are looked at first, and cost what others ask for next to nothing.
+    return [
+        {"match": {**match, "headers": [which]}, "route": {**asked(script), **route_action(None)}}
+        for which in (_method("GET"), _method("HEAD"), changing)
+    ]
+
+
+def _method(name: str) -> Json:
+    return {"name": ":method", "string_match": {"exact": name}}
+
+
 def _tokenless(route: dict[str, Json]) -> dict[str, Json]:
     """The inference server does not hear the token: a model is code, and might use it."""
     return {**route, "request_headers_to_remove": ["authorization"]}
 
 
 def _probes() -> list[Json]:
-    """What asks whether this gateway lives and serves shows no token."""
-    rest: Json = {**_to(names.CLUSTER_OIP_REST), **_action(None)}
-    over_rest: list[Json] = [{"match": {"path": path}, "route": rest} for path in _HEALTH]
+    """What asks whether this gateway lives and serves shows no token, and is not held back by others' requests."""
+    uncounted: Json = {
+        RATE: {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": True}
+    }
+    rest: Json = {**to(names.CLUSTER_OIP_REST), **route_action(None)}
+    over_rest: list[Json] = [
+        {"match": {"path": path}, "route": rest, "typed_per_filter_config": uncounted}
+        for path in _HEALTH
+    ]
     return [
         *over_rest,
         {
             "match": {"safe_regex": {"regex": _GRPC_HEALTH}, "grpc": {}},
-            "route": {**_to(names.CLUSTER_OIP_GRPC), **_action(None)},
+            "route": {**to(names.CLUSTER_OIP_GRPC), **route_action(None)},
+            "typed_per_filter_config": uncounted,
         },
     ]
-
-
-def _to(cluster: str) -> dict[str, Json]:
-    return {"cluster": cluster}
-
-
-def _chosen_by(script: str) -> dict[str, Json]:
-    """A script that fails leads where requests are looked at more closely."""
-    return {
-        "inline_cluster_specifier_plugin": _chooser(
-            "choose-cluster", script, names.CLUSTER_COLD_REST
-        )
-    }
-
-
-def _asked(script: str) -> dict[str, Json]:
-    """The same where tokens are asked for: a script that fails lets nobody in."""
-    return {
-        "inline_cluster_specifier_plugin": _chooser(
-            "choose-cluster", script, names.CLUSTER_NO_TOKEN
-        )
-    }
 
 
 # Of any model, by what it says of itself.
@@ -256,7 +284,7 @@ _TOO_LARGE: Final[dict[str, Json]] = {
 
 def _too_large_route() -> Json:
     """Goes where it will be refused, however hot the model is."""
-    return {"match": _TOO_LARGE, "route": {**_to(names.CLUSTER_COLD_REST), **_action(None)}}
+    return {"match": _TOO_LARGE, "route": {**to(names.CLUSTER_COLD_REST), **route_action(None)}}
 
 
 def _too_large_at_once() -> Json:
@@ -275,14 +303,14 @@ def _large_routes(to_model: dict[str, Json], to_path: dict[str, Json]) -> list[d
     """
     long: Json = {"name": "content-length", "range_match": {"start": LARGE_BODY, "end": 2**62}}
     untold: list[Json] = [
-        _absent("content-length"),
+        absent("content-length"),
         {"name": ":method", "string_match": {"safe_regex": {"regex": "POST|PUT|PATCH"}}},
     ]
-    of_path = _present(names.SELDON_HEADER)
+    of_path = present(names.SELDON_HEADER)
     return [
         {
             "match": {"prefix": prefix, "headers": headers},
-            "route": {**leads, **_action(None)},
+            "route": {**leads, **route_action(None)},
         }
         for prefix, more, leads in (
             (_MODELS, [], to_model),
@@ -302,21 +330,22 @@ def _not_grpc() -> Json:
 
 
 def _plainly_compressed(scripts: Scripts) -> list[dict[str, Json]]:
-    to_path = _to(names.CLUSTER_COLD_REST)
-    return _compressed_routes(_chosen_by(scripts.choose_cluster), to_path, scripts.size_rest)
+    to_path = to(names.CLUSTER_COLD_REST)
+    return _compressed_routes(chosen_by(scripts.choose_cluster), to_path, scripts.size_rest)
 
 
 def _compressed_routes(
-    to_model: dict[str, Json], to_path: dict[str, Json], sizing: str
+    to_model: dict[str, Json], to_path: dict[str, Json], sizing: str, *headers: Json
 ) -> list[dict[str, Json]]:
     """Requests over REST with a compressed body, which servers would inflate however large it becomes.
 
-    ``to_model``, ``to_path``: where they go. ``sizing``: the script that sees how large it becomes.
+    ``to_model``, ``to_path``: where they go. ``sizing``: the script that sees how large it becomes. ``headers``: only
+    with these.
     """
-    compressed: Json = _present("content-encoding")
+    compressed: list[Json] = [present("content-encoding"), *headers]
     routes = (
-        _model_route({"prefix": _MODELS, "headers": [compressed]}, to_model),
-        _models_own_paths(to_path, compressed),
+        _model_route({"prefix": _MODELS, "headers": compressed}, to_model),
+        _models_own_paths(to_path, *compressed),
     )
     for route in routes:
         route["typed_per_filter_config"] = {
@@ -333,13 +362,13 @@ def _compressed_routes(
 
 
 def _model_route(match: Json, leads: dict[str, Json]) -> dict[str, Json]:
-    action = {**_action(_retry(_RETRY_ALWAYS)), **leads}
+    action = {**route_action(retried(RETRY_ALWAYS)), **leads}
     return {"match": match, "route": action, "request_body_buffer_limit": MAX_BODY}
 
 
 def _own_route(model: str) -> dict[str, Json]:
     """Like the route with the script, for one model; only for usual requests."""
-    return _model_route(_of_one(model), _to(names.own_cluster(model)))
+    return _model_route(_of_one(model), to(names.own_cluster(model)))
 
 
 def _asked_own_route(model: str) -> dict[str, Json]:
@@ -354,25 +383,13 @@ def _of_one(model: str) -> Json:
     }
 
 
-def _chooser(name: str, script: str, failed: str) -> Json:
-    return {
-        "extension": {
-            "name": name,
-            "typed_config": {
-                "@type": f"{_TYPE}.router.cluster_specifiers.lua.v3.LuaConfig",
-                "source_code": {"inline_string": script},
-                "default_cluster": failed,
-            },
-        }
-    }
-
-
 def _place_route(retry: Json, scripts: Scripts) -> dict[str, Json]:
-    action = _action(retry)
+    action = route_action(retry)
     return {
         "match": {"prefix": "/"},
-        "route": {**action, **_chosen_by(scripts.choose_place)},
+        "route": {**action, **chosen_by(scripts.choose_place)},
         "request_body_buffer_limit": MAX_BODY,
+        "request_headers_to_remove": [names.TOKEN_HEADER],
         "request_headers_to_add": [
             {
                 "header": {"key": names.HOP_HEADER, "value": "1"},
@@ -384,21 +401,21 @@ def _place_route(retry: Json, scripts: Scripts) -> dict[str, Json]:
 
 def _oip_routes(script: str | None) -> list[Json]:
     """Requests that need no model in memory go to the gateway's own endpoints. ``script``: chooses who gets there."""
-    rest = _to(names.CLUSTER_OIP_REST) if script is None else _asked(script)
-    grpc = _to(names.CLUSTER_OIP_GRPC) if script is None else _asked(script)
+    rest = to(names.CLUSTER_OIP_REST) if script is None else asked(script)
+    grpc = to(names.CLUSTER_OIP_GRPC) if script is None else asked(script)
     return [
         {
             "match": {"safe_regex": {"regex": _GRPC_SERVICES}, "grpc": {}},
-            "route": {**grpc, **_action(None)},
+            "route": {**grpc, **route_action(None)},
         },
         {
             "match": {"path_separated_prefix": "/v2"},
-            "route": {**rest, **_action(None)},
+            "route": {**rest, **route_action(None)},
         },
         # MLServer's, and refused: or else a model's name in the header would open it.
         {
             "match": {"path": "/openapi.json"},
-            "route": {**rest, **_action(None)},
+            "route": {**rest, **route_action(None)},
         },
     ]
 
@@ -406,8 +423,8 @@ def _oip_routes(script: str | None) -> list[Json]:
 def _models_own_paths(leads: dict[str, Json], *headers: Json) -> dict[str, Json]:
     """Those that a model defines for itself and that do not name it; only with these headers."""
     return {
-        "match": {"prefix": "/", "headers": [_present(names.SELDON_HEADER), *headers]},
-        "route": {**leads, **_action(None)},
+        "match": {"prefix": "/", "headers": [present(names.SELDON_HEADER), *headers]},
+        "route": {**leads, **route_action(None)},
     }
 
 
@@ -419,32 +436,4 @@ def _nothing_here() -> Json:
     return {
         "match": {"prefix": "/"},
         "direct_response": {"status": 404, "body": {"inline_string": text}},
-    }
-
-
-def _action(retry: Json) -> dict[str, Json]:
-    action: dict[str, Json] = {
-        "timeout": "0s",
-        # The client's own grpc-timeout is respected, whatever it is.
-        "max_stream_duration": {"grpc_timeout_header_max": "0s"},
-    }
-    if retry is not None:
-        action["retry_policy"] = retry
-    return action
-
-
-def _retry(retry_on: str) -> Json:
-    """One more try, at the next priority, which is the cold listener."""
-    return {
-        "retry_on": retry_on,
-        "retriable_headers": [_present(names.UNANSWERED_HEADER)],
-        "num_retries": 1,
-        "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.002s"},
-        "retry_priority": {
-            "name": "previous-priorities",
-            "typed_config": {
-                "@type": f"{_TYPE}.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
-                "update_frequency": 1,
-            },
-        },
     }

@@ -51,6 +51,9 @@ class Intake:
             await self._look(scope, body)
             await self._app(scope, _replaying(bytes(body), receive), send)
         except _Refused as error:
+            # Others need not make room while this one is answered.
+            self._held -= len(body)
+            body.clear()
             told = f"{told_call(scope)}: {error}"
             await refusal(told, error.code, retry_after=error.retry_after)(scope, receive, send)
         except ClientDisconnect:

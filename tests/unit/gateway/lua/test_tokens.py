@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import struct
+import time
+from pathlib import Path
 from typing import Final
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from overbook.access.minting import mint
@@ -30,6 +33,7 @@ from overbook.gateway.snapshot.names import (
     marks,
     place_cluster,
 )
+from overbook.gateway.snapshot.routes import TOLD_PATHS
 from tests.unit.gateway.lua.envoy import Script
 
 KEY: Final = bytes(range(32))
@@ -212,3 +216,110 @@ def test_ten_thousand_tokens_are_told_apart() -> None:
 def test_neither_key_nor_digest_is_in_what_a_log_might_show() -> None:
     assert KEY.hex() not in repr(SCRIPTS)
     assert digest(KEY, ALL).hex() not in repr(SCRIPTS)
+
+
+def test_a_use_is_noted_once_in_half_a_minute(tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    made = asking(read_asking(), KEY, (token(ALL), token(TEAM_A, "team-a-*")), 0.0, str(notes))
+    script = Script(made.choose_rest)
+    began = int(time.time())
+    for _ in range(5):
+        for text in (ALL, TEAM_A, "ob_other", None):
+            route(script, text, "/v2/models/team-a-iris/infer")
+    # Who may not use this model has shown a token all the same.
+    assert route(script, TEAM_A, "/v2/models/team-b/infer") == CLUSTER_NOT_GRANTED
+    lines = [each.split() for each in notes.read_text().splitlines()]
+    assert [name for name, _ in lines] == [ALL, TEAM_A]
+    assert all(began <= int(at) <= time.time() for _, at in lines)
+
+
+def test_where_it_cannot_be_noted_requests_go_on(tmp_path: Path) -> None:
+    made = asking(read_asking(), KEY, (token(ALL),), 0.0, str(tmp_path / "no" / "folder"))
+    script = Script(made.choose_rest)
+    assert route(script, ALL, "/v2/models/team-a-iris/infer") == "rest/team-a-iris/0"
+
+
+LIMITED: Final = "ob_limited"
+COLD_MODEL: Final = "/v2/models/other/infer"
+
+
+def limited(
+    *clusters: str, rate: int | None = None, waiting: int | None = 3
+) -> tuple[Asking, frozenset[str]]:
+    """Scripts for a token with these limits, and what is hot and there."""
+    made = Token(
+        LIMITED, Role.INFER, (), 0.0, None, digest(KEY, LIMITED), rate=rate, waiting=waiting
+    )
+    return scripts(made, token(ALL)), HOT | frozenset(clusters)
+
+
+def goes(script: str, there: frozenset[str], text: str, path: str, **headers: str) -> str | None:
+    shown = {":path": path, "authorization": f"Bearer {text}", **headers}
+    return Script(script).route(shown, there).route
+
+
+def test_requests_of_a_token_that_may_have_so_many_waiting_say_whose_they_are() -> None:
+    mine = [
+        f"{each}/{LIMITED}" for each in (CLUSTER_COLD_REST, CLUSTER_COLD_GRPC, CLUSTER_LARGE_REST)
+    ]
+    made, there = limited(*mine)
+    for script in (made.choose_rest, made.choose_cluster, made.busy):
+        assert goes(script, there, LIMITED, COLD_MODEL) == mine[0]
+        # What is hot goes straight to its server.
+        assert goes(script, there, LIMITED, "/v2/models/team-a-iris/infer") == "rest/team-a-iris/0"
+    grpc = {MODEL_HEADER: "other"}
+    assert goes(made.choose_cluster, there, LIMITED, INFER_PATH, **grpc) == mine[1]
+    assert goes(made.large, there, LIMITED, COLD_MODEL) == mine[2]
+    of_model = {"seldon-model": "other"}
+    assert goes(made.own_path, there, LIMITED, "/own", **of_model) == mine[0]
+    assert goes(made.own_path_large, there, LIMITED, "/own", **of_model) == mine[2]
+    assert goes(made.choose_rest, there, LIMITED, "/v2/models/other/ready") == CLUSTER_OIP_REST
+
+
+def test_others_go_where_everybody_goes() -> None:
+    made, there = limited(f"{CLUSTER_COLD_REST}/{ALL}")
+    assert goes(made.choose_rest, there, ALL, COLD_MODEL) == CLUSTER_COLD_REST
+    assert goes(made.busy, there, ALL, COLD_MODEL) == "own/other"
+    # A cluster that Envoy does not know yet, or any more.
+    assert goes(made.choose_rest, there, LIMITED, COLD_MODEL) == CLUSTER_COLD_REST
+
+
+def test_whose_request_it_is_where_so_many_are_allowed_per_second() -> None:
+    made, _ = limited(rate=50, waiting=None)
+    assert made.rates == ((LIMITED, 50),)
+    assert made.waiting == ()
+    script = Script(made.whose)
+    for text, told in (
+        (LIMITED, {("overbook", "token"): LIMITED, ("overbook", "rate"): "50"}),
+        (ALL, {}),
+        ("x", {}),
+    ):
+        ran = script.request({":path": "/v2", "authorization": f"Bearer {text}"}, None)
+        found = {
+            key: each.decode() if isinstance(each, bytes) else each
+            for key, each in ran.metadata.items()
+        }
+        assert found == told
+        assert ran.refusal is None
+
+
+# What may stand in a path, so that cases are near those that count.
+PIECES: Final = st.sampled_from(
+    [
+        *("/", "//", "x", "versions", "1", "ready", "config", "stats", "trace", "setting", "infer"),
+        *("%2f", "trace/setting", "own", "."),
+    ]
+)
+
+
+@given(st.lists(PIECES, max_size=8).map("".join))
+@settings(max_examples=500, deadline=None)
+@example("/ready")
+@example("x//ready")
+@example("x/versions/1/ready/")
+def test_what_comes_with_its_token_is_never_the_models(rest: str) -> None:
+    """As the route lets the token through, the script must not lead it to a model."""
+    path = f"/v2/models/{rest}"
+    goes_there = route(REST, ALL, path) == CLUSTER_OIP_REST
+    if re.fullmatch(TOLD_PATHS, path):
+        assert goes_there, path

@@ -37,6 +37,7 @@ class FakeCatalogue:
     loaded: list[str] = field(default_factory=list)
     unloadable: dict[str, str] = field(default_factory=dict)
     revoked: set[str] = field(default_factory=set)
+    marked: tuple[tuple[str, str], ...] = ()
 
     def models(self) -> Iterable[str]:
         return self.entries
@@ -46,6 +47,9 @@ class FakeCatalogue:
 
     def may_use(self, name: str) -> bool:
         return name not in self.revoked
+
+    def marks(self) -> tuple[tuple[str, str], ...]:
+        return self.marked
 
     def kind(self, name: str) -> str:
         return self.kind_of.get(name, "")

@@ -6,12 +6,16 @@ from collections.abc import Iterator
 from typing import Final
 
 from envoy.config.route.v3 import route_pb2
+from envoy.extensions.filters.http.local_ratelimit.v3 import local_rate_limit_pb2
 from envoy.extensions.router.cluster_specifiers.lua.v3 import lua_pb2
 
+from overbook.access.roles import Role
+from overbook.access.tokens import Token
 from overbook.gateway.scripts import read_asking
 from overbook.gateway.snapshot.asking import asking
 from overbook.gateway.snapshot.names import CLUSTER_NO_TOKEN, CLUSTER_OIP_GRPC, CLUSTER_OIP_REST
-from overbook.gateway.snapshot.routes import asking_routes, untold_routes
+from overbook.gateway.snapshot.routes import TOLD_PATHS, asking_routes, untold_routes
+from overbook.gateway.snapshot.token_rates import RATES, WHOSE
 
 ASKING: Final = asking_routes(asking(read_asking(), b"k", (), 0.0), ["iris"])
 PROBES: Final = {CLUSTER_OIP_GRPC, CLUSTER_OIP_REST}
@@ -43,7 +47,7 @@ def test_only_probes_are_led_anywhere_without_a_script_that_asks() -> None:
 
 def test_a_script_that_fails_lets_nobody_in() -> None:
     found = list(specifiers())
-    assert len(found) == 14
+    assert len(found) == 17
     for _, config in found:
         assert config.default_cluster == CLUSTER_NO_TOKEN
         assert "granted(" in config.source_code.inline_string
@@ -62,6 +66,7 @@ def test_the_script_of_the_busiest_lets_nobody_in_either() -> None:
 def test_what_goes_to_a_model_has_no_token_and_what_the_gateway_answers_has_it() -> None:
     for route, config in specifiers():
         own = config.source_code.inline_string.endswith('return "oip-rest"\nend\n')
+        own = own or route.match.safe_regex.regex == TOLD_PATHS
         dropped = list(route.request_headers_to_remove)
         assert dropped == ([] if own else ["authorization"]), route.match
 
@@ -71,3 +76,20 @@ def test_before_the_scheduler_has_spoken_only_probes_are_answered() -> None:
     assert {each.route.cluster for each in probes} == PROBES
     assert closed.match.prefix == "/"
     assert closed.direct_response.status == 503
+
+
+def test_who_may_make_so_many_requests_is_counted_only_where_somebody_has_such_a_limit() -> None:
+    (host,) = ASKING.virtual_hosts
+    assert not host.typed_per_filter_config
+    tokens = [
+        Token("fast", Role.INFER, (), 0.0, None, b"f"),
+        Token("slow", Role.INFER, (), 0.0, None, b"s", rate=5),
+        Token("gone", Role.INFER, (), 0.0, 1.0, b"g", rate=5),
+    ]
+    (host,) = asking_routes(asking(read_asking(), b"k", tokens, 2.0), []).virtual_hosts
+    assert set(host.typed_per_filter_config) == {WHOSE, RATES}
+    limits = local_rate_limit_pb2.LocalRateLimit()
+    host.typed_per_filter_config[RATES].Unpack(limits)
+    (bucket,) = limits.descriptors
+    assert (bucket.entries[0].value, bucket.token_bucket.max_tokens) == ("slow", 5)
+    assert limits.rate_limited_as_resource_exhausted

@@ -10,6 +10,7 @@ from envoy.extensions.access_loggers.file.v3 import file_pb2
 from envoy.extensions.bootstrap.internal_listener.v3 import internal_listener_pb2
 from envoy.extensions.filters.http.buffer.v3 import buffer_pb2
 from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2
+from envoy.extensions.filters.http.local_ratelimit.v3 import local_rate_limit_pb2
 from envoy.extensions.filters.http.lua.v3 import lua_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
@@ -43,6 +44,7 @@ KNOWN = (
     uuid_pb2,
     internal_listener_pb2,
     ext_authz_pb2,
+    local_rate_limit_pb2,
     lua_pb2,
     router_pb2,
     http_connection_manager_pb2,
