@@ -58,6 +58,11 @@ class Scripts:
     size_rest: str
 
 
+# Of gRPC, for the gateway. Names of methods are ASCII: one that is not UTF-8 ends the gateway's own gRPC server, which
+# decodes it. A match of the path alone would not look behind a question mark.
+_METHOD: Final[list[Json]] = [
+    {"name": ":path", "string_match": {"safe_regex": {"regex": "[!-~]*"}}},
+]
 # A header names the model besides the path.
 _NAMED_TWICE: Final[dict[str, Json]] = {
     "prefix": _MODELS,
@@ -195,7 +200,9 @@ def _usual() -> list[Json]:
 
 def _named_route(path: str, choosing: dict[str, Json], naming: str) -> dict[str, Json]:
     """A call of gRPC whose message names the model. Streams go to the relay, see `_oip_routes`."""
-    route = _model_route({"path": path}, choosing)
+    # Without anything behind it, which the path alone would let pass: see `_METHOD`.
+    whole: Json = {"name": ":path", "string_match": {"exact": path}}
+    route = _model_route({"path": path, "headers": [whole]}, choosing)
     route["typed_per_filter_config"] = {
         NAMING: {
             "@type": f"{_TYPE}.filters.http.lua.v3.LuaPerRoute",
@@ -217,7 +224,7 @@ def _probes() -> list[Json]:
     return [
         *over_rest,
         {
-            "match": {"safe_regex": {"regex": _GRPC_HEALTH}, "grpc": {}},
+            "match": {"safe_regex": {"regex": _GRPC_HEALTH}, "grpc": {}, "headers": _METHOD},
             "route": {**_to(names.CLUSTER_OIP_GRPC), **_action(None)},
         },
     ]
@@ -388,7 +395,7 @@ def _oip_routes(script: str | None) -> list[Json]:
     grpc = _to(names.CLUSTER_OIP_GRPC) if script is None else _asked(script)
     return [
         {
-            "match": {"safe_regex": {"regex": _GRPC_SERVICES}, "grpc": {}},
+            "match": {"safe_regex": {"regex": _GRPC_SERVICES}, "grpc": {}, "headers": _METHOD},
             "route": {**grpc, **_action(None)},
         },
         {

@@ -8,12 +8,18 @@ from typing import Final
 from envoy.config.route.v3 import route_pb2
 from envoy.extensions.router.cluster_specifiers.lua.v3 import lua_pb2
 
-from overbook.gateway.scripts import read_asking
+from overbook.gateway.scripts import read_asking, read_scripts
 from overbook.gateway.snapshot.asking import asking
-from overbook.gateway.snapshot.names import CLUSTER_NO_TOKEN, CLUSTER_OIP_GRPC, CLUSTER_OIP_REST
-from overbook.gateway.snapshot.routes import asking_routes, untold_routes
+from overbook.gateway.snapshot.names import (
+    CLUSTER_NO_TOKEN,
+    CLUSTER_OIP_GRPC,
+    CLUSTER_OIP_REST,
+    INFER_PATH,
+)
+from overbook.gateway.snapshot.routes import asking_routes, data_routes, untold_routes
 
 ASKING: Final = asking_routes(asking(read_asking(), b"k", (), 0.0), ["iris"])
+PLAIN: Final = data_routes(read_scripts(), ["iris"])
 PROBES: Final = {CLUSTER_OIP_GRPC, CLUSTER_OIP_REST}
 
 
@@ -71,3 +77,14 @@ def test_before_the_scheduler_has_spoken_only_probes_are_answered() -> None:
     assert {each.route.cluster for each in probes} == PROBES
     assert closed.match.prefix == "/"
     assert closed.direct_response.status == 503
+
+
+def test_no_method_that_is_not_ascii_gets_to_the_gateways_own_grpc() -> None:
+    """It is decoded there, and what cannot be ends the server. A path is matched without what is behind a "?"."""
+    for configuration in (ASKING, PLAIN, untold_routes()):
+        found = [each.match for each in routes(configuration) if "inference" in str(each.match)]
+        assert found
+        for match in found:
+            (header,) = [each for each in match.headers if each.name == ":path"]
+            exact, regex = header.string_match.exact, header.string_match.safe_regex.regex
+            assert (exact == INFER_PATH == match.path) if exact else (regex == "[!-~]*")
