@@ -304,6 +304,9 @@ _HOSTS: Final = (
     b"host: victim@x\r\n",
     b"host: x" + _OTHER + b"\r\n",
     b"host : x\r\n",
+    b"host: x y\r\n",
+    b"host: @\r\n",
+    b"host: \xd7\r\n",
     b"\thost: x\r\n",
     b"host: x, victim\r\n",
     b"host: x\x00\r\n",
@@ -340,6 +343,10 @@ def corpus() -> Mapping[str, bytes]:
     found |= {f"{each[:60]!r}": _sized(each, body=SMUGGLED) for each in _HEADERS}
     found |= {f"{each[:60]!r} of a model's own": _at(b"/own/path", own, each) for each in _HEADERS}
     found |= {f"{each!r}": _sized(host=each) for each in _HOSTS}
+    tokenless = b"POST " + _PATH + b" HTTP/1.1\r\n"
+    found |= {f"{each!r} and no token": tokenless + each + b"\r\n" for each in _HOSTS}
+    over_grpc = b"content-type: application/grpc"
+    found |= {f"{each!r} of a call": _sized(over_grpc, host=each) for each in _HOSTS}
     found["absolute, with another host"] = _at(b"http://victim" + _PATH)
     found["lines end with LF"] = _sized(body=SMUGGLED).replace(b"\r\n", b"\n")
     found["lines end with CR"] = _sized(body=SMUGGLED).replace(b"\r\n", b"\r")

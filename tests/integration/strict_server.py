@@ -40,14 +40,16 @@ class Arrived:
     @property
     def models(self) -> frozenset[str]:
         """Those that anybody could take it to be for, however they decode and tidy up paths."""
-        found = {each for each in _readings(self.target) for each in _MODEL.findall(each)}
-        return frozenset(found)
+        found = map(_MODEL.match, _readings(self.target))
+        return frozenset(each[1] for each in found if each is not None)
 
 
 def _readings(target: str) -> list[str]:
     path = target.partition("?")[0]
     once = unquote(path)
     readings = [path, once, unquote(once)]
+    # What begins with two slashes may be taken for a host.
+    readings += [re.sub("^//[^/]*", "", each) for each in readings]
     readings += [each.replace("\\", "/") for each in readings]
     readings += [re.sub("/+", "/", each) for each in readings]
     return [*readings, *map(_without_dots, readings)]

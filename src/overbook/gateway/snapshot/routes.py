@@ -137,9 +137,23 @@ def _of_clients(
     routes: list[Json], more: Mapping[str, Json] = MappingProxyType({})
 ) -> route_pb2.RouteConfiguration:
     # Removed from what clients send, before anything else looks at it.
-    document = _configuration(names.DATA_ROUTES, routes, internal=names.INTERNAL_HEADERS)
+    checked = [_odd_host(), *routes]
+    document = _configuration(names.DATA_ROUTES, checked, internal=names.INTERNAL_HEADERS)
     document |= more
     return json_format.ParseDict(document, route_pb2.RouteConfiguration())
+
+
+def _odd_host() -> Json:
+    """Over HTTP/1.1 it may be anything, or empty; then what speaks HTTP/2 behind this would hang up on the request."""
+    named: Json = {"safe_regex": {"regex": r"[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]+"}}
+    text = "host: no name or address of a server; expected NAME or NAME:PORT"
+    return {
+        "match": {
+            "prefix": "/",
+            "headers": [{"name": ":authority", "string_match": named, "invert_match": True}],
+        },
+        "direct_response": {"status": 400, "body": {"inline_string": text}},
+    }
 
 
 def large_routes(scripts: Scripts) -> Json:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
+import pytest
 from envoy.config.route.v3 import route_pb2
 from envoy.extensions.router.cluster_specifiers.lua.v3 import lua_pb2
 
@@ -73,7 +75,8 @@ def test_what_goes_to_a_model_has_no_token_and_what_the_gateway_answers_has_it()
 
 
 def test_before_the_scheduler_has_spoken_only_probes_are_answered() -> None:
-    *probes, closed = routes(untold_routes())
+    odd, *probes, closed = routes(untold_routes())
+    assert odd.direct_response.status == 400
     assert {each.route.cluster for each in probes} == PROBES
     assert closed.match.prefix == "/"
     assert closed.direct_response.status == 503
@@ -88,3 +91,19 @@ def test_no_method_that_is_not_ascii_gets_to_the_gateways_own_grpc() -> None:
             (header,) = [each for each in match.headers if each.name == ":path"]
             exact, regex = header.string_match.exact, header.string_match.safe_regex.regex
             assert (exact == INFER_PATH == match.path) if exact else (regex == "[!-~]*")
+
+
+@pytest.mark.parametrize(
+    ("host", "odd"),
+    [
+        *((each, False) for each in ("x", "x:80", "[::1]:80", "127.0.0.1", "a_b.example", "%C3")),
+        *((each, True) for each in ("", " ", "x y", "x/y", "@x", "\xd7", 'x"')),
+    ],
+)
+def test_a_host_that_is_none_goes_nowhere(host: str, odd: bool) -> None:
+    for configuration in (ASKING, PLAIN, untold_routes()):
+        first, *_ = routes(configuration)
+        (header,) = first.match.headers
+        assert (header.name, header.invert_match) == (":authority", True)
+        regex = header.string_match.safe_regex.regex
+        assert (re.fullmatch(regex, host) is None) is odd
