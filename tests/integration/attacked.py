@@ -45,10 +45,13 @@ _NOT_IMPLEMENTED: Final = {501, 505}
 
 @dataclass(slots=True)
 class Attacked:
-    """``failed``: what became of those who behave. ``slowest``: the longest that they waited, in seconds."""
+    """``asked``: tokens are asked for. ``failed``: what became of those who behave. ``slowest``: the longest that they
+    waited, in seconds.
+    """
 
     world: World
     server: StrictServer
+    asked: bool
     failed: list[str] = field(default_factory=list)
     slowest: float = 0.0
     served: int = 0
@@ -77,6 +80,9 @@ class Attacked:
     def smuggled(self) -> list[str]:
         """What came to the inference server that must not have."""
         found = [f"ambiguous: {each}" for each in self.server.faults]
+        if not self.asked:
+            # Whoever asks for the other model in plain words may have it.
+            return found
         for each in self.server.arrived:
             # Somebody else's server may tidy up paths, and be behind the same gateway.
             if VICTIM in each.models:
@@ -99,8 +105,11 @@ def envoy_bytes(world: World) -> int:
 
 
 @contextlib.asynccontextmanager
-async def attacked() -> AsyncIterator[Attacked]:
-    """While it is open, whoever behaves is served, and Envoy lives; when it closes, nothing was smuggled."""
+async def attacked(*, asked: bool = True) -> AsyncIterator[Attacked]:
+    """While it is open, whoever behaves is served, and Envoy lives; when it closes, nothing was smuggled.
+
+    ``asked``: tokens are asked for. Without, Envoy has other routes, and a request for `VICTIM` is like any other.
+    """
     limits = EdgeLimits(head_seconds=HEAD_SECONDS, request_seconds=REQUEST_SECONDS)
     models = {name: [0] for name in (MINE, COLD, VICTIM, WINE)}
     async with StrictServer().serving() as server, running_world(models, edge=limits) as world:
@@ -119,9 +128,9 @@ async def attacked() -> AsyncIterator[Attacked]:
             )
             for name, allowed in _EVERYBODY.items()
         ]
-        access = scheduler_pb2.Access(asked=True, key=key, tokens=tokens)
+        access = scheduler_pb2.Access(asked=asked, key=key, tokens=tokens)
         await world.scheduler.change(scheduler_pb2.CatalogueUpdate(access=access), 5)
-        made = Attacked(world, server)
+        made = Attacked(world, server, asked)
         behaving = asyncio.create_task(made.behave(), name="whoever behaves")
         try:
             yield made

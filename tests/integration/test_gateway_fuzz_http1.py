@@ -18,10 +18,14 @@ _SOAK_SECONDS = float(os.environ.get("OVERBOOK_FUZZ_SECONDS", "600"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cold", [False, True], ids=["hot", "cold"])
-async def test_known_ways_to_smuggle_a_request(cold: bool) -> None:
+@pytest.mark.parametrize(
+    ("cold", "asked"),
+    [(False, True), (True, True), (False, False)],
+    ids=["hot", "cold", "where nobody is asked for a token"],
+)
+async def test_known_ways_to_smuggle_a_request(cold: bool, asked: bool) -> None:
     tricks = {name: for_cold(attack) if cold else attack for name, attack in corpus().items()}
-    async with attacked() as scene:
+    async with attacked(asked=asked) as scene:
         found = await each_of(tricks.items(), lambda attack: sent(scene.port, attack))
         assert faults(found) == {}
         statuses = Counter(each for outcome in found.values() for each in outcome.statuses)

@@ -50,10 +50,14 @@ _GROWTH = 200 * _MIB
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cold", [False, True], ids=["hot", "cold"])
-async def test_odd_requests(cold: bool) -> None:
+@pytest.mark.parametrize(
+    ("cold", "asked"),
+    [(False, True), (True, True), (False, False)],
+    ids=["hot", "cold", "where nobody is asked for a token"],
+)
+async def test_odd_requests(cold: bool, asked: bool) -> None:
     odd = {name: for_cold(attack) if cold else attack for name, attack in requests().items()}
-    async with attacked() as scene:
+    async with attacked(asked=asked) as scene:
         found = await each_of(odd.items(), lambda attack: sent(scene.port, attack))
         assert faults(found) == {}
         statuses = Counter(each for outcome in found.values() for each in outcome.statuses)

@@ -216,7 +216,7 @@ def _named_route(path: str, choosing: dict[str, Json], naming: str) -> dict[str,
     """A call of gRPC whose message names the model. Streams go to the relay, see `_oip_routes`."""
     # Without anything behind it, which the path alone would let pass: see `_METHOD`.
     whole: Json = {"name": ":path", "string_match": {"exact": path}}
-    route = _model_route({"path": path, "headers": [whole]}, choosing)
+    route = _model_route({"path": path, "grpc": {}, "headers": [whole]}, choosing)
     route["typed_per_filter_config"] = {
         NAMING: {
             "@type": f"{_TYPE}.filters.http.lua.v3.LuaPerRoute",
