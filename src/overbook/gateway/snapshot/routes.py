@@ -18,7 +18,7 @@ from envoy.extensions.retry.priority.previous_priorities.v3 import previous_prio
 from envoy.extensions.router.cluster_specifiers.lua.v3 import lua_pb2 as specifier_pb2
 from google.protobuf import json_format
 
-from overbook.gateway.snapshot import names
+from overbook.gateway.snapshot import direct, names
 from overbook.gateway.snapshot.asking import Asking
 from overbook.wire.limits import LARGE_BODY, MAX_BODY
 
@@ -85,7 +85,7 @@ def data_routes(scripts: Scripts, own: Sequence[str]) -> route_pb2.RouteConfigur
         _model_route({"prefix": _MODELS}, _chosen_by(scripts.choose_rest)),
         *_oip_routes(None),
         _models_own_paths(_to(names.CLUSTER_COLD_REST)),
-        _nothing_here(),
+        direct.nothing_here(),
     ]
     return _of_clients(routes)
 
@@ -113,7 +113,7 @@ def asking_routes(asking: Asking, own: Sequence[str]) -> route_pb2.RouteConfigur
         _tokenless(_model_route({"prefix": _MODELS}, _asked(asking.choose_rest))),
         *_oip_routes(asking.own),
         _tokenless(_models_own_paths(_asked(asking.own_path))),
-        _nothing_here(),
+        direct.nothing_here(),
     ]
     shared: Json = [_chooser(_BUSY, asking.busy, names.CLUSTER_NO_TOKEN)] if own else []
     return _of_clients(routes, {"cluster_specifier_plugins": shared})
@@ -137,23 +137,10 @@ def _of_clients(
     routes: list[Json], more: Mapping[str, Json] = MappingProxyType({})
 ) -> route_pb2.RouteConfiguration:
     # Removed from what clients send, before anything else looks at it.
-    checked = [_odd_host(), *routes]
+    checked = [direct.odd_host(), *routes]
     document = _configuration(names.DATA_ROUTES, checked, internal=names.INTERNAL_HEADERS)
     document |= more
     return json_format.ParseDict(document, route_pb2.RouteConfiguration())
-
-
-def _odd_host() -> Json:
-    """Over HTTP/1.1 it may be anything, or empty; then what speaks HTTP/2 behind this would hang up on the request."""
-    named: Json = {"safe_regex": {"regex": r"[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]+"}}
-    text = "host: no name or address of a server; expected NAME or NAME:PORT"
-    return {
-        "match": {
-            "prefix": "/",
-            "headers": [{"name": ":authority", "string_match": named, "invert_match": True}],
-        },
-        "direct_response": {"status": 400, "body": {"inline_string": text}},
-    }
 
 
 def large_routes(scripts: Scripts) -> Json:
@@ -169,7 +156,10 @@ def large_routes(scripts: Scripts) -> Json:
 def inner_routes(scripts: Scripts) -> Json:
     """Of the listener for the stream relay, which is believed."""
     match: Json = {"prefix": "/inference.", "headers": [_present(names.MODEL_HEADER)]}
-    routes: list[Json] = [_model_route(match, _chosen_by(scripts.choose_cluster)), _nothing_here()]
+    routes: list[Json] = [
+        _model_route(match, _chosen_by(scripts.choose_cluster)),
+        direct.nothing_here(),
+    ]
     return _configuration("inner", routes)
 
 
@@ -429,17 +419,6 @@ def _models_own_paths(leads: dict[str, Json], *headers: Json) -> dict[str, Json]
     return {
         "match": {"prefix": "/", "headers": [_present(names.SELDON_HEADER), *headers]},
         "route": {**leads, **_action(None)},
-    }
-
-
-def _nothing_here() -> Json:
-    text = (
-        "path: unknown; expected /v2/... or a call of inference.GRPCInferenceService; for a path that a model "
-        f"defines for itself the header {names.SELDON_HEADER} names the model"
-    )
-    return {
-        "match": {"prefix": "/"},
-        "direct_response": {"status": 404, "body": {"inline_string": text}},
     }
 
 
