@@ -7,11 +7,12 @@ CLIENTS := .venv-clients
 LOWEST := .venv-lowest
 NOTEBOOK := .venv-notebook
 STORES := .venv-stores
+SBOM := .venv-sbom
 UV := .venv-uv/bin/uv
 # Tests of the rooms without I/O: docs/inside.md.
 PURE := tests/unit/residency tests/unit/placement tests/unit/manifests
 
-.PHONY: setup demo test lint coverage lowest bench soak notebook proto protocol docs lock clean
+.PHONY: setup demo test lint coverage lowest bench soak sbom advisories notebook proto protocol docs lock clean
 
 setup: $(VENV)/.ready
 
@@ -44,6 +45,12 @@ $(STORES)/.ready: tests/stores/requirements.lock | .venv-uv/bin/uv
 	$(UV) pip install --quiet --compile-bytecode --python $(STORES)/bin/python --require-hashes -r tests/stores/requirements.lock
 	touch $@
 
+# What writes the bills of materials.
+$(SBOM)/.ready: scripts/sbom.lock | .venv-uv/bin/uv
+	$(UV) venv --quiet --clear --python $(PYTHON) $(SBOM)
+	$(UV) pip install --quiet --compile-bytecode --python $(SBOM)/bin/python --require-hashes -r scripts/sbom.lock
+	touch $@
+
 # Overbook, Jupyter, and what trains models and asks them: the example needs nothing that its reader would not have.
 $(NOTEBOOK)/.ready: examples/requirements.lock pyproject.toml | .venv-uv/bin/uv
 	$(UV) venv --quiet --clear --python $(PYTHON) $(NOTEBOOK)
@@ -67,6 +74,15 @@ lint: setup
 	$(BIN)/lint-imports
 	bash scripts/proto.sh --check
 	$(BIN)/python scripts/api_docs.py --check
+	$(BIN)/python -m scripts.audit
+
+# Known vulnerabilities, for `make lint`. The one thing here that asks the network of its own accord: only when it is told.
+advisories:
+	bash scripts/advisories.sh
+
+# What Overbook and the runtimes that it installs consist of (CycloneDX), as the lock files have it: build/sbom.
+sbom: $(SBOM)/.ready
+	bash scripts/sbom.sh $(SBOM)/bin
 
 # Every branch of the pure rooms, by tests that are the same in every run; `make test` runs the others of theirs beside it.
 coverage: setup
@@ -120,8 +136,9 @@ lock: .venv-uv/bin/uv
 	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes tests/stores/requirements.in -o tests/stores/requirements.lock
 	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes \
 	  --constraints <(grep '^[a-z]' requirements-dev.lock | tr -d '\\') pyproject.toml examples/requirements.in -o examples/requirements.lock
+	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes scripts/sbom.in -o scripts/sbom.lock
 	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes src/overbook/demo/trainers/networks.in -o src/overbook/demo/trainers/networks.lock
 	for d in src/overbook/runtimes/*/; do test ! -f $$d/requirements.in || UV=$(CURDIR)/$(UV) bash scripts/lock-runtime.sh $$d; done
 
 clean:
-	rm -rf $(VENV) $(CLIENTS) $(LOWEST) $(NOTEBOOK) $(STORES) .venv-uv
+	rm -rf $(VENV) $(CLIENTS) $(LOWEST) $(NOTEBOOK) $(STORES) $(SBOM) .venv-uv

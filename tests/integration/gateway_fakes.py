@@ -45,7 +45,7 @@ class Follower:
 class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
     """An agent over a FakeServer. ``load`` is what an activation does before the model is there, ``replying`` what it
     does before it says so. ``again``: the models that a person wanted loaded. ``elsewhere``: where it says that its
-    server is, in its ``epoch``.
+    server is, in its ``epoch``. ``untold``: models of which it does not say that they are hot: every request asks.
     """
 
     def __init__(self, server: FakeServer) -> None:
@@ -55,6 +55,7 @@ class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
         self.again: list[str] = []
         self.elsewhere: ServerAddress | None = None
         self.epoch = 1
+        self.untold: set[str] = set()
         self.assigned: set[str] | None = None
         self.activations: list[tuple[str, bool]] = []
         self.running = 0
@@ -107,7 +108,8 @@ class FakeAgent(agent_pb2_grpc.AgentServiceServicer):
                     await self.load(request.model)
                     self.loads[request.model] += 1
                     self.server.loaded.add(request.model)
-            self.make_hot(request.model)
+            if request.model not in self.untold:
+                self.make_hot(request.model)
             if self.follower is not None and request.gateway:
                 self.follower.granted[request.model].add(request.call)
             await self.replying(request.model)

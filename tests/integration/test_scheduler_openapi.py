@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
 from pathlib import Path
 
 import pytest
 
 from overbook.scheduler.web.limits import Limits
+from tests.integration.generated_requests import KNOWN, schemathesis
 from tests.integration.scheduler_harness import (
     ScriptedAgent,
     harness,
@@ -19,24 +18,8 @@ from tests.integration.scheduler_harness import (
 
 # Seconds in which cases are tried. Which ones they are is the same in every run.
 _SECONDS = 40
-# Names that there are, so that more is met than 404; and what a secret may be called, OpenAPI leaves to rclone.
-_KNOWN = """
-[[operations]]
-include-path-regex = "^/api/v1/models/"
-include-method = ["GET", "POST"]
-parameters = { "path.name" = "iris" }
-
-[[operations]]
-include-path-regex = "^/api/v1/servers/"
-include-method = "GET"
-parameters = { "path.name" = "mlserver", "path.replica" = 0 }
-
-[[operations]]
-include-path = "/api/v1/secrets/{name}"
-include-method = "PUT"
-checks.positive_data_acceptance.enabled = false
-
 # With the first token everything else would be refused.
+_TOKENLESS = """
 [[operations]]
 include-path = "/api/v1/tokens"
 include-method = "POST"
@@ -56,19 +39,9 @@ async def test_the_api_is_as_it_describes_itself(tmp_path: Path) -> None:
         await running.agent(agent)
         await running.apply(model_document("iris", tmp_path / "iris"))
         await until("it is assigned", lambda: "iris" in agent.assigned)
-        (tmp_path / "schemathesis.toml").write_text(_KNOWN)
-        process = await asyncio.create_subprocess_exec(
-            *(str(Path(sys.executable).parent / "schemathesis"), "run"),
-            f"{running.scheduler.api_url}/openapi.json",
-            *("--phases", "coverage,fuzzing", "--max-examples", "10", "--max-time", str(_SECONDS)),
-            *("--generation-deterministic", "--no-color"),
-            *("--request-timeout", "60"),
-            cwd=tmp_path,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        out, _ = await process.communicate()
-        assert process.returncode == 0, out.decode()[-6000:]
+        limits = ("--max-examples", "10", "--max-time", str(_SECONDS))
+        url = running.scheduler.api_url
+        assert await schemathesis(url, tmp_path, KNOWN + _TOKENLESS, *limits) == ""
         assert (await running.http.get("/healthz")).status_code == 200
 
 

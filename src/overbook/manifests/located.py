@@ -20,12 +20,20 @@ from overbook.manifests.problems import Json, Path, Problem
 # Of one document, aliases expanded. A Seldon Server with a whole podSpec has a few hundred.
 MAX_VALUES: Final = 10_000
 MAX_DEPTH: Final = 64
+# Of a whole text: values that aliases and merges add to those that are written there.
+MAX_REPEATED: Final = 1_000_000
+# No manifest needs any; libyaml looks at all that came before for each.
+MAX_TAG_DIRECTIVES: Final = 100
 
 # libyaml's parser is about eight times as fast; PyYAML may have been built without it.
 _LOADER: Final = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 _TOO_LARGE: Final = (
     f"too much in one document; expected at most {MAX_VALUES} values, {MAX_DEPTH} deep, "
     "aliases included"
+)
+_TOO_REPEATED: Final = (
+    f"aliases and merges add more than {MAX_REPEATED} values to this text; expected fewer: write what they repeat "
+    "in smaller parts"
 )
 _TAG: Final = "tag:yaml.org,2002:"
 _NULL: Final = frozenset({"", "~", "null", "Null", "NULL"})
@@ -60,9 +68,28 @@ class Node:
                 break
         return line
 
-    def plain(self) -> Json:
+    def plain(self, allowance: Allowance) -> Json:
         """The value without lines. Raises Unreadable when aliases blow it up."""
-        return _plain(self, [MAX_VALUES], MAX_DEPTH)
+        allowance.check(self.line)
+        left = [MAX_VALUES]
+        try:
+            return _plain(self, left, MAX_DEPTH)
+        finally:
+            allowance.left -= MAX_VALUES - left[0]
+
+
+class Allowance:
+    """How many values may still be made of a text. There is no text that has more values than characters, so those that
+    aliases and merges repeat are bounded, whatever stands beside them.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.left = len(text) + MAX_REPEATED
+
+    def check(self, line: int) -> None:
+        """Raises Unreadable when there is nothing left."""
+        if self.left < 0:
+            raise Unreadable(_TOO_REPEATED, line)
 
 
 class Unreadable(ValueError):
@@ -83,9 +110,16 @@ class _Open:
     merged: list[Node] = field(default_factory=list)
 
 
-def read_documents(text: str, source: str) -> Iterator[Node | Problem]:
-    """The non-empty documents of a text in order, and whatever is wrong with it as it is met."""
-    builder = _Builder(source)
+def read_documents(text: str, source: str, allowance: Allowance) -> Iterator[Node | Problem]:
+    """The non-empty documents of a text in order, and whatever is wrong with it as it is met.
+
+    ``allowance``: of this text.
+    """
+    if (count := text.count("%TAG")) > MAX_TAG_DIRECTIVES:
+        told = f"%TAG occurs {count} times; expected at most {MAX_TAG_DIRECTIVES}"
+        yield Problem(told, (), source)
+        return
+    builder = _Builder(source, allowance)
     try:
         for event in yaml.parse(text, Loader=_LOADER):
             builder.take(event)
@@ -111,8 +145,9 @@ def read_documents(text: str, source: str) -> Iterator[Node | Problem]:
 class _Builder:
     """Events in, documents out. A document is ready when `document` is set; the caller takes it away."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, allowance: Allowance) -> None:
         self.source = source
+        self._allowance = allowance
         self.problems: list[Problem] = []
         self.document: Node | None = None
         self._stack: list[_Open] = []
@@ -180,6 +215,8 @@ class _Builder:
         if isinstance(entries, dict):
             for source in closed.merged:
                 if isinstance(source.value, dict):
+                    self._allowance.left -= len(source.value)
+                    self._allowance.check(source.line)
                     for key, entry in source.value.items():
                         entries.setdefault(key, entry)
         if closed.anchor:
@@ -208,6 +245,8 @@ class _Builder:
                 self._problem(
                     "<< merges mappings; expected an alias of one or a list of them", line
                 )
+            self._allowance.left -= len(sources)
+            self._allowance.check(line)
             parent.merged.extend(sources)
         elif name in entries:
             self._problem(f"{name!r} appears twice, first in line {entries[name][0]}", line)

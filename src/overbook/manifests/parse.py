@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from overbook.manifests.kinds import ONLY, of_others
-from overbook.manifests.located import Node, Unreadable, read_documents
+from overbook.manifests.located import Allowance, Node, Unreadable, read_documents
 from overbook.manifests.problems import ManifestError, Problem
 from overbook.manifests.specs import Manifest
 from overbook.manifests.validate import validate_object
@@ -95,12 +95,13 @@ def _read(source: Source, *, allow_relative: bool) -> Iterator[Document | _Skipp
         message = f"{len(source.text)} characters; expected at most {MAX_TEXT}: split the file"
         yield Problem(message, source=source.name)
         return
-    for item in read_documents(source.text, source.name):
+    allowance = Allowance(source.text)
+    for item in read_documents(source.text, source.name, allowance):
         if isinstance(item, Problem):
             yield item
             continue
         for node in _objects(item):
-            yield from _check(node, source.name, allow_relative=allow_relative)
+            yield from _check(node, source.name, allowance, allow_relative=allow_relative)
 
 
 def _objects(node: Node) -> Iterator[Node]:
@@ -117,10 +118,10 @@ def _objects(node: Node) -> Iterator[Node]:
 
 
 def _check(
-    node: Node, source: str, *, allow_relative: bool
+    node: Node, source: str, allowance: Allowance, *, allow_relative: bool
 ) -> Iterator[Document | _Skipped | Problem]:
     try:
-        plain = node.plain()
+        plain = node.plain(allowance)
         if (what := of_others(plain)) is not None:
             yield _Skipped(_placed(Problem(f"{what} is skipped; {ONLY}"), node, source))
             return

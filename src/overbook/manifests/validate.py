@@ -7,7 +7,8 @@ the control API calls on each document.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -48,6 +49,8 @@ _EXPECTED: Final = {
 }
 # Fields in one place that are told of one by one: to find what each may have been meant to be takes time.
 _MOST_UNKNOWN: Final = 5
+# Halves of surrogate pairs: JSON can say them, and no text that is stored or sent can.
+_HALF: Final = re.compile("[\ud800-\udfff]")
 ENVIRONMENT_SOURCES: Final = ("packages", "requirements", "archive")
 _NEEDED: Final = {
     "storageUri": "a path or URI of the model's artifact",
@@ -104,6 +107,8 @@ def validate_object(document: object, *, allow_relative: bool = False) -> Valida
             for name in sorted(known.inert & set(given))
         )
         kept["spec"] = given
+        if halves := list(_halves(given)):
+            raise ManifestError([*errors, *halves])
     else:
         errors.append(_not_a_mapping("spec", spec))
 
@@ -157,6 +162,25 @@ def _unknown(extra: set[object], known: Iterable[str], where: Path, group: str) 
     if left := len(names) - len(problems):
         problems.append(Problem(f"{left} more unknown fields in {group}", where))
     return problems
+
+
+def _halves(spec: Mapping[str, object]) -> Iterator[Problem]:
+    """Each text of a spec that is not Unicode, wherever it is."""
+    waiting: list[tuple[Path, object]] = [(("spec",), spec)]
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, Mapping):
+            waiting += [((*path, str(key)), each) for key, each in value.items()]
+            texts = [key for key in value if isinstance(key, str)]
+        elif isinstance(value, list):
+            waiting += [((*path, index), each) for index, each in enumerate(value)]
+            continue
+        else:
+            texts = [value] if isinstance(value, str) else []
+        for text in texts:
+            if _HALF.search(text):
+                told = f"{shown(text)} has half of a surrogate pair in it; expected text in Unicode"
+                yield Problem(told, path)
 
 
 def _not_a_mapping(field: str, value: object) -> Problem:

@@ -207,6 +207,43 @@ def test_aliases_cannot_blow_a_text_up() -> None:
     ]
 
 
+_KEYS = ", ".join(f"k{number}: 1" for number in range(9_000))
+_REPEATED = "aliases and merges add more than 1000000 values to this text"
+
+
+@pytest.mark.parametrize(
+    ("first", "again"),
+    [
+        ("{<K>}", "{<<: *a}"),
+        ("[" + ", ".join(["{}"] * 9_000) + "]", "{<<: *a}"),
+        ("{<K>}", "*a"),
+        ("{<K>}", "{x: {y: *a}}"),
+        ("{kind: List, items: [{<K>}]}", "*a"),
+    ],
+    ids=["merges", "merges of many", "aliases", "aliases within", "a list of them"],
+)
+def test_a_text_that_repeats_itself_costs_what_its_length_allows(first: str, again: str) -> None:
+    """Each of these 20,000 would be 9,000 values, which are hours of work; and merges hold them in memory, too."""
+    text = f"- &a {first.replace('<K>', _KEYS)}\n" + f"- {again}\n" * 20_000
+    found = problems(text)
+    assert found[-1].split(": ", 1)[1].startswith(_REPEATED)
+
+
+def test_what_many_objects_share_may_be_an_alias() -> None:
+    one = {"apiVersion": "overbook.dev/v1alpha1", "kind": "Model"}
+    items = "\n".join(f"- {{<<: *o, metadata: {{name: m{n}}}, spec: *s}}" for n in range(3_000))
+    text = f"- &o {json.dumps({**one, 'metadata': {'name': 'first'}, 'spec': {}})}\n{items}\n"
+    text = text.replace('"spec": {}', '"spec": &s {storageUri: /m, requirements: [sklearn]}')
+    assert len(parsed(text)) == 3_001
+
+
+def test_no_manifest_has_a_hundred_tag_directives() -> None:
+    directives = "".join(f"%TAG !e{number}! tag:e,2000:\n" for number in range(100))
+    assert said(f"{directives}---\n{IRIS}") == []
+    (found,) = problems(f"%TAG !x! tag:x,2000:\n{directives}---\n{IRIS}")
+    assert found == "0.yaml: %TAG occurs 101 times; expected at most 100"
+
+
 def test_a_text_beyond_the_bound_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parse, "MAX_TEXT", 100)
     assert problems(IRIS) == [

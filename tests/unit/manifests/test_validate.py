@@ -572,3 +572,25 @@ def test_what_nobody_could_read_is_not_read() -> None:
 def test_values_are_counted_until_there_are_too_many(value: Json, count: int) -> None:
     assert not more_than(count, value)
     assert more_than(count - 1, value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "where", "text"),
+    [
+        ({"podSpec": {"x": "a\ud800"}}, "podSpec.x", "'a\\ud800'"),
+        ({"podSpec": {"x": {"\ud800": 1}}}, "podSpec.x", "'\\ud800'"),
+        ({"imageOverrides": {"x": [1, {"y": "\udfff"}]}}, "imageOverrides.x[1].y", "'\\udfff'"),
+        ({"serverConfig": "\udbff"}, "serverConfig", "'\\udbff'"),
+    ],
+)
+def test_half_a_character_in_a_spec_is_refused(
+    spec: dict[str, Json], where: str, text: str
+) -> None:
+    """JSON can say it, and it could be neither stored nor sent to an agent."""
+    assert problems(server(SELDON, **spec)) == [
+        f"spec.{where}: {text} has half of a surrogate pair in it; expected text in Unicode"
+    ]
+
+
+def test_pairs_of_halves_are_characters() -> None:
+    assert said(server(SELDON, podSpec={"x": "\U0001f600"})) is None

@@ -40,8 +40,8 @@ local function hot_place(handle, protocol, model, mark)
   return nil
 end
 
--- The cold listener refuses a header that names another model: nothing of that may take the short way. It also writes
--- a name that is percent-encoded as it is: not every inference server decodes it.
+-- The cold listener refuses a header that names another model, and a path that could become that of another: nothing of
+-- that may take the short way. It also writes a name that is percent-encoded as it is: not every server decodes it.
 local function rest_cluster(handle, headers, path)
   local model, needed, plain = parse_path(path)
   local header_name = headers:get("seldon-model")
@@ -49,7 +49,7 @@ local function rest_cluster(handle, headers, path)
     return "cold-rest"
   elseif not needed then
     return "oip-rest"
-  elseif not plain then
+  elseif not plain or crooked(path) then
     return "cold-rest"
   end
   return hot_place(handle, "rest", model, "/v2/models/" .. model .. "/infer") or "cold-rest"

@@ -10,9 +10,11 @@ local function refuse(handle, status, message)
   handle:respond({ [":status"] = status }, message)
 end
 
--- Whether an inference server could take the path for one of the protocol's, which it decodes before it looks.
+-- Whether an inference server could take the path for one of the protocol's, which it decodes before it looks, as a proxy
+-- before it may have done, too.
 local function is_protocols(path)
-  local first = string.match(percent_decode(string.match(path, "^[^?#]*")), "^/([^/]*)")
+  local bare = percent_decode(percent_decode(string.match(path, "^[^?#]*")))
+  local first = string.match(bare, "^/([^/]*)")
   return first == nil or first == "v2"
 end
 
@@ -46,6 +48,8 @@ function envoy_on_request(handle)
       .. shown(name) .. "; expected the same model in both")
   elseif not valid_name(name) then
     refuse(handle, "404", "model " .. shown(name) .. ": not found")
+  elseif crooked(path) then
+    refuse(handle, "404", CROOKED)
   elseif length ~= nil and length > MAX_BODY then
     refuse(handle, "413", "request body: " .. length .. " bytes, at most " .. MAX_BODY .. " are accepted")
   else

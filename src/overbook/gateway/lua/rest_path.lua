@@ -32,6 +32,17 @@ local function parse_path(path)
   return name, needed, name == segment
 end
 
+local CROOKED = "path: has an empty segment, '.', '..', a backslash or a character that is not ASCII; expected it without"
+
+-- Whether somebody who tidies up paths, as a proxy before a server does, would make another one of this: it has an empty
+-- segment, "." or "..", or a backslash, which some take for a slash. It may be decoded there, and once more behind that.
+-- And what is not ASCII, which HTTP/2 lets pass, servers read in more ways than one.
+local function crooked(path)
+  local bare = percent_decode(percent_decode(string.match(path, "^[^?#]*")))
+  return string.find(bare, "//", 1, true) ~= nil or string.find(bare, "\\", 1, true) ~= nil
+    or string.find(bare .. "/", "/%.%.?[/;]") ~= nil or string.find(path, "[^!-~]") ~= nil
+end
+
 -- For error messages: never longer than needed, never with control characters.
 local function shown(text)
   return (string.gsub(string.sub(text, 1, @MAX_SHOWN@), "[%c\128-\255]", "?"))

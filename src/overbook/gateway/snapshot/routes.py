@@ -19,7 +19,7 @@ from envoy.extensions.retry.priority.previous_priorities.v3 import previous_prio
 from envoy.extensions.router.cluster_specifiers.lua.v3 import lua_pb2 as specifier_pb2
 from google.protobuf import json_format
 
-from overbook.gateway.snapshot import names, token_rates
+from overbook.gateway.snapshot import direct, names, token_rates
 from overbook.gateway.snapshot.asking import Asking
 from overbook.gateway.snapshot.route_parts import (
     RETRY_ALWAYS,
@@ -76,6 +76,11 @@ class Scripts:
     size_rest: str
 
 
+# Of gRPC, for the gateway. Names of methods are ASCII: one that is not UTF-8 ends the gateway's own gRPC server, which
+# decodes it. A match of the path alone would not look behind a question mark.
+_METHOD: Final[list[Json]] = [
+    {"name": ":path", "string_match": {"safe_regex": {"regex": "[!-~]*"}}},
+]
 # A header names the model besides the path.
 _NAMED_TWICE: Final[dict[str, Json]] = {
     "prefix": _MODELS,
@@ -99,7 +104,7 @@ def data_routes(scripts: Scripts, own: Sequence[str]) -> route_pb2.RouteConfigur
         *_probes(),
         *_oip_routes(None),
         _models_own_paths(to(names.CLUSTER_COLD_REST)),
-        _nothing_here(),
+        direct.nothing_here(),
     ]
     return _of_clients(routes)
 
@@ -128,7 +133,7 @@ def asking_routes(asking: Asking, own: Sequence[str]) -> route_pb2.RouteConfigur
         _tokenless(_model_route({"prefix": _MODELS}, asked(asking.choose_rest))),
         *_oip_routes(asking.own),
         _tokenless(_models_own_paths(asked(asking.own_path))),
-        _nothing_here(),
+        direct.nothing_here(),
     ]
     shared: Json = [chooser(_BUSY, asking.busy, names.CLUSTER_NO_TOKEN)] if own else []
     rates: Json = {**token_rates.of_routes(asking.whose, asking.rates)}
@@ -155,7 +160,8 @@ def _of_clients(
     filters: Json = None,
 ) -> route_pb2.RouteConfiguration:
     # Removed from what clients send, before anything else looks at it.
-    document = _configuration(names.DATA_ROUTES, routes, names.INTERNAL_HEADERS, filters)
+    checked = [direct.odd_host(), *routes]
+    document = _configuration(names.DATA_ROUTES, checked, names.INTERNAL_HEADERS, filters)
     document |= more
     return json_format.ParseDict(document, route_pb2.RouteConfiguration())
 
@@ -181,7 +187,7 @@ def inner_routes(scripts: Scripts) -> Json:
     routes: list[Json] = [
         _model_route(whose, to(names.CLUSTER_COLD_GRPC)),
         _model_route(match, chosen_by(scripts.choose_cluster)),
-        _nothing_here(),
+        direct.nothing_here(),
     ]
     return _configuration("inner", routes)
 
@@ -223,7 +229,9 @@ def _usual() -> list[Json]:
 
 def _named_route(path: str, choosing: dict[str, Json], naming: str) -> dict[str, Json]:
     """A call of gRPC whose message names the model. Streams go to the relay, see `_oip_routes`."""
-    route = _model_route({"path": path}, choosing)
+    # Without anything behind it, which the path alone would let pass: see `_METHOD`.
+    whole: Json = {"name": ":path", "string_match": {"exact": path}}
+    route = _model_route({"path": path, "grpc": {}, "headers": [whole]}, choosing)
     route["typed_per_filter_config"] = {
         NAMING: {
             "@type": f"{_TYPE}.filters.http.lua.v3.LuaPerRoute",
@@ -266,7 +274,7 @@ def _probes() -> list[Json]:
     return [
         *over_rest,
         {
-            "match": {"safe_regex": {"regex": _GRPC_HEALTH}, "grpc": {}},
+            "match": {"safe_regex": {"regex": _GRPC_HEALTH}, "grpc": {}, "headers": _METHOD},
             "route": {**to(names.CLUSTER_OIP_GRPC), **route_action(None)},
             "typed_per_filter_config": uncounted,
         },
@@ -405,7 +413,7 @@ def _oip_routes(script: str | None) -> list[Json]:
     grpc = to(names.CLUSTER_OIP_GRPC) if script is None else asked(script)
     return [
         {
-            "match": {"safe_regex": {"regex": _GRPC_SERVICES}, "grpc": {}},
+            "match": {"safe_regex": {"regex": _GRPC_SERVICES}, "grpc": {}, "headers": _METHOD},
             "route": {**grpc, **route_action(None)},
         },
         {
@@ -425,15 +433,4 @@ def _models_own_paths(leads: dict[str, Json], *headers: Json) -> dict[str, Json]
     return {
         "match": {"prefix": "/", "headers": [present(names.SELDON_HEADER), *headers]},
         "route": {**leads, **route_action(None)},
-    }
-
-
-def _nothing_here() -> Json:
-    text = (
-        "path: unknown; expected /v2/... or a call of inference.GRPCInferenceService; for a path that a model "
-        f"defines for itself the header {names.SELDON_HEADER} names the model"
-    )
-    return {
-        "match": {"prefix": "/"},
-        "direct_response": {"status": 404, "body": {"inline_string": text}},
     }

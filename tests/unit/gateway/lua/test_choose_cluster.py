@@ -59,6 +59,13 @@ def test_what_is_told_without_the_model_needs_none(name: str, version: str) -> N
         assert SCRIPT.route({":path": path + rest}, hot_in(0)).route == needs
 
 
+@pytest.mark.parametrize(
+    "rest", ["/infer/../../wine/infer", "/infer/%2e%2e/x", "//infer", "/\\x", "/é"]
+)
+def test_a_path_of_which_somebody_could_make_another_goes_no_short_way(rest: str) -> None:
+    assert SCRIPT.route({":path": f"/v2/models/iris{rest}"}, hot_in(0)).route == CLUSTER_COLD_REST
+
+
 def test_the_statistics_of_all_models_are_of_no_model() -> None:
     assert SCRIPT.route({":path": "/v2/models/stats"}, frozenset()).route == CLUSTER_OIP_REST
     assert SCRIPT.route({":path": "/v2/models/stats/infer"}, frozenset()).route == CLUSTER_COLD_REST

@@ -64,11 +64,53 @@ def test_on_a_models_own_path_the_header_names_it(path: str) -> None:
     assert refusal == Refusal("404", "", "model no~name: not found")
 
 
-@pytest.mark.parametrize("path", ["/v2", "/v2/models/", "/%762/logging", "/v2/%6dodels/iris"])
+@pytest.mark.parametrize(
+    "path",
+    ["/v2", "/v2/models/", "/%762/logging", "/v2/%6dodels/iris", "/%25762/models/iris/infer"],
+)
 def test_no_header_names_the_model_of_a_path_of_the_protocol(path: str) -> None:
     refusal = SCRIPT.request({":path": path, SELDON_HEADER: "iris"}).refusal
     assert refusal is not None
     assert refusal.status == "404"
+
+
+CROOKED: Final = (
+    "/v2/models/mine/infer/../../iris/infer",
+    "/v2/models/mine/../iris/infer",
+    "/v2/models/mine/infer/%2e%2E/%2e./iris/infer",
+    "/v2/models/mine/infer/..%2f..%2firis/infer",
+    "/v2/models/mine/infer/%252e%252e/%252e%252e/iris/infer",
+    "/v2/models/mine/versions/../../iris/infer",
+    "/v2/models/mine/infer/..;/..;/iris/infer",
+    "/v2/models/mine/infer/..\\..\\iris\\infer",
+    "/v2/models/mine/infer/%5c",
+    "/v2/models/mine//infer",
+    "/v2/models/mine/.",
+    "//v2/models/iris/infer",
+    "/./v2/models/iris/infer",
+    "/own/../v2/models/iris/infer",
+    "/own/%2e%2e/v2/models/iris/infer",
+    "/own/..",
+    "/own/é",
+    "/v2/models/mine/infer?\x7f",
+)
+
+
+@pytest.mark.parametrize("path", CROOKED)
+def test_a_path_of_which_somebody_could_make_another_names_no_model(path: str) -> None:
+    """An attached server may have a proxy in front of it that does so."""
+    words = (
+        "path: has an empty segment, '.', '..', a backslash or a character that is not ASCII; "
+        "expected it without"
+    )
+    assert SCRIPT.request({":path": path, SELDON_HEADER: "mine"}).refusal == Refusal(
+        "404", "", words
+    )
+
+
+@pytest.mark.parametrize("path", ["/own/..x", "/own/x..", "/own/.x/", "/own?/../v2//", "/own/..."])
+def test_dots_in_names_are_no_steps(path: str) -> None:
+    assert SCRIPT.request({":path": path, SELDON_HEADER: "mine"}).refusal is None
 
 
 @pytest.mark.parametrize("rest", ["/infer?x=%20", "/versions/1/infer", "/config", "/own/%69nfer"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Final
 
 from hypothesis import strategies as st
@@ -133,3 +134,40 @@ _WHOLE: Final = st.lists(_PIECES, max_size=8).map(b"".join)
 MESSAGES: Final = st.one_of(
     _WHOLE, st.builds(lambda whole, end: whole[:end], _WHOLE, st.integers(0, 700))
 )
+
+# What was thought of above, where it is short enough to be changed by the thousand; of two models that there are.
+_GOOD: Final = (*(each for each in NAMED.values() if len(each) < 2000), block(1, "wine"))
+_BAD: Final = tuple(message for message, _ in REFUSED.values() if len(message) < 2000)
+# Where numbers end, and where they are more than others take.
+_ODD_BYTES: Final = (0, 1, 2, 8, 9, 0x0A, 0x0B, 0x0C, 0x0D, 0x12, 0x3A, 0x7F, 0x80, 0x8A, 0xFF)
+
+
+def mutated(seed: int) -> bytes:
+    """One of those messages, or several, changed a little. The same for the same seed."""
+    choose = random.Random(seed)
+    message = bytearray(choose.choice(choose.choice((_GOOD, _GOOD, _GOOD, _BAD))))
+    for _ in range(choose.choice((1, 1, 1, 2, 4))):
+        at = choose.randrange(len(message) + 1)
+        end = min(len(message), at + choose.choice((0, 1, 1, 2, 5, 20)))
+        match choose.randrange(9):
+            case 0:
+                odd = choose.choices(_ODD_BYTES, k=choose.choice((0, 1, 1, 2, 9)))
+                message[at:end] = bytes(odd)
+            case 1:
+                message[at:end] = choose.randbytes(end - at)
+            case 2:
+                message[at:at] = choose.choice(_GOOD + _BAD)
+            case 3:
+                message[at:at] = message[at:end] * choose.choice((1, 2, 50))
+            case 4:
+                largest = 1 << choose.randrange(1, 71)
+                message[at:at] = varint(choose.randrange(largest), choose.randrange(3))
+            case 5:
+                del message[at:end]
+            case 6:
+                message[:0] = choose.choice(_GOOD)
+            case 7:
+                message += choose.choice(_GOOD + _BAD)
+            case _:
+                message += block(choose.randrange(1, 40), choose.randbytes(choose.randrange(600)))
+    return bytes(message)

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
+import pytest
 from envoy.config.route.v3 import route_pb2
 from envoy.extensions.filters.http.local_ratelimit.v3 import local_rate_limit_pb2
 from envoy.extensions.router.cluster_specifiers.lua.v3 import lua_pb2
 
 from overbook.access.roles import Role
 from overbook.access.tokens import Token
-from overbook.gateway.scripts import read_asking
+from overbook.gateway.scripts import read_asking, read_scripts
 from overbook.gateway.snapshot.asking import asking
-from overbook.gateway.snapshot.names import CLUSTER_NO_TOKEN, CLUSTER_OIP_GRPC, CLUSTER_OIP_REST
-from overbook.gateway.snapshot.routes import TOLD_PATHS, asking_routes, untold_routes
+from overbook.gateway.snapshot.names import (
+    CLUSTER_NO_TOKEN,
+    CLUSTER_OIP_GRPC,
+    CLUSTER_OIP_REST,
+    INFER_PATH,
+)
+from overbook.gateway.snapshot.routes import TOLD_PATHS, asking_routes, data_routes, untold_routes
 from overbook.gateway.snapshot.token_rates import RATES, WHOSE
 
 ASKING: Final = asking_routes(asking(read_asking(), b"k", (), 0.0), ["iris"])
+PLAIN: Final = data_routes(read_scripts(), ["iris"])
 PROBES: Final = {CLUSTER_OIP_GRPC, CLUSTER_OIP_REST}
 
 
@@ -72,7 +80,8 @@ def test_what_goes_to_a_model_has_no_token_and_what_the_gateway_answers_has_it()
 
 
 def test_before_the_scheduler_has_spoken_only_probes_are_answered() -> None:
-    *probes, closed = routes(untold_routes())
+    odd, *probes, closed = routes(untold_routes())
+    assert odd.direct_response.status == 400
     assert {each.route.cluster for each in probes} == PROBES
     assert closed.match.prefix == "/"
     assert closed.direct_response.status == 503
@@ -93,3 +102,30 @@ def test_who_may_make_so_many_requests_is_counted_only_where_somebody_has_such_a
     (bucket,) = limits.descriptors
     assert (bucket.entries[0].value, bucket.token_bucket.max_tokens) == ("slow", 5)
     assert limits.rate_limited_as_resource_exhausted
+
+
+def test_no_method_that_is_not_ascii_gets_to_the_gateways_own_grpc() -> None:
+    """It is decoded there, and what cannot be ends the server. A path is matched without what is behind a "?"."""
+    for configuration in (ASKING, PLAIN, untold_routes()):
+        found = [each.match for each in routes(configuration) if "inference" in str(each.match)]
+        assert found
+        for match in found:
+            (header,) = [each for each in match.headers if each.name == ":path"]
+            exact, regex = header.string_match.exact, header.string_match.safe_regex.regex
+            assert (exact == INFER_PATH == match.path) if exact else (regex == "[!-~]*")
+
+
+@pytest.mark.parametrize(
+    ("host", "odd"),
+    [
+        *((each, False) for each in ("x", "x:80", "[::1]:80", "127.0.0.1", "a_b.example", "%C3")),
+        *((each, True) for each in ("", " ", "x y", "x/y", "@x", "\xd7", 'x"')),
+    ],
+)
+def test_a_host_that_is_none_goes_nowhere(host: str, odd: bool) -> None:
+    for configuration in (ASKING, PLAIN, untold_routes()):
+        first, *_ = routes(configuration)
+        (header,) = first.match.headers
+        assert (header.name, header.invert_match) == (":authority", True)
+        regex = header.string_match.safe_regex.regex
+        assert (re.fullmatch(regex, host) is None) is odd
