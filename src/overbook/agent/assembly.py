@@ -42,7 +42,7 @@ from overbook.agent.supervisor import Phase, RestartLimits, Supervisor
 from overbook.agent.uses import users, uses
 from overbook.agent.verification import Verification
 from overbook.agent.verifier import Verifier, VerifierPorts
-from overbook.artifacts.cache import Use
+from overbook.artifacts.kept import Use
 from overbook.residency.chosen import ChosenOrder
 from overbook.residency.core import Core
 from overbook.residency.events import ModelName
@@ -125,6 +125,7 @@ class Agent:
     def files_left(self, digest: str) -> None:
         """They left the disk for others; whoever follows the models that have them is told."""
         for name in users(self.assignments.assigned.values(), digest):
+            self.actor.files_left(ModelName(name))
             self.notices.files_left(name)
 
     async def run(self, *, watching: bool = True) -> None:
@@ -170,7 +171,10 @@ def assemble(ports: AgentPorts, limits: AgentLimits) -> Agent:
         sampling=Sampling(server.sample, lambda digest, request: weigher.sampled(digest, request)),
     )
     files = Files(
-        ports.cache, lambda prepared: assignments.source_of(prepared), notices.artifact_damaged
+        ports.cache,
+        lambda prepared: assignments.source_of(prepared),
+        notices.artifact_damaged,
+        lambda model: actor.is_wanted(ModelName(model)),
     )
     supervisor = Supervisor(
         server=server,
@@ -194,6 +198,7 @@ def assemble(ports: AgentPorts, limits: AgentLimits) -> Agent:
             repair=lambda prepared: assignments.repair(prepared),
             present=files.present,
             loaded=lambda prepared: assignments.loaded(prepared),
+            files_freed=ports.cache.changed,
             left=lambda model: assignments.left(model),
             meter=meter,
             size=lambda prepared: assignments.size_of(prepared),

@@ -112,8 +112,8 @@ class Weigher:
 
     @property
     def wanted(self) -> Set[str]:
-        """Digests of what is being weighed, or is to be."""
-        return self._weighing | self._waiting.keys()
+        """Digests of what is being weighed, or is to be for the first time: what is weighed once more need not stay."""
+        return self._weighing | {each for each in self._waiting if not self._is_weighed(each)}
 
     @property
     def under_way(self) -> Set[str]:
