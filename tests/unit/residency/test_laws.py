@@ -355,18 +355,19 @@ class Adversary(RuleBasedStateMachine):
     # -- the disk
 
     @rule(
-        missing=st.integers(1, 12),
-        groups=st.lists(st.tuples(st.integers(0, 6), st.integers(1, 3)), max_size=5),
+        share=st.sampled_from([0.1, 0.4, 0.7, 1.0, 1.5]),
+        groups=st.lists(st.tuples(st.integers(0, 6), st.integers(1, 3)), min_size=1, max_size=5),
         ago=st.sampled_from([0.0, 0.0, 0.4, 3.0, 200.0]),
     )
-    def disk_room_wanted(self, missing: int, groups: list[tuple[int, int]], ago: float) -> None:
+    def disk_room_wanted(self, share: float, groups: list[tuple[int, int]], ago: float) -> None:
         """Files of models in memory are in the way, some of them of several; what is said may be old by then."""
         held = [name for name, one in self.world.mirror.models.items() if one.state in IN_MEMORY]
         files = []
         for size, count in groups:
-            models, held = held[:count], held[count - (size % 2) :]
-            if models:
-                files.append(ev.Files(size, tuple(models)))
+            together, held = held[:count], held[count - (size % 2) :]
+            if together:
+                files.append(ev.Files(size, tuple(together)))
+        missing = max(1, round(share * sum(each.size for each in files)))
         self.world.say(ev.DiskRoomWanted(missing, tuple(files), self.world.now - ago))
 
     @rule()
