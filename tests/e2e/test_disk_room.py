@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from tests.e2e.away import Away, Disk, remote
 from tests.e2e.everywhere import content
 from tests.e2e.process import oip_error, server_manifest
-from tests.e2e.steady import Asker
+from tests.e2e.steady import Asker, Steady
 from tests.e2e.traffic import skewed
 from tests.e2e.zoo import TrainedModel, train
 from tests.stores.s3 import S3Store, moto_s3
@@ -100,6 +101,29 @@ def test_files_of_models_on_other_replicas_make_room_too(
         for _ in range(3):
             running.assert_right(*models[4:], *models[:4])
         assert evicted(running, "disk") > 0
+
+
+def test_models_that_are_asked_without_a_pause_do_not_keep_the_disk_for_themselves(
+    home: Path, store: S3Store
+) -> None:
+    models = [train(home / "zoo", f"hot-{n}", megabytes=1, seed=n) for n in range(7)]
+    budget = 3 * max(each.bytes for each in models)
+    with Away(home / "up-hot", "--cache-size", str(budget)) as running:
+        running.set_secret("room", "s3", store.remote(), "s3")
+        done = running.apply(
+            server_manifest("100Mi"), *(manifest(store, each, memory="2Mi") for each in models)
+        )
+        assert done.code == 0, done.err
+        hot, others = models[:3], models[3:]
+        running.assert_right(*hot)
+        with contextlib.ExitStack() as steady:
+            for each in hot:
+                steady.enter_context(Steady(running.port, each))
+            for _ in range(2):
+                running.assert_right(*others)
+            # More of them at once than the disk has room for.
+            tally = asyncio.run(skewed(running.port, others, 60, concurrency=12, alpha=0.1))
+            assert tally.failures == []
 
 
 def test_what_is_pinned_stays_and_is_told_where_nothing_else_could_leave(

@@ -55,17 +55,19 @@ class WaitingRequests:
                 reason = f"model '{model}' is not assigned to this server replica"
                 return Activation(Refusal.UNKNOWN, reason)
             left = timeout - waited
-            if left > 0 and self._actor.leaves_for_good(model):
-                # Its files go to who has waited for their room: it is this request's turn after that.
-                await assignment.news(min(left, _MOMENT))
-                continue
-            if assignment.content is not None and self._can_load(assignment.content):
-                with self._cache.holding(assignment.content.artifact.digest):
+            goes = left > 0 and self._actor.leaves_for_good(model)
+            content = assignment.content
+            if not goes and content is not None and self._can_load(content):
+                with self._cache.holding(content.artifact.digest):
                     activation = await self._actor.activate(model, timeout=left, suspect=suspect)
                 return replace(activation, waited=activation.waited + waited)
             if assignment.waiting >= _MAX_WAITING:
                 reason = f"{assignment.waiting} requests wait for the artifact of model '{model}'"
                 return Activation(Refusal.OVERLOADED, f"{reason}; at most that many may", 1.0)
+            if goes:
+                # Its files are for who has waited for their room: it is this request's turn after that.
+                await assignment.news(min(left, _MOMENT))
+                continue
             if assignment.registered and not (assignment.failure and not assignment.passing):
                 again, first = first, False
                 if why := await self._brought(assignment, left, again=again):

@@ -260,11 +260,11 @@ class Space:
                     self._end_asking(wish)
                 return False
             self._coming[wish] = needed
-            if plan.digests:
-                self._disk.doom(plan.digests)
-            # Now that these go, nobody loads one of them into the memory that is free again.
-            self._end_asking(wish)
             try:
+                if plan.digests:
+                    self._disk.doom(plan.digests)
+                # Not before these go, or one of them might be loaded into the memory that is free again.
+                self._end_asking(wish)
                 if plan.digests:
                     await self._disk.discard(plan.digests)
             except BaseException:
@@ -286,12 +286,12 @@ class Space:
             self._disk.relieved()
             self.changed()
 
-    def _spoken_for(self, wish: _Wish | None) -> int:
+    def _spoken_for(self, wish: _Wish) -> int:
         """Bytes of what comes, and of what models leave memory for, but for this one's own."""
-        asking = self._asking
-        others = asking is not None and asking.promised and asking.wish is not wish
-        first = asking.wish.needed if asking is not None and others else 0
-        return sum(self._coming.values()) + first
+        asking, coming = self._asking, sum(self._coming.values())
+        if asking is None or asking.wish is wish or not asking.promised:
+            return coming
+        return coming + asking.wish.needed
 
     def _over(self, wish: _Wish) -> bool:
         """Whether so many bytes more are too many, by what is known of the disk."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from overbook.agent import waiting
 from overbook.agent.fetches import RETRY_BASE
 from overbook.artifacts.errors import NoRoomYet, SourceError, Trouble
 from overbook.artifacts.relief import OwnFiles, RoomWanted
@@ -106,6 +109,22 @@ async def test_a_request_for_a_model_that_leaves_does_not_wait_past_its_deadline
         began = made.clock.now()
         assert (await made.activate(A, timeout=1.5)).refusal is Refusal.DEADLINE
         assert made.clock.now() - began < 1.7
+
+
+@in_virtual_time
+async def test_no_more_requests_wait_for_a_model_that_leaves_than_for_files(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(waiting, "_MAX_WAITING", 1)
+    async with world(limits=Limits(patience=2.0)) as made:
+        await resident(made, A)
+        gateway = made.follow()
+        made.heard(gateway)
+        made.actor.relieve(wanted(made, MB, A, waited=3.0))
+        first = made.wish(A, timeout=1.0)
+        await settle()
+        assert (await made.activate(A)).refusal is Refusal.OVERLOADED
+        assert (await first).refusal is Refusal.DEADLINE
 
 
 @in_virtual_time
