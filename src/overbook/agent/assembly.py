@@ -40,7 +40,7 @@ from overbook.agent.servers.protocol import InferenceServer
 from overbook.agent.sizing import Sizing
 from overbook.agent.supervisor import Phase, RestartLimits, Supervisor
 from overbook.agent.uses import users, uses
-from overbook.agent.verification import Verification
+from overbook.agent.verification import Standing, Verification
 from overbook.agent.verifier import Verifier, VerifierPorts
 from overbook.artifacts.kept import Use
 from overbook.residency.chosen import ChosenOrder
@@ -124,9 +124,16 @@ class Agent:
 
     def files_left(self, digest: str) -> None:
         """They left the disk for others; whoever follows the models that have them is told."""
-        for name in users(self.assignments.assigned.values(), digest):
+        whose = users(self.assignments.assigned.values(), digest)
+        # What has never been loaded has to be weighed before its model is ready.
+        if any(self._is_verified(name) for name in whose):
+            self.weigher.files_left(digest)
+        for name in whose:
             self.actor.files_left(ModelName(name))
             self.notices.files_left(name)
+
+    def _is_verified(self, name: str) -> bool:
+        return self.verifier.of(name, wanted=True).standing is Standing.VERIFIED
 
     async def run(self, *, watching: bool = True) -> None:
         """Until cancelled. ``watching``: the memory of the process, which takes looks several times a second."""

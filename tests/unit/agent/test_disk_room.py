@@ -15,7 +15,7 @@ from overbook.residency.events import ModelName
 from overbook.residency.replica import Limits
 from overbook.residency.states import State
 from tests.unit.agent.virtual_time import in_virtual_time, settle
-from tests.unit.agent.world import MB, A, B, World, causes, spec, world
+from tests.unit.agent.world import MB, A, B, C, World, causes, spec, world
 
 NOTHING = RoomWanted(0, (), 0.0)
 
@@ -213,3 +213,16 @@ async def test_a_source_that_asks_to_come_later_is_obeyed_all_the_same() -> None
         asked = made.cache.asked[uri]
         assert (await made.activate(A, timeout=5.0)).refusal is Refusal.DEADLINE
         assert made.cache.asked[uri] == asked
+
+
+@in_virtual_time
+async def test_only_what_was_loaded_need_not_be_weighed_before_its_files_are_back() -> None:
+    async with world(weighs=True, budget=MB) as made:
+        made.server.scale_seconds = 60.0
+        await made.assign(spec(A), spec(B), spec(C))
+        assert (await made.activate(C)).refusal is None
+        assert {digest(made, B), digest(made, C)} < made.weigher.wanted
+        made.agent.files_left(digest(made, B))
+        made.agent.files_left(digest(made, C))
+        assert digest(made, B) in made.weigher.wanted, "it is not ready before"
+        assert digest(made, C) not in made.weigher.wanted

@@ -103,6 +103,10 @@ class Weigher:
             self._waiting[digest] = model
             self._news.set()
 
+    def files_left(self, digest: str) -> None:
+        """They are not fetched for this: it is weighed when they are back, and `want` is said again."""
+        self._waiting.pop(digest, None)
+
     def keep_only(self, digests: set[str]) -> None:
         """The models with other contents left."""
         for known in (self._models, self._waiting, self._requests):

@@ -241,3 +241,17 @@ async def test_files_need_not_stay_for_a_second_weighing() -> None:
         assert made.weigher.wanted == {"a"}
         await asyncio.sleep(10)
         assert made.scale.weighed == ["a", "a asked"]
+
+
+@in_virtual_time
+async def test_what_left_the_disk_is_weighed_when_it_is_back() -> None:
+    async with bench() as made:
+        made.scale.seconds["a"] = 1.0
+        made.want("a", "b", "c")
+        await asyncio.sleep(0.5)
+        made.weigher.files_left("b")
+        await asyncio.sleep(10)
+        assert made.scale.weighed == ["a", "c"]
+        made.want("b")
+        await asyncio.sleep(10)
+        assert made.scale.weighed == ["a", "c", "b"]
