@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Set
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence, Set
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -404,11 +404,11 @@ class ArtifactCache:
     def _relievers(self) -> dict[str, Relieve]:
         return {name: view.relieve for name, view in self._views.items()}
 
-    def _relieve(self, missing: int, agent: str, since: float) -> Relieved:
+    def _relieve(self, kept: Sequence[Kept], missing: int, agent: str, since: float) -> Relieved:
         busy = self._busy()
         held = [
             InMemory(each.digest, each.bytes, each.in_memory)
-            for each in self._kept()
+            for each in kept
             if each.in_memory and each.digest not in busy
         ]
         return self._relief.ask(held, missing, since, self._relievers(), agent)

@@ -21,6 +21,8 @@ from overbook.manifests.quantities import amount
 
 # Seconds between two looks at whether there is room by now, where nobody says so.
 _LOOK: Final = 0.5
+# Seconds between two looks at least.
+_PAUSE: Final = 0.01
 # Seconds for which a shortage that may end by itself is waited for; then people are told, and another try may follow.
 PATIENCE: Final = 15.0
 
@@ -39,8 +41,8 @@ class Usage:
 class Disk:
     """What room is made on. ``look``: sees what is there by now. ``kept``: all of that, and ``used``: its bytes, which
     takes less time. ``doom``: these are to go, and nobody may use them from this moment on; ``discard`` then has them
-    deleted. ``relieve``: has models leave memory for so many bytes, which this agent needs, and for which somebody
-    waits since then. ``relieved``: nobody waits for that any more.
+    deleted. ``relieve``: has models leave memory that hold some of what is ``kept``, for so many bytes, which this
+    agent needs, and for which somebody waits since then. ``relieved``: nobody waits for that any more.
     """
 
     look: Callable[[], Awaitable[None]]
@@ -48,7 +50,7 @@ class Disk:
     kept: Callable[[], Sequence[Kept]]
     doom: Callable[[tuple[str, ...]], None]
     discard: Callable[[tuple[str, ...]], Awaitable[None]]
-    relieve: Callable[[int, str, float], Relieved]
+    relieve: Callable[[Sequence[Kept], int, str, float], Relieved]
     relieved: Callable[[], None]
 
 
@@ -176,10 +178,12 @@ class Space:
         async with self._turn:
             if self._disk.used() + sum(self._coming.values()) <= self.budget:
                 return
+            kept, now = self._disk.kept(), self._now()
             budget = self.budget - sum(self._coming.values())
-            plan = self._plan_for(0, budget)
+            plan = leaving(kept, budget=budget, needed=0, now=now)
             # What is held firmly may be more than the budget: then all others go.
-            await self._carry_out(self._plan_for(0, budget + plan.missing).digests)
+            plan = leaving(kept, budget=budget + plan.missing, needed=0, now=now)
+            await self._carry_out(plan.digests)
 
     async def throw_away(self, chosen: Callable[[], tuple[str, ...]]) -> int:
         """What is ``chosen`` goes, whatever room there is; how many these were. No room is given meanwhile."""
@@ -226,8 +230,10 @@ class Space:
                     asking = self._asking
                     if only_relief and not (asking is not None and asking.enough):
                         raise NoRoomYet(self._busy(wish))
+                    # Of many news at once one look is enough: it goes over all that is there.
+                    await asyncio.sleep(_PAUSE)
                     with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(_LOOK):
+                        async with asyncio.timeout(_LOOK - _PAUSE):
                             await news.wait()
         self._end_asking(wish)
         return False
@@ -248,14 +254,14 @@ class Space:
             if self._over(wish):
                 # There may be less on the disk than is known, never more: where that leaves room, nobody need look.
                 await self._disk.look()
-            plan = self._plan(wish) if self._over(wish) else Leaving()
+            kept, plan = self._planned(wish) if self._over(wish) else ((), Leaving())
             if plan.missing:
                 urgent = wish.urgency.now()
                 stays = plan.lasting if urgent else plan.firm
                 if stays + needed > self.budget:
                     raise SourceError(Trouble.NO_SPACE, self._full(wish, plan.firm))
                 if urgent and asking_since is not None:
-                    self._ask(wish, plan.missing, asking_since)
+                    self._ask(wish, kept, plan.missing, asking_since)
                 else:
                     self._end_asking(wish)
                 return False
@@ -272,12 +278,12 @@ class Space:
                 raise
         return True
 
-    def _ask(self, wish: _Wish, missing: int, since: float) -> None:
-        relieved = self._disk.relieve(missing, wish.urgency.agent, since)
+    def _ask(self, wish: _Wish, kept: Sequence[Kept], missing: int, since: float) -> None:
+        relieved = self._disk.relieve(kept, missing, wish.urgency.agent, since)
         promised, enough = relieved.digests, relieved.bytes >= missing
         if enough:
             # What is free already leaves together with these.
-            promised |= {each.digest for each in self._disk.kept() if each.hold is Hold.NONE}
+            promised |= {each.digest for each in kept if each.hold is Hold.NONE}
         self._asking = _Asking(wish, promised, enough)
 
     def _end_asking(self, wish: _Wish) -> None:
@@ -302,11 +308,10 @@ class Space:
             self._disk.doom(digests)
             await self._disk.discard(digests)
 
-    def _plan(self, wish: _Wish) -> Leaving:
-        return self._plan_for(wish.needed, self.budget - self._spoken_for(wish))
-
-    def _plan_for(self, needed: int, budget: int) -> Leaving:
-        return leaving(self._disk.kept(), budget=budget, needed=needed, now=self._now())
+    def _planned(self, wish: _Wish) -> tuple[Sequence[Kept], Leaving]:
+        """What is there, and what of that has to leave."""
+        kept, budget = self._disk.kept(), self.budget - self._spoken_for(wish)
+        return kept, leaving(kept, budget=budget, needed=wish.needed, now=self._now())
 
     def _full(self, wish: _Wish, firm: int) -> str:
         whose, needed = wish.whose, wish.needed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
@@ -40,10 +41,10 @@ class Contents:
             now=lambda: 1000.0,
         )
 
-    def relieve(self, missing: int, agent: str, since: float) -> Relieved:
+    def relieve(self, kept: Sequence[Kept], missing: int, agent: str, since: float) -> Relieved:
         """As many leave as suffice, or none."""
         self.asked.append((missing, agent))
-        idle = [each for each in self.kept.values() if each.in_memory and each.digest in self.idle]
+        idle = [each for each in kept if each.in_memory and each.digest in self.idle]
         chosen: list[Kept] = []
         for each in idle:
             if sum(one.bytes for one in chosen) < missing:
