@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from overbook.agent.servers.protocol import (
     PreparedModel,
 )
 from overbook.agent.waiters import Waiters
+from overbook.artifacts.relief import RoomWanted
 from overbook.residency import events as ev
 from overbook.residency.core import Core
 from overbook.residency.effects import Refusal
@@ -48,7 +49,8 @@ class ActorPorts:
     """What the actor acts upon. ``kill_server`` ends a process that does not answer;
     `server_down` tells of its end.
 
-    ``loaded``: is told of each load that ended well; ``left``: of each model that is forgotten. ``repair``,
+    ``loaded``: is told of each load that ended well; ``left``: of each model that is forgotten;
+    ``files_freed``: when files of one may leave the disk, or will soon. ``repair``,
     ``present``: see `operations`. ``size``, ``guard_again``: see `residents`.
     """
 
@@ -58,6 +60,7 @@ class ActorPorts:
     repair: Repair
     present: Present
     loaded: Callable[[PreparedModel], None]
+    files_freed: Callable[[], None]
     left: Callable[[str], None]
     meter: Meter
     size: Callable[[PreparedModel], int]
@@ -104,6 +107,7 @@ class Actor:
             accuser=self._accuser,
             notices=ports.notices,
             leaving=lambda: self._left is not None,
+            files_freed=ports.files_freed,
             left=ports.left,
         )
         self._inbox: deque[ev.Event] = deque()
@@ -191,6 +195,31 @@ class Actor:
 
     def hopeless_callers(self) -> dict[ModelName, str]:
         return self._core.hopeless_callers(self._clock.now())
+
+    def is_wanted(self, model: ModelName) -> bool:
+        """Whether a request waits for it, or for one that calls it."""
+        return self._core.wanted(model)
+
+    def leaves_for_good(self, model: ModelName) -> bool:
+        """Whether it leaves memory because its files have to leave the disk, and no request puts it back."""
+        return model in self.entries and self._core.leaves_for_good(model, self._clock.now())
+
+    def relieve(self, wanted: RoomWanted) -> Set[str]:
+        """Have models leave memory whose files are in the way. Returns the digests of those that will be free."""
+        if self._stopped:
+            return set()
+        files = [
+            ev.Files(each.bytes, tuple(map(ModelName, sorted(each.models))))
+            for each in wanted.files
+        ]
+        self.feed(ev.DiskRoomWanted(wanted.missing, tuple(files), wanted.since))
+        if not wanted.missing:
+            return set()
+        leaving = self._core.files_leaving(self._clock.now())
+        return {each.digest for each, free in zip(wanted.files, leaving, strict=True) if free}
+
+    def files_left(self, model: ModelName) -> None:
+        self.feed(ev.FilesLeft(model))
 
     def statistics(self) -> Statistics:
         return self._core.statistics()

@@ -40,9 +40,9 @@ from overbook.agent.servers.protocol import InferenceServer
 from overbook.agent.sizing import Sizing
 from overbook.agent.supervisor import Phase, RestartLimits, Supervisor
 from overbook.agent.uses import users, uses
-from overbook.agent.verification import Verification
+from overbook.agent.verification import Standing, Verification
 from overbook.agent.verifier import Verifier, VerifierPorts
-from overbook.artifacts.cache import Use
+from overbook.artifacts.kept import Use
 from overbook.residency.chosen import ChosenOrder
 from overbook.residency.core import Core
 from overbook.residency.events import ModelName
@@ -124,8 +124,16 @@ class Agent:
 
     def files_left(self, digest: str) -> None:
         """They left the disk for others; whoever follows the models that have them is told."""
-        for name in users(self.assignments.assigned.values(), digest):
+        whose = users(self.assignments.assigned.values(), digest)
+        # What has never been loaded has to be weighed before its model is ready.
+        if any(self._is_verified(name) for name in whose):
+            self.weigher.files_left(digest)
+        for name in whose:
+            self.actor.files_left(ModelName(name))
             self.notices.files_left(name)
+
+    def _is_verified(self, name: str) -> bool:
+        return self.verifier.of(name, wanted=True).standing is Standing.VERIFIED
 
     async def run(self, *, watching: bool = True) -> None:
         """Until cancelled. ``watching``: the memory of the process, which takes looks several times a second."""
@@ -170,7 +178,10 @@ def assemble(ports: AgentPorts, limits: AgentLimits) -> Agent:
         sampling=Sampling(server.sample, lambda digest, request: weigher.sampled(digest, request)),
     )
     files = Files(
-        ports.cache, lambda prepared: assignments.source_of(prepared), notices.artifact_damaged
+        ports.cache,
+        lambda prepared: assignments.source_of(prepared),
+        notices.artifact_damaged,
+        lambda model: actor.is_wanted(ModelName(model)),
     )
     supervisor = Supervisor(
         server=server,
@@ -194,6 +205,7 @@ def assemble(ports: AgentPorts, limits: AgentLimits) -> Agent:
             repair=lambda prepared: assignments.repair(prepared),
             present=files.present,
             loaded=lambda prepared: assignments.loaded(prepared),
+            files_freed=ports.cache.changed,
             left=lambda model: assignments.left(model),
             meter=meter,
             size=lambda prepared: assignments.size_of(prepared),

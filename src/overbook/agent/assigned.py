@@ -62,8 +62,8 @@ class Assignment:
     ``final``: its files were refused, and are not looked at again until something changes or a person asks. ``here``:
     they are to be on the disk, as somebody waits for them; else it may be enough to know what they are. ``passing``:
     its failure may pass without anybody doing anything. ``delay``: what its fetch waits for, which is no
-    failure; "" for nothing. ``retry_at``: when it is tried again, on the agent's clock that never jumps; None while a
-    try is under way, and where there is none to come.
+    failure; "" for nothing. ``crowded``: the last try found no room on the disk. ``retry_at``: when it is tried again,
+    on the agent's clock that never jumps; None while a try is under way, and where there is none to come.
     """
 
     spec: pb.AssignedModel
@@ -75,6 +75,7 @@ class Assignment:
     final: bool = False
     here: bool = False
     delay: str = ""
+    crowded: bool = False
     retry_at: float | None = None
     passing: bool = True
     waiting: int = 0

@@ -110,6 +110,7 @@ class Fetches:
                     with failing_alone(spec.name, f"its artifact {shown(spec.storage_uri)}"):
                         content = await self._look(assignment)
             except Postponed as error:
+                assignment.crowded = error.trouble is Trouble.NO_SPACE
                 self._delayed(assignment, told(str(error)))
                 await self._pause(assignment, RETRY_BASE)
                 continue
@@ -117,6 +118,9 @@ class Fetches:
                 # Without a fingerprint the address may lead to other files at the next try.
                 final = _is_final(error) and bool(spec.fingerprint)
                 assignment.passing = not final and _passes(error)
+                assignment.crowded = (
+                    isinstance(error, SourceError) and error.trouble is Trouble.NO_SPACE
+                )
                 assignment.failures += 1
                 pause = None if final else _pause_after(error, assignment.failures)
                 self._failed(assignment, told(str(error)), pause)
@@ -197,7 +201,7 @@ class Fetches:
             and not cache.is_here(known.digest)
         ):
             return _content(spec, cache.artifact(known, asked.fingerprint), facts)
-        async with cache.fetched(asked) as artifact:
+        async with cache.fetched(asked, lambda: _is_urgent(assignment)) as artifact:
             other = known is not None and known.digest != artifact.digest
             if other and artifact.fingerprint not in ("", asked.fingerprint):
                 self._ports.notices.artifact_changed(spec.name, spec.storage_uri)
@@ -266,6 +270,11 @@ def _content(spec: pb.AssignedModel, artifact: Artifact, facts: Facts) -> Assign
         prepared_model(spec, artifact),
         spec.generation,
     )
+
+
+def _is_urgent(assignment: Assignment) -> bool:
+    """Whether somebody needs its files now: requests, or who waits for the model to be ready, or for its change."""
+    return assignment.waiting > 0 or assignment.spec.pinned or not assignment.current
 
 
 def _is_final(error: ArtifactError | ModelRejected) -> bool:

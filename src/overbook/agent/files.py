@@ -12,7 +12,7 @@ from typing import Protocol
 
 from overbook.agent.servers.protocol import PreparedModel
 from overbook.artifacts.address import Asked
-from overbook.artifacts.cache import Artifact, Places
+from overbook.artifacts.cache import Artifact, Places, Urgent, not_urgent
 from overbook.artifacts.errors import ArtifactError
 from overbook.artifacts.index import Content
 from overbook.artifacts.space import Usage
@@ -22,8 +22,10 @@ from overbook.artifacts.transfer import Transferred
 class Cache(Protocol):
     """`overbook.artifacts.view.CacheView`."""
 
-    def fetched(self, asked: Asked) -> AbstractAsyncContextManager[Artifact]:
-        """Raises ArtifactError."""
+    def fetched(
+        self, asked: Asked, urgent: Urgent = not_urgent
+    ) -> AbstractAsyncContextManager[Artifact]:
+        """``urgent``: whether idle models may leave memory for it. Raises ArtifactError."""
         ...
 
     def known(self, asked: Asked) -> Content | None: ...
@@ -48,6 +50,10 @@ class Cache(Protocol):
 
     def note(self, digest: str, facts: str) -> None: ...
 
+    def changed(self) -> None:
+        """Files may leave the disk now, or will soon."""
+        ...
+
     def usage(self) -> Usage: ...
 
     def transferred(self, asked: Asked) -> Transferred | None: ...
@@ -56,7 +62,8 @@ class Cache(Protocol):
 class Files:
     """Of one server replica. ``source``: where a content came from; None when it is not wanted any more.
 
-    ``damaged``: is told of a model whose files, at this path, are not as they were published.
+    ``damaged``: is told of a model whose files, at this path, are not as they were published. ``wanted``: whether
+    somebody waits for a model; for nobody else do others leave memory, so that its files have room.
     """
 
     def __init__(
@@ -64,10 +71,12 @@ class Files:
         cache: Cache,
         source: Callable[[PreparedModel], Asked | None],
         damaged: Callable[[str, str], None],
+        wanted: Callable[[str], bool],
     ) -> None:
         self._cache = cache
         self._source = source
         self._damaged = damaged
+        self._wanted = wanted
 
     @asynccontextmanager
     async def present(self, model: PreparedModel) -> AsyncIterator[None]:
@@ -82,7 +91,7 @@ class Files:
         asked = self._source(model)
         if asked is None:
             raise ArtifactError(f"the files of model '{model.name}' are not here any more")
-        async with self._cache.fetched(asked) as found:
+        async with self._cache.fetched(asked, lambda: self._wanted(model.name)) as found:
             if found.digest != digest:
                 raise ArtifactError(
                     f"{asked.storage_uri} has other files by now than when model '{model.name}' was registered, and "

@@ -40,6 +40,7 @@ EVICTED: Final[Mapping[Cause, str]] = {
     Cause.GUARD: "evicted because the machine is running short of memory",
     Cause.RECYCLED: "unloaded because the server's process is being replaced",
     Cause.CALLEE: "unloaded with a model that it calls",
+    Cause.DISK: "evicted so that its files can leave the disk for others",
 }
 
 # The same, where it is known for which one.

@@ -198,7 +198,7 @@ class AgentPart:
             self._notices.not_kept(each)
         agent = self._assembled(server, kept, foreign)
         self._model_metrics.of(server, lambda: agent.assignments.assigned)
-        self._files.join(agent.uses, agent.files_left)
+        self._files.join(agent.uses, agent.files_left, agent.actor.relieve)
         self._artifacts.listeners.append(agent.assignments.another_try.secrets_changed)
         self._artifacts.cache.listeners.append(agent.assignments.another_try.source_answered)
         machine = socket.gethostname()

@@ -19,7 +19,8 @@ from overbook.residency.events import ModelName
 @dataclass(frozen=True, slots=True)
 class Performer:
     """Of one server replica. ``leaving``: the agent ends, and its server with it, or the server keeps what it has.
-    ``left``: is told of models that are forgotten.
+    ``files_freed``: is told when files of a model may leave the disk, or will soon; ``left``: of models that are
+    forgotten.
     """
 
     entries: Mapping[ModelName, Entry]
@@ -30,6 +31,7 @@ class Performer:
     accuser: Accuser
     notices: Notices
     leaving: Callable[[], bool]
+    files_freed: Callable[[], None]
     left: Callable[[str], None]
 
     def begin(self, effect: fx.Effect) -> None:
@@ -56,15 +58,18 @@ class Performer:
                 self.operations.stop_settling(model)
                 self.followers.publish(model)
                 self.notices.changed(model)
-            case fx.Withdraw(model, ticket, _):
+            case fx.Withdraw(model, ticket, cause):
                 self.followers.withdraw(model, ticket)
                 self.notices.changed(model)
+                if cause is fx.Cause.DISK:
+                    self.files_freed()
             case fx.Settle(model, ticket):
                 self.operations.settle(model, ticket, self.followers.passed_on(model))
             case fx.Evicted(model, cause):
                 self.contents.left(model)
                 entry = self.entries.get(model)
                 self.notices.evicted(model, cause, None if entry is None else entry.left_for)
+                self.files_freed()
             case fx.Forgotten(model):
                 self._forget(model)
 

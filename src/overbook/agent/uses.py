@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Set
+from dataclasses import replace
 
 from overbook.agent.assigned import AssignedContent, Assignment, asked_by
-from overbook.artifacts.cache import Use
 from overbook.artifacts.disk import Hold
+from overbook.artifacts.kept import Use
 from overbook.residency.entry import Entry
 from overbook.residency.events import ModelName
 from overbook.residency.states import CHARGED
@@ -24,17 +25,27 @@ def uses(
     still read; ``busy``: those that somebody else reads or will read soon; ``wall``: Unix seconds of the core's time.
     """
     found = {digest: Use(Hold.FIRM, 0.0) for digest in loaded}
+    lasting: set[str] = set()  # would stay whoever left memory
     for each in assigned:
         entry = entries.get(ModelName(each.spec.name))
         used = 0.0 if entry is None else wall(entry.last_used)
         for content in each.contents:
             digest = content.artifact.digest
-            hold = _hold(each, content, entry, busy)
+            firm = _holds_firmly(each, content) or _is_in_memory(entry)
+            hold = Hold.FIRM if firm else _hold(each, digest, busy)
             before = found.get(digest, Use(hold, used))
-            whose = {_told(each)} if hold is Hold.FIRM else set()
+            whose = frozenset({_told(each)} if firm else ())
+            here = frozenset({each.spec.name} if _is_in_memory(entry) else ())
+            if _holds_firmly(each, content):
+                lasting.add(digest)
             found[digest] = Use(
-                max(hold, before.hold), max(used, before.last_used), before.models | whose
+                max(hold, before.hold),
+                max(used, before.last_used),
+                before.models | whose,
+                before.in_memory | here,
             )
+    for digest in lasting:
+        found[digest] = replace(found[digest], in_memory=frozenset())
     return found
 
 
@@ -56,13 +67,15 @@ def users(assigned: Iterable[Assignment], digest: str) -> list[str]:
     ]
 
 
-def _hold(
-    assignment: Assignment, content: AssignedContent, entry: Entry | None, busy: Set[str]
-) -> Hold:
-    older = content is not assignment.content
-    if assignment.spec.pinned or older or (entry is not None and entry.state in CHARGED):
-        # Of an older content nobody can say that its address still has it.
-        return Hold.FIRM
+def _is_in_memory(entry: Entry | None) -> bool:
+    return entry is not None and entry.state in CHARGED
+
+
+def _holds_firmly(assignment: Assignment, content: AssignedContent) -> bool:
+    """Also when it is not in memory. Of an older content nobody can say that its address still has it."""
+    return assignment.spec.pinned or content is not assignment.content
+
+
+def _hold(assignment: Assignment, digest: str, busy: Set[str]) -> Hold:
     # Who waits for files would wait for ever if these left before they are loaded.
-    awaited = assignment.waiting or content.artifact.digest in busy
-    return Hold.BRIEFLY if awaited else Hold.NONE
+    return Hold.BRIEFLY if assignment.waiting or digest in busy else Hold.NONE

@@ -23,6 +23,8 @@ from overbook.residency.states import CHARGED
 
 # Requests that may wait for the artifact of one model; beyond that they are told to come again.
 _MAX_WAITING: Final = 2000
+# Seconds between two looks whether a model that leaves has left.
+_MOMENT: Final = 0.1
 
 
 class WaitingRequests:
@@ -45,6 +47,7 @@ class WaitingRequests:
     async def activate(self, model: ModelName, *, timeout: float, suspect: bool) -> Activation:
         """Wait for the artifact, then for the model to be resident; ``timeout`` in seconds for both."""
         began = self._clock.now()
+        first = True
         while True:
             waited = self._clock.now() - began
             assignment = self._assigned.get(model)
@@ -52,15 +55,22 @@ class WaitingRequests:
                 reason = f"model '{model}' is not assigned to this server replica"
                 return Activation(Refusal.UNKNOWN, reason)
             left = timeout - waited
-            if assignment.content is not None and self._can_load(assignment.content):
-                with self._cache.holding(assignment.content.artifact.digest):
+            goes = left > 0 and self._actor.leaves_for_good(model)
+            content = assignment.content
+            if not goes and content is not None and self._can_load(content):
+                with self._cache.holding(content.artifact.digest):
                     activation = await self._actor.activate(model, timeout=left, suspect=suspect)
                 return replace(activation, waited=activation.waited + waited)
             if assignment.waiting >= _MAX_WAITING:
                 reason = f"{assignment.waiting} requests wait for the artifact of model '{model}'"
                 return Activation(Refusal.OVERLOADED, f"{reason}; at most that many may", 1.0)
+            if goes:
+                # Its files are for who has waited for their room: it is this request's turn after that.
+                await assignment.news(min(left, _MOMENT))
+                continue
             if assignment.registered and not (assignment.failure and not assignment.passing):
-                if why := await self._brought(assignment, left):
+                again, first = first, False
+                if why := await self._brought(assignment, left, again=again):
                     return Activation(Refusal.DEADLINE, why, RETRY_BASE, waited=timeout)
                 continue
             if assignment.failure:
@@ -76,7 +86,7 @@ class WaitingRequests:
         if assignment is None or assignment.content is None or self._actor.is_described(model):
             return
         if not self._cache.is_here(assignment.content.artifact.digest):
-            await self._brought(assignment, timeout)
+            await self._brought(assignment, timeout, again=True)
 
     def _can_load(self, content: AssignedContent) -> bool:
         """Whether it is in memory, or its files are on the disk."""
@@ -84,12 +94,15 @@ class WaitingRequests:
         in_memory = entry is not None and entry.state in CHARGED
         return in_memory or self._cache.is_here(content.artifact.digest)
 
-    async def _brought(self, assignment: Assignment, timeout: float) -> str:
+    async def _brought(self, assignment: Assignment, timeout: float, *, again: bool) -> str:
         """Wait until files that left the disk are back, or were refused; why they are not after so many seconds, or "".
 
-        Requests that wait have time: what passes by itself is waited for.
+        Requests that wait have time: what passes by itself is waited for. ``again``: what had no room on the disk, when
+        nobody waited for it, is tried at once, as room is made for who waits.
         """
-        if assignment.fetch is None or not assignment.here:
+        pauses = assignment.retry_at is not None and not assignment.waiting
+        again = again and assignment.crowded and pauses
+        if assignment.fetch is None or not assignment.here or again:
             self._fetches.begin(assignment, here=True)
         if await assignment.news(timeout):
             return ""

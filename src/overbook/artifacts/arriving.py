@@ -32,7 +32,7 @@ from overbook.artifacts.keeping import keep
 from overbook.artifacts.local import copy_artifact
 from overbook.artifacts.seals import seal_of
 from overbook.artifacts.sources.protocol import Listing, Progress, Received
-from overbook.artifacts.space import Space
+from overbook.artifacts.space import Space, Urgency
 from overbook.artifacts.stopping import CheckStopped
 from overbook.artifacts.survey import look
 from overbook.artifacts.transfer import Brought, Transfer
@@ -83,13 +83,13 @@ class Arrivals:
         self._known = known
 
     @asynccontextmanager
-    async def copied(self, path: str, version: str) -> AsyncIterator[Arrived]:
+    async def copied(self, path: str, version: str, urgency: Urgency) -> AsyncIterator[Arrived]:
         """From this machine. Raises ArtifactError, OSError."""
         began = time.monotonic()
         seen = await asyncio.to_thread(look, path, version)
         # A copy that is broken off is begun anew, so each has a folder of its own.
         key = uuid.uuid4().hex
-        async with self._space.room(seen.bytes, path), self._collecting(key):
+        async with self._space.room(seen.bytes, path, urgency), self._collecting(key):
             tree = await asyncio.to_thread(self._folder.incoming, key)
             try:
                 found = await _stoppable(
@@ -108,6 +108,7 @@ class Arrivals:
         listing: Listing,
         transfer: Transfer,
         announce: Callable[[Arrived], None],
+        urgency: Urgency,
     ) -> AsyncIterator[Arrived]:
         """From elsewhere. Raises SourceError, ArtifactError, OSError.
 
@@ -122,9 +123,9 @@ class Arrivals:
             whole = listing.bytes * (2 if listing.packed else 1)
             needed = max(0, whole - self._folder.begun(key))
             async with (
-                self._space.room(needed, asked.storage_uri),
+                self._space.room(needed, asked.storage_uri, urgency),
                 self._collecting(key),
-                self._checked(asked, listing, key, transfer) as (tree, found),
+                self._checked(asked, listing, key, transfer, urgency) as (tree, found),
                 self._published(
                     tree,
                     found,
@@ -148,7 +149,7 @@ class Arrivals:
 
     @asynccontextmanager
     async def _checked(
-        self, asked: Asked, listing: Listing, key: str, transfer: Transfer
+        self, asked: Asked, listing: Listing, key: str, transfer: Transfer, urgency: Urgency
     ) -> AsyncIterator[tuple[Path, Digested]]:
         """The folder of its files as they are to be published, and what they are."""
         into = await asyncio.to_thread(self._folder.incoming, key)
@@ -157,7 +158,7 @@ class Arrivals:
             progress = _bounded(asked, listing, transfer.came, self._space.budget)
             received = await self._fetcher.bring(asked, listing, into, progress)
             if listing.whole:
-                async with self._unpacked(asked, into, received) as tree:
+                async with self._unpacked(asked, into, received, urgency) as tree:
                     yield tree, await _stoppable(lambda check: _kept(tree, {}, check))
             else:
                 known = {each.name: each.digest for each in received if each.digest}
@@ -192,7 +193,7 @@ class Arrivals:
 
     @asynccontextmanager
     async def _unpacked(
-        self, asked: Asked, into: Path, received: tuple[Received, ...]
+        self, asked: Asked, into: Path, received: tuple[Received, ...], urgency: Urgency
     ) -> AsyncIterator[Path]:
         """The folder with what was in the archive. How much that is shows only when it is unpacked, so more room is
         taken step by step.
@@ -204,7 +205,8 @@ class Arrivals:
         bound = min(most, max(_UNPACKED_AT_LEAST, archives * 5 // 4))
         while True:
             try:
-                async with self._space.room_at_once(bound, f"{asked.storage_uri} (unpacked)"):
+                whose = f"{asked.storage_uri} (unpacked)"
+                async with self._space.room_at_once(bound, whose, urgency):
                     bounds = Bounds(bytes=bound, entries=MAX_ENTRIES)
                     await _stoppable(partial(_unpack, into, received, tree, bounds))
                     yield tree

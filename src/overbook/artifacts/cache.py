@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Set
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence, Set
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -27,9 +27,11 @@ from overbook.artifacts.errors import ArtifactError, SourceError
 from overbook.artifacts.fetching import Fetcher, survey_of
 from overbook.artifacts.folder import ContentFolder
 from overbook.artifacts.index import Content, Index
+from overbook.artifacts.kept import Holders, Uses
+from overbook.artifacts.relief import InMemory, Relief, Relieve, Relieved
 from overbook.artifacts.seals import seal_of
 from overbook.artifacts.shared import SharedWork
-from overbook.artifacts.space import Disk, DiskShare, Space, Usage
+from overbook.artifacts.space import Disk, DiskShare, Space, Urgency, Usage
 from overbook.artifacts.survey import Survey
 from overbook.artifacts.transfer import Brought, Transferred, Transfers
 from overbook.database import tell_log
@@ -49,29 +51,24 @@ class Artifact:
     brought: Brought | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
-    """What one agent does with a content. ``last_used``: Unix seconds. ``models``: by name, those because of which its
-    files stay, with why where they are pinned.
-    """
-
-    hold: Hold
-    last_used: float
-    models: frozenset[str] = frozenset()
-
-
-# What an agent does with contents, by digest, at this moment.
-Uses = Callable[[], Mapping[str, Use]]
 # From where an agent wants anything, at this moment.
 Places = Callable[[], Set[str]]
-# An agent is told the digest of files that left the disk for others.
+# An agent is told the digest of files that leave the disk for others.
 Left = Callable[[str], None]
+# Whether somebody waits for it at this moment.
+Urgent = Callable[[], bool]
+
+
+def not_urgent() -> bool:
+    """Nobody waits for it."""
+    return False
 
 
 @dataclass(frozen=True, slots=True)
 class _View:
     uses: Uses
     left: Left
+    relieve: Relieve
 
 
 class ArtifactCache:
@@ -96,7 +93,16 @@ class ArtifactCache:
         self._folder.open(time.time())
         self._index = Index(root / "index.db", tell)
         self._fetcher = fetcher
-        disk = Disk(self._look_at_disk, self._used, self._kept, self._folder.doom, self._discard)
+        disk = Disk(
+            look=self._look_at_disk,
+            used=self._used,
+            kept=self._kept,
+            doom=self._doom,
+            discard=self._discard,
+            relieve=self._relieve,
+            relieved=lambda: self._relief.end(self._relievers()),
+        )
+        self._relief = Relief()
         self._space = Space(budget, disk, now=time.time)
         known = Known(self.holding, self._index.content)
         self._arrivals = Arrivals(self._folder, fetcher, self._space, known)
@@ -109,7 +115,7 @@ class ArtifactCache:
         self.listeners: list[Callable[[Asked], None]] = []
         self._held: Counter[str] = Counter()
         # Who waits for a fetch that others began, and what of these arrived already.
-        self._waiting: Counter[Asked] = Counter()
+        self._waiting: dict[Asked, list[Urgent]] = {}
         self._arrived: dict[Asked, str] = {}
         # Files of which nothing is known, as where the index was lost.
         self._strangers = {
@@ -121,9 +127,11 @@ class ArtifactCache:
 
     # -- who uses it
 
-    def join(self, view: str, uses: Uses, left: Left) -> None:
-        """From now on this agent's word counts for what may leave, and it is told of what ``left`` for others."""
-        self._views[view] = _View(uses, left)
+    def join(self, view: str, uses: Uses, left: Left, relieve: Relieve) -> None:
+        """From now on this agent's word counts for what may leave, it is told of what ``left`` for others, and asked to
+        have models leave memory.
+        """
+        self._views[view] = _View(uses, left, relieve)
 
     def leave(self, view: str) -> None:
         """It ends, and may come back: what it wants stays, as nobody can tell what it is used for."""
@@ -183,6 +191,10 @@ class ArtifactCache:
                 del self._held[digest]
                 self._space.changed()
 
+    def changed(self) -> None:
+        """Models left memory, or are about to: what they held is looked at anew."""
+        self._space.changed()
+
     # -- what is where
 
     async def look(self, asked: Asked) -> Survey:
@@ -210,8 +222,11 @@ class ArtifactCache:
         self._index.hold(digest, view)
 
     def is_here(self, digest: str) -> bool:
-        """Whether its files are on the disk."""
-        return self._folder.has(digest)
+        """Whether its files are on the disk, and not about to leave it: what models leave memory for goes to who waits
+        for its room, unless somebody has it already.
+        """
+        going = digest in self._space.promised and digest not in self._held
+        return self._folder.has(digest) and not going
 
     def held(self, digest: str, size: int) -> Artifact | None:
         """An artifact of ``size`` bytes that was fetched at some time; None when nobody knows it any more."""
@@ -242,23 +257,27 @@ class ArtifactCache:
     # -- bringing
 
     @asynccontextmanager
-    async def fetched(self, asked: Asked, view: str) -> AsyncIterator[Artifact]:
+    async def fetched(
+        self, asked: Asked, view: str, urgent: Urgent = not_urgent
+    ) -> AsyncIterator[Artifact]:
         """The artifact, brought here unless it is here already; its files stay while the block runs.
 
         Raises ArtifactError.
+
+        ``urgent``: whether idle models may leave memory, so that their files make room for it.
 
         Without a fingerprint its address is asked each time. Cancelling stops a fetch that nobody else waits for; what
         it brought is gone on with.
         """
         if (found := self._find(asked)) is None:
-            found = await self._joined(asked, view)
+            found = await self._joined(asked, view, urgent)
         with self.holding(found.digest):
             self._index.hold(found.digest, view)
             yield found
 
-    async def _joined(self, asked: Asked, view: str) -> Artifact:
+    async def _joined(self, asked: Asked, view: str, urgent: Urgent) -> Artifact:
         """What others may be fetching already. Until everybody who waits for it has it, it is held for them."""
-        self._waiting[asked] += 1
+        self._waiting.setdefault(asked, []).append(urgent)
         try:
             arrived = await self._works.join(
                 asked, lambda: self._bring(asked, view), lane=asked.place
@@ -266,14 +285,14 @@ class ArtifactCache:
             found = self.artifact(arrived.content, arrived.fingerprint)
             return replace(found, brought=arrived.brought)
         finally:
-            self._waiting[asked] -= 1
+            self._waiting[asked].remove(urgent)
             if not self._waiting[asked]:
                 del self._waiting[asked]
                 self._arrived.pop(asked, None)
 
     def _find(self, asked: Asked) -> Artifact | None:
         content = self.known(asked)
-        if content is None or not self._folder.has(content.digest):
+        if content is None or not self.is_here(content.digest):
             return None
         return self.artifact(content, asked.fingerprint)
 
@@ -298,21 +317,23 @@ class ArtifactCache:
 
     @asynccontextmanager
     async def _arriving(self, asked: Asked, view: str) -> AsyncIterator[Arrived]:
+        urgency = Urgency(view, lambda: any(each() for each in self._waiting.get(asked, ())))
         if not is_remote(asked.storage_uri):
             path = local_path(asked.storage_uri, self._machine)
-            async with self._arrivals.copied(path, asked.version) as arrived:
+            async with self._arrivals.copied(path, asked.version, urgency) as arrived:
                 yield arrived
             return
         listing = await self._fetcher.listing(asked)
         here = self._index.at(asked.place, listing.fingerprint)
-        if here is not None and self._folder.has(here.digest):
+        if here is not None and self.is_here(here.digest):
             with self.holding(here.digest):
                 yield Arrived(here, listing.fingerprint)
             return
         transferring = self._transfers.under_way(asked.place, listing.bytes, time.monotonic())
         with transferring as transfer, metrics.FETCHING.track_inprogress():
             announce = partial(self._put, asked, view)
-            async with self._arrivals.fetched(asked, listing, transfer, announce) as arrived:
+            arriving = self._arrivals.fetched(asked, listing, transfer, announce, urgency)
+            async with arriving as arrived:
                 yield arrived
         _count(arrived.brought)
         if listing.pinned:
@@ -363,42 +384,47 @@ class ArtifactCache:
         )
 
     def _kept(self) -> list[Kept]:
-        uses = [view.uses() for view in self._views.values()]
-        here, busy = self._folder.digests, self._busy()
-        absent = self._index.held_by_others(self._views.keys())
+        here = self._folder.digests
         kept = [
             Kept(key, size, Hold.BRIEFLY if runs else Hold.NONE, 0.0, half=True)
             for key, size, runs in self._folder.fetches
         ]
-        for each in self._index.contents:
-            digest = each.digest
-            if digest not in here:
-                continue
-            hold = Hold.BRIEFLY if digest in busy else Hold.NONE
-            used = each.last_used
-            models: frozenset[str] = frozenset()
-            for view in uses:
-                if (use := view.get(digest)) is not None:
-                    hold, used = max(hold, use.hold), max(used, use.last_used)
-                    models |= use.models
-            # Of an agent that is not there nobody can say what it has in memory.
-            hold = Hold.FIRM if digest in absent else hold
-            kept.append(Kept(digest, each.bytes, hold, used, each.seconds, models=models))
-        return kept
+        holders = Holders(
+            uses={name: view.uses() for name, view in self._views.items()},
+            busy=self._busy(),
+            absent=self._index.held_by_others(self._views.keys()),
+            promised=self._space.promised,
+        )
+        return kept + holders.kept(each for each in self._index.contents if each.digest in here)
 
     def _busy(self) -> set[str]:
         """Contents whose files somebody reads, or will as soon as they are told that these are here."""
         return {*self._held, *self._arrived.values()}
 
-    async def _discard(self, names: tuple[str, ...]) -> None:
+    def _relievers(self) -> dict[str, Relieve]:
+        return {name: view.relieve for name, view in self._views.items()}
+
+    def _relieve(self, kept: Sequence[Kept], missing: int, agent: str, since: float) -> Relieved:
+        busy = self._busy()
+        held = [
+            InMemory(each.digest, each.bytes, each.in_memory)
+            for each in kept
+            if each.in_memory and each.digest not in busy
+        ]
+        return self._relief.ask(held, missing, since, self._relievers(), agent)
+
+    def _doom(self, names: tuple[str, ...]) -> None:
         """Their files leave; what is known of them stays, and they can be fetched again."""
-        await asyncio.to_thread(self._folder.discard, names)
+        self._folder.doom(names)
         # Others were parts of fetches, or nobody wants them any more.
         left = [each for each in names if self._index.content(each) is not None]
         metrics.FILES_LEFT.inc(len(left))
         for view in tuple(self._views.values()):
             for digest in left:
                 view.left(digest)
+
+    async def _discard(self, names: tuple[str, ...]) -> None:
+        await asyncio.to_thread(self._folder.discard, names)
 
 
 def _count(brought: Brought | None) -> None:

@@ -1,15 +1,17 @@
 """Whose files leave a disk that has no room for more. Pure: who uses what, and the time, are told.
 
-Files of models in memory, of pinned ones and of those that are just being read never leave. Of the others those go
-first whose return would cost least for each byte that they free, by how long nobody has asked for them. What is left of
-fetches that were broken off goes before all of them.
+Files of models in memory, of pinned ones and of those that are just being read never leave; which models leave memory
+for the sake of their files is told in `relief`. Of the others those go first whose return would cost least for each
+byte that they free, by how long nobody has asked for them. What is left of fetches that were broken off goes before all
+of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from enum import IntEnum
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from overbook.manifests.quantities import format_bytes
@@ -35,7 +37,8 @@ class Hold(IntEnum):
 class Kept(NamedTuple):
     """An artifact on this disk. ``last_used``: seconds, of any clock; ``fetch_seconds``: that its fetch took, None when
     nobody knows. ``half``: it is what is left of a fetch that was broken off; ``digest`` is the key of that.
-    ``models``: because of which it stays, for people.
+    ``models``: because of which it stays, for people. ``in_memory``: those that hold it firmly, by agent, if it would
+    be free without them; else empty.
     """
 
     digest: str
@@ -45,26 +48,31 @@ class Kept(NamedTuple):
     fetch_seconds: float | None = None
     half: bool = False
     models: frozenset[str] = frozenset()
+    in_memory: Mapping[str, Set[str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
     """``digests``: that make the room, in order; empty where there is none to make. ``missing``: bytes that remain to
-    be found, and ``firm``: those that are held firmly.
+    be found, ``firm``: those that are held firmly, and ``lasting``: of these the ones that stay also when idle models
+    leave memory.
     """
 
     digests: tuple[str, ...] = ()
     missing: int = 0
     firm: int = 0
+    lasting: int = 0
 
 
 def leaving(kept: Iterable[Kept], *, budget: int, needed: int, now: float) -> Leaving:
     """What has to leave so that ``needed`` more bytes stay within the ``budget``; nothing where that cannot succeed."""
     every = list(kept)
     over = sum(each.bytes for each in every) + needed - budget
-    firm = sum(each.bytes for each in every if each.hold is Hold.FIRM)
+    held = [each for each in every if each.hold is Hold.FIRM]
+    firm = sum(each.bytes for each in held)
+    lasting = sum(each.bytes for each in held if not each.in_memory)
     if over <= 0:
-        return Leaving(firm=firm)
+        return Leaving(firm=firm, lasting=lasting)
     free = sorted(
         (each for each in every if each.hold is Hold.NONE), key=lambda each: _worth(each, now)
     )
@@ -75,13 +83,13 @@ def leaving(kept: Iterable[Kept], *, budget: int, needed: int, now: float) -> Le
         chosen.append(each)
         over -= each.bytes
     if over > 0:
-        return Leaving(missing=over, firm=firm)
+        return Leaving(missing=over, firm=firm, lasting=lasting)
     # The last ones may have made others needless, of which the dearest stay.
     for each in reversed(list(chosen)):
         if each.bytes <= -over:
             chosen.remove(each)
             over += each.bytes
-    return Leaving(tuple(each.digest for each in chosen), firm=firm)
+    return Leaving(tuple(each.digest for each in chosen), firm=firm, lasting=lasting)
 
 
 def held_by(kept: Iterable[Kept]) -> str:

@@ -1,7 +1,8 @@
 """Keeps the cache within its budget on the disk: who brings files asks here first, and others' files leave for them.
 
 Decides nothing: who leaves is `disk`'s. A shortage that ends by itself, because somebody reads those files or brings
-others just now, is waited for; one that does not is told in numbers.
+others just now, is waited for. One that idle models in memory could end is waited for where it is urgent: they are
+asked to leave, and what comes back is for the one who has waited longest. Else it is told in numbers.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ from typing import Final
 
 from overbook.artifacts.disk import Hold, Kept, Leaving, held_by, leaving
 from overbook.artifacts.errors import NoRoomYet, SourceError, Trouble
+from overbook.artifacts.relief import Relieved
 from overbook.manifests.quantities import amount
 
 # Seconds between two looks at whether there is room by now, where nobody says so.
 _LOOK: Final = 0.5
+# Seconds between two looks at least.
+_PAUSE: Final = 0.01
 # Seconds for which a shortage that may end by itself is waited for; then people are told, and another try may follow.
 PATIENCE: Final = 15.0
 
@@ -37,7 +41,8 @@ class Usage:
 class Disk:
     """What room is made on. ``look``: sees what is there by now. ``kept``: all of that, and ``used``: its bytes, which
     takes less time. ``doom``: these are to go, and nobody may use them from this moment on; ``discard`` then has them
-    deleted.
+    deleted. ``relieve``: has models leave memory that hold some of what is ``kept``, for so many bytes, which this
+    agent needs, and for which somebody waits since then. ``relieved``: nobody waits for that any more.
     """
 
     look: Callable[[], Awaitable[None]]
@@ -45,6 +50,19 @@ class Disk:
     kept: Callable[[], Sequence[Kept]]
     doom: Callable[[tuple[str, ...]], None]
     discard: Callable[[tuple[str, ...]], Awaitable[None]]
+    relieve: Callable[[Sequence[Kept], int, str, float], Relieved]
+    relieved: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Urgency:
+    """Whether somebody waits for it ``now``, for whom idle models leave memory. ``agent``: that serves them."""
+
+    agent: str
+    now: Callable[[], bool]
+
+
+NOT_URGENT: Final = Urgency("", lambda: False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +76,26 @@ class DiskShare:
     free: Callable[[], int]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Wish:
+    """For room: bytes, and what they are for."""
+
+    needed: int
+    whose: str
+    urgency: Urgency
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """``wish``: of who waits in front. ``promised``: digests whose files will leave for it; ``enough``: with them it
+    has its room.
+    """
+
+    wish: _Wish
+    promised: frozenset[str]
+    enough: bool
+
+
 class Space:
     """``budget``: bytes. ``now``: Unix seconds."""
 
@@ -65,11 +103,17 @@ class Space:
         self._budget = budget
         self._disk = disk
         self._now = now
-        self._coming: dict[object, int] = {}
-        # One plan at a time; of those who wait for room, one looks.
+        self._coming: dict[_Wish, int] = {}
+        # One plan at a time. Of those who wait for room one looks, and one of those for whom it is urgent.
         self._turn = asyncio.Lock()
-        self._line = asyncio.Lock()
-        self._news = asyncio.Event()
+        self._lines = {False: asyncio.Lock(), True: asyncio.Lock()}
+        self._listeners: set[asyncio.Event] = set()
+        self._asking: _Asking | None = None
+
+    @property
+    def promised(self) -> frozenset[str]:
+        """Digests whose files leave for the one who waits in front: whoever wants them now waits behind it."""
+        return frozenset() if self._asking is None else self._asking.promised
 
     @property
     def budget(self) -> int:
@@ -82,7 +126,8 @@ class Space:
 
     def changed(self) -> None:
         """Something left, or may leave now."""
-        self._news.set()
+        for each in self._listeners:
+            each.set()
 
     def usage(self) -> Usage:
         kept = self._disk.kept()
@@ -94,7 +139,9 @@ class Space:
         )
 
     @asynccontextmanager
-    async def room(self, needed: int, whose: str) -> AsyncIterator[None]:
+    async def room(
+        self, needed: int, whose: str, urgency: Urgency = NOT_URGENT
+    ) -> AsyncIterator[None]:
         """So many bytes are free for as long as the block runs. ``whose``: what they are for, for people.
 
         Raises SourceError: NO_SPACE where there is none for now, REFUSED where there never is any.
@@ -105,28 +152,25 @@ class Space:
                 f"{whose} takes {amount(needed)}, more than the whole cache may ({amount(self._budget)}); "
                 "start with a larger --cache-size",
             )
-        mine = object()
-        if not await self._taken(mine, needed, whose):
-            try:
-                async with asyncio.timeout(PATIENCE), self._line:
-                    while not await self._taken(mine, needed, whose):
-                        await self._some_news()
-            except TimeoutError:
-                self._coming.pop(mine, None)
-                raise NoRoomYet(self._busy(whose, needed)) from None
-            except BaseException:
-                self._coming.pop(mine, None)
-                raise
-        with self._given(mine):
+        wish = _Wish(needed, whose, urgency)
+        if not await self._taken(wish):
+            await self._in_line(wish)
+        with self._given(wish):
             yield
 
     @asynccontextmanager
-    async def room_at_once(self, needed: int, whose: str) -> AsyncIterator[None]:
-        """As `room`, for who has some already: if all of these waited for more, nobody would ever get it."""
-        mine = object()
-        if not await self._taken(mine, needed, whose):
-            raise NoRoomYet(self._busy(whose, needed))
-        with self._given(mine):
+    async def room_at_once(
+        self, needed: int, whose: str, urgency: Urgency = NOT_URGENT
+    ) -> AsyncIterator[None]:
+        """As `room`, for who has some already: if all of these waited for more, nobody would ever get it. So it waits
+        for models that leave memory, and for nothing else.
+        """
+        wish = _Wish(needed, whose, urgency)
+        if not await self._taken(wish):
+            if self._lines[True].locked() or not urgency.now():
+                raise NoRoomYet(self._busy(wish))
+            await self._in_line(wish, only_relief=True)
+        with self._given(wish):
             yield
 
     async def trim(self) -> None:
@@ -134,9 +178,12 @@ class Space:
         async with self._turn:
             if self._disk.used() + sum(self._coming.values()) <= self.budget:
                 return
-            plan = self._plan(0)
+            kept, now = self._disk.kept(), self._now()
+            budget = self.budget - sum(self._coming.values())
+            plan = leaving(kept, budget=budget, needed=0, now=now)
             # What is held firmly may be more than the budget: then all others go.
-            await self._carry_out(self._plan(0, allowed=plan.missing).digests)
+            plan = leaving(kept, budget=budget + plan.missing, needed=0, now=now)
+            await self._carry_out(plan.digests)
 
     async def throw_away(self, chosen: Callable[[], tuple[str, ...]]) -> int:
         """What is ``chosen`` goes, whatever room there is; how many these were. No room is given meanwhile."""
@@ -144,55 +191,130 @@ class Space:
             await self._disk.look()
             digests = chosen()
             await self._carry_out(digests)
-        self._news.set()
+        self.changed()
         return len(digests)
 
     @contextmanager
-    def _given(self, mine: object) -> Iterator[None]:
+    def _given(self, wish: _Wish) -> Iterator[None]:
         try:
             yield
         finally:
-            del self._coming[mine]
-            self._news.set()
+            del self._coming[wish]
+            self.changed()
 
-    async def _some_news(self) -> None:
-        self._news.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_LOOK):
-                await self._news.wait()
+    async def _in_line(self, wish: _Wish, *, only_relief: bool = False) -> None:
+        """Wait behind those who came before until there is room. Raises NoRoomYet when that takes too long."""
+        began = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not await self._in_one_line(wish, began, only_relief=only_relief):
+                    pass
+        except TimeoutError:
+            self._coming.pop(wish, None)
+            raise NoRoomYet(self._busy(wish)) from None
+        except BaseException:
+            self._coming.pop(wish, None)
+            raise
+        finally:
+            self._end_asking(wish)
 
-    async def _taken(self, mine: object, needed: int, whose: str) -> bool:
+    async def _in_one_line(self, wish: _Wish, began: float, *, only_relief: bool) -> bool:
+        """Whether it has its room; else it belongs into the other line by now."""
+        urgent = wish.urgency.now()
+        async with self._lines[urgent]:
+            with self._listening() as news:
+                while wish.urgency.now() is urgent:
+                    news.clear()
+                    if await self._taken(wish, asking_since=began):
+                        return True
+                    asking = self._asking
+                    if only_relief and not (asking is not None and asking.enough):
+                        raise NoRoomYet(self._busy(wish))
+                    # Of many news at once one look is enough: it goes over all that is there.
+                    await asyncio.sleep(_PAUSE)
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(_LOOK - _PAUSE):
+                            await news.wait()
+        self._end_asking(wish)
+        return False
+
+    @contextmanager
+    def _listening(self) -> Iterator[asyncio.Event]:
+        news = asyncio.Event()
+        self._listeners.add(news)
+        try:
+            yield news
+        finally:
+            self._listeners.discard(news)
+
+    async def _taken(self, wish: _Wish, asking_since: float | None = None) -> bool:
+        """Take the room if it can be had at once. ``asking_since``: else models leave memory, for a wait since then."""
+        needed = wish.needed
         async with self._turn:
-            if self._over(needed):
+            if self._over(wish):
                 # There may be less on the disk than is known, never more: where that leaves room, nobody need look.
                 await self._disk.look()
-            plan = self._plan(needed) if self._over(needed) else Leaving()
+            kept, plan = self._planned(wish) if self._over(wish) else ((), Leaving())
             if plan.missing:
-                if plan.firm + needed > self.budget:
-                    raise SourceError(Trouble.NO_SPACE, self._full(whose, needed, plan.firm))
+                urgent = wish.urgency.now()
+                stays = plan.lasting if urgent else plan.firm
+                if stays + needed > self.budget:
+                    raise SourceError(Trouble.NO_SPACE, self._full(wish, plan.firm))
+                if urgent and asking_since is not None:
+                    self._ask(wish, kept, plan.missing, asking_since)
+                else:
+                    self._end_asking(wish)
                 return False
-            self._coming[mine] = needed
+            self._coming[wish] = needed
             try:
-                await self._carry_out(plan.digests)
+                if plan.digests:
+                    self._disk.doom(plan.digests)
+                # Not before these go, or one of them might be loaded into the memory that is free again.
+                self._end_asking(wish)
+                if plan.digests:
+                    await self._disk.discard(plan.digests)
             except BaseException:
-                del self._coming[mine]
+                del self._coming[wish]
                 raise
         return True
 
-    def _over(self, needed: int) -> bool:
+    def _ask(self, wish: _Wish, kept: Sequence[Kept], missing: int, since: float) -> None:
+        relieved = self._disk.relieve(kept, missing, wish.urgency.agent, since)
+        promised, enough = relieved.digests, relieved.bytes >= missing
+        if enough:
+            # What is free already leaves together with these.
+            promised |= {each.digest for each in kept if each.hold is Hold.NONE}
+        self._asking = _Asking(wish, promised, enough)
+
+    def _end_asking(self, wish: _Wish) -> None:
+        if self._asking is not None and self._asking.wish is wish:
+            self._asking = None
+            self._disk.relieved()
+            self.changed()
+
+    def _spoken_for(self, wish: _Wish) -> int:
+        """Bytes of what comes, and of what models leave memory for, but for this one's own."""
+        asking, coming = self._asking, sum(self._coming.values())
+        if asking is None or asking.wish is wish or not asking.promised:
+            return coming
+        return coming + asking.wish.needed
+
+    def _over(self, wish: _Wish) -> bool:
         """Whether so many bytes more are too many, by what is known of the disk."""
-        return self._disk.used() + sum(self._coming.values()) + needed > self.budget
+        return self._disk.used() + self._spoken_for(wish) + wish.needed > self.budget
 
     async def _carry_out(self, digests: tuple[str, ...]) -> None:
         if digests:
             self._disk.doom(digests)
             await self._disk.discard(digests)
 
-    def _plan(self, needed: int, *, allowed: int = 0) -> Leaving:
-        budget = self.budget + allowed - sum(self._coming.values())
-        return leaving(self._disk.kept(), budget=budget, needed=needed, now=self._now())
+    def _planned(self, wish: _Wish) -> tuple[Sequence[Kept], Leaving]:
+        """What is there, and what of that has to leave."""
+        kept, budget = self._disk.kept(), self.budget - self._spoken_for(wish)
+        return kept, leaving(kept, budget=budget, needed=wish.needed, now=self._now())
 
-    def _full(self, whose: str, needed: int, firm: int) -> str:
+    def _full(self, wish: _Wish, firm: int) -> str:
+        whose, needed = wish.whose, wish.needed
         held = f"{amount(firm)} are of models in memory or pinned, which keep their files: {held_by(self._disk.kept())}"
         leave = "evict or unpin some of these (overbook evict NAME, overbook unpin NAME)"
         if isinstance(self._budget, DiskShare):
@@ -206,8 +328,8 @@ class Space:
             f"(--cache-size), and {held}; start with a larger --cache-size, or {leave}"
         )
 
-    def _busy(self, whose: str, needed: int) -> str:
-        usage = self.usage()
+    def _busy(self, wish: _Wish) -> str:
+        usage, whose, needed = self.usage(), wish.whose, wish.needed
         return (
             f"waiting for room on disk: {whose} takes {amount(needed)}, and the cache's {amount(self.budget)} are in "
             f"use, {amount(usage.coming)} by other fetches and {amount(usage.firm)} by models in memory or pinned"

@@ -5,8 +5,17 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
 from overbook.artifacts.address import Asked
-from overbook.artifacts.cache import Artifact, ArtifactCache, Left, Places, Uses
+from overbook.artifacts.cache import (
+    Artifact,
+    ArtifactCache,
+    Left,
+    Places,
+    Urgent,
+    not_urgent,
+)
 from overbook.artifacts.index import Content
+from overbook.artifacts.kept import Uses
+from overbook.artifacts.relief import Relieve
 from overbook.artifacts.space import Usage
 from overbook.artifacts.transfer import Transferred
 
@@ -18,15 +27,17 @@ class CacheView:
         self._cache = cache
         self._name = name
 
-    def join(self, uses: Uses, left: Left) -> None:
-        self._cache.join(self._name, uses, left)
+    def join(self, uses: Uses, left: Left, relieve: Relieve) -> None:
+        self._cache.join(self._name, uses, left, relieve)
 
     def leave(self) -> None:
         self._cache.leave(self._name)
 
-    def fetched(self, asked: Asked) -> AbstractAsyncContextManager[Artifact]:
+    def fetched(
+        self, asked: Asked, urgent: Urgent = not_urgent
+    ) -> AbstractAsyncContextManager[Artifact]:
         """Raises ArtifactError."""
-        return self._cache.fetched(asked, self._name)
+        return self._cache.fetched(asked, self._name, urgent)
 
     def known(self, asked: Asked) -> Content | None:
         found = self._cache.known(asked)
@@ -60,6 +71,9 @@ class CacheView:
 
     def note(self, digest: str, facts: str) -> None:
         self._cache.note(digest, facts)
+
+    def changed(self) -> None:
+        self._cache.changed()
 
     def usage(self) -> Usage:
         """Of the whole cache."""

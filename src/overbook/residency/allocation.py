@@ -21,9 +21,11 @@ from overbook.manifests.quantities import amount
 from overbook.residency import next_load, together
 from overbook.residency.ahead import headroom, make_room_ahead
 from overbook.residency.claims import claim
+from overbook.residency.disk_room import make_disk_room
 from overbook.residency.effects import Cause, Refusal
 from overbook.residency.entry import Entry
 from overbook.residency.events import ModelName
+from overbook.residency.files_leaving import Surplus
 from overbook.residency.places import places
 from overbook.residency.planning import plan_victims
 from overbook.residency.precedence import merit
@@ -44,6 +46,7 @@ _FOR_ROOM: Final = frozenset(
         Cause.LOST,
         Cause.GUARD,
         Cause.FAIRNESS,
+        Cause.DISK,
     }
 )
 
@@ -53,11 +56,12 @@ def allocate(replica: ReplicaState, now: float) -> float:
     replica.blocked = False
     if not replica.up:
         return math.inf
+    disk_wake = make_disk_room(replica, now)
     free = replica.ledger.free
     if free >= 0 and not (
         replica.pending or replica.stale or replica.draining or replica.filling or replica.room_due
     ):
-        return math.inf  # nobody waits, and nothing is owed or to be put back
+        return disk_wake  # nobody waits for memory, and nothing is owed or to be put back
     promises = Promises(
         free=free,
         spare=free + replica.sums.coming_back,
@@ -79,12 +83,12 @@ def allocate(replica: ReplicaState, now: float) -> float:
     if replica.room_due:
         make_room_ahead(replica, promises, now)
     _take_victims(replica, promises, now)
-    _put_back(replica, promises)
+    _put_back(replica, promises, now)
     _serve_warm(replica, promises, now)
-    replica.blocked = promises.blocked
+    replica.blocked = replica.blocked or promises.blocked
     if replica.pending or replica.stale:
         promises.wake = min(promises.wake, promises.places.change)
-    return promises.wake
+    return min(promises.wake, disk_wake)
 
 
 def _head(queue: OrderedDict[ModelName, None]) -> tuple[ModelName, ...]:
@@ -294,14 +298,16 @@ def _take_victims(replica: ReplicaState, promises: Promises, now: float) -> None
             entry.left_for = promises.room_for[model]
 
 
-def _put_back(replica: ReplicaState, promises: Promises) -> None:
+def _put_back(replica: ReplicaState, promises: Promises, now: float) -> None:
     """Rescue victims that nobody needs any more: the request they were to leave for is gone, the budget grew,
     or one that was in use again by then (it counts as nothing that comes back) has been replaced by an idle one.
+    Those whose files have to leave the disk are needed all the same.
 
     Those that are waited for again come first: to put them back costs no load.
     """
     if promises.blocked or not replica.draining:
         return
+    surplus = Surplus(replica, now)
     latest_first = reversed(tuple(replica.draining.values()))
     for entry in sorted(latest_first, key=lambda each: not replica.waiting.waiting_for(each.model)):
         if entry.drain is None or entry.drain.cause not in _FOR_ROOM:
@@ -309,15 +315,15 @@ def _put_back(replica: ReplicaState, promises: Promises) -> None:
         if not together.supported(replica, entry):
             continue
         returning = replica.sums.returning(entry)
-        if returning <= promises.spare:
+        if returning <= promises.spare and surplus.spares(entry):
             replica.rescue(entry)
             promises.spare -= returning
 
 
 def _serve_warm(replica: ReplicaState, promises: Promises, now: float) -> None:
     """Load into room that is free anyway, hottest first; one at a time, so that a request never waits behind many."""
-    if not replica.filling or replica.pending or replica.loading:
-        return
+    if not replica.filling or replica.pending or replica.loading or replica.disk is not None:
+        return  # while files have to leave the disk, no more are made to stay
     room = min(promises.free, promises.spare) - headroom(replica)
     passed: list[Entry] = []
     replica.filling = False

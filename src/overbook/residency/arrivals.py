@@ -15,12 +15,14 @@ from overbook.residency.replica import ReplicaState
 from overbook.residency.states import State, Step
 
 # A request for a model that leaves for one of these puts it back.
-_RESCUED: Final = frozenset({Cause.PRESSURE, Cause.AHEAD, Cause.REQUESTED, Cause.CALLEE})
+_RESCUED: Final = frozenset(
+    {Cause.PRESSURE, Cause.AHEAD, Cause.REQUESTED, Cause.CALLEE, Cause.DISK}
+)
 
 
 def arrive(replica: ReplicaState, entry: Entry, event: RequestArrived, now: float) -> None:
     """For a model that is assigned here."""
-    if together.rescuable(replica, entry, _RESCUED):
+    if together.rescuable(replica, entry, _RESCUED, now):
         replica.rescue(entry)
     if entry.serves:
         _for_serving(replica, entry, event, now)
@@ -48,7 +50,7 @@ def _for_cold(replica: ReplicaState, entry: Entry, event: RequestArrived, now: f
         replica.reject(event.request, *callees)
     elif _admit(replica, entry, event):
         replica.want(entry, now)
-        together.call_back(replica, entry, _RESCUED)
+        together.call_back(replica, entry, _RESCUED, now)
 
 
 def _admit(replica: ReplicaState, entry: Entry, event: RequestArrived) -> bool:

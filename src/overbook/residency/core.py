@@ -17,6 +17,7 @@ from overbook.residency import (
     arrivals,
     assigning,
     events,
+    files_leaving,
     holding,
     load_ends,
     next_load,
@@ -40,7 +41,7 @@ from overbook.residency.under_way import Drain, Loading
 from overbook.residency.worth import Worth
 
 # Who asks for the eviction of a model that leaves for one of these gets what was asked for.
-_FOR_OTHERS: Final = frozenset({Cause.PRESSURE, Cause.AHEAD, Cause.CALLEE})
+_FOR_OTHERS: Final = frozenset({Cause.PRESSURE, Cause.AHEAD, Cause.CALLEE, Cause.DISK})
 
 
 class IllegalEvent(IllegalStep):
@@ -87,6 +88,8 @@ class Core:
             events.BudgetChanged: self._budget_changed,
             events.Withhold: self._withhold,
             events.Recycle: self._recycle,
+            events.DiskRoomWanted: self._disk_room_wanted,
+            events.FilesLeft: self._files_left,
             events.Tick: self._tick,
         }
 
@@ -119,6 +122,18 @@ class Core:
         entries = self._replica.entries
         callers = (each for each in self._replica.calls.all_callers() if each in entries)
         return {each: why for each in callers if (why := self.hopeless(each, now))}
+
+    def wanted(self, model: ModelName) -> bool:
+        """See `together`."""
+        return together.wanted(self._replica, model)
+
+    def leaves_for_good(self, model: ModelName, now: float) -> bool:
+        """See `files_leaving`."""
+        return files_leaving.leaves_for_good(self._replica, self._replica.entries[model], now)
+
+    def files_leaving(self, now: float) -> tuple[bool, ...]:
+        """See `files_leaving`."""
+        return files_leaving.files_leaving(self._replica, now)
 
     def statistics(self) -> Statistics:
         return outlook.statistics(self._replica)
@@ -356,6 +371,15 @@ class Core:
     def _recycle(self, event: events.Recycle, now: float) -> None:
         if self._replica.up:  # else it died meanwhile, which is as good
             server_life.recycle(self._replica, now)
+
+    def _disk_room_wanted(self, event: events.DiskRoomWanted, now: float) -> None:
+        if event.missing < 0 or any(each.size < 0 for each in event.files):
+            raise IllegalEvent("room on the disk: expected bytes, 0 or more")
+        self._replica.disk = event if event.missing else None
+        self._replica.changed = True
+
+    def _files_left(self, event: events.FilesLeft, now: float) -> None:
+        self._replica.warm.drop(event.model)
 
     def _tick(self, event: events.Tick, now: float) -> None:
         """Time alone: what is due is done for every event."""

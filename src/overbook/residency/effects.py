@@ -36,6 +36,7 @@ class Cause(Enum):
     AHEAD = "ahead"  # room is made before it is asked for
     FAIRNESS = "fairness"  # somebody waited too long for a model that needs much
     CALLEE = "callee"  # a model that it calls leaves
+    DISK = "disk"  # its files have to make room on the disk
 
 
 @dataclass(frozen=True, slots=True)

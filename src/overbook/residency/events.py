@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NewType
+from typing import NamedTuple, NewType
 
 ModelName = NewType("ModelName", str)
 RequestId = NewType("RequestId", int)
@@ -231,6 +231,33 @@ class Recycle:
     """
 
 
+class Files(NamedTuple):
+    """Files on the disk, of ``size`` bytes, that stay for no other reason than that any of ``models`` is in memory."""
+
+    size: int
+    models: tuple[ModelName, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DiskRoomWanted:
+    """Somebody waits ``since`` then for files that have no room on the disk: ``missing`` bytes have to leave it, and
+    these ``files`` could, if their models left memory.
+
+    Replaces what was wanted before. 0 bytes: nothing is wanted any more.
+    """
+
+    missing: int
+    files: tuple[Files, ...] = ()
+    since: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class FilesLeft:
+    """The files of a model left the disk. They come back for requests, and not for the sake of memory that is free."""
+
+    model: ModelName
+
+
 @dataclass(frozen=True, slots=True)
 class Tick:
     """Time passed: deadlines, backoffs and patience are looked at. See `Core.next_wakeup`."""
@@ -258,5 +285,7 @@ Event = (
     | BudgetChanged
     | Withhold
     | Recycle
+    | DiskRoomWanted
+    | FilesLeft
     | Tick
 )

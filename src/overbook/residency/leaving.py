@@ -21,7 +21,7 @@ def unloaded(replica: ReplicaState, entry: Entry, cause: Cause, now: float) -> N
         replica.want(entry, now)
     elif cause is Cause.UPDATED:
         replica.warm_up(entry)
-    elif cause is not Cause.REQUESTED:
+    elif cause not in (Cause.REQUESTED, Cause.DISK):
         replica.warm.put(entry.model, entry.heat)  # for when there is more room
     refused(replica, entry)  # perhaps only its load showed how large it is
 

@@ -27,7 +27,7 @@ from overbook.residency.effects import (
     Withdraw,
 )
 from overbook.residency.entry import Entry
-from overbook.residency.events import ModelName, RequestId, Ticket
+from overbook.residency.events import DiskRoomWanted, ModelName, RequestId, Ticket
 from overbook.residency.granted import Granted
 from overbook.residency.learned import Demand, LoadTimes
 from overbook.residency.ledger import Ledger
@@ -108,6 +108,7 @@ class ReplicaState:
     up: bool = False
     recycling: bool = False
     deficit: Cause = Cause.BUDGET  # why the charges exceed the room, when they do
+    disk: DiskRoomWanted | None = None  # files that have to leave the disk, as was said last
 
     def __post_init__(self) -> None:
         self.sums = Sums(self.ledger)

@@ -16,6 +16,7 @@ from overbook.residency import next_load
 from overbook.residency.effects import Cause, Refusal
 from overbook.residency.entry import Entry
 from overbook.residency.events import ModelName
+from overbook.residency.files_leaving import leaves_for_good
 from overbook.residency.planning import Candidate
 from overbook.residency.promises import Promises
 from overbook.residency.replica import ReplicaState
@@ -31,13 +32,15 @@ def supported(replica: ReplicaState, entry: Entry) -> bool:
     return all(callee is not None and callee.serves for callee in callees)
 
 
-def rescuable(replica: ReplicaState, entry: Entry, causes: frozenset[Cause]) -> bool:
+def rescuable(replica: ReplicaState, entry: Entry, causes: frozenset[Cause], now: float) -> bool:
     """Whether a model that leaves for one of these ``causes`` may be put back, with all that it calls."""
     if entry.drain is None or entry.drain.cause not in causes:
         return False
+    if leaves_for_good(replica, entry, now):
+        return False
     callees = map(replica.entries.get, replica.calls.callees(entry.model))
     return all(
-        callee is not None and (callee.serves or rescuable(replica, callee, causes))
+        callee is not None and (callee.serves or rescuable(replica, callee, causes, now))
         for callee in callees
     )
 
@@ -82,11 +85,11 @@ def hopeless(replica: ReplicaState, entry: Entry, now: float) -> str:
     return "" if retry_after else why
 
 
-def call_back(replica: ReplicaState, entry: Entry, causes: frozenset[Cause]) -> None:
+def call_back(replica: ReplicaState, entry: Entry, causes: frozenset[Cause], now: float) -> None:
     """Puts back what the model calls and what leaves for one of these ``causes``: somebody waits for the model."""
     for model in replica.calls.below(entry.model):
         callee = replica.entries.get(model)
-        if callee is not None and rescuable(replica, callee, causes):
+        if callee is not None and rescuable(replica, callee, causes, now):
             replica.rescue(callee)
 
 
@@ -97,6 +100,15 @@ def missing(replica: ReplicaState, entry: Entry) -> ModelName | None:
         if callee is None or not callee.serves:
             return model
     return None
+
+
+def wanted(replica: ReplicaState, model: ModelName) -> bool:
+    """Whether a request waits for the model, or for one that calls it."""
+    return any(
+        replica.waiting.waiting_for(each)
+        for each in (model, *replica.calls.all_callers())
+        if each == model or model in replica.calls.below(each)
+    )
 
 
 def leaning(replica: ReplicaState, model: ModelName) -> tuple[ModelName, ...]:

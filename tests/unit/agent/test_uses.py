@@ -10,8 +10,9 @@ from overbook.agent.assigned import AssignedContent, Assignment, asked_by, prepa
 from overbook.agent.facts import Facts
 from overbook.agent.kinds import ArtifactKind
 from overbook.agent.uses import uses
-from overbook.artifacts.cache import Artifact, Use
+from overbook.artifacts.cache import Artifact
 from overbook.artifacts.disk import Hold
+from overbook.artifacts.kept import Use
 from overbook.residency.entry import Entry
 from overbook.residency.events import ModelName
 from overbook.residency.states import CHARGED, State
@@ -71,11 +72,35 @@ def test_what_takes_memory_stays(state: State) -> None:
     entries = {ModelName("a"): entry_of("a", state, last_used=7.0)}
     expected = Hold.FIRM if state in CHARGED else Hold.NONE
     models = frozenset({"a"} if expected is Hold.FIRM else ())
-    assert found(assignment("a", "d"), entries=entries) == {"d": Use(expected, 5007.0, models)}
+    assert found(assignment("a", "d"), entries=entries) == {
+        "d": Use(expected, 5007.0, models, in_memory=models)
+    }
+
+
+def test_of_all_in_memory_with_the_same_files_it_is_told_who_they_are() -> None:
+    both = (assignment("a", "d"), assignment("b", "d"))
+    entries = {ModelName(each): entry_of(each, State.RESIDENT, last_used=7.0) for each in "ab"}
+    assert found(*both, entries=entries, loaded=("d",))["d"].in_memory == {"a", "b"}
+    assert found(*both, entries=entries, busy=("d",))["d"].in_memory == {"a", "b"}
+
+
+def test_where_files_stay_whoever_leaves_memory_nobody_is_named() -> None:
+    """A pinned model has them too, or they are older than what is applied."""
+    entries = {ModelName(each): entry_of(each, State.RESIDENT, last_used=7.0) for each in "ab"}
+    for both in (
+        (assignment("a", "d", pinned=True), assignment("b", "d")),
+        (assignment("b", "d"), assignment("a", "d", pinned=True)),
+    ):
+        assert found(*both, entries=entries)["d"].in_memory == frozenset()
+    reloading = assignment("a", "new")
+    reloading.good = content("a", "old")
+    assert found(reloading, entries=entries)["old"].in_memory == frozenset()
+    assert found(reloading, entries=entries)["new"].in_memory == {"a"}
 
 
 def test_what_the_server_may_still_read_stays_whoever_it_was_of() -> None:
     assert found(loaded=("d",)) == {"d": Use(Hold.FIRM, 0.0)}
+    assert found(assignment("a", "d"), loaded=("d",))["d"].in_memory == frozenset()
 
 
 def test_an_older_content_stays_as_its_address_may_have_another() -> None:

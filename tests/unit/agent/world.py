@@ -27,7 +27,7 @@ from overbook.agent.proven import Proven
 from overbook.agent.servers.protocol import ModelRejected, PreparedModel, Weight
 from overbook.agent.supervisor import RestartLimits
 from overbook.artifacts.address import Asked
-from overbook.artifacts.cache import Artifact, Places
+from overbook.artifacts.cache import Artifact, Places, Urgent, not_urgent
 from overbook.artifacts.errors import ArtifactError, SourceError
 from overbook.artifacts.index import Content
 from overbook.artifacts.space import Usage
@@ -72,11 +72,15 @@ class FakeCache:
     # By address: what a fetch takes, and how far it is.
     took: dict[str, Brought] = field(default_factory=dict)
     transfers: dict[str, Transferred] = field(default_factory=dict)
+    # Whether a fetch is urgent, as was said last; how often models left memory.
+    urgent: dict[str, Urgent] = field(default_factory=dict)
+    changes: int = 0
     # From where anything is wanted, as was said last.
     places: set[str] = field(default_factory=set)
 
     @contextlib.asynccontextmanager
-    async def fetched(self, asked: Asked) -> AsyncIterator[Artifact]:
+    async def fetched(self, asked: Asked, urgent: Urgent = not_urgent) -> AsyncIterator[Artifact]:
+        self.urgent[asked.storage_uri] = urgent
         artifact = await self.fetch(asked)
         with self.holding(artifact.digest):
             yield artifact
@@ -133,6 +137,9 @@ class FakeCache:
 
     def note(self, digest: str, facts: str) -> None:
         self.facts[digest] = facts
+
+    def changed(self) -> None:
+        self.changes += 1
 
     def usage(self) -> Usage:
         return Usage(0, 0, 0, 0)

@@ -13,6 +13,7 @@ from overbook.artifacts.address import Asked
 from overbook.artifacts.cache import Artifact, ArtifactCache
 from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.fetching import Fetcher
+from overbook.artifacts.relief import RoomWanted
 from overbook.artifacts.secrets.remote import RemoteSecret
 from overbook.artifacts.sources.protocol import (
     Listing,
@@ -126,6 +127,11 @@ def opened(root: Path, source: Source | None = None, budget: int = PLENTY) -> Ar
     ticks = itertools.count()
     fetcher = Fetcher(lambda uri: made, NoSecrets(), lambda: float(next(ticks)))
     return ArtifactCache(root, fetcher, budget=budget)
+
+
+def stays(wanted: RoomWanted) -> frozenset[str]:
+    """An agent of which no model leaves memory."""
+    return frozenset()
 
 
 async def fetch(

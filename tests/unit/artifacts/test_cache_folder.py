@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from overbook.artifacts.errors import ArtifactError, SourceError, Trouble
-from tests.unit.artifacts.caches import FakeSource, fetch, opened
+from tests.unit.artifacts.caches import FakeSource, fetch, opened, stays
 
 A, B = "s3://models/a", "s3://models/b"
 
@@ -55,7 +55,7 @@ async def test_parts_of_what_nobody_wants_any_more_go(tmp_path: Path) -> None:
         source.troubles[uri] = SourceError(Trouble.UNREACHABLE, "away")
     cache = opened(tmp_path / "cache", source)
     for view in ("x", "y"):
-        cache.join(view, dict, lambda digest: None)
+        cache.join(view, dict, lambda digest: None, stays)
     for uri in (A, B):
         with pytest.raises(SourceError):
             await fetch(cache, uri, mark(source, uri))
@@ -78,7 +78,7 @@ async def test_parts_of_a_fetch_that_runs_stay(tmp_path: Path) -> None:
     source = a_source()
     source.seconds = 0.2
     cache = opened(tmp_path / "cache", source)
-    cache.join("x", dict, lambda digest: None)
+    cache.join("x", dict, lambda digest: None, stays)
     fetching = asyncio.create_task(fetch(cache, A, mark(source, A), "x"))
     await asyncio.sleep(0.15)
     await cache.drop_parts("x", frozenset)

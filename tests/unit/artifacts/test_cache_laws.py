@@ -5,6 +5,7 @@
 - The files on the disk never take more than the budget.
 - What is known by its fingerprint and on the disk is not asked of its source again, restarts included.
 - What an agent wants stays known; equal bytes from two addresses lie in one folder.
+- Agents are asked only for files of models in memory that are not pinned, and for no more than would make the room.
 - Every fetch ends.
 """
 
@@ -24,9 +25,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from overbook.artifacts.address import Asked
-from overbook.artifacts.cache import Artifact, ArtifactCache, Use
+from overbook.artifacts.cache import Artifact, ArtifactCache
 from overbook.artifacts.disk import Hold
 from overbook.artifacts.errors import ArtifactError, SourceError, Trouble
+from overbook.artifacts.kept import Use
+from overbook.artifacts.relief import RoomWanted
 from tests.unit.agent.virtual_time import VirtualTimeLoop, settle
 from tests.unit.artifacts.caches import FakeSource, opened
 from tests.unit.artifacts.slow_disk import SlowDisk
@@ -55,6 +58,7 @@ class Fetch:
 
     view: str
     asked: Asked
+    urgent: bool
     release: asyncio.Event = field(default_factory=asyncio.Event)
     artifact: Artifact | None = None
     files: dict[str, bytes] = field(default_factory=dict)
@@ -74,6 +78,9 @@ class CacheLaws(RuleBasedStateMachine):
         self.prunes: list[asyncio.Task[int]] = []
         self.firm: dict[str, set[str]] = {view: set() for view in VIEWS}
         self.wanted: dict[str, set[str]] = {view: set() for view in VIEWS}
+        # Of what is in memory: what stays there, and what its agent has told to leave.
+        self.pinned: dict[str, set[str]] = {view: set() for view in VIEWS}
+        self.leaving: dict[str, set[str]] = {view: set() for view in VIEWS}
         self.paths: dict[tuple[tuple[str, bytes], ...], Path] = {}
 
     @initialize(seed=st.integers(0, 1000))
@@ -89,14 +96,30 @@ class CacheLaws(RuleBasedStateMachine):
     def open(self) -> None:
         self.cache: ArtifactCache = opened(self.root, self.source, BUDGET)
         for view in VIEWS:
-            self.firm[view] = set()
-            self.cache.join(view, partial(self.uses, view), lambda digest: None)
+            self.firm[view], self.pinned[view], self.leaving[view] = set(), set(), set()
+            ports = partial(self.uses, view), lambda digest: None, partial(self.relieve, view)
+            self.cache.join(view, *ports)
 
     def uses(self, view: str) -> dict[str, Use]:
-        return {
-            digest: Use(Hold.FIRM if digest in self.firm[view] else Hold.NONE, 0.0)
-            for digest in self.wanted[view]
-        }
+        return {digest: self.use(view, digest) for digest in self.wanted[view]}
+
+    def use(self, view: str, digest: str) -> Use:
+        if digest not in self.firm[view]:
+            return Use(Hold.NONE, 0.0)
+        stays = digest in self.pinned[view]
+        return Use(Hold.FIRM, 0.0, in_memory=frozenset(() if stays else (f"model of {digest}",)))
+
+    def relieve(self, view: str, wanted: RoomWanted) -> set[str]:
+        """As agents do: as many leave as suffice, or none; those that leave need not leave at once."""
+        files = {each.digest: each.bytes for each in wanted.files}
+        assert files.keys() <= self.firm[view] - self.pinned[view]
+        chosen: set[str] = set()
+        for digest in sorted(files, key=lambda each: (each not in self.leaving[view], each)):
+            if sum(files[each] for each in chosen) < wanted.missing:
+                chosen.add(digest)
+        enough = sum(files[each] for each in chosen) >= wanted.missing
+        self.leaving[view] = chosen if enough else set()
+        return set(self.leaving[view])
 
     def wait(self, seconds: float) -> None:
         async def waiting() -> None:
@@ -106,7 +129,8 @@ class CacheLaws(RuleBasedStateMachine):
 
     async def fetch(self, fetch: Fetch) -> None:
         try:
-            async with self.cache.fetched(fetch.asked, fetch.view) as artifact:
+            fetched = self.cache.fetched(fetch.asked, fetch.view, lambda: fetch.urgent)
+            async with fetched as artifact:
                 self.wanted[fetch.view].add(artifact.digest)
                 fetch.artifact = artifact
                 fetch.files = files_in(artifact.path)
@@ -126,10 +150,11 @@ class CacheLaws(RuleBasedStateMachine):
         place=st.sampled_from(PLACES),
         now=st.booleans(),
         secret=st.sampled_from(["", "good", "bad"]),
+        urgent=st.booleans(),
     )
-    def begin_fetch(self, view: str, place: str, now: bool, secret: str) -> None:
+    def begin_fetch(self, view: str, place: str, now: bool, secret: str, urgent: bool) -> None:
         fingerprint = self.source.listing(place).fingerprint if now else "older"
-        fetch = Fetch(view, Asked(place, secret=secret, fingerprint=fingerprint))
+        fetch = Fetch(view, Asked(place, secret=secret, fingerprint=fingerprint), urgent)
         alone = not any(each.asked.storage_uri == place for each in self.fetches)
         known = self.cache.known(fetch.asked)
         here = known is not None and self.cache.is_here(known.digest)
@@ -174,16 +199,28 @@ class CacheLaws(RuleBasedStateMachine):
         if trouble is not None:
             self.source.troubles[place] = trouble
 
-    @rule(view=st.sampled_from(VIEWS), data=st.data())
-    def load(self, view: str, data: st.DataObject) -> None:
+    @rule(view=st.sampled_from(VIEWS), pinned=st.sampled_from([False, False, True]), data=st.data())
+    def load(self, view: str, pinned: bool, data: st.DataObject) -> None:
         """Its model is in memory from now on."""
         here = sorted(each for each in self.wanted[view] if self.cache.is_here(each))
         if here:
-            self.firm[view].add(data.draw(st.sampled_from(here)))
+            digest = data.draw(st.sampled_from(here))
+            self.firm[view].add(digest)
+            if pinned:
+                self.pinned[view].add(digest)
 
     @rule(view=st.sampled_from(VIEWS))
     def unload(self, view: str) -> None:
         self.firm[view].clear()
+        self.pinned[view].clear()
+
+    @rule(view=st.sampled_from(VIEWS), told=st.booleans())
+    def models_leave(self, view: str, told: bool) -> None:
+        """Those that were told to."""
+        self.firm[view] -= self.leaving[view]
+        if told:
+            self.cache.changed()
+        self.loop.run_until_complete(settle())
 
     @rule(view=st.sampled_from(VIEWS), data=st.data())
     def prune(self, view: str, data: st.DataObject) -> None:
@@ -204,7 +241,7 @@ class CacheLaws(RuleBasedStateMachine):
         for each in self.fetches:
             if each.artifact is not None and gone in ("", each.artifact.digest):
                 each.touched = True
-        for digests in self.firm.values():
+        for digests in (*self.firm.values(), *self.pinned.values(), *self.leaving.values()):
             digests.difference_update([gone] if gone else list(digests))
 
     @rule()
@@ -243,7 +280,7 @@ class CacheLaws(RuleBasedStateMachine):
                 assert files_in(each.artifact.path) == each.files
         for view in VIEWS:
             for digest in self.firm[view]:
-                assert self.cache.is_here(digest)
+                assert (self.root / digest).is_dir(), "files of a model in memory left"
             for digest in self.wanted[view]:
                 assert self.cache.held(digest, 1) is not None, "it was forgotten"
         assert bytes_in(self.root) <= BUDGET

@@ -14,7 +14,7 @@ from overbook.artifacts import arriving
 from overbook.artifacts.address import Asked
 from overbook.artifacts.cache import ArtifactCache
 from overbook.artifacts.errors import ArtifactError, SourceError, Trouble
-from tests.unit.artifacts.caches import FakeSource, fetch, opened
+from tests.unit.artifacts.caches import FakeSource, fetch, opened, stays
 
 URI = "s3://b/m"
 FILES = {"model": b"m" * 4096, "more": b"n" * 4096}
@@ -196,7 +196,7 @@ async def test_an_archive_gets_room_for_what_is_in_it(
     source.files[URI] = {"m.tar.gz": archive(model=bytes(200_000))}
     source.files["s3://b/cold"] = {"model": b"c" * 150_000}
     cache = opened(tmp_path / "cache", source, budget=210_000)
-    cache.join("a", dict, lambda digest: None)
+    cache.join("a", dict, lambda digest: None, stays)
     await fetch(cache, "s3://b/cold", "")
     found = await fetch(cache, URI, "")
     assert found.bytes == 200_000

@@ -16,7 +16,7 @@ from overbook.artifacts.cache import ArtifactCache
 from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.secrets.remote import RemoteSecret
 from overbook.artifacts.sources.protocol import Listing, Progress, Received, Wanted
-from tests.unit.artifacts.caches import FakeSource, fetch, opened
+from tests.unit.artifacts.caches import FakeSource, fetch, opened, stays
 
 A, B, C = "s3://models/a", "s3://models/b", "s3://models/c"
 
@@ -67,7 +67,7 @@ async def test_all_agents_hear_which_files_left_for_others(tmp_path: Path) -> No
     before = metrics.FILES_LEFT._value.get()
     with a_cache(tmp_path, source, budget=2500) as cache:
         for view in ("x", "y"):
-            cache.join(view, dict, lambda digest, view=view: heard.append((view, digest)))  # type: ignore[misc]
+            cache.join(view, dict, lambda digest, view=view: heard.append((view, digest)), stays)  # type: ignore[misc]
         first = await fetch(cache, A, of(source, A), "x")
         second = await fetch(cache, B, of(source, B), "x")
         assert heard == []
@@ -86,7 +86,7 @@ async def test_what_nobody_wants_goes_without_a_word(tmp_path: Path) -> None:
     heard: list[str] = []
     before = metrics.FILES_LEFT._value.get()
     with a_cache(tmp_path, source) as cache:
-        cache.join("x", dict, heard.append)
+        cache.join("x", dict, heard.append, stays)
         found = await fetch(cache, A, of(source, A), "x")
         assert await cache.prune("x", set()) == 1
         assert not cache.is_here(found.digest)

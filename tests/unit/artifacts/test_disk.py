@@ -18,7 +18,7 @@ def kept(
 
 def test_where_there_is_room_nothing_leaves() -> None:
     found = leaving([kept("a", 40), kept("b", 30, Hold.FIRM)], budget=100, needed=30, now=NOW)
-    assert found == Leaving(firm=30)
+    assert found == Leaving(firm=30, lasting=30)
 
 
 def test_who_was_not_asked_for_longest_leaves() -> None:
@@ -43,8 +43,17 @@ def test_an_unknown_time_is_reckoned_from_bytes() -> None:
 
 def test_what_is_held_stays_and_is_told_apart() -> None:
     every = [kept("firm", 40, Hold.FIRM), kept("brief", 40, Hold.BRIEFLY), kept("free", 10)]
-    assert leaving(every, budget=100, needed=30, now=NOW) == Leaving(missing=10, firm=40)
-    assert leaving(every, budget=100, needed=20, now=NOW) == Leaving(("free",), firm=40)
+    assert leaving(every, budget=100, needed=30, now=NOW) == Leaving(
+        missing=10, firm=40, lasting=40
+    )
+    assert leaving(every, budget=100, needed=20, now=NOW) == Leaving(("free",), firm=40, lasting=40)
+
+
+def test_what_models_could_give_up_by_leaving_memory_is_told_apart() -> None:
+    idle = kept("idle", 30, Hold.FIRM)._replace(in_memory={"agent": {"iris"}})
+    every = [kept("pinned", 40, Hold.FIRM), idle]
+    found = leaving(every, budget=100, needed=50, now=NOW)
+    assert found == Leaving(missing=20, firm=70, lasting=40)
 
 
 def test_the_last_to_be_chosen_saves_others_the_dearest_first() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
 from overbook.artifacts.disk import Hold, Kept
-from overbook.artifacts.errors import SourceError, Trouble
-from overbook.artifacts.space import PATIENCE, Disk, Space
+from overbook.artifacts.errors import NoRoomYet, SourceError, Trouble
+from overbook.artifacts.relief import Relieved
+from overbook.artifacts.space import NOT_URGENT, PATIENCE, Disk, Space, Urgency
 from tests.unit.agent.virtual_time import in_virtual_time, settle
 
 
@@ -21,11 +23,48 @@ class Contents:
         self.discarding = 0.0
         self.fails: OSError | None = None
         self.looks = 0
+        # What models were asked to leave for, None: for nothing any more; which of them could, and which do.
+        self.asked: list[tuple[int, str] | None] = []
+        self.idle: set[str] = set()
+        self.leaving: set[str] = set()
         self.space = Space(
             100,
-            Disk(self.look, self.used, self.all, self.doomed.extend, self.discard),
+            Disk(
+                look=self.look,
+                used=self.used,
+                kept=self.all,
+                doom=self.doomed.extend,
+                discard=self.discard,
+                relieve=self.relieve,
+                relieved=lambda: self.asked.append(None),
+            ),
             now=lambda: 1000.0,
         )
+
+    def relieve(self, kept: Sequence[Kept], missing: int, agent: str, since: float) -> Relieved:
+        """As many leave as suffice, or none."""
+        self.asked.append((missing, agent))
+        idle = [each for each in kept if each.in_memory and each.digest in self.idle]
+        chosen: list[Kept] = []
+        for each in idle:
+            if sum(one.bytes for one in chosen) < missing:
+                chosen.append(each)
+        much = sum(each.bytes for each in chosen)
+        self.leaving = {each.digest for each in chosen} if much >= missing else set()
+        return Relieved(much if self.leaving else 0, frozenset(self.leaving))
+
+    def load(self, name: str, size: int, *, idle: bool = True) -> None:
+        """Its model is in memory."""
+        models = {"agent": frozenset({name})}
+        self.kept[name] = Kept(name, size, Hold.FIRM, 0.0, in_memory=models)
+        if idle:
+            self.idle.add(name)
+
+    def models_left(self) -> None:
+        for each in self.leaving:
+            self.kept[each] = self.kept[each]._replace(hold=Hold.NONE, in_memory={})
+        self.leaving = set()
+        self.space.changed()
 
     async def look(self) -> None:
         self.looks += 1
@@ -49,8 +88,13 @@ class Contents:
         self.space.changed()
 
 
-async def taken(space: Space, needed: int, seconds: float = 0.0) -> None:
-    async with space.room(needed, "model"):
+URGENT = Urgency("agent", lambda: True)
+
+
+async def taken(
+    space: Space, needed: int, seconds: float = 0.0, urgency: Urgency = NOT_URGENT
+) -> None:
+    async with space.room(needed, "model", urgency):
         await asyncio.sleep(seconds)
 
 
@@ -207,4 +251,203 @@ async def test_nobody_looks_at_the_disk_while_there_is_room_by_what_is_known() -
         assert made.looks == 0
     await taken(made.space, 61)
     assert made.looks == 1
+    assert made.doomed == ["a"]
+
+
+@in_virtual_time
+async def test_models_leave_memory_for_what_is_urgent_and_what_comes_back_is_waited_for() -> None:
+    made = Contents()
+    made.load("a", 60)
+    made.load("b", 40)
+    waiting = asyncio.create_task(taken(made.space, 50, 1.0, URGENT))
+    await asyncio.sleep(0.1)
+    assert made.asked == [(50, "agent")]
+    assert made.space.promised == {"a"}
+    made.models_left()
+    await settle()
+    assert made.doomed == ["a"]
+    assert made.asked[-1] is None
+    assert made.space.promised == frozenset()
+    assert made.space.usage().coming == 50
+    await waiting
+
+
+@in_virtual_time
+async def test_nobody_leaves_memory_for_what_is_not_urgent() -> None:
+    made = Contents()
+    made.load("a", 60)
+    with pytest.raises(SourceError, match="no room on disk") as raised:
+        await taken(made.space, 50)
+    assert raised.value.trouble is Trouble.NO_SPACE
+    assert made.asked == []
+
+
+@in_virtual_time
+async def test_what_no_model_can_make_room_for_is_told_at_once() -> None:
+    made = Contents(pinned=(60, Hold.FIRM))
+    made.load("a", 20)
+    with pytest.raises(SourceError, match="80 bytes are of models in memory or pinned"):
+        await taken(made.space, 50, urgency=URGENT)
+    assert made.asked == []
+
+
+@in_virtual_time
+async def test_what_is_not_urgent_any_more_asks_nobody_any_more() -> None:
+    """Here it goes on waiting, for what others read."""
+    made = Contents(read=(60, Hold.BRIEFLY))
+    made.load("a", 40)
+    urgent = True
+    wish = taken(made.space, 50, urgency=Urgency("agent", lambda: urgent))
+    waiting = asyncio.create_task(wish)
+    await asyncio.sleep(1)
+    assert made.asked[-1] == (50, "agent")
+    urgent = False
+    await asyncio.sleep(1)
+    assert made.asked[-1] is None
+    made.hold("read", Hold.NONE)
+    await waiting
+    assert made.doomed == ["read"]
+
+
+@in_virtual_time
+async def test_what_models_leave_for_is_not_taken_by_who_comes_later() -> None:
+    made = Contents()
+    made.load("a", 60)
+    made.load("b", 40)
+    first = asyncio.create_task(taken(made.space, 50, 1.0, URGENT))
+    await asyncio.sleep(0.1)
+    later = asyncio.create_task(taken(made.space, 10, 1.0, URGENT))
+    await asyncio.sleep(0.1)
+    made.models_left()
+    await settle()
+    assert made.space.usage().coming == 60, "there is room for both now"
+    await asyncio.gather(first, later)
+
+
+@in_virtual_time
+async def test_who_comes_later_waits_behind_the_one_that_models_leave_for() -> None:
+    made = Contents()
+    made.load("a", 50)
+    made.load("b", 50)
+    first = asyncio.create_task(taken(made.space, 50, 1.0, URGENT))
+    await asyncio.sleep(0.1)
+    later = asyncio.create_task(taken(made.space, 50, 1.0, URGENT))
+    await asyncio.sleep(0.1)
+    made.models_left()
+    await settle()
+    assert made.doomed == ["a"]
+    await asyncio.sleep(0.1)
+    assert made.leaving == {"b"}
+    assert not first.done()
+    made.models_left()
+    await asyncio.gather(first, later)
+    assert made.doomed == ["a", "b"]
+
+
+@in_virtual_time
+async def test_what_is_free_already_goes_with_what_models_leave_for() -> None:
+    made = Contents(free=(20, Hold.NONE))
+    made.load("a", 80)
+    waiting = asyncio.create_task(taken(made.space, 90, urgency=URGENT))
+    await asyncio.sleep(0.1)
+    assert made.space.promised == {"a", "free"}
+    made.models_left()
+    await waiting
+    assert sorted(made.doomed) == ["a", "free"]
+
+
+@in_virtual_time
+async def test_who_waits_in_vain_for_models_in_use_is_told_and_asks_no_more() -> None:
+    made = Contents(free=(20, Hold.NONE))
+    made.load("a", 80, idle=False)
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(NoRoomYet, match="80 bytes by models in memory or pinned"):
+        await taken(made.space, 50, urgency=URGENT)
+    assert asyncio.get_running_loop().time() - began == PATIENCE
+    assert made.asked[-1] is None
+    assert made.space.promised == frozenset()
+    assert made.doomed == []
+
+
+@in_virtual_time
+async def test_cancelling_asks_nobody_any_more() -> None:
+    made = Contents()
+    made.load("a", 80)
+    waiting = asyncio.create_task(taken(made.space, 50, urgency=URGENT))
+    await asyncio.sleep(1)
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    assert made.asked[-1] is None
+    assert made.space.promised == frozenset()
+
+
+@in_virtual_time
+async def test_who_has_room_already_waits_for_models_that_leave_and_for_nothing_else() -> None:
+    made = Contents()
+    made.load("a", 60)
+
+    async def both() -> None:
+        async with (
+            made.space.room(40, "archive", URGENT),
+            made.space.room_at_once(40, "unpacked", URGENT),
+        ):
+            await asyncio.sleep(1)
+
+    waiting = asyncio.create_task(both())
+    await asyncio.sleep(1)
+    made.models_left()
+    await waiting
+    assert made.doomed == ["a"]
+    made.load("a", 60, idle=False)
+    began = asyncio.get_running_loop().time()
+    made.idle.clear()
+    with pytest.raises(NoRoomYet):
+        await both()
+    assert asyncio.get_running_loop().time() == began
+
+
+@in_virtual_time
+async def test_who_has_room_already_does_not_wait_behind_others() -> None:
+    made = Contents(a=(60, Hold.BRIEFLY))
+    waiting = asyncio.create_task(taken(made.space, 50))
+    await asyncio.sleep(0.1)
+    with pytest.raises(NoRoomYet):
+        async with made.space.room_at_once(50, "unpacked", URGENT):
+            pass
+    made.hold("a", Hold.NONE)
+    await waiting
+
+
+@in_virtual_time
+async def test_what_is_urgent_does_not_wait_behind_what_is_not() -> None:
+    """The first waits for files that somebody reads, for long."""
+    made = Contents(read=(60, Hold.BRIEFLY))
+    made.load("a", 40)
+    first = asyncio.create_task(taken(made.space, 50))
+    await asyncio.sleep(1)
+    began = asyncio.get_running_loop().time()
+    urgent = asyncio.create_task(taken(made.space, 40, urgency=URGENT))
+    await asyncio.sleep(0.1)
+    made.models_left()
+    await urgent
+    assert asyncio.get_running_loop().time() - began < 0.5
+    assert made.doomed == ["a"]
+    first.cancel()
+    await asyncio.wait({first})
+
+
+@in_virtual_time
+async def test_what_becomes_urgent_while_it_waits_has_models_leave_from_then_on() -> None:
+    made = Contents(read=(60, Hold.BRIEFLY))
+    made.load("a", 40)
+    urgent = False
+    wish = taken(made.space, 40, urgency=Urgency("agent", lambda: urgent))
+    waiting = asyncio.create_task(wish)
+    await asyncio.sleep(2)
+    assert made.asked == []
+    urgent = True
+    await asyncio.sleep(1)
+    assert made.asked[0] == (40, "agent")
+    made.models_left()
+    await waiting
     assert made.doomed == ["a"]

@@ -352,6 +352,33 @@ class Adversary(RuleBasedStateMachine):
             self.world.say(ev.ServerDown())
         self.world.say(ev.ServerUp())
 
+    # -- the disk
+
+    @rule(
+        share=st.sampled_from([0.1, 0.4, 0.7, 1.0, 1.5]),
+        groups=st.lists(st.tuples(st.integers(0, 6), st.integers(1, 3)), min_size=1, max_size=5),
+        ago=st.sampled_from([0.0, 0.0, 0.4, 3.0, 200.0]),
+    )
+    def disk_room_wanted(self, share: float, groups: list[tuple[int, int]], ago: float) -> None:
+        """Files of models in memory are in the way, some of them of several; what is said may be old by then."""
+        held = [name for name, one in self.world.mirror.models.items() if one.state in IN_MEMORY]
+        files = []
+        for size, count in groups:
+            together, held = held[:count], held[count - (size % 2) :]
+            if together:
+                files.append(ev.Files(size, tuple(together)))
+        missing = max(1, round(share * sum(each.size for each in files)))
+        self.world.say(ev.DiskRoomWanted(missing, tuple(files), self.world.now - ago))
+
+    @rule()
+    def disk_has_room(self) -> None:
+        self.world.say(ev.DiskRoomWanted(0))
+
+    @rule(model=models)
+    def files_left(self, model: ModelName) -> None:
+        """Of whatever: what is known of it may be old."""
+        self.world.say(ev.FilesLeft(model))
+
     # -- people and time
 
     @rule(pick=picks)
@@ -409,6 +436,8 @@ class Adversary(RuleBasedStateMachine):
             ev.Withhold(-1),
             ev.Measured(STRANGER, 1),
             ev.Measured(model, -1),
+            ev.DiskRoomWanted(-1),
+            ev.DiskRoomWanted(1, (ev.Files(-1, (model,)),)),
         ]
         if mirror.up:
             wrong.append(ev.ServerUp())

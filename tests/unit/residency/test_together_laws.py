@@ -74,6 +74,13 @@ class Together(RuleBasedStateMachine):
         self.here.generation[model] += more
         self.here.register(model)
 
+    @rule(
+        missing=st.integers(0, 4), held=st.sets(names, max_size=6), ago=st.sampled_from([0.0, 99.0])
+    )
+    def disk_room_wanted(self, missing: int, held: set[ModelName], ago: float) -> None:
+        files = tuple(ev.Files(1, (each,)) for each in sorted(held))
+        self.here.say(ev.DiskRoomWanted(missing, files, self.here.now - ago))
+
     @rule(seconds=st.sampled_from([0.05, 1.0, 3.0, 70.0]))
     def time_passes(self, seconds: float) -> None:
         self.here.tick(seconds)

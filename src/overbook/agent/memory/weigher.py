@@ -103,6 +103,10 @@ class Weigher:
             self._waiting[digest] = model
             self._news.set()
 
+    def files_left(self, digest: str) -> None:
+        """They are not fetched for this: it is weighed when they are back, and `want` is said again."""
+        self._waiting.pop(digest, None)
+
     def keep_only(self, digests: set[str]) -> None:
         """The models with other contents left."""
         for known in (self._models, self._waiting, self._requests):
@@ -112,8 +116,8 @@ class Weigher:
 
     @property
     def wanted(self) -> Set[str]:
-        """Digests of what is being weighed, or is to be."""
-        return self._weighing | self._waiting.keys()
+        """Digests of what is being weighed, or is to be for the first time: what is weighed once more need not stay."""
+        return self._weighing | {each for each in self._waiting if not self._is_weighed(each)}
 
     @property
     def under_way(self) -> Set[str]:

@@ -225,3 +225,33 @@ async def test_a_content_is_weighed_once_more_when_a_request_is_known() -> None:
         made.weigher.sampled("stranger", b"{}")
         await asyncio.sleep(10)
         assert made.scale.weighed == ["a", "a asked"]
+
+
+@in_virtual_time
+async def test_files_need_not_stay_for_a_second_weighing() -> None:
+    """But for as long as it goes on."""
+    async with bench() as made:
+        made.want("a")
+        assert made.weigher.wanted == {"a"}
+        await asyncio.sleep(10)
+        assert made.weigher.wanted == frozenset()
+        made.weigher.sampled("a", b"request")
+        assert made.weigher.wanted == frozenset()
+        await asyncio.sleep(0.05)
+        assert made.weigher.wanted == {"a"}
+        await asyncio.sleep(10)
+        assert made.scale.weighed == ["a", "a asked"]
+
+
+@in_virtual_time
+async def test_what_left_the_disk_is_weighed_when_it_is_back() -> None:
+    async with bench() as made:
+        made.scale.seconds["a"] = 1.0
+        made.want("a", "b", "c")
+        await asyncio.sleep(0.5)
+        made.weigher.files_left("b")
+        await asyncio.sleep(10)
+        assert made.scale.weighed == ["a", "c"]
+        made.want("b")
+        await asyncio.sleep(10)
+        assert made.scale.weighed == ["a", "c", "b"]

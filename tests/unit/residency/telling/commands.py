@@ -144,4 +144,5 @@ EVENTS: Final[dict[str, Callable[[Arguments, Scene], Event]]] = {
     "budget": lambda said, scene: ev.BudgetChanged(whole(said.next("bytes"))),
     "withhold": _withhold,
     "recycle": lambda said, scene: ev.Recycle(),
+    "files-left": lambda said, scene: ev.FilesLeft(said.model()),
 }

@@ -44,6 +44,11 @@ def _limits(said: dict[str, str]) -> Limits:
     return replace(LIMITS, **changed)
 
 
+def _files(text: str) -> ev.Files:
+    names, size = sized(text)
+    return ev.Files(size, tuple(ModelName(name) for name in names.split("+")))
+
+
 class Teller:
     """Of one story."""
 
@@ -57,6 +62,7 @@ class Teller:
             "resident": self._resident,
             "pass-on": self._pass_on,
             "gone": self._gone,
+            "disk": self._disk,
             "settle": self._settle,
             "wait": self._wait,
             "tick": self._tick,
@@ -184,6 +190,13 @@ class Teller:
             model = ModelName(name)
             self._world.drained(model)
             self._say(ev.Unloaded(model))
+        return []
+
+    def _disk(self, said: Arguments) -> list[str]:
+        """Bytes are missing on the disk; files that models in memory hold are written `a:4`, those of two `a+b:4`."""
+        missing, since = whole(said.next("bytes")), self._at.at(said.seconds("since", 0.0))
+        files = tuple(_files(each) for each in said.rest())
+        self._say(ev.DiskRoomWanted(missing, files, since))
         return []
 
     # -- time
