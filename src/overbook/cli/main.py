@@ -33,6 +33,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "unpin": ("act", "unpin"),
     "secret": ("secret", "secret"),
     "token": ("token", "token"),
+    "tls": ("tls", "tls"),
     "events": ("events", "events"),
     "logs": ("logs", "logs"),
     "runtime": ("runtime", "runtime"),

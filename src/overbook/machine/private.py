@@ -19,7 +19,7 @@ _OTHERS: Final = 0o077
 # What the parts keep in the state folder, by name.
 _WRITTEN: Final = frozenset({"agents", "gateway", "parts", "run", "scheduler"})
 # Large, and the same for everybody or closed file by file: nobody gets past the folder itself.
-_AT_THE_DOOR: Final = frozenset({"cache", "downloads", "environments", "runtimes"})
+_AT_THE_DOOR: Final = frozenset({"cache", "downloads", "environments", "runtimes", "tls"})
 _LOCK: Final = "lock"
 
 
