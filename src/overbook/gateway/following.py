@@ -22,6 +22,7 @@ from overbook.gateway.router import Router
 from overbook.gateway.xds import Feed
 from overbook.wire import scheduler_pb2, scheduler_pb2_grpc
 from overbook.wire.in_process import connect
+from overbook.wire.peers import Peers
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +38,9 @@ class _Watch(Protocol):
 
 
 class Following:
-    """``target``: the scheduler's; ``gateway``: what people know this gateway by."""
+    """``target``: the scheduler's; ``gateway``: what people know this gateway by; ``peers``: how parts know each other
+    at ports.
+    """
 
     def __init__(
         self,
@@ -48,12 +51,14 @@ class Following:
         *,
         target: str,
         gateway: str,
+        peers: Peers | None,
     ) -> None:
         self._catalogue = catalogue
         self._access = access
         self._router = router
         self._feed = feed
         self._target = target
+        self._peers = peers
         self._gateway = gateway
         # The newest revision of the catalogue that is to be confirmed, and of the feed that Envoy must have for it.
         self._taken = 0
@@ -63,7 +68,7 @@ class Following:
 
     async def run(self) -> None:
         """Until cancelled, reconnecting when the scheduler was away."""
-        async with connect(self._target) as channel:
+        async with connect(self._target, self._peers) as channel:
             stub = scheduler_pb2_grpc.SchedulerServiceStub(channel)
             while True:
                 call = stub.WatchCatalogue()

@@ -20,6 +20,7 @@ from overbook.machine import core_dumps, descriptors, garbage, logs, metrics_pag
 from overbook.machine.access import asks_always
 from overbook.machine.artifacts import opened
 from overbook.machine.banner import agent_lines, gateway_lines, scheduler_lines
+from overbook.machine.certificates import followed, peered
 from overbook.machine.folders import ENVIRONMENTS, StateUnusable, owned, run_dir
 from overbook.machine.metrics_page import MetricsPageFailed
 from overbook.machine.offers import attached_offer, installed_offer
@@ -39,6 +40,8 @@ from overbook.runtimes.install import RuntimeInstallError, UnknownRuntime
 from overbook.runtimes.own import Wish
 from overbook.scheduler.errors import SchedulerError
 from overbook.scheduler.part import SchedulerPart, default_settings
+from overbook.tls.pair import TlsUnusable
+from overbook.wire.in_process import NotPrivate
 
 _EXPECTED = (
     StateUnusable,
@@ -47,6 +50,8 @@ _EXPECTED = (
     MetricsPageFailed,
     UnknownRuntime,
     RuntimeInstallError,
+    TlsUnusable,
+    NotPrivate,
     OSError,
 )
 
@@ -62,6 +67,8 @@ def run_scheduler(options: ServeSchedulerOptions) -> int:
             defaults=default_settings(),
             alone=True,
             asks_always=asks_always(options.host, insecure=options.insecure),
+            tls=await closing.enter_async_context(followed(options.tls)),
+            peers=await closing.enter_async_context(peered(options.peers, listen=options.listen)),
         )
         return SchedulerPart(config)
 
@@ -80,6 +87,8 @@ def _run_agent(options: ServeAgentOptions, stack: ExitStack) -> int:
     secrets = SecretPlaces(options.artifacts.secrets, taken(os.environ))
 
     async def part(closing: AsyncExitStack) -> Part:
+        targets = {"listen": options.listen, "scheduler": options.scheduler}
+        peers = await closing.enter_async_context(peered(options.peers, **targets))
         attachment, made = None, None
         if options.attach is None:
             keeper = RuntimeKeeper(options.state_dir / ENVIRONMENTS, StderrProgress())
@@ -107,6 +116,7 @@ def _run_agent(options: ServeAgentOptions, stack: ExitStack) -> int:
             silence_limit=options.silence_limit,
             log_size=options.server_log_size,
             deny_pickle=options.artifacts.deny_pickle,
+            peers=peers,
         )
         folder = options.state_dir / "agents" / view_name(options.server, options.replica)
         artifacts = await closing.enter_async_context(opened(folder, options.artifacts, secrets))
@@ -131,6 +141,10 @@ def run_gateway(options: ServeGatewayOptions) -> int:
             port=options.port,
             activation_timeout=options.activation_timeout,
             asks_always=asks_always(options.host, insecure=options.insecure),
+            tls=await closing.enter_async_context(followed(options.tls)),
+            peers=await closing.enter_async_context(
+                peered(options.peers, scheduler=options.scheduler)
+            ),
         )
         return GatewayPart(config)
 
@@ -157,6 +171,8 @@ def _run(
             await _until_signal(name, lambda: make(closing), grace, lines(log))
 
     private.from_now_on()
+    # Else gRPC writes a line on the terminal for each stranger who fails to pass for a part.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         with owned(state_dir / "parts" / name):
             log = logs.configure(state_dir, name)

@@ -10,15 +10,13 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from overbook.tls.authority import AUTHORITY_DAYS, DAYS, Made, issue, make_authority
+from overbook.tls.files import PEER_NAME
 from overbook.tls.pair import TlsUnusable
 
 AUTHORITY, SERVER, CLIENT = "ca", "server", "client"
 PEER_AUTHORITY, PEER = "peer-ca", "peer"
-# What every part is called in its certificate, wherever it runs.
-PEER_NAME: Final = "peer.overbook.internal"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from overbook.tls.pair import Pair, TlsFiles, TlsUnusable, day, read_pair
+from overbook.tls.files import TlsFiles
+from overbook.tls.pair import Pair, TlsUnusable, day, read_pair
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,8 @@ class FollowedPair:
         self._now = now
         self._judged = self._state()
         self._doubted: _State | None = None
-        self._told_end = False
+        # What was told of its end: nothing, that it comes near, or that it is there.
+        self._told_end = 0
         self._users: list[Callable[[Pair], None]] = []
         self.current = read_pair(files, now())
 
@@ -46,8 +48,16 @@ class FollowedPair:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             if await asyncio.to_thread(self.look):
-                for use in self._users:
-                    use(self.current)
+                self.hand_on()
+
+    def hand_on(self) -> None:
+        """Give what is in use to all that use it."""
+        for use in self._users:
+            try:
+                use(self.current)
+            except Exception:
+                # The next one may be taken, and others took this one.
+                log.exception("certificate %s: it could not be put in use", self._files.certificate)
 
     def look(self) -> bool:
         """Whether there is a new pair, which is in use from now on. Blocking."""
@@ -64,7 +74,7 @@ class FollowedPair:
             else:
                 self._doubted = state
             return False
-        self._judged, self._doubted, self._told_end = state, None, False
+        self._judged, self._doubted, self._told_end = state, None, 0
         if found == self.current:
             return False
         self.current = found
@@ -76,14 +86,20 @@ class FollowedPair:
         return True
 
     def _tell_end(self) -> None:
-        if not self._told_end and self._now() >= self.current.ends:
-            self._told_end = True
-            log.warning(
-                "certificate %s: it expired on %s, and clients refuse it; put a new one there, which is then in use by "
-                "itself",
-                self._files.certificate,
-                day(self.current.ends),
-            )
+        pair, now = self.current, self._now()
+        if now >= pair.ends and self._told_end < 2:
+            self._told_end = 2
+            self._tell("it expired on %s, and clients refuse it", pair.ends)
+        elif now >= pair.late and self._told_end < 1:
+            self._told_end = 1
+            self._tell("it expires on %s, and then clients refuse it", pair.ends)
+
+    def _tell(self, what: str, end: float) -> None:
+        log.warning(
+            f"certificate %s: {what}; put a new one there, which is then in use by itself",
+            self._files.certificate,
+            day(end),
+        )
 
     def _state(self) -> _State:
         return tuple(map(_stamp, self._files.paths))

@@ -19,6 +19,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from overbook.tls.files import TlsFiles
+
+_LATE_SECONDS: Final = 14 * 86_400.0
 _RSA_BITS: Final = 2048
 _CURVES: Final = ("secp256r1", "secp384r1", "secp521r1")
 # A file that somebody names by mistake is not read to its end.
@@ -33,24 +36,11 @@ class TlsUnusable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class TlsFiles:
-    """Where the PEM files are. ``client_ca``: clients have to show a certificate of one of the authorities in it."""
-
-    certificate: Path
-    key: Path
-    client_ca: Path | None = None
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        return tuple(each for each in (self.certificate, self.key, self.client_ca) if each)
-
-
-@dataclass(frozen=True, slots=True)
 class Pair:
     """What was in them, as PEM, when it was good. ``client_ca``: empty when nobody has to show a certificate.
 
     ``leaf``: the certificate alone, without those that follow it. ``names``: hosts and addresses that it is for.
-    ``ends``: Unix seconds.
+    ``late``: when it should have been renewed, ``ends``: when it expires, in Unix seconds.
     """
 
     certificate: bytes
@@ -58,6 +48,7 @@ class Pair:
     client_ca: bytes
     leaf: bytes
     names: tuple[str, ...]
+    late: float
     ends: float
 
 
@@ -70,13 +61,22 @@ def read_pair(files: TlsFiles, now: float) -> Pair:
     _check_key(files, key, public)
     if files.client_ca is not None:
         _check_authority(files.client_ca, authority, now)
+    names = _names(leaf)
+    if files.named and files.named not in names:
+        raise TlsUnusable(
+            f"certificate {files.certificate}: it is for {', '.join(names) or 'no name'}; expected one that is for "
+            f"{files.named} too, such as peer.pem of `overbook tls init`"
+        )
+    begins, ends = leaf.not_valid_before_utc.timestamp(), leaf.not_valid_after_utc.timestamp()
     return Pair(
         certificate=certificate,
         key=key,
         client_ca=authority,
         leaf=leaf.public_bytes(Encoding.PEM),
-        names=_names(leaf),
-        ends=leaf.not_valid_after_utc.timestamp(),
+        names=names,
+        # Some live for hours, and are renewed as often.
+        late=ends - min(_LATE_SECONDS, (ends - begins) / 10),
+        ends=ends,
     )
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from overbook.tls.pair import TlsFiles, read_pair
+from overbook.tls.files import TlsFiles
+from overbook.tls.pair import read_pair
 from tests.unit.cli.conftest import Overbook
 
 

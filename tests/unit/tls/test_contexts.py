@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from overbook.tls.authority import Made, issue, make_authority
-from overbook.tls.contexts import ServerContext, pinned
+from overbook.tls.contexts import OwnClient, ServerContext
 from overbook.tls.pair import Pair, read_pair
 from tests.unit.tls.certificates import put, server_files
 from tests.unit.tls.handshakes import Ends, shake
@@ -90,8 +90,15 @@ def test_a_session_is_not_resumed_past_a_change_of_authority(
     assert not ends.client.session.has_ticket
 
 
-def test_pinned_is_this_certificate_alone_under_any_name(tmp_path: Path, authority: Made) -> None:
-    found = pair(tmp_path, authority)
-    shake(pinned(found), ServerContext(found).context, "anything.example")
+def test_this_process_is_a_client_of_itself_under_any_name(tmp_path: Path, authority: Made) -> None:
+    own, other = OwnClient(NOW), OwnClient(NOW)
+    served = pair(tmp_path, authority, make_authority("clients", NOW))
+    serving = ServerContext(served, own.authority)
+    shake(own.context(served), serving.context, "anything.example")
+    with pytest.raises(ssl.SSLError):
+        shake(other.context(served), serving.context, "anything.example")
+    later = pair(tmp_path, authority, make_authority("clients", NOW))
+    serving.use(later)
+    shake(own.context(later), serving.context, "anything.example")
     with pytest.raises(ssl.SSLCertVerificationError):
-        shake(pinned(found), ServerContext(pair(tmp_path, authority)).context, "localhost")
+        shake(own.context(served), serving.context, "anything.example")

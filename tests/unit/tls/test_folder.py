@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from overbook.tls.folder import PEER_NAME, fill
-from overbook.tls.pair import TlsFiles, TlsUnusable, read_pair
+from overbook.tls.files import PEER_NAME, TlsFiles
+from overbook.tls.folder import fill
+from overbook.tls.pair import TlsUnusable, read_pair
 from tests.unit.tls.certificates import DAY, NOW
 
 HOSTS = ("localhost", "127.0.0.1")

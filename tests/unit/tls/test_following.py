@@ -137,10 +137,35 @@ def test_links_as_kubernetes_changes_them_are_followed(tmp_path: Path, clock: Cl
     assert followed.current.certificate == (tmp_path / "2" / "server.pem").read_bytes()
 
 
-def test_its_end_is_told_once(tmp_path: Path, clock: Clock, said: pytest.LogCaptureFixture) -> None:
+def test_its_end_is_told_before_it_comes_and_once_more_when_it_is_there(
+    tmp_path: Path, clock: Clock, said: pytest.LogCaptureFixture
+) -> None:
     followed = FollowedPair(server_files(tmp_path), clock)
-    clock.now = NOW + 397 * DAY
-    for _ in range(3):
-        assert not followed.look()
-    [line] = said.messages
-    assert line.startswith(f"certificate {tmp_path}/server.pem: it expired on 2028-02-16 08:00 UTC")
+    told = []
+    for days in (0, 382, 384, 396, 397, 398):
+        clock.now = NOW + days * DAY
+        for _ in range(3):
+            assert not followed.look()
+        told.append(len(said.messages))
+    assert told == [0, 0, 1, 1, 2, 2]
+    near, there = said.messages
+    begin = f"certificate {tmp_path}/server.pem: "
+    assert near.startswith(
+        f"{begin}it expires on 2028-02-16 08:00 UTC, and then clients refuse it; put a new one"
+    )
+    assert there.startswith(
+        f"{begin}it expired on 2028-02-16 08:00 UTC, and clients refuse it; put a new one there"
+    )
+
+
+def test_one_that_lives_for_a_day_is_late_in_its_last_hours(
+    tmp_path: Path, clock: Clock, said: pytest.LogCaptureFixture
+) -> None:
+    files = server_files(tmp_path)
+    made = issue(make_authority("test", NOW), "server", NOW, hosts=HOSTS, server=True, days=1)
+    put(tmp_path, "server", made)
+    followed = FollowedPair(files, clock)
+    for hours, told in ((20, 0), (23, 1)):
+        clock.now = NOW + hours * 3600
+        followed.look()
+        assert len(said.messages) == told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from overbook.tls.authority import issue, make_authority
-from overbook.tls.pair import TlsFiles, TlsUnusable, read_pair
-from tests.unit.tls.certificates import DAY, HOSTS, NOW, put, server_files
+from overbook.tls.files import PEER_NAME, TlsFiles
+from overbook.tls.pair import TlsUnusable, read_pair
+from tests.unit.tls.certificates import DAY, HOSTS, NOW, peer_files, put, server_files
 
 
 def test_a_pair_is_read_with_its_names_and_its_end(tmp_path: Path) -> None:
@@ -115,6 +117,14 @@ def test_keys_that_envoy_would_refuse_are_refused(tmp_path: Path) -> None:
     ):
         files.certificate.write_bytes(self_signed(key))
         assert f"it has {kind}; expected ECDSA on P-256, P-384 or P-521, or RSA" in said(files)
+
+
+def test_a_name_that_it_must_be_for(tmp_path: Path) -> None:
+    assert read_pair(peer_files(tmp_path), time.time()).names == (PEER_NAME,)
+    assert said(peer_files(tmp_path, named="other.example"), time.time()) == (
+        f"certificate {tmp_path}/peer.pem: it is for other.example; expected one that is for {PEER_NAME} too, such as "
+        "peer.pem of `overbook tls init`"
+    )
 
 
 def self_signed(key: rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey) -> bytes:

@@ -20,6 +20,7 @@ from overbook.cli.options import (
     server_log_size_option,
     silence_limit_option,
 )
+from overbook.cli.tls_options import peer_files, peer_options, tls_files, tls_options
 from overbook.machine.home import state_folder
 from overbook.machine.options import (
     API_PORT,
@@ -75,6 +76,8 @@ def serve() -> None:
     help="gRPC target for agents and gateways: HOST:PORT or unix:PATH.",
 )
 @insecure_option
+@tls_options
+@peer_options
 @grace_option
 @api_options
 @click.pass_context
@@ -83,11 +86,18 @@ def scheduler(ctx: click.Context, /, state_dir: Path | None, **rest: Any) -> Non
 
     \b
     overbook serve scheduler --listen 127.0.0.1:9005
+    overbook serve scheduler --listen 10.0.0.5:9005 \\
+      --peer-cert peer.pem --peer-key peer.key --peer-ca peer-ca.pem
     """
     from overbook.machine.serve import run_scheduler
 
-    api = let_in(rest)
-    options = ServeSchedulerOptions(state_dir=state_folder(state_dir), api=api, **rest)
+    options = ServeSchedulerOptions(
+        state_dir=state_folder(state_dir),
+        api=let_in(rest),
+        tls=tls_files(rest),
+        peers=peer_files(rest),
+        **rest,
+    )
     ctx.exit(run_scheduler(options))
 
 
@@ -160,6 +170,7 @@ def scheduler(ctx: click.Context, /, state_dir: Path | None, **rest: Any) -> Non
 @silence_limit_option
 @server_log_size_option
 @artifact_options
+@peer_options
 @click.pass_context
 def agent(ctx: click.Context, /, **_: object) -> None:
     """An agent and its inference server.
@@ -188,6 +199,7 @@ def agent(ctx: click.Context, /, **_: object) -> None:
         silence_limit=given["silence_limit"],
         server_log_size=given["server_log_size"],
         artifacts=fetched_how(given),
+        peers=peer_files(given),
         metrics=MetricsOptions(given["metrics_host"], given["metrics_port"]),
     )
     ctx.exit(run_agent(options))
@@ -227,6 +239,8 @@ def _attach(rest: str | None, grpc: str | None, repository: Path | None) -> Atta
 )
 @metrics_options
 @insecure_option
+@tls_options
+@peer_options
 @activation_timeout_option
 @grace_option
 @click.pass_context
@@ -247,6 +261,8 @@ def gateway(ctx: click.Context, /, **_: object) -> None:
         activation_timeout=given["activation_timeout"],
         grace=given["grace"],
         insecure=given["insecure"],
+        tls=tls_files(given),
+        peers=peer_files(given),
         metrics=MetricsOptions(given["metrics_host"], given["metrics_port"]),
     )
     ctx.exit(run_gateway(options))
