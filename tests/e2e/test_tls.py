@@ -118,7 +118,8 @@ def test_curl_is_refused_with_an_old_version_or_another_authority(
     old = ("--tlsv1.0", "--tls-max", "1.1", "--ciphers", "DEFAULT:@SECLEVEL=0")
     other = ("--cacert", str(secured.folder / "peer-ca.pem"))
     for arguments, code, why in (
-        ((*old, "--cacert", secured.ca), 35, "version"),
+        # Envoy says why; asyncio hangs up.
+        ((*old, "--cacert", secured.ca), 35, "version" if port == "data" else "SSL"),
         (other, 60, "certificate"),
     ):
         done = subprocess.run(
