@@ -296,6 +296,13 @@ def test_clients_may_have_to_show_certificates(home: Path) -> None:
             refused = running.run(*command)
             assert refused.code == 1
             assert "set OVERBOOK_CLIENT_CERT and OVERBOOK_CLIENT_KEY to the files" in refused.err
+        # What their holder may is said by tokens, which are asked for as well.
+        running.shown = pair
+        running.token = running.run("token", "create", "me", "--role", "admin").out.strip()
+        assert running.data.get("/v2").status_code == 401
+        shown = {"authorization": f"Bearer {running.token}"}
+        assert running.data.get("/v2", headers=shown).status_code == 200
+        assert running.run("infer", "x", '{"inputs": []}', "--grpc").err == unknown.err
         # Parts' certificates are of another authority.
         running.shown = (folder / "peer.pem", folder / "peer.key")
         assert running.run("get", "servers").code == 1

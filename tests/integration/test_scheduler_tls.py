@@ -106,6 +106,16 @@ async def test_it_is_known_by_the_names_of_its_certificate(tmp_path: Path) -> No
             assert answer.status_code == status
 
 
+async def test_a_page_of_the_same_host_in_plain_is_no_page_of_its_own(tmp_path: Path) -> None:
+    async with api(tmp_path) as found, found.client() as client:
+        for origin, status in (
+            (found.scheduler.api_url, 200),
+            (found.scheduler.api_url.replace("https", "http"), 403),
+        ):
+            answer = await client.get("/api/v1/models", headers={"origin": origin})
+            assert answer.status_code == status
+
+
 async def test_certificates_change_under_traffic_without_a_failed_request(tmp_path: Path) -> None:
     async with api(tmp_path) as found, found.client() as kept:
         stop = asyncio.Event()

@@ -146,6 +146,8 @@ class _Channel:
         await self.close()
 
     async def close(self) -> None:
+        if self._closing is not None:
+            await self._closing
         for each in (self._former, self._remote):
             if each is not None:
                 await each.close()
