@@ -273,7 +273,7 @@ def metrics_options(function: _Function) -> _Function:
         "--metrics-port",
         type=PORT,
         metavar="PORT",
-        help="Serve Prometheus metrics on this port, at /metrics.  [default: not served]",
+        help="Serve Prometheus metrics on this port, at /metrics, over TLS with --tls-cert.  [default: not served]",
     )
     host = click.option(
         "--metrics-host", default=LOOPBACK, show_default=True, help="Address of the metrics."

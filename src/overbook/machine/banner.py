@@ -58,7 +58,7 @@ def agent_lines(options: ServeAgentOptions, log: Path) -> list[str]:
         ("server", f"{runs}; {format_bytes(options.memory)} for models"),
         ("gRPC", f"{options.listen}  (for gateways)"),
         ("scheduler", options.scheduler),
-        ("metrics", _metrics(options.metrics)),
+        ("metrics", _metrics(options.metrics, options.tls)),
         ("state", str(options.state_dir)),
         ("log", f"{log}  (of the server: overbook logs {options.server}/{options.replica})"),
     )
@@ -70,7 +70,7 @@ def gateway_lines(options: ServeGatewayOptions, log: Path) -> list[str]:
         ("data plane", _data_plane(options.host, options.port, options.tls)),
         *_certificate(options.tls),
         ("scheduler", options.scheduler),
-        ("metrics", _metrics(options.metrics)),
+        ("metrics", _metrics(options.metrics, options.tls)),
         ("state", str(options.state_dir)),
         ("log", str(log)),
     )
@@ -103,10 +103,10 @@ def _certificate(tls: TlsFiles | None) -> list[tuple[str, str]]:
     return [("certificate", f"{tls.certificate}{asked}")]
 
 
-def _metrics(options: MetricsOptions) -> str:
+def _metrics(options: MetricsOptions, tls: TlsFiles | None) -> str:
     if options.port is None:
         return "not served; --metrics-port serves them"
-    return f"{_url(options.host, options.port)}/metrics"
+    return f"{_url(options.host, options.port, tls)}/metrics"
 
 
 def _installed(runtimes: Iterable[RuntimeInfo]) -> str:

@@ -142,8 +142,8 @@ class ServeAgentOptions:
 
     `environment`: packages of its own, None for those of the runtime. `grace`: seconds for which a stop waits for
     requests that run. `silence_limit`: seconds for which that server may give no answer while it owes some.
-    `server_log_size`: bytes of each file of its log. `secrets`: a folder of them. `peers`: by which parts know each
-    other at ports.
+    `server_log_size`: bytes of each file of its log. `secrets`: a folder of them. `tls`: of the page of metrics.
+    `peers`: by which parts know each other at ports.
     """
 
     state_dir: Path
@@ -162,6 +162,7 @@ class ServeAgentOptions:
     server_log_size: int = SERVER_LOG_SIZE
     artifacts: ArtifactOptions = ArtifactOptions()
     metrics: MetricsOptions = MetricsOptions()
+    tls: TlsFiles | None = None
     peers: TlsFiles | None = None
 
 
@@ -170,7 +171,7 @@ class ServeGatewayOptions:
     """One gateway: Envoy on host and port, its controller, and the scheduler they follow.
 
     `activation_timeout`: seconds that a request waits for its model, where the model does not say. `tls`: of the data
-    plane. `peers`: by which parts know each other at ports.
+    plane and the page of metrics. `peers`: by which parts know each other at ports.
     """
 
     state_dir: Path

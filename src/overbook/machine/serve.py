@@ -40,6 +40,7 @@ from overbook.runtimes.install import RuntimeInstallError, UnknownRuntime
 from overbook.runtimes.own import Wish
 from overbook.scheduler.errors import SchedulerError
 from overbook.scheduler.part import SchedulerPart, default_settings
+from overbook.tls.following import FollowedPair
 from overbook.tls.pair import TlsUnusable
 from overbook.wire.in_process import NotPrivate
 
@@ -57,7 +58,7 @@ _EXPECTED = (
 
 
 def run_scheduler(options: ServeSchedulerOptions) -> int:
-    async def part(closing: AsyncExitStack) -> Part:
+    async def part(closing: AsyncExitStack, tls: FollowedPair | None) -> Part:
         config = scheduler_config(
             options.state_dir,
             listen=options.listen,
@@ -67,14 +68,14 @@ def run_scheduler(options: ServeSchedulerOptions) -> int:
             defaults=default_settings(),
             alone=True,
             asks_always=asks_always(options.host, insecure=options.insecure),
-            tls=await closing.enter_async_context(followed(options.tls)),
+            tls=tls,
             peers=await closing.enter_async_context(peered(options.peers, listen=options.listen)),
         )
         return SchedulerPart(config)
 
     # Its metrics are on the control API's port.
     lines = partial(scheduler_lines, options)
-    return _run("scheduler", options.state_dir, part, options.grace, MetricsOptions(), lines)
+    return _run("scheduler", part, options, MetricsOptions(), lines)
 
 
 def run_agent(options: ServeAgentOptions) -> int:
@@ -86,7 +87,7 @@ def _run_agent(options: ServeAgentOptions, stack: ExitStack) -> int:
     # Before the first child begins, which would have the variables.
     secrets = SecretPlaces(options.artifacts.secrets, taken(os.environ))
 
-    async def part(closing: AsyncExitStack) -> Part:
+    async def part(closing: AsyncExitStack, tls: FollowedPair | None) -> Part:
         targets = {"listen": options.listen, "scheduler": options.scheduler}
         peers = await closing.enter_async_context(peered(options.peers, **targets))
         attachment, made = None, None
@@ -124,7 +125,7 @@ def _run_agent(options: ServeAgentOptions, stack: ExitStack) -> int:
 
     name = f"agent-{options.server}-{options.replica}"
     lines = partial(agent_lines, options)
-    return _run(name, options.state_dir, part, options.grace, options.metrics, lines)
+    return _run(name, part, options, options.metrics, lines)
 
 
 def _wish(given: EnvironmentOptions | None) -> Wish | None:
@@ -132,7 +133,7 @@ def _wish(given: EnvironmentOptions | None) -> Wish | None:
 
 
 def run_gateway(options: ServeGatewayOptions) -> int:
-    async def part(closing: AsyncExitStack) -> Part:
+    async def part(closing: AsyncExitStack, tls: FollowedPair | None) -> Part:
         config = GatewayConfig(
             state_dir=options.state_dir,
             run_dir=run_dir(options.state_dir),
@@ -141,7 +142,7 @@ def run_gateway(options: ServeGatewayOptions) -> int:
             port=options.port,
             activation_timeout=options.activation_timeout,
             asks_always=asks_always(options.host, insecure=options.insecure),
-            tls=await closing.enter_async_context(followed(options.tls)),
+            tls=tls,
             peers=await closing.enter_async_context(
                 peered(options.peers, scheduler=options.scheduler)
             ),
@@ -149,34 +150,37 @@ def run_gateway(options: ServeGatewayOptions) -> int:
         return GatewayPart(config)
 
     lines = partial(gateway_lines, options)
-    return _run("gateway", options.state_dir, part, options.grace, options.metrics, lines)
+    return _run("gateway", part, options, options.metrics, lines)
 
 
 def _run(
     name: str,
-    state_dir: Path,
-    make: Callable[[AsyncExitStack], Awaitable[Part]],
-    grace: float,
+    make: Callable[[AsyncExitStack, FollowedPair | None], Awaitable[Part]],
+    options: ServeSchedulerOptions | ServeAgentOptions | ServeGatewayOptions,
     metrics: MetricsOptions,
     lines: Callable[[Path], list[str]],
 ) -> int:
     """The exit code; a failure is one line on stderr. Each part owns a folder of its own in the state folder.
 
-    ``make``: may have something closed when the part has ended. ``lines``: what is said once it serves, given the path
-    of the log.
+    ``make``: is given what its clients are shown, and may have something closed when the part has ended. ``metrics``:
+    of a page beside it. ``lines``: what is said once it serves, given the path of the log.
     """
 
     async def run(log: Path) -> None:
-        async with metrics_page.shown(metrics), AsyncExitStack() as closing:
-            await _until_signal(name, lambda: make(closing), grace, lines(log))
+        async with (
+            followed(options.tls) as tls,
+            metrics_page.shown(metrics, tls),
+            AsyncExitStack() as closing,
+        ):
+            await _until_signal(name, lambda: make(closing, tls), options.grace, lines(log))
 
     private.from_now_on()
     # Else gRPC writes a line on the terminal for each stranger who fails to pass for a part.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
-        with owned(state_dir / "parts" / name):
-            log = logs.configure(state_dir, name)
-            private.mend(state_dir)
+        with owned(options.state_dir / "parts" / name):
+            log = logs.configure(options.state_dir, name)
+            private.mend(options.state_dir)
             garbage.settle()
             descriptors.raise_limit()
             core_dumps.switch_off()

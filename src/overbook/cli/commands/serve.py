@@ -170,6 +170,7 @@ def scheduler(ctx: click.Context, /, state_dir: Path | None, **rest: Any) -> Non
 @silence_limit_option
 @server_log_size_option
 @artifact_options
+@tls_options
 @peer_options
 @click.pass_context
 def agent(ctx: click.Context, /, **_: object) -> None:
@@ -199,6 +200,7 @@ def agent(ctx: click.Context, /, **_: object) -> None:
         silence_limit=given["silence_limit"],
         server_log_size=given["server_log_size"],
         artifacts=fetched_how(given),
+        tls=tls_files(given),
         peers=peer_files(given),
         metrics=MetricsOptions(given["metrics_host"], given["metrics_port"]),
     )
