@@ -23,7 +23,7 @@ from overbook.wire import scheduler_pb2 as pb
 from overbook.wire import scheduler_pb2_grpc
 from overbook.wire.channel import SYNC_CHUNK
 from overbook.wire.in_process import connect
-from overbook.wire.peers import Peers
+from overbook.wire.peers import Peers, reason
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ class Session:
             try:
                 message = await self._stream.read()
             except grpc.aio.AioRpcError as error:
-                self._why = f"{error.code().name}: {error.details()}"
+                self._why = f"{error.code().name}: {reason(error)}"
                 return
             if not isinstance(message, pb.SchedulerToAgent):
                 return
@@ -193,8 +193,11 @@ class Session:
                 await self._tell_status()
                 if await _within(self._notices.wake, _USAGE_PACE):
                     await _within(self._result_ready, FLUSH)
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            return  # the stream broke; the listener knows why
+        except grpc.aio.AioRpcError as error:
+            # The listener hears of it as well, if it comes to that.
+            self._why = f"{error.code().name}: {reason(error)}"
+        except asyncio.InvalidStateError:
+            return  # the stream ended in good order; the listener knows
 
     async def _tell_results(self) -> None:
         self._result_ready.clear()

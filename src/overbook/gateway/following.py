@@ -22,7 +22,7 @@ from overbook.gateway.router import Router
 from overbook.gateway.xds import Feed
 from overbook.wire import scheduler_pb2, scheduler_pb2_grpc
 from overbook.wire.in_process import connect
-from overbook.wire.peers import Peers
+from overbook.wire.peers import Peers, reason
 
 _log = logging.getLogger(__name__)
 
@@ -68,6 +68,7 @@ class Following:
 
     async def run(self) -> None:
         """Until cancelled, reconnecting when the scheduler was away."""
+        told = False
         async with connect(self._target, self._peers) as channel:
             stub = scheduler_pb2_grpc.SchedulerServiceStub(channel)
             while True:
@@ -81,8 +82,11 @@ class Following:
                             self._take(update)
                         confirming.cancel()
                 except* (grpc.aio.AioRpcError, asyncio.InvalidStateError) as errors:
-                    why = _said(errors)
-                    _log.info("scheduler %s: %s; keeping the last catalogue", self._target, why)
+                    # Once: it may be away for long, or not have begun yet.
+                    level = logging.WARNING if self._taken or not told else logging.INFO
+                    told = True
+                    words = "scheduler %s: %s; keeping the last catalogue"
+                    _log.log(level, words, self._target, _said(errors))
                 finally:
                     call.cancel()
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -123,4 +127,4 @@ def _said(errors: BaseExceptionGroup[Exception]) -> str:
     error: BaseException = errors
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return error.details() or "" if isinstance(error, grpc.aio.AioRpcError) else str(error)
+    return reason(error) if isinstance(error, grpc.aio.AioRpcError) else str(error)

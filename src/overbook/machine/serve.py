@@ -175,8 +175,6 @@ def _run(
             await _until_signal(name, lambda: make(closing, tls), options.grace, lines(log))
 
     private.from_now_on()
-    # Else gRPC writes a line on the terminal for each stranger who fails to pass for a part.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         with owned(options.state_dir / "parts" / name):
             log = logs.configure(options.state_dir, name)

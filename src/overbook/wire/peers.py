@@ -66,3 +66,14 @@ def _configuration(pair: Pair) -> grpc.ServerCertificateConfiguration:
     return grpc.ssl_server_certificate_configuration(
         [(pair.key, pair.certificate)], root_certificates=pair.client_ca
     )
+
+
+def reason(error: grpc.aio.AioRpcError) -> str:
+    """Why a call to another part failed, in a line; where TLS did not come about, with what to do."""
+    details = " ".join((error.details() or error.code().name).split())
+    if "handshake failed" in details:
+        what = "the certificates of both have to be valid, and of one authority: --peer-cert and --peer-ca"
+        return f"no connection over TLS ({what}); {details}"
+    if "failed to connect" in details and "Socket closed" in details:
+        return f"{details}; does it speak TLS to other parts? Then this one needs a certificate too: --peer-cert"
+    return details

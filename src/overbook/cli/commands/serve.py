@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,8 @@ def serve() -> None:
     overbook serve agent --server mlserver --memory 2Gi
     overbook serve gateway
     """
+    # Else gRPC, which reads this when it is imported, writes a line for each stranger who fails to pass for a part.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
 @serve.command()
