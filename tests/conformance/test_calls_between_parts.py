@@ -99,14 +99,15 @@ def _registering(service: Scripted) -> Callable[[Any], None]:
 
 
 class Parts:
-    """One that serves and one that calls, in this process or as if in two. ``peers``: they show certificates."""
+    """One that serves and one that calls, in this process or as if in two. ``followed``: they show certificates."""
 
-    def __init__(self, listen: str, target: str, peers: Peers | None) -> None:
+    def __init__(self, listen: str, target: str, followed: FollowedPair | None) -> None:
         self.service = Scripted()
         self._listen = listen
-        self._peers = peers
+        self.followed = followed
+        self._peers = None if followed is None else Peers(followed)
         self._serving = contextlib.AsyncExitStack()
-        self._channel = connect(target, peers)
+        self._channel = connect(target, self._peers)
         self.stub: Any = agent_pb2_grpc.AgentServiceStub(self._channel)
 
     async def start(self) -> None:
@@ -131,8 +132,11 @@ def _parts(folder: Path, way: str) -> Parts:
         # The same socket by another name is not known to be in this process.
         return Parts(socket, f"unix:{folder}/./part.sock", None)
     [port] = free_ports(1)
-    peers = Peers(FollowedPair(peer_files(folder), time.time))
-    return Parts(f"127.0.0.1:{port}", f"localhost:{port}", peers)
+    return Parts(
+        f"127.0.0.1:{port}",
+        f"localhost:{port}",
+        FollowedPair(peer_files(folder), time.time),
+    )
 
 
 @pytest.fixture(params=["in one process", "over a socket", "over a port with TLS"])
@@ -265,6 +269,26 @@ async def test_a_server_that_comes_back_is_found(parts: Parts) -> None:
             reply = await parts.stub.Activate(pb.ActivateRequest(model="b"), timeout=1.0)
             break
     assert reply.reason == "b"
+
+
+async def test_a_stream_lasts_while_certificates_are_renewed(tmp_path: Path) -> None:
+    parts = _parts(tmp_path, "over a port with TLS")
+    await parts.start()
+    try:
+        async with asyncio.timeout(SECONDS):
+            stream = parts.stub.Follow()
+            for number in range(5):
+                hello = pb.GatewayHello(gateway=f"g{number}")
+                await stream.write(pb.GatewayToAgent(hello=hello))
+                assert (await stream.read()).hot.models == [f"g{number}"]
+                # Of another authority each time, which the stream has not heard of.
+                peer_files(tmp_path)
+                assert parts.followed is not None
+                assert parts.followed.look()
+                reply = await parts.stub.Activate(pb.ActivateRequest(model="a"), timeout=SECONDS)
+                assert reply.reason == "a"
+    finally:
+        await parts.close()
 
 
 async def test_who_reads_slowly_is_not_drowned(tmp_path: Path) -> None:

@@ -29,6 +29,9 @@ _log = logging.getLogger(__name__)
 # What one side may be ahead of the other in a stream, in messages. Then it waits, as gRPC's flow control has it.
 _AHEAD: Final = 64
 
+# After so long a connection without calls is ended: where certificates are renewed, some are left over.
+_RENEWED: Final = (("grpc.max_connection_idle_ms", 600_000),)
+
 # Messages are of the generated modules, which say which: here they are anything.
 Message: TypeAlias = Any
 _Handler: TypeAlias = Callable[[Message, "_Context"], Coroutine[object, object, Message]]
@@ -84,7 +87,8 @@ async def serving(
     ListenFailed and NotPrivate before it begins.
     """
     check_private(listen, peers)
-    server, offer = grpc.aio.server(options=SERVER_OPTIONS), Services()
+    options = SERVER_OPTIONS if peers is None else (*SERVER_OPTIONS, *_RENEWED)
+    server, offer = grpc.aio.server(options=options), Services()
     register(server)
     register(offer)
     try:
@@ -135,9 +139,9 @@ class _Channel:
         self._target = target
         self._peers = None if is_unix(target) else peers
         self._remote: grpc.aio.Channel | None = None
-        self._former: grpc.aio.Channel | None = None
+        # Their calls go on. Once there are none, the other side ends the connection, and little is left of them.
+        self._former: list[grpc.aio.Channel] = []
         self._shown: Pair | None = None
-        self._closing: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> _Channel:
         return self
@@ -146,9 +150,7 @@ class _Channel:
         await self.close()
 
     async def close(self) -> None:
-        if self._closing is not None:
-            await self._closing
-        for each in (self._former, self._remote):
+        for each in (*self._former, self._remote):
             if each is not None:
                 await each.close()
 
@@ -181,17 +183,13 @@ class _Channel:
 
     def _grpc(self) -> grpc.aio.Channel:
         if self._peers is not None and self._shown is not self._peers.current:
-            self._renew(self._peers)
+            if self._remote is not None:
+                self._former.append(self._remote)
+            self._shown = self._peers.current
+            self._remote = self._peers.channel(self._target, CHANNEL_OPTIONS)
         if self._remote is None:
             self._remote = self._plain()
         return self._remote
-
-    def _renew(self, peers: Peers) -> None:
-        if self._former is not None:
-            # Its calls are two certificates old: they end, and begin anew.
-            self._closing = asyncio.create_task(self._former.close(), name="close former channel")
-        self._former, self._shown = self._remote, peers.current
-        self._remote = peers.channel(self._target, CHANNEL_OPTIONS)
 
     def _plain(self) -> grpc.aio.Channel:
         try:
