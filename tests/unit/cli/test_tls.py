@@ -60,3 +60,12 @@ def test_what_is_wrong_is_told(overbook: Overbook, tmp_path: Path) -> None:
     nowhere = overbook("tls", "init", "--dir", str(tmp_path / "file" / "x"))
     assert nowhere.exit_code == 1
     assert "Not a directory; give another folder with --dir" in nowhere.output
+
+
+def test_a_machine_that_no_certificate_can_name(
+    overbook: Overbook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "größe 1")
+    made = overbook("tls", "init", "--dir", str(tmp_path))
+    assert made.exit_code == 0, made.output
+    assert "for localhost, 127.0.0.1, ::1; valid for" in made.output

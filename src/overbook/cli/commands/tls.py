@@ -90,8 +90,9 @@ def init(folder: Path | None, names: tuple[str, ...], renew: bool) -> None:
     from overbook.tls.pair import TlsUnusable
 
     where = (folder or _in_state_folder()).absolute()
-    machine = socket.gethostname()
-    hosts = tuple(dict.fromkeys((*_HERE, machine, *names)))
+    # A machine may be called what no certificate can be for.
+    machine = filter(_NAME.fullmatch, [socket.gethostname()])
+    hosts = tuple(dict.fromkeys((*_HERE, *machine, *names)))
     try:
         filled = fill(where, hosts, time.time(), renew=renew)
     except TlsUnusable as error:
