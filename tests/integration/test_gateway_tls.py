@@ -21,7 +21,8 @@ import pytest
 from overbook.gateway.snapshot.edge import EdgeLimits
 from overbook.tls.authority import Made, issue, make_authority
 from overbook.tls.following import FollowedPair
-from tests.integration.fake_inference_server import BIG
+from overbook.wire import oip_pb2
+from tests.integration.fake_inference_server import BIG, SERVICE
 from tests.integration.gateway_fakes import Secured, World, eventually, running_world
 from tests.unit.tls.certificates import HOSTS, put, server_files
 
@@ -115,6 +116,22 @@ async def test_rest_and_grpc_on_one_port(tmp_path: Path, http2: bool) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await found.world.grpc_infer("nobody")
         assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_stream_lasts_while_certificates_change(tmp_path: Path) -> None:
+    async with door(tmp_path) as found:
+        stream: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = (
+            found.world.channel.stream_stream(f"/{SERVICE}/ModelStreamInfer")
+        )
+        call = stream(timeout=60)
+        message = oip_pb2.ModelInferRequest(model_name=MODEL).SerializeToString()
+        for _ in range(3):
+            await call.write(message)
+            assert await call.read() is not grpc.aio.EOF
+            await found.renew()
+        await call.done_writing()
+        assert await call.read() is grpc.aio.EOF
+        assert await call.code() is grpc.StatusCode.OK
 
 
 async def test_what_a_handshake_agrees_on(tmp_path: Path) -> None:
