@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -13,9 +14,13 @@ import grpc
 import grpc.aio
 import pytest
 
+from overbook.tls.following import FollowedPair
 from overbook.wire import agent_pb2 as pb
 from overbook.wire import agent_pb2_grpc
 from overbook.wire.in_process import ListenFailed, connect, serving
+from overbook.wire.peers import Peers
+from tests.e2e.process import free_ports
+from tests.unit.tls.certificates import peer_files
 
 SECONDS = 10.0
 
@@ -94,20 +99,22 @@ def _registering(service: Scripted) -> Callable[[Any], None]:
 
 
 class Parts:
-    """One that serves and one that calls, in this process or as if in two."""
+    """One that serves and one that calls, in this process or as if in two. ``followed``: they show certificates."""
 
-    def __init__(self, folder: Path, *, near: bool) -> None:
+    def __init__(self, listen: str, target: str, followed: FollowedPair | None) -> None:
         self.service = Scripted()
-        self._listen = f"unix:{folder}/part.sock"
-        # The same socket by another name is not known to be in this process.
-        self._target = self._listen if near else f"unix:{folder}/./part.sock"
+        self._listen = listen
+        self.followed = followed
+        self._peers = None if followed is None else Peers(followed)
         self._serving = contextlib.AsyncExitStack()
-        self._channel = connect(self._target)
+        self._channel = connect(target, self._peers)
         self.stub: Any = agent_pb2_grpc.AgentServiceStub(self._channel)
 
     async def start(self) -> None:
         register = _registering(self.service)
-        await self._serving.enter_async_context(serving(self._listen, register, grace=0.0))
+        await self._serving.enter_async_context(
+            serving(self._listen, register, grace=0.0, peers=self._peers)
+        )
 
     async def stop(self) -> None:
         await self._serving.aclose()
@@ -117,9 +124,24 @@ class Parts:
         await self.stop()
 
 
-@pytest.fixture(params=["in one process", "over a socket"])
+def _parts(folder: Path, way: str) -> Parts:
+    socket = f"unix:{folder}/part.sock"
+    if way == "in one process":
+        return Parts(socket, socket, None)
+    if way == "over a socket":
+        # The same socket by another name is not known to be in this process.
+        return Parts(socket, f"unix:{folder}/./part.sock", None)
+    [port] = free_ports(1)
+    return Parts(
+        f"127.0.0.1:{port}",
+        f"localhost:{port}",
+        FollowedPair(peer_files(folder), time.time),
+    )
+
+
+@pytest.fixture(params=["in one process", "over a socket", "over a port with TLS"])
 async def parts(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Parts]:
-    made = Parts(tmp_path, near=request.param == "in one process")
+    made = _parts(tmp_path, request.param)
     await made.start()
     try:
         async with asyncio.timeout(SECONDS):
@@ -249,8 +271,28 @@ async def test_a_server_that_comes_back_is_found(parts: Parts) -> None:
     assert reply.reason == "b"
 
 
+async def test_a_stream_lasts_while_certificates_are_renewed(tmp_path: Path) -> None:
+    parts = _parts(tmp_path, "over a port with TLS")
+    await parts.start()
+    try:
+        async with asyncio.timeout(SECONDS):
+            stream = parts.stub.Follow()
+            for number in range(5):
+                hello = pb.GatewayHello(gateway=f"g{number}")
+                await stream.write(pb.GatewayToAgent(hello=hello))
+                assert (await stream.read()).hot.models == [f"g{number}"]
+                # Of another authority each time, which the stream has not heard of.
+                peer_files(tmp_path)
+                assert parts.followed is not None
+                assert parts.followed.look()
+                reply = await parts.stub.Activate(pb.ActivateRequest(model="a"), timeout=SECONDS)
+                assert reply.reason == "a"
+    finally:
+        await parts.close()
+
+
 async def test_who_reads_slowly_is_not_drowned(tmp_path: Path) -> None:
-    parts, written = Parts(tmp_path, near=True), 0
+    parts, written = _parts(tmp_path, "in one process"), 0
 
     async def flood(context: Any) -> None:
         nonlocal written
@@ -274,5 +316,5 @@ async def test_who_reads_slowly_is_not_drowned(tmp_path: Path) -> None:
 async def test_an_address_that_cannot_be_listened_on(tmp_path: Path) -> None:
     register = _registering(Scripted())
     with pytest.raises(ListenFailed):
-        async with serving(f"unix:{tmp_path}/no/such/folder.sock", register, grace=0.0):
+        async with serving(f"unix:{tmp_path}/no/such/folder.sock", register, grace=0.0, peers=None):
             raise AssertionError

@@ -1,23 +1,33 @@
 """Asks one model with the unmodified kserve client, REST and gRPC; prints the answers as JSON.
 
 Runs in an environment of its own (see docs/adr/0002), so it imports nothing of Overbook.
-Usage: kserve_client.py PORT MODEL INPUTS-JSON
+Usage: kserve_client.py PORT MODEL INPUTS-JSON [CA-FILE]
 """
 
 import asyncio
 import json
+import ssl
 import sys
 
 import numpy as np
 from kserve import InferenceGRPCClient, InferenceRESTClient, InferInput, InferRequest, RESTConfig
 
 
-async def main(port: str, model: str, inputs: str) -> None:
+def clients(port: str, ca: str) -> tuple[str, InferenceRESTClient, InferenceGRPCClient]:
+    """Its URL, and a client of each protocol."""
+    if not ca:
+        rest = InferenceRESTClient(RESTConfig(protocol="v2", retries=0))
+        return f"http://127.0.0.1:{port}", rest, InferenceGRPCClient(f"127.0.0.1:{port}", retries=0)
+    verify = ssl.create_default_context(cafile=ca)
+    rest = InferenceRESTClient(RESTConfig(protocol="v2", retries=0, verify=verify))
+    grpc = InferenceGRPCClient(f"127.0.0.1:{port}", retries=0, use_ssl=True, root_certificates=ca)
+    return f"https://127.0.0.1:{port}", rest, grpc
+
+
+async def main(port: str, model: str, inputs: str, ca: str = "") -> None:
     data = np.array(json.loads(inputs), dtype=np.float64)
-    url = f"http://127.0.0.1:{port}"
     found = {}
-    rest = InferenceRESTClient(RESTConfig(protocol="v2", retries=0))
-    grpc = InferenceGRPCClient(f"127.0.0.1:{port}", retries=0)
+    url, rest, grpc = clients(port, ca)
     found["live"] = [await rest.is_server_live(url), await grpc.is_server_live()]
     found["ready"] = [await rest.is_server_ready(url), await grpc.is_server_ready()]
     found["model_ready"] = [

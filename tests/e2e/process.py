@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -53,9 +54,20 @@ class Result:
 
 
 class Overbook:
-    """Use as a context manager. ``api`` and ``data`` are HTTP clients of ports 9001 and 9000."""
+    """Use as a context manager. ``api`` and ``data`` are HTTP clients of ports 9001 and 9000.
 
-    def __init__(self, folder: Path, *arguments: str, program: Sequence[str] = ("up",)) -> None:
+    ``ca``: the authority of its certificate, where the arguments have it speak TLS. ``shown``: certificate and key of
+    its clients.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        program: Sequence[str] = ("up",),
+        ca: Path | None = None,
+        shown: tuple[Path, Path] | None = None,
+    ) -> None:
         self.folder = folder
         self.port, self.api_port = free_ports(2)
         self.arguments = arguments
@@ -63,17 +75,24 @@ class Overbook:
         self.process: subprocess.Popen[str] | None = None
         # What its commands show, once it asks.
         self.token = ""
-        self.api = httpx.Client(base_url=f"http://127.0.0.1:{self.api_port}", timeout=90)
-        self.data = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=90)
+        scheme = "http" if ca is None else "https"
+        self.api_url = f"{scheme}://127.0.0.1:{self.api_port}"
+        self.url = f"{scheme}://127.0.0.1:{self.port}"
+        self.shown = shown
+        verify = True if ca is None else _trusting(ca, shown)
+        self.api = httpx.Client(base_url=self.api_url, timeout=90, verify=verify)
+        self.data = httpx.Client(base_url=self.url, timeout=90, verify=verify)
 
     @property
     def environment(self) -> dict[str, str]:
         return os.environ | {
-            "OVERBOOK_API_URL": f"http://127.0.0.1:{self.api_port}",
-            "OVERBOOK_URL": f"http://127.0.0.1:{self.port}",
+            "OVERBOOK_API_URL": self.api_url,
+            "OVERBOOK_URL": self.url,
             "OVERBOOK_STATE_DIR": str(self.folder / "state"),
             "COLUMNS": "100",
             "OVERBOOK_TOKEN": self.token,
+            "OVERBOOK_CLIENT_CERT": str(self.shown[0]) if self.shown else "",
+            "OVERBOOK_CLIENT_KEY": str(self.shown[1]) if self.shown else "",
         }
 
     def start(self) -> Self:
@@ -180,6 +199,13 @@ class Overbook:
         return sum(
             int(replica[field]) for each in self.models() for replica in each["status"]["replicas"]
         )
+
+
+def _trusting(ca: Path, shown: tuple[Path, Path] | None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(ca))
+    if shown is not None:
+        context.load_cert_chain(*shown)
+    return context
 
 
 @contextlib.contextmanager

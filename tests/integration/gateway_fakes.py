@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import ssl
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -25,6 +26,7 @@ from overbook.gateway.oip.ports import ServerAddress
 from overbook.gateway.part import GatewayConfig, GatewayPart, running_gateway
 from overbook.gateway.snapshot.edge import EdgeLimits
 from overbook.gateway.snapshot.names import Protocol
+from overbook.tls.following import FollowedPair
 from overbook.wire import agent_pb2, agent_pb2_grpc, oip_pb2, scheduler_pb2, scheduler_pb2_grpc
 from overbook.wire.common_pb2 import ReplicaRef
 from tests.integration.fake_inference_server import BIG, SERVICE, FakeServer
@@ -335,6 +337,26 @@ async def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> Non
             await asyncio.sleep(0.005)
 
 
+@dataclass(frozen=True, slots=True)
+class Secured:
+    """TLS of a gateway, and of its clients: ``ca``, which they trust, and ``shown``, certificate and key; in PEM."""
+
+    followed: FollowedPair
+    ca: bytes
+    shown: tuple[bytes, bytes] | None = None
+    http2: bool = False
+
+    def context(self) -> ssl.SSLContext:
+        """Of a client."""
+        context = ssl.create_default_context(cadata=self.ca.decode())
+        if self.shown is not None:
+            with tempfile.NamedTemporaryFile() as file:
+                file.write(b"".join(self.shown))
+                file.flush()
+                context.load_cert_chain(file.name)
+        return context
+
+
 @dataclass(slots=True)
 class World:
     """A running gateway, what surrounds it, and clients of it."""
@@ -443,6 +465,7 @@ async def running_world(
     *,
     counts: bool = False,
     edge: EdgeLimits | None = None,
+    tls: Secured | None = None,
 ) -> AsyncIterator[World]:
     """One replica "fake/0" and a gateway; further replicas' agents are the caller's. ``counts``: see `FakeServer`."""
     # Unix sockets' paths must be short, pytest's folders are long.
@@ -461,19 +484,36 @@ async def running_world(
             port=port,
             limits=limits or ActivatorLimits(),
             edge=edge or EdgeLimits(),
+            tls=None if tls is None else tls.followed,
         )
         async with (
             server.serving(),
             agent.serving(target),
             scheduler.serving(config.scheduler_target),
             running_gateway(config) as gateway,
-            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as rest,
-            grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=BIG) as channel,
+            _rest(port, tls) as rest,
+            _channel(port, tls) as channel,
         ):
             async with asyncio.timeout(10):
                 await agent.followed.wait()
                 await gateway.catalogue.wait_known()
             yield World(gateway, server, agent, scheduler, port, rest, channel, folder)
+
+
+def _rest(port: int, tls: Secured | None) -> httpx.AsyncClient:
+    if tls is None:
+        return httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60)
+    return httpx.AsyncClient(
+        base_url=f"https://127.0.0.1:{port}", timeout=60, verify=tls.context(), http2=tls.http2
+    )
+
+
+def _channel(port: int, tls: Secured | None) -> grpc.aio.Channel:
+    if tls is None:
+        return grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=BIG)
+    certificate, key = tls.shown or (None, None)
+    credentials = grpc.ssl_channel_credentials(tls.ca, key, certificate)
+    return grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options=BIG)
 
 
 def agent_target(folder: Path, number: int) -> str:

@@ -23,6 +23,7 @@ from overbook.wire import scheduler_pb2 as pb
 from overbook.wire import scheduler_pb2_grpc
 from overbook.wire.channel import SYNC_CHUNK
 from overbook.wire.in_process import connect
+from overbook.wire.peers import Peers, reason
 
 log = logging.getLogger(__name__)
 
@@ -61,19 +62,26 @@ class Stream(Protocol):
 
 
 class SchedulerLink:
-    """Connects to ``target`` again and again until cancelled."""
+    """Connects to ``target`` again and again until cancelled. ``peers``: how parts know each other at a port."""
 
     def __init__(
-        self, *, target: str, hello: pb.AgentHello, notices: Notices, handlers: LinkHandlers
+        self,
+        *,
+        target: str,
+        peers: Peers | None,
+        hello: pb.AgentHello,
+        notices: Notices,
+        handlers: LinkHandlers,
     ) -> None:
         self._target = target
+        self._peers = peers
         self._hello = hello
         self._notices = notices
         self._handlers = handlers
 
     async def run(self) -> None:
         told = False
-        async with connect(self._target) as channel:
+        async with connect(self._target, self._peers) as channel:
             stub = scheduler_pb2_grpc.SchedulerServiceStub(channel)
             while True:
                 session = Session(stub.AgentSession(), self._hello, self._notices, self._handlers)
@@ -120,7 +128,7 @@ class Session:
             try:
                 message = await self._stream.read()
             except grpc.aio.AioRpcError as error:
-                self._why = f"{error.code().name}: {error.details()}"
+                self._why = f"{error.code().name}: {reason(error)}"
                 return
             if not isinstance(message, pb.SchedulerToAgent):
                 return
@@ -185,8 +193,11 @@ class Session:
                 await self._tell_status()
                 if await _within(self._notices.wake, _USAGE_PACE):
                     await _within(self._result_ready, FLUSH)
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            return  # the stream broke; the listener knows why
+        except grpc.aio.AioRpcError as error:
+            # The listener hears of it as well, if it comes to that.
+            self._why = f"{error.code().name}: {reason(error)}"
+        except asyncio.InvalidStateError:
+            return  # the stream ended in good order; the listener knows
 
     async def _tell_results(self) -> None:
         self._result_ready.clear()

@@ -63,6 +63,7 @@ from overbook.wire import agent_pb2_grpc
 from overbook.wire import common_pb2 as common
 from overbook.wire import scheduler_pb2 as pb
 from overbook.wire.in_process import serving
+from overbook.wire.peers import Peers
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +85,7 @@ class AgentConfig:
     ``environment``: what the runtime is started from; ``attachment``: the server that is used instead.
     ``silence_limit``: seconds for which a server that was started here may give no answer while it owes some.
     ``log_size``: bytes of each file of its log. ``deny_pickle``: artifacts with pickles in them are refused.
+    ``peers``: how it and other parts know each other at ports.
     """
 
     state_dir: Path
@@ -101,6 +103,7 @@ class AgentConfig:
     silence_limit: float = SILENCE_LIMIT
     log_size: int = MOST_BYTES
     deny_pickle: bool = False
+    peers: Peers | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +212,7 @@ class AgentPart:
         try:
             with PAGE.showing(self._model_metrics):
                 async with (
-                    serving(config.listen, register, grace=_STOP_GRACE),
+                    serving(config.listen, register, grace=_STOP_GRACE, peers=config.peers),
                     asyncio.TaskGroup() as tasks,
                 ):
                     tasks.create_task(agent.run(), name="agent")
@@ -292,6 +295,7 @@ class AgentPart:
     ) -> SchedulerLink:
         return SchedulerLink(
             target=self._config.scheduler,
+            peers=self._config.peers,
             hello=self._hello(),
             notices=self._notices,
             handlers=LinkHandlers(

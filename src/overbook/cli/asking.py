@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -68,6 +69,8 @@ def read_requests(path: str) -> list[Asked]:
 def inference_client(url: str, use_grpc: bool) -> InferenceClient:
     """The data plane over REST or gRPC."""
     if use_grpc:
+        # What went wrong is told by us, in a line of its own.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         from overbook.client.inference_grpc import GrpcInference
 
         return GrpcInference(url)

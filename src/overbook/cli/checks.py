@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from overbook.cli.words import size
 from overbook.client.control import ControlClient
-from overbook.client.errors import BadUrl, ClientError, NotRunning
+from overbook.client.errors import BadUrl, ClientError, NotRunning, TlsFailed
 
 _MIB: Final = 2**20
 _MIN_PYTHON: Final = (3, 11)
@@ -177,6 +177,8 @@ def check_running(api_url: str, url: str) -> Iterable[Check]:
         yield _free("data plane", url, "--port")
     except BadUrl as error:
         yield Check("control API", Level.FAIL, str(error), "correct it")
+    except TlsFailed as error:
+        yield Check("control API", Level.FAIL, str(error), "see overbook tls --help")
     except ClientError as error:
         yield Check(
             "control API", Level.FAIL, str(error), "another program has the port: choose --api-port"

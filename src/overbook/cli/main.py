@@ -13,6 +13,7 @@ import click
 
 from overbook import __version__
 from overbook.cli.failures import reported
+from overbook.cli.options import ca_option
 from overbook.client.addresses import DEFAULT_API_URL, DEFAULT_URL
 
 # Name, module below `commands`, attribute; in the order of the help.
@@ -33,6 +34,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "unpin": ("act", "unpin"),
     "secret": ("secret", "secret"),
     "token": ("token", "token"),
+    "tls": ("tls", "tls"),
     "events": ("events", "events"),
     "logs": ("logs", "logs"),
     "runtime": ("runtime", "runtime"),
@@ -94,6 +96,7 @@ class _Commands(click.Group):
     metavar="URL",
     help="Data plane of a running Overbook.",
 )
+@ca_option
 def main(api_url: str, url: str) -> None:
     """Serve more models than fit in memory.
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from overbook.client.addresses import DEFAULT_API_URL, DEFAULT_URL
-from overbook.machine.options import FETCHES, LOOPBACK, ArtifactOptions
+from overbook.client.trust import Pinned, trusting
+from overbook.machine.here import Here, found
+from overbook.machine.options import FETCHES, LOOPBACK, ArtifactOptions, default_state_dir
 from overbook.manifests.durations import parse_seconds, parse_wait
 from overbook.manifests.quantities import parse_bytes
 
@@ -80,23 +85,45 @@ def parse_kind(text: str) -> Kind:
 
 
 def api_url_option(function: _Function) -> _Function:
-    """`--api-url` on the command itself; without it, that of `overbook` or the environment."""
-    return click.option(
+    """`--api-url` on the command itself; without it, that of `overbook` or the environment. And `--ca`."""
+    option = click.option(
         "--api-url",
         metavar="URL",
-        callback=_inherited("api_url", DEFAULT_API_URL),
+        callback=partial(_inherited, "api_url"),
         help=f"Control API.  [env: OVERBOOK_API_URL; default: {DEFAULT_API_URL}]",
-    )(function)
+    )
+    return option(ca_option(function))
 
 
 def url_option(function: _Function) -> _Function:
-    """`--url` on the command itself; without it, that of `overbook` or the environment."""
-    return click.option(
+    """`--url` on the command itself; without it, that of `overbook` or the environment. And `--ca`."""
+    option = click.option(
         "--url",
         metavar="URL",
-        callback=_inherited("url", DEFAULT_URL),
+        callback=partial(_inherited, "url"),
         help=f"Data plane.  [env: OVERBOOK_URL; default: {DEFAULT_URL}]",
+    )
+    return option(ca_option(function))
+
+
+def ca_option(function: _Function) -> _Function:
+    """`--ca`: for all clients that the command makes. Once, whoever asks for it."""
+    if any(each.name == "ca" for each in getattr(function, "__click_params__", ())):
+        return function
+    return click.option(
+        "--ca",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        expose_value=False,
+        callback=_trusted,
+        help="Trust servers whose certificate an authority in this PEM file made.  [env: OVERBOOK_CA; default: those "
+        "of this system]",
     )(function)
+
+
+def _trusted(ctx: click.Context, _: click.Parameter, given: Path | None) -> None:
+    if given is not None:
+        ctx.with_resource(trusting(ca=given))
 
 
 def header_option(function: _Function) -> _Function:
@@ -246,7 +273,7 @@ def metrics_options(function: _Function) -> _Function:
         "--metrics-port",
         type=PORT,
         metavar="PORT",
-        help="Serve Prometheus metrics on this port, at /metrics.  [default: not served]",
+        help="Serve Prometheus metrics on this port, at /metrics, over TLS with --tls-cert.  [default: not served]",
     )
     host = click.option(
         "--metrics-host", default=LOOPBACK, show_default=True, help="Address of the metrics."
@@ -255,12 +282,28 @@ def metrics_options(function: _Function) -> _Function:
 
 
 def _inherited(
-    name: str, default: str
-) -> Callable[[click.Context, click.Parameter, str | None], str]:
-    def value(ctx: click.Context, _: click.Parameter, given: str | None) -> str:
-        return given or ctx.find_root().params.get(name) or default
+    name: Literal["api_url", "url"], ctx: click.Context, _: click.Parameter, given: str | None
+) -> str:
+    """Given here, to `overbook`, or in the environment; else where this user's Overbook answers over TLS. Wherever that
+    is named, its certificate is known.
+    """
+    root = ctx.find_root()
+    inherited: str | None = root.params.get(name)
+    told = root.get_parameter_source(name) is not ParameterSource.DEFAULT
+    url = given or (inherited if told else None)
+    if (here := _here()) is not None:
+        theirs = here.api if name == "api_url" else here.data
+        if url is None or url.rstrip("/") == theirs:
+            ctx.with_resource(trusting(pinned=Pinned(here.certificate, here.name)))
+            return theirs
+    return url or (DEFAULT_API_URL if name == "api_url" else DEFAULT_URL)
 
-    return value
+
+def _here() -> Here | None:
+    try:
+        return found(default_state_dir(os.environ, Path.home()))
+    except RuntimeError:
+        return None  # there is no home folder
 
 
 insecure_option = click.option(

@@ -6,6 +6,7 @@ the caller's business.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -70,11 +71,16 @@ class ControlClient:
     """A running Overbook's control API. Every method may raise the errors of `errors`."""
 
     def __init__(
-        self, url: str = DEFAULT_API_URL, *, timeout: float = 30.0, token: str = ""
+        self,
+        url: str = DEFAULT_API_URL,
+        *,
+        timeout: float = 30.0,
+        token: str = "",
+        context: ssl.SSLContext | None = None,
     ) -> None:
-        """`token`: to be shown; without one, that of the environment."""
+        """`token`: to be shown; without one, that of the environment. `context`: for https, likewise."""
         headers = bearer(token) if token else credentials()
-        self._endpoint = Endpoint(url, setting=API_URL_SETTING, headers=headers)
+        self._endpoint = Endpoint(url, setting=API_URL_SETTING, headers=headers, context=context)
         self._timeout = timeout
 
     def __enter__(self) -> ControlClient:

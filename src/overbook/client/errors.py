@@ -33,12 +33,20 @@ class TimedOut(ClientError):
     """No answer within the time allowed: the call may or may not have had its effect."""
 
 
+class TlsFailed(ClientError):
+    """Nothing was said, as both sides do not agree on TLS or certificates: set what the text names."""
+
+
 class BadUrl(ValueError):
     """The address itself cannot be used: wrong usage, nothing was called."""
 
 
 class BadToken(BadUrl):
     """The token to show cannot be one: wrong usage, nothing was called."""
+
+
+class BadTrust(BadUrl):
+    """What is to be trusted, or shown, over TLS cannot be used: wrong usage, nothing was called."""
 
 
 class BadTensor(ValueError):

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
-from overbook.client.errors import BadUrl, ClientError, NotRunning, TimedOut
+from overbook.client import tls_faults
+from overbook.client.errors import BadUrl, ClientError, NotRunning, TimedOut, TlsFailed
+from overbook.client.trust import trust
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 JsonObject: TypeAlias = dict[str, Json]
 
-_SCHEMES: Final = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
+_PORTS: Final = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +52,18 @@ class Reply:
 class Endpoint:
     """One base URL. Not for several threads at once; `close` when done, or use it in a `with`."""
 
-    def __init__(self, url: str, *, setting: str, headers: Mapping[str, str] | None = None) -> None:
-        """`setting` is how a user names another URL, for the message when nobody answers. `headers`: of all calls."""
+    def __init__(
+        self,
+        url: str,
+        *,
+        setting: str,
+        headers: Mapping[str, str] | None = None,
+        context: ssl.SSLContext | None = None,
+    ) -> None:
+        """`setting` is how a user names another URL, for the message when nobody answers. `headers`: of all calls.
+
+        `context`: for https; None for what `trust` says. Raises BadUrl, BadTrust.
+        """
         self._headers = dict(headers or {})
         if "://" not in url:
             url = f"http://{url}"
@@ -59,12 +72,19 @@ class Endpoint:
             port = parts.port
         except ValueError as error:
             raise BadUrl(f"{url!r} is not a URL ({error}); expected http://HOST:PORT") from None
-        if parts.scheme not in _SCHEMES or not parts.hostname:
+        if parts.scheme not in _PORTS or not parts.hostname:
             raise BadUrl(f"{url!r} is not an HTTP URL; expected http://HOST:PORT")
         self.url = url.rstrip("/")
         self._setting = setting
         self._prefix = parts.path.rstrip("/")
-        self._connection = _SCHEMES[parts.scheme](parts.hostname, port)
+        self._host, self._port = parts.hostname, port or _PORTS[parts.scheme]
+        self._context = None
+        self._connection = http.client.HTTPConnection(self._host, self._port)
+        if parts.scheme == "https":
+            self._context = context or trust().context()
+            self._connection = http.client.HTTPSConnection(
+                self._host, self._port, context=self._context
+            )
         self._used = False
 
     def __enter__(self) -> Endpoint:
@@ -112,6 +132,8 @@ class Endpoint:
             raise self._gone() from None
 
     def _gone(self) -> ClientError:
+        if why := self._tls_trouble():
+            return TlsFailed(why)
         return ClientError(f"{self.url} closed the connection without an answer; look at its log")
 
     def _exchange(
@@ -130,11 +152,30 @@ class Endpoint:
         except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
             self.close()
             raise
+        except ssl.SSLError as error:
+            self.close()
+            raise TlsFailed(self._refused(error)) from None
         except http.client.HTTPException as error:
             self.close()
+            if why := self._tls_trouble():
+                raise TlsFailed(why) from None
             raise ClientError(f"{self.url} does not speak HTTP ({type(error).__name__})") from None
         except OSError as error:
             self.close()
             raise NotRunning(self.url, self._setting) from error
         self._used = True
         return reply
+
+    def _refused(self, error: ssl.SSLError) -> str:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return tls_faults.told(error, self.url, self._host)
+        # What broke while a request was sent may hide the server's word.
+        return self._tls_trouble() or tls_faults.told(error, self.url, self._host)
+
+    def _tls_trouble(self) -> str:
+        """What a second look finds when a connection ended without a word; "" for nothing."""
+        if self._context is not None:
+            return tls_faults.look(self._host, self._port, self._context, self.url)
+        if tls_faults.asks_for_tls(self._host, self._port):
+            return f"{self.url} speaks TLS only; ask by https:// ({self._setting})"
+        return ""

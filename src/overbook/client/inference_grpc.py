@@ -11,11 +11,21 @@ from urllib.parse import urlsplit
 
 import grpc
 
+from overbook.client import tls_faults
 from overbook.client.addresses import DEFAULT_URL, URL_SETTING
 from overbook.client.credentials import credentials, unknown
-from overbook.client.errors import BadUrl, ClientError, NotFound, NotRunning, Refused, TimedOut
+from overbook.client.errors import (
+    BadUrl,
+    ClientError,
+    NotFound,
+    NotRunning,
+    Refused,
+    TimedOut,
+    TlsFailed,
+)
 from overbook.client.http import JsonObject
 from overbook.client.tensors import request_from_json, response_to_json
+from overbook.client.trust import Trust, trust
 from overbook.wire import oip_pb2 as oip
 from overbook.wire.limits import MAX_MESSAGE
 
@@ -28,14 +38,17 @@ _OPTIONS: Final = (
 
 
 class GrpcInference:
-    """The data plane over gRPC, without TLS, as `up` serves it."""
+    """The data plane over gRPC: with TLS where the URL begins with https."""
 
     def __init__(self, url: str = DEFAULT_URL) -> None:
-        target = urlsplit(url if "://" in url else f"http://{url}").netloc
-        if not target:
+        """Raises BadUrl, BadTrust."""
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        if not parts.netloc or not parts.hostname:
             raise BadUrl(f"{url!r} is not a URL; expected http://HOST:PORT")
         self._url = url
-        self._channel = grpc.insecure_channel(target, options=_OPTIONS)
+        self._host, self._port = parts.hostname, parts.port
+        self._trust = trust() if parts.scheme == "https" else None
+        self._channel = _channel(parts.netloc, self._trust)
         self._infer = self._channel.unary_unary(
             "/inference.GRPCInferenceService/ModelInfer",
             request_serializer=oip.ModelInferRequest.SerializeToString,
@@ -92,9 +105,31 @@ class GrpcInference:
             return Refused(unknown())
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return TimedOut(f"no answer from {self._url} within {timeout:g} s; ask for longer")
+        if code is grpc.StatusCode.UNAVAILABLE and (why := self._tls_trouble()):
+            return TlsFailed(why)
         if code is grpc.StatusCode.UNAVAILABLE and "failed to connect" in details:
             return NotRunning(self._url, URL_SETTING)
         return Refused(f"{code.name}: {details}")
+
+    def _tls_trouble(self) -> str:
+        """The library does not tell: a second look does."""
+        port = self._port or (80 if self._trust is None else 443)
+        if self._trust is not None:
+            return tls_faults.look(self._host, port, self._trust.context(), self._url)
+        if tls_faults.asks_for_tls(self._host, port):
+            return f"{self._url} speaks TLS only; ask by https:// ({URL_SETTING})"
+        return ""
+
+
+def _channel(target: str, trusted: Trust | None) -> grpc.Channel:
+    if trusted is None:
+        return grpc.insecure_channel(target, options=_OPTIONS)
+    certificate, key = trusted.shown()
+    credentials = grpc.ssl_channel_credentials(trusted.roots(), key, certificate)
+    options: tuple[tuple[str, int | str], ...] = _OPTIONS
+    if trusted.pinned is not None:
+        options = (*options, ("grpc.ssl_target_name_override", trusted.pinned.name))
+    return grpc.secure_channel(target, credentials, options=options)
 
 
 def _metadata(headers: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:

@@ -27,6 +27,7 @@ from overbook.gateway.router import Router, ServerAddresses
 from overbook.gateway.usage import Usage
 from overbook.wire import agent_pb2, agent_pb2_grpc
 from overbook.wire.in_process import connect
+from overbook.wire.peers import Peers
 
 _log = logging.getLogger(__name__)
 
@@ -77,15 +78,20 @@ class AgentCall:
 
 
 class AgentLink:
-    """One replica's agent. `run` keeps the stream alive until cancelled. ``gateway``: what this process is called."""
+    """One replica's agent. `run` keeps the stream alive until cancelled. ``gateway``: what this process is called.
 
-    def __init__(self, entry: ReplicaEntry, gateway: str, ports: FollowPorts) -> None:
+    ``peers``: how parts know each other at a port.
+    """
+
+    def __init__(
+        self, entry: ReplicaEntry, gateway: str, ports: FollowPorts, peers: Peers | None
+    ) -> None:
         self._replica = entry.name
         self._gateway = gateway
         self._router = ports.router
         self._drains = ports.drains
         self._told_again = ports.told_again
-        self._channel = connect(entry.agent_target)
+        self._channel = connect(entry.agent_target, peers)
         self._stub = agent_pb2_grpc.AgentServiceStub(self._channel)
         self._outgoing: _Outgoing | None = None
         self._draining: dict[str, asyncio.Task[None]] = {}
@@ -333,8 +339,11 @@ async def _drain_queue(
 class Agents:
     """The agents of all replicas in the catalogue. `run` follows them until cancelled."""
 
-    def __init__(self, catalogue: Catalogue, gateway: str, ports: FollowPorts) -> None:
+    def __init__(
+        self, catalogue: Catalogue, gateway: str, ports: FollowPorts, peers: Peers | None
+    ) -> None:
         self._catalogue = catalogue
+        self._peers = peers
         self._gateway = gateway
         self._ports = ports
         self._links: dict[str, tuple[ReplicaEntry, AgentLink, asyncio.Task[None]]] = {}
@@ -433,6 +442,6 @@ class Agents:
                 self._ports.router.forget_replica(name)
         for name, entry in wanted.items():
             if name not in self._links:
-                link = AgentLink(entry, self._gateway, self._ports)
+                link = AgentLink(entry, self._gateway, self._ports, self._peers)
                 task = group.create_task(link.run(), name=f"agent of {name}")
                 self._links[name] = (entry, link, task)

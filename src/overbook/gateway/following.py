@@ -23,6 +23,7 @@ from overbook.gateway.token_uses import TokenUses
 from overbook.gateway.xds import Feed
 from overbook.wire import scheduler_pb2, scheduler_pb2_grpc
 from overbook.wire.in_process import connect
+from overbook.wire.peers import Peers, reason
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +41,9 @@ class _Watch(Protocol):
 
 
 class Following:
-    """``target``: the scheduler's; ``gateway``: what people know this gateway by."""
+    """``target``: the scheduler's; ``gateway``: what people know this gateway by; ``peers``: how parts know each other
+    at ports.
+    """
 
     def __init__(
         self,
@@ -52,6 +55,7 @@ class Following:
         *,
         target: str,
         gateway: str,
+        peers: Peers | None,
     ) -> None:
         self._catalogue = catalogue
         self._access = access
@@ -59,6 +63,7 @@ class Following:
         self._router = router
         self._feed = feed
         self._target = target
+        self._peers = peers
         self._gateway = gateway
         # The newest revision of the catalogue that is to be confirmed, and of the feed that Envoy must have for it.
         self._taken = 0
@@ -68,7 +73,8 @@ class Following:
 
     async def run(self) -> None:
         """Until cancelled, reconnecting when the scheduler was away."""
-        async with connect(self._target) as channel:
+        told = False
+        async with connect(self._target, self._peers) as channel:
             stub = scheduler_pb2_grpc.SchedulerServiceStub(channel)
             while True:
                 call = stub.WatchCatalogue()
@@ -86,8 +92,11 @@ class Following:
                         for each in telling:
                             each.cancel()
                 except* (grpc.aio.AioRpcError, asyncio.InvalidStateError) as errors:
-                    why = _said(errors)
-                    _log.info("scheduler %s: %s; keeping the last catalogue", self._target, why)
+                    # Once: it may be away for long, or not have begun yet.
+                    level = logging.WARNING if self._taken or not told else logging.INFO
+                    told = True
+                    words = "scheduler %s: %s; keeping the last catalogue"
+                    _log.log(level, words, self._target, _said(errors))
                 finally:
                     call.cancel()
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -148,4 +157,4 @@ def _said(errors: BaseExceptionGroup[Exception]) -> str:
     error: BaseException = errors
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return error.details() or "" if isinstance(error, grpc.aio.AioRpcError) else str(error)
+    return reason(error) if isinstance(error, grpc.aio.AioRpcError) else str(error)

@@ -29,6 +29,7 @@ from overbook.gateway.agents import Agents, FollowPorts
 from overbook.gateway.allowed import Allowed
 from overbook.gateway.by_hand import ByHand
 from overbook.gateway.catalogue import Catalogue
+from overbook.gateway.certificates import Certificates
 from overbook.gateway.drain import DrainWatch
 from overbook.gateway.envoy import EnvoyProcess, EnvoySettings, check_port_free, find_program
 from overbook.gateway.following import Following
@@ -51,7 +52,9 @@ from overbook.gateway.token_uses import TokenUses
 from overbook.gateway.usage import Usage, UsageMeter
 from overbook.gateway.xds import Feed
 from overbook.manifests.durations import LONGEST_WAIT
+from overbook.tls.following import FollowedPair
 from overbook.wire.channel import SERVER_OPTIONS
+from overbook.wire.peers import Peers
 
 _STOP_SECONDS = 1.0
 # Of the time within which Envoy wants a request to be whole: then the answer to a stream begins.
@@ -63,7 +66,8 @@ class GatewayConfig:
     """``run_dir``: for Unix sockets, a short path. ``scheduler_target``: a gRPC target.
 
     ``activation_timeout``: seconds for which a request waits for its model, where neither the model nor the client says
-    otherwise. ``asks_always``: for a token, also before there is one.
+    otherwise. ``asks_always``: for a token, also before there is one. ``tls``: what clients are shown, None for a port
+    without TLS; who made it keeps it followed. ``peers``: how it and other parts know each other at ports.
     """
 
     state_dir: Path
@@ -77,6 +81,8 @@ class GatewayConfig:
     limits: ActivatorLimits = field(default_factory=ActivatorLimits)
     edge: EdgeLimits = field(default_factory=EdgeLimits)
     asks_always: bool = False
+    tls: FollowedPair | None = None
+    peers: Peers | None = None
 
 
 def _check(config: GatewayConfig) -> None:
@@ -116,6 +122,7 @@ class GatewayPart:
         self.serving = asyncio.Event()
         self.catalogue = Catalogue()
         self.feed = Feed()
+        self._certificates = Certificates(config.tls, self.feed)
         self._oip: OipServer | None = None
         self.admin = Admin(self._sockets.admin)
         fallback, scripts = Fallback(read_unanswered()), read_scripts()
@@ -126,14 +133,14 @@ class GatewayPart:
         always = config.asks_always
         self._access = Access(read_asking(), time.time, self._ask, self._uses, always=always)
         known = (self.catalogue, self.router, self.feed, self._access, self._uses)
-        name = f"{socket.gethostname()}:{config.port}"
-        self._following = Following(*known, target=config.scheduler_target, gateway=name)
+        name, target = f"{socket.gethostname()}:{config.port}", config.scheduler_target
+        self._following = Following(*known, target=target, gateway=name, peers=config.peers)
         self._drains = DrainWatch(self.admin, now)
         # A gateway that starts again counts from zero, and so it is another one.
         process = f"{config.name}.{secrets.token_hex(4)}"
         self._allowed = Allowed(self.catalogue, self.router)
         ports = FollowPorts(router=self.router, drains=self._drains, told_again=self._allowed.tell)
-        self.agents = Agents(self.catalogue, process, ports)
+        self.agents = Agents(self.catalogue, process, ports, config.peers)
         self.catalogue.on_replicas = self._replicas_changed
         within = config.activation_timeout
         self._activator = Activator(
@@ -168,8 +175,7 @@ class GatewayPart:
 
     def _settings(self, config: GatewayConfig, scripts: Scripts, folder: Path) -> EnvoySettings:
         document = bootstrap.document(
-            host=config.host,
-            port=config.port,
+            door=self._certificates.door(config.host, config.port),
             sockets=self._sockets,
             scripts=scripts,
             limits=config.edge.within(_descriptors()),
@@ -245,6 +251,7 @@ class GatewayPart:
                     path.unlink(missing_ok=True)
                 group.create_task(self.envoy.run(), name="gateway envoy")
                 await self.envoy.wait_live()
+                self._certificates.check()
                 group.create_task(self.meter.run(), name="gateway meter")
                 group.create_task(self._request_log.run(), name="gateway request log")
                 group.create_task(

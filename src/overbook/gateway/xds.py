@@ -1,4 +1,5 @@
-"""The xDS server: tells Envoy which clusters and routes exist, incrementally (delta ADS), and when it has heard.
+"""The xDS server: tells Envoy which clusters, routes and secrets exist, incrementally (delta ADS), and when it
+has heard.
 
 Holds serialisable resources by type and name, and a revision number; decides nothing about them. One push is
 outstanding at a time; what changes meanwhile goes together in the next, clusters before routes that may lead to
@@ -18,13 +19,14 @@ import asyncio
 import contextlib
 import logging
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 import grpc
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.route.v3 import route_pb2
+from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 
 from overbook.gateway.errors import EnvoyUnavailable, SnapshotRejected
@@ -33,15 +35,17 @@ from overbook.metrics import XDS_PUSH_SECONDS
 _log = logging.getLogger(__name__)
 
 CLUSTER_TYPE: Final = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+SECRET_TYPE: Final = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 ROUTE_TYPE: Final = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 # Of one message: a full sync of thousands of clusters is sent in pieces.
 _PIECE: Final = 1000
 # A change that can wait is held back so long.
 _COMPANY_SECONDS: Final = 0.02
 
-_TYPES: Final = (CLUSTER_TYPE, ROUTE_TYPE)
+_TYPES: Final = (SECRET_TYPE, CLUSTER_TYPE, ROUTE_TYPE)
 
 _Key: TypeAlias = tuple[str, str]
+_Resource: TypeAlias = cluster_pb2.Cluster | route_pb2.RouteConfiguration | secret_pb2.Secret
 _Request: TypeAlias = discovery_pb2.DeltaDiscoveryRequest
 
 
@@ -93,17 +97,12 @@ class Feed:
     def __contains__(self, cluster: str) -> bool:
         return (CLUSTER_TYPE, cluster) in self._wanted
 
-    def put(
-        self,
-        message: cluster_pb2.Cluster | route_pb2.RouteConfiguration,
-        *,
-        can_wait: bool = False,
-    ) -> int:
-        """Add or replace a cluster or a route configuration. Returns the revision to wait for.
+    def put(self, message: _Resource, *, can_wait: bool = False) -> int:
+        """Add or replace a cluster, a route configuration or a secret. Returns the revision to wait for.
 
         ``can_wait``: for other changes, but not when somebody waits for it.
         """
-        type_ = CLUSTER_TYPE if isinstance(message, cluster_pb2.Cluster) else ROUTE_TYPE
+        type_ = f"type.googleapis.com/{message.DESCRIPTOR.full_name}"
         self._revision += 1
         resource = discovery_pb2.Resource(name=message.name, version=str(self._revision))
         resource.resource.type_url = type_
@@ -215,9 +214,19 @@ class Feed:
                     ours = [name for each, name in self._wanted if each == type_]
                     self._dirty[type_] = OrderedDict.fromkeys([*ours, *known.difference(ours)])
                     self._push_now()
+                    continue
+                if type_ in envoy.fresh:
+                    self._asked(type_, request.resource_names_subscribe)
         finally:
             envoy.gone = True
             envoy.replies.put_nowait(None)
+            self._push_now()
+
+    def _asked(self, type_: str, names: Iterable[str]) -> None:
+        """What Envoy asks for after its first request; it would not have taken that before."""
+        new = [name for name in names if (type_, name) in self._wanted]
+        if new:
+            self._dirty[type_].update(dict.fromkeys(new))
             self._push_now()
 
     def _push_now(self) -> None:

@@ -120,7 +120,7 @@ class AgentSupervisor:
                 self._state_dir, self._settings.artifacts, self._settings.secrets
             ) as self._artifacts,
             asyncio.TaskGroup() as tasks,
-            connect(self._scheduler) as channel,
+            connect(self._scheduler, None) as channel,
         ):
             stub = scheduler_pb2_grpc.SchedulerServiceStub(channel)
             tasks.create_task(

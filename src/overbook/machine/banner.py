@@ -16,17 +16,19 @@ from overbook.machine.options import (
 )
 from overbook.manifests.quantities import format_bytes
 from overbook.runtimes.install import RuntimeInfo
+from overbook.tls.files import TlsFiles
 
 _LABEL: Final = 13
 
 
 def up_lines(options: UpOptions, log: Path, runtimes: Iterable[RuntimeInfo]) -> list[str]:
-    api = _url(options.host, options.api_port)
+    api = _url(options.host, options.api_port, options.tls)
     return _lines(
         "scheduler, gateway and agents in one process",
-        ("data plane", _data_plane(options.host, options.port)),
+        ("data plane", _data_plane(options.host, options.port, options.tls)),
         ("control API", f"{api}  (described at {api}/docs)"),
         ("metrics", f"{api}/metrics"),
+        *_certificate(options.tls),
         ("runtimes", _installed(runtimes)),
         ("state", str(options.state_dir)),
         ("log", f"{log}  (of inference servers: overbook logs SERVER)"),
@@ -34,11 +36,12 @@ def up_lines(options: UpOptions, log: Path, runtimes: Iterable[RuntimeInfo]) -> 
 
 
 def scheduler_lines(options: ServeSchedulerOptions, log: Path) -> list[str]:
-    api = _url(options.host, options.api_port)
+    api = _url(options.host, options.api_port, options.tls)
     return _lines(
         "scheduler",
         ("control API", f"{api}  (described at {api}/docs)"),
         ("metrics", f"{api}/metrics"),
+        *_certificate(options.tls),
         ("gRPC", f"{options.listen}  (for agents and gateways)"),
         ("state", str(options.state_dir)),
         ("log", str(log)),
@@ -55,7 +58,7 @@ def agent_lines(options: ServeAgentOptions, log: Path) -> list[str]:
         ("server", f"{runs}; {format_bytes(options.memory)} for models"),
         ("gRPC", f"{options.listen}  (for gateways)"),
         ("scheduler", options.scheduler),
-        ("metrics", _metrics(options.metrics)),
+        ("metrics", _metrics(options.metrics, options.tls)),
         ("state", str(options.state_dir)),
         ("log", f"{log}  (of the server: overbook logs {options.server}/{options.replica})"),
     )
@@ -64,9 +67,10 @@ def agent_lines(options: ServeAgentOptions, log: Path) -> list[str]:
 def gateway_lines(options: ServeGatewayOptions, log: Path) -> list[str]:
     return _lines(
         "gateway",
-        ("data plane", _data_plane(options.host, options.port)),
+        ("data plane", _data_plane(options.host, options.port, options.tls)),
+        *_certificate(options.tls),
         ("scheduler", options.scheduler),
-        ("metrics", _metrics(options.metrics)),
+        ("metrics", _metrics(options.metrics, options.tls)),
         ("state", str(options.state_dir)),
         ("log", str(log)),
     )
@@ -84,18 +88,25 @@ def _lines(what: str, *facts: tuple[str, str]) -> list[str]:
     ]
 
 
-def _data_plane(host: str, port: int) -> str:
-    return f"{_url(host, port)}  (REST; gRPC at {dialled(host)}:{port})"
+def _data_plane(host: str, port: int, tls: TlsFiles | None) -> str:
+    return f"{_url(host, port, tls)}  (REST; gRPC at {dialled(host)}:{port})"
 
 
-def _url(host: str, port: int) -> str:
-    return f"http://{dialled(host)}:{port}"
+def _url(host: str, port: int, tls: TlsFiles | None = None) -> str:
+    return f"{'http' if tls is None else 'https'}://{dialled(host)}:{port}"
 
 
-def _metrics(options: MetricsOptions) -> str:
+def _certificate(tls: TlsFiles | None) -> list[tuple[str, str]]:
+    if tls is None:
+        return []
+    asked = "" if tls.client_ca is None else f"  (clients show one of {tls.client_ca})"
+    return [("certificate", f"{tls.certificate}{asked}")]
+
+
+def _metrics(options: MetricsOptions, tls: TlsFiles | None) -> str:
     if options.port is None:
         return "not served; --metrics-port serves them"
-    return f"{_url(options.host, options.port)}/metrics"
+    return f"{_url(options.host, options.port, tls)}/metrics"
 
 
 def _installed(runtimes: Iterable[RuntimeInfo]) -> str:

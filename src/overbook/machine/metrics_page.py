@@ -15,6 +15,8 @@ from aiohttp import web
 
 from overbook.machine.options import MetricsOptions
 from overbook.metrics.page import CONTENT_TYPE, PAGE
+from overbook.tls.contexts import ServerContext
+from overbook.tls.following import FollowedPair
 
 
 class MetricsPageFailed(Exception):
@@ -22,8 +24,11 @@ class MetricsPageFailed(Exception):
 
 
 @contextlib.asynccontextmanager
-async def shown(where: MetricsOptions) -> AsyncIterator[None]:
-    """The page is there while the block runs, where there is a port for it. Raises MetricsPageFailed."""
+async def shown(where: MetricsOptions, tls: FollowedPair | None) -> AsyncIterator[None]:
+    """The page is there while the block runs, where there is a port for it. Raises MetricsPageFailed.
+
+    ``tls``: what its clients are shown, and have to show; None for plain HTTP.
+    """
     if where.port is None:
         yield
         return
@@ -31,9 +36,14 @@ async def shown(where: MetricsOptions) -> AsyncIterator[None]:
     app.router.add_get("/metrics", _page)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
+    context = None
+    if tls is not None:
+        serving = ServerContext(tls.current)
+        tls.on_change(serving.use)
+        context = serving.context
     try:
         try:
-            await web.TCPSite(runner, where.host, where.port).start()
+            await web.TCPSite(runner, where.host, where.port, ssl_context=context).start()
         except OSError as error:
             raise _failure(where, error) from error
         yield

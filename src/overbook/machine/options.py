@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from overbook.tls.files import TlsFiles
+
 if TYPE_CHECKING:
     from overbook.client.http import JsonObject
 
@@ -91,7 +93,7 @@ class UpOptions:
 
     `documents` are checked manifests with absolute paths: what was wrong with them was said already.
     `insecure`: nobody is asked for a token before there is one, wherever it listens.
-    `secrets`: a folder of them.
+    `secrets`: a folder of them. `tls`: of the data plane and the control API; None: both speak plain HTTP.
     """
 
     state_dir: Path
@@ -109,11 +111,15 @@ class UpOptions:
     artifacts: ArtifactOptions = ArtifactOptions()
     limits: LimitOptions = LimitOptions()
     api: ApiOptions = ApiOptions()
+    tls: TlsFiles | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ServeSchedulerOptions:
-    """One scheduler. `listen` is the gRPC target agents and gateways connect to; `grace` is in seconds."""
+    """One scheduler. `listen` is the gRPC target agents and gateways connect to; `grace` is in seconds.
+
+    `tls`: of the control API. `peers`: by which parts know each other at ports.
+    """
 
     state_dir: Path
     host: str
@@ -122,6 +128,8 @@ class ServeSchedulerOptions:
     grace: float = GRACE
     insecure: bool = False
     api: ApiOptions = ApiOptions()
+    tls: TlsFiles | None = None
+    peers: TlsFiles | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +164,8 @@ class ServeAgentOptions:
 
     `environment`: packages of its own, None for those of the runtime. `grace`: seconds for which a stop waits for
     requests that run. `silence_limit`: seconds for which that server may give no answer while it owes some.
-    `server_log_size`: bytes of each file of its log. `secrets`: a folder of them.
+    `server_log_size`: bytes of each file of its log. `secrets`: a folder of them. `tls`: of the page of metrics.
+    `peers`: by which parts know each other at ports.
     """
 
     state_dir: Path
@@ -175,13 +184,16 @@ class ServeAgentOptions:
     server_log_size: int = SERVER_LOG_SIZE
     artifacts: ArtifactOptions = ArtifactOptions()
     metrics: MetricsOptions = MetricsOptions()
+    tls: TlsFiles | None = None
+    peers: TlsFiles | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ServeGatewayOptions:
     """One gateway: Envoy on host and port, its controller, and the scheduler they follow.
 
-    `activation_timeout`: seconds that a request waits for its model, where the model does not say.
+    `activation_timeout`: seconds that a request waits for its model, where the model does not say. `tls`: of the data
+    plane and the page of metrics. `peers`: by which parts know each other at ports.
     """
 
     state_dir: Path
@@ -193,3 +205,5 @@ class ServeGatewayOptions:
     insecure: bool = False
     metrics: MetricsOptions = MetricsOptions()
     limits: LimitOptions = LimitOptions()
+    tls: TlsFiles | None = None
+    peers: TlsFiles | None = None

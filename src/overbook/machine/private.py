@@ -19,8 +19,9 @@ _OTHERS: Final = 0o077
 # What the parts keep in the state folder, by name.
 _WRITTEN: Final = frozenset({"agents", "gateway", "parts", "run", "scheduler"})
 # Large, and the same for everybody or closed file by file: nobody gets past the folder itself.
-_AT_THE_DOOR: Final = frozenset({"cache", "downloads", "environments", "runtimes"})
+_AT_THE_DOOR: Final = frozenset({"cache", "downloads", "environments", "runtimes", "tls"})
 _LOCK: Final = "lock"
+_ADDRESS: Final = "address.json"
 
 
 def from_now_on() -> None:
@@ -51,7 +52,7 @@ def mend(state_dir: Path) -> None:
 
 
 def _is_ours(name: str) -> bool:
-    return name in _WRITTEN | _AT_THE_DOOR | {_LOCK} or ".log" in name
+    return name in _WRITTEN | _AT_THE_DOOR | {_LOCK, _ADDRESS} or ".log" in name
 
 
 def _below(folder: Path) -> Iterator[Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from overbook.client.control import ControlClient
@@ -26,12 +26,12 @@ class Readiness:
         """None when ready."""
         return self.waiting_for or None
 
-    async def wait(self, api_url: str, token: str, models: Sequence[str]) -> None:
-        """Until every Server and the given models are ready. Once ready stays ready. ``token``: to ask with."""
+    async def wait(self, client: Callable[[], ControlClient], models: Sequence[str]) -> None:
+        """Until every Server and the given models are ready. Once ready stays ready. ``client``: of the control API."""
         missing = list(models)
         pause = _PAUSE
         while True:
-            servers, missing = await asyncio.to_thread(_look, api_url, token, missing)
+            servers, missing = await asyncio.to_thread(_look, client, missing)
             if not servers and not missing:
                 self.waiting_for = ""
                 return
@@ -43,10 +43,10 @@ class Readiness:
             pause = min(_LONGEST_PAUSE, pause * (1.0 if len(missing) <= _FEW else 1.5))
 
 
-def _look(api_url: str, token: str, models: list[str]) -> tuple[list[str], list[str]]:
+def _look(connect: Callable[[], ControlClient], models: list[str]) -> tuple[list[str], list[str]]:
     """Names of the servers and of the given models that are not ready."""
     try:
-        with ControlClient(api_url, token=token) as client:
+        with connect() as client:
             servers = [_name(each) for each in client.list("server") if not _is(each, "Ready")]
             if len(models) > _FEW:
                 ready = {_name(each) for each in client.list("model") if _settled(each)}

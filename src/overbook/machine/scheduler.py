@@ -16,6 +16,8 @@ from overbook.scheduler.manifests_in import Defaults
 from overbook.scheduler.part import SchedulerConfig
 from overbook.scheduler.records import ArtifactAddress
 from overbook.scheduler.web.limits import within
+from overbook.tls.following import FollowedPair
+from overbook.wire.peers import Peers
 
 
 def scheduler_config(
@@ -28,10 +30,13 @@ def scheduler_config(
     defaults: Defaults,
     alone: bool,
     asks_always: bool,
+    tls: FollowedPair | None,
+    peers: Peers | None,
 ) -> SchedulerConfig:
     """Its files are in `scheduler` in the state folder. ``defaults``: for Servers that do not say.
 
-    ``asks_always``: for tokens, see `access`.
+    ``asks_always``: for tokens, see `access`. ``tls``: of the control API.
+    ``peers``: how parts know each other at ports.
     ``alone``: agents may be on other machines, so what is on the disk of this one says nothing of models.
     """
     return SchedulerConfig(
@@ -46,6 +51,8 @@ def scheduler_config(
         cors_origins=api.cors_origins,
         limits=within(descriptors.allowed()),
         asks_always=asks_always,
+        tls=tls,
+        peers=peers,
     )
 
 

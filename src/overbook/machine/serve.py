@@ -20,6 +20,7 @@ from overbook.machine import core_dumps, descriptors, garbage, logs, metrics_pag
 from overbook.machine.access import asks_always
 from overbook.machine.artifacts import opened
 from overbook.machine.banner import agent_lines, gateway_lines, scheduler_lines
+from overbook.machine.certificates import followed, peered
 from overbook.machine.folders import ENVIRONMENTS, StateUnusable, owned, run_dir
 from overbook.machine.limits import activator_limits, edge_limits
 from overbook.machine.metrics_page import MetricsPageFailed
@@ -40,6 +41,9 @@ from overbook.runtimes.install import RuntimeInstallError, UnknownRuntime
 from overbook.runtimes.own import Wish
 from overbook.scheduler.errors import SchedulerError
 from overbook.scheduler.part import SchedulerPart, default_settings
+from overbook.tls.following import FollowedPair
+from overbook.tls.pair import TlsUnusable
+from overbook.wire.in_process import NotPrivate
 
 _EXPECTED = (
     StateUnusable,
@@ -48,12 +52,14 @@ _EXPECTED = (
     MetricsPageFailed,
     UnknownRuntime,
     RuntimeInstallError,
+    TlsUnusable,
+    NotPrivate,
     OSError,
 )
 
 
 def run_scheduler(options: ServeSchedulerOptions) -> int:
-    async def part(closing: AsyncExitStack) -> Part:
+    async def part(closing: AsyncExitStack, tls: FollowedPair | None) -> Part:
         config = scheduler_config(
             options.state_dir,
             listen=options.listen,
@@ -63,12 +69,14 @@ def run_scheduler(options: ServeSchedulerOptions) -> int:
             defaults=default_settings(),
             alone=True,
             asks_always=asks_always(options.host, insecure=options.insecure),
+            tls=tls,
+            peers=await closing.enter_async_context(peered(options.peers, listen=options.listen)),
         )
         return SchedulerPart(config)
 
     # Its metrics are on the control API's port.
     lines = partial(scheduler_lines, options)
-    return _run("scheduler", options.state_dir, part, options.grace, MetricsOptions(), lines)
+    return _run("scheduler", part, options, MetricsOptions(), lines)
 
 
 def run_agent(options: ServeAgentOptions) -> int:
@@ -80,7 +88,9 @@ def _run_agent(options: ServeAgentOptions, stack: ExitStack) -> int:
     # Before the first child begins, which would have the variables.
     secrets = SecretPlaces(options.artifacts.secrets, taken(os.environ))
 
-    async def part(closing: AsyncExitStack) -> Part:
+    async def part(closing: AsyncExitStack, tls: FollowedPair | None) -> Part:
+        targets = {"listen": options.listen, "scheduler": options.scheduler}
+        peers = await closing.enter_async_context(peered(options.peers, **targets))
         attachment, made = None, None
         if options.attach is None:
             keeper = RuntimeKeeper(options.state_dir / ENVIRONMENTS, StderrProgress())
@@ -108,6 +118,7 @@ def _run_agent(options: ServeAgentOptions, stack: ExitStack) -> int:
             silence_limit=options.silence_limit,
             log_size=options.server_log_size,
             deny_pickle=options.artifacts.deny_pickle,
+            peers=peers,
         )
         folder = options.state_dir / "agents" / view_name(options.server, options.replica)
         artifacts = await closing.enter_async_context(opened(folder, options.artifacts, secrets))
@@ -115,7 +126,7 @@ def _run_agent(options: ServeAgentOptions, stack: ExitStack) -> int:
 
     name = f"agent-{options.server}-{options.replica}"
     lines = partial(agent_lines, options)
-    return _run(name, options.state_dir, part, options.grace, options.metrics, lines)
+    return _run(name, part, options, options.metrics, lines)
 
 
 def _wish(given: EnvironmentOptions | None) -> Wish | None:
@@ -123,7 +134,7 @@ def _wish(given: EnvironmentOptions | None) -> Wish | None:
 
 
 def run_gateway(options: ServeGatewayOptions) -> int:
-    async def part(closing: AsyncExitStack) -> Part:
+    async def part(closing: AsyncExitStack, tls: FollowedPair | None) -> Part:
         config = GatewayConfig(
             state_dir=options.state_dir,
             run_dir=run_dir(options.state_dir),
@@ -134,36 +145,43 @@ def run_gateway(options: ServeGatewayOptions) -> int:
             limits=activator_limits(options.limits),
             edge=edge_limits(options.limits),
             asks_always=asks_always(options.host, insecure=options.insecure),
+            tls=tls,
+            peers=await closing.enter_async_context(
+                peered(options.peers, scheduler=options.scheduler)
+            ),
         )
         return GatewayPart(config)
 
     lines = partial(gateway_lines, options)
-    return _run("gateway", options.state_dir, part, options.grace, options.metrics, lines)
+    return _run("gateway", part, options, options.metrics, lines)
 
 
 def _run(
     name: str,
-    state_dir: Path,
-    make: Callable[[AsyncExitStack], Awaitable[Part]],
-    grace: float,
+    make: Callable[[AsyncExitStack, FollowedPair | None], Awaitable[Part]],
+    options: ServeSchedulerOptions | ServeAgentOptions | ServeGatewayOptions,
     metrics: MetricsOptions,
     lines: Callable[[Path], list[str]],
 ) -> int:
     """The exit code; a failure is one line on stderr. Each part owns a folder of its own in the state folder.
 
-    ``make``: may have something closed when the part has ended. ``lines``: what is said once it serves, given the path
-    of the log.
+    ``make``: is given what its clients are shown, and may have something closed when the part has ended. ``metrics``:
+    of a page beside it. ``lines``: what is said once it serves, given the path of the log.
     """
 
     async def run(log: Path) -> None:
-        async with metrics_page.shown(metrics), AsyncExitStack() as closing:
-            await _until_signal(name, lambda: make(closing), grace, lines(log))
+        async with (
+            followed(options.tls) as tls,
+            metrics_page.shown(metrics, tls),
+            AsyncExitStack() as closing,
+        ):
+            await _until_signal(name, lambda: make(closing, tls), options.grace, lines(log))
 
     private.from_now_on()
     try:
-        with owned(state_dir / "parts" / name):
-            log = logs.configure(state_dir, name)
-            private.mend(state_dir)
+        with owned(options.state_dir / "parts" / name):
+            log = logs.configure(options.state_dir, name)
+            private.mend(options.state_dir)
             garbage.settle()
             descriptors.raise_limit()
             core_dumps.switch_off()

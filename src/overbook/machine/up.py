@@ -8,6 +8,7 @@ still told so; then the gateway; the scheduler last, once the calls of its API a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import sys
@@ -25,8 +26,10 @@ from overbook.machine import core_dumps, descriptors, garbage, logs, private
 from overbook.machine.access import asks_always
 from overbook.machine.agents import AgentSettings, AgentSupervisor
 from overbook.machine.banner import dialled, up_lines
+from overbook.machine.certificates import followed
 from overbook.machine.first_server import FIRST_SERVER, said
 from overbook.machine.folders import ENVIRONMENTS, StateUnusable, owned, run_dir, socket_target
+from overbook.machine.here import told
 from overbook.machine.limits import activator_limits, edge_limits
 from overbook.machine.options import UpOptions
 from overbook.machine.progress import StderrProgress
@@ -38,12 +41,17 @@ from overbook.machine.stopping import Leaver, Stop, say_stopped
 from overbook.runtimes.install import RuntimeInstallError, list_runtimes
 from overbook.scheduler.errors import SchedulerError
 from overbook.scheduler.part import SchedulerPart, default_settings
+from overbook.tls.following import FollowedPair
+from overbook.tls.pair import TlsUnusable
 
 _DEFAULT_MEMORY: Final = 2 * 1024**3
 _START_SECONDS: Final = 60.0
 _APPLY_CHUNK: Final = 500
 _STOP_SECONDS: Final = 15.0
 _READINESS: Final = "readiness"
+
+# What its words are enough for.
+_EXPECTED: Final = (StateUnusable, SchedulerError, GatewayStartFailed, TlsUnusable)
 
 T = TypeVar("T")
 
@@ -65,7 +73,7 @@ def run_up(options: UpOptions) -> int:
             descriptors.raise_limit()
             core_dumps.switch_off()
             asyncio.run(_Up(options, log_file).run())
-    except (StateUnusable, UpFailed, SchedulerError, GatewayStartFailed, OSError) as error:
+    except (*_EXPECTED, UpFailed, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     say_stopped()
@@ -86,24 +94,37 @@ class _Up:
         self._agents: AgentSupervisor | None = None
         self._made_server = False
         self._variables: dict[str, str] = {}
+        self._tls: FollowedPair | None = None
 
-    @property
-    def _api_url(self) -> str:
-        return f"http://{dialled(self._options.host)}:{self._options.api_port}"
+    def _url(self, port: int) -> str:
+        scheme = "http" if self._tls is None else "https"
+        return f"{scheme}://{dialled(self._options.host)}:{port}"
 
-    @property
-    def _own_token(self) -> str:
-        return "" if self._scheduler is None else self._scheduler.own_token
+    def _client(self) -> ControlClient:
+        """Asks our own control API."""
+        url = self._url(self._options.api_port)
+        if (scheduler := self._scheduler) is None:
+            return ControlClient(url, timeout=_START_SECONDS)
+        token, context = scheduler.own_token, scheduler.own_context()
+        return ControlClient(url, timeout=_START_SECONDS, token=token, context=context)
 
     async def run(self) -> None:
         # Before the first child begins, which would have them.
         self._variables = taken(os.environ)
         with self._stop.on_signals():
-            try:
-                await self._start()
-                await self._until_stopped(self._stop.asked.wait())
-            finally:
-                await self._stop_all()
+            async with followed(self._options.tls) as self._tls:
+                try:
+                    with self._told():
+                        await self._start()
+                        await self._until_stopped(self._stop.asked.wait())
+                finally:
+                    await self._stop_all()
+
+    def _told(self) -> contextlib.AbstractContextManager[None]:
+        """The command line on this machine finds us."""
+        options = self._options
+        api, data = self._url(options.api_port), self._url(options.port)
+        return told(options.state_dir, api, data, self._tls)
 
     def _gateway_config(self, target: str) -> GatewayConfig:
         """``target``: the scheduler's."""
@@ -118,6 +139,7 @@ class _Up:
             limits=activator_limits(options.limits),
             edge=edge_limits(options.limits),
             asks_always=self._asks_always,
+            tls=self._tls,
         )
 
     async def _start(self) -> None:
@@ -135,6 +157,8 @@ class _Up:
             defaults=defaults,
             alone=False,
             asks_always=self._asks_always,
+            tls=self._tls,
+            peers=None,
         )
         self._scheduler = scheduler = SchedulerPart(config, self._readiness.missing)
         self._begin("scheduler", scheduler.run())
@@ -205,7 +229,7 @@ class _Up:
     def _apply(self) -> list[str]:
         """Apply the manifests given, and a first Server when there is none. Names of the models given."""
         documents = list(self._options.documents)
-        with ControlClient(self._api_url, timeout=_START_SECONDS, token=self._own_token) as client:
+        with self._client() as client:
             given = any(document.get("kind") == "Server" for document in documents)
             if not given and not client.list("server"):
                 # So that the first model has a place to go.
@@ -237,7 +261,7 @@ class _Up:
         print("\n".join(up_lines(self._options, self._log_file, runtimes)), flush=True)
 
     async def _announce_ready(self, models: list[str]) -> None:
-        await self._readiness.wait(self._api_url, self._own_token, models)
+        await self._readiness.wait(self._client, models)
         print("ready; stop with Ctrl-C", flush=True)
 
     async def _stop_all(self) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -37,11 +38,15 @@ from overbook.scheduler.surveyor import Surveyor
 from overbook.scheduler.token_key import TokenKey
 from overbook.scheduler.vault import Vault
 from overbook.scheduler.web.connections import bounded
+from overbook.scheduler.web.encrypted import encrypted
 from overbook.scheduler.web.guarded import Guards, guarded
 from overbook.scheduler.web.hosts import known_hosts
 from overbook.scheduler.web.limits import Limits
+from overbook.tls.contexts import OwnClient, ServerContext
+from overbook.tls.following import FollowedPair
 from overbook.wire import scheduler_pb2_grpc
 from overbook.wire.in_process import ListenFailed, serving
+from overbook.wire.peers import Peers
 
 OVERCOMMIT_VARIABLE: Final = "SELDON_OVERCOMMIT_PERCENTAGE"
 DEFAULT_OVERCOMMIT: Final = 10
@@ -65,7 +70,9 @@ class SchedulerConfig:
     ``providers``: who could offer what models may require, for the advice in verdicts. ``look``: sees the files of the
     machine on which the scheduler and all agents run; None where agents may be elsewhere. ``asks_always``: for a token,
     also before there is one. ``allowed_hosts``: what the control API may be called besides the names that are known
-    anyway, ``cors_origins``: whose web pages may use it. ``limits``: how much it takes.
+    anyway, ``cors_origins``: whose web pages may use it. ``limits``: how much it takes. ``tls``: what its clients are
+    shown, None for plain HTTP; who made it keeps it followed. ``peers``: how it and other parts know each other at
+    ports.
     """
 
     state_dir: Path
@@ -79,6 +86,8 @@ class SchedulerConfig:
     cors_origins: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     asks_always: bool = False
+    tls: FollowedPair | None = None
+    peers: Peers | None = None
 
 
 def default_settings(
@@ -107,7 +116,8 @@ class SchedulerPart:
     """A scheduler. `run` until cancelled; ``serving`` is set once the API answers.
 
     ``missing`` answers `/readyz`: None when ready, else what is not, in one line. Once it serves, ``grpc_target`` is
-    what to connect to, and ``api_url`` where the control API is, of which ``own_token`` lets this program ask.
+    what to connect to, and ``api_url`` where the control API is, of which ``own_token`` and `own_context` let this
+    program ask.
     """
 
     def __init__(self, config: SchedulerConfig, missing: ReadyCheck = lambda: None) -> None:
@@ -117,6 +127,13 @@ class SchedulerPart:
         self.serving = asyncio.Event()
         self.grpc_target = self.api_url = ""
         self.own_token: Final = mint()
+        self._own_client = None if config.tls is None else OwnClient(time.time())
+
+    def own_context(self) -> ssl.SSLContext | None:
+        """For a connection of this program to the control API that begins now."""
+        if self._own_client is None or self._config.tls is None:
+            return None
+        return self._own_client.context(self._config.tls.current)
 
     @property
     def running(self) -> int:
@@ -151,7 +168,10 @@ class SchedulerPart:
                 raise NoToken(_NO_TOKEN)
             with _bind(config.api_host, config.api_port) as api_socket:
                 host, port = api_socket.getsockname()[:2]
-                self.api_url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+                scheme = "http" if config.tls is None else "https"
+                self.api_url = (
+                    f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+                )
                 surveyor = Surveyor(actor, config.look)
                 app = create_app(actor, surveyor, lambda: self._missing(), audit)
                 asking = partial(Authentication, actor=actor)
@@ -165,8 +185,13 @@ class SchedulerPart:
                 # The inner one ends first: sessions must end while the actor still listens.
                 async with (
                     audit.running(),
-                    _running(actor, surveyor, _ApiServer(calls, config.limits), api_socket),
-                    _serving_agents(actor, config.listen) as self.grpc_target,
+                    _running(
+                        actor,
+                        surveyor,
+                        _ApiServer(calls, config.limits, self._context()),
+                        api_socket,
+                    ),
+                    _serving_agents(actor, config.listen, config.peers) as self.grpc_target,
                 ):
                     self._calls = calls
                     self.serving.set()
@@ -176,9 +201,21 @@ class SchedulerPart:
             self.serving.clear()
             await actor.close()
 
+    def _context(self) -> ssl.SSLContext | None:
+        """What the control API listens with."""
+        followed, own = self._config.tls, self._own_client
+        if followed is None or own is None:
+            return None
+        serving = ServerContext(followed.current, own.authority)
+        followed.on_change(serving.use)
+        return serving.context
+
 
 def _guards(config: SchedulerConfig) -> Guards:
-    hosts = known_hosts(config.api_host, socket.gethostname(), config.allowed_hosts)
+    # What a certificate says is no name that a stranger could have lead here.
+    certified = () if config.tls is None else config.tls.current.names
+    more = (*config.allowed_hosts, *certified)
+    hosts = known_hosts(config.api_host, socket.gethostname(), more)
     return Guards(hosts, config.cors_origins, config.limits)
 
 
@@ -230,11 +267,12 @@ async def _running(
 class _ApiServer(uvicorn.Server):
     """Uvicorn as a task among others: signals are the composition root's business."""
 
-    def __init__(self, app: Calls, limits: Limits) -> None:
+    def __init__(self, app: Calls, limits: Limits, context: ssl.SSLContext | None) -> None:
+        http = bounded(limits)
         super().__init__(
             uvicorn.Config(
                 app,
-                http=bounded(limits),
+                http=http if context is None else encrypted(http, context, limits),
                 backlog=_ACCEPTED_AT_ONCE,
                 lifespan="off",
                 log_config=None,
@@ -262,12 +300,12 @@ class _ApiServer(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def _serving_agents(actor: Actor, listen: str) -> AsyncIterator[str]:
+async def _serving_agents(actor: Actor, listen: str, peers: Peers | None) -> AsyncIterator[str]:
     """The gRPC service runs; its target with the real port."""
     service = SchedulerService(actor)
     register = partial(scheduler_pb2_grpc.add_SchedulerServiceServicer_to_server, service)
     try:
-        async with serving(listen, register, grace=_STOP_GRACE) as target:
+        async with serving(listen, register, grace=_STOP_GRACE, peers=peers) as target:
             yield target
     except ListenFailed as error:
         raise PortInUse(

@@ -40,4 +40,6 @@ SERVER_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     ("grpc.so_reuseport", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
+    # Who connects where parts speak TLS, and does not.
+    ("grpc.server_handshake_timeout_ms", 10_000),
 )

@@ -11,18 +11,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from typing import Any, Final, NoReturn, TypeAlias, cast
 
 import grpc
 import grpc.aio
 
+from overbook.tls.authority import make_authority
+from overbook.tls.pair import Pair
 from overbook.wire.channel import CHANNEL_OPTIONS, SERVER_OPTIONS
+from overbook.wire.peers import Peers
+from overbook.wire.targets import is_near, is_unix
 
 _log = logging.getLogger(__name__)
 
 # What one side may be ahead of the other in a stream, in messages. Then it waits, as gRPC's flow control has it.
 _AHEAD: Final = 64
+
+# After so long a connection without calls is ended: where certificates are renewed, some are left over.
+_RENEWED: Final = (("grpc.max_connection_idle_ms", 600_000),)
 
 # Messages are of the generated modules, which say which: here they are anything.
 Message: TypeAlias = Any
@@ -50,24 +58,44 @@ class Services:
 _offers: Final[dict[str, Services]] = {}
 
 
+class NotPrivate(Exception):
+    """Others than this machine could connect there, and there is no certificate by which parts know each other."""
+
+
+def check_private(target: str, peers: Peers | None, *, option: str = "gRPC") -> None:
+    """Raises NotPrivate. ``option``: where the target was given."""
+    if peers is None and not is_near(target):
+        raise NotPrivate(
+            f"{option} {target}: others than this machine's users can reach it, and whoever does could pass for a part "
+            "of this Overbook, which hears keys and secrets; give this part a certificate (--peer-cert, --peer-key and "
+            "--peer-ca: `overbook tls init` makes peer.pem, peer.key and peer-ca.pem), or use loopback, or unix:PATH"
+        )
+
+
 class ListenFailed(Exception):
     """The address cannot be listened on: it is in use, or not one of this machine."""
 
 
 @contextlib.asynccontextmanager
 async def serving(
-    listen: str, register: Callable[[Any], None], *, grace: float
+    listen: str, register: Callable[[Any], None], *, grace: float, peers: Peers | None
 ) -> AsyncIterator[str]:
     """A part's services, over gRPC and nearby. Yields the target, with its real port.
 
     ``register``: the generated function, with the service. ``grace``: seconds that calls have to end at the stop.
-    Raises ListenFailed before it begins.
+    ``peers``: whom it answers at a port, and by which certificate; None: whoever is on this machine. Raises
+    ListenFailed and NotPrivate before it begins.
     """
-    server, offer = grpc.aio.server(options=SERVER_OPTIONS), Services()
+    check_private(listen, peers)
+    options = SERVER_OPTIONS if peers is None else (*SERVER_OPTIONS, *_RENEWED)
+    server, offer = grpc.aio.server(options=options), Services()
     register(server)
     register(offer)
     try:
-        port = server.add_insecure_port(listen)
+        if peers is None or is_unix(listen):
+            port = server.add_insecure_port(listen)
+        else:
+            port = server.add_secure_port(listen, peers.server_credentials())
     except RuntimeError as error:
         raise ListenFailed(listen) from error
     await server.start()
@@ -93,17 +121,27 @@ def _offered(target: str, offer: Services) -> Iterator[None]:
             stream.lose()
 
 
-def connect(target: str) -> grpc.aio.Channel:
-    """A channel for the generated stubs, which calls nearby when the target is offered in this process."""
-    return cast(grpc.aio.Channel, _Channel(target))
+def connect(target: str, peers: Peers | None) -> grpc.aio.Channel:
+    """A channel for the generated stubs, which calls nearby when the target is offered in this process.
+
+    ``peers``: how parts know each other at a port. Without them nothing is sent to where others could listen.
+    """
+    return cast(grpc.aio.Channel, _Channel(target, peers))
 
 
 class _Channel:
-    """Each call goes where the target is when it begins. gRPC's channel is opened when it is needed."""
+    """Each call goes where the target is when it begins. gRPC's channel is opened when it is needed.
 
-    def __init__(self, target: str) -> None:
+    A call that runs stays with the certificate with which it began; calls from then on take the new one.
+    """
+
+    def __init__(self, target: str, peers: Peers | None) -> None:
         self._target = target
+        self._peers = None if is_unix(target) else peers
         self._remote: grpc.aio.Channel | None = None
+        # Their calls go on. Once there are none, the other side ends the connection, and little is left of them.
+        self._former: list[grpc.aio.Channel] = []
+        self._shown: Pair | None = None
 
     async def __aenter__(self) -> _Channel:
         return self
@@ -112,8 +150,9 @@ class _Channel:
         await self.close()
 
     async def close(self) -> None:
-        if self._remote is not None:
-            await self._remote.close()
+        for each in (*self._former, self._remote):
+            if each is not None:
+                await each.close()
 
     def unary_unary(self, method: str, **codec: Any) -> Callable[..., Awaitable[Message]]:
         def call(request: Message, timeout: float | None = None) -> Awaitable[Message]:
@@ -143,9 +182,25 @@ class _Channel:
         return call
 
     def _grpc(self) -> grpc.aio.Channel:
+        if self._peers is not None and self._shown is not self._peers.current:
+            if self._remote is not None:
+                self._former.append(self._remote)
+            self._shown = self._peers.current
+            self._remote = self._peers.channel(self._target, CHANNEL_OPTIONS)
         if self._remote is None:
-            self._remote = grpc.aio.insecure_channel(self._target, options=CHANNEL_OPTIONS)
+            self._remote = self._plain()
         return self._remote
+
+    def _plain(self) -> grpc.aio.Channel:
+        try:
+            check_private(self._target, None)
+        except NotPrivate as error:
+            # Nobody there can show that it is a part: all calls fail, as with a server that is not there.
+            _log.warning("%s", error)
+            nobody = make_authority("nobody", time.time()).certificate
+            trusting = grpc.ssl_channel_credentials(nobody)
+            return grpc.aio.secure_channel(self._target, trusting, options=CHANNEL_OPTIONS)
+        return grpc.aio.insecure_channel(self._target, options=CHANNEL_OPTIONS)
 
 
 class _Aborted(grpc.aio.AbortError):

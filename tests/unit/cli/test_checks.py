@@ -23,6 +23,7 @@ from overbook.cli.checks import (
 )
 from tests.unit.cli.conftest import Overbook
 from tests.unit.client.fake_overbook import FakeOverbook
+from tests.unit.client.tls_server import certificates, serving
 
 Usage = collections.namedtuple("Usage", ["total", "used", "free"])
 
@@ -151,6 +152,14 @@ def test_another_program_at_the_address(fake: FakeOverbook) -> None:
     fake.raw["/api/v1/version"] = (200, b"<html>")
     (api,) = running(fake.url, fake.url)
     assert api.level is Level.FAIL
+
+
+def test_an_overbook_with_tls_that_is_asked_in_plain(tmp_path: Path) -> None:
+    made = certificates(tmp_path)
+    with serving(*made.signed("server", hosts=("127.0.0.1",))) as url:
+        (api,) = running(url.replace("https", "http"), url)
+    assert (api.level, api.advice) == (Level.FAIL, "see overbook tls --help")
+    assert "speaks TLS only; ask by https://" in api.found
 
 
 def test_an_address_that_is_none() -> None:

@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import pytest
+from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 
 from overbook.gateway import xds
 from overbook.gateway.snapshot import clusters
-from overbook.gateway.xds import CLUSTER_TYPE, Feed
+from overbook.gateway.xds import CLUSTER_TYPE, SECRET_TYPE, Feed
 
 _EVER: Final = 3600.0
 
@@ -27,11 +28,19 @@ class Envoy:
         while True:
             yield await self._requests.get()
 
-    async def next_push(self) -> list[str]:
+    def ask(self, type_: str, *names: str) -> None:
+        """A request that answers nothing."""
+        request = discovery_pb2.DeltaDiscoveryRequest(
+            type_url=type_, resource_names_subscribe=names
+        )
+        self._requests.put_nowait(request)
+
+    async def next_push(self, *more: str) -> list[str]:
+        """``more``: what is asked for with the answer to it."""
         async with asyncio.timeout(5):
             push = await anext(self._pushes)
         reply = discovery_pb2.DeltaDiscoveryRequest(
-            type_url=CLUSTER_TYPE, response_nonce=push.nonce
+            type_url=push.type_url, response_nonce=push.nonce, resource_names_subscribe=more
         )
         self._requests.put_nowait(reply)
         return [each.name for each in push.resources]
@@ -85,3 +94,33 @@ async def test_what_can_wait_goes_by_itself_when_nothing_else_changes(
     monkeypatch.setattr(xds, "_COMPANY_SECONDS", 0.0)
     feed.put(clusters.mark("patient"), can_wait=True)
     assert await envoy.next_push() == ["patient"]
+
+
+async def test_secrets_go_to_who_asks_for_them(
+    feed: Feed, envoy: Envoy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(xds, "_COMPANY_SECONDS", 0.0)
+    for name in ("one", "other"):
+        feed.put(secret_pb2.Secret(name=name))
+    envoy.ask(SECRET_TYPE, "one")
+    assert await envoy.next_push() == ["one", "other"]
+    # It had not asked for that one, and took no notice of it.
+    envoy.ask(SECRET_TYPE, "other", "unknown")
+    assert await envoy.next_push("one") == ["other"]
+    assert await envoy.next_push() == ["one"]
+
+
+async def test_a_new_secret_is_pushed_before_clusters(
+    feed: Feed, envoy: Envoy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(xds, "_COMPANY_SECONDS", 0.0)
+    envoy.ask(SECRET_TYPE, "one")
+    assert await envoy.next_push() == []
+    feed.put(clusters.mark("model"))
+    revision = feed.put(secret_pb2.Secret(name="one"))
+    waiting = asyncio.create_task(feed.wait_acked(revision, 5))
+    assert await envoy.next_push() == ["one"]
+    assert await envoy.next_push() == ["model"]
+    feed.put(clusters.mark("next"))
+    await envoy.next_push()
+    await waiting

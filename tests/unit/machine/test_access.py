@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from overbook.machine.access import asks_always, is_loopback
+from overbook.machine.access import asks_always
+from overbook.wire.targets import is_loopback
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 
+from overbook.client.control import ControlClient
 from overbook.client.http import Reply
 from overbook.machine import readiness
 from overbook.machine.readiness import Readiness
@@ -24,6 +26,6 @@ async def test_what_was_given_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
         with running() as fake:
             fake.add(*(model(name) for name in given), server("mlserver"))
             async with asyncio.timeout(10):
-                await made.wait(fake.url, "", given)
+                await made.wait(partial(ControlClient, fake.url), given)
         assert made.missing() is None
     assert names == names_in(readiness)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from overbook.cli.options import (
     server_log_size_option,
     silence_limit_option,
 )
+from overbook.cli.tls_options import peer_files, peer_options, tls_files, tls_options
 from overbook.machine.home import state_folder
 from overbook.machine.options import (
     API_PORT,
@@ -60,6 +62,8 @@ def serve() -> None:
     overbook serve agent --server mlserver --memory 2Gi
     overbook serve gateway
     """
+    # Else gRPC, which reads this when it is imported, writes a line for each stranger who fails to pass for a part.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
 @serve.command()
@@ -76,6 +80,8 @@ def serve() -> None:
     help="gRPC target for agents and gateways: HOST:PORT or unix:PATH.",
 )
 @insecure_option
+@tls_options
+@peer_options
 @grace_option
 @api_options
 @click.pass_context
@@ -84,11 +90,18 @@ def scheduler(ctx: click.Context, /, state_dir: Path | None, **rest: Any) -> Non
 
     \b
     overbook serve scheduler --listen 127.0.0.1:9005
+    overbook serve scheduler --listen 10.0.0.5:9005 \\
+      --peer-cert peer.pem --peer-key peer.key --peer-ca peer-ca.pem
     """
     from overbook.machine.serve import run_scheduler
 
-    api = let_in(rest)
-    options = ServeSchedulerOptions(state_dir=state_folder(state_dir), api=api, **rest)
+    options = ServeSchedulerOptions(
+        state_dir=state_folder(state_dir),
+        api=let_in(rest),
+        tls=tls_files(rest),
+        peers=peer_files(rest),
+        **rest,
+    )
     ctx.exit(run_scheduler(options))
 
 
@@ -161,6 +174,8 @@ def scheduler(ctx: click.Context, /, state_dir: Path | None, **rest: Any) -> Non
 @silence_limit_option
 @server_log_size_option
 @artifact_options
+@tls_options
+@peer_options
 @click.pass_context
 def agent(ctx: click.Context, /, **_: object) -> None:
     """An agent and its inference server.
@@ -189,6 +204,8 @@ def agent(ctx: click.Context, /, **_: object) -> None:
         silence_limit=given["silence_limit"],
         server_log_size=given["server_log_size"],
         artifacts=fetched_how(given),
+        tls=tls_files(given),
+        peers=peer_files(given),
         metrics=MetricsOptions(given["metrics_host"], given["metrics_port"]),
     )
     ctx.exit(run_agent(options))
@@ -228,6 +245,8 @@ def _attach(rest: str | None, grpc: str | None, repository: Path | None) -> Atta
 )
 @metrics_options
 @insecure_option
+@tls_options
+@peer_options
 @activation_timeout_option
 @limit_option
 @grace_option
@@ -249,6 +268,8 @@ def gateway(ctx: click.Context, /, **_: object) -> None:
         activation_timeout=given["activation_timeout"],
         grace=given["grace"],
         insecure=given["insecure"],
+        tls=tls_files(given),
+        peers=peer_files(given),
         metrics=MetricsOptions(given["metrics_host"], given["metrics_port"]),
         limits=given["limits"],
     )

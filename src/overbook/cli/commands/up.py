@@ -22,6 +22,7 @@ from overbook.cli.options import (
     silence_limit_option,
 )
 from overbook.cli.terminal import warn
+from overbook.cli.tls_options import tls_files, tls_options
 from overbook.client.http import JsonObject
 from overbook.machine.home import state_folder
 from overbook.machine.options import (
@@ -76,6 +77,7 @@ from overbook.machine.options import (
     help="Control API and metrics.",
 )
 @insecure_option
+@tls_options
 @activation_timeout_option
 @grace_option
 @silence_limit_option
@@ -93,15 +95,19 @@ def up(ctx: click.Context, /, files: tuple[str, ...], state_dir: Path | None, **
     overbook up
     overbook up -f models/ --memory 2Gi --overcommit 100
     overbook up --cache-size 200Gi --fetch-rate 50Mi
+    overbook up --tls-cert server.pem --tls-key server.key
     overbook up --state-dir /var/lib/overbook --port 8000 --api-port 8001
     """
+    tls = tls_files(rest)
     documents = _documents(files)
     from overbook.machine.up import run_up
 
     where = state_folder(state_dir)
     artifacts = fetched_how(rest)
     api = let_in(rest)
-    options = UpOptions(state_dir=where, documents=documents, artifacts=artifacts, api=api, **rest)
+    options = UpOptions(
+        state_dir=where, documents=documents, artifacts=artifacts, api=api, tls=tls, **rest
+    )
     ctx.exit(run_up(options))
 
 

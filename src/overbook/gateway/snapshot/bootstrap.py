@@ -8,7 +8,7 @@ from typing import Final
 
 from overbook.gateway.snapshot import names, refusals
 from overbook.gateway.snapshot.clusters import NO_LIMIT
-from overbook.gateway.snapshot.data_listener import data_listener
+from overbook.gateway.snapshot.data_listener import Door, data_listener
 from overbook.gateway.snapshot.edge import EdgeLimits, overload_manager, runtime
 from overbook.gateway.snapshot.listeners import (
     COLD_ADDRESS,
@@ -67,8 +67,7 @@ class Sockets:
 
 def document(
     *,
-    host: str,
-    port: int,
+    door: Door,
     sockets: Sockets,
     scripts: Scripts,
     limits: EdgeLimits,
@@ -112,7 +111,7 @@ def document(
         },
         "static_resources": {
             "listeners": [
-                data_listener(host, port, request_log, limits),
+                data_listener(door, request_log, limits),
                 inner_listener(str(sockets.inner), scripts),
                 cold_listener(scripts),
                 large_listener(scripts),

@@ -5,6 +5,8 @@ What all listeners have is `listeners`'.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from overbook.gateway.snapshot import names, replies
 from overbook.gateway.snapshot.edge import EdgeLimits
 from overbook.gateway.snapshot.listeners import (
@@ -17,6 +19,7 @@ from overbook.gateway.snapshot.listeners import (
 )
 from overbook.gateway.snapshot.route_parts import Json
 from overbook.gateway.snapshot.routes import NAMING, RATE, SIZING
+from overbook.gateway.snapshot.tls import transport_socket
 from overbook.gateway.snapshot.token_rates import filters as token_rates
 from overbook.gateway.snapshot.token_rates import per_second, rate_limit
 from overbook.wire.limits import MAX_HEADERS
@@ -26,7 +29,17 @@ _TCP, _TCP_USER_TIMEOUT = 6, 18
 _SOCKET, _KEEPALIVE = 1, 9
 
 
-def data_listener(host: str, port: int, request_log: str, limits: EdgeLimits) -> Json:
+@dataclass(frozen=True, slots=True)
+class Door:
+    """How clients come in. ``tls``: encrypted, and nobody in plain; ``asks_clients``: by a certificate of their own."""
+
+    host: str
+    port: int
+    tls: bool = False
+    asks_clients: bool = False
+
+
+def data_listener(door: Door, request_log: str, limits: EdgeLimits) -> Json:
     """Where clients connect: HTTP/1.1, HTTP/2 and gRPC on one port. Each request has an id, its client's or a new one;
     the answer bears it, and so does the line about one that failed in ``request_log``.
     """
@@ -44,8 +57,16 @@ def data_listener(host: str, port: int, request_log: str, limits: EdgeLimits) ->
     }
     routed = discovered | _identified() | {"access_log": [_failures(request_log)]}
     manager = connection_manager(names.EDGE, there, routed | _bounded(limits), edge=True)
-    address: Json = {"socket_address": {"address": host, "port_value": port}}
+    address: Json = {"socket_address": {"address": door.host, "port_value": door.port}}
     listener = bare_listener(names.EDGE, address, manager)
+    if door.tls:
+        # The manager's limits begin when it has heard something, which is after the handshake.
+        chain: dict[str, Json] = {
+            "filters": [manager],
+            "transport_socket": transport_socket(asks_clients=door.asks_clients),
+            "transport_socket_connect_timeout": f"{limits.head_seconds}s",
+        }
+        listener["filter_chains"] = [chain]
     # At a stop only this one closes: what is inside serves on until the last request is answered.
     listener |= {"traffic_direction": "INBOUND", "drain_type": "DEFAULT"}
     # Two programs on one port would share its connections in silence.

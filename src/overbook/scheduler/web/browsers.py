@@ -20,17 +20,18 @@ _READS: Final = frozenset({"GET", "HEAD"})
 _OURS: Final = frozenset({"same-origin", "none"})
 
 
-def foreign(method: str, headers: Headers, origins: Collection[str]) -> str:
+def foreign(method: str, headers: Headers, origins: Collection[str], *, secure: bool) -> str:
     """What tells that the request was sent for somebody else's page, in words; "" when nothing does.
 
-    ``origins``: whose pages are let in besides our own, such as https://console.example.
+    ``origins``: whose pages are let in besides our own, such as https://console.example. ``secure``: it came over TLS.
     """
     origin, host = headers.get("origin"), headers.get("host", "")
     if origin is not None:
         if origin.lower() in origins:
             return ""
-        # Whether the host is ours was looked at before.
-        if origin.partition("://")[2].lower() != host.lower():
+        # Whether the host is ours was looked at before. A page of it in plain may be anybody's in between.
+        scheme, _, ours = origin.lower().partition("://")
+        if ours != host.lower() or (secure and scheme != "https"):
             return f"origin: {shown(origin)}"
     site = headers.get("sec-fetch-site")
     if site is None or site in _OURS or (method in _READS and _is_link(headers)):
@@ -54,7 +55,8 @@ class BrowserCheck:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            why = foreign(scope["method"], Headers(scope=scope), self._origins)
+            secure = scope.get("scheme") == "https"
+            why = foreign(scope["method"], Headers(scope=scope), self._origins, secure=secure)
             if why:
                 told = (
                     f"{told_call(scope)}: {why}: is another web page's; expected this API's own, or an origin that the "

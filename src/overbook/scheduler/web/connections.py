@@ -17,7 +17,7 @@ from overbook.scheduler.web.headers import HEADERS
 from overbook.scheduler.web.limits import Limits
 
 # So many that are refused are told why; those beyond are cut at once.
-_TOLD: Final = 16
+TOLD: Final = 16
 # Seconds in which one that is refused may read so.
 _FAREWELL: Final = 1.0
 
@@ -53,7 +53,7 @@ class _Connection(H11Protocol):
             self._await_request()
             return
         self.connections.discard(self)
-        if len(self.leaving) >= _TOLD:
+        if len(self.leaving) >= TOLD:
             transport.abort()
             return
         self.leaving.add(self)

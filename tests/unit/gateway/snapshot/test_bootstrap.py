@@ -24,6 +24,7 @@ from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf import json_format
 
 from overbook.gateway.snapshot import bootstrap
+from overbook.gateway.snapshot.data_listener import Door
 from overbook.gateway.snapshot.edge import EdgeLimits
 from overbook.gateway.snapshot.routes import Scripts
 
@@ -57,8 +58,7 @@ KNOWN = (
 def test_the_document_is_a_bootstrap() -> None:
     sockets = bootstrap.Sockets.in_folder(Path("/run/ob"))
     document = bootstrap.document(
-        host="127.0.0.1",
-        port=9000,
+        door=Door("127.0.0.1", 9000),
         sockets=sockets,
         scripts=SCRIPTS,
         limits=EdgeLimits(),

@@ -33,6 +33,7 @@ from overbook.gateway.own_routes import BUSY, OwnRoutes
 from overbook.gateway.router import Router, ServerAddresses
 from overbook.gateway.snapshot import bootstrap
 from overbook.gateway.snapshot.clusters import Fallback
+from overbook.gateway.snapshot.data_listener import Door
 from overbook.gateway.snapshot.edge import EdgeLimits
 from overbook.gateway.snapshot.names import Protocol
 from overbook.gateway.snapshot.routes import Scripts, data_routes
@@ -151,8 +152,7 @@ def _settled(value: Any) -> Any:
 async def test_all_that_envoy_is_told_is_what_was_agreed() -> None:
     sockets = bootstrap.Sockets.in_folder(Path("/run/overbook"))
     document = bootstrap.document(
-        host="127.0.0.1",
-        port=9000,
+        door=Door("127.0.0.1", 9000),
         sockets=sockets,
         scripts=_SCRIPTS,
         limits=EdgeLimits(),

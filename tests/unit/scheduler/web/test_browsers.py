@@ -13,7 +13,7 @@ CONSOLE = "https://console.example"
 
 def told(method: str, **headers: str) -> str:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return foreign(method, Headers(HOST | named), {CONSOLE})
+    return foreign(method, Headers(HOST | named), {CONSOLE}, secure=False)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "OPTIONS"])
@@ -72,3 +72,13 @@ def test_a_link_leads_here_and_changes_nothing() -> None:
 
 def test_what_is_told_is_short() -> None:
     assert len(told("POST", origin="https://" + "x" * 5000)) < 100
+
+
+def test_over_tls_a_page_of_the_same_host_in_plain_is_anybodys() -> None:
+    plain, own = (
+        Headers(HOST | {"origin": f"{each}://127.0.0.1:9001"}) for each in ("http", "https")
+    )
+    assert foreign("POST", plain, (), secure=True) == "origin: 'http://127.0.0.1:9001'"
+    assert foreign("POST", own, (), secure=True) == ""
+    # In front of it may be somebody who speaks TLS for it.
+    assert foreign("POST", own, (), secure=False) == ""
