@@ -73,9 +73,8 @@ class WaitingRequests:
                 if why := await self._brought(assignment, left, again=again):
                     return Activation(Refusal.DEADLINE, why, RETRY_BASE, waited=timeout)
                 continue
-            if assignment.failure:
-                after = 0.0 if assignment.final else RETRY_BASE
-                return Activation(Refusal.LOAD_FAILED, assignment.failure, after)
+            if assignment.failure and not _is_tried_now(assignment):
+                return Activation(Refusal.LOAD_FAILED, assignment.failure, self._after(assignment))
             if not await assignment.news(left):
                 reason = f"its files {self._what_is_awaited(assignment)}"
                 return Activation(Refusal.DEADLINE, reason, 1.0, waited=timeout)
@@ -87,6 +86,13 @@ class WaitingRequests:
             return
         if not self._cache.is_here(assignment.content.artifact.digest):
             await self._brought(assignment, timeout, again=True)
+
+    def _after(self, assignment: Assignment) -> float:
+        """Seconds after which a client may ask again; 0 where that would help nobody."""
+        if assignment.final:
+            return 0.0
+        at = assignment.retry_at
+        return RETRY_BASE if at is None else max(RETRY_BASE, at - self._clock.now())
 
     def _can_load(self, content: AssignedContent) -> bool:
         """Whether it is in memory, or its files are on the disk."""
@@ -116,3 +122,9 @@ class WaitingRequests:
             delay=assignment.delay,
             retry_in=None if at is None else at - self._clock.now(),
         )
+
+
+def _is_tried_now(assignment: Assignment) -> bool:
+    """Whether its files are being fetched once more after a failure that may have passed: that is worth waiting for."""
+    trying = assignment.fetch is not None and assignment.retry_at is None
+    return trying and assignment.passing and not assignment.final

@@ -42,7 +42,7 @@ _LONGEST: Final = 100
 
 FAILED: Final = "failed"
 SKIPPED: Final = "skipped"
-Told: TypeAlias = Action | Literal["failed", "skipped", "valid"]
+Told: TypeAlias = Action | Literal["failed", "skipped", "valid", "unseen"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +264,8 @@ def _dry(actor: Actor, each: _Checked | Result) -> Result:
             checked_server(manifest, actor.defaults, generation=0, created=0.0)
         except Invalid as error:
             return Result(manifest.kind, manifest.name, 0, FAILED, str(error), each.warnings)
-    return Result(manifest.kind, manifest.name, 0, "valid", None, each.warnings)
+    found: Told = "unseen" if _unlooked(each) else "valid"
+    return Result(manifest.kind, manifest.name, 0, found, None, each.warnings)
 
 
 def _failed(document: Json, error: str) -> Result:

@@ -23,7 +23,9 @@ from overbook.scheduler.amounts import (
 )
 from overbook.scheduler.records import Reason
 
-Action: TypeAlias = Literal["created", "configured", "unchanged", "skipped", "failed", "valid"]
+Action: TypeAlias = Literal[
+    "created", "configured", "unchanged", "skipped", "failed", "valid", "unseen"
+]
 State: TypeAlias = Literal["cold", "loading", "resident", "draining", "unloading", "failed"]
 
 Moment: TypeAlias = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
@@ -70,7 +72,8 @@ class ApplyResult(TypedDict):
         Action,
         Field(
             description="What was done; `skipped`: others handle its kind. "
-            "Where nothing is stored: `valid` or `failed`."
+            "Where nothing is stored: `valid`, `failed`, or `unseen`: nobody could look at its files, "
+            "as the warnings say."
         ),
     ]
     error: Annotated[

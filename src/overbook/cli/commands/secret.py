@@ -29,7 +29,7 @@ def secret() -> None:
     """Set, list and delete the secrets that models name (`secretName`).
 
     A secret is one rclone remote in JSON or YAML: name (the scheme that addresses begin with), type and
-    parameters. It is sealed on the scheduler's disk, and nothing shows it again. docs/secrets.md has one for each
+    parameters. It is sealed on the scheduler's disk, and nothing shows it again. docs/storage.md has one for each
     kind of store.
 
     \b

@@ -14,6 +14,7 @@ from overbook.cli.terminal import complain, remark, warn
 
 if TYPE_CHECKING:
     from overbook.cli.sources import Loaded
+    from overbook.client.control import Applied
 
 _CHUNK: Final = 500
 # Models named in a note; the others are counted.
@@ -34,7 +35,8 @@ def validate(ctx: click.Context, files: tuple[str, ...], remote: bool, api_url: 
 
     Manifests are read, and the models' files are looked at. Without --remote nothing needs to run: files of this
     machine are looked at, and of those elsewhere only the address. With --remote a running Overbook looks at all of
-    them, which tells whether an address and its secret work. Every problem is one line with file, line and field.
+    them, which tells whether an address and its secret work; what nobody could look at is not valid then. Every
+    problem is one line with file, line and field.
 
     \b
     overbook validate -f iris.yaml
@@ -104,7 +106,7 @@ def _asked(loaded: Sequence[Loaded], api_url: str, said: Collection[str]) -> lis
             chunk = loaded[start : start + _CHUNK]
             results = client.validate([each.body for each in chunk])
             lines += [
-                f"{each.place}: {each.label}: {result.error}" if result.error else ""
+                f"{each.place}: {each.label}: {_refused(result)}" if _refused(result) else ""
                 for each, result in zip(chunk, results, strict=True)
             ]
             for result in results:
@@ -112,3 +114,12 @@ def _asked(loaded: Sequence[Loaded], api_url: str, said: Collection[str]) -> lis
     for warning in warnings:
         warn(warning)
     return lines
+
+
+def _refused(result: Applied) -> str:
+    """Who asked for a look is not told `valid` where there was none."""
+    if result.action == "unseen" and not result.error:
+        return (
+            "nobody could look at its files; an apply would store it and have them looked at later"
+        )
+    return result.error

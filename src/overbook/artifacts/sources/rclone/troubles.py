@@ -19,7 +19,7 @@ from overbook.artifacts.sources.rclone.remotes import Remote
 from overbook.artifacts.versions import not_among
 from overbook.manifests.problems import shown
 
-_QUOTED: Final = 300
+_QUOTED: Final = 200
 # Parameters whose values may be read by everybody.
 _OPEN: Final = frozenset(
     {
@@ -29,6 +29,10 @@ _OPEN: Final = frozenset(
     }
 )
 _QUERY: Final = re.compile(r"\?[^\s\"']+")
+# What rclone was doing, which whoever reads the line knows.
+_BEFORE_CAUSE: Final = re.compile(
+    r"^Failed to \w+( with \d+ errors)?: (last error was: )?(error in \w+: )?"
+)
 _SKEWED: Final = re.compile(r"RequestTimeTooSkewed|clock.{0,20}skew")
 
 
@@ -357,7 +361,9 @@ def _hidden(remote: Remote, text: str) -> str:
 
 
 def _without_secrets(remote: Remote, text: str) -> str:
-    return shown(" ".join(_QUERY.sub("?…", _hidden(remote, text)).split())[:_QUOTED])
+    said = " ".join(_QUERY.sub("?…", _hidden(remote, text)).split())
+    # The cause stands at the end, and has to be read: longer than values in other messages.
+    return repr(_BEFORE_CAUSE.sub("", said)[:_QUOTED])
 
 
 def _error(remote: Remote, trouble: Trouble, line: str) -> SourceError:

@@ -42,6 +42,7 @@ Headers = list[tuple[bytes, bytes]]
 
 _MODELS = b"/v2/models/"
 # What gateways say: the model, but not of direct requests over REST, whose path tells; and who let it through.
+_OURS = b"x-overbook-"
 _MODEL_HEADER = b"x-overbook-model"
 _GRANT_HEADER = b"x-overbook-grant"
 # Of a request that MLServer's application answers, in its scope.
@@ -199,11 +200,21 @@ class _Connection(HttpToolsProtocol):
 
     def _enter(self) -> None:
         model = gateway = None
+        ours = False
         for name, value in self.headers:
-            if name == _MODEL_HEADER:
-                model = value
-            elif name == _GRANT_HEADER:
-                gateway = value
+            if name.startswith(_OURS):
+                ours = True
+                if name == _MODEL_HEADER:
+                    model = value
+                elif name == _GRANT_HEADER:
+                    gateway = value
+        if ours:
+            # Models see headers, and some show them to clients. By the model's name `own_paths` finds whose a path is.
+            self.headers[:] = [
+                each
+                for each in self.headers
+                if each[0] == _MODEL_HEADER or not each[0].startswith(_OURS)
+            ]
         if model is None and self.url.startswith(_MODELS):
             model = self.url[len(_MODELS) :].partition(b"/")[0]
             if b"%" in model:
