@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 
 import yaml
 
-from overbook.manifests.problems import Json, Path, Problem
+from overbook.manifests.problems import Json, Path, Problem, shown
 
 # Of one document, aliases expanded. A Seldon Server with a whole podSpec has a few hundred.
 MAX_VALUES: Final = 10_000
@@ -169,7 +169,7 @@ class _Builder:
                     raise Unreadable("an alias cannot be a key; expected text", line)
                 target = self._anchors.get(event.anchor or "")
                 if target is None:
-                    self._problem(f"*{event.anchor} has no &{event.anchor} before it", line)
+                    self._problem(f"alias {shown(event.anchor)} has no anchor before it", line)
                     target = Node(line, None)
                 self._add(target)
             case yaml.DocumentStartEvent():
@@ -195,7 +195,7 @@ class _Builder:
         elif tag is not None and tag.removeprefix(_TAG) in ("null", "bool", "int", "float"):
             value = _resolve(event.value)
         else:
-            self._problem(f"tag {tag!r} is not allowed; expected plain values", line)
+            self._problem(f"tag {shown(tag)} is not allowed; expected plain values", line)
             value = event.value
         node = Node(line, value)
         if event.anchor:
@@ -249,7 +249,7 @@ class _Builder:
             self._allowance.check(line)
             parent.merged.extend(sources)
         elif name in entries:
-            self._problem(f"{name!r} appears twice, first in line {entries[name][0]}", line)
+            self._problem(f"{shown(name)} appears twice, first in line {entries[name][0]}", line)
         else:
             entries[name] = (line, node)
 

@@ -264,6 +264,9 @@ def test_the_same_as_a_text(document: Any) -> None:
     judge_text(json.dumps(document))
 
 
+@example("a: *" + "9" * 5000)
+@example(f"? {'k' * 5000}\n: 1\n? {'k' * 5000}\n: 2\n")
+@example(f"a: !{'t' * 5000} x")
 @settings(max_examples=700)
 @given(_YAML)
 @example('a: "\\ud800"\n')

@@ -174,8 +174,8 @@ spec: {serverConfig: mlserver}
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("a: *nothing\n", "0.yaml:1: *nothing has no &nothing before it"),
-        ("a: &x [*x]\n", "0.yaml:1: *x has no &x before it"),
+        ("a: *nothing\n", "0.yaml:1: alias 'nothing' has no anchor before it"),
+        ("a: &x [*x]\n", "0.yaml:1: alias 'x' has no anchor before it"),
         ("? [a]\n: b\n", "0.yaml:1: a list or mapping cannot be a key; expected text"),
         ("a: &x 1\n? *x\n: 2\n", "0.yaml:2: an alias cannot be a key; expected text"),
         ("<<: 7\n", "0.yaml:1: << merges mappings"),
