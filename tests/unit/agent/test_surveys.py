@@ -73,12 +73,13 @@ async def test_a_disk_that_hangs_fails_its_own_address_alone(hanging: threading.
             hanging.wait()
         return Survey(1, "f")
 
-    surveys = Surveys(look, elsewhere, longest=0.05)
+    # Long enough for the others on a busy machine.
+    surveys = Surveys(look, elsewhere, longest=1.0)
     answer = await surveys.of(asked_for("/a", "/hangs", "/b", "/c", "/d", "/e"))
     surveys.close()
     errors = [each.error for each in answer.artifacts]
     assert errors.count("") == 5
-    assert errors[1].startswith("looking at /hangs did not end within 0.05 s")
+    assert errors[1].startswith("looking at /hangs did not end within 1 s")
 
 
 async def test_a_name_that_is_no_text_is_told_all_the_same() -> None:
