@@ -63,6 +63,52 @@ def test_a_table_of_another_shape_is_begun_anew(tmp_path: Path) -> None:
     assert len(told) == 1
 
 
+@pytest.mark.parametrize(
+    "columns",
+    [
+        "name TEXT, seen REAL",
+        "name TEXT PRIMARY KEY, seen REAL, more TEXT",
+        "name INTEGER PRIMARY KEY, seen REAL",
+        "name TEXT PRIMARY KEY",
+        "seen REAL, name TEXT PRIMARY KEY",
+    ],
+)
+def test_a_table_with_other_columns_is_begun_anew(tmp_path: Path, columns: str) -> None:
+    """Of another version, or somebody else's: `CREATE TABLE IF NOT EXISTS` and the probe are content with it."""
+    with sqlite3.connect(tmp_path / "facts.db") as other:
+        other.execute(f"CREATE TABLE facts ({columns})")
+    other.close()
+    told: list[str] = []
+    schema = "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, seen REAL);"
+    for _ in range(2):
+        database = opened(tmp_path / "facts.db", schema, probe=PROBE, tell=told.append)
+        database.execute("INSERT OR REPLACE INTO facts VALUES ('one', 1.0)")
+        assert known(database) == 1
+        database.close()
+    assert len(told) == 1
+    assert "facts.db cannot be read (its table facts has the columns " in told[0]
+    assert told[0].endswith("expected name TEXT, seen REAL); it is begun anew")
+
+
+def test_tables_of_others_in_the_same_file_stay(tmp_path: Path) -> None:
+    others = "CREATE TABLE IF NOT EXISTS sizes (bytes INTEGER)"
+    told: list[str] = []
+    sizes = opened(
+        tmp_path / "facts.db", others, probe="SELECT count(*) FROM sizes", tell=told.append
+    )
+    sizes.execute("CREATE TABLE facts (other TEXT)")
+    learn(tmp_path / "facts.db", told).close()
+    assert len(told) == 1
+    sizes.execute("INSERT INTO sizes VALUES (5)")
+    sizes.close()
+    again = opened(
+        tmp_path / "facts.db", others, probe="SELECT count(*) FROM sizes", tell=told.append
+    )
+    assert again.execute("SELECT bytes FROM sizes").fetchall() == [(5,)]
+    assert known(again) == 1
+    again.close()
+
+
 def test_a_folder_in_its_place_costs_what_was_learned_alone(tmp_path: Path) -> None:
     told: list[str] = []
     (tmp_path / "facts.db" / "mine").mkdir(parents=True)

@@ -25,7 +25,13 @@ from overbook.agent.reasons import is_lasting
 from overbook.agent.servers.protocol import InferenceServer, ModelRejected, PreparedModel
 from overbook.artifacts.address import Asked
 from overbook.artifacts.cache import Artifact
-from overbook.artifacts.errors import ArtifactError, Postponed, SourceError, Trouble
+from overbook.artifacts.errors import (
+    LONGEST_RETRY_AFTER,
+    ArtifactError,
+    Postponed,
+    SourceError,
+    Trouble,
+)
 from overbook.manifests.problems import shown
 from overbook.wire import scheduler_pb2 as pb
 
@@ -37,8 +43,6 @@ RETRY_BASE: Final = 2.0
 _RETRY_MAX: Final = 60.0
 # For what somebody has to put right: it may have been.
 _RETRY_SELDOM: Final = 300.0
-# However long a source wants to be left alone.
-_RETRY_AFTER_MAX: Final = 3600.0
 _PROGRESS: Final = 1.0
 # Of a source: these stay as they are until a manifest changes.
 _FINAL: Final = frozenset({Trouble.BAD_ADDRESS, Trouble.REFUSED, Trouble.NOT_INSTALLED})
@@ -294,5 +298,5 @@ def _pause_after(error: ArtifactError | ModelRejected, failures: int) -> float:
         if not error.passing:
             return _RETRY_SELDOM
         if error.retry_after is not None:
-            return max(backoff, min(_RETRY_AFTER_MAX, error.retry_after))
+            return max(backoff, min(LONGEST_RETRY_AFTER, error.retry_after))
     return backoff

@@ -17,13 +17,14 @@ from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.keeping import keep, open_regular
 from overbook.artifacts.stopping import CheckStopped
 from overbook.artifacts.unpacking import tars, zips
+from overbook.artifacts.unpacking.counting import Count
 from overbook.artifacts.unpacking.effort import Effort
 from overbook.artifacts.unpacking.layers import Layers
 from overbook.artifacts.unpacking.members import Member
-from overbook.artifacts.unpacking.placing import Bounds, Place, TooManyBytes, put
+from overbook.artifacts.unpacking.placing import Bounds, Place, Taker, TooManyBytes, put
 from overbook.manifests.problems import shown
 
-__all__ = ["Bounds", "TooManyBytes", "unpack", "unpack_layers"]
+__all__ = ["Bounds", "TooManyBytes", "unpack", "unpack_layers", "unpacked_bytes"]
 
 
 _OF_TARS: Final = ("gzip", "bz2", "xz", "lzma")
@@ -41,14 +42,33 @@ def unpack(archive: Path, into: Path, bounds: Bounds, check_stopped: CheckStoppe
     source = shown(archive.name)
     effort = Effort(archive.stat().st_size, bounds.entries, check_stopped)
     place = Place(source, into, bounds, effort)
+    _put_all(archive, bounds, effort, place)
+    place.finish(lift=True)
+    keep(into, check_stopped)
+
+
+def unpacked_bytes(archive: Path, bounds: Bounds, check_stopped: CheckStopped) -> int:
+    """How many bytes `unpack` would write at most: exactly those, but for a zip whose directory says more than there
+    is. A file counts once for each hard link to it.
+
+    All of a tar is decompressed for it; of a zip the directory suffices. Writes nothing, and raises as `unpack`:
+    TooManyBytes as soon as a header says that it is more than the ``bounds`` allow.
+    """
+    source = shown(archive.name)
+    effort = Effort(archive.stat().st_size, bounds.entries, check_stopped)
+    count = Count(source, bounds, effort)
+    _put_all(archive, bounds, effort, count)
+    return count.bytes
+
+
+def _put_all(archive: Path, bounds: Bounds, effort: Effort, taker: Taker) -> None:
+    source = shown(archive.name)
     with open_regular(archive) as file:
         for member in _members(file, source, bounds.entries, effort):
             effort.member(source)
             # The folder itself is in many an archive.
             if member.name or member.kind != stat.S_IFDIR:
-                put(place, member)
-    place.finish(lift=True)
-    keep(into, check_stopped)
+                put(taker, member)
 
 
 def unpack_layers(

@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from overbook.artifacts.address import Asked
+from overbook.artifacts.archive_sizes import ArchiveSizes
 from overbook.artifacts.archives import Bounds, TooManyBytes, unpack
 from overbook.artifacts.digests import Digested, content_of
-from overbook.artifacts.errors import ArtifactError, SourceError, Trouble
+from overbook.artifacts.errors import ArtifactError, NoRoomYet, SourceError, Trouble
 from overbook.artifacts.fetching import Fetcher
 from overbook.artifacts.folder import ContentFolder, remove
 from overbook.artifacts.index import Content
@@ -32,7 +33,7 @@ from overbook.artifacts.keeping import keep
 from overbook.artifacts.local import copy_artifact
 from overbook.artifacts.seals import seal_of
 from overbook.artifacts.sources.protocol import Listing, Progress, Received
-from overbook.artifacts.space import Space, Urgency
+from overbook.artifacts.space import Beside, Space, Urgency
 from overbook.artifacts.stopping import CheckStopped
 from overbook.artifacts.survey import look
 from overbook.artifacts.transfer import Brought, Transfer
@@ -40,9 +41,6 @@ from overbook.artifacts.walk import MAX_ENTRIES
 from overbook.manifests.quantities import amount
 
 _UNPACKED: Final = ".unpacked"
-# Bytes of an archive's files that are tried first; each further try allows so many times as much.
-_UNPACKED_AT_LEAST: Final = 16 << 20
-_TIMES: Final = 4
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 T = TypeVar("T")
@@ -81,6 +79,7 @@ class Arrivals:
         self._fetcher = fetcher
         self._space = space
         self._known = known
+        self._archives = ArchiveSizes()
 
     @asynccontextmanager
     async def copied(self, path: str, version: str, urgency: Urgency) -> AsyncIterator[Arrived]:
@@ -119,12 +118,7 @@ class Arrivals:
         key = _key(asked.storage_uri, asked.version, listing.fingerprint)
         self._folder.begin(key, asked.place)
         try:
-            # Nobody says how much is in an archive: usually little more than it is long.
-            whole = listing.bytes * (2 if listing.packed else 1)
-            needed = max(0, whole - self._folder.begun(key))
             async with (
-                self._space.room(needed, asked.storage_uri, urgency),
-                self._collecting(key),
                 self._checked(asked, listing, key, transfer, urgency) as (tree, found),
                 self._published(
                     tree,
@@ -152,17 +146,25 @@ class Arrivals:
         self, asked: Asked, listing: Listing, key: str, transfer: Transfer, urgency: Urgency
     ) -> AsyncIterator[tuple[Path, Digested]]:
         """The folder of its files as they are to be published, and what they are."""
-        into = await asyncio.to_thread(self._folder.incoming, key)
+        # Who unpacks layers of images says nowhere how much is in them: usually little more than they are long.
+        whole = listing.bytes * (2 if listing.packed else 1)
+        needed = max(0, whole - self._folder.begun(key))
         try:
-            transfer.begins(time.monotonic())
-            progress = _bounded(asked, listing, transfer.came, self._space.budget)
-            received = await self._fetcher.bring(asked, listing, into, progress)
-            if listing.whole:
-                async with self._unpacked(asked, into, received, urgency) as tree:
-                    yield tree, await _stoppable(lambda check: _kept(tree, {}, check))
-            else:
-                known = {each.name: each.digest for each in received if each.digest}
-                yield into, await _stoppable(lambda check: _kept(into, known, check))
+            room = self._space.room(needed, asked.storage_uri, urgency)
+            async with room, self._collecting(key):
+                into = await asyncio.to_thread(self._folder.incoming, key)
+                transfer.begins(time.monotonic())
+                progress = _bounded(asked, listing, transfer.came, self._space.budget)
+                received = await self._fetcher.bring(asked, listing, into, progress)
+                if not listing.whole:
+                    known = {each.name: each.digest for each in received if each.digest}
+                    yield into, await _stoppable(lambda check: _kept(into, known, check))
+                    return
+                # The archive is on the disk from now on, and no more of what comes.
+                await asyncio.to_thread(self._folder.measure, key)
+            unpacked = self._unpacked(asked, key, into, received, urgency)
+            async with self._collecting(key), unpacked as tree:
+                yield tree, await _stoppable(lambda check: _kept(tree, {}, check))
         except SourceError as error:
             if not error.passing:
                 await asyncio.to_thread(self._folder.drop_incoming, key)
@@ -193,28 +195,50 @@ class Arrivals:
 
     @asynccontextmanager
     async def _unpacked(
-        self, asked: Asked, into: Path, received: tuple[Received, ...], urgency: Urgency
+        self, asked: Asked, key: str, into: Path, received: tuple[Received, ...], urgency: Urgency
     ) -> AsyncIterator[Path]:
-        """The folder with what was in the archive. How much that is shows only when it is unpacked, so more room is
-        taken step by step.
-        """
+        """The folder with what was in the archive. How much that is is known before others leave for it."""
         tree = into.with_name(into.name + _UNPACKED)
-        archives = sum(each.size for each in received)
-        most = max(0, self._space.budget - archives)
-        # Weights can hardly be compressed.
-        bound = min(most, max(_UNPACKED_AT_LEAST, archives * 5 // 4))
-        while True:
+        needed, packed = await self._unpacked_bytes(asked, into, received)
+        whose = f"{asked.storage_uri} (unpacked)"
+        # While it waits others may have the room of the archive, or several could wait for each other for ever.
+        self._folder.rest(key)
+        async with self._space.room(needed, whose, urgency, beside=Beside(key, packed)):
+            self._folder.begin(key, asked.place)
+            if not all((into / each.name).is_file() for each in received):
+                raise NoRoomYet(
+                    f"{asked.storage_uri} waited for room to be unpacked, and its archive left the disk for others "
+                    "meanwhile; it is fetched once more"
+                )
+            bounds = Bounds(bytes=needed, entries=MAX_ENTRIES)
             try:
-                whose = f"{asked.storage_uri} (unpacked)"
-                async with self._space.room_at_once(bound, whose, urgency):
-                    bounds = Bounds(bytes=bound, entries=MAX_ENTRIES)
-                    await _stoppable(partial(_unpack, into, received, tree, bounds))
-                    yield tree
-                    return
-            except TooManyBytes:
-                if bound >= most:
-                    raise
-                bound = min(most, _TIMES * bound)
+                await _stoppable(partial(_unpack, into, received, tree, bounds))
+                yield tree
+            except BaseException:
+                # It is begun anew each time, and would count as what the fetch has brought.
+                await asyncio.to_thread(remove, tree)
+                raise
+
+    async def _unpacked_bytes(
+        self, asked: Asked, into: Path, received: tuple[Received, ...]
+    ) -> tuple[int, int]:
+        """Of the archives' files together, and of the archives. Raises SourceError (REFUSED) where these are more than
+        there ever is room for.
+        """
+        packed = sum(each.size for each in received)
+        ever = self._space.ever
+        archives = [into / each.name for each in received]
+        most = max(0, ever - packed)
+        try:
+            needed = await _stoppable(lambda check: self._archives.of(archives, most, check))
+        except TooManyBytes as error:
+            raise SourceError(
+                Trouble.REFUSED,
+                f"{asked.storage_uri} unpacks to more than {amount(most)}: beside the archive itself "
+                f"({amount(packed)}) that is more than the whole cache may ever take ({amount(ever)}); expected a "
+                "smaller model, or start with a larger --cache-size",
+            ) from error
+        return needed, packed
 
     @asynccontextmanager
     async def _published(

@@ -15,7 +15,7 @@ from overbook.artifacts import walk as walking
 from overbook.artifacts.errors import ArtifactError
 from overbook.artifacts.links import Links
 from overbook.artifacts.names import Names, refuse_names
-from overbook.artifacts.versions import belongs, not_among
+from overbook.artifacts.versions import belongs, folder_with_files, not_among
 from overbook.artifacts.walk import walk
 
 
@@ -80,10 +80,14 @@ def of_version(source: Path, entries: list[LocalEntry], version: str) -> list[Lo
     """Those that are needed for the ``version`` ("" for all), and no link to what is not. Raises ArtifactError where
     that has no file. ``source``: what people call the folder.
     """
+    if not version:
+        return entries
+    files = [each.name for each in entries if not each.folder]
+    folder = folder_with_files(version, files, str(source))
     kept = [
-        each for each in entries if belongs(f"{each.name}/" if each.folder else each.name, version)
+        each for each in entries if belongs(f"{each.name}/" if each.folder else each.name, folder)
     ]
-    if version and not any("/" in each.name and not each.folder for each in kept):
+    if not folder:
         folders = (each.name for each in entries if each.folder and "/" not in each.name)
         raise ArtifactError(f"{source}: {not_among(version, folders)}")
     names = {each.name for each in kept}

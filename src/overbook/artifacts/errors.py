@@ -7,6 +7,8 @@ from typing import Final
 
 # Characters of a message; what is longer was not written by us.
 _LONGEST: Final = 2000
+# Seconds after which a source is asked again, however long it wants to be left alone.
+LONGEST_RETRY_AFTER: Final = 3600.0
 
 
 class ArtifactError(Exception):

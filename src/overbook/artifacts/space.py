@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from overbook.artifacts.disk import Hold, Kept, Leaving, held_by, leaving
 from overbook.artifacts.errors import NoRoomYet, SourceError, Trouble
@@ -69,11 +69,22 @@ NOT_URGENT: Final = Urgency("", lambda: False)
 class DiskShare:
     """A budget where nobody gave one: this share of what is free on the disk, and of what the cache has there already.
 
-    ``free``: bytes.
+    ``free``: bytes; ``total``: all bytes of that disk.
     """
 
     share: float
     free: Callable[[], int]
+    total: Callable[[], int]
+
+
+class Beside(NamedTuple):
+    """What is on the disk already for whoever wants room, and stays there meanwhile: ``key`` of a fetch, and bytes."""
+
+    key: str
+    bytes: int
+
+
+_NOTHING: Final = Beside("", 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,17 +94,22 @@ class _Wish:
     needed: int
     whose: str
     urgency: Urgency
+    beside: Beside = _NOTHING
+
+    @property
+    def takes(self) -> str:
+        """For people."""
+        more = self.beside.bytes
+        beside = f" beside {amount(more)} that it is made of" if more else ""
+        return f"takes {amount(self.needed)}{beside}"
 
 
 @dataclass(frozen=True, slots=True)
 class _Asking:
-    """``wish``: of who waits in front. ``promised``: digests whose files will leave for it; ``enough``: with them it
-    has its room.
-    """
+    """``wish``: of who waits in front. ``promised``: digests whose files will leave for it."""
 
     wish: _Wish
     promised: frozenset[str]
-    enough: bool
 
 
 class Space:
@@ -124,6 +140,15 @@ class Space:
             case budget:
                 return budget
 
+    @property
+    def ever(self) -> int:
+        """Bytes that the budget can be at most, whatever else is on the disk now."""
+        match self._budget:
+            case DiskShare(share, _, total):
+                return int(share * total())
+            case budget:
+                return budget
+
     def changed(self) -> None:
         """Something left, or may leave now."""
         for each in self._listeners:
@@ -140,36 +165,24 @@ class Space:
 
     @asynccontextmanager
     async def room(
-        self, needed: int, whose: str, urgency: Urgency = NOT_URGENT
+        self, needed: int, whose: str, urgency: Urgency = NOT_URGENT, *, beside: Beside = _NOTHING
     ) -> AsyncIterator[None]:
-        """So many bytes are free for as long as the block runs. ``whose``: what they are for, for people.
+        """So many bytes are free for as long as the block runs. ``whose``: what they are for, for people. ``beside``:
+        does not leave for it.
+
+        Whoever has room does not ask for more, or several would wait for each other.
 
         Raises SourceError: NO_SPACE where there is none for now, REFUSED where there never is any.
         """
-        if not isinstance(self._budget, DiskShare) and needed > self._budget:
+        wish = _Wish(needed, whose, urgency, beside)
+        if needed + beside.bytes > self.ever:
             raise SourceError(
                 Trouble.REFUSED,
-                f"{whose} takes {amount(needed)}, more than the whole cache may ({amount(self._budget)}); "
+                f"{whose} {wish.takes}, more than the whole cache may ever ({amount(self.ever)}); "
                 "start with a larger --cache-size",
             )
-        wish = _Wish(needed, whose, urgency)
         if not await self._taken(wish):
             await self._in_line(wish)
-        with self._given(wish):
-            yield
-
-    @asynccontextmanager
-    async def room_at_once(
-        self, needed: int, whose: str, urgency: Urgency = NOT_URGENT
-    ) -> AsyncIterator[None]:
-        """As `room`, for who has some already: if all of these waited for more, nobody would ever get it. So it waits
-        for models that leave memory, and for nothing else.
-        """
-        wish = _Wish(needed, whose, urgency)
-        if not await self._taken(wish):
-            if self._lines[True].locked() or not urgency.now():
-                raise NoRoomYet(self._busy(wish))
-            await self._in_line(wish, only_relief=True)
         with self._given(wish):
             yield
 
@@ -202,12 +215,12 @@ class Space:
             del self._coming[wish]
             self.changed()
 
-    async def _in_line(self, wish: _Wish, *, only_relief: bool = False) -> None:
+    async def _in_line(self, wish: _Wish) -> None:
         """Wait behind those who came before until there is room. Raises NoRoomYet when that takes too long."""
         began = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(PATIENCE):
-                while not await self._in_one_line(wish, began, only_relief=only_relief):
+                while not await self._in_one_line(wish, began):
                     pass
         except TimeoutError:
             self._coming.pop(wish, None)
@@ -218,7 +231,7 @@ class Space:
         finally:
             self._end_asking(wish)
 
-    async def _in_one_line(self, wish: _Wish, began: float, *, only_relief: bool) -> bool:
+    async def _in_one_line(self, wish: _Wish, began: float) -> bool:
         """Whether it has its room; else it belongs into the other line by now."""
         urgent = wish.urgency.now()
         async with self._lines[urgent]:
@@ -227,9 +240,6 @@ class Space:
                     news.clear()
                     if await self._taken(wish, asking_since=began):
                         return True
-                    asking = self._asking
-                    if only_relief and not (asking is not None and asking.enough):
-                        raise NoRoomYet(self._busy(wish))
                     # Of many news at once one look is enough: it goes over all that is there.
                     await asyncio.sleep(_PAUSE)
                     with contextlib.suppress(TimeoutError):
@@ -258,7 +268,7 @@ class Space:
             if plan.missing:
                 urgent = wish.urgency.now()
                 stays = plan.lasting if urgent else plan.firm
-                if stays + needed > self.budget:
+                if stays + wish.beside.bytes + needed > self.budget:
                     raise SourceError(Trouble.NO_SPACE, self._full(wish, plan.firm))
                 if urgent and asking_since is not None:
                     self._ask(wish, kept, plan.missing, asking_since)
@@ -280,11 +290,11 @@ class Space:
 
     def _ask(self, wish: _Wish, kept: Sequence[Kept], missing: int, since: float) -> None:
         relieved = self._disk.relieve(kept, missing, wish.urgency.agent, since)
-        promised, enough = relieved.digests, relieved.bytes >= missing
-        if enough:
+        promised = relieved.digests
+        if relieved.bytes >= missing:
             # What is free already leaves together with these.
             promised |= {each.digest for each in kept if each.hold is Hold.NONE}
-        self._asking = _Asking(wish, promised, enough)
+        self._asking = _Asking(wish, promised)
 
     def _end_asking(self, wish: _Wish) -> None:
         if self._asking is not None and self._asking.wish is wish:
@@ -310,27 +320,31 @@ class Space:
 
     def _planned(self, wish: _Wish) -> tuple[Sequence[Kept], Leaving]:
         """What is there, and what of that has to leave."""
-        kept, budget = self._disk.kept(), self.budget - self._spoken_for(wish)
+        own, budget = wish.beside.key, self.budget - self._spoken_for(wish)
+        kept = [
+            each._replace(hold=Hold.BRIEFLY) if own and each.digest == own else each
+            for each in self._disk.kept()
+        ]
         return kept, leaving(kept, budget=budget, needed=wish.needed, now=self._now())
 
     def _full(self, wish: _Wish, firm: int) -> str:
-        whose, needed = wish.whose, wish.needed
+        whose, takes = wish.whose, wish.takes
         held = f"{amount(firm)} are of models in memory or pinned, which keep their files: {held_by(self._disk.kept())}"
         leave = "evict or unpin some of these (overbook evict NAME, overbook unpin NAME)"
         if isinstance(self._budget, DiskShare):
             return (
-                f"no disk space for {whose}: it takes {amount(needed)}, {amount(self._budget.free())} are free on the "
+                f"no disk space for {whose}: it {takes}, {amount(self._budget.free())} are free on the "
                 f"disk, the cache may take {amount(self.budget)}, and {held}; free some of the disk, use another "
                 f"--state-dir, or {leave}"
             )
         return (
-            f"no room on disk for {whose}: it takes {amount(needed)}, the cache may take {amount(self.budget)} "
+            f"no room on disk for {whose}: it {takes}, the cache may take {amount(self.budget)} "
             f"(--cache-size), and {held}; start with a larger --cache-size, or {leave}"
         )
 
     def _busy(self, wish: _Wish) -> str:
-        usage, whose, needed = self.usage(), wish.whose, wish.needed
+        usage = self.usage()
         return (
-            f"waiting for room on disk: {whose} takes {amount(needed)}, and the cache's {amount(self.budget)} are in "
+            f"waiting for room on disk: {wish.whose} {wish.takes}, and the cache's {amount(self.budget)} are in "
             f"use, {amount(usage.coming)} by other fetches and {amount(usage.firm)} by models in memory or pinned"
         )

@@ -1,14 +1,15 @@
 """Which files of an artifact are needed for one version of it, as `artifactVersion` asks for. Pure.
 
-A version is a folder at the top that is named by its number, 3 or 003. It is taken alone, with the files that lie
-beside it, such as settings.
+A version is one folder at the top: the one of that very name, else the one that is named by the same number, 3 or 003.
+It is taken alone, with the files that lie beside it, such as settings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
+from overbook.artifacts.errors import SourceError, Trouble
 from overbook.manifests.problems import shown
 
 # Names in one message.
@@ -16,16 +17,39 @@ _NAMED: Final = 5
 
 
 def is_version(folder: str, version: str) -> bool:
-    """Whether the folder of this name is that of the version."""
+    """Whether the folder of this name may be that of the version."""
     if _is_number(folder) and _is_number(version):
         return int(folder) == int(version)
     return folder == version
 
 
-def belongs(name: str, version: str) -> bool:
-    """Whether a file of this name (relative, with slashes) is needed for the ``version``; "" needs all."""
+def folder_of(version: str, folders: Iterable[str], source: str) -> str:
+    """The one of the ``folders`` (at the top, in any order, also more than once) that is meant; "" for none.
+
+    Raises SourceError (REFUSED) where several are the same number and none has the very name. ``source``: what people
+    call the artifact.
+    """
+    there = sorted({each for each in folders if is_version(each, version)})
+    if version in there:
+        return version
+    if len(there) > 1:
+        named = ", ".join(shown(each) for each in there[:_NAMED])
+        raise SourceError(
+            Trouble.REFUSED,
+            f"{source}: folders {named} are the same version; expected as artifactVersion the very name of one of them",
+        )
+    return there[0] if there else ""
+
+
+def folder_with_files(version: str, files: Collection[str], source: str) -> str:
+    """As `folder_of`, by the names of all ``files``: folders without any do not count."""
+    return folder_of(version, (each.partition("/")[0] for each in files if "/" in each), source)
+
+
+def belongs(name: str, folder: str) -> bool:
+    """Whether a file of this name (relative, with slashes) is needed for the version that is this ``folder``."""
     top, slash, _ = name.partition("/")
-    return not version or not slash or is_version(top, version)
+    return not slash or top == folder
 
 
 def not_among(version: str, folders: Iterable[str]) -> str:

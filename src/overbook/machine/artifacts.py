@@ -25,6 +25,7 @@ from overbook.artifacts.space import DiskShare
 from overbook.database import tell_log
 from overbook.machine.folders import StateUnusable
 from overbook.machine.options import ArtifactOptions
+from overbook.manifests.quantities import MAX_BYTES
 
 # Of what is free on the disk, and of what the cache has there already: the rest is for others, and for logs.
 _SHARE: Final = 0.8
@@ -63,7 +64,7 @@ async def opened(
     cache = ArtifactCache(
         root,
         Fetcher(sources.of, secrets, time.monotonic),
-        budget=options.cache_size or DiskShare(_SHARE, lambda: _free(root)),
+        budget=options.cache_size or DiskShare(_SHARE, lambda: _free(root), lambda: _total(root)),
         tell=tell,
         machine=socket.gethostname(),
     )
@@ -109,10 +110,24 @@ def drop_former(state_dir: Path) -> None:
 
 def _free(cache: Path) -> int:
     """Bytes that its disk has for us; 0 while nobody can tell."""
-    while not cache.is_dir() and cache != cache.parent:
-        cache = cache.parent
     try:
-        info = os.statvfs(cache)
+        info = os.statvfs(_there(cache))
     except OSError:
         return 0
     return info.f_bavail * info.f_frsize
+
+
+def _total(cache: Path) -> int:
+    """Bytes that its disk has; as many as there can be while nobody can tell."""
+    try:
+        info = os.statvfs(_there(cache))
+    except OSError:
+        return MAX_BYTES
+    return info.f_blocks * info.f_frsize
+
+
+def _there(folder: Path) -> Path:
+    """The folder, or the nearest one above it that there is."""
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    return folder

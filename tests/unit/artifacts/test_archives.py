@@ -14,7 +14,7 @@ from random import Random
 
 import pytest
 
-from overbook.artifacts.archives import Bounds, unpack
+from overbook.artifacts.archives import Bounds, TooManyBytes, unpack, unpacked_bytes
 from overbook.artifacts.errors import ArtifactError
 from tests.unit.artifacts.hostile import (
     BOUNDS,
@@ -289,6 +289,72 @@ def test_more_bytes_than_the_bound_are_counted_as_they_come(tmp_path: Path) -> N
             each.unlink()
     exactly = Bounds(bytes=300 << 10, entries=1)
     assert unpacked(tar(tmp_path / "d.tar", [member("z", bytes(300 << 10))]), exactly)
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
+def test_what_a_tar_unpacks_to_is_known_before(tmp_path: Path, mode: str) -> None:
+    files = [member("m/a", bytes(3000)), hard_link("m/b", "m/a"), member("m/c", bytes(200))]
+    archive = tar(tmp_path / "a", [folder("m"), *files, link("m/d", "a")], mode)
+    assert unpacked_bytes(archive, BOUNDS, never_stopped) == 6200
+    assert unpacked(archive, Bounds(6200))
+
+
+def test_what_a_zip_unpacks_to_is_in_its_directory(tmp_path: Path) -> None:
+    """Which may say too much: no more than that is unpacked."""
+    archive = zip_of(tmp_path / "a.zip", [("x", bytes(3000)), ("y", bytes(200))])
+    assert unpacked_bytes(archive, BOUNDS, never_stopped) == 3200
+    data = bytearray(archive.read_bytes())
+    struct.pack_into("<I", data, data.index(b"PK\x01\x02") + 24, 1 << 30)
+    archive.write_bytes(data)
+    with pytest.raises(TooManyBytes):
+        unpacked_bytes(archive, BOUNDS, never_stopped)
+
+
+def test_a_header_that_says_too_much_suffices(tmp_path: Path) -> None:
+    """Nothing of what follows is decompressed, which may be a terabyte."""
+    archive = tmp_path / "a.tar.gz"
+    info, _ = member("x")
+    info.size = 1 << 40
+    archive.write_bytes(gzip.compress(info.tobuf(tarfile.GNU_FORMAT)))
+    with pytest.raises(TooManyBytes, match=r"a\.tar\.gz' unpacks to more than 1048576 bytes"):
+        unpacked_bytes(archive, BOUNDS, never_stopped)
+
+
+def test_each_hard_link_counts_as_a_file_of_its_own(tmp_path: Path) -> None:
+    links = [hard_link(f"l{number}", "x") for number in range(20)]
+    archive = tar(tmp_path / "a.tgz", [member("x", bytes(60_000)), *links], "w:gz")
+    with pytest.raises(TooManyBytes):
+        unpacked_bytes(archive, BOUNDS, never_stopped)
+    archive = tar(tmp_path / "b.tgz", [hard_link("l", "x"), member("x")], "w:gz")
+    with pytest.raises(ArtifactError, match="no file that came before it"):
+        unpacked_bytes(archive, BOUNDS, never_stopped)
+
+
+def test_an_archive_that_ends_too_early_is_not_counted(tmp_path: Path) -> None:
+    archive = tar(tmp_path / "a.tar", [member("x", bytes(5000)), member("y", bytes(5000))])
+    data = archive.read_bytes()
+    for length in (700, 6000, 7000, 11_264):
+        archive.write_bytes(data[:length])
+        with pytest.raises(ArtifactError, match="expected a whole tar archive"):
+            unpacked_bytes(archive, BOUNDS, never_stopped)
+
+
+def test_who_counts_hears_that_nobody_waits(tmp_path: Path) -> None:
+    archive = tar(tmp_path / "a.tar", [member("x", bytes(1 << 20))])
+
+    class Stopped(Exception):
+        pass
+
+    steps = 0
+
+    def stop() -> None:
+        nonlocal steps
+        steps += 1
+        if steps > 5:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        unpacked_bytes(archive, Bounds(1 << 30), stop)
 
 
 def test_a_zip_that_says_it_is_small(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from overbook.artifacts.archives import Bounds, unpack, unpack_layers
+from overbook.artifacts.archives import Bounds, unpack, unpack_layers, unpacked_bytes
 from overbook.artifacts.errors import ArtifactError
 from tests.unit.artifacts.hostile import member, never_stopped, special, tar, watched, zip_of
 
@@ -41,6 +41,13 @@ def tar_of(path: Path, members: Tar) -> Path:
     )
 
 
+def require_counted(archive: Path, into: Path, bounds: Bounds) -> None:
+    """What it takes was known before."""
+    lying = [each for each in into.rglob("*") if each.is_file() and not each.is_symlink()]
+    count = unpacked_bytes(archive, bounds, never_stopped)
+    assert count == sum(each.stat().st_size for each in lying)
+
+
 def tried(archives: list[Path], *, layers: bool = False) -> None:
     """What is refused may leave a mess inside, but nowhere else."""
 
@@ -51,6 +58,7 @@ def tried(archives: list[Path], *, layers: bool = False) -> None:
                 unpack_layers(archives, into, bounds, never_stopped, below="a")
             else:
                 unpack(archives[0], into, bounds, never_stopped)
+                require_counted(archives[0], into, bounds)
         except ArtifactError as error:
             if "\n" in str(error) or len(str(error)) > 600:
                 raise AssertionError(f"no line: {error}") from error

@@ -19,7 +19,7 @@ import pytest
 UNPACK = """
 import json, sys, time
 from pathlib import Path
-from overbook.artifacts.archives import Bounds, unpack, unpack_layers
+from overbook.artifacts.archives import Bounds, unpack, unpack_layers, unpacked_bytes
 from overbook.artifacts.errors import ArtifactError
 
 last, gap, why = time.thread_time(), 0.0, ""
@@ -32,6 +32,7 @@ archives, into, bounds = [Path(each) for each in sys.argv[2:]], Path(sys.argv[1]
 started = time.thread_time()
 try:
     if len(archives) == 1 and "layer" not in archives[0].name:
+        unpacked_bytes(archives[0], bounds, looked)
         unpack(archives[0], into, bounds, looked)
     else:
         unpack_layers(archives, into, bounds, looked, below="models")

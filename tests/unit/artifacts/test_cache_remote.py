@@ -7,13 +7,18 @@ import errno
 import io
 import tarfile
 from pathlib import Path
+from random import Random
 
 import pytest
 
-from overbook.artifacts import arriving
+from overbook.artifacts import archive_sizes, arriving, space
 from overbook.artifacts.address import Asked
+from overbook.artifacts.archives import Bounds, unpack, unpacked_bytes
 from overbook.artifacts.cache import ArtifactCache
-from overbook.artifacts.errors import ArtifactError, SourceError, Trouble
+from overbook.artifacts.disk import Hold
+from overbook.artifacts.errors import ArtifactError, Postponed, SourceError, Trouble
+from overbook.artifacts.kept import Use
+from overbook.artifacts.stopping import CheckStopped
 from tests.unit.artifacts.caches import FakeSource, fetch, opened, stays
 
 URI = "s3://b/m"
@@ -36,6 +41,20 @@ def archive(**files: bytes) -> bytes:
             member = tarfile.TarInfo(name)
             member.size = len(data)
             tar.addfile(member, io.BytesIO(data))
+    return packed.getvalue()
+
+
+def linked(size: int, links: int) -> bytes:
+    """One file by many names."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        member = tarfile.TarInfo("model")
+        member.size = size
+        tar.addfile(member, io.BytesIO(bytes(size)))
+        for number in range(links):
+            link = tarfile.TarInfo(f"l{number}")
+            link.type, link.linkname = tarfile.LNKTYPE, "model"
+            tar.addfile(link)
     return packed.getvalue()
 
 
@@ -187,11 +206,8 @@ async def test_a_disk_that_fails_is_told_with_its_address(
     cache.close()
 
 
-async def test_an_archive_gets_room_for_what_is_in_it(
-    tmp_path: Path, source: FakeSource, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """However much that is: others leave for it, and more is taken step by step."""
-    monkeypatch.setattr(arriving, "_UNPACKED_AT_LEAST", 1000)
+async def test_an_archive_gets_room_for_what_is_in_it(tmp_path: Path, source: FakeSource) -> None:
+    """However much that is: others leave for it."""
     source.whole.add(URI)
     source.files[URI] = {"m.tar.gz": archive(model=bytes(200_000))}
     source.files["s3://b/cold"] = {"model": b"c" * 150_000}
@@ -205,17 +221,127 @@ async def test_an_archive_gets_room_for_what_is_in_it(
     cache.close()
 
 
-async def test_an_archive_that_is_larger_than_the_cache_is_refused(
+async def in_memory(cache: ArtifactCache, uri: str) -> None:
+    """A model whose files stay."""
+    held = await fetch(cache, uri, "")
+    uses = {held.digest: Use(Hold.FIRM, 0.0, models=frozenset({"hot"}))}
+    cache.join("a", lambda: uses, lambda digest: None, stays)
+
+
+async def test_an_archive_gets_no_more_room_than_for_what_is_in_it(
+    tmp_path: Path, source: FakeSource
+) -> None:
+    source.whole.add(URI)
+    source.files[URI] = {"m.tar.gz": archive(model=bytes(1000_000))}
+    source.files["s3://b/hot"] = {"model": b"h" * 300_000}
+    source.files["s3://b/cold"] = {"model": b"c" * 400_000}
+    cache = opened(tmp_path / "cache", source, budget=2000_000)
+    await in_memory(cache, "s3://b/hot")
+    cold = await fetch(cache, "s3://b/cold", "")
+    found = await fetch(cache, URI, "")
+    assert found.bytes == 1000_000
+    assert cache.is_here(cold.digest)
+    cache.close()
+
+
+@pytest.mark.parametrize("links", [0, 1000])
+async def test_an_archive_that_is_larger_than_the_cache_is_refused_before_others_leave(
+    tmp_path: Path, source: FakeSource, links: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arriving, "unpack", None)
+    source.whole.add(URI)
+    source.files[URI] = {"m.tar.gz": linked(1000, links) if links else archive(m=bytes(200_000))}
+    source.files["s3://b/hot"] = {"model": b"h" * 1000}
+    source.files["s3://b/cold"] = {"model": b"c" * 50_000}
+    cache = opened(tmp_path / "cache", source, budget=100_000)
+    await in_memory(cache, "s3://b/hot")
+    cold = await fetch(cache, "s3://b/cold", "")
+    with pytest.raises(
+        SourceError, match=r"s3://b/m unpacks to more than .* whole cache"
+    ) as raised:
+        await fetch(cache, URI, "")
+    assert raised.value.trouble is Trouble.REFUSED
+    assert cache.is_here(cold.digest)
+    assert begun(tmp_path / "cache") == []
+    cache.close()
+
+
+async def test_an_archive_without_room_is_gone_through_once_and_not_unpacked(
     tmp_path: Path, source: FakeSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arriving, "_UNPACKED_AT_LEAST", 1000)
+    counted: list[Path] = []
+
+    def counts(path: Path, bounds: Bounds, check: CheckStopped) -> int:
+        counted.append(path)
+        return unpacked_bytes(path, bounds, check)
+
+    monkeypatch.setattr(archive_sizes, "unpacked_bytes", counts)
     source.whole.add(URI)
-    source.files[URI] = {"m.tar.gz": archive(model=bytes(200_000))}
+    source.files[URI] = {"m.tar.gz": archive(model=bytes(80_000))}
+    source.files["s3://b/hot"] = {"model": b"h" * 30_000}
     cache = opened(tmp_path / "cache", source, budget=100_000)
-    with pytest.raises(SourceError, match="when it is unpacked") as raised:
-        await fetch(cache, URI, "")
-    assert not raised.value.passing
+    await in_memory(cache, "s3://b/hot")
+    with monkeypatch.context() as patched:
+        patched.setattr(arriving, "unpack", None)
+        for _ in range(3):
+            with pytest.raises(SourceError, match=r"no room on disk .*it takes 78.12KiB") as raised:
+                await fetch(cache, URI, "")
+            assert (raised.value.trouble, raised.value.passing) == (Trouble.NO_SPACE, True)
+            assert not isinstance(raised.value, Postponed)
+    cache.leave("a")
+    cache.join("a", dict, lambda digest: None, stays)
+    assert (await fetch(cache, URI, "")).bytes == 80_000
+    assert len(counted) == 1
+    cache.close()
+
+
+async def test_archives_that_are_in_each_others_way_are_unpacked_one_after_the_other(
+    tmp_path: Path, source: FakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are here, and neither has room: one gives up in time, and the other goes on."""
+    monkeypatch.setattr(space, "PATIENCE", 0.1)
+    uris = ["s3://b/one.tgz", "s3://b/two.tgz"]
+    for uri in uris:
+        source.whole.add(uri)
+        source.files[uri] = {"m.tar.gz": archive(model=Random(uri).randbytes(40_000))}
+    source.seconds = 0.02
+    cache = opened(tmp_path / "cache", source, budget=100_000)
+    cache.join("a", dict, lambda digest: None, stays)
+    waited = 0
+
+    async def persistent(uri: str) -> int:
+        nonlocal waited
+        while True:
+            try:
+                return (await fetch(cache, uri, "")).bytes
+            except Postponed:
+                waited += 1
+
+    async with asyncio.timeout(20):
+        assert await asyncio.gather(*map(persistent, uris)) == [40_000, 40_000]
+    assert 1 <= waited < 10
     assert begun(tmp_path / "cache") == []
+    cache.close()
+
+
+async def test_what_was_unpacked_in_part_is_not_kept(
+    tmp_path: Path, source: FakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(archive: Path, into: Path, bounds: Bounds, check: CheckStopped) -> None:
+        unpack(archive, into, bounds, check)
+        raise OSError(errno.EIO, "Input/output error")
+
+    source.whole.add(URI)
+    packed = archive(model=bytes(80_000))
+    source.files[URI] = {"m.tar.gz": packed}
+    cache = opened(tmp_path / "cache", source)
+    with monkeypatch.context() as patched:
+        patched.setattr(arriving, "unpack", fails)
+        with pytest.raises(ArtifactError, match="Input/output"):
+            await fetch(cache, URI, "")
+    assert [each for each in begun(tmp_path / "cache") if "unpacked" in each] == []
+    assert 0 < cache.usage().used < 80_000
+    assert (await fetch(cache, URI, "")).bytes == 80_000
     cache.close()
 
 

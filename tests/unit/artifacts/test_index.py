@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,6 +68,21 @@ def test_a_file_that_was_removed_is_written_again(index: Index, path: Path) -> N
     path.parent.rmdir()
     index.note(D, facts="newer")
     index.note(D, facts="facts")
+    again = Index(path, told)
+    is_as_filled(again)
+    again.close()
+
+
+def test_a_file_of_another_version_is_begun_anew(path: Path) -> None:
+    path.parent.mkdir()
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE contents (digest TEXT PRIMARY KEY, bytes INTEGER)")
+    other.close()
+    troubles: list[str] = []
+    made = Index(path, troubles.append)
+    filled(made)
+    made.close()
+    assert len(troubles) == 1
     again = Index(path, told)
     is_as_filled(again)
     again.close()

@@ -10,7 +10,7 @@ import pytest
 from overbook.artifacts.disk import Hold, Kept
 from overbook.artifacts.errors import NoRoomYet, SourceError, Trouble
 from overbook.artifacts.relief import Relieved
-from overbook.artifacts.space import NOT_URGENT, PATIENCE, Disk, Space, Urgency
+from overbook.artifacts.space import NOT_URGENT, PATIENCE, Beside, Disk, DiskShare, Space, Urgency
 from tests.unit.agent.virtual_time import in_virtual_time, settle
 
 
@@ -27,19 +27,16 @@ class Contents:
         self.asked: list[tuple[int, str] | None] = []
         self.idle: set[str] = set()
         self.leaving: set[str] = set()
-        self.space = Space(
-            100,
-            Disk(
-                look=self.look,
-                used=self.used,
-                kept=self.all,
-                doom=self.doomed.extend,
-                discard=self.discard,
-                relieve=self.relieve,
-                relieved=lambda: self.asked.append(None),
-            ),
-            now=lambda: 1000.0,
+        self.disk = Disk(
+            look=self.look,
+            used=self.used,
+            kept=self.all,
+            doom=self.doomed.extend,
+            discard=self.discard,
+            relieve=self.relieve,
+            relieved=lambda: self.asked.append(None),
         )
+        self.space = Space(100, self.disk, now=lambda: 1000.0)
 
     def relieve(self, kept: Sequence[Kept], missing: int, agent: str, since: float) -> Relieved:
         """As many leave as suffice, or none."""
@@ -196,18 +193,72 @@ async def test_a_small_one_need_not_wait_for_a_large_one() -> None:
 
 
 @in_virtual_time
-async def test_who_has_room_already_does_not_wait_for_more() -> None:
+async def test_what_is_there_beside_it_counts_for_whether_there_can_ever_be_room() -> None:
+    """An archive stays until it is unpacked: nobody waits for what cannot come, and nobody leaves for it."""
+    made = Contents(archive=(40, Hold.BRIEFLY), cold=(20, Hold.NONE))
+    with pytest.raises(
+        SourceError, match="takes 61 bytes beside 40 bytes that it is made of"
+    ) as raised:
+        async with made.space.room(61, "model", beside=Beside("archive", 40)):
+            pass
+    assert raised.value.trouble is Trouble.REFUSED
+    made.hold("cold", Hold.FIRM)
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(SourceError, match="no room on disk for model") as raised:
+        async with made.space.room(41, "model", beside=Beside("archive", 40)):
+            pass
+    assert raised.value.trouble is Trouble.NO_SPACE
+    assert asyncio.get_running_loop().time() == began
+    assert made.doomed == []
+    async with made.space.room(40, "model", beside=Beside("archive", 40)):
+        pass
+
+
+@in_virtual_time
+async def test_who_waits_with_something_beside_it_loses_that_to_others_and_not_to_itself() -> None:
+    """Or two of these would wait for each other."""
+    made = Contents(one=(40, Hold.NONE), two=(40, Hold.BRIEFLY))
+
+    async def unpacking(key: str) -> None:
+        async with made.space.room(40, key, beside=Beside(key, 40)):
+            await asyncio.sleep(1)
+
+    first = asyncio.create_task(unpacking("one"))
+    await asyncio.sleep(1)
+    assert not first.done()
+    assert made.doomed == []
+    made.hold("two", Hold.NONE)
+    await first
+    assert made.doomed == ["two"]
+
+
+@in_virtual_time
+async def test_models_leave_memory_for_what_has_something_beside_it() -> None:
+    made = Contents(archive=(40, Hold.BRIEFLY))
+    made.load("a", 60)
+
+    async def unpacking() -> None:
+        async with made.space.room(40, "model", URGENT, beside=Beside("archive", 40)):
+            pass
+
+    waiting = asyncio.create_task(unpacking())
+    await asyncio.sleep(1)
+    made.models_left()
+    await waiting
+    assert made.doomed == ["a"]
+
+
+@in_virtual_time
+async def test_a_disk_that_others_fill_is_no_refusal_for_good() -> None:
     made = Contents()
-
-    async def both() -> None:
-        async with made.space.room(40, "archive"):
-            await asyncio.sleep(0)  # until the other one has some, too
-            async with made.space.room_at_once(40, "unpacked"):
-                await asyncio.sleep(1)
-
-    found = await asyncio.gather(both(), both(), return_exceptions=True)
-    assert sum(each is None for each in found) == 1
-    assert sum(isinstance(each, SourceError) and each.passing for each in found) == 1
+    made.space = Space(DiskShare(0.5, lambda: 20, lambda: 200), made.disk, now=lambda: 1000.0)
+    assert (made.space.budget, made.space.ever) == (10, 100)
+    with pytest.raises(SourceError, match="no disk space for model") as raised:
+        await taken(made.space, 100)
+    assert raised.value.passing
+    with pytest.raises(SourceError, match="more than the whole cache may ever") as raised:
+        await taken(made.space, 101)
+    assert raised.value.trouble is Trouble.REFUSED
 
 
 @in_virtual_time
@@ -379,43 +430,6 @@ async def test_cancelling_asks_nobody_any_more() -> None:
     await asyncio.wait({waiting})
     assert made.asked[-1] is None
     assert made.space.promised == frozenset()
-
-
-@in_virtual_time
-async def test_who_has_room_already_waits_for_models_that_leave_and_for_nothing_else() -> None:
-    made = Contents()
-    made.load("a", 60)
-
-    async def both() -> None:
-        async with (
-            made.space.room(40, "archive", URGENT),
-            made.space.room_at_once(40, "unpacked", URGENT),
-        ):
-            await asyncio.sleep(1)
-
-    waiting = asyncio.create_task(both())
-    await asyncio.sleep(1)
-    made.models_left()
-    await waiting
-    assert made.doomed == ["a"]
-    made.load("a", 60, idle=False)
-    began = asyncio.get_running_loop().time()
-    made.idle.clear()
-    with pytest.raises(NoRoomYet):
-        await both()
-    assert asyncio.get_running_loop().time() == began
-
-
-@in_virtual_time
-async def test_who_has_room_already_does_not_wait_behind_others() -> None:
-    made = Contents(a=(60, Hold.BRIEFLY))
-    waiting = asyncio.create_task(taken(made.space, 50))
-    await asyncio.sleep(0.1)
-    with pytest.raises(NoRoomYet):
-        async with made.space.room_at_once(50, "unpacked", URGENT):
-            pass
-    made.hold("a", Hold.NONE)
-    await waiting
 
 
 @in_virtual_time

@@ -132,3 +132,14 @@ def test_a_version_that_is_not_there(folder: Path) -> None:
     (folder / "3").mkdir()
     with pytest.raises(ArtifactError, match="no folder '3' with files"):
         look(str(folder), "3")
+
+
+def test_of_versions_with_one_number_one_is_taken(folder: Path) -> None:
+    for name, size in (("1", 1), ("01", 10), ("1.0", 1000)):
+        (folder / name).mkdir()
+        (folder / name / "model.onnx").write_bytes(bytes(size))
+    beside = look(str(folder), "1").bytes - 1
+    assert look(str(folder), "01").bytes == beside + 10
+    assert look(str(folder), "1.0").bytes == beside + 1000
+    with pytest.raises(ArtifactError, match=r"folders '01', '1' are the same version"):
+        look(str(folder), "001")

@@ -15,13 +15,15 @@ class Member:
     """``name``: as it is in the archive, without `./` before it and a slash at its end; "" is the whole.
 
     ``kind``: as `stat.S_IFMT` has it, or `HARD_LINK`. ``target``: of links. ``chunks``: the bytes of a file, to be read
-    before the next member is asked for.
+    before the next member is asked for; who does not want them passes them over. ``size``: how many these are, of which
+    a damaged archive may have fewer, but none has more.
     """
 
     name: str
     kind: int
     target: str
     chunks: Iterator[bytes]
+    size: int = 0
 
 
 def plain(name: str, *, folder: bool) -> str:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from overbook.artifacts.entries import entries_of
 from overbook.artifacts.errors import SourceError, Trouble
@@ -43,12 +42,26 @@ class TooManyBytes(SourceError):
     """More than the bounds allow; with others it may be unpacked."""
 
 
-def put(place: Place, member: Member) -> None:
+class Taker(Protocol):
+    """What the members of an archive are given to: `Place`, and what only counts them."""
+
+    def folder(self, name: str, /) -> None: ...
+
+    def file(self, member: Member, /) -> None: ...
+
+    def link(self, name: str, target: str, /) -> None: ...
+
+    def hard_link(self, name: str, target: str, /) -> None: ...
+
+    def refuse(self, name: str, why: str, /) -> SourceError: ...
+
+
+def put(place: Taker, member: Member) -> None:
     """Raises as `Place` does."""
     if member.kind == stat.S_IFDIR:
         place.folder(member.name)
     elif member.kind == stat.S_IFREG:
-        place.file(member.name, member.chunks)
+        place.file(member)
     elif member.kind == stat.S_IFLNK:
         place.link(member.name, member.target)
     elif member.kind == HARD_LINK:
@@ -57,6 +70,11 @@ def put(place: Place, member: Member) -> None:
         raise place.refuse(
             member.name, "is a device, pipe or socket; expected files, folders and links"
         )
+
+
+def no_file(target: str) -> str:
+    """What is wrong with a hard link, as the rest of a sentence."""
+    return f"is a hard link to {shown(target)}, which is no file that came before it in the archive"
 
 
 class Place:
@@ -92,10 +110,10 @@ class Place:
         self._names.add(name, folder=True)
         self._make_folders(name)
 
-    def file(self, name: str, chunks: Iterable[bytes]) -> None:
-        """``chunks``: its bytes; they are asked for one after the other, and counted."""
-        with open(self._create(name), "wb", buffering=0) as file:
-            for chunk in chunks:
+    def file(self, member: Member) -> None:
+        """Its bytes are asked for one after the other, and counted."""
+        with open(self._create(member.name), "wb", buffering=0) as file:
+            for chunk in member.chunks:
                 self.effort.step()
                 self._count(len(chunk))
                 self.effort.kept(len(chunk))
@@ -121,10 +139,7 @@ class Place:
         """Another name for a file that came before, and bytes of its own to whoever counts."""
         there = self._into / target
         if wrong_with(target) or target in self._links or not there.is_file():
-            raise self.refuse(
-                name,
-                f"is a hard link to {shown(target)}, which is no file that came before it in the archive",
-            )
+            raise self.refuse(name, no_file(target))
         self._count(there.stat().st_size)
         os.close(self._create(name))
         (self._into / name).unlink()

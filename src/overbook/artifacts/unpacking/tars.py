@@ -89,7 +89,7 @@ def _member(member: tarfile.TarInfo, guarded: _Guarded, source: str) -> Member:
         )
     kind = _kind(member)
     size = member.size if kind == stat.S_IFREG else 0
-    return Member(name, kind, member.linkname, guarded.chunks(size))
+    return Member(name, kind, member.linkname, guarded.chunks(size), size)
 
 
 def _kind(member: tarfile.TarInfo) -> int:

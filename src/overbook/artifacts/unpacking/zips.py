@@ -113,7 +113,8 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: str) -> Mem
     if kind == stat.S_IFLNK:
         target = b"".join(_chunks(archive, info, source, MAX_NAME + 1))
         return Member(name, kind, target.decode("utf-8", "surrogateescape"), iter(()))
-    return Member(name, kind or stat.S_IFREG, "", _chunks(archive, info, source))
+    # zipfile gives no more than the directory says.
+    return Member(name, kind or stat.S_IFREG, "", _chunks(archive, info, source), info.file_size)
 
 
 def _chunks(

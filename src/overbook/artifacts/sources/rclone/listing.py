@@ -15,7 +15,7 @@ from overbook.artifacts.sources.protocol import Listing, RemoteFile
 from overbook.artifacts.sources.rclone.addresses import ARCHIVES
 from overbook.artifacts.sources.rclone.remotes import GCS, Remote
 from overbook.artifacts.sources.rclone.sections import MAIN
-from overbook.artifacts.versions import belongs
+from overbook.artifacts.versions import belongs, folder_with_files
 from overbook.artifacts.walk import MAX_ENTRIES
 
 _GLOB: Final = re.compile(r"([\\*?\[\]{},])")
@@ -156,10 +156,15 @@ def renamed(file: RemoteFile, name: str) -> RemoteFile:
     return RemoteFile(name, file.size, file.mark, file.sha256, file.origin)
 
 
-def of_version(files: Iterable[RemoteFile], version: str) -> tuple[RemoteFile, ...]:
-    """Those at the top, and those in that version's folder: none where that has none. "" for all."""
-    found = tuple(each for each in files if belongs(each.name, version))
-    return found if not version or any("/" in each.name for each in found) else ()
+def of_version(source: str, files: Sequence[RemoteFile], version: str) -> tuple[RemoteFile, ...]:
+    """Those at the top, and those in that version's folder: none where that has none. "" for all.
+
+    Raises SourceError where it could be several. ``source``: what people call the artifact.
+    """
+    if not version:
+        return tuple(files)
+    folder = folder_with_files(version, [each.name for each in files], source)
+    return tuple(each for each in files if belongs(each.name, folder)) if folder else ()
 
 
 def _is_number(text: str) -> bool:

@@ -18,7 +18,7 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Final
 
-from overbook.artifacts.errors import Trouble
+from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.sources.protocol import Listing, RemoteFile
 from overbook.artifacts.sources.rclone import listing as asking
 from overbook.artifacts.sources.rclone import troubles
@@ -26,6 +26,7 @@ from overbook.artifacts.sources.rclone.program import Job, Outcome, Program
 from overbook.artifacts.sources.rclone.remotes import Remote
 from overbook.artifacts.sources.rclone.together import Bounds, Entry, Together
 from overbook.artifacts.walk import MAX_ENTRIES
+from overbook.manifests.problems import shown
 
 _CONCURRENT: Final = 4
 _TOGETHER: Final = Bounds(items=1024, weight=1024)
@@ -86,7 +87,7 @@ class Looks:
                 file = await self._object(remote)
                 if file is not None:
                     return asking.of_object(remote, files.found[0])
-        below = asking.of_version(files.found, version)
+        below = asking.of_version(shown(remote.uri), files.found, version)
         if below:
             return asking.of_folder(remote, below)
         folders = await self._folders(remote) if version else []
@@ -124,7 +125,13 @@ class Looks:
             elif look.name in single:
                 entry.give(asking.of_object(look.remote, single[look.name]))
             else:
-                found = asking.of_version(below[look.name], look.version)
+                try:
+                    found = asking.of_version(
+                        shown(look.remote.uri), below[look.name], look.version
+                    )
+                except SourceError as error:
+                    entry.fail(error)
+                    continue
                 if not (found or look.version):
                     # The folder that it would be in was read: asking for it alone would tell no more.
                     entry.fail(troubles.nothing_there(look.remote))

@@ -6,21 +6,21 @@ from collections.abc import Iterable, Sequence
 
 from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.sources.protocol import RemoteFile
-from overbook.artifacts.versions import belongs, not_among
+from overbook.artifacts.versions import belongs, folder_with_files, not_among
 
 
 def of_version(address: str, files: Sequence[RemoteFile], version: str) -> tuple[RemoteFile, ...]:
     """What lies at the top, and all below the folder ``version``; everything where that is "".
 
-    Raises SourceError where nothing is below it. ``address``: for that message.
+    Raises SourceError where nothing is below it, or it could be several. ``address``: for that message.
     """
     if not version:
         return tuple(files)
-    found = tuple(each for each in files if belongs(each.name, version))
-    if not any("/" in each.name for each in found):
+    folder = folder_with_files(version, [each.name for each in files], address)
+    if not folder:
         folders = (each.name.partition("/")[0] for each in files if "/" in each.name)
         raise no_such_version(address, version, folders)
-    return found
+    return tuple(each for each in files if belongs(each.name, folder))
 
 
 def no_such_version(address: str, version: str, folders: Iterable[str]) -> SourceError:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-from overbook.artifacts.errors import SourceError, Trouble
+from overbook.artifacts.errors import LONGEST_RETRY_AFTER, SourceError, Trouble
 
 _RETRIED: Final = frozenset({Trouble.UNREACHABLE, Trouble.BUSY})
 _LONGEST_BACKOFF: Final = 20.0  # seconds
@@ -42,17 +42,18 @@ class Manners:
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds that a server asks us to wait; None where it names none. ``now``: Unix time, in seconds, which counts
-    only where the server does not tell its own. Headers are asked for by names in lower case.
+    """Seconds that we wait because a server asks for it, which is an hour at most; None where it names none. ``now``:
+    Unix time, in seconds, which counts only where the server does not tell its own. Headers are asked for by names in
+    lower case.
     """
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
-        return float(value[:9])
+        return min(LONGEST_RETRY_AFTER, float(value[:9]))
     until = _unix_time(value)
     if until is None:
         return None
     served = _unix_time(headers.get("date", ""))
-    return max(0.0, until - (now if served is None else served))
+    return min(LONGEST_RETRY_AFTER, max(0.0, until - (now if served is None else served)))
 
 
 def _unix_time(date: str) -> float | None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from overbook.artifacts.errors import SourceError, Trouble
 from overbook.artifacts.sources.web.one_version import no_such_version
-from overbook.artifacts.versions import is_version
+from overbook.artifacts.versions import folder_of
 
 FILES: Final = 20_000
 DEPTH: Final = 20
@@ -32,17 +32,20 @@ async def all_files(
     found: list[Entry] = []
     folders = [""]
     versions: list[str] = []
+    wanted = ""
     above = 0
     for _ in range(DEPTH):
         deeper: list[str] = []
         for folder in folders:
-            for entry in await entries_of(folder):
+            entries = list(await entries_of(folder))
+            if version and not folder:
+                versions = [each.name for each in entries if each.folder]
+                wanted = folder_of(version, versions, what)
+            for entry in entries:
                 if not entry.folder:
                     found.append(Entry(folder + entry.name, False, entry.size))
-                elif not version or folder or is_version(entry.name, version):
+                elif not version or folder or entry.name == wanted:
                     deeper.append(f"{folder}{entry.name}/")
-                if entry.folder and not folder:
-                    versions.append(entry.name)
             if len(found) + above + len(deeper) > FILES:
                 raise SourceError(
                     Trouble.REFUSED,

@@ -59,9 +59,12 @@ def test_backoff_has_an_end() -> None:
         ("-5", None),
         ("1.5", None),
         ("²", None),
-        ("9" * 400, 999_999_999.0),
         ("Fri, 15 Jan 2027 08:00:30 GMT", 30.0),
         ("Fri, 15 Jan 2027 07:00:00 GMT", 0.0),
+        # It is asked again then, and people are told so.
+        ("999999999", 3600.0),
+        ("9" * 400, 3600.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 3600.0),
     ],
 )
 def test_retry_after_is_read(value: str, seconds: float | None) -> None:

@@ -34,6 +34,18 @@ async def test_a_version_leaves_other_folders_out_and_not_asked() -> None:
     assert await names("1") == ["config", "1/model", "1/deep/x", "1/deep/2/y"]
 
 
+async def test_of_folders_with_one_number_one_is_taken() -> None:
+    """Those that are not are not even asked for."""
+
+    async def two(folder: str) -> list[Entry]:
+        tops = [Entry("01", True), Entry("001", True)]
+        return {"": tops, "01/": [Entry("m", False)]}[folder]
+
+    assert [each.name for each in await all_files("there", two, "01")] == ["01/m"]
+    with pytest.raises(SourceError, match="there: folders '001', '01' are the same version"):
+        await all_files("there", two, "1")
+
+
 @pytest.mark.parametrize("version", ["3", "10"])
 async def test_a_version_without_files_is_not_found(version: str) -> None:
     with pytest.raises(

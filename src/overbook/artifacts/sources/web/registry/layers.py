@@ -14,6 +14,7 @@ from overbook.artifacts.sources.protocol import Received
 from overbook.artifacts.sources.web.one_version import no_such_version
 from overbook.artifacts.sources.web.registry.manifest import MODELS, Layers
 from overbook.artifacts.stopping import CheckStopped
+from overbook.artifacts.versions import folder_of
 from overbook.artifacts.walk import walk
 
 
@@ -110,9 +111,11 @@ def _place(address: str, blob: Path, root: Path, name: str) -> None:
 
 
 def _keep_version(address: str, root: Path, version: str) -> None:
-    if not (root / version).is_dir() or not any((root / version).iterdir()):
-        folders = (each.name for each in root.iterdir() if each.is_dir())
+    folders = [each.name for each in root.iterdir() if each.is_dir()]
+    filled = (each for each in folders if any((root / each).iterdir()))
+    folder = folder_of(version, filled, address)
+    if not folder:
         raise no_such_version(address, version, folders)
     for each in list(root.iterdir()):
-        if each.is_dir() and not each.is_symlink() and each.name != version:
+        if each.is_dir() and not each.is_symlink() and each.name != folder:
             shutil.rmtree(each)
