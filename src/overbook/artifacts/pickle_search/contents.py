@@ -1,8 +1,8 @@
 """Looks for pickles in one file: what it is itself, and what is in it where it is an archive or compressed.
 
 By content alone: names say nothing. An archive that cannot be looked through, because it is too large, too deep,
-encrypted or broken in its midst, counts as one that holds pickles: who means harm would see to that. So does a
-compressed file that is damaged or cut off behind bytes that come out of it.
+encrypted, broken in its midst, or another one to other readers, counts as one that holds pickles: who means harm would
+see to that. So does a compressed file that is damaged or cut off behind bytes that come out of it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from overbook.artifacts.compressed import (
     decompressors,
 )
 from overbook.artifacts.errors import ArtifactError, SourceError
-from overbook.artifacts.pickle_search import arrays
+from overbook.artifacts.pickle_search import arrays, directories
 from overbook.artifacts.pickle_search.programs import is_pickle
 from overbook.artifacts.pickle_search.streams import Budget, Stream, TooMuch
 from overbook.artifacts.stopping import CheckStopped
@@ -41,8 +41,6 @@ _LENGTH_OF_JOBLIB: Final = slice(2, 21)
 _LZ4: Final = b"\x04\x22\x4d\x18"
 # Texts may begin with zlib's magic, and so many bytes at most are made of them before one cannot go on.
 _BY_CHANCE: Final = 256
-_ZIP_END: Final = b"PK\x05\x06"
-_ZIP_END_MOST: Final = (64 << 10) + 22
 
 
 def has_pickle(file: BinaryIO, check_stopped: CheckStopped) -> bool:
@@ -53,8 +51,8 @@ def has_pickle(file: BinaryIO, check_stopped: CheckStopped) -> bool:
         if looking.in_stream(looking.stream(file, size), _DEEPEST, file):
             return True
         # Other bytes may stand before a zip: its directory is at its end.
-        file.seek(max(0, size - _ZIP_END_MOST))
-        if _ZIP_END not in file.read(_ZIP_END_MOST):
+        file.seek(max(0, size - directories.END_MOST))
+        if directories.END not in file.read(directories.END_MOST):
             return False
         return looking.in_zip(file, _DEEPEST, certain=False)
     except TooMuch:
@@ -103,6 +101,9 @@ class _Looking:
             return True
         except ArtifactError:
             return certain
+        # Where other bytes stand before a zip, its end tells of the directory as if they did not.
+        if certain and directories.is_elsewhere(file, archive):
+            return True
         try:
             return any(self._in_member(archive, info, depth) for info in archive.infolist())
         except ArtifactError:
