@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import DTypeLike
 
 from overbook.artifacts.pickle_search.arrays import holds_objects
 
@@ -87,9 +88,9 @@ def test_versions_that_nobody_knows() -> None:
     ],
     ids=str,
 )
-def test_arrays_that_numpy_writes_without_pickles(dtype: object) -> None:
+def test_arrays_that_numpy_writes_without_pickles(dtype: DTypeLike) -> None:
     written = io.BytesIO()
-    np.save(written, np.zeros(3, dtype), allow_pickle=False)  # type: ignore[call-overload]
+    np.save(written, np.zeros(3, dtype), allow_pickle=False)
     assert not holds_objects(written.getvalue())
 
 
