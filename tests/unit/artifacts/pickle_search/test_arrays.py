@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import DTypeLike
 
 from overbook.artifacts.pickle_search.arrays import holds_objects
@@ -98,3 +100,36 @@ def test_arrays_that_numpy_wrote_with_python_2() -> None:
     assert not holds_objects(
         npy(b"{'descr': '<f4', 'fortran_order': False, 'shape': (10L, 2L), }", 1)
     )
+
+
+_LEAVES = st.sampled_from(
+    ["|O", "O", "<f4", "object", "f4,O", "2O", "(2,)O", "aO", "V8", "<M8[ns]", "f", "", "names", 2]
+)
+_DESCRIBED = st.recursive(
+    _LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.tuples(inner, inner)
+        | st.tuples(inner, inner, inner)
+        | st.lists(st.tuples(st.sampled_from("abc"), inner), max_size=3)
+        | st.dictionaries(st.sampled_from("abc"), inner, max_size=2)
+        | st.lists(st.tuples(st.sampled_from("abc"), _LEAVES), max_size=2).map(frozenset)
+    ),
+    max_leaves=6,
+)
+_EDITS = st.sampled_from(
+    [("", ""), ("frozenset", ""), ("'O'", "'\\x4f'"), ("1", "1L"), (" ", "\n")]
+)
+
+
+@pytest.mark.filterwarnings("ignore")
+@given(_DESCRIBED, _EDITS)
+def test_whatever_numpy_takes_for_objects_counts(described: object, edit: tuple[str, str]) -> None:
+    header = f"{{'descr': {described!r}, 'fortran_order': False, 'shape': (1,)}}".replace(*edit)
+    data = npy(header.encode())
+    read = io.BytesIO(data[8:])
+    try:
+        _, _, dtype = np.lib.format.read_array_header_2_0(read)
+    except Exception:
+        return
+    assert holds_objects(data) or not dtype.hasobject
