@@ -185,7 +185,7 @@ model there:
 - *no such call*: that server does not have it: REST 404, gRPC UNIMPLEMENTED. A wrong method is 405. Neither loads a
   cold model.
 
-Every call is answered over HTTP/1.1 and over HTTP/2 without TLS, gRPC on the same port.
+Every call is answered over HTTP/1.1 and over HTTP/2, with TLS ([tls.md](tls.md)) or without, gRPC on the same port.
 
 ## REST
 

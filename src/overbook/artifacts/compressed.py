@@ -69,10 +69,13 @@ class Decompressor(Protocol):
 
 
 class _Zlib:
-    """zlib's object with the manners of the other two."""
+    """zlib's object with the manners of the other two. What comes before damaged bytes is given, too: others who read
+    in smaller steps would get it.
+    """
 
     def __init__(self, window: int) -> None:
         self._inner = zlib.decompressobj(window)
+        self._damage: zlib.error | None = None
 
     @property
     def eof(self) -> bool:
@@ -80,14 +83,37 @@ class _Zlib:
 
     @property
     def needs_input(self) -> bool:
-        return not self._inner.unconsumed_tail
+        return self._damage is None and not self._inner.unconsumed_tail
 
     @property
     def unused_data(self) -> bytes:
         return self._inner.unused_data
 
     def decompress(self, data: bytes | memoryview, max_length: int) -> bytes:
-        return self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
+        if self._damage is not None:
+            raise self._damage
+        data = self._inner.unconsumed_tail + data
+        before = self._inner.copy()
+        try:
+            return self._inner.decompress(data, max_length)
+        except zlib.error as error:
+            self._inner, self._damage = before, error
+        if part := self._up_to_the_damage(data):
+            return part
+        raise self._damage
+
+    def _up_to_the_damage(self, data: bytes) -> bytes:
+        """Byte by byte, as any longer step that meets the damage gives nothing."""
+        came = bytearray()
+        try:
+            for each in data:
+                part = self._inner.decompress(bytes((each,)), 1)
+                while part:
+                    came += part
+                    part = self._inner.decompress(self._inner.unconsumed_tail, 1)
+        except zlib.error:
+            pass
+        return bytes(came)
 
 
 def decompressors(lzma_memory: int) -> dict[str, Callable[[], Decompressor]]:
@@ -109,6 +135,9 @@ def compression_of(head: bytes) -> str:
 class Decompressed:
     """What is in a compressed file, from its beginning, with all streams that follow the first, as `pigz` and `pbzip2`
     write them. ``compression``: one of `decompressors`. ``source``: begins the message of a failure.
+
+    ``came``: bytes that were read. ``followed``: once all were, whether something stands behind the last stream that
+    Python's `lzma` may take for one more of its own.
     """
 
     def __init__(self, file: Readable, compression: str, source: str) -> None:
@@ -123,19 +152,22 @@ class Decompressed:
         self._at = 0
         self._give = _FIRST
         self._streams = 1
-        self._came = 0
+        self.came = 0
+        self.followed = False
 
     def read(self, most: int) -> bytes:
         """Some bytes, ``most`` of them at most; none at the end. Raises Undecodable, OSError."""
         while not self._ended:
             if self._inner.eof and not self._next_stream():
                 break
-            data = self._next_input() if self._inner.needs_input else memoryview(b"")
-            if not data and self._inner.needs_input:
-                raise Undecodable(f"{self._source} ends too early; expected a whole file")
-            if part := self._unpack(data, min(most, _PART)):
-                self._came += len(part)
+            wanted = self._inner.needs_input
+            data = self._next_input() if wanted else memoryview(b"")
+            # One byte first: bytes that are not compressed at all are told by none that came.
+            if part := self._unpack(data, min(most, _PART if self.came else 1)):
+                self.came += len(part)
                 return part
+            if wanted and not data and not self._inner.eof:
+                raise Undecodable(f"{self._source} ends too early; expected a whole file")
         return b""
 
     def _next_stream(self) -> bool:
@@ -145,13 +177,17 @@ class Decompressed:
         # What is too short to be told by its magic is joined with what follows.
         if 0 < len(self._read) - self._at < 8:
             self._set(bytes(self._read[self._at :]) + self._file.read(_CHUNK))
-        if compression_of(bytes(self._read[self._at : self._at + 8])) != self._compression:
+        follows = compression_of(bytes(self._read[self._at : self._at + 8]))
+        # The standard library goes on with either of the two.
+        either = {follows, self._compression} == {"xz", "lzma"}
+        if follows != self._compression and not either:
+            self.followed = self._compression in ("xz", "lzma") and self._at < len(self._read)
             self._ended = True
             return False
         self._streams += 1
-        if self._streams > _FREE_STREAMS + self._came // _STREAM_BYTES:
+        if self._streams > _FREE_STREAMS + self.came // _STREAM_BYTES:
             raise TooCostly(
-                f"{self._source} has {self._streams} streams of {self._compression} with {self._came} bytes in them; "
+                f"{self._source} has {self._streams} streams of {self._compression} with {self.came} bytes in them; "
                 "expected it packed in one"
             )
         self._inner = self._make()

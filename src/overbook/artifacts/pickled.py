@@ -3,8 +3,9 @@
 A pickle is a program that runs when it is loaded. Found are, by content and whatever their names: pickles of all
 protocols, with their number or without; joblib's files, plain and compressed; what torch.save writes, now and formerly,
 and TorchScript, whose archives hold pickles beside their code; NumPy's arrays of objects; and all of these within zips,
-tars and compressed files, as `.npz`, and in the folders of MLflow's models. An archive that cannot be looked through
-counts as one of them. Nothing is unpickled.
+tars and compressed files, as `.npz`, and in the folders of MLflow's models. What cannot be looked through counts as one
+of them: archives that are encrypted, too large, or damaged, compressed files that are damaged or cut off, and arrays of
+a type that is not known to be plain. Nothing is unpickled.
 
 Not found is code in other clothes: Python modules, Lambda layers of Keras, text that somebody's own code decodes.
 """
@@ -63,5 +64,6 @@ def refuse_pickles(folder: Path, check_stopped: CheckStopped = never) -> None:
         Trouble.REFUSED,
         f"pickles are code, and denyPickle refuses them: {named}{others}; save the model "
         "in a format without code (ONNX, safetensors, or its library's own), or leave out --deny-pickle and the "
-        "Server's denyPickle",
+        "Server's denyPickle; whatever cannot be looked through to its end counts as a pickle (damaged, cut off, "
+        "encrypted, or too large)",
     )

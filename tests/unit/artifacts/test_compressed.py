@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import io
 import lzma
@@ -51,6 +52,51 @@ def test_streams_after_each_other(name: str) -> None:
     # Zeros between them, up to the next read of the file.
     assert unpacked(pack(b"one ") + bytes(70_000) + pack(b"two ")) == b"one two "
     assert unpacked(pack(b"one") + b"what follows is nobody's") == b"one"
+
+
+@pytest.mark.parametrize(("first", "second"), [("xz", "lzma"), ("lzma", "xz"), ("lzma", "lzma")])
+def test_streams_that_python_takes_for_one_file(first: str, second: str) -> None:
+    packed = PACKERS[first](b"one ") + PACKERS[second](b"two")
+    assert lzma.decompress(packed) == unpacked(packed) == b"one two"
+
+
+@pytest.mark.parametrize("name", ["xz", "lzma"])
+def test_something_behind_that_may_be_one_more_is_told(name: str) -> None:
+    packed = PACKERS[name](b"one")
+    for behind, followed in (
+        (b"", False),
+        (bytes(9), False),
+        (b"two", True),
+        (bytes(9) + b"two", True),
+    ):
+        stream = Decompressed(io.BytesIO(packed + behind), name, "model.tar")
+        assert stream.read(1) + stream.read(10) + stream.read(10) == b"one"
+        assert (stream.came, stream.followed) == (3, followed)
+
+
+@pytest.mark.parametrize("name", ["zlib", "gzip"])
+def test_what_comes_before_damaged_bytes_is_given(name: str) -> None:
+    """As much as comes to who gives the bytes one by one, and takes them so."""
+    packed = bytearray(PACKERS[name](PLAIN[-30_000:]))
+    for at in range(2_000, len(packed), 1_999):
+        damaged = bytes(packed[:at]) + b"\xff\x07" * 50
+        stream = Decompressed(io.BytesIO(damaged), name, "model.tar")
+        came = bytearray()
+        with contextlib.suppress(Undecodable):
+            while part := stream.read(10_000):
+                came += part
+        with pytest.raises(Undecodable):
+            stream.read(1)
+        slowly = zlib.decompressobj(47)
+        expected = bytearray()
+        with contextlib.suppress(zlib.error):
+            for each in damaged:
+                part = slowly.decompress(bytes((each,)), 1)
+                while part:
+                    expected += part
+                    part = slowly.decompress(slowly.unconsumed_tail, 1)
+        assert came == expected
+        assert stream.came == len(expected) > 0
 
 
 @pytest.mark.parametrize("name", PACKERS)

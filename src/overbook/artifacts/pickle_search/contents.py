@@ -1,7 +1,8 @@
 """Looks for pickles in one file: what it is itself, and what is in it where it is an archive or compressed.
 
 By content alone: names say nothing. An archive that cannot be looked through, because it is too large, too deep,
-encrypted or broken in its midst, counts as one that holds pickles: who means harm would see to that.
+encrypted, broken in its midst, or another one to other readers, counts as one that holds pickles: who means harm would
+see to that. So does a compressed file that is damaged or cut off behind bytes that come out of it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from overbook.artifacts.compressed import (
     decompressors,
 )
 from overbook.artifacts.errors import ArtifactError, SourceError
-from overbook.artifacts.pickle_search import arrays
+from overbook.artifacts.pickle_search import arrays, directories
 from overbook.artifacts.pickle_search.programs import is_pickle
 from overbook.artifacts.pickle_search.streams import Budget, Stream, TooMuch
 from overbook.artifacts.stopping import CheckStopped
@@ -33,10 +34,13 @@ _MOST: Final = 4 << 30
 # Bytes of an archive within another, which is held in memory, and how deep they are looked into.
 _MOST_NESTED: Final = 64 << 20
 _DEEPEST: Final = 4
-# joblib's own, before 0.10, and the one that nothing here unpacks. They pack nothing but pickles.
-_OF_JOBLIB: Final = (b"ZF0x", b"\x04\x22\x4d\x18")
-_ZIP_END: Final = b"PK\x05\x06"
-_ZIP_END_MOST: Final = (64 << 10) + 22
+# joblib's own, before 0.10: two letters, then the length in hexadecimal. It packs nothing but pickles.
+_OF_JOBLIB: Final = b"ZF"
+_LENGTH_OF_JOBLIB: Final = slice(2, 21)
+# lz4, which nothing here unpacks. So does it, in joblib.
+_LZ4: Final = b"\x04\x22\x4d\x18"
+# Texts may begin with zlib's magic, and so many bytes at most are made of them before one cannot go on.
+_BY_CHANCE: Final = 256
 
 
 def has_pickle(file: BinaryIO, check_stopped: CheckStopped) -> bool:
@@ -47,8 +51,8 @@ def has_pickle(file: BinaryIO, check_stopped: CheckStopped) -> bool:
         if looking.in_stream(looking.stream(file, size), _DEEPEST, file):
             return True
         # Other bytes may stand before a zip: its directory is at its end.
-        file.seek(max(0, size - _ZIP_END_MOST))
-        if _ZIP_END not in file.read(_ZIP_END_MOST):
+        file.seek(max(0, size - directories.END_MOST))
+        if directories.END not in file.read(directories.END_MOST):
             return False
         return looking.in_zip(file, _DEEPEST, certain=False)
     except TooMuch:
@@ -74,7 +78,7 @@ class _Looking:
         head = stream.head()
         if head.startswith(arrays.MAGIC):
             return arrays.holds_objects(head)
-        if head.startswith(_OF_JOBLIB):
+        if head.startswith(_LZ4) or _is_of_joblib(head):
             return True
         compression = compression_of(head)
         packed = compression in decompressors(0)
@@ -97,6 +101,9 @@ class _Looking:
             return True
         except ArtifactError:
             return certain
+        # Where other bytes stand before a zip, its end tells of the directory as if they did not.
+        if certain and directories.is_elsewhere(file, archive):
+            return True
         try:
             return any(self._in_member(archive, info, depth) for info in archive.infolist())
         except ArtifactError:
@@ -110,14 +117,15 @@ class _Looking:
 
     def _in_compressed(self, stream: Stream, compression: str, depth: int) -> bool:
         stream.rewind()
+        decompressed = Decompressed(stream, compression, "file")
         try:
-            inside = self.stream(Decompressed(stream, compression, "file"))
-            return self.in_stream(inside, depth)
+            # What stands behind may be a stream to others, and the pickle's next part.
+            return self.in_stream(self.stream(decompressed), depth) or decompressed.followed
         except TooCostly:
             return True
         except Undecodable:
-            # It only begins as if it were compressed, or nobody can unpack it.
-            return False
+            # Else it only begins as if it were compressed. Of zlib's, all that came has been searched.
+            return decompressed.came > (_BY_CHANCE if compression == "zlib" else 0)
 
     def _in_tar(self, stream: Stream, depth: int) -> bool:
         stream.rewind()
@@ -127,10 +135,8 @@ class _Looking:
                     return True
                 if self.in_stream(self.stream(_Chunks(member.chunks)), depth):
                     return True
-        except SourceError:
-            return True
         except ArtifactError:
-            return False
+            return True
         return False
 
     @staticmethod
@@ -140,6 +146,16 @@ class _Looking:
         if len(data) > _MOST_NESTED:
             raise TooMuch
         return io.BytesIO(data)
+
+
+def _is_of_joblib(head: bytes) -> bool:
+    if not head.startswith(_OF_JOBLIB):
+        return False
+    try:
+        int(head[_LENGTH_OF_JOBLIB], 16)
+    except ValueError:
+        return False
+    return True
 
 
 class _Chunks:

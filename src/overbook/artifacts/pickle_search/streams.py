@@ -53,6 +53,11 @@ class Stream:
         """Whether nothing follows."""
         return self._at == len(self._buffer) and not self._fill()
 
+    @property
+    def position(self) -> int:
+        """Bytes that have been read, unless it was begun again."""
+        return self._taken - len(self._buffer) + self._at
+
     def head(self) -> bytes:
         """The first `HEAD` bytes, or a few more, wherever the reading is."""
         while len(self._head) < HEAD and self._fill():
@@ -72,16 +77,22 @@ class Stream:
         return b"".join(parts)
 
     def line(self, most: int) -> bytes | None:
-        """Up to the next line feed, which is read and not given, ``most`` bytes of it; None where none comes."""
+        """Up to the next line feed, which is read and not given, ``most`` bytes of it.
+
+        Where none comes, all that is left but for its last byte, as unpicklers have it; None where nothing is left.
+        """
+        if self.ended:
+            return None
         line = b""
-        while not self.ended:
-            end = self._buffer.find(b"\n", self._at)
-            part = self._some((len(self._buffer) if end < 0 else end) - self._at)
-            line += part[: most - len(line)]
-            if end >= 0:
+        while (end := self._buffer.find(b"\n", self._at)) < 0:
+            # The last byte stays: it may be the end.
+            line += self._some(len(self._buffer) - self._at - 1)[: most - len(line)]
+            if not self._fill():
                 self._at += 1
                 return line
-        return None
+        line += self._some(end - self._at)[: most - len(line)]
+        self._at += 1
+        return line
 
     def skip(self, count: int) -> bool:
         """Whether there were as many."""
