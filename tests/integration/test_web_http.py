@@ -132,7 +132,12 @@ async def test_of_a_folder_one_version_alone(
 ) -> None:
     _, found = await brought(source, server.url("tree/"), tmp_path / "a", version="1")
     assert found == {name: data for name, data in FILES.items() if not name.startswith("2/")}
-    await not_found(source, server.url("tree/"), "it has no folder .3. with files in it.*: .2., .1.", version="3")
+    await not_found(
+        source,
+        server.url("tree/"),
+        "it has no folder .3. with files in it.*: .2., .1.",
+        version="3",
+    )
 
 
 async def test_a_single_object(source: HttpSource, server: Nginx, tmp_path: Path) -> None:
