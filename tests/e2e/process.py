@@ -75,13 +75,19 @@ class Overbook:
         self.process: subprocess.Popen[str] | None = None
         # What its commands show, once it asks.
         self.token = ""
-        scheme = "http" if ca is None else "https"
-        self.api_url = f"{scheme}://127.0.0.1:{self.api_port}"
-        self.url = f"{scheme}://127.0.0.1:{self.port}"
+        self._scheme = "http" if ca is None else "https"
         self.shown = shown
         verify = True if ca is None else _trusting(ca, shown)
         self.api = httpx.Client(base_url=self.api_url, timeout=90, verify=verify)
         self.data = httpx.Client(base_url=self.url, timeout=90, verify=verify)
+
+    @property
+    def api_url(self) -> str:
+        return f"{self._scheme}://127.0.0.1:{self.api_port}"
+
+    @property
+    def url(self) -> str:
+        return f"{self._scheme}://127.0.0.1:{self.port}"
 
     @property
     def environment(self) -> dict[str, str]:

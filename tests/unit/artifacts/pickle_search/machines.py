@@ -44,19 +44,19 @@ class Anything(metaclass=_Meta):
         raise Called
 
 
-def _looked_up(module: str, name: str) -> type[Anything]:
+def _looked_up(module: str, name: str) -> object:
     if not (_WORD.fullmatch(module) and _WORD.fullmatch(name)):
         raise ImportError
     return Anything
 
 
 class _InC(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> type[Anything]:
+    def find_class(self, module: str, name: str) -> object:
         return _looked_up(module, name)
 
 
 class _InPython(pickle._Unpickler):
-    def find_class(self, module: str, name: str) -> type[Anything]:
+    def find_class(self, module: str, name: str) -> object:
         return _looked_up(module, name)
 
 
