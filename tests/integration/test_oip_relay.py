@@ -406,9 +406,11 @@ async def test_a_stop_leaves_time_to_what_is_not_answered_yet(
     oip: Running, stream: Stream, stopping: Callable[[], None]
 ) -> None:
     closed, go = asyncio.Event(), asyncio.Event()
+    heard = asyncio.Semaphore(0)
 
     async def script(context: Context) -> None:
         asked = await context.read()
+        heard.release()
         assert not isinstance(await context.read(), bytes)
         closed.set()
         await go.wait()
@@ -419,6 +421,9 @@ async def test_a_stop_leaves_time_to_what_is_not_answered_yet(
     for each in (call, ended):
         await each.write(message(id_="1"))
     await ended.done_writing()
+    # What the model has not heard yet may as well be sent again.
+    for _ in (call, ended):
+        await heard.acquire()
     stopping()
     await closed.wait()
     go.set()
