@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -64,10 +65,14 @@ async def test_what_was_here_already_was_not_brought(tmp_path: Path) -> None:
 async def test_all_agents_hear_which_files_left_for_others(tmp_path: Path) -> None:
     source = a_source()
     heard: list[tuple[str, str]] = []
+
+    def note(view: str, digest: str) -> None:
+        heard.append((view, digest))
+
     before = metrics.FILES_LEFT._value.get()
     with a_cache(tmp_path, source, budget=2500) as cache:
         for view in ("x", "y"):
-            cache.join(view, dict, lambda digest, view=view: heard.append((view, digest)), stays)  # type: ignore[misc]
+            cache.join(view, dict, partial(note, view), stays)
         first = await fetch(cache, A, of(source, A), "x")
         second = await fetch(cache, B, of(source, B), "x")
         assert heard == []

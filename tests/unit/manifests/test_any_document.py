@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from copy import copy
 from typing import Any, Final
 
 from hypothesis import example, given, settings
@@ -186,9 +187,9 @@ def changed(document: Json, path: tuple[str | int, ...], value: Any) -> Any:
     """The document with that value at the path."""
     if not path:
         return value
-    copy: Any = list(document) if isinstance(document, list) else dict(document)  # type: ignore[arg-type]
-    copy[path[0]] = changed(copy[path[0]], path[1:], value)
-    return copy
+    changing: Any = copy(document)
+    changing[path[0]] = changed(changing[path[0]], path[1:], value)
+    return changing
 
 
 @st.composite

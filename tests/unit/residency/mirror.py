@@ -14,11 +14,11 @@ from overbook.residency.effects import Cause, Effect, Refusal
 from overbook.residency.events import Event, ModelName, RequestId
 from overbook.residency.replica import Limits
 from overbook.residency.states import State
+from tests.unit.residency.disk_mirror import DiskMirror
 from tests.unit.residency.leaving import first_that_suffice
-from tests.unit.residency.seen import LoadedLast, Seen, Waiter
+from tests.unit.residency.seen import LEAVING, LoadedLast, Seen, Waiter
 
 DEFICIT = (Cause.BUDGET, Cause.SURPRISE, Cause.LOST, Cause.GUARD)
-LEAVING = (State.DRAINING, State.UNLOADING)
 IN_MEMORY = (State.LOADING, State.RESIDENT, State.RELOADING, *LEAVING)
 
 
@@ -41,7 +41,7 @@ class Mirror:
             False  # a named deficit: the budget shrank, or more was measured than charged
         )
         self.loads: dict[ModelName, int] = {}
-        self.disk: ev.DiskRoomWanted | None = None
+        self.disk = DiskMirror(self.models, limits, self.waiting_for, self.eligible)
 
     @property
     def total(self) -> int:
@@ -192,8 +192,8 @@ class Mirror:
             case ev.Measured(model, size, withheld):
                 self._has_room(self.budget, self.withheld if withheld is None else withheld)
                 self._measured(self.models[model], size)
-            case ev.DiskRoomWanted(missing):
-                self.disk = event if missing else None
+            case ev.DiskRoomWanted():
+                self.disk.wants(event)
             case ev.Recycle() if self.up:
                 self.up, self.recycling = False, True
                 for seen in self.models.values():
@@ -312,7 +312,7 @@ class Mirror:
         for effect in effects:
             self._effect(event, effect, now)
             if isinstance(effect, fx.Withdraw) and disk and effect.model == disk[-1]:
-                self._disk_victims(disk, now)
+                self.disk.check_victims(disk, now)
         if any(isinstance(e, fx.Withdraw) and e.cause is Cause.AHEAD for e in effects):
             self.demanded = False
         self._between(now)
@@ -328,8 +328,8 @@ class Mirror:
             case fx.Publish(model):
                 seen = self.models[model]
                 if isinstance(event, ev.RequestArrived) and event.model == model:
-                    for_disk = seen.cause is Cause.DISK and self.holds_files(model)
-                    assert not (for_disk and self.late(now)), (
+                    for_disk = seen.cause is Cause.DISK and self.disk.holds_files(model)
+                    assert not (for_disk and self.disk.late(now)), (
                         "who waits for the disk waits for ever"
                     )
                 loaded = isinstance(event, ev.LoadSucceeded) and event.model == model
@@ -442,7 +442,7 @@ class Mirror:
         if effect.cause is Cause.AHEAD:
             self._ahead(effect.model, now)
         if effect.cause is Cause.DISK:
-            self._for_the_disk(effect.model, now)
+            self.disk.check_leaving(effect.model, now)
         if effect.cause is Cause.FAIRNESS:
             self._fairness(effect.model, now)
         if effect.cause in DEFICIT:
@@ -484,50 +484,6 @@ class Mirror:
         )
         needed = sum(self.needs(self.models[name]) for name in waiting)
         assert needed > self.free + self.returning() - given, "there is room for all who wait"
-
-    # -- the disk
-
-    def late(self, now: float) -> bool:
-        """Has somebody waited too long for room on the disk?"""
-        return self.disk is not None and now >= self.disk.since + self.limits.patience
-
-    def holds_files(self, model: ModelName) -> bool:
-        return self.disk is not None and any(model in each.models for each in self.disk.files)
-
-    def _for_the_disk(self, model: ModelName, now: float) -> None:
-        assert self.holds_files(model), "nobody needs the room of its files"
-        assert not self.models[model].pinned
-        assert not self.models[model].verifying
-        assert self.eligible(model, now) or self.late(now), "laws 3 and 9: in use"
-
-    def files_come(self, now: float, staying: ModelName | None = None) -> int:
-        """Bytes of the disk that come back, if this model stayed."""
-        assert self.disk is not None
-        return sum(
-            each.size
-            for each in self.disk.files
-            if all(name != staying and self._goes(name, now) for name in each.models)
-        )
-
-    def _goes(self, model: ModelName, now: float) -> bool:
-        seen = self.models.get(model)
-        if seen is None:
-            return True
-        if seen.state is State.COLD:
-            return not self.waiting_for(model)
-        in_use = seen.state is State.DRAINING and bool(seen.in_flight or seen.granted)
-        if seen.state not in LEAVING or (in_use and not self.late(now)):
-            return False
-        return seen.cause is Cause.DISK or not self.waiting_for(model)
-
-    def _disk_victims(self, victims: list[ModelName], now: float) -> None:
-        """Law 2 on the disk: they suffice, unless somebody waited too long, and none is superfluous."""
-        assert self.disk is not None
-        enough = self.files_come(now) >= self.disk.missing
-        assert enough or self.late(now), "law 2: drained in vain"
-        for victim in victims:
-            without = self.files_come(now, staying=victim)
-            assert without < self.disk.missing, f"law 2: {victim} need not leave for the disk"
 
     def _end(self, request: RequestId) -> Waiter:
         assert request not in self.ended, "law 8: ended twice"

@@ -10,6 +10,8 @@ from overbook.residency.events import ModelName, Register, RequestId, Ticket
 from overbook.residency.replica import Limits
 from overbook.residency.states import State
 
+LEAVING = (State.DRAINING, State.UNLOADING)
+
 
 @dataclass
 class LoadedLast:

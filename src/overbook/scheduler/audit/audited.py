@@ -7,22 +7,29 @@ by who answers, see `calls`.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from overbook.scheduler.answers import told_call
 from overbook.scheduler.audit import calls
 from overbook.scheduler.audit.entries import Asked, Entry, entries
-from overbook.scheduler.audit.log import AuditLog
 from overbook.scheduler.status import moment
+
+
+class Records(Protocol):
+    """What is written to: `overbook.scheduler.audit.log.AuditLog`."""
+
+    async def record(self, entries: Sequence[Entry]) -> None: ...
+
+    def put(self, entries: Sequence[Entry]) -> None: ...
 
 
 class Audited:
     """``clock``: Unix seconds."""
 
-    def __init__(self, app: ASGIApp, log: AuditLog, clock: Callable[[], float]) -> None:
+    def __init__(self, app: ASGIApp, log: Records, clock: Callable[[], float]) -> None:
         self._app: Final = app
         self._log: Final = log
         self._clock = clock

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -18,11 +19,11 @@ class FakeLog:
         self.order: list[str] = []
         self.entries: list[Entry] = []
 
-    async def record(self, entries: list[Entry]) -> None:
+    async def record(self, entries: Sequence[Entry]) -> None:
         self.order.append("recorded")
         self.entries += entries
 
-    def put(self, entries: list[Entry]) -> None:
+    def put(self, entries: Sequence[Entry]) -> None:
         self.order.append("put")
         self.entries += entries
 
@@ -47,7 +48,7 @@ async def call(log: FakeLog, method: str, path: str, status: int | None) -> None
     async def send(message: Any) -> None:
         log.order.append(message["type"])
 
-    audited = Audited(answering, log, lambda: 1.5)  # type: ignore[arg-type]  # what it has of a log
+    audited = Audited(answering, log, lambda: 1.5)
     await audited(scope(method, path), never, send)
 
 
