@@ -53,7 +53,9 @@ class Search:
         for root in roots:
             process = psutil.Process(root)
             for each in (process, *process.children(recursive=True)):
-                with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError):
+                with contextlib.suppress(
+                    psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError
+                ):
                     proc = Path("/proc") / str(each.pid)
                     told = (proc / "cmdline").read_bytes()
                     if own_environment or each.pid != root:

@@ -154,7 +154,7 @@ class Arrivals:
             async with room, self._collecting(key):
                 into = await asyncio.to_thread(self._folder.incoming, key)
                 transfer.begins(time.monotonic())
-                progress = _bounded(asked, listing, transfer.came, self._space.budget)
+                progress = _bounded(asked, listing, transfer.came, self._space)
                 received = await self._fetcher.bring(asked, listing, into, progress)
                 if not listing.whole:
                     known = {each.name: each.digest for each in received if each.digest}
@@ -236,7 +236,7 @@ class Arrivals:
                 Trouble.REFUSED,
                 f"{asked.storage_uri} unpacks to more than {amount(most)}: beside the archive itself "
                 f"({amount(packed)}) that is more than the whole cache may ever take ({amount(ever)}); expected a "
-                "smaller model, or start with a larger --cache-size",
+                f"smaller model; or {self._space.way_out}",
             ) from error
         return needed, packed
 
@@ -302,18 +302,18 @@ def _unpack(
         unpack(into / each.name, tree, bounds, check)
 
 
-def _bounded(asked: Asked, listing: Listing, progress: Progress, most: int) -> Progress:
+def _bounded(asked: Asked, listing: Listing, progress: Progress, space: Space) -> Progress:
     """Where the source does not say how large its files are, they end where the cache does."""
     if all(each.size is not None for each in listing.files):
         return progress
-    came = 0
+    came, most, way_out = 0, space.budget, space.way_out
 
     def counted(count: int) -> None:
         nonlocal came
         came += count
         if came > most:
             told = f"{asked.storage_uri} has more than {amount(most)}, which is the whole cache"
-            raise SourceError(Trouble.REFUSED, f"{told}; start with a larger --cache-size")
+            raise SourceError(Trouble.REFUSED, f"{told}; {way_out}")
         progress(count)
 
     return counted

@@ -149,6 +149,13 @@ class Space:
             case budget:
                 return budget
 
+    @property
+    def way_out(self) -> str:
+        """What people can do where even the whole budget is too small."""
+        if isinstance(self._budget, DiskShare):
+            return "use a --state-dir on a larger disk, or let it have more of this one with --cache-size"
+        return "start with a larger --cache-size"
+
     def changed(self) -> None:
         """Something left, or may leave now."""
         for each in self._listeners:
@@ -176,11 +183,8 @@ class Space:
         """
         wish = _Wish(needed, whose, urgency, beside)
         if needed + beside.bytes > self.ever:
-            raise SourceError(
-                Trouble.REFUSED,
-                f"{whose} {wish.takes}, more than the whole cache may ever ({amount(self.ever)}); "
-                "start with a larger --cache-size",
-            )
+            told = f"{whose} {wish.takes}, more than the whole cache may ever ({amount(self.ever)}); {self.way_out}"
+            raise SourceError(Trouble.REFUSED, told)
         if not await self._taken(wish):
             await self._in_line(wish)
         with self._given(wish):

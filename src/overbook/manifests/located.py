@@ -42,6 +42,8 @@ _BOOL: Final = {
 }
 _NUMBER_START: Final = frozenset("+-.0123456789")
 _INT: Final = re.compile(r"[-+]?[0-9]{1,400}", re.ASCII)
+# Half a pair of UTF-16: JSON can name one (`"\ud800"`), and no text that is kept or sent can hold it.
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _RADIX: Final = re.compile(r"0x[0-9a-fA-F]{1,400}|0o[0-7]{1,400}", re.ASCII)
 _FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", re.ASCII)
 
@@ -118,6 +120,11 @@ def read_documents(text: str, source: str, allowance: Allowance) -> Iterator[Nod
     if (count := text.count("%TAG")) > MAX_TAG_DIRECTIVES:
         told = f"%TAG occurs {count} times; expected at most {MAX_TAG_DIRECTIVES}"
         yield Problem(told, (), source)
+        return
+    if (broken := _SURROGATE.search(text)) is not None:
+        line = text.count("\n", 0, broken.start()) + 1
+        told = f"not Unicode: half a character ({shown(broken[0])}); expected text in UTF-8"
+        yield Problem(told, (), source, line)
         return
     builder = _Builder(source, allowance)
     try:

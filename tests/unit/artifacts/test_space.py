@@ -119,6 +119,7 @@ async def test_what_can_never_be_is_refused_for_good() -> None:
     with pytest.raises(SourceError, match="more than the whole cache may") as raised:
         await taken(Contents().space, 101)
     assert raised.value.trouble is Trouble.REFUSED
+    assert str(raised.value).endswith("; start with a larger --cache-size")
 
 
 @in_virtual_time
@@ -259,6 +260,10 @@ async def test_a_disk_that_others_fill_is_no_refusal_for_good() -> None:
     with pytest.raises(SourceError, match="more than the whole cache may ever") as raised:
         await taken(made.space, 101)
     assert raised.value.trouble is Trouble.REFUSED
+    # Nobody gave a budget that could be larger: it is the disk that is too small.
+    assert str(raised.value).endswith(
+        "use a --state-dir on a larger disk, or let it have more of this one with --cache-size"
+    )
 
 
 @in_virtual_time

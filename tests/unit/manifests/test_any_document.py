@@ -277,6 +277,8 @@ def test_what_looks_like_yaml(text: str) -> None:
 
 @settings(max_examples=150)
 @given(st.text(st.characters(), max_size=60))
+@example("\ud800")
+@example("kind: Model\nname: \udfff\n")
 def test_any_text(text: str) -> None:
     judge_text(text)
 

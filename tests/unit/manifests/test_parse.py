@@ -302,3 +302,10 @@ def test_what_is_for_others_is_skipped_and_the_rest_is_taken(text: str, told: st
 )
 def test_what_may_be_a_misspelt_manifest_is_a_problem(text: str) -> None:
     assert problems(text)
+
+
+def test_half_a_character_is_told_with_its_line() -> None:
+    """The control API's JSON can name one, which no text in UTF-8 can hold."""
+    assert problems(f"{IRIS}# \ud800\n") == [
+        r"0.yaml:9: not Unicode: half a character ('\ud800'); expected text in UTF-8"
+    ]
