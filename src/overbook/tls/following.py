@@ -32,8 +32,10 @@ class FollowedPair:
     def __init__(self, files: TlsFiles, now: Callable[[], float]) -> None:
         self._files = files
         self._now = now
-        self._judged = self._state()
+        # The files as they were when they were last good, when they were found bad, and when people were told of it.
+        self._taken = self._state()
         self._doubted: _State | None = None
+        self._told_bad: _State | None = None
         # What was told of its end: nothing, that it comes near, or that it is there.
         self._told_end = 0
         self._users: list[Callable[[Pair], None]] = []
@@ -62,19 +64,21 @@ class FollowedPair:
     def look(self) -> bool:
         """Whether there is a new pair, which is in use from now on. Blocking."""
         state = self._state()
-        if state == self._judged:
+        if state == self._taken:
             self._tell_end()
             return False
         try:
             found = read_pair(self._files, self._now())
         except TlsUnusable as error:
-            if state == self._doubted:
-                self._judged, self._doubted = state, None
-                log.warning("%s; what was there before stays in use", error)
-            else:
+            # It is read again at each look: its time may come, or somebody may let us read it.
+            if state != self._doubted:
                 self._doubted = state
+            elif state != self._told_bad:
+                self._told_bad = state
+                log.warning("%s; what was there before stays in use", error)
+            self._tell_end()
             return False
-        self._judged, self._doubted, self._told_end = state, None, 0
+        self._taken, self._doubted, self._told_bad, self._told_end = state, None, None, 0
         if found == self.current:
             return False
         self.current = found

@@ -118,6 +118,24 @@ def test_what_cannot_be_used_keeps_the_old_one(
     assert line.endswith("what was there before stays in use")
 
 
+def test_what_could_not_be_used_yet_is_taken_when_it_can(
+    tmp_path: Path, clock: Clock, said: pytest.LogCaptureFixture
+) -> None:
+    """The files do not change when their time comes."""
+    followed = FollowedPair(server_files(tmp_path), clock)
+    first = followed.current
+    replace(tmp_path, NOW + DAY)
+    for _ in range(3):
+        assert not followed.look()
+    [line] = said.messages
+    assert "from" in line
+    clock.now += DAY + 3600
+    assert followed.look()
+    assert followed.current != first
+    assert len(said.messages) == 2
+    assert not followed.look()
+
+
 def test_links_as_kubernetes_changes_them_are_followed(tmp_path: Path, clock: Clock) -> None:
     mounted = tmp_path / "mounted"
     mounted.mkdir()

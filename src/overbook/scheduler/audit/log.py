@@ -49,19 +49,19 @@ class AuditLog:
 
     async def record(self, entries: Sequence[Entry]) -> None:
         """Returns when they are on the disk, or lost, or after `PATIENCE`."""
-        self.put(entries)
-        if self._written is not None:
+        if self.put(entries) and self._written is not None:
             await asyncio.wait((self._written,), timeout=PATIENCE)
 
-    def put(self, entries: Sequence[Entry]) -> None:
-        """As `record`, but nobody waits."""
+    def put(self, entries: Sequence[Entry]) -> bool:
+        """As `record`, but nobody waits. Whether they will be written, as far as that is known; else they are lost."""
         if len(self._waiting) + len(entries) > _MOST_WAITING:
             self._lose(len(entries), "the disk takes too long")
-            return
+            return False
         self._waiting += entries
         if self._written is None:
             self._written = asyncio.get_running_loop().create_future()
         self._wake.set()
+        return True
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -133,9 +133,11 @@ class AuditLog:
         done, self._written = self._written, None
         if not entries:
             return
+        # More may be lost while these are written: the next ones tell of it.
+        told = self._lost
         try:
             await asyncio.get_running_loop().run_in_executor(
-                self._thread, self._files.append, entries, self._lost
+                self._thread, self._files.append, entries, told
             )
         except NotWritten as failure:
             AUDIT_ENTRIES.inc(len(entries) - failure.count)
@@ -145,11 +147,9 @@ class AuditLog:
             self._lose(len(entries), repr(error))
         else:
             AUDIT_ENTRIES.inc(len(entries))
-            if self._lost:
-                _LOG.warning(
-                    "the audit log is written again; %d entries were lost meanwhile", self._lost
-                )
-            self._lost = 0
+            if told:
+                _LOG.warning("the audit log is written again; %d entries were lost meanwhile", told)
+            self._lost -= told
         if done is not None:
             done.set_result(None)
         self._more.set()

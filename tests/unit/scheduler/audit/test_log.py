@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,9 +98,11 @@ async def test_a_disk_that_stands_still_holds_up_no_answer(
 ) -> None:
     goes_on = asyncio.Event()
     loop = asyncio.get_running_loop()
+    written: list[tuple[list[Any], int]] = []
 
     def append(self: AuditFiles, made: list[Entry], lost: int) -> None:
         asyncio.run_coroutine_threadsafe(goes_on.wait(), loop).result()
+        written.append(([each["name"] for each in made], lost))
 
     monkeypatch.setattr(AuditFiles, "append", append)
     monkeypatch.setattr("overbook.scheduler.audit.log.PATIENCE", 0.01)
@@ -113,3 +116,5 @@ async def test_a_disk_that_stands_still_holds_up_no_answer(
         await log.record([change("too much")])
         assert "takes too long" in told[0]
         goes_on.set()
+    # What was lost while the first ones were being written is told by the next.
+    assert written == [(["under way"], 0), (["waits", "waits"], 1)]
