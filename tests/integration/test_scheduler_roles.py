@@ -29,7 +29,7 @@ _MAY: Final = {
     "infer": r"GET /(healthz|readyz|docs|openapi\.json)?",
     "viewer": r"GET /(healthz|readyz|docs|openapi\.json|metrics)?"
     r"|GET /api/v1/(version|events|(models|servers)(/[^/]*(/describe)?)?)",
-    "operator": r"GET /(?!api/v1/tokens).*|POST /api/v1/(apply|validate|models/[^/]*/\w+)"
+    "operator": r"GET /(?!api/v1/(tokens|audit)).*|POST /api/v1/(apply|validate|models/[^/]*/\w+)"
     r"|DELETE /api/v1/(models|servers)/[^/]*",
 }
 # What is refused before anybody is asked who they are: what is no request, or for another host or origin.

@@ -12,17 +12,15 @@ import json
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, TypeAlias
-from urllib.parse import urlsplit
+from typing import TypeAlias
 
 from overbook.client import tls_faults
-from overbook.client.errors import BadUrl, ClientError, NotRunning, TimedOut, TlsFailed
+from overbook.client.addresses import address
+from overbook.client.errors import ClientError, NotRunning, TimedOut, TlsFailed
 from overbook.client.trust import trust
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 JsonObject: TypeAlias = dict[str, Json]
-
-_PORTS: Final = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,25 +63,15 @@ class Endpoint:
         `context`: for https; None for what `trust` says. Raises BadUrl, BadTrust.
         """
         self._headers = dict(headers or {})
-        if "://" not in url:
-            url = f"http://{url}"
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError as error:
-            raise BadUrl(f"{url!r} is not a URL ({error}); expected http://HOST:PORT") from None
-        if parts.scheme not in _PORTS or not parts.hostname:
-            raise BadUrl(f"{url!r} is not an HTTP URL; expected http://HOST:PORT")
-        self.url = url.rstrip("/")
+        self._address = where = address(url)
+        self.url = where.url
         self._setting = setting
-        self._prefix = parts.path.rstrip("/")
-        self._host, self._port = parts.hostname, port or _PORTS[parts.scheme]
         self._context = None
-        self._connection = http.client.HTTPConnection(self._host, self._port)
-        if parts.scheme == "https":
+        self._connection = http.client.HTTPConnection(where.host, where.port)
+        if where.tls:
             self._context = context or trust().context()
             self._connection = http.client.HTTPSConnection(
-                self._host, self._port, context=self._context
+                where.host, where.port, context=self._context
             )
         self._used = False
 
@@ -141,7 +129,7 @@ class Endpoint:
     ) -> Reply:
         connection = self._connection
         try:
-            connection.request(method, self._prefix + path, body=payload, headers=headers)
+            connection.request(method, self._address.prefix + path, body=payload, headers=headers)
             response = connection.getresponse()
             reply = Reply(response.status, response.read())
         except TimeoutError:
@@ -168,14 +156,10 @@ class Endpoint:
 
     def _refused(self, error: ssl.SSLError) -> str:
         if isinstance(error, ssl.SSLCertVerificationError):
-            return tls_faults.told(error, self.url, self._host)
+            return tls_faults.told(error, self.url, self._address.host)
         # What broke while a request was sent may hide the server's word.
-        return self._tls_trouble() or tls_faults.told(error, self.url, self._host)
+        return self._tls_trouble() or tls_faults.told(error, self.url, self._address.host)
 
     def _tls_trouble(self) -> str:
         """What a second look finds when a connection ended without a word; "" for nothing."""
-        if self._context is not None:
-            return tls_faults.look(self._host, self._port, self._context, self.url)
-        if tls_faults.asks_for_tls(self._host, self._port):
-            return f"{self.url} speaks TLS only; ask by https:// ({self._setting})"
-        return ""
+        return tls_faults.trouble(self._address, self._context, self._setting)

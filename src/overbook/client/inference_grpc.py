@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import urlsplit
 
 import grpc
 
 from overbook.client import tls_faults
-from overbook.client.addresses import DEFAULT_URL, URL_SETTING
+from overbook.client.addresses import DEFAULT_URL, URL_SETTING, address
 from overbook.client.credentials import credentials, unknown
 from overbook.client.errors import (
-    BadUrl,
     ClientError,
     NotFound,
     NotRunning,
@@ -42,13 +40,10 @@ class GrpcInference:
 
     def __init__(self, url: str = DEFAULT_URL) -> None:
         """Raises BadUrl, BadTrust."""
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        if not parts.netloc or not parts.hostname:
-            raise BadUrl(f"{url!r} is not a URL; expected http://HOST:PORT")
-        self._url = url
-        self._host, self._port = parts.hostname, parts.port
-        self._trust = trust() if parts.scheme == "https" else None
-        self._channel = _channel(parts.netloc, self._trust)
+        self._address = address(url)
+        self._url = self._address.url
+        self._trust = trust() if self._address.tls else None
+        self._channel = _channel(self._address.target, self._trust)
         self._infer = self._channel.unary_unary(
             "/inference.GRPCInferenceService/ModelInfer",
             request_serializer=oip.ModelInferRequest.SerializeToString,
@@ -113,12 +108,8 @@ class GrpcInference:
 
     def _tls_trouble(self) -> str:
         """The library does not tell: a second look does."""
-        port = self._port or (80 if self._trust is None else 443)
-        if self._trust is not None:
-            return tls_faults.look(self._host, port, self._trust.context(), self._url)
-        if tls_faults.asks_for_tls(self._host, port):
-            return f"{self._url} speaks TLS only; ask by https:// ({URL_SETTING})"
-        return ""
+        context = None if self._trust is None else self._trust.context()
+        return tls_faults.trouble(self._address, context, URL_SETTING)
 
 
 def _channel(target: str, trusted: Trust | None) -> grpc.Channel:

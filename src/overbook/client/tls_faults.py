@@ -6,6 +6,7 @@ import socket
 import ssl
 from typing import Final
 
+from overbook.client.addresses import Address
 from overbook.client.trust import CA_VARIABLE, CERT_VARIABLE, KEY_VARIABLE
 
 # A look that only explains a failure takes no longer.
@@ -53,12 +54,25 @@ def told(error: ssl.SSLError, url: str, host: str) -> str:
     )
 
 
-def look(host: str, port: int, context: ssl.SSLContext, url: str) -> str:
+def trouble(address: Address, context: ssl.SSLContext | None, setting: str) -> str:
+    """What a second look finds where a connection ended without a word; "" for nothing.
+
+    ``context``: what is trusted, None where no TLS was spoken. ``setting``: how a user names another URL.
+    """
+    if context is not None:
+        return _look(address, context)
+    if _asks_for_tls(address):
+        return f"{address.url} speaks TLS only; ask by https:// ({setting})"
+    return ""
+
+
+def _look(address: Address, context: ssl.SSLContext) -> str:
     """What is wrong with a connection over TLS to that port; "" when nothing is found."""
+    url = address.url
     try:
-        lasted = _shake(host, port, context)
+        lasted = _shake(address, context)
     except ssl.SSLError as error:
-        return told(error, url, host)
+        return told(error, url, address.host)
     except OSError:
         return ""
     if lasted:
@@ -69,13 +83,13 @@ def look(host: str, port: int, context: ssl.SSLContext, url: str) -> str:
     )
 
 
-def asks_for_tls(host: str, port: int) -> bool:
+def _asks_for_tls(address: Address) -> bool:
     """Whether that port speaks TLS, whoever it is."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     try:
-        _shake(host, port, context)
+        _shake(address, context)
     except ssl.SSLError as error:
         # Its refusals are TLS, too.
         return "ALERT" in (error.reason or "")
@@ -84,14 +98,14 @@ def asks_for_tls(host: str, port: int) -> bool:
     return True
 
 
-def _shake(host: str, port: int, context: ssl.SSLContext) -> bool:
+def _shake(address: Address, context: ssl.SSLContext) -> bool:
     """Whether the connection lasts for a moment. Raises what comes of it.
 
     What the server thinks of a client's certificate shows after the handshake; some say it, others hang up.
     """
     with (
-        socket.create_connection((host, port), timeout=_LOOK_SECONDS) as plain,
-        context.wrap_socket(plain, server_hostname=host) as wrapped,
+        socket.create_connection((address.host, address.port), timeout=_LOOK_SECONDS) as plain,
+        context.wrap_socket(plain, server_hostname=address.host) as wrapped,
     ):
         wrapped.settimeout(_LASTS_SECONDS)
         try:

@@ -9,7 +9,7 @@ import pytest
 
 from overbook.client import control, http
 from overbook.client.control import Applied, ControlClient, LogPage
-from overbook.client.errors import BadUrl, ClientError, NotFound, NotRunning, Refused, TimedOut
+from overbook.client.errors import ClientError, NotFound, NotRunning, Refused, TimedOut
 from overbook.client.http import Reply
 from tests.unit.client.fake_overbook import (
     FakeOverbook,
@@ -210,12 +210,6 @@ def test_a_port_that_speaks_no_http() -> None:
         with pytest.raises(ClientError, match="does not speak HTTP"):
             ControlClient(f"http://127.0.0.1:{other.getsockname()[1]}").version()
         thread.join()
-
-
-@pytest.mark.parametrize("url", ["ftp://x", "http://", "http://x:port", "http://[::1"])
-def test_addresses_that_are_none(url: str) -> None:
-    with pytest.raises(BadUrl, match=r"expected http://HOST:PORT"):
-        ControlClient(url)
 
 
 def test_an_address_without_a_scheme_and_with_a_path(fake: FakeOverbook) -> None:

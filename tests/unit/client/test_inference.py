@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import grpc
 import pytest
 
-from overbook.client.errors import BadTensor, BadUrl, NotFound, NotRunning, Refused, TimedOut
+from overbook.client.errors import BadTensor, NotFound, NotRunning, Refused, TimedOut
 from overbook.client.http import JsonObject
 from overbook.client.inference import RestInference
 from overbook.client.inference_grpc import GrpcInference
@@ -140,8 +140,3 @@ def test_requests_without_a_grpc_form_are_refused_before_anything_is_sent() -> N
             timeout=1,
         )
     client.close()
-
-
-def test_a_grpc_address_that_is_none() -> None:
-    with pytest.raises(BadUrl):
-        GrpcInference("http://")
