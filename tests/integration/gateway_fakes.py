@@ -253,7 +253,9 @@ class FakeScheduler(scheduler_pb2_grpc.SchedulerServiceServicer):
 
     def __init__(self, update: scheduler_pb2.CatalogueUpdate) -> None:
         self.first = update
-        self.changes: asyncio.Queue[scheduler_pb2.CatalogueUpdate] = asyncio.Queue()
+        # None ends the stream.
+        self.changes: asyncio.Queue[scheduler_pb2.CatalogueUpdate | None] = asyncio.Queue()
+        self.away = False
         self.heard = 0
         self.used: dict[str, float] = {}
 
@@ -264,11 +266,13 @@ class FakeScheduler(scheduler_pb2_grpc.SchedulerServiceServicer):
             scheduler_pb2.WatchCatalogueRequest, scheduler_pb2.CatalogueUpdate
         ],
     ) -> AsyncIterator[scheduler_pb2.CatalogueUpdate]:
+        if self.away:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "away for now")
         reading = asyncio.create_task(self._read(requests), name="fake scheduler reads")
         try:
             yield self.first
-            while True:
-                yield await self.changes.get()
+            while (change := await self.changes.get()) is not None:
+                yield change
         finally:
             reading.cancel()
 
@@ -282,6 +286,11 @@ class FakeScheduler(scheduler_pb2_grpc.SchedulerServiceServicer):
         update.revision = revision
         self.changes.put_nowait(update)
         await eventually(lambda: self.heard >= revision)
+
+    def leave(self) -> None:
+        """Nobody is answered until ``away`` is no more."""
+        self.away = True
+        self.changes.put_nowait(None)
 
     @contextlib.asynccontextmanager
     async def serving(self, target: str) -> AsyncIterator[FakeScheduler]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 
 import grpc
@@ -298,3 +300,31 @@ async def test_what_was_used_is_told_to_the_scheduler(monkeypatch: pytest.Monkey
         await eventually(lambda: len(world.scheduler.used) == 4)
         assert set(world.scheduler.used) == {"hot", "cold", "grpc", "metadata"}
         assert all(began - 1 <= each <= time.time() for each in world.scheduler.used.values())
+
+
+async def test_what_was_used_takes_no_memory_while_the_scheduler_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("overbook.gateway.following._USES_SECONDS", 0.1)
+    monkeypatch.setattr("overbook.gateway.token_uses._MOST", 0)
+    async with running_world(MODELS) as world:
+        await world.make_hot("iris")
+        await ask(world, token("early"), token("late"))
+        world.scheduler.leave()
+        # The stream has ended when nothing more is told.
+        await asyncio.sleep(0.3)
+        assert (await rest(world, "early")).status_code == 200
+        await eventually(lambda: _noted_bytes() == 0)
+        assert "early" not in world.scheduler.used
+        world.scheduler.away = False
+        await eventually(lambda: "early" in world.scheduler.used)
+
+
+def _noted_bytes() -> int:
+    """What the scripts' notes take, in the memory that gateway and Envoy share."""
+    (notes,) = (
+        each
+        for each in Path("/proc/self/fd").iterdir()
+        if os.path.lexists(each) and "overbook-token-uses" in str(each.readlink())
+    )
+    return notes.stat().st_size

@@ -73,6 +73,11 @@ class Following:
 
     async def run(self) -> None:
         """Until cancelled, reconnecting when the scheduler was away."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._collect_uses(), name="collect uses")
+            await self._follow()
+
+    async def _follow(self) -> None:
         told = False
         async with connect(self._target, self._peers) as channel:
             stub = scheduler_pb2_grpc.SchedulerServiceStub(channel)
@@ -130,6 +135,12 @@ class Following:
                 _log.error("the catalogue is not in force: %s", error)
                 continue
             await watch.write(scheduler_pb2.WatchCatalogueRequest(heard=taken))
+
+    async def _collect_uses(self) -> None:
+        """Also while the scheduler is away: what is noted takes memory until it is read."""
+        while True:
+            await asyncio.sleep(_USES_SECONDS)
+            self._uses.collect()
 
     async def _tell_uses(self, watch: _Watch) -> None:
         """Which tokens were used. What is lost with a stream is noted again when they are used again."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
-# Read so far, after which the memory is given back. What is written in that moment is lost, and noted again soon.
+# Bytes read so far, after which the memory is given back. What is written in that moment is lost, and noted again soon.
 _MOST: Final = 256 * 1024
 _PIECE: Final = 64 * 1024
 
@@ -25,8 +25,8 @@ class TokenUses:
         """Somebody showed this token. Unix seconds."""
         self._noted[name] = max(now, self._noted.get(name, 0.0))
 
-    def take(self) -> dict[str, float]:
-        """When each was used last, of those that were since this was asked last."""
+    def collect(self) -> None:
+        """Read what the scripts have noted. Called now and then, or the shared memory grows with each request."""
         rest = b""
         while piece := os.pread(self.descriptor, _PIECE, self._read):
             self._read += len(piece)
@@ -40,6 +40,10 @@ class TokenUses:
         if self._read > _MOST:
             os.ftruncate(self.descriptor, 0)
             self._read = 0
+
+    def take(self) -> dict[str, float]:
+        """When each was used last, of those that were since this was asked last."""
+        self.collect()
         taken, self._noted = self._noted, {}
         return taken
 

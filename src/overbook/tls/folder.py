@@ -47,7 +47,8 @@ class _Wanted:
 def fill(folder: Path, hosts: Sequence[str], now: float, *, renew: bool) -> Filled:
     """Make what is missing, and with ``renew`` all that the authorities sign. ``hosts``: names of the server.
 
-    Raises TlsUnusable when half of a pair is there, or an authority without its key would have to sign.
+    Raises TlsUnusable when half of a pair is there, or an authority without its key would have to sign, or what is kept
+    was signed by an authority that is not there any more.
     """
     wanted = (
         _Wanted(
@@ -77,6 +78,10 @@ def fill(folder: Path, hosts: Sequence[str], now: float, *, renew: bool) -> Fill
         for name in (AUTHORITY, PEER_AUTHORITY, *(each.name for each in wanted))
         if _both(folder, name)
     }
+    if not renew:
+        for each in wanted:
+            if each.name in there and each.authority not in there:
+                raise TlsUnusable(_orphan(folder, each))
     filling = _Filling(folder)
     authorities = {
         AUTHORITY: (
@@ -143,6 +148,15 @@ def _both(folder: Path, name: str) -> bool:
             f"{one} is there, and {other} is not; expected both or none; put the other one back, or move this one away"
         )
     return certificate.exists()
+
+
+def _orphan(folder: Path, wanted: _Wanted) -> str:
+    certificate, key = _paths(folder, wanted.authority)
+    return (
+        f"{_paths(folder, wanted.name)[0]} is there, and the authority that signed it, {certificate} with {key}, is "
+        "not; put these back, or say --renew: then a new authority signs new certificates, and all that trust the old one "
+        "have to be given the new one"
+    )
 
 
 def _signed(folder: Path, wanted: _Wanted, authority: Made) -> Made:

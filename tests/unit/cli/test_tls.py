@@ -68,4 +68,16 @@ def test_a_machine_that_no_certificate_can_name(
     monkeypatch.setattr(socket, "gethostname", lambda: "größe 1")
     made = overbook("tls", "init", "--dir", str(tmp_path))
     assert made.exit_code == 0, made.output
-    assert "for localhost, 127.0.0.1, ::1; valid for" in made.output
+    assert f"{tmp_path}/server.pem is for localhost, 127.0.0.1, ::1\nvalid for" in made.output
+
+
+def test_names_of_a_certificate_that_is_kept_are_not_those_given(
+    overbook: Overbook, tmp_path: Path
+) -> None:
+    assert overbook("tls", "init", "--dir", str(tmp_path)).exit_code == 0
+    for end in ("pem", "key"):
+        (tmp_path / f"client.{end}").unlink()
+    again = overbook("tls", "init", "--dir", str(tmp_path), "--name", "new.example")
+    assert again.exit_code == 0
+    assert "is for" not in again.output
+    assert f"{tmp_path}/server.pem was kept, with the names that it has; --renew" in again.output

@@ -55,3 +55,12 @@ def test_it_takes_no_more_memory_the_longer_it_runs(uses: TokenUses) -> None:
             assert len(notes.read()) < 512 * 1024
     write(uses, "web 100\n")
     assert uses.take() == {"web": 100.0}
+
+
+def test_what_was_collected_is_taken_later(uses: TokenUses) -> None:
+    write(uses, "web 100\n")
+    uses.collect()
+    write(uses, "app 50\n")
+    uses.collect()
+    assert uses.take() == {"web": 100.0, "app": 50.0}
+    assert uses.take() == {}

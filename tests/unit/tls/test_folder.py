@@ -86,6 +86,20 @@ def test_half_a_pair_is_nothing_to_overwrite(tmp_path: Path) -> None:
     assert _contents(tmp_path) == before
 
 
+def test_what_a_lost_authority_signed_is_not_mixed_with_a_new_ones(tmp_path: Path) -> None:
+    fill(tmp_path, HOSTS, NOW, renew=False)
+    for end in ("pem", "key"):
+        (tmp_path / f"ca.{end}").unlink()
+    before = _contents(tmp_path)
+    with pytest.raises(
+        TlsUnusable, match=r"server\.pem is there, and the authority .*ca\.pem .* is not; put these"
+    ):
+        fill(tmp_path, HOSTS, NOW, renew=False)
+    assert _contents(tmp_path) == before
+    fill(tmp_path, HOSTS, NOW, renew=True)
+    assert _signer(tmp_path, "client") == _signer(tmp_path, "server")
+
+
 def test_an_authority_of_others_is_not_signed_with(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("nonsense")
     (tmp_path / "ca.key").write_text("nonsense")

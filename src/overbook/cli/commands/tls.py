@@ -86,7 +86,7 @@ def init(folder: Path | None, names: tuple[str, ...], renew: bool) -> None:
     overbook tls init --dir /etc/overbook/tls --name overbook.example --renew
     """
     from overbook.cli.failures import Failed
-    from overbook.tls.folder import fill, lifetimes
+    from overbook.tls.folder import SERVER, fill, lifetimes
     from overbook.tls.pair import TlsUnusable
 
     where = (folder or _in_state_folder()).absolute()
@@ -111,6 +111,13 @@ def init(folder: Path | None, names: tuple[str, ...], renew: bool) -> None:
         click.echo("all of it is there, and nothing was made; --renew makes new certificates")
         return
     years, days = lifetimes()[0] // 365, lifetimes()[1]
-    click.echo(f"for {', '.join(hosts)}; valid for {days} days, the authorities for {years} years")
+    certificate = where / f"{SERVER}.pem"
+    if any(each.path == certificate for each in filled.written):
+        click.echo(f"{certificate} is for {', '.join(hosts)}")
+    elif names:
+        click.echo(
+            f"{certificate} was kept, with the names that it has; --renew makes one for those given now"
+        )
+    click.echo(f"valid for {days} days, the authorities for {years} years")
     click.echo(f"\noverbook up --tls-cert {where}/server.pem --tls-key {where}/server.key")
     click.echo(f"export OVERBOOK_CA={where}/ca.pem")
