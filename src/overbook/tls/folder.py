@@ -154,8 +154,8 @@ def _orphan(folder: Path, wanted: _Wanted) -> str:
     certificate, key = _paths(folder, wanted.authority)
     return (
         f"{_paths(folder, wanted.name)[0]} is there, and the authority that signed it, {certificate} with {key}, is "
-        "not; put these back, or say --renew: then a new authority signs new certificates, and all that trust the old one "
-        "have to be given the new one"
+        "not; put these back, or say --renew: then a new authority signs new certificates, and all that trust the old "
+        "one have to be given the new one"
     )
 
 
