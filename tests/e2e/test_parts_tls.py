@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import grpc
 import httpx
@@ -134,27 +135,51 @@ def test_models_are_served_and_activated(parts: Parts) -> None:
     asyncio.run(parts.ask(2))
 
 
-@pytest.mark.parametrize("shown", ["nothing", "TLS without a certificate", "a client's"])
-def test_nobody_else_is_taken_for_a_part(parts: Parts, shown: str) -> None:
-    folder = parts.certificates
-    roots = (folder / "peer-ca.pem").read_bytes()
-    for port in (parts.grpc_port, parts.agent_port):
-        target = f"127.0.0.1:{port}"
-        if shown == "nothing":
-            channel = grpc.insecure_channel(target)
-        else:
-            pair = ((folder / "client.key").read_bytes(), (folder / "client.pem").read_bytes())
-            key, certificate = pair if shown == "a client's" else (None, None)
-            channel = grpc.secure_channel(
-                target,
-                grpc.ssl_channel_credentials(roots, key, certificate),
-                options=(("grpc.ssl_target_name_override", PEER_NAME),),
-            )
+Pair: TypeAlias = "tuple[bytes, bytes] | None"
+
+
+def said(port: int, roots: bytes | None, pair: Pair) -> grpc.StatusCode:
+    """What a caller is told at a part's port that asks as parts do. ``roots``: whom it trusts, None for no TLS;
+    ``pair``: key and certificate that it shows.
+    """
+    target = f"127.0.0.1:{port}"
+    if roots is None:
+        channel = grpc.insecure_channel(target)
+    else:
+        channel = grpc.secure_channel(
+            target,
+            grpc.ssl_channel_credentials(roots, *(pair or (None, None))),
+            options=(("grpc.ssl_target_name_override", PEER_NAME),),
+        )
+    with channel:
         stub = scheduler_pb2_grpc.SchedulerServiceStub(channel)
         servers = stub.WatchServers(pb.WatchServersRequest(machine="local"), timeout=10)
-        with channel, pytest.raises(grpc.RpcError) as refused:
+        try:
             next(servers)
-        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        except grpc.RpcError as error:
+            code: grpc.StatusCode = error.code()
+            return code
+        return grpc.StatusCode.OK
+
+
+def pair_in(folder: Path, name: str) -> tuple[bytes, bytes]:
+    return (folder / f"{name}.key").read_bytes(), (folder / f"{name}.pem").read_bytes()
+
+
+def test_nobody_else_is_taken_for_a_part(parts: Parts) -> None:
+    folder = parts.certificates
+    roots = (folder / "peer-ca.pem").read_bytes()
+    # The same question, asked by a part; agents are not who answers it.
+    assert said(parts.grpc_port, roots, pair_in(folder, "peer")) is grpc.StatusCode.OK
+    assert said(parts.agent_port, roots, pair_in(folder, "peer")) is grpc.StatusCode.UNIMPLEMENTED
+    for port in (parts.grpc_port, parts.agent_port):
+        strangers: list[tuple[bytes | None, Pair]] = [
+            (None, None),
+            (roots, None),
+            (roots, pair_in(folder, "client")),
+        ]
+        for trusts, shows in strangers:
+            assert said(port, trusts, shows) is grpc.StatusCode.UNAVAILABLE, (port, shows)
 
 
 def test_renewed_certificates_are_taken_while_parts_work(parts: Parts) -> None:
@@ -177,7 +202,9 @@ def test_renewed_certificates_are_taken_while_parts_work(parts: Parts) -> None:
 
 
 def test_an_authority_that_is_replaced_shuts_out_who_has_its_certificates(parts: Parts) -> None:
-    old = (parts.certificates / "peer-ca.pem").read_bytes()
+    folder = parts.certificates
+    roots, old = (folder / "peer-ca.pem").read_bytes(), pair_in(folder, "peer")
+    assert said(parts.grpc_port, roots, old) is grpc.StatusCode.OK
     before = parts.taken()
     for name in ("peer-ca.pem", "peer-ca.key", "peer.pem", "peer.key"):
         (parts.certificates / name).unlink()
@@ -186,7 +213,12 @@ def test_an_authority_that_is_replaced_shuts_out_who_has_its_certificates(parts:
         "all parts have it",
         lambda: all(now > then for now, then in zip(parts.taken(), before, strict=True)),
     )
-    assert (parts.certificates / "peer-ca.pem").read_bytes() != old
+    new_roots, new = (folder / "peer-ca.pem").read_bytes(), pair_in(folder, "peer")
+    assert said(parts.grpc_port, new_roots, new) is grpc.StatusCode.OK
+    for port in (parts.grpc_port, parts.agent_port):
+        assert said(port, new_roots, old) is grpc.StatusCode.UNAVAILABLE
+        # Nor does anybody who trusts the old one take a part for one.
+        assert said(port, roots, new) is grpc.StatusCode.UNAVAILABLE
     parts.processes["scheduler"].send_signal(signal.SIGKILL)
     parts.processes["scheduler"].wait(10)
     parts.start_scheduler()

@@ -40,8 +40,8 @@ def _seconds(text: str) -> int:
         found = parse_seconds(text)
     except ValueError:
         found = 0.0
-    if not 1 <= found <= _DAY:
-        raise ValueError("expected a time such as 30s or 10m, from 1s to 24h")
+    if not 1 <= found <= _DAY or found != int(found):
+        raise ValueError("expected a time in whole seconds such as 30s or 10m, from 1s to 24h")
     return int(found)
 
 

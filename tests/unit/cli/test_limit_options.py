@@ -63,9 +63,14 @@ def test_limits_are_given_to_the_machine(
         ),
         ("memory=1", "memory: '1': expected bytes such as 2Gi, 64Mi at least"),
         ("memory=lots", "memory: 'lots': expected bytes such as 2Gi"),
-        ("head-time=0", "head-time: '0': expected a time such as 30s or 10m"),
+        ("head-time=0", "head-time: '0': expected a time in whole seconds such as 30s or 10m"),
+        ("head-time=1.5s", "head-time: '1.5s': expected a time in whole seconds"),
         ("head-time=10ms", "head-time: '10ms': expected a time"),
-        ("idle-time=2d", "idle-time: '2d': expected a time such as 30s or 10m, from 1s to 24h"),
+        ("idle-time=2d", "idle-time: '2d': expected a time in whole seconds"),
+        (
+            "idle-time=25h",
+            "idle-time: '25h': expected a time in whole seconds such as 30s or 10m, from 1s to 24h",
+        ),
     ],
 )
 def test_what_is_no_limit_is_told_with_what_would_be(
