@@ -23,10 +23,17 @@ unit_tests() {
 
 # Shows what a command says, line by line with the name of its row, and keeps it; the status is the command's.
 row() {
-  local name=$1
+  local name=$1 said showing status
   shift
   # No pipe: it would be waited for until everybody closed it whom a test left behind.
-  "$@" > >(sed -u "s/^/$name | /" | tee "build/rows/$name") 2>&1
+  exec {said}> >(sed -u "s/^/$name | /" | tee "build/rows/$name")
+  showing=$!
+  "$@" >&"$said" 2>&1 {said}>&-
+  status=$?
+  exec {said}>&-
+  # So what was said last is waited for, but not for long.
+  timeout 5 tail --pid="$showing" -f /dev/null
+  return $status
 }
 
 rm -rf build/rows
