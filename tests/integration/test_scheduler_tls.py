@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,9 +43,9 @@ class Api:
             base_url=self.scheduler.api_url, verify=self.context(shown), timeout=30
         )
 
-    def renew(self) -> None:
+    def renew(self, names: Sequence[str] = NAMES) -> None:
         now = time.time()
-        put(self.folder, "server", issue(self.authority, "server", now, hosts=NAMES, server=True))
+        put(self.folder, "server", issue(self.authority, "server", now, hosts=names, server=True))
         assert self.followed.look()
         self.followed.hand_on()
 
@@ -102,6 +102,10 @@ async def test_it_speaks_tls_and_nothing_else(tmp_path: Path) -> None:
 async def test_it_is_known_by_the_names_of_its_certificate(tmp_path: Path) -> None:
     async with api(tmp_path) as found, found.client() as client:
         for host, status in (("overbook.example", 200), ("evil.example", 421)):
+            answer = await client.get("/healthz", headers={"host": f"{host}:9001"})
+            assert answer.status_code == status
+        found.renew(("127.0.0.1", "renewed.example"))
+        for host, status in (("overbook.example", 421), ("renewed.example", 200)):
             answer = await client.get("/healthz", headers={"host": f"{host}:9001"})
             assert answer.status_code == status
 

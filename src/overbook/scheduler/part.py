@@ -212,10 +212,13 @@ class SchedulerPart:
 
 
 def _guards(config: SchedulerConfig) -> Guards:
-    # What a certificate says is no name that a stranger could have lead here.
-    certified = () if config.tls is None else config.tls.current.names
-    more = (*config.allowed_hosts, *certified)
-    hosts = known_hosts(config.api_host, socket.gethostname(), more)
+    followed = config.tls
+
+    def certified() -> tuple[str, ...]:
+        """What a certificate says is no name that a stranger could have lead here."""
+        return () if followed is None else followed.current.names
+
+    hosts = known_hosts(config.api_host, socket.gethostname(), config.allowed_hosts, certified)
     return Guards(hosts, config.cors_origins, config.limits)
 
 

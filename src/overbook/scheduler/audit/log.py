@@ -49,11 +49,15 @@ class AuditLog:
 
     async def record(self, entries: Sequence[Entry]) -> None:
         """Returns when they are on the disk, or lost, or after `PATIENCE`."""
-        if self.put(entries) and self._written is not None:
+        if self._took(entries) and self._written is not None:
             await asyncio.wait((self._written,), timeout=PATIENCE)
 
-    def put(self, entries: Sequence[Entry]) -> bool:
-        """As `record`, but nobody waits. Whether they will be written, as far as that is known; else they are lost."""
+    def put(self, entries: Sequence[Entry]) -> None:
+        """As `record`, but nobody waits."""
+        self._took(entries)
+
+    def _took(self, entries: Sequence[Entry]) -> bool:
+        """Whether they will be written, as far as that is known; else they are lost."""
         if len(self._waiting) + len(entries) > _MOST_WAITING:
             self._lose(len(entries), "the disk takes too long")
             return False

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,9 +26,12 @@ _ANY: Final = "*"
 
 @dataclass(frozen=True, slots=True)
 class KnownHosts:
-    """``names`` in lower case; one that begins with "*." stands for all names that end so, "*" for any."""
+    """``names`` in lower case; one that begins with "*." stands for all names that end so, "*" for any. ``certified``:
+    those that the certificate in use says, as they are now.
+    """
 
     names: frozenset[str]
+    certified: Callable[[], Iterable[str]]
 
     def knows(self, host: str) -> bool:
         """Whether a Host header, with or without a port, has an address or one of the names."""
@@ -41,14 +44,22 @@ class KnownHosts:
         if name in self.names or _ANY in self.names or _is_address(name):
             return True
         return any(
-            each.startswith("*.") and name.endswith(each.removeprefix("*")) for each in self.names
+            name == each or (each.startswith("*.") and name.endswith(each.removeprefix("*")))
+            for each in (*self.names, *map(str.lower, self.certified()))
         )
 
 
-def known_hosts(listen: str, machine: str, more: Iterable[str] = ()) -> KnownHosts:
-    """``listen``: address or name on which the API listens; ``machine``: the machine's host name; ``more``: as told."""
+def known_hosts(
+    listen: str,
+    machine: str,
+    more: Iterable[str] = (),
+    certified: Callable[[], Iterable[str]] = tuple,
+) -> KnownHosts:
+    """``listen``: address or name on which the API listens; ``machine``: the machine's host name; ``more``: as told;
+    ``certified``: names that the certificate in use says, none where there is no TLS.
+    """
     names = (_LOOPBACK, listen, machine, machine.partition(".")[0], *more)
-    return KnownHosts(frozenset(each.lower() for each in names if each))
+    return KnownHosts(frozenset(each.lower() for each in names if each), certified)
 
 
 def _is_address(text: str) -> bool:

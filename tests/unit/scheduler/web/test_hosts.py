@@ -37,3 +37,13 @@ def test_any_name_where_that_was_said() -> None:
     assert known_hosts("0.0.0.0", "", ("*",)).knows("evil.example")
     assert not known_hosts("0.0.0.0", "").knows("evil.example")
     assert not known_hosts("", "").knows("")
+
+
+def test_names_of_the_certificate_that_is_in_use_now() -> None:
+    names = ["Old.example", "*.pods.example"]
+    known = known_hosts("", "", (), lambda: names)
+    assert known.knows("old.example:9001")
+    assert known.knows("a.pods.example")
+    names[:] = ["new.example"]
+    assert known.knows("new.example")
+    assert not known.knows("old.example")
