@@ -74,7 +74,7 @@ lint: setup
 	$(BIN)/lint-imports
 	bash scripts/proto.sh --check
 	$(BIN)/python scripts/api_docs.py --check
-	$(BIN)/python -m scripts.audit
+	$(BIN)/python -m scripts.vulnerabilities
 
 # Known vulnerabilities, for `make lint`. The one thing here that asks the network of its own accord: only when it is told.
 advisories:

@@ -1,6 +1,6 @@
 """Pure: which records of known vulnerabilities (OSV) apply to which pinned packages, and which of them are accepted.
 
-Reading files, and saying what was found, is `scripts.audit`'s job.
+Reading files, and saying what was found, is `scripts.vulnerabilities`'s job.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Brings PyPA's database of known vulnerabilities to build/advisories, where scripts/audit.py looks for it.
+# Brings PyPA's database of known vulnerabilities to build/advisories, where scripts/vulnerabilities.py looks for it.
 # Where git or the network are missing it says so, and what was there stays.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,4 +1,4 @@
-"""The audit of what the lock files pin: which advisories apply, which are accepted, and what is said of both."""
+"""Known vulnerabilities of what the lock files pin: which apply, which are accepted, what is said of both."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from scripts import audit as script
+from scripts import vulnerabilities as script
 from scripts.advisories import Pin, findings, pins
-from scripts.audit import AuditError, audit
+from scripts.vulnerabilities import AdvisoriesError, look_through
 
 TODAY: Final = date(2026, 11, 30)
 LOCK: Final = """\
@@ -118,7 +118,7 @@ def test_what_is_told_of_one() -> None:
 def root(tmp_path: Path) -> Path:
     """A project that pins something."""
     (tmp_path / "scripts").mkdir()
-    (tmp_path / "scripts" / "audit.toml").write_text(SETTINGS)
+    (tmp_path / "scripts" / "vulnerabilities.toml").write_text(SETTINGS)
     (tmp_path / "requirements.lock").write_text(LOCK)
     for passed_over in ("old.lock", ".venv/a.lock", "build/a.lock"):
         path = tmp_path / passed_over
@@ -129,7 +129,7 @@ def root(tmp_path: Path) -> Path:
 
 def accept(root: Path, until: str, reason: str = '"why"') -> None:
     entry = f'[[accepted]]\nid = "CVE-1"\npackage = "AioHTTP"\nuntil = {until}\nreason = {reason}\n'
-    (root / "scripts" / "audit.toml").write_text(SETTINGS + entry)
+    (root / "scripts" / "vulnerabilities.toml").write_text(SETTINGS + entry)
 
 
 def as_json(place: Path, *records: dict[str, Any]) -> None:
@@ -160,33 +160,33 @@ def as_zip(place: Path, *records: dict[str, Any]) -> None:
 def test_a_known_vulnerability_fails(root: Path, form: Callable[..., None]) -> None:
     place = root / ("all.json" if form is as_list else "all")
     form(place, record(), record(name="django"))
-    status, lines = audit(root, str(place), TODAY)
+    status, lines = look_through(root, str(place), TODAY)
     assert status == 1
-    assert lines[0].startswith("audit: requirements.lock: aiohttp 3.9.1: PYSEC-1 (CVE-1)")
+    assert lines[0].startswith("vulnerabilities: requirements.lock: aiohttp 3.9.1: PYSEC-1 (CVE-1)")
     assert "make lock" in lines[-1]
 
 
 def test_without_advisories_it_says_so_in_one_line_and_fails_nothing(root: Path) -> None:
-    status, (line,) = audit(root, "", TODAY)
+    status, (line,) = look_through(root, "", TODAY)
     assert status == 0
-    assert line.startswith("audit: could not ask for known vulnerabilities: ")
+    assert line.startswith("vulnerabilities: could not ask for known vulnerabilities: ")
     as_json(root / "build" / "advisories", record())
-    assert audit(root, "", TODAY)[0] == 1
+    assert look_through(root, "", TODAY)[0] == 1
 
 
 def test_several_places_are_looked_at(root: Path) -> None:
     as_json(root / "one")
     as_zip(root / "two", record())
-    assert audit(root, f"{root}/one:{root}/two", TODAY)[0] == 1
-    status, lines = audit(root, f"{root}/one", TODAY)
-    assert (status, lines) == (0, ["audit: 3 packages, 0 advisories read"])
+    assert look_through(root, f"{root}/one:{root}/two", TODAY)[0] == 1
+    status, lines = look_through(root, f"{root}/one", TODAY)
+    assert (status, lines) == (0, ["vulnerabilities: 3 packages, 0 advisories read"])
 
 
 @pytest.mark.parametrize(("until", "status"), [("2026-11-30", 0), ("2026-11-29", 1)])
 def test_what_is_accepted_is_so_until_its_day(root: Path, until: str, status: int) -> None:
     as_json(root / "all", record())
     accept(root, until)
-    found, lines = audit(root, f"{root}/all", TODAY)
+    found, lines = look_through(root, f"{root}/all", TODAY)
     assert found == status
     word = f"accepted until {until}, which is over" if status else f"accepted until {until} (why)"
     assert word in lines[0]
@@ -195,9 +195,11 @@ def test_what_is_accepted_is_so_until_its_day(root: Path, until: str, status: in
 def test_what_is_accepted_and_does_not_apply_is_told(root: Path) -> None:
     as_json(root / "all", record(name="numpy"))
     accept(root, "2026-12-31")
-    status, lines = audit(root, f"{root}/all", TODAY)
+    status, lines = look_through(root, f"{root}/all", TODAY)
     assert status == 1
-    assert "audit: scripts/audit.toml: CVE-1 of AioHTTP applies no more" in lines
+    assert (
+        "vulnerabilities: scripts/vulnerabilities.toml: CVE-1 of AioHTTP applies no more" in lines
+    )
 
 
 @pytest.mark.parametrize(
@@ -206,8 +208,10 @@ def test_what_is_accepted_and_does_not_apply_is_told(root: Path) -> None:
 )
 def test_who_accepts_says_until_when_and_why(root: Path, until: str, reason: str) -> None:
     accept(root, until, reason)
-    with pytest.raises(AuditError, match=r"scripts/audit.toml: CVE-1: expected until"):
-        audit(root, "", TODAY)
+    with pytest.raises(
+        AdvisoriesError, match=r"scripts/vulnerabilities.toml: CVE-1: expected until"
+    ):
+        look_through(root, "", TODAY)
 
 
 @pytest.mark.parametrize("text", ["{", '{"name": "aiohttp"', '{"name": "aiohttp"}', '["aiohttp"]'])
@@ -216,19 +220,19 @@ def test_what_is_no_advisory_is_told(root: Path, text: str) -> None:
     place.write_text(text)
     if "name" not in text:
         # What names nothing that is pinned is not parsed.
-        assert audit(root, str(place), TODAY)[0] == 0
+        assert look_through(root, str(place), TODAY)[0] == 0
         return
-    with pytest.raises(AuditError, match=r"a\.json: not a record of OSV"):
-        audit(root, str(place), TODAY)
+    with pytest.raises(AdvisoriesError, match=r"a\.json: not a record of OSV"):
+        look_through(root, str(place), TODAY)
 
 
 def test_a_place_that_is_named_and_not_there_is_told(root: Path) -> None:
-    with pytest.raises(AuditError, match="nowhere"):
-        audit(root, f"{root}/nowhere", TODAY)
+    with pytest.raises(AdvisoriesError, match="nowhere"):
+        look_through(root, f"{root}/nowhere", TODAY)
 
 
 def test_the_settings_and_locks_of_this_project_can_be_read() -> None:
-    text = (script.ROOT / "scripts" / "audit.toml").read_text(encoding="utf-8")
+    text = (script.ROOT / "scripts" / "vulnerabilities.toml").read_text(encoding="utf-8")
     settings = script.settings(text)
     locked = script.locks(script.ROOT, settings.passed_over)
     names = {each.name for each in locked}

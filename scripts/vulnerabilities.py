@@ -28,19 +28,19 @@ from scripts.advisories import Accepted, Finding, Pin, findings, pins
 ROOT: Final = Path(__file__).parents[1]
 VARIABLE: Final = "OVERBOOK_ADVISORIES"
 USUAL: Final = Path("build") / "advisories"
-_SETTINGS: Final = Path("scripts") / "audit.toml"
+_SETTINGS: Final = Path("scripts") / "vulnerabilities.toml"
 _ENDINGS: Final = (".json", ".yaml", ".yml")
 # Most records are of packages that nobody here has: those are not parsed.
 _NAME: Final = re.compile(r"""["']?name["']?:\s*["']?([^\s"',}]+)""")
 
 
-class AuditError(Exception):
+class AdvisoriesError(Exception):
     """The advisories, or what is accepted, cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What `scripts/audit.toml` says."""
+    """What `scripts/vulnerabilities.toml` says."""
 
     passed_over: frozenset[str]
     inside: Mapping[str, Sequence[str]]
@@ -48,15 +48,15 @@ class Settings:
 
 
 def settings(text: str) -> Settings:
-    """Raises AuditError."""
+    """Raises AdvisoriesError."""
     try:
         said = tomllib.loads(text)
         accepted = tuple(Accepted(**each) for each in said.get("accepted", ()))
     except (tomllib.TOMLDecodeError, TypeError) as error:
-        raise AuditError(f"{_SETTINGS}: {error}") from None
+        raise AdvisoriesError(f"{_SETTINGS}: {error}") from None
     for each in accepted:
         if type(each.until) is not date or not str(each.reason).strip():
-            raise AuditError(
+            raise AdvisoriesError(
                 f"{_SETTINGS}: {each.id}: expected until = YYYY-MM-DD, and a reason that is not empty"
             )
     return Settings(
@@ -79,17 +79,19 @@ def locks(root: Path, passed_over: frozenset[str]) -> list[Pin]:
 
 
 def records(place: Path, names: frozenset[str]) -> Iterator[Mapping[str, Any]]:
-    """The advisories there that name one of these packages, in their canonical form. Raises AuditError."""
+    """The advisories there that name one of these packages, in their canonical form. Raises AdvisoriesError."""
     for where, text in _texts(place):
         if names.isdisjoint(map(canonicalize_name, _NAME.findall(text))):
             continue
         try:
             read = json.loads(text) if where.endswith(".json") else _yaml(text)
         except (ValueError, yaml.YAMLError) as error:
-            raise AuditError(f"{where}: not a record of OSV: {error}") from None
+            raise AdvisoriesError(f"{where}: not a record of OSV: {error}") from None
         for each in read if isinstance(read, list) else [read]:
             if not isinstance(each, Mapping) or "id" not in each:
-                raise AuditError(f"{where}: not a record of OSV; expected an object with an id")
+                raise AdvisoriesError(
+                    f"{where}: not a record of OSV; expected an object with an id"
+                )
             yield each
 
 
@@ -112,7 +114,7 @@ def _texts(place: Path) -> Iterator[tuple[str, str]]:
         else:
             yield str(place), place.read_text(encoding="utf-8")
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise AuditError(f"{place}: {error}") from None
+        raise AdvisoriesError(f"{place}: {error}") from None
 
 
 def places(root: Path, said: str) -> list[Path]:
@@ -122,15 +124,15 @@ def places(root: Path, said: str) -> list[Path]:
     return [root / USUAL] if (root / USUAL).exists() else []
 
 
-def audit(root: Path, said: str, today: date) -> tuple[int, list[str]]:
-    """The exit status, and the lines to print. Raises AuditError."""
+def look_through(root: Path, said: str, today: date) -> tuple[int, list[str]]:
+    """The exit status, and the lines to print. Raises AdvisoriesError."""
     configured = settings((root / _SETTINGS).read_text(encoding="utf-8"))
     pinned = locks(root, configured.passed_over)
     where = places(root, said)
     if not where:
         told = f"{VARIABLE} is not set, and nothing is at {USUAL}"
         return 0, [
-            f"audit: could not ask for known vulnerabilities: {told}; `make advisories` brings some"
+            f"vulnerabilities: could not ask for known vulnerabilities: {told}; `make advisories` brings some"
         ]
     inside = {name.partition(":")[2] for each in configured.inside.values() for name in each}
     names = frozenset(pin.name for pin in pinned) | frozenset(map(canonicalize_name, inside))
@@ -150,22 +152,24 @@ def _said(
     for finding in found:
         by = next((each for each in accepted if each.covers(finding)), None)
         if by is not None and today <= by.until:
-            lines.append(f"audit: accepted until {by.until} ({by.reason}): {finding}")
+            lines.append(f"vulnerabilities: accepted until {by.until} ({by.reason}): {finding}")
             continue
         over = f" (accepted until {by.until}, which is over)" if by is not None else ""
-        lines.append(f"audit: {finding}{over}")
+        lines.append(f"vulnerabilities: {finding}{over}")
         failed = True
     for each in accepted:
         if not any(each.covers(finding) for finding in found):
-            lines.append(f"audit: {_SETTINGS}: {each.id} of {each.package} applies no more")
+            lines.append(
+                f"vulnerabilities: {_SETTINGS}: {each.id} of {each.package} applies no more"
+            )
     newest = max((str(each.get("modified", ""))[:10] for each in known), default="")
     lines.append(
-        f"audit: {packages} packages, {len(known)} advisories read"
+        f"vulnerabilities: {packages} packages, {len(known)} advisories read"
         + (f", the newest of {newest}" if newest else "")
     )
     if failed:
         lines.append(
-            "audit: raise what is named (`make lock`), or accept it for a time with a reason in "
+            "vulnerabilities: raise what is named (`make lock`), or accept it for a time with a reason in "
             f"{_SETTINGS}"
         )
     return int(failed), lines
@@ -173,9 +177,9 @@ def _said(
 
 def main() -> int:
     try:
-        status, lines = audit(ROOT, os.environ.get(VARIABLE, ""), datetime.now(UTC).date())
-    except AuditError as error:
-        status, lines = 2, [f"audit: {error}"]
+        status, lines = look_through(ROOT, os.environ.get(VARIABLE, ""), datetime.now(UTC).date())
+    except AdvisoriesError as error:
+        status, lines = 2, [f"vulnerabilities: {error}"]
     print("\n".join(lines))
     return status
 
