@@ -9,6 +9,8 @@ import random
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from overbook.gateway.snapshot.names import INTERNAL_HEADERS, MISSED_HEADER
+
 # `COLD` is for the same people, and takes the way by which models are brought into memory.
 MINE, COLD, VICTIM = "mine", "cold", "victim"
 TOKEN: Final = b"authorization: Bearer ob_mine\r\n"
@@ -242,17 +244,17 @@ _VERSIONS: Final = (
     ),
     *(b"HTTP/1.1\t", b"HTTP/1.1\x00", b"HTTP/1.1 x", b"HTTP /1.1", b"HTTP/1.1\r", b"ICY/1.1", b""),
 )
+# Each header that is ours alone, with what each of them may say.
+FORGED: Final = tuple(
+    (name.encode(), said)
+    for name in (*INTERNAL_HEADERS, MISSED_HEADER)
+    for said in (b"victim", b"rest/victim/0", b"1")
+)
 # Headers that name somebody else, or steer what is in front of a server.
 _HEADERS: Final = (
     b"seldon-model: victim",
     b"seldon-model: mine\r\nseldon-model: victim",
-    b"x-overbook-model: victim",
-    b"x-overbook-cluster: rest/victim/0",
-    b"x-overbook-verified: 1",
-    b"x-overbook-grant: 1",
-    b"x-overbook-grpc: 1",
-    b"x-overbook-missed: rest/victim/0",
-    b"x-overbook-hop: 5",
+    *(b"%s: %s" % forged for forged in FORGED),
     b"X_Overbook_Model: victim",
     b"x-envoy-original-path: " + _OTHER,
     b"x-envoy-internal: true",

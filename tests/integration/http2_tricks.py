@@ -15,7 +15,7 @@ import hpack
 from hpack.struct import NeverIndexedHeaderTuple
 
 from tests.integration.fake_inference_server import SERVICE
-from tests.integration.http1_tricks import SMUGGLED
+from tests.integration.http1_tricks import FORGED, SMUGGLED
 from tests.unit.wire.writing import block as message_field
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -170,10 +170,7 @@ _FOREIGN: Final[tuple[Field, ...]] = (
     (b"host", b"victim"),
     (b"host", b"x\r\ny: z"),
     (b"seldon-model", b"victim"),
-    (b"x-overbook-model", b"victim"),
-    (b"x-overbook-cluster", b"rest/victim/0"),
-    (b"x-overbook-verified", b"1"),
-    (b"x-overbook-grpc", b"1"),
+    *FORGED,
     (b"x-envoy-original-path", VICTIM_PATH),
     (b"x-envoy-internal", b"true"),
     (b"x-http-method-override", b"DELETE"),
